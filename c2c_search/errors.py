@@ -1,0 +1,91 @@
+"""Ground floor: the errors every room raises, each with rule, value, way out and exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from typing import ClassVar
+
+
+_NO_VALUE: Any = object()
+
+
+class C2CError(Exception):
+    """Something the user can put right; the CLI prints it without a traceback.
+
+    Args:
+        rule: What must hold, as one sentence.
+        value: What was found instead; shown with ``repr``.
+        hint: The way out, as one sentence.
+    """
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, rule: str, *, value: Any = _NO_VALUE, hint: str = "") -> None:
+        self.rule = rule
+        self.value = None if value is _NO_VALUE else value
+        self.hint = hint
+        got = "" if value is _NO_VALUE else f" Got {value!r}."
+        super().__init__(f"{rule}{got}{' ' + hint if hint else ''}")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in one place of a file.
+
+    Args:
+        where: ``file:line`` (or the file alone), then the key, as the user would look for it.
+        rule: What must hold.
+        value: What was found.
+        hint: The way out, e.g. the nearest valid name.
+    """
+
+    where: str
+    rule: str
+    value: Any = _NO_VALUE
+    hint: str = ""
+
+    def __str__(self) -> str:
+        got = "" if self.value is _NO_VALUE else f" Got {self.value!r}."
+        return f"{self.where}: {self.rule}{got}{' ' + self.hint if self.hint else ''}"
+
+
+class ConfigError(C2CError):
+    """A space, pipeline, trial or fuser configuration that cannot hold."""
+
+    @classmethod
+    def collect(cls, problems: Iterable[Problem]) -> ConfigError:
+        """Put every problem of a file (or of several) into one error, one line each."""
+        lines = [str(problem) for problem in problems]
+        if len(lines) == 1:
+            return cls(lines[0])
+        return cls(f"{len(lines)} problems:\n" + "\n".join(f"  {line}" for line in lines))
+
+
+class SourceError(C2CError):
+    """A model source that is unknown, unreachable, or not what it should be."""
+
+
+class DataError(C2CError):
+    """Data that is missing, malformed, or crosses a split."""
+
+
+class StoreError(C2CError):
+    """A store (prompt caches, Optuna, MLflow, disk) that cannot be read or written."""
+
+
+class IntegrityError(C2CError):
+    """A package whose bytes, models or answers are not those that were measured."""
+
+
+class NoChampionError(C2CError):
+    """The study ended and no fuser beat its controls; nothing was promoted."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class StudyStoppedError(C2CError):
+    """The study stopped itself: failures of one class in a row, or a fatal one."""
+
+    exit_code: ClassVar[int] = 4
