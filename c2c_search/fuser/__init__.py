@@ -1,0 +1,1 @@
+"""Fuser room: the network that is searched, torch only."""

@@ -1,0 +1,80 @@
+"""Fuser room: a fuser on disk, as JSON and safetensors; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel
+from pydantic import ConfigDict
+from safetensors.torch import load_file
+from safetensors.torch import save_file
+
+from c2c_search.errors import IntegrityError
+from c2c_search.fuser.config import CacheShape
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.fuser import Fuser
+
+
+CONFIG_NAME = "fuser_config.json"
+WEIGHTS_NAME = "fuser.safetensors"
+
+
+class StoredConfig(BaseModel):
+    """What ``fuser_config.json`` says: the architecture and the geometry it was built for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fuser: FuserConfig
+    receiver: CacheShape
+    sharer: CacheShape
+    sources: list[list[int]]
+
+
+def save(fuser: Fuser, directory: Path) -> None:
+    """Write ``fuser_config.json`` and ``fuser.safetensors`` into ``directory`` (made if absent).
+
+    Each file is written beside its place and then moved there.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    stored = StoredConfig(
+        fuser=fuser.config,
+        receiver=fuser.receiver_shape,
+        sharer=fuser.sharer_shape,
+        sources=fuser.sources.tolist(),
+    )
+    weights = directory / (WEIGHTS_NAME + ".partial")
+    tensors = {name: t.detach().cpu().contiguous() for name, t in fuser.state_dict().items()}
+    save_file(tensors, weights, metadata={"format": "pt"})
+    weights.replace(directory / WEIGHTS_NAME)
+    config = directory / (CONFIG_NAME + ".partial")
+    config.write_text(json.dumps(stored.model_dump(mode="json"), indent=2) + "\n")
+    config.replace(directory / CONFIG_NAME)
+
+
+def load(directory: Path, *, device: torch.device | str = "cpu") -> Fuser:
+    """Read a fuser, in evaluation mode.
+
+    Raises:
+        IntegrityError: A file is missing, or a tensor is missing, extra or of another shape.
+    """
+    for name in (CONFIG_NAME, WEIGHTS_NAME):
+        if not (directory / name).is_file():
+            raise IntegrityError(
+                f"A fuser folder holds {CONFIG_NAME} and {WEIGHTS_NAME}.",
+                value=str(directory / name),
+                hint="This file is missing: export or download the folder again.",
+            )
+    stored = StoredConfig.model_validate_json((directory / CONFIG_NAME).read_text())
+    fuser = Fuser(stored.fuser, stored.receiver, stored.sharer, sources=stored.sources)
+    tensors = load_file(directory / WEIGHTS_NAME)
+    try:
+        fuser.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise IntegrityError(
+            f"{WEIGHTS_NAME} must hold exactly the tensors that {CONFIG_NAME} describes.",
+            value=str(error),
+            hint="The two files are not of one fuser: export or download the folder again.",
+        ) from None
+    return fuser.to(device).eval()
