@@ -1,0 +1,154 @@
+"""Data room: what a pipeline may ask of the data, and the canonical columns of every split."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Annotated
+from typing import Any
+from typing import Literal
+from typing import Self
+from typing import TypedDict
+
+from pydantic import BaseModel
+from pydantic import BeforeValidator
+from pydantic import ConfigDict
+from pydantic import Field
+from pydantic import model_validator
+
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+# Scripts that a small English model barely reads, which is where another model can help it.
+_SCRIPTS = ("ar", "el", "he", "hi", "ja", "ko", "ru", "th", "uk", "zh")
+_SCRIPT_GROUPS = tuple(f"country/{code}" for code in _SCRIPTS)
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+class Row(TypedDict):
+    """One example, in the canonical columns.
+
+    ``choices`` is empty and ``answer`` is -1 when the example is open (no options to score).
+    """
+
+    id: str
+    group: str
+    cluster: str
+    messages: list[Message]
+    response: str
+    choices: list[str]
+    answer: int
+
+
+def features() -> Features:
+    """The canonical columns (see `Row`) as `datasets.Features`."""
+    # Imported late: a pipeline is validated, and a trial travels, without `datasets`.
+    from datasets import Features
+    from datasets import List
+    from datasets import Value
+
+    text = Value("string")
+    return Features(
+        {
+            "id": text,
+            "group": text,
+            "cluster": text,
+            "messages": List({"role": text, "content": text}),
+            "response": text,
+            "choices": List(text),
+            "answer": Value("int32"),
+        }
+    )
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitGroups(_Frozen):
+    """Quiz groups of each split, as fnmatch patterns (``country/*``, ``capital/of``)."""
+
+    train: Names = Field(default=_SCRIPT_GROUPS, min_length=1, description="Groups trained on.")
+    validation: Names = Field(
+        default=_SCRIPT_GROUPS, min_length=1, description="Groups that trials are compared on."
+    )
+    test: Names = Field(
+        default=_SCRIPT_GROUPS, min_length=1, description="Groups that the champion is proven on."
+    )
+
+
+class SplitFiles(_Frozen):
+    """JSONL files of each split, one path or several; one without files is held out of train."""
+
+    train: Names = Field(default=(), description="Files trained on.")
+    validation: Names = Field(default=(), description="Files that trials are compared on.")
+    test: Names = Field(default=(), description="Files that the champion is proven on.")
+
+
+class SplitLimits(_Frozen):
+    """At most this many examples per split, spread evenly over its groups; null: all."""
+
+    train: int | None = Field(default=None, ge=1, description="Examples to train on.")
+    validation: int | None = Field(default=None, ge=1, description="Examples to validate on.")
+    test: int | None = Field(default=None, ge=1, description="Examples to test on.")
+
+
+class Holdout(_Frozen):
+    """Shares of the train files' multiple-choice examples held out for splits without files."""
+
+    validation: float = Field(
+        default=0.1, gt=0, lt=1, description="Share held out for validation."
+    )
+    test: float = Field(default=0.2, gt=0, lt=1, description="Share held out for test.")
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                "validation and test shares must leave examples to train on (sum < 1)"
+            )
+        return self
+
+
+class DataConfig(_Frozen):
+    """The examples of a pipeline, in three splits that share no fact."""
+
+    source: Literal["quiz", "jsonl"] = Field(
+        default="quiz", description="quiz: built in, no download; jsonl: the files below."
+    )
+    groups: SplitGroups = Field(default=SplitGroups(), description="Quiz groups (source quiz).")
+    files: SplitFiles = Field(default=SplitFiles(), description="JSONL files (source jsonl).")
+    template: Literal["plain", "chat"] = Field(
+        default="plain",
+        description="plain: 'Question: ...\\nAnswer:'; chat: the model's chat template.",
+    )
+    limit: SplitLimits = Field(default=SplitLimits(), description="Most examples per split.")
+    seed: int = Field(default=0, description="Decides which examples a limit or a holdout takes.")
+    holdout: Holdout = Field(
+        default=Holdout(), description="Shares held out of train (source jsonl)."
+    )
+
+    @model_validator(mode="after")
+    def _source_has_its_input(self) -> Self:
+        if self.source == "jsonl" and not self.files.train:
+            raise ValueError("source jsonl needs files.train")
+        if self.source == "quiz" and self.files != SplitFiles():
+            raise ValueError("files belong to source jsonl; set source: jsonl or drop files")
+        return self

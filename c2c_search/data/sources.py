@@ -1,0 +1,204 @@
+"""Data room: local JSONL files of three kinds of example, read into the canonical columns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from c2c_search.data.schema import SPLITS
+from c2c_search.data.schema import Message
+from c2c_search.data.schema import Row
+from c2c_search.data.schema import SplitFiles
+from c2c_search.data.schema import SplitName
+from c2c_search.errors import DataError
+from c2c_search.errors import Problem
+
+
+_SHOWN = 20
+_ROLES = ("system", "user", "assistant")
+# File names that say which split it is, not what it asks.
+_SPLIT_STEMS = frozenset(("train", "validation", "valid", "dev", "test"))
+_KINDS = (
+    "messages (a conversation that ends with the assistant), "
+    "question + choices + answer, or prompt + answer"
+)
+
+
+class _BadRow(Exception):
+    """What is wrong with one row; becomes a `Problem` with its file and line."""
+
+    def __init__(self, rule: str, value: Any, hint: str = "") -> None:
+        super().__init__(rule)
+        self.rule, self.value, self.hint = rule, value, hint
+
+
+def read_files(files: Mapping[SplitName, Sequence[str]]) -> dict[SplitName, list[Row]]:
+    """Read the JSONL files of every split.
+
+    A row is one of three kinds, told by its keys, and a file may mix them: ``messages`` (chat);
+    ``question, choices, answer`` (the answer as index from 0, letter, or the option's text);
+    ``prompt, answer``. ``id``, ``group`` (or ``category``) and ``cluster`` are optional: they
+    default to file and line, to the file's name, and to the id of the first row that asks the
+    same, so that repeated questions stay in one split.
+
+    Raises:
+        DataError: Missing files, or rows that do not fit, all of them together.
+    """
+    missing = [path for paths in files.values() for path in paths if not Path(path).is_file()]
+    if missing:
+        raise DataError(
+            "Every data file must exist.",
+            value=missing[0] if len(missing) == 1 else missing,
+            hint=f"Relative paths start at {Path.cwd()}.",
+        )
+    problems: list[Problem] = []
+    places: dict[str, str] = {}
+    asked: dict[str, str] = {}
+    rows: dict[SplitName, list[Row]] = {}
+    for split, paths in files.items():
+        rows[split] = []
+        for path in paths:
+            for where, row in _read_file(Path(path), problems):
+                if row["id"] in places:
+                    rule = f"An id must be unique; {places[row['id']]} has it too."
+                    problems.append(Problem(where, rule, row["id"]))
+                places[row["id"]] = where
+                key = json.dumps([split, row["messages"]])
+                if not row["cluster"]:
+                    row["cluster"] = asked.setdefault(key, row["id"])
+                rows[split].append(row)
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
+        more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise DataError(f"{len(problems)} rows do not fit:\n{shown}{more}")
+    return rows
+
+
+def file_provenance(files: SplitFiles) -> dict[str, str]:
+    """sha256 of every file, by path."""
+    paths = [path for split in SPLITS for path in getattr(files, split)]
+    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
+
+
+def _read_file(path: Path, problems: list[Problem]) -> Iterator[tuple[str, Row]]:
+    """The rows that fit, each with its file and line; the others become problems."""
+    # Bytes, because text mode also ends lines where a JSON string may hold a line separator.
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            where = f"{path}:{number}"
+            try:
+                yield where, _row(_parse(line), path, number)
+            except _BadRow as bad:
+                problems.append(Problem(where, bad.rule, bad.value, bad.hint))
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line.decode("utf-8-sig"))
+        # Half of a surrogate pair is valid JSON but no text, and Arrow cannot hold it.
+        json.dumps(found, ensure_ascii=False).encode()
+    except ValueError as error:
+        raise _BadRow("A line must be one JSON object in UTF-8.", line[:60], f"{error}.") from None
+    if not isinstance(found, dict):
+        raise _BadRow("A line must be one JSON object.", found)
+    return found
+
+
+def _row(found: dict[str, Any], path: Path, number: int) -> Row:
+    if "messages" in found:
+        messages, response, choices, answer = _chat(found)
+    elif "question" in found or "choices" in found:
+        messages, response, choices, answer = _multiple_choice(found)
+    elif "prompt" in found:
+        messages, response, choices, answer = _generation(found)
+    else:
+        raise _BadRow(f"A row must have {_KINDS}.", sorted(found))
+    stem = path.parent.resolve().name if path.stem in _SPLIT_STEMS else path.stem
+    return Row(
+        id=_label(found, "id") or f"{stem}/{path.stem}:{number}",
+        group=_label(found, "group") or _label(found, "category") or stem,
+        cluster=_label(found, "cluster"),
+        messages=messages,
+        response=response,
+        choices=choices,
+        answer=answer,
+    )
+
+
+def _label(found: dict[str, Any], key: str) -> str:
+    value = found.get(key)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise _BadRow(f"{key} must be a non-empty string or a whole number.", value)
+    return str(value)
+
+
+def _text(found: dict[str, Any], key: str) -> str:
+    value = found.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise _BadRow(f"{key} must be a non-empty string.", value)
+    return value
+
+
+_Parts = tuple[list[Message], str, list[str], int]
+
+
+def _chat(found: dict[str, Any]) -> _Parts:
+    turns = found["messages"]
+    if not isinstance(turns, list) or len(turns) < 2:
+        raise _BadRow("messages must be a list of at least two turns.", turns)
+    messages: list[Message] = []
+    for turn in turns:
+        if not isinstance(turn, dict) or turn.get("role") not in _ROLES:
+            raise _BadRow(f"A turn must have a role, one of {', '.join(_ROLES)}.", turn)
+        messages.append({"role": turn["role"], "content": _text(turn, "content")})
+    if [turn["role"] for turn in messages[-2:]] != ["user", "assistant"]:
+        roles = [turn["role"] for turn in messages]
+        raise _BadRow("A conversation must end with a user's turn and the answer to it.", roles)
+    return messages[:-1], messages[-1]["content"], [], -1
+
+
+def _multiple_choice(found: dict[str, Any]) -> _Parts:
+    question = _text(found, "question")
+    choices = found.get("choices")
+    if (
+        not isinstance(choices, list)
+        or len(choices) < 2
+        or not all(isinstance(choice, str) and choice.strip() for choice in choices)
+    ):
+        raise _BadRow("choices must be at least two non-empty strings.", choices)
+    index = _answer_index(found.get("answer"), choices)
+    # Two equal wrong options do no harm, and published sets have them.
+    if choices.count(choices[index]) > 1:
+        raise _BadRow("The right choice must be there once.", choices)
+    return [{"role": "user", "content": question}], choices[index], choices, index
+
+
+def _answer_index(answer: Any, choices: list[str]) -> int:
+    index = -1
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        index = answer
+    elif isinstance(answer, str):
+        if answer in choices:
+            index = choices.index(answer)
+        elif len(answer.strip()) == 1:
+            index = ord(answer.strip().upper()) - ord("A")
+    if not 0 <= index < len(choices):
+        raise _BadRow(
+            "answer must be an index from 0, a letter from A, or the text of a choice.",
+            answer,
+            f"There are {len(choices)} choices.",
+        )
+    return index
+
+
+def _generation(found: dict[str, Any]) -> _Parts:
+    return [{"role": "user", "content": _text(found, "prompt")}], _text(found, "answer"), [], -1

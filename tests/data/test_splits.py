@@ -1,0 +1,165 @@
+"""Splits are disjoint, sized as asked, and the same each time."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from c2c_search.data.schema import SPLITS
+from c2c_search.data.schema import DataConfig
+from c2c_search.data.schema import Row
+from c2c_search.data.schema import features
+from c2c_search.data.splits import check_disjoint
+from c2c_search.data.splits import hold_out
+from c2c_search.data.splits import load_splits
+from c2c_search.data.splits import rows_hash
+from c2c_search.data.splits import spread
+from c2c_search.errors import DataError
+
+
+SMALL = {split: ["capital/of", "country/th"] for split in SPLITS}
+
+
+def row(number: int, group: str = "g", cluster: str = "", *, open_: bool = False) -> Row:
+    return Row(
+        id=str(number),
+        group=group,
+        cluster=cluster or str(number),
+        messages=[{"role": "user", "content": f"Question {number}?"}],
+        response="yes",
+        choices=[] if open_ else ["yes", "no"],
+        answer=-1 if open_ else 0,
+    )
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[Row]:
+    """Up to 40 rows of a few groups and clusters, some of them open."""
+    kinds = st.tuples(st.sampled_from("abc"), st.integers(0, 15), st.booleans())
+    drawn = draw(st.lists(kinds, max_size=40))
+    return [
+        row(number, group, f"c{cluster}", open_=open_)
+        for number, (group, cluster, open_) in enumerate(drawn)
+    ]
+
+
+@given(tables(), st.integers(1, 50), st.integers(0, 3))
+def test_a_limit_is_kept_and_spread_evenly(rows: list[Row], limit: int, seed: int) -> None:
+    taken = spread(rows, limit, seed)
+    assert taken == spread(rows, limit, seed)
+    assert len(taken) == min(limit, len(rows))
+    assert [r["id"] for r in taken] == sorted((r["id"] for r in taken), key=int)
+    had, got = (Counter(r["group"] for r in some) for some in (rows, taken))
+    fullest = max(got.values(), default=0)
+    # A group with fewer than another has given all it had, but for the last turn.
+    assert all(got[group] >= min(had[group], fullest - 1) for group in had)
+
+
+def test_the_seed_decides_what_a_limit_takes() -> None:
+    rows = [row(number) for number in range(50)]
+    assert spread(rows, 10, 0) != spread(rows, 10, 1)
+
+
+@given(tables(), st.floats(0.01, 0.4), st.floats(0.01, 0.4), st.integers(0, 3))
+def test_holding_out_divides_no_cluster(
+    rows: list[Row], validation: float, test: float, seed: int
+) -> None:
+    shares = {"validation": validation, "test": test}
+    divided = hold_out(rows, shares, seed)
+    assert divided == hold_out(rows, shares, seed)
+    check_disjoint(divided)
+    together = [r for split in divided.values() for r in split]
+    assert sorted(together, key=lambda r: int(r["id"])) == rows
+    for split, share in shares.items():
+        assert all(r["choices"] for r in divided[split])
+        assert len(divided[split]) <= share * len(rows)
+
+
+def test_shares_are_met_when_clusters_are_single() -> None:
+    divided = hold_out([row(n) for n in range(100)], {"validation": 0.1, "test": 0.2}, 0)
+    assert {split: len(rows) for split, rows in divided.items()} == {
+        "train": 70,
+        "validation": 10,
+        "test": 20,
+    }
+
+
+def test_every_crossing_is_named() -> None:
+    crossing = row(1) | {"id": "other", "cluster": "1"}
+    with pytest.raises(DataError) as error:
+        check_disjoint({"train": [row(1), row(2)], "validation": [row(3)], "test": [crossing]})
+    assert "train and test share 1 cluster(s), such as those of 1 = other" in str(error.value)
+    assert "train and test share 1 question(s)" in str(error.value)
+    assert "validation" not in str(error.value)
+
+
+def test_quiz_splits_have_the_canonical_columns() -> None:
+    splits = load_splits(DataConfig(groups=SMALL))
+    for name in SPLITS:
+        table = getattr(splits, name)
+        assert table.features == features()
+        assert rows_hash(list(table)) == splits.hashes[name]
+    assert "babel" in splits.provenance
+
+
+def test_the_same_config_gives_the_same_hashes() -> None:
+    config = DataConfig(groups=SMALL, limit={"train": 20, "test": 9})
+    one, two = load_splits(config), load_splits(config)
+    assert one.hashes == two.hashes
+    assert len(one.train) == 20
+    assert Counter(one.test["group"]) == {"capital/of": 5, "country/th": 4}
+    other = load_splits(config.model_copy(update={"seed": 1}))
+    assert other.hashes["train"] != one.hashes["train"]
+    assert other.hashes["validation"] == one.hashes["validation"]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    return str(path)
+
+
+def choice(number: int) -> dict[str, Any]:
+    return {"question": f"Question {number}?", "choices": ["yes", "no"], "answer": 0}
+
+
+def from_files(**files: str) -> DataConfig:
+    return DataConfig.model_validate({"source": "jsonl", "files": files})
+
+
+def test_splits_without_files_are_held_out_of_train(tmp_path: Path) -> None:
+    train = write(tmp_path / "a.jsonl", [choice(n) for n in range(40)])
+    test = write(tmp_path / "b.jsonl", [choice(n) for n in range(40, 45)])
+    both = load_splits(from_files(train=train))
+    assert [len(getattr(both, split)) for split in SPLITS] == [28, 4, 8]
+    one = load_splits(from_files(train=train, test=test))
+    assert [len(getattr(one, split)) for split in SPLITS] == [36, 4, 5]
+    assert set(one.provenance) == {train, test}
+
+
+def test_a_question_in_two_files_is_refused(tmp_path: Path) -> None:
+    train = write(tmp_path / "a.jsonl", [choice(n) for n in range(40)])
+    test = write(tmp_path / "b.jsonl", [choice(7)])
+    with pytest.raises(DataError, match=r"train and test share 1 question\(s\)"):
+        load_splits(from_files(train=train, test=test))
+
+
+def test_open_examples_can_be_trained_on_but_not_scored(tmp_path: Path) -> None:
+    open_ = [{"prompt": f"Say {n}.", "answer": str(n)} for n in range(9)]
+    mixed = write(tmp_path / "mixed.jsonl", open_ + [choice(n) for n in range(20)])
+    splits = load_splits(from_files(train=mixed))
+    assert [len(getattr(splits, split)) for split in SPLITS] == [23, 2, 4]
+    test = write(tmp_path / "test.jsonl", [{"prompt": "Say hello.", "answer": "hello"}])
+    with pytest.raises(DataError, match="Every test example needs choices"):
+        load_splits(from_files(train=mixed, test=test))
+
+
+def test_an_empty_split_is_refused(tmp_path: Path) -> None:
+    few = write(tmp_path / "few.jsonl", [choice(n) for n in range(3)])
+    with pytest.raises(DataError, match="The validation split must have at least one"):
+        load_splits(from_files(train=few))
