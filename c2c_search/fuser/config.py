@@ -69,6 +69,12 @@ class FuserConfig(_Frozen):
     normalisation: Normalisation = Field("calibrated", description="Of the projector's input.")
     gate: GateConfig = GateConfig()
     layer_alignment: Alignment = Field("terminal", description="Which sharer layer feeds which.")
+    layer_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the receiver's layers that are fused, the last ones.",
+    )
     alignment_window: int = Field(
         3, ge=1, description="Sharer layers that `learned` alignment weighs per receiver layer."
     )
@@ -95,3 +101,7 @@ class CacheShape(_Frozen):
     def size(self) -> int:
         """Numbers per token, layer and keys or values."""
         return self.heads * self.head_dim
+
+    def last_layers(self, share: float) -> int:
+        """How many layers a share of them is, rounded, at least one."""
+        return max(1, round(share * self.layers))

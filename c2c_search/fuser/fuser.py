@@ -33,7 +33,7 @@ class Fuser(nn.Module):
         config: The architecture.
         receiver: Cache shape of the receiver.
         sharer: Cache shape of the sharer.
-        sources: Sharer layers of each receiver layer; made from ``config.layer_alignment`` when
+        sources: Sharer layers of each fused receiver layer; made from ``config.layer_alignment`` when
             left out (``similarity`` waits for `calibrate`).
     """
 
@@ -51,21 +51,21 @@ class Fuser(nn.Module):
         self.config = config
         self.receiver_shape = receiver
         self.sharer_shape = sharer
+        self.layers = receiver.last_layers(config.layer_share)
         if sources is None and config.layer_alignment == "similarity":
-            sources = [[0]] * receiver.layers  # until `calibrate` has seen prompt caches
+            sources = [[0]] * self.layers  # until `calibrate` has seen prompt caches
         elif sources is None:
-            align = LAYER_ALIGNMENTS[config.layer_alignment]
-            sources = align(receiver.layers, sharer.layers, config.alignment_window, None)
+            sources = self._align(None)
         self.register_buffer("sources", torch.tensor(sources, dtype=torch.long))
         self.source_logits: nn.Parameter | None = None
         if config.layer_alignment == "learned":
-            logits = torch.zeros(2, receiver.layers, self.sources.shape[1])
+            logits = torch.zeros(2, self.layers, self.sources.shape[1])
             logits[..., 0] = _CENTRE_LOGIT
             self.source_logits = nn.Parameter(logits)
-        self.receiver_norm = Normalisation(config.normalisation, receiver.layers, receiver.size)
+        self.receiver_norm = Normalisation(config.normalisation, self.layers, receiver.size)
         self.sharer_norm = Normalisation(config.normalisation, sharer.layers, sharer.size)
         shape = Shape(
-            groups=2 * receiver.layers,
+            groups=2 * self.layers,
             receiver_size=receiver.size,
             receiver_heads=receiver.heads,
             sharer_size=sharer.size,
@@ -84,27 +84,35 @@ class Fuser(nn.Module):
         Returns:
             The fused cache, of ``receiver``'s shape and dtype.
         """
-        tokens = receiver.shape[2]
-        parameters_dtype = next(self.parameters()).dtype
-        groups = (2 * self.receiver_shape.layers, tokens, -1)
-        features = self.receiver_norm(receiver.to(parameters_dtype))
-        heard = self._aligned(self.sharer_norm(sharer.to(parameters_dtype)))
-        projection = self.projector(features.view(groups), heard.view(groups))
+        dtype = next(self.parameters()).dtype
+        untouched, fused = self._split(receiver)
+        features = self.receiver_norm(fused.to(dtype)).flatten(0, 1)
+        heard = self._aligned(self.sharer_norm(sharer.to(dtype))).flatten(0, 1)
+        projection = self.projector(features, heard)
         added = projection.projected
         if projection.weight is not None:
-            heads = (*projection.weight.shape, 1)
-            per_head = (*heads[:3], self.receiver_shape.head_dim)
-            added = (added.view(per_head) * projection.weight.view(heads)).view(added.shape)
+            by_head = added.unflatten(-1, (self.receiver_shape.heads, -1))
+            added = (by_head * projection.weight[..., None]).flatten(-2)
         if self.gate is not None:
             added = added * self.gate(projection.hidden)
-        added = self.receiver_norm.scale(added.view(2, self.receiver_shape.layers, tokens, -1))
-        return receiver + added.to(receiver.dtype)
+        added = self.receiver_norm.scale(added.unflatten(0, (2, self.layers)))
+        return torch.cat([untouched, fused + added.to(fused.dtype)], dim=1)
+
+    def _split(self, receiver: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A receiver cache's layers that stay as they are, and those that are fused."""
+        first = self.receiver_shape.layers - self.layers
+        return receiver[:, :first], receiver[:, first:]
+
+    def _align(self, cka: torch.Tensor | None) -> list[list[int]]:
+        align = LAYER_ALIGNMENTS[self.config.layer_alignment]
+        window = self.config.alignment_window
+        sources = align(self.receiver_shape.layers, self.sharer_shape.layers, window, cka)
+        return sources[-self.layers :]
 
     def _aligned(self, sharer: torch.Tensor) -> torch.Tensor:
-        """Sharer features of each receiver layer, ``(2, receiver_layers, tokens, size)``."""
+        """Sharer features of each fused receiver layer, ``(2, layers, tokens, size)``."""
         if self.config.sharer == "blank":
-            shape = (2, self.receiver_shape.layers, *sharer.shape[2:])
-            return sharer.new_zeros(shape)
+            return sharer.new_zeros(2, self.layers, *sharer.shape[2:])
         if self.source_logits is None:
             return sharer.index_select(1, self.sources[:, 0])
         weights = torch.softmax(self.source_logits, dim=-1)
@@ -127,20 +135,13 @@ class Fuser(nn.Module):
             receiver: Packed prompt caches of calibration prompts, as in `forward`.
             sharer: The sharer's at the aligned positions, as in `forward`.
         """
-        self.receiver_norm.calibrate(Statistics.of(receiver))
+        self.receiver_norm.calibrate(Statistics.of(self._split(receiver)[1]))
         self.sharer_norm.calibrate(Statistics.of(sharer))
         if self.config.layer_alignment == "similarity":
             cka = torch.stack(
                 [linear_cka(r.float(), s.float()) for r, s in zip(receiver, sharer, strict=True)]
             ).mean(dim=0)
-            align = LAYER_ALIGNMENTS["similarity"]
-            sources = align(
-                self.receiver_shape.layers,
-                self.sharer_shape.layers,
-                self.config.alignment_window,
-                cka,
-            )
-            self.sources.copy_(torch.tensor(sources))
+            self.sources.copy_(torch.tensor(self._align(cka)))
 
     def anneal(self, progress: float) -> None:
         """Tell the gate how much of the trial's budget is spent, in [0, 1]."""

@@ -37,6 +37,7 @@ class Gate(nn.Module):
         outputs = {"layer": 1, "token": 1, "head": self.heads, "value": self.receiver_size}
         size = outputs[self.config.granularity]
         self.from_input: StackedLinear | None = None
+        self.logit: nn.Parameter | None = None
         if self.config.input_dependent or self.config.granularity == "token":
             self.from_input = StackedLinear(shape.groups, config.width, size, zero=True)
             nn.init.constant_(self.from_input.bias, self.config.initial_logit)
@@ -57,8 +58,8 @@ class Gate(nn.Module):
         Args:
             hidden: The projector's hidden features, ``(groups, tokens, width)``.
         """
-        logit = self.logit if self.from_input is None else self.from_input(hidden)
-        self._last = logit.detach()
+        logit = self._logit() if self.from_input is None else self.from_input(hidden)
+        self._last = None if self.from_input is None else logit.detach()
         if self.training:
             noise = self._noise(logit)
             opened = torch.sigmoid((logit + noise) / self.temperature)
@@ -69,6 +70,12 @@ class Gate(nn.Module):
         if self.config.granularity == "head":
             opened = opened.repeat_interleave(self.receiver_size // self.heads, dim=-1)
         return opened
+
+    def _logit(self) -> torch.Tensor:
+        """The logit that does not depend on the input: the parameter, or the start of one."""
+        fixed = self.logit if self.from_input is None else self.from_input.bias
+        assert fixed is not None
+        return fixed
 
     def _noise(self, logit: torch.Tensor) -> torch.Tensor | float:
         if self.config.noise == "none":
@@ -84,9 +91,7 @@ class Gate(nn.Module):
 
         A gate that depends on the input is read on the last forward pass.
         """
-        logit = self.logit if self.from_input is None else self._last
-        if logit is None:
-            logit = self.from_input.bias  # type: ignore[union-attr]  # before any forward
+        logit = self._logit() if self._last is None else self._last
         training = {
             "none": torch.sigmoid(logit / self.temperature),
             "logistic": torch.sigmoid(logit),

@@ -20,7 +20,9 @@ LAYER_ALIGNMENTS: dict[str, AlignmentFunction] = {}
 REFERENCES: dict[str, str] = {}
 
 
-def layer_alignment(name: str, *, reference: str) -> Callable[[AlignmentFunction], AlignmentFunction]:
+def layer_alignment(
+    name: str, *, reference: str
+) -> Callable[[AlignmentFunction], AlignmentFunction]:
     """Register a layer alignment under ``name``; ``reference`` says where it comes from."""
 
     def register(function: AlignmentFunction) -> AlignmentFunction:

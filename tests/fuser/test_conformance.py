@@ -41,6 +41,10 @@ def configs() -> list[c.FuserConfig]:
         )
     ]
     shapes = [c.FuserConfig(depth=depth, width=5, intermediate=7) for depth in range(1, 9)]
+    shapes += [
+        c.FuserConfig(layer_share=share, width=8, layer_alignment=alignment)
+        for share, alignment in product((0.1, 0.5, 0.8), get_args(c.Alignment))
+    ]
     others = [
         c.FuserConfig(width=8, normalisation=normalisation, dynamic_weight=weight, sharer=sharer)
         for normalisation, weight, sharer in product(
@@ -92,7 +96,9 @@ def test_gradients_reach_every_parameter(config):
     }
     # A blank sharer is zeros: what reads it has nothing to learn, and it exists so that the twin
     # is the same architecture.
-    blank = {"projector.from_sharer.weight", "source_logits"} if config.sharer == "blank" else set()
+    blank = (
+        {"projector.from_sharer.weight", "source_logits"} if config.sharer == "blank" else set()
+    )
     assert silent <= blank
 
 
@@ -151,6 +157,16 @@ def test_parameter_groups_hold_every_parameter_once(config):
     grouped = [p for group in fuser.parameter_groups(1e-3, 0.1) for p in group["params"]]
     assert {id(p) for p in grouped} == {id(p) for p in fuser.parameters()}
     assert len(grouped) == len(list(fuser.parameters()))
+
+
+def test_layers_before_the_share_stay_as_they_are(config):
+    fuser = trained(config).eval()
+    receiver, sharer = caches()
+    changed = (fuser(receiver, sharer) != receiver).flatten(2).any(dim=2)
+    fused = round(config.layer_share * RECEIVER.layers) or 1
+    assert not changed[:, : RECEIVER.layers - fused].any()
+    if config.gate.rule == "soft":
+        assert changed[:, RECEIVER.layers - fused :].all()
 
 
 def test_config_survives_json(config):
