@@ -1,0 +1,75 @@
+"""Inference room: how likely a model finds each response, on top of a prompt's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from c2c_search.inference.decoding import TRUNK
+from c2c_search.inference.decoding import PackedContext
+from c2c_search.inference.decoding import Tokens
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def response_logits(
+    model: PreTrainedModel,
+    packed: torch.Tensor,
+    lengths: Sequence[int],
+    last_ids: Sequence[int],
+    responses: Sequence[Sequence[Sequence[int]]],
+) -> torch.Tensor:
+    """Logits for the next token, at every token of every response.
+
+    Only the last prompt token and the responses run through the model. A prompt's responses
+    share its cache and its last token: they are branches that do not see each other.
+
+    Args:
+        model: The model that answers.
+        packed: Its (fused) prompt caches, ``(2, layers, tokens, size)``.
+        lengths: Tokens of each prompt in the pack.
+        last_ids: Each prompt's last token, which is not in the cache.
+        responses: For each prompt, the token ids of each response, at least one each.
+
+    Returns:
+        ``(all response tokens, vocabulary)`` in float32, in the order of ``responses``.
+    """
+    ids: list[int] = []
+    places: list[tuple[int, int, int]] = []  # prompt, branch, position
+    predictors: list[int] = []  # which fed token predicts each response token
+    for prompt, (length, last, branches) in enumerate(
+        zip(lengths, last_ids, responses, strict=True)
+    ):
+        trunk = len(ids)
+        ids.append(last)
+        places.append((prompt, TRUNK, length))
+        for branch, response in enumerate(branches):
+            first = len(ids)
+            predictors += [trunk, *range(first, first + len(response) - 1)]
+            ids += response[:-1]
+            places += [(prompt, branch, length + 1 + n) for n in range(len(response) - 1)]
+    tokens = Tokens(*torch.tensor(places).T)
+    hidden = PackedContext(model, packed, lengths).feed(torch.tensor(ids), tokens)
+    head = model.get_output_embeddings()
+    logits: torch.Tensor = head(hidden[torch.tensor(predictors, device=hidden.device)]).float()
+    return logits
+
+
+def score_options(
+    model: PreTrainedModel,
+    packed: torch.Tensor,
+    lengths: Sequence[int],
+    last_ids: Sequence[int],
+    options: Sequence[Sequence[Sequence[int]]],
+) -> list[torch.Tensor]:
+    """Log-likelihood (nats) of every option's tokens, as one tensor for each prompt."""
+    logits = response_logits(model, packed, lengths, last_ids, options)
+    flat = [option for choices in options for option in choices]
+    targets = torch.tensor([token for option in flat for token in option], device=logits.device)
+    chosen = logits.log_softmax(dim=-1).gather(1, targets[:, None])[:, 0]
+    totals = torch.stack([o.sum() for o in chosen.split([len(option) for option in flat])]).cpu()
+    return list(totals.split([len(choices) for choices in options]))

@@ -1,0 +1,1 @@
+"""Pair room: the two frozen models, what they read, and their prompt caches."""

@@ -1,0 +1,102 @@
+"""Pair room: prompts of a pair with their caches, ready to be fused in packed batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+from c2c_search.pair.token_alignment import EncodedPrompt
+
+
+if TYPE_CHECKING:
+    from c2c_search.pair.store import PromptCaches
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Caches of a few prompts, packed: one prompt's tokens after the other, no padding.
+
+    The last token of each prompt is left out: it is never fused, the receiver reads it again on
+    top of the fused cache (as in the published C2C).
+
+    Args:
+        receiver: ``(2, receiver_layers, tokens, receiver_size)``.
+        sharer: The sharer's cache at every receiver token's aligned position,
+            ``(2, sharer_layers, tokens, sharer_size)``.
+        lengths: Tokens of each prompt in the pack.
+        last_ids: The receiver's last token of each prompt.
+    """
+
+    receiver: torch.Tensor
+    sharer: torch.Tensor
+    lengths: tuple[int, ...]
+    last_ids: tuple[int, ...]
+
+    def to(self, device: torch.device) -> PairBatch:
+        return PairBatch(
+            self.receiver.to(device, non_blocking=True),
+            self.sharer.to(device, non_blocking=True),
+            self.lengths,
+            self.last_ids,
+        )
+
+
+@dataclass(frozen=True)
+class PairPrompts:
+    """Prompts as both models read them, and both models' caches of them, row by row."""
+
+    encoded: tuple[EncodedPrompt, ...]
+    receiver: PromptCaches
+    sharer: PromptCaches
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    @cached_property
+    def _aligned(self) -> list[torch.Tensor]:
+        return [torch.tensor(prompt.alignment[:-1]) for prompt in self.encoded]
+
+    def of_sharer(self) -> PairPrompts:
+        """The same prompts for the sharer alone: it answers, from its own caches."""
+        itself = tuple(
+            EncodedPrompt(
+                prompt.sharer_ids, prompt.sharer_ids, tuple(range(len(prompt.sharer_ids)))
+            )
+            for prompt in self.encoded
+        )
+        return PairPrompts(itself, self.sharer, self.sharer)
+
+    def batch(self, rows: Sequence[int], partners: Sequence[int] | None = None) -> PairBatch:
+        """Pack some prompts.
+
+        Args:
+            rows: The prompts.
+            partners: Prompts whose sharer caches take the place of the rows' own (the
+                mismatched-sharer control). Their tokens are matched from both ends, so that
+                what a shared template says still stands where it stood.
+        """
+        lengths = tuple(len(self._aligned[row]) for row in rows)
+        heard = [self._aligned[row] for row in rows]
+        if partners is not None:
+            heard = [
+                _from_both_ends(length, self._aligned[partner])
+                for length, partner in zip(lengths, partners, strict=True)
+            ]
+        return PairBatch(
+            receiver=self.receiver.packed(rows, [torch.arange(length) for length in lengths]),
+            sharer=self.sharer.packed(rows if partners is None else partners, heard),
+            lengths=lengths,
+            last_ids=tuple(self.encoded[row].receiver_ids[-1] for row in rows),
+        )
+
+
+def _from_both_ends(length: int, aligned: torch.Tensor) -> torch.Tensor:
+    """Stretch or cut an alignment to ``length`` tokens, in its middle."""
+    token = torch.arange(length)
+    from_end = len(aligned) - (length - token)
+    place = torch.where(token < length // 2, token, from_end)
+    return aligned[place.clamp(0, len(aligned) - 1)]

@@ -1,0 +1,1 @@
+"""Training room: the worker process that trains fusers with DeepSpeed."""

@@ -1,0 +1,144 @@
+"""Training room: a DeepSpeed engine around the fuser alone; both language models stay outside."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import torch
+
+from c2c_search.training.runtime import release_memory
+from c2c_search.training.runtime import start_deepspeed
+
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from c2c_search.fuser.fuser import Fuser
+    from c2c_search.pipeline.schema import TrainingConfig
+
+
+_POINTER = "latest.json"
+
+
+class FuserEngine:
+    """One trial's optimizer state, schedule and checkpoints, around one fuser.
+
+    A context manager: a DeepSpeed engine that is not destroyed leaks its optimizer.
+
+    Args:
+        fuser: The network to train, on its device, in float32.
+        config: Steps, batch, rates and ZeRO stage.
+    """
+
+    def __init__(self, fuser: Fuser, config: TrainingConfig) -> None:
+        deepspeed = start_deepspeed()
+        groups = fuser.parameter_groups(config.learning_rate, config.weight_decay)
+        optimizer = torch.optim.AdamW(groups, fused=True)
+        self.fuser = fuser
+        self.clip_here = config.gradient_clipping if config.zero_stage == 0 else 0.0
+        self.engine, *_ = deepspeed.initialize(
+            model=fuser,
+            optimizer=optimizer,
+            lr_scheduler=torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(config)),
+            config={
+                "train_micro_batch_size_per_gpu": config.batch_size,
+                "gradient_accumulation_steps": config.gradient_accumulation,
+                "gradient_clipping": 0.0 if self.clip_here else config.gradient_clipping,
+                "zero_optimization": {"stage": config.zero_stage},
+                "steps_per_print": 10**9,
+            },
+        )
+        self.gradient_norm = math.nan
+
+    def __enter__(self) -> FuserEngine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.engine.destroy()
+        release_memory()
+
+    def __call__(self, receiver: torch.Tensor, sharer: torch.Tensor) -> torch.Tensor:
+        """Fuse, as `Fuser.forward`, under the engine."""
+        fused: torch.Tensor = self.engine(receiver, sharer)
+        return fused
+
+    def backward_and_step(self, loss: torch.Tensor) -> None:
+        """One micro-step; the optimizer and the schedule move at accumulation boundaries.
+
+        Stage 0 clips here, which gives the same result as DeepSpeed's clipping and, unlike it,
+        the norm.
+        """
+        self.engine.backward(loss)
+        if self.clip_here and self.engine.is_gradient_accumulation_boundary():
+            norm = torch.nn.utils.clip_grad_norm_(self.fuser.parameters(), self.clip_here)
+            self.gradient_norm = float(norm)
+        self.engine.step()
+
+    @property
+    def learning_rate(self) -> float:
+        """The projector's rate at this step."""
+        return float(self.engine.get_lr()[0])
+
+    def save(self, directory: Path, step: int, state: dict[str, Any]) -> None:
+        """Write a checkpoint to resume from; the one before it goes once this one stands.
+
+        DeepSpeed writes in place and pickles: a pointer of our own, moved last, makes it atomic,
+        and only this process's own checkpoints are read back.
+        """
+        tag = f"step-{step}"
+        shutil.rmtree(directory / tag, ignore_errors=True)
+        rng = {"torch": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            rng["cuda"] = torch.cuda.get_rng_state()
+        self.engine.save_checkpoint(
+            str(directory), tag=tag, client_state={"rng": rng, **state}, save_latest=False
+        )
+        partial = directory / (_POINTER + ".partial")
+        partial.write_text(json.dumps({"tag": tag}))
+        partial.replace(directory / _POINTER)
+        for old in directory.glob("step-*"):
+            if old.name != tag:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def resume(self, directory: Path) -> dict[str, Any] | None:
+        """Go on from the checkpoint in ``directory``; None if there is none."""
+        pointer = directory / _POINTER
+        if not pointer.is_file():
+            return None
+        tag = json.loads(pointer.read_text())["tag"]
+        path, state = self.engine.load_checkpoint(str(directory), tag=tag)
+        if path is None:
+            return None
+        torch.set_rng_state(state["rng"]["torch"])
+        if "cuda" in state["rng"]:
+            torch.cuda.set_rng_state(state["rng"]["cuda"])
+        return dict(state)
+
+
+def schedule(config: TrainingConfig) -> Callable[[int], float]:
+    """Share of the peak learning rate at a step: linear warm-up, then the schedule to zero."""
+    warmup = max(1, round(config.warmup * config.steps))
+    rest = max(1, config.steps - warmup)
+
+    def share(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        progress = min(1.0, (step - warmup) / rest)
+        return {
+            "constant": 1.0,
+            "linear": 1.0 - progress,
+            "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
+        }[config.schedule]
+
+    return share

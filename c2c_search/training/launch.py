@@ -1,0 +1,170 @@
+"""Training room: the driver's end of the worker process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from c2c_search.training.protocol import EVENT
+from c2c_search.training.protocol import Answer
+from c2c_search.training.protocol import Evaluate
+from c2c_search.training.protocol import Event
+from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Prepare
+from c2c_search.training.protocol import Prepared
+from c2c_search.training.protocol import Request
+from c2c_search.training.protocol import Result
+from c2c_search.training.protocol import Train
+from c2c_search.training.protocol import Trained
+
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import IO
+
+    from c2c_search.pair.spec import PairSpec
+    from c2c_search.pipeline.schema import Pipeline
+    from c2c_search.trial import TrialConfig
+
+
+_LAST = (Prepared, Trained, Result, Failed)
+_GRACE_SECONDS = 5.0
+
+
+class Worker:
+    """One worker process, started at the first request and again after it died.
+
+    A context manager: the process is ended on the way out, and the kernel ends it if the driver
+    is killed.
+
+    Args:
+        pipeline: The study's pipeline.
+        log_file: Where the process's own output goes.
+        cache_dir: Where models and prompt caches are kept; the user's cache folder by default.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, *, log_file: Path, cache_dir: Path | None = None
+    ) -> None:
+        self.pipeline = pipeline
+        self.log_file = log_file
+        self.cache_dir = cache_dir
+        self._process: subprocess.Popen[str] | None = None
+        self._events: IO[str] | None = None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process; a trial in it goes on from its last checkpoint another time."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for stream in (process.stdin, self._events):
+            if stream is not None:
+                try:
+                    stream.close()
+                except BrokenPipeError:  # a request that the dead process never read
+                    continue
+
+    def prepare(self, pair: PairSpec) -> Iterator[Event]:
+        """Make a pair ready; ends with `Prepared` or `Failed`."""
+        return self._ask(Prepare(pair=pair))
+
+    def train(self, config: TrialConfig, directory: Path) -> Iterator[Event]:
+        """Run a trial; after every rung but the last call `answer`. Ends with `Trained`."""
+        return self._ask(Train(config=config, directory=str(directory)))
+
+    def evaluate(self, request: Evaluate) -> Iterator[Event]:
+        """Answer a split with a system; ends with `Result` or `Failed`."""
+        return self._ask(request)
+
+    def answer(self, go_on: bool) -> None:
+        """The word after a rung: go on, or stop."""
+        self._send(Answer(go_on=go_on))
+
+    def _ask(self, request: Request) -> Iterator[Event]:
+        if self._process is None or self._process.poll() is not None:
+            self.close()
+            self._start()
+        self._send(request)
+        assert self._events is not None
+        for line in self._events:
+            event = EVENT.validate_json(line)
+            yield event
+            if isinstance(event, _LAST):
+                return
+        yield self._died()
+
+    def _died(self) -> Failed:
+        assert self._process is not None
+        code = self._process.wait()
+        self.close()
+        killed = code == -9
+        return Failed(
+            failure="out_of_memory" if killed else "transient",
+            message=f"the worker process ended with code {code}"
+            + (" (killed, most likely for its memory)" if killed else "")
+            + f"; its last words are in {self.log_file}",
+        )
+
+    def _send(self, request: Request) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(request.model_dump_json() + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:  # it died: the end of its events tells
+            return
+
+    def _start(self) -> None:
+        read, write = os.pipe()
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        command = [
+            sys.executable,
+            "-m",
+            "c2c_search.training.worker",
+            str(write),
+            str(os.getpid()),
+            self.pipeline.model_dump_json(),
+            str(self.cache_dir or ""),
+        ]
+        # A session of its own: Ctrl-C at the terminal reaches the driver alone, which decides.
+        with self.log_file.open("a") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=[write],
+                start_new_session=True,
+                text=True,
+                env=_environment(),
+            )
+        os.close(write)
+        self._events = os.fdopen(read, encoding="utf-8")
+
+
+def _environment() -> dict[str, str]:
+    """The driver's environment without what a launcher or a tracker left in it."""
+    dropped = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "MLFLOW_RUN_ID"}
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    return kept | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}

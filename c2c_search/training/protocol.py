@@ -1,0 +1,158 @@
+"""Training room: what the driver and the worker process say to each other, one JSON line each.
+
+The driver writes requests to the worker's standard input; the worker writes events to a pipe of
+its own. Both are frozen pydantic models, told apart by ``type``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from typing import Literal
+
+from pydantic import BaseModel
+from pydantic import ConfigDict
+from pydantic import Field
+from pydantic import TypeAdapter
+
+from c2c_search.evaluation.results import ItemResult
+from c2c_search.pair.spec import PairSpec
+from c2c_search.trial import TrialConfig
+
+
+System = Literal["receiver", "sharer", "c2c", "mismatched"]
+Split = Literal["validation", "test"]
+Failure = Literal["invalid", "diverged", "out_of_memory", "transient", "fatal"]
+Stage = Literal[
+    "download", "convert", "load", "data", "prefill", "align", "calibrate", "train", "evaluate"
+]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Prepare(_Message):
+    """Fetch and load the pair, make the data and fill the prompt-cache store."""
+
+    type: Literal["prepare"] = "prepare"
+    pair: PairSpec
+
+
+class Train(_Message):
+    """Train one trial; goes on from the checkpoint in ``directory`` if there is one."""
+
+    type: Literal["train"] = "train"
+    config: TrialConfig
+    directory: str
+
+
+class Evaluate(_Message):
+    """Answer a split with one system; ``fuser_dir`` for the systems that need a fuser."""
+
+    type: Literal["evaluate"] = "evaluate"
+    system: System
+    pair: PairSpec
+    split: Split
+    fuser_dir: str | None = None
+
+
+class Answer(_Message):
+    """The driver's word after a rung: go on, or stop (pruned)."""
+
+    type: Literal["answer"] = "answer"
+    go_on: bool
+
+
+Request = Annotated[Prepare | Train | Evaluate | Answer, Field(discriminator="type")]
+
+
+class Progress(_Message):
+    """How far a stage is; ``total`` 0 when unknown."""
+
+    type: Literal["progress"] = "progress"
+    stage: Stage
+    done: int
+    total: int
+    message: str = ""
+
+
+class Notice(_Message):
+    """Something the user should read once, e.g. a model's licence."""
+
+    type: Literal["notice"] = "notice"
+    message: str
+
+
+class Prepared(_Message):
+    """The pair stands ready.
+
+    ``models`` is each model's identity (source, revision, hashes, licence) under ``receiver`` and
+    ``sharer``; ``data`` each split's hash; ``seconds`` the wall time by stage.
+    """
+
+    type: Literal["prepared"] = "prepared"
+    models: dict[str, dict[str, str | None]]
+    data: dict[str, str]
+    seconds: dict[str, float]
+
+
+class Step(_Message):
+    """One logged training step."""
+
+    type: Literal["step"] = "step"
+    step: int
+    steps: int
+    loss: float
+    metrics: dict[str, float]
+
+
+class Rung(_Message):
+    """Validation at a rung; the worker waits for an `Answer` before it goes on."""
+
+    type: Literal["rung"] = "rung"
+    rung: int
+    step: int
+    objective: float
+    metrics: dict[str, float]
+
+
+class Trained(_Message):
+    """A trial's end, complete or pruned; ``best_dir`` holds the fuser of its best rung."""
+
+    type: Literal["trained"] = "trained"
+    step: int
+    pruned: bool
+    objective: float
+    best_rung: int
+    best_dir: str
+    parameters: int
+    bytes: int
+    seconds: dict[str, float]
+    metrics: dict[str, float]
+
+
+class Result(_Message):
+    """A system's answers on a split, one row an item."""
+
+    type: Literal["result"] = "result"
+    system: System
+    split: Split
+    items: tuple[ItemResult, ...]
+
+
+class Failed(_Message):
+    """The request failed; the worker is ready for another unless it was ``fatal``."""
+
+    type: Literal["failed"] = "failed"
+    failure: Failure
+    message: str
+    exit_code: int = 2
+
+
+Event = Annotated[
+    Progress | Notice | Prepared | Step | Rung | Trained | Result | Failed,
+    Field(discriminator="type"),
+]
+
+REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,0 +1,137 @@
+"""Training room: the process that runs trials; models and caches stay in it from trial to trial.
+
+Started by `c2c_search.training.launch` as ``python -m c2c_search.training.worker``. Requests
+come in on standard input, events go out on the file descriptor given, one JSON line each.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from c2c_search.errors import C2CError
+from c2c_search.training.protocol import EVENT
+from c2c_search.training.protocol import REQUEST
+from c2c_search.training.protocol import Answer
+from c2c_search.training.protocol import Evaluate
+from c2c_search.training.protocol import Event
+from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Failure
+from c2c_search.training.protocol import Prepare
+from c2c_search.training.protocol import Request
+from c2c_search.training.protocol import Train
+from c2c_search.training.runtime import die_with_parent
+from c2c_search.training.runtime import keep_freed_memory
+from c2c_search.training.runtime import release_memory
+
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from c2c_search.training.desk import Desk
+
+
+def main() -> None:
+    """Serve requests until standard input closes."""
+    descriptor, parent, pipeline, cache_dir = sys.argv[1:5]
+    die_with_parent(int(parent))
+    keep_freed_memory()
+    events = os.fdopen(int(descriptor), "w", buffering=1, encoding="utf-8")
+    Server(sys.stdin, events, pipeline, cache_dir).serve()
+
+
+class Server:
+    """Reads requests, runs them at the `Desk`, writes events.
+
+    Args:
+        requests: Where requests come in.
+        events: Where events go out.
+        pipeline: The study's pipeline, as JSON.
+        cache_dir: Where models and prompt caches are kept; empty for the user's cache folder.
+    """
+
+    def __init__(self, requests: TextIO, events: TextIO, pipeline: str, cache_dir: str) -> None:
+        self.requests = requests
+        self.events = events
+        self.pipeline = pipeline
+        self.cache_dir = cache_dir
+        self._desk: Desk | None = None
+
+    def serve(self) -> None:
+        """Answer one request after the other."""
+        while (request := self._read()) is not None:
+            try:
+                self.emit(self._run(request))
+            except Exception as error:
+                traceback.print_exc()
+                self.emit(describe(error))
+                release_memory()
+
+    def emit(self, event: Event) -> None:
+        """Send one event to the driver."""
+        self.events.write(EVENT.dump_json(event).decode() + "\n")
+        self.events.flush()
+
+    def _read(self) -> Request | None:
+        line = self.requests.readline()
+        return REQUEST.validate_json(line) if line else None
+
+    def _run(self, request: Request) -> Event:
+        desk = self.desk()
+        if isinstance(request, Prepare):
+            return desk.prepare(request.pair)
+        if isinstance(request, Train):
+            return desk.train(request.config, Path(request.directory), self._go_on)
+        if isinstance(request, Evaluate):
+            return desk.evaluate(request)
+        raise TypeError(f"an {request.type!r} is only expected after a rung")
+
+    def desk(self) -> Desk:
+        """The desk, set up at the first request: torch takes a while to import."""
+        if self._desk is None:
+            from c2c_search.pipeline.schema import Pipeline
+            from c2c_search.training.desk import Desk
+
+            self._desk = Desk(
+                Pipeline.model_validate_json(self.pipeline),
+                cache_dir=Path(self.cache_dir) if self.cache_dir else None,
+                emit=self.emit,
+            )
+        return self._desk
+
+    def _go_on(self) -> bool:
+        answer = self._read()
+        if not isinstance(answer, Answer):
+            raise TypeError("after a rung the driver must answer")
+        return answer.go_on
+
+
+def describe(error: Exception) -> Failed:
+    """An exception as the driver needs it: what kind of failure, and in which words."""
+    import torch
+
+    from c2c_search.training.loop import DivergedError
+
+    failure: Failure = "transient"
+    exit_code = 2
+    if isinstance(error, DivergedError):
+        failure = "diverged"
+    elif isinstance(error, C2CError):
+        failure, exit_code = "invalid", error.exit_code
+    elif isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _is_cpu_oom(error):
+        failure = "out_of_memory"
+    elif isinstance(error, (TypeError, AssertionError, NotImplementedError)):
+        failure = "fatal"
+    message = str(error) if isinstance(error, C2CError) else f"{type(error).__name__}: {error}"
+    return Failed(failure=failure, message=message, exit_code=exit_code)
+
+
+def _is_cpu_oom(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""A tiny pair on disk, a tiny data set, and a pipeline over them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from c2c_search.data.schema import DataConfig
+from c2c_search.data.schema import SplitFiles
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.config import GateConfig
+from c2c_search.pair.spec import PairSpec
+from c2c_search.pipeline.schema import EvaluationConfig
+from c2c_search.pipeline.schema import Pipeline
+from c2c_search.pipeline.schema import TrainingConfig
+from c2c_search.trial import TrialConfig
+
+
+WORDS = ["red", "green", "blue", "grey", "pink", "teal", "gold", "plum"]
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tiny_model, tmp_path_factory) -> PairSpec:
+    paths = {}
+    for role, options in {
+        "receiver": {"seed": 1},
+        "sharer": {"layers": 3, "heads": 1, "head_dim": 12, "seed": 2},
+    }.items():
+        path = tmp_path_factory.mktemp("models") / role
+        loaded = tiny_model("llama", **options)
+        loaded.model.save_pretrained(path)
+        loaded.tokenizer.save_pretrained(path)
+        paths[role] = f"path:{path}"
+    return PairSpec(**paths)
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory) -> Pipeline:
+    folder = tmp_path_factory.mktemp("data")
+    for split, numbers in {"train": range(12), "validation": range(6), "test": range(6)}.items():
+        rows = []
+        for number in numbers:
+            start = number % 5
+            rows.append(
+                {
+                    "id": f"{split}-{number}",
+                    "question": f"{split} {number}: which colour?",
+                    "choices": WORDS[start : start + 4],
+                    "answer": number % 4,
+                }
+            )
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{split}.jsonl").write_text(text)
+    files = {split: (str(folder / f"{split}.jsonl"),) for split in ("train", "validation", "test")}
+    return Pipeline(
+        name="tiny",
+        data=DataConfig(source="jsonl", files=SplitFiles(**files)),
+        training=TrainingConfig(
+            steps=6, batch_size=4, learning_rate=1e-2, log_every=2, rungs=(0.5, 1.0)
+        ),
+        evaluation=EvaluationConfig(batch_size=4),
+    )
+
+
+@pytest.fixture
+def trial(tiny_pair, pipeline) -> TrialConfig:
+    gate = GateConfig(granularity="head", noise="logistic", temperature_end=0.1)
+    return TrialConfig(
+        pair=tiny_pair,
+        fuser=FuserConfig(width=8, gate=gate, dropout=0.1, layer_alignment="learned"),
+        training=pipeline.training,
+        data=pipeline.data,
+        evaluation=pipeline.evaluation,
+        seed=3,
+    )

@@ -1,0 +1,66 @@
+"""Driver and worker over real pipes: the whole protocol, once, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from c2c_search.training.launch import Worker
+from c2c_search.training.protocol import Evaluate
+from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Prepared
+from c2c_search.training.protocol import Progress
+from c2c_search.training.protocol import Result
+from c2c_search.training.protocol import Rung
+from c2c_search.training.protocol import Trained
+
+
+@pytest.fixture
+def worker(pipeline, tmp_path):
+    with Worker(
+        pipeline, log_file=tmp_path / "worker.log", cache_dir=tmp_path / "cache"
+    ) as started:
+        yield started
+
+
+def test_prepare_train_evaluate(worker, trial, tiny_pair, tmp_path):
+    *progress, prepared = worker.prepare(tiny_pair)
+    assert isinstance(prepared, Prepared)
+    assert {event.stage for event in progress if isinstance(event, Progress)} >= {
+        "data",
+        "prefill",
+    }
+    assert set(prepared.data) == {"train", "validation", "test"}
+    assert prepared.models["receiver"]["source"] == tiny_pair.receiver
+
+    for event in worker.train(trial, tmp_path / "trial"):
+        if isinstance(event, Rung) and event.rung == 0:
+            worker.answer(True)
+        last = event
+    assert isinstance(last, Trained)
+
+    accuracies = {}
+    for system in ("receiver", "sharer", "c2c", "mismatched"):
+        request = Evaluate(system=system, pair=tiny_pair, split="test", fuser_dir=last.best_dir)
+        *_, result = worker.evaluate(request)
+        assert isinstance(result, Result)
+        accuracies[system] = [item.scores for item in result.items]
+        assert [item.id for item in result.items] == [f"test-{number}" for number in range(6)]
+    assert accuracies["c2c"] != accuracies["receiver"]
+    assert accuracies["c2c"] != accuracies["mismatched"]
+
+    # A failed request leaves the worker ready for the next one.
+    *_, failed = worker.prepare(tiny_pair.model_copy(update={"sharer": "path:/nowhere"}))
+    assert isinstance(failed, Failed)
+    assert failed.failure == "invalid"
+    assert "nowhere" in failed.message
+
+    # A killed worker is told, and started again at the next request.
+    os.kill(worker._process.pid, signal.SIGKILL)
+    *_, died = worker.prepare(tiny_pair)
+    if isinstance(died, Failed):
+        assert died.failure in ("out_of_memory", "transient")
+        *_, died = worker.prepare(tiny_pair)
+    assert isinstance(died, Prepared)

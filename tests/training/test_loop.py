@@ -1,0 +1,132 @@
+"""A trial's numbers must not depend on where it was interrupted."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from c2c_search.fuser import checkpoint
+from c2c_search.training import loop
+from c2c_search.training.desk import Desk
+from c2c_search.training.protocol import Rung
+from c2c_search.training.protocol import Step
+
+
+class Stop(BaseException):
+    """An interruption, at any instant."""
+
+
+@pytest.fixture
+def run(pipeline, tmp_path):
+    """Run a trial at a desk of its own; returns its end and its events."""
+
+    def run(trial, directory, *, go_on=lambda: True, on_event=lambda event: None):
+        events = []
+
+        def emit(event):
+            events.append(event)
+            on_event(event)
+
+        desk = Desk(pipeline, cache_dir=tmp_path / "cache", emit=emit)
+        return desk.train(trial, tmp_path / directory, go_on), events
+
+    return run
+
+
+def losses(events):
+    return {event.step: event.loss for event in events if isinstance(event, Step)}
+
+
+def rungs(events):
+    return [(e.rung, e.objective, e.metrics) for e in events if isinstance(e, Rung)]
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3, 5])
+def test_resume_gives_the_same_numbers(run, trial, tmp_path, monkeypatch, stop_at):
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    whole, events = run(trial, "whole")
+
+    real = loop.TrialRun._train_step
+
+    def stopping(self, engine):
+        if self.step == stop_at:
+            raise Stop
+        real(self, engine)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.TrialRun, "_train_step", stopping)
+        with pytest.raises(Stop):
+            run(trial, "parts")
+    resumed, rest = run(trial, "parts")
+    assert rungs(rest) == rungs(events)
+    assert losses(rest) == {k: v for k, v in losses(events).items() if k > stop_at}
+    assert resumed.objective == whole.objective
+    kept = [checkpoint.load(tmp_path / name / "best").state_dict() for name in ("whole", "parts")]
+    assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
+
+
+def test_training_lowers_the_loss(run, trial):
+    training = trial.training.model_copy(update={"steps": 40, "log_every": 1})
+    _, events = run(trial.model_copy(update={"training": training}), "long")
+    by_step = losses(events)
+    first = sum(by_step[step] for step in range(1, 6))
+    last = sum(by_step[step] for step in range(36, 41))
+    assert last < first
+
+
+def test_pruned_after_a_rung(run, trial):
+    ended, events = run(trial, "pruned", go_on=lambda: False)
+    assert ended.pruned
+    assert ended.step == 3
+    assert len(rungs(events)) == 1
+
+
+def test_last_rung_asks_nothing(run, trial):
+    asked = []
+    ended, _ = run(trial, "asked", go_on=lambda: asked.append(1) or True)
+    assert not ended.pruned
+    assert len(asked) == 1  # two rungs, one question
+
+
+def test_report_says_what_is_needed(run, trial):
+    ended, events = run(trial, "report")
+    step = next(event for event in events if isinstance(event, Step))
+    assert {"train/loss", "train/learning_rate", "train/gradient_norm"} <= set(step.metrics)
+    assert {"gate/open_train", "gate/open_eval"} <= set(step.metrics)
+    assert set(ended.seconds) == {"prefill", "train", "evaluate", "overhead"}
+    assert ended.parameters > 0
+    assert ended.bytes > 4 * ended.parameters - 1
+
+
+def test_divergence_is_told_from_other_failures(run, trial, monkeypatch):
+    monkeypatch.setattr(
+        loop, "response_logits", lambda *args: torch.full((1, 300), torch.nan, requires_grad=True)
+    )
+    monkeypatch.setattr(
+        loop.torch.nn.functional,
+        "cross_entropy",
+        lambda logits, *args, **kwargs: logits.sum(),
+    )
+    with pytest.raises(loop.DivergedError, match="step 1"):
+        run(trial, "diverged")
+
+
+@pytest.mark.parametrize("sharer", ["blank", "mismatched"])
+def test_ablations_are_configuration(run, trial, sharer):
+    fuser = trial.fuser.model_copy(update={"sharer": sharer})
+    ended, _ = run(trial.model_copy(update={"fuser": fuser}), sharer)
+    assert not ended.pruned
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_accumulation_of_equal_batches_is_one_large_batch(run, trial, accumulation):
+    plain = trial.fuser.model_copy(update={"dropout": 0.0, "gate": type(trial.fuser.gate)()})
+    training = trial.training.model_copy(
+        update={"batch_size": 4 // accumulation, "gradient_accumulation": accumulation}
+    )
+    ended, events = run(
+        trial.model_copy(update={"fuser": plain, "training": training}),
+        f"accumulate{accumulation}",
+    )
+    assert ended.step == 6
+    assert max(losses(events)) == 6
