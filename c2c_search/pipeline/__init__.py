@@ -1,0 +1,1 @@
+"""Pipeline room: how a trial is trained and judged."""

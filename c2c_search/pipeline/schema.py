@@ -1,0 +1,151 @@
+"""Pipeline room: how a trial is trained and judged, and what its champion must prove, as data."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+from typing import Literal
+from typing import Self
+
+from pydantic import BaseModel
+from pydantic import ConfigDict
+from pydantic import Field
+from pydantic import field_validator
+from pydantic import model_validator
+
+from c2c_search.data.schema import DataConfig
+
+
+Schedule = Literal["cosine", "linear", "constant"]
+ZeroStage = Literal[0, 1, 2]
+
+_WHY_NOT_STAGE_3 = (
+    "must be 0, 1 or 2: DeepSpeed's stage 3 computes wrong gradients when a step leaves a "
+    "parameter unused, and leaks memory from trial to trial; the engine wraps the fuser alone, "
+    "which fits without it"
+)
+
+
+class FrozenModel(BaseModel):
+    """A configuration: immutable, without unknown keys, infinities or NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TrainingConfig(FrozenModel):
+    """How one trial trains its fuser; receiver and sharer stay frozen.
+
+    The defaults of ``learning_rate``, ``weight_decay``, ``warmup`` and ``schedule`` are the
+    recipe that C2C (arXiv 2510.03215) published.
+    """
+
+    steps: int = Field(200, ge=1, description="Optimizer steps of a trial that is not pruned.")
+    batch_size: int = Field(
+        8, ge=1, description="Examples per device in one forward and backward pass."
+    )
+    gradient_accumulation: int = Field(
+        1, ge=1, description="Passes whose gradients are averaged into one optimizer step."
+    )
+    learning_rate: float = Field(1e-4, gt=0, description="Peak rate, reached after the warm-up.")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled weight decay.")
+    warmup: float = Field(
+        0.1, ge=0, lt=1, description="Share of the trial's steps that the rate rises over."
+    )
+    schedule: Schedule = Field("linear", description="How the rate falls after the warm-up.")
+    gradient_clipping: float = Field(
+        1.0, ge=0, description="Largest norm of the gradient; 0: not clipped."
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Probability taken from the right token, spread over all."
+    )
+    zero_stage: ZeroStage = Field(0, description="DeepSpeed ZeRO stage; 1 and 2 save memory.")
+    log_every: int = Field(10, ge=1, description="Steps between two logged training metrics.")
+    rungs: tuple[float, ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="Shares of `steps` after which the trial is validated and may be pruned.",
+    )
+
+    @field_validator("zero_stage", mode="before")
+    @classmethod
+    def _stage_3_is_wrong(cls, value: Any) -> Any:
+        if value == 3:
+            raise ValueError(_WHY_NOT_STAGE_3)
+        return value
+
+    @field_validator("rungs")
+    @classmethod
+    def _rungs_rise_to_one(cls, rungs: tuple[float, ...]) -> tuple[float, ...]:
+        rising = all(low < high for low, high in pairwise(rungs))
+        if rungs[0] <= 0 or not rising or rungs[-1] != 1.0:
+            raise ValueError(
+                "must be shares of the steps that rise from above 0 to 1.0 at the end"
+            )
+        return rungs
+
+    @model_validator(mode="after")
+    def _rungs_fall_on_different_steps(self) -> Self:
+        if len(set(self.rung_steps)) < len(self.rungs) or self.rung_steps[0] < 1:
+            raise ValueError(
+                f"every rung needs a step of its own, but rungs {list(self.rungs)} of "
+                f"{self.steps} steps are the steps {list(self.rung_steps)}; "
+                "take more steps or fewer rungs"
+            )
+        return self
+
+    @property
+    def rung_steps(self) -> tuple[int, ...]:
+        """The optimizer step after which each rung is judged; the last is ``steps``."""
+        return tuple(round(share * self.steps) for share in self.rungs)
+
+
+class EvaluationConfig(FrozenModel):
+    """How a system answers the questions of a split."""
+
+    method: Literal["cloze"] = Field(
+        "cloze", description="cloze: the choice whose text has the highest log-likelihood."
+    )
+    length_normalised: bool = Field(
+        True, description="Divide a choice's log-likelihood by its number of tokens."
+    )
+    batch_size: int = Field(32, ge=1, description="Questions answered in one pass.")
+
+
+class ChampionConfig(FrozenModel):
+    """What a fuser must prove on the test split before it is promoted."""
+
+    finalists: int = Field(
+        3, ge=1, description="Best trials on validation that are measured on test, once."
+    )
+    level: float = Field(
+        0.01, gt=0, lt=1, description="Level of the paired tests and of their intervals."
+    )
+    resamples: int = Field(10_000, ge=1, description="Resamples of the paired bootstrap.")
+    registered_name: str = Field(
+        "c2c-fuser",
+        pattern=r"^[^/:\s][^/:]*$",
+        description="Name in the model registry; without slash and colon.",
+    )
+
+    @model_validator(mode="after")
+    def _tails_hold_a_resample(self) -> Self:
+        if self.resamples * self.level < 2:
+            raise ValueError(
+                f"resamples must be at least {2 / self.level:.0f} at level {self.level}: fewer "
+                "leave nothing beyond the ends of the interval"
+            )
+        return self
+
+
+class Pipeline(FrozenModel):
+    """What every trial of a study shares: data, training, evaluation and the champion's proof."""
+
+    name: str = Field(min_length=1, description="Name of the pipeline in reports and runs.")
+    data: DataConfig = Field(default=DataConfig(), description="Questions and how they are split.")
+    training: TrainingConfig = Field(default=TrainingConfig(), description="How a trial trains.")
+    evaluation: EvaluationConfig = Field(
+        default=EvaluationConfig(), description="How a system answers."
+    )
+    champion: ChampionConfig = Field(
+        default=ChampionConfig(), description="What a champion must prove."
+    )

@@ -1,0 +1,62 @@
+"""Between pipeline and search: a trial as data, everything that is needed to run it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import Field
+
+from c2c_search.data.schema import DataConfig
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.pair.spec import PairSpec
+from c2c_search.pipeline.document import dump
+from c2c_search.pipeline.document import parse
+from c2c_search.pipeline.problems import build
+from c2c_search.pipeline.schema import EvaluationConfig
+from c2c_search.pipeline.schema import FrozenModel
+from c2c_search.pipeline.schema import TrainingConfig
+
+
+def canonical_hash(content: Any) -> str:
+    """Hash JSON content, whatever the order of its keys: 16 hexadecimal digits of SHA-256."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class TrialConfig(FrozenModel):
+    """One trial: the same configuration and seed repeat it anywhere."""
+
+    pair: PairSpec = Field(description="The two frozen models.")
+    fuser: FuserConfig = Field(description="Architecture of the fuser that is trained.")
+    training: TrainingConfig = Field(description="How it is trained.")
+    data: DataConfig = Field(description="On which questions it is trained and judged.")
+    evaluation: EvaluationConfig = Field(description="How its answers are scored.")
+    seed: int = Field(ge=0, lt=2**32, description="Of weights, batches, noise and dropout.")
+
+    def to_yaml(self) -> str:
+        """Write every field, defaults included, in the order of the schema."""
+        return dump(self.model_dump(mode="json", by_alias=True))
+
+    @classmethod
+    def from_yaml(cls, text: str, *, name: str = "trial.yaml") -> TrialConfig:
+        """Read what `to_yaml` wrote.
+
+        Args:
+            text: The YAML document.
+            name: What errors call the document, e.g. its path.
+
+        Raises:
+            ConfigError: With every problem and its line.
+        """
+        return build(cls, parse(text, name))
+
+    def hash(self) -> str:
+        """Identity of the trial, equal across processes and machines: 16 hexadecimal digits."""
+        return canonical_hash(self.model_dump(mode="json", by_alias=True))
+
+    def with_blank_sharer(self) -> TrialConfig:
+        """The no-sharer twin: the same trial, trained with the sharer's features zeroed."""
+        fuser = self.fuser.model_copy(update={"sharer": "blank"})
+        return self.model_copy(update={"fuser": fuser})
