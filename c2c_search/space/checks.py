@@ -1,0 +1,295 @@
+"""Space room: what must hold in a space beyond the shape of its file."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from pydantic import ValidationError
+
+from c2c_search.errors import Problem
+from c2c_search.errors import SourceError
+from c2c_search.pair.sources import parse_source
+from c2c_search.pair.spec import PairSpec
+from c2c_search.pipeline.document import Document
+from c2c_search.pipeline.document import Location
+from c2c_search.pipeline.problems import sentence
+from c2c_search.pipeline.problems import suggestion
+from c2c_search.pipeline.schema import Pipeline
+from c2c_search.space.declaration import NOT_SEARCHED
+from c2c_search.space.declaration import SECTIONS
+from c2c_search.space.declaration import Declaration
+from c2c_search.space.declaration import field_names
+from c2c_search.space.declaration import settings
+from c2c_search.space.dimensions import Dimension
+from c2c_search.space.dimensions import Params
+from c2c_search.space.dimensions import Value
+from c2c_search.space.dimensions import applies
+from c2c_search.space.dimensions import in_order
+from c2c_search.space.dimensions import walk
+
+
+_MOST_COMBINATIONS = 20_000
+
+
+def check(
+    declaration: Declaration,
+    pipeline: Pipeline,
+    document: Document,
+    *,
+    unreadable: Collection[tuple[str, str]] = (),
+) -> list[Problem]:
+    """Everything that is wrong with the meaning of a space.
+
+    Args:
+        declaration: The space; entries whose shape is wrong are left out.
+        pipeline: The pipeline it names.
+        document: Where problems are placed.
+        unreadable: Section and name of the entries left out, e.g. ``dimensions``,
+            ``fuser.depth``, so that what refers to them is not blamed.
+    """
+    return _Check(declaration, pipeline, document, tuple(unreadable)).problems()
+
+
+@dataclass(frozen=True)
+class _Check:
+    space: Declaration
+    pipeline: Pipeline
+    document: Document
+    left_out: tuple[tuple[str, str], ...]
+
+    @property
+    def unreadable(self) -> set[str]:
+        return {name for _, name in self.left_out}
+
+    def problems(self) -> list[Problem]:
+        values = [*self._names(), *self._dimension_values(), *self._fixed_values()]
+        conditions = list(self._conditions())
+        found = [*values, *conditions, *self._pairs(), *self._search()]
+        if not conditions:
+            found += self._enqueued()
+        if not found and not self.unreadable:
+            found += self._combinations()
+        return found
+
+    def _names(self) -> Iterator[Problem]:
+        valid = field_names()
+        places = [*self.left_out]
+        places += [("dimensions", name) for name in self.space.dimensions]
+        places += [("fixed", name) for name in self.space.fixed]
+        if not self.space.dimensions and not self.left_out:
+            yield self.document.problem(("dimensions",), "A space needs at least one dimension.")
+        for section, name in places:
+            if reason := _why_not(name):
+                yield self.document.problem((section, name), f"This is not searched: {reason}.")
+            elif name not in valid:
+                rule = "A dotted name must be `pair` or a field of the trial."
+                hint = suggestion(name, valid)
+                yield self.document.problem((section, name), rule, value=name, hint=hint)
+        for name in self.space.fixed:
+            if name in self.space.dimensions or ("dimensions", name) in self.left_out:
+                rule = "A name is searched or fixed, not both; drop it here or there."
+                yield self.document.problem(("fixed", name), rule)
+
+    def _dimension_values(self) -> Iterator[Problem]:
+        for name, dimension in self.space.dimensions.items():
+            for index, value in enumerate(dimension.extremes):
+                if rule := self._fault(name, value):
+                    at = ("dimensions", name, dimension.kind, index)
+                    hint = self._hint(name, value)
+                    yield self.document.problem(at, rule, value=value, hint=hint)
+
+    def _fixed_values(self) -> Iterator[Problem]:
+        for name, value in self.space.fixed.items():
+            if rule := self._fault(name, value):
+                hint = self._hint(name, value)
+                yield self.document.problem(("fixed", name), rule, value=value, hint=hint)
+
+    def _fault(self, name: str, value: Value) -> str:
+        """Why a field cannot have a value, as a sentence; empty if it can."""
+        if name == "pair":
+            return "" if value in self.space.pairs else "This pair must stand under `pairs`."
+        if name not in field_names():
+            return ""
+        section, *path = name.split(".")
+        bare = self.space.model_copy(update={"fixed": {}})
+        for error in _errors(section, settings(bare, self.pipeline, {name: value})[section]):
+            # An error of the whole section is about a combination; those are checked later.
+            if path and list(error["loc"][: len(path)]) == path:
+                return sentence(error)
+        return ""
+
+    def _hint(self, name: str, value: Value) -> str:
+        return suggestion(value, self.space.pairs) if name == "pair" else ""
+
+    def _conditions(self) -> Iterator[Problem]:
+        for name, dimension in self.space.dimensions.items():
+            for other, values in dimension.when.items():
+                at: Location = ("dimensions", name, "when", other)
+                known = self.space.dimensions.get(other)
+                if other in self.unreadable:
+                    continue
+                if known is None:
+                    yield self.document.problem(
+                        at,
+                        "A condition must refer to another dimension of this space.",
+                        value=other,
+                        hint=suggestion(other, {*self.space.dimensions} - {name}),
+                    )
+                elif known.values is None:
+                    rule = (
+                        "A condition must refer to choices or integers, not to a range of floats."
+                    )
+                    yield self.document.problem(at, rule, value=other)
+                else:
+                    for value in values:
+                        if not known.contains(value):
+                            rule = f"A condition must name a possible value of {other}."
+                            hint = f"Possible: {known}."
+                            yield self.document.problem(at, rule, value=value, hint=hint)
+        try:
+            in_order(self.space.dimensions)
+        except ValueError as error:
+            rule = f"Conditions must not go round in a circle: {error}."
+            yield self.document.problem(("dimensions",), rule)
+
+    def _pairs(self) -> Iterator[Problem]:
+        if ("dimensions", "pair") in self.left_out:
+            return
+        dimension = self.space.dimensions.get("pair")
+        fixed = (self.space.fixed["pair"],) if "pair" in self.space.fixed else None
+        used = dimension.choices or () if dimension else fixed
+        if used is None and len(self.space.pairs) > 1:
+            rule = "Of several pairs, one must be fixed or `pair` must be a dimension."
+            yield self.document.problem(("pairs",), rule, value=list(self.space.pairs))
+        names: dict[PairSpec, str] = {}
+        for name, pair in self.space.pairs.items():
+            if used is not None and name not in used:
+                rule = "A pair must be among the choices of `pair`, or be fixed; or leave it out."
+                yield self.document.problem(("pairs", name), rule)
+            if names.setdefault(pair, name) != name:
+                rule = f"Pairs must differ, but {names[pair]} is the same."
+                yield self.document.problem(("pairs", name), rule)
+            for role, source in pair:
+                try:
+                    parse_source(source)
+                except SourceError as error:
+                    at = ("pairs", name, role)
+                    yield self.document.problem(at, error.rule, value=error.value, hint=error.hint)
+
+    def _search(self) -> Iterator[Problem]:
+        search = self.space.search
+        if search.pruner != "none" and len(self.pipeline.training.rungs) < 2:
+            yield self.document.problem(
+                ("search", "pruner"),
+                "A pruner needs a rung before the last, but the pipeline has one rung only.",
+                value=search.pruner,
+                hint="Add rungs to the pipeline, or set pruner: none.",
+            )
+        if len(self.space.enqueue) > search.trials:
+            yield self.document.problem(
+                ("enqueue",),
+                f"No more settings can be enqueued than there are trials ({search.trials}).",
+                value=len(self.space.enqueue),
+            )
+
+    def _enqueued(self) -> Iterator[Problem]:
+        for index, params in enumerate(self.space.enqueue):
+            for name, value in params.items():
+                at = ("enqueue", index, name)
+                dimension = self.space.dimensions.get(name)
+                if name in self.unreadable:
+                    continue
+                if dimension is None:
+                    rule = "Only a dimension of this space can be enqueued."
+                    hint = suggestion(name, self.space.dimensions)
+                    yield self.document.problem(at, rule, value=name, hint=hint)
+                elif not dimension.contains(value):
+                    rule = f"Must be a possible value of {name}."
+                    hint = f"Possible: {dimension}."
+                    yield self.document.problem(at, rule, value=value, hint=hint)
+                elif not applies(dimension, params) and not self.unreadable & {*dimension.when}:
+                    rule = f"{name} applies only when {dimension.condition}; set that here too."
+                    yield self.document.problem(at, rule, value=value)
+
+    def _combinations(self) -> Iterator[Problem]:
+        seen: set[str] = set()
+        for section in SECTIONS:
+            for params in self._points(section):
+                for error in _errors(
+                    section, settings(self.space, self.pipeline, params)[section]
+                ):
+                    rule = sentence(error)
+                    if rule not in seen:
+                        seen.add(rule)
+                        yield self._combination(section, params, rule)
+
+    def _combination(self, section: str, params: Params, rule: str) -> Problem:
+        given = {**self.space.fixed, **params}
+        involved = [name for name in given if name.removeprefix(f"{section}.") in rule]
+        searched = [name for name in involved or params if name in params]
+        return self.document.problem(
+            ("dimensions", searched[-1]) if searched else ("fixed",),
+            f"A combination that the space allows cannot hold: {rule}",
+            value={name: given[name] for name in involved or params},
+            hint="Rule it out with `when`." if searched else "",
+        )
+
+    def _points(self, section: str) -> Iterator[Params]:
+        """Combinations of the extremes of a section's dimensions; a sample if they are many."""
+        order = in_order(self.space.dimensions)
+        needed: set[str] = set()
+        for name in reversed(order):
+            if name in needed or name.split(".")[0] == section:
+                needed |= {name, *self.space.dimensions[name].when}
+        wanted = {name: self.space.dimensions[name] for name in order if name in needed}
+        referred = {other for dimension in wanted.values() for other in dimension.when}
+        values = {
+            name: (dimension.values or () if name in referred else dimension.extremes)
+            for name, dimension in wanted.items()
+        }
+        points = list(islice(_every(wanted, values, [*wanted], {}), _MOST_COMBINATIONS + 1))
+        if len(points) <= _MOST_COMBINATIONS:
+            yield from points
+            return
+        rng = random.Random(0)
+        for _ in range(_MOST_COMBINATIONS):
+            yield walk(wanted, lambda name, _: rng.choice(values[name]))
+
+
+def _every(
+    dimensions: dict[str, Dimension],
+    values: dict[str, tuple[Value, ...]],
+    order: list[str],
+    params: Params,
+) -> Iterator[Params]:
+    """Every combination of ``values``, as far as the dimensions apply."""
+    if not order:
+        yield params
+        return
+    name, *rest = order
+    if not applies(dimensions[name], params):
+        yield from _every(dimensions, values, rest, params)
+        return
+    for value in values[name]:
+        yield from _every(dimensions, values, rest, {**params, name: value})
+
+
+def _errors(section: str, values: dict[str, Any]) -> list[Any]:
+    try:
+        SECTIONS[section].model_validate(values, strict=True)
+    except ValidationError as error:
+        return error.errors()
+    return []
+
+
+def _why_not(name: str) -> str:
+    """Why a field of the trial is not searched; empty if it is, or is no field."""
+    for part, reason in NOT_SEARCHED.items():
+        if name == part or name.startswith(f"{part}."):
+            return reason
+    return ""

@@ -1,0 +1,153 @@
+"""Space room: what a space file declares, and the trial that a point of the space stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import Literal
+
+from pydantic import BaseModel
+from pydantic import Field
+
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.pair.spec import PairSpec
+from c2c_search.pipeline.schema import FrozenModel
+from c2c_search.pipeline.schema import Pipeline
+from c2c_search.pipeline.schema import TrainingConfig
+from c2c_search.space.dimensions import Dimension
+from c2c_search.space.dimensions import Params
+from c2c_search.space.dimensions import Scalar
+from c2c_search.trial import TrialConfig
+
+
+BYTES_PER_PARAMETER = 4  # Fusers are trained and saved in float32.
+
+_BUDGET = "trials are compared at equal rungs of equal length; set it in the pipeline"
+_SEED = "a lucky seed is no discovery; set search.seed"
+NOT_SEARCHED = {
+    "fuser.sharer": "every finalist's no-sharer twin is trained anyway",
+    "training.steps": _BUDGET,
+    "training.rungs": _BUDGET,
+    "training.log_every": _BUDGET,
+    "seed": _SEED,
+    "data": "every trial is judged on the same questions; set them in the pipeline",
+    "evaluation": "every trial is judged in the same way; set it in the pipeline",
+    "pair.receiver": "name the pairs under `pairs` and search or fix `pair`",
+    "pair.sharer": "name the pairs under `pairs` and search or fix `pair`",
+}
+
+
+class Search(FrozenModel):
+    """How the space is searched."""
+
+    trials: int = Field(ge=1, description="Trials of the study, pruned ones included.")
+    sampler: Literal["auto", "tpe", "random"] = Field(
+        "auto",
+        description="auto: TPE that starts to learn after the enqueued settings and a quarter of "
+        "the trials, at most 10; tpe: after 10, Optuna's default; random: no learning.",
+    )
+    pruner: Literal["hyperband", "halving", "median", "none"] = Field(
+        "halving", description="Which trials stop at a rung."
+    )
+    reduction_factor: int = Field(
+        3, ge=2, description="halving and hyperband: one trial in this many goes on from a rung."
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Of the sampler, and of every trial.")
+
+
+class Limits(FrozenModel):
+    """Bounds on a fuser's size; a candidate beyond them is never suggested."""
+
+    max_parameters: int | None = Field(None, ge=1, description="Most parameters of a fuser.")
+    max_bytes: int | None = Field(
+        None, ge=1, description="Most bytes of a fuser, at 4 per parameter."
+    )
+
+    def allow(self, parameters: int) -> bool:
+        """Whether a fuser of this many parameters keeps to the limits."""
+        if self.max_parameters is not None and parameters > self.max_parameters:
+            return False
+        return self.max_bytes is None or parameters * BYTES_PER_PARAMETER <= self.max_bytes
+
+
+class Declaration(FrozenModel):
+    """A space without its pipeline.
+
+    A dotted name is ``pair`` or the path of a field into `TrialConfig`, e.g. ``fuser.depth`` or
+    ``training.learning_rate``. What is neither searched nor fixed comes from the pipeline, or is
+    the default of `FuserConfig`.
+    """
+
+    study: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the study: letters, digits, dot, dash and underscore.",
+    )
+    pairs: dict[str, PairSpec] = Field(min_length=1, description="The pairs, by a short name.")
+    search: Search = Field(description="How the space is searched.")
+    dimensions: dict[str, Dimension] = Field(description="What is searched, by dotted name.")
+    fixed: dict[str, Scalar] = Field(
+        default={}, description="Values that every trial has, by dotted name."
+    )
+    enqueue: tuple[dict[str, Scalar], ...] = Field(
+        default=(), description="Settings tried first; what one leaves out is sampled."
+    )
+    limits: Limits = Field(default=Limits(), description="Bounds on a fuser's size.")
+
+
+class SpaceFile(Declaration):
+    """A space as its YAML file says it."""
+
+    pipeline: str = Field(description="Path of the pipeline, relative to the space file.")
+
+
+SECTIONS: dict[str, type[BaseModel]] = {"fuser": FuserConfig, "training": TrainingConfig}
+
+
+def field_names() -> list[str]:
+    """Dotted names of everything that can be searched or fixed."""
+    names = [path for name, model in SECTIONS.items() for path in _leaves(model, name)]
+    return ["pair", *(name for name in names if name not in NOT_SEARCHED)]
+
+
+def _leaves(model: type[BaseModel], prefix: str) -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        kind, path = field.annotation, f"{prefix}.{name}"
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += _leaves(kind, path)
+        else:
+            names.append(path)
+    return names
+
+
+def settings(declaration: Declaration, pipeline: Pipeline, params: Params) -> dict[str, Any]:
+    """The fields of the trial that a point of the space stands for, not validated.
+
+    Args:
+        declaration: The space.
+        pipeline: Training, data and evaluation of every trial.
+        params: Values by dotted name, of the dimensions that apply.
+    """
+    pair = next(iter(declaration.pairs))
+    trial: dict[str, Any] = {
+        "fuser": FuserConfig().model_dump(),
+        "training": pipeline.training.model_dump(),
+        "data": pipeline.data,
+        "evaluation": pipeline.evaluation,
+        "seed": declaration.search.seed,
+    }
+    for name, value in {"pair": pair, **declaration.fixed, **params}.items():
+        *path, last = name.split(".")
+        target = trial
+        for part in path:
+            target = target[part]
+        target[last] = declaration.pairs[str(value)] if name == "pair" else value
+    return trial
+
+
+def assemble(declaration: Declaration, pipeline: Pipeline, params: Params) -> TrialConfig:
+    """The trial that a point of the space stands for; see `settings`.
+
+    Raises:
+        pydantic.ValidationError: If a value, or the combination, is not a valid trial.
+    """
+    return TrialConfig.model_validate(settings(declaration, pipeline, params), strict=True)

@@ -1,0 +1,203 @@
+"""Space room: what a study will do and cost, before anything is spent."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
+
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.space.dimensions import count
+from c2c_search.space.dimensions import in_order
+from c2c_search.space.dimensions import walk
+from c2c_search.space.sampling import make_pruner
+from c2c_search.space.schema import Space
+from c2c_search.trial import TrialConfig
+
+
+Geometry = TypeVar("Geometry")
+
+_REHEARSED_TRIALS = 500
+_FEWEST_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class DimensionPlan:
+    """One dimension in words: its possible values, and the condition under which it applies."""
+
+    name: str
+    values: str
+    when: str
+
+
+@dataclass(frozen=True)
+class RungPlan:
+    """One rung: the optimizer step it is judged after and the trials expected to reach it."""
+
+    step: int
+    trials: float
+
+
+@dataclass(frozen=True)
+class FuserSizes:
+    """Parameters of the space's fusers, over random candidates.
+
+    Args:
+        smallest: Fewest parameters.
+        median: Median parameters.
+        largest: Most parameters.
+        fitting: Share of the candidates within the space's limits; the others are never tried.
+    """
+
+    smallest: int
+    median: int
+    largest: int
+    fitting: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study will do.
+
+    Args:
+        dimensions: In the order in which they are sampled.
+        configurations: Number of different trials; None if a range of floats makes it endless.
+        trials: Trials of the study.
+        rungs: Every rung, with the trials expected to reach it.
+        expected_steps: Optimizer steps of the trials under the pruner, on average.
+        most_steps: Optimizer steps of the trials if none is pruned.
+        twin_steps: Optimizer steps of the finalists' no-sharer twins.
+        sizes: Parameters of the fusers; None without geometries.
+    """
+
+    dimensions: tuple[DimensionPlan, ...]
+    configurations: int | None
+    trials: int
+    rungs: tuple[RungPlan, ...]
+    expected_steps: int
+    most_steps: int
+    twin_steps: int
+    sizes: FuserSizes | None
+
+    @property
+    def total_steps(self) -> int:
+        """Expected optimizer steps of the whole study, twins included."""
+        return self.expected_steps + self.twin_steps
+
+
+def plan(
+    space: Space,
+    *,
+    geometries: Mapping[str, Geometry] | None = None,
+    parameters: Callable[[FuserConfig, Geometry, Geometry], int] | None = None,
+    samples: int = 200,
+) -> Plan:
+    """Work out what a study of the space will do.
+
+    Args:
+        space: The space.
+        geometries: Shape of every model of the space's pairs, by its source.
+        parameters: Parameters of a fuser, from its configuration and the geometries of
+            receiver and sharer.
+        samples: Random candidates that the sizes are taken from.
+    """
+    training, search = space.pipeline.training, space.search
+    reached = expected_trials(space)
+    starts = (0, *training.rung_steps)
+    expected = sum(
+        (step - start) * trials
+        for start, step, trials in zip(starts, training.rung_steps, reached, strict=False)
+    )
+    sizes = None
+    if geometries is not None and parameters is not None:
+        sizes = _sizes(space, geometries, parameters, samples)
+    return Plan(
+        dimensions=tuple(_dimension(space, name) for name in in_order(space.dimensions)),
+        configurations=count(space.dimensions),
+        trials=search.trials,
+        rungs=tuple(map(RungPlan, training.rung_steps, reached)),
+        expected_steps=round(expected),
+        most_steps=search.trials * training.steps,
+        twin_steps=min(space.pipeline.champion.finalists, search.trials) * training.steps,
+        sizes=sizes,
+    )
+
+
+def expected_trials(space: Space) -> list[float]:
+    """Trials expected to reach each rung, on average over random orders of good and bad ones.
+
+    Optuna's own pruner is asked, in studies that exist in memory only; a trial is as good at one
+    rung as at the others.
+    """
+    steps, trials = space.pipeline.training.rung_steps, space.search.trials
+    rounds = max(_FEWEST_ROUNDS, _REHEARSED_TRIALS // trials)
+    reached = Counter[int]()
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for seed in range(rounds):
+        reached.update(_rehearse(space, Random(seed)))
+    optuna.logging.set_verbosity(verbosity)
+    return [reached[step] / rounds for step in steps]
+
+
+def _rehearse(space: Space, rng: Random) -> Iterator[int]:
+    """Play a study with random objectives; the steps of every rung that a trial reaches."""
+    study = optuna.create_study(
+        # Hyperband sorts trials into brackets by the study's name.
+        study_name=space.study,
+        sampler=RandomSampler(seed=0),
+        pruner=make_pruner(space),
+        direction="maximize",
+    )
+    *early, last = space.pipeline.training.rung_steps
+    for _ in range(space.search.trials):
+        trial, objective = study.ask(), rng.random()
+        for step in early:
+            yield step
+            trial.report(objective, step)
+            if trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            yield last
+            trial.report(objective, last)
+            study.tell(trial, objective)
+
+
+def _dimension(space: Space, name: str) -> DimensionPlan:
+    dimension = space.dimensions[name]
+    return DimensionPlan(name, str(dimension), dimension.condition)
+
+
+def _sizes(
+    space: Space,
+    geometries: Mapping[str, Geometry],
+    parameters: Callable[[FuserConfig, Geometry, Geometry], int],
+    samples: int,
+) -> FuserSizes:
+    counts = [
+        parameters(trial.fuser, geometries[trial.pair.receiver], geometries[trial.pair.sharer])
+        for trial in random_trials(space, samples)
+    ]
+    return FuserSizes(
+        smallest=min(counts),
+        median=round(statistics.median(counts)),
+        largest=max(counts),
+        fitting=sum(map(space.limits.allow, counts)) / len(counts),
+    )
+
+
+def random_trials(space: Space, number: int) -> Iterator[TrialConfig]:
+    """Points of the space by chance, the same in every process; limits are not looked at."""
+    rng = Random(space.search.seed)
+    for _ in range(number):
+        yield space.configuration(walk(space.dimensions, lambda _, each: each.draw(rng)))

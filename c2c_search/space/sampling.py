@@ -1,0 +1,227 @@
+"""Space room: trials out of a space, suggested by Optuna.
+
+A candidate that is too large must never reach the sampler's memory: pruned or failed after its
+suggestion, it would teach the sampler to avoid what resembles it. `SpaceSampler` therefore
+draws a whole candidate at once, throws away those that do not fit or that the study has tried
+already, and hands Optuna the first that is left: no trial number is spent on the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from itertools import chain
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+from optuna.pruners import BasePruner
+from optuna.pruners import HyperbandPruner
+from optuna.pruners import MedianPruner
+from optuna.pruners import NopPruner
+from optuna.pruners import SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler
+from optuna.samplers import RandomSampler
+from optuna.samplers import TPESampler
+from optuna.study import Study
+from optuna.trial import BaseTrial
+from optuna.trial import FrozenTrial
+
+from c2c_search.errors import ConfigError
+from c2c_search.space.dimensions import Dimension
+from c2c_search.space.dimensions import Params
+from c2c_search.space.dimensions import Value
+from c2c_search.space.dimensions import walk
+from c2c_search.space.schema import Space
+from c2c_search.trial import TrialConfig
+
+
+Fits = Callable[[TrialConfig], bool]
+
+_STARTUP_TRIALS = 10
+_LEARNED_DRAWS = 50
+_RANDOM_DRAWS = 1000
+
+
+class DoesNotFit(ConfigError):
+    """A candidate beyond ``limits``, or a space in which no candidate was found within them."""
+
+
+def suggest(space: Space, trial: BaseTrial, *, fits: Fits | None = None) -> TrialConfig:
+    """Ask an Optuna trial for a point of the space.
+
+    Dimensions are asked in the order of their conditions, under their dotted names; one whose
+    condition does not hold is not asked. In a study whose sampler is `make_sampler`'s, with the
+    same ``fits``, only enqueued settings can fail to fit.
+
+    Args:
+        space: The space.
+        trial: The trial to ask.
+        fits: Whether a candidate keeps to the limits.
+
+    Raises:
+        DoesNotFit: If the point does not keep to the limits.
+    """
+    params = walk(space.dimensions, lambda name, dimension: _ask(trial, name, dimension))
+    config = space.configuration(params)
+    if fits is not None and not fits(config):
+        rule = "This setting's fuser is beyond the space's `limits`."
+        raise DoesNotFit(rule, value=params, hint="Drop it from `enqueue`, or raise the limits.")
+    return config
+
+
+def make_sampler(space: Space, *, fits: Fits | None = None) -> BaseSampler:
+    """The sampler that ``search.sampler`` names, restricted to candidates that fit."""
+    return SpaceSampler(space, fits=fits)
+
+
+def make_pruner(space: Space) -> BasePruner:
+    """The pruner that ``search.pruner`` names; the resource is the optimizer step.
+
+    Report each rung at its step, and ask whether to prune at every rung but the last.
+    """
+    search, steps = space.search, space.pipeline.training.rung_steps
+    match search.pruner:
+        case "halving":
+            return SuccessiveHalvingPruner(
+                min_resource=steps[0], reduction_factor=search.reduction_factor
+            )
+        case "hyperband":
+            return HyperbandPruner(
+                min_resource=steps[0],
+                max_resource=steps[-1],
+                reduction_factor=search.reduction_factor,
+            )
+        case "median":
+            return MedianPruner()
+        case "none":
+            return NopPruner()
+
+
+class SpaceSampler(BaseSampler):
+    """Draws whole candidates of a space and hands out the first that fits and is new.
+
+    Every trial has a random state of its own, made from the space's seed and the trial's number:
+    a study that was interrupted goes on with the suggestions that it would have had.
+
+    Args:
+        space: The space, with the sampler to draw with.
+        fits: Whether a candidate keeps to the limits.
+
+    Raises:
+        DoesNotFit: While sampling, if no candidate that fits is found.
+    """
+
+    def __init__(self, space: Space, *, fits: Fits | None = None) -> None:
+        self._space = space
+        self._fits = fits
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {name: _distribution(each) for name, each in self._space.dimensions.items()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        tried = [
+            other.params
+            for other in study.get_trials(deepcopy=False)
+            if other.number != trial.number
+        ]
+        enqueued = trial.system_attrs.get("fixed_params", {})
+        repeated: Params | None = None
+        for candidate in self._candidates(study, trial, search_space, enqueued):
+            if candidate.keys() <= enqueued.keys():
+                return candidate
+            if self._fits is not None and not self._fits(self._space.configuration(candidate)):
+                continue
+            if candidate not in tried:
+                return candidate
+            repeated = repeated or candidate
+        if repeated is None:
+            rule = f"No candidate within `limits` in {_LEARNED_DRAWS + _RANDOM_DRAWS} draws."
+            raise DoesNotFit(rule, hint="Raise the limits or narrow the dimensions.")
+        return repeated
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        sampler = self._inner(trial.number)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def _candidates(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+        enqueued: Params,
+    ) -> Iterator[Params]:
+        """Candidates by the space's sampler; later by chance, where it knows of no others."""
+        learned, chance = self._inner(trial.number), RandomSampler(seed=self._seed(trial.number))
+        samplers: Sequence[tuple[BaseSampler, int]] = (
+            (learned, _LEARNED_DRAWS),
+            (chance, _RANDOM_DRAWS),
+        )
+        for sampler in chain.from_iterable(repeat(each, times) for each, times in samplers):
+            joint = sampler.infer_relative_search_space(study, trial)
+            values = {**sampler.sample_relative(study, trial, joint), **enqueued}
+
+            def pick(
+                name: str,
+                dimension: Dimension,
+                sampler: BaseSampler = sampler,
+                values: Params = values,
+            ) -> Value:
+                if name in values:
+                    return values[name]
+                value: Value = sampler.sample_independent(study, trial, name, search_space[name])
+                return value
+
+            yield walk(self._space.dimensions, pick)
+
+    def _inner(self, number: int) -> BaseSampler:
+        search, seed = self._space.search, self._seed(number)
+        match search.sampler:
+            case "auto":
+                startup = len(self._space.enqueue) + search.trials // 4
+                startup = max(1, min(_STARTUP_TRIALS, startup))
+                return TPESampler(seed=seed, n_startup_trials=startup)
+            case "tpe":
+                return TPESampler(seed=seed, n_startup_trials=_STARTUP_TRIALS)
+            case "random":
+                return RandomSampler(seed=seed)
+
+    def _seed(self, number: int) -> int:
+        sequence = np.random.SeedSequence([self._space.search.seed, number])
+        return int(sequence.generate_state(1)[0])
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if dimension.integers is not None:
+        low, high = dimension.integers
+        return IntDistribution(low, high, log=dimension.log, step=dimension.step or 1)
+    if dimension.floats is not None:
+        return FloatDistribution(*dimension.floats, log=dimension.log)
+    assert dimension.choices is not None
+    return CategoricalDistribution(dimension.choices)
+
+
+def _ask(trial: BaseTrial, name: str, dimension: Dimension) -> Value:
+    if dimension.integers is not None:
+        low, high = dimension.integers
+        return trial.suggest_int(name, low, high, step=dimension.step or 1, log=dimension.log)
+    if dimension.floats is not None:
+        return trial.suggest_float(name, *dimension.floats, log=dimension.log)
+    assert dimension.choices is not None
+    value: Value = trial.suggest_categorical(name, dimension.choices)
+    return value

@@ -1,0 +1,95 @@
+"""Space room: a space with its pipeline, ready to be searched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from typing import Self
+
+from pydantic import Field
+from pydantic import ValidationError
+from pydantic import model_validator
+
+from c2c_search.errors import ConfigError
+from c2c_search.pipeline.document import Document
+from c2c_search.pipeline.problems import sentence
+from c2c_search.pipeline.schema import Pipeline
+from c2c_search.space.checks import check
+from c2c_search.space.declaration import Declaration
+from c2c_search.space.declaration import assemble
+from c2c_search.space.dimensions import Value
+from c2c_search.space.loading import read_space
+from c2c_search.trial import TrialConfig
+from c2c_search.trial import canonical_hash
+
+
+class Space(Declaration):
+    """What a study searches; invalid values and combinations are refused at construction.
+
+    Raises:
+        ConfigError: With every problem of meaning, e.g. a dimension that is no field.
+    """
+
+    pipeline: Pipeline = Field(description="How every trial is trained and judged.")
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        if problems := check(self, self.pipeline, Document("space")):
+            raise ConfigError.collect(problems)
+        return self
+
+    @classmethod
+    def load(cls, path: Path) -> Space:
+        """Read a space file and the pipeline it names.
+
+        Raises:
+            ConfigError: With every problem of both files, one line each.
+        """
+        file, pipeline, problems = read_space(path)
+        if problems or file is None or pipeline is None:
+            raise ConfigError.collect(problems)
+        declared = {name: getattr(file, name) for name in Declaration.model_fields}
+        return cls(**declared, pipeline=pipeline)
+
+    def configuration(self, params: Mapping[str, Value]) -> TrialConfig:
+        """The trial that a point of the space stands for.
+
+        Args:
+            params: Values by dotted name, of the dimensions that apply, e.g. an Optuna trial's.
+
+        Raises:
+            ConfigError: If they do not make a valid trial.
+        """
+        try:
+            return assemble(self, self.pipeline, dict(params))
+        except ValidationError as error:
+            rule = f"This point of the space is no trial: {sentence(error.errors()[0])}"
+            raise ConfigError(rule, value=dict(params)) from error
+
+    def identity(self) -> dict[str, Any]:
+        """What makes trials comparable; trials of equal identity belong in one study.
+
+        Number of trials, sampler, pruner, enqueued settings, limits and the champion's proof may
+        change between two starts of a study; so may the folder of the data files, whose content
+        is hashed elsewhere.
+        """
+        own = self.model_dump(mode="json", by_alias=True)
+        pipeline = own["pipeline"]
+        files = {
+            split: [Path(name).name for name in names]
+            for split, names in pipeline["data"]["files"].items()
+        }
+        return {
+            "pairs": own["pairs"],
+            "dimensions": own["dimensions"],
+            "fixed": own["fixed"],
+            "seed": own["search"]["seed"],
+            "training": pipeline["training"],
+            "evaluation": pipeline["evaluation"],
+            "data": {**pipeline["data"], "files": files},
+        }
+
+    def space_hash(self) -> str:
+        """Hash of `identity`: 16 hexadecimal digits."""
+        return canonical_hash(self.identity())

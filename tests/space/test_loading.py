@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from c2c_search.errors import ConfigError
+from c2c_search.space import Space
+from c2c_search.space import validate_file
+
+
+ASSETS = Path(__file__).parent / "assets"
+ROOT = Path(__file__).parents[2]
+
+BROKEN = [
+    "broken.yaml:2 study: Must match pattern",
+    "broken.yaml:6 pairs.two.speaker: There is no key `speaker` here.",
+    "broken.yaml:7 pairs.two: This key stands here already, on line 6.",
+    "broken.yaml:9 search.trials: Must be greater than or equal to 1. Got 0.",
+    "broken.yaml:10 search.sampler: Must be 'auto', 'tpe' or 'random'. Got 'tpee'. Did you mean",
+    "broken.yaml:12 dimensions.fuser.dept: A dotted name must be `pair` or a field of the trial.",
+    "broken.yaml:14 dimensions.fuser.gate.granularity.choices[2]: Must be 'none', 'layer',",
+    "broken.yaml:17 dimensions.fuser.gate.noise.when.fuser.gate.granularity: A condition must",
+    "broken.yaml:20 dimensions.fuser.gate.rule.when.fuser.gate.granlarity: A condition must",
+    "broken.yaml:21 dimensions.fuser.width: A range must rise, but goes from 64 to 32.",
+    "broken.yaml:22 dimensions.fuser.depth.choices[1]: Must be a valid integer. Got '2'.",
+    "broken.yaml:23 dimensions.fuser.sharer: This is not searched: every finalist's no-sharer",
+    "broken.yaml:25 dimensions.training.learning_rate.float[0]: Must be greater than 0.",
+    "broken.yaml:26 dimensions.training.learning_rate.when.training.weight_decay: A condition",
+    "broken.yaml:29 dimensions.training.warmup.choices[1]: Must be null, a boolean, a number",
+    "broken.yaml:31 fixed.fuser.depth: A name is searched or fixed, not both",
+    "broken.yaml:32 fixed.data.seed: This is not searched: every trial is judged on the same",
+    "broken.yaml:33 fixed.fuser.dropout: Must be less than 1. Got 1.5.",
+    "broken_pipeline.yaml:4 data.files.train: A data file must exist;",
+    "broken_pipeline.yaml:7 training.zero_stage: Must be 0, 1 or 2: DeepSpeed's stage 3",
+    "broken_pipeline.yaml:8 training.rungs: Must be shares of the steps that rise",
+    "broken_pipeline.yaml:10 champion.finalist: There is no key `finalist` here. Did you mean",
+]
+
+
+def test_every_problem_of_a_broken_space_and_its_pipeline_is_reported() -> None:
+    problems = [str(problem) for problem in validate_file(ASSETS / "broken.yaml")]
+    named = [problem.removeprefix(f"{ASSETS}/") for problem in problems]
+    for expected, found in zip(BROKEN, named, strict=True):
+        assert found.startswith(expected)
+
+
+def test_load_raises_them_all_in_one_error() -> None:
+    with pytest.raises(ConfigError, match=f"{len(BROKEN)} problems:"):
+        Space.load(ASSETS / "broken.yaml")
+
+
+def test_the_quickstart_is_valid() -> None:
+    assert validate_file(ROOT / "spaces/fuser.yaml") == []
+    assert Space.load(ROOT / "spaces/fuser.yaml").pipeline.name == "quickstart"
+
+
+def test_the_papers_space_lacks_its_data_alone() -> None:
+    problems = [str(problem) for problem in validate_file(ROOT / "spaces/qwen.yaml")]
+    assert problems
+    assert all("openhermes.yaml" in problem for problem in problems)
+    assert all("A data file must exist" in problem for problem in problems)
+
+
+SPACE = """\
+study: test
+pipeline: {pipeline}
+pairs:
+  only: {{receiver: "path:a", sharer: "path:b"}}
+search: {{trials: 3, pruner: none}}
+dimensions:
+  fuser.depth: {{choices: [1, 2]}}
+"""
+
+
+def _write(folder: Path, pipeline: str, more: str = "") -> Path:
+    path = folder / "space.yaml"
+    path.write_text(SPACE.format(pipeline=pipeline) + more, encoding="utf-8")
+    return path
+
+
+def test_the_pipeline_is_relative_to_the_space(tmp_path: Path) -> None:
+    (tmp_path / "spaces").mkdir()
+    (tmp_path / "p.yaml").write_text("name: here")
+    assert Space.load(_write(tmp_path / "spaces", "../p.yaml")).pipeline.name == "here"
+
+
+def test_a_pipeline_that_is_not_there(tmp_path: Path) -> None:
+    (problem,) = validate_file(_write(tmp_path, "p.yaml"))
+    assert str(problem).startswith(f"{tmp_path}/space.yaml:2 pipeline: The pipeline file must ex")
+
+
+def test_a_pipeline_that_is_no_yaml_hides_nothing_in_the_space(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("name: [")
+    problems = validate_file(_write(tmp_path, "p.yaml", "  fuser.with: {choices: [1, 2]}\n"))
+    assert ["space.yaml:8" in str(problems[0]), "p.yaml:1" in str(problems[1])] == [True, True]
+
+
+def test_what_refers_to_an_unreadable_entry_is_not_blamed(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("name: here")
+    more = """\
+  fuser.gate.granularity: {choice: [none, layer]}
+  fuser.gate.noise: {choices: [none, gumbel], when: {fuser.gate.granularity: layer}}
+enqueue:
+  - {fuser.gate.granularity: layer, fuser.gate.noise: gumbel}
+"""
+    problems = [str(problem) for problem in validate_file(_write(tmp_path, "p.yaml", more))]
+    assert all("space.yaml:8" in problem for problem in problems)
+
+
+def test_missing_sections_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text("study: test\n")
+    found = [str(problem).split(" ", 1)[1] for problem in validate_file(path)]
+    missing = [f"{name}: This key is missing." for name in ("pairs", "search", "dimensions")]
+    assert set(missing) < set(found)
+    assert "pipeline: This key is missing." in found
+
+
+def test_a_space_that_is_not_there(tmp_path: Path) -> None:
+    (problem,) = validate_file(tmp_path / "no.yaml")
+    assert "does not exist" in str(problem)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import optuna
+import pytest
+
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.space.plan import expected_trials
+from c2c_search.space.plan import plan
+from c2c_search.space.plan import random_trials
+from c2c_search.space.schema import Space
+
+
+Make = Callable[..., Space]
+DEPTH = {"pair": {"choices": ["there", "back"]}, "fuser.depth": {"choices": [1, 2, 3]}}
+
+
+def test_what_is_searched(make_space: Make) -> None:
+    planned = plan(make_space())
+    assert [each.name for each in planned.dimensions] == [
+        "pair",
+        "fuser.depth",
+        "fuser.width",
+        "fuser.gate.granularity",
+        "training.learning_rate",
+        "fuser.gate.noise",
+        "fuser.gate.temperature_end",
+    ]
+    assert planned.dimensions[5].when == "fuser.gate.granularity is layer or head"
+    assert planned.dimensions[2].values == "16 to 256, log"
+    assert planned.configurations is None
+    assert plan(make_space(dimensions=DEPTH)).configurations == 6
+
+
+def test_steps_without_a_pruner(make_space: Make) -> None:
+    planned = plan(make_space(search={"trials": 20, "pruner": "none"}))
+    assert [(rung.step, rung.trials) for rung in planned.rungs] == [(10, 20), (30, 20), (90, 20)]
+    assert planned.expected_steps == planned.most_steps == 20 * 90
+    assert planned.twin_steps == 3 * 90
+    assert planned.total_steps == 23 * 90
+
+
+def test_no_more_twins_than_trials(make_space: Make) -> None:
+    assert plan(make_space(search={"trials": 2})).twin_steps == 2 * 90
+
+
+def test_pruners_save_steps(make_space: Make) -> None:
+    for pruner in ("halving", "hyperband", "median"):
+        planned = plan(make_space(search={"trials": 20, "pruner": pruner}))
+        assert planned.expected_steps < planned.most_steps
+        reached = [rung.trials for rung in planned.rungs]
+        assert reached == sorted(reached, reverse=True)
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(2, 12), (3, 8)])
+def test_halving_lets_one_in_factor_go_on(make_space: Make, factor: int, expected: int) -> None:
+    space = make_space(search={"trials": 24, "reduction_factor": factor})
+    first, second, _ = expected_trials(space)
+    assert first == 24
+    assert second == pytest.approx(expected, rel=0.2)
+
+
+def test_the_expectation_repeats_and_leaves_optunas_log_alone(make_space: Make) -> None:
+    space, verbosity = make_space(), optuna.logging.get_verbosity()
+    assert expected_trials(space) == expected_trials(space)
+    assert optuna.logging.get_verbosity() == verbosity
+
+
+def _parameters(config: FuserConfig, receiver: int, sharer: int) -> int:
+    return config.depth * 100 + receiver * 10 + sharer
+
+
+def test_sizes_of_the_fusers(make_space: Make) -> None:
+    space = make_space(dimensions=DEPTH, limits={"max_parameters": 212})
+    geometries = {"path:a": 1, "path:b": 2}
+    sizes = plan(space, geometries=geometries, parameters=_parameters).sizes
+    assert sizes is not None
+    assert (sizes.smallest, sizes.largest) == (112, 321)
+    assert 112 < sizes.median < 321
+    # Depth 1 both ways, and depth 2 where the smaller model listens.
+    assert sizes.fitting == pytest.approx(0.5, abs=0.1)
+    assert plan(space).sizes is None
+
+
+def test_random_trials_repeat(make_space: Make) -> None:
+    space = make_space()
+    assert list(random_trials(space, 5)) == list(random_trials(space, 5))
+    assert len({trial.hash() for trial in random_trials(space, 20)}) == 20

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from c2c_search.data.schema import DataConfig
+from c2c_search.data.schema import SplitFiles
+from c2c_search.errors import ConfigError
+from c2c_search.pipeline.schema import ChampionConfig
+from c2c_search.pipeline.schema import Pipeline
+from c2c_search.space.declaration import Limits
+from c2c_search.space.declaration import field_names
+from c2c_search.space.schema import Space
+
+
+Make = Callable[..., Space]
+
+
+def test_a_point_becomes_a_trial(make_space: Make) -> None:
+    space = make_space(fixed={"fuser.dropout": 0.25}, search={"trials": 3, "seed": 5})
+    trial = space.configuration(
+        {"pair": "back", "fuser.gate.granularity": "head", "training.learning_rate": 0.002}
+    )
+    assert str(trial.pair) == "path:b <- path:a"
+    assert trial.fuser.gate.granularity == "head"
+    assert trial.fuser.dropout == 0.25
+    assert trial.training.learning_rate == 0.002
+    assert trial.training.steps == space.pipeline.training.steps
+    assert trial.data == space.pipeline.data
+    assert trial.seed == 5
+
+
+def test_a_point_that_is_no_trial(make_space: Make) -> None:
+    with pytest.raises(ConfigError, match=r"gate\.noise needs a gate"):
+        make_space().configuration({"fuser.gate.noise": "gumbel"})
+
+
+def test_every_searchable_field_is_one_of_the_trial(make_space: Make) -> None:
+    trial = make_space().configuration({}).model_dump()
+    for name in field_names():
+        section: Any = trial
+        for part in name.split("."):
+            section = section[part]
+
+
+def _with_files(folder: str) -> Pipeline:
+    files = SplitFiles(train=(f"{folder}/train.jsonl",))
+    return Pipeline(name="test", data=DataConfig(source="jsonl", files=files))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"search": {"trials": 99, "pruner": "none", "sampler": "random"}},
+        {"enqueue": [{"fuser.depth": 2}], "limits": {"max_parameters": 10}, "study": "other"},
+    ],
+)
+def test_a_study_goes_on_when_only_its_search_changes(
+    make_space: Make, sections: dict[str, Any]
+) -> None:
+    assert make_space(**sections).space_hash() == make_space().space_hash()
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"fixed": {"fuser.dropout": 0.1}},
+        {"search": {"trials": 20, "seed": 1}},
+        {"dimensions": {"pair": {"choices": ["there", "back"]}}},
+    ],
+)
+def test_a_study_does_not_go_on_in_another_space(
+    make_space: Make, sections: dict[str, Any]
+) -> None:
+    assert make_space(**sections).space_hash() != make_space().space_hash()
+
+
+def test_of_the_pipeline_only_what_trials_see_counts(make_space: Make) -> None:
+    search = {"trials": 3, "pruner": "none"}
+    first = make_space(search=search, pipeline=_with_files("here"))
+    moved = _with_files("there").model_copy(update={"champion": ChampionConfig(finalists=1)})
+    assert make_space(search=search, pipeline=moved).space_hash() == first.space_hash()
+    other = moved.model_copy(update={"data": DataConfig()})
+    assert make_space(search=search, pipeline=other).space_hash() != first.space_hash()
+
+
+def test_limits() -> None:
+    assert Limits().allow(10**12)
+    assert Limits(max_parameters=10).allow(10)
+    assert not Limits(max_parameters=10).allow(11)
+    assert Limits(max_bytes=40).allow(10)
+    assert not Limits(max_bytes=43).allow(11)
