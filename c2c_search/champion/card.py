@@ -1,0 +1,197 @@
+"""Champion room: the model card, README.md, that says what a champion is and is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from c2c_search.champion.gate import Comparison
+from c2c_search.champion.gate import Verdict
+from c2c_search.inference.integrity import Manifest
+from c2c_search.inference.integrity import Size
+
+
+_TAGS = ["cache-to-cache", "kv-cache", "model-communication"]
+_PAPER = "[Cache-to-Cache](https://arxiv.org/abs/2510.03215)"
+
+
+def model_card(manifest: Manifest, size: Size) -> str:
+    """Write a champion's README.md: Markdown with YAML front matter.
+
+    Args:
+        manifest: Of the champion; its ``verdict`` is a `Verdict`.
+        size: Of the fuser.
+
+    Raises:
+        pydantic.ValidationError: The manifest's verdict is not one.
+    """
+    verdict = Verdict.model_validate(manifest.verdict)
+    sections = [
+        _front_matter(manifest),
+        f"# {manifest.name}",
+        _what_it_is(manifest, size),
+        "## Ask it",
+        _usage(manifest),
+        "## What was measured",
+        _measured(verdict),
+        "## Limits",
+        _limits(manifest, verdict),
+        "## Licences",
+        _licences(manifest),
+        "## Where it comes from",
+        _origin(manifest),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(manifest: Manifest) -> str:
+    content = {
+        "library_name": "c2c-search",
+        "pipeline_tag": "text-generation",
+        # The fuser's own terms are its maker's to choose; those of the models are listed below.
+        "license": "other",
+        "base_model": [manifest.pair.receiver.source, manifest.pair.sharer.source],
+        "tags": _TAGS,
+    }
+    return f"---\n{yaml.safe_dump(content, sort_keys=False)}---"
+
+
+def _what_it_is(manifest: Manifest, size: Size) -> str:
+    receiver, sharer = manifest.pair.receiver, manifest.pair.sharer
+    relative = ""
+    if manifest.receiver_size is not None:
+        parameters = size.parameters / manifest.receiver_size.parameters
+        stored = size.bytes / manifest.receiver_size.bytes
+        relative = (
+            f": {100 * parameters:.1f} % of the receiver's parameters and {100 * stored:.1f} % of "
+            "its bytes"
+        )
+    return (
+        f"A fuser for {_PAPER}: it lets `{sharer.source}` (the sharer) speak to "
+        f"`{receiver.source}` (the receiver) through its prompt cache. The receiver answers from "
+        "the fused cache; both models stay as they are.\n\n"
+        f"The fuser holds {size.parameters / 1e6:.2f} million numbers "
+        f"({size.bytes / 1e6:.1f} MB){relative}. It works only between these two models, which "
+        "loading checks, and contains the weights of neither."
+    )
+
+
+def _usage(manifest: Manifest) -> str:
+    question = manifest.questions[0].question if manifest.questions else "Which country is it?"
+    return (
+        "`runtime/` comes with `c2c-search export --to DIR`; it needs no workbench.\n\n"
+        "```\npip install ./runtime\n```\n\n"
+        "```python\n"
+        "from c2c_search import C2CModel\n\n"
+        'model = C2CModel.from_pretrained(".")\n'
+        f"print(model.generate({question!r}))\n"
+        "```\n\n"
+        "With c2c-search installed, `c2c-search ask . QUESTION` shows the answers of receiver, "
+        "sharer and fuser side by side."
+    )
+
+
+def _measured(verdict: Verdict) -> str:
+    rows = [(verdict.name, str(verdict.accuracy), "", "")]
+    others = [*verdict.comparisons]
+    if verdict.mismatched is not None:
+        others.append(verdict.mismatched)
+    rows += [
+        (one.control, str(one.accuracy), str(one.difference), f"{one.p:.2g}") for one in others
+    ]
+    covers = f"{100 * (1 - verdict.judged_level):.4g} %"
+    head = ("system", "accuracy [95 %]", f"champion minus it [{covers}]", "McNemar p")
+    return "\n\n".join(
+        [
+            f"Accuracy on {verdict.items} items of the {verdict.split} split, about "
+            f"{verdict.clusters} facts, none of which any trial was trained or chosen on.",
+            _table(head, rows),
+            "Intervals of differences resample whole facts (bootstrap-t, "
+            f"{verdict.resamples} resamples); p is the exact two-sided McNemar test on items. "
+            f"The level {verdict.level:g} is shared by {verdict.finalists} finalists.",
+            verdict.explain(),
+            "By group:",
+            _table(
+                ("group", verdict.name, *(one.control for one in others)),
+                _by_group(verdict, others),
+            ),
+        ]
+    )
+
+
+def _by_group(verdict: Verdict, others: Sequence[Comparison]) -> Iterable[Sequence[str]]:
+    for group, accuracy in verdict.by_group.items():
+        yield group, f"{accuracy:.3f}", *(f"{one.by_group[group]:.3f}" for one in others)
+
+
+def _limits(manifest: Manifest, verdict: Verdict) -> str:
+    data: dict[str, Any] = manifest.trial.get("data", {})
+    evaluation: dict[str, Any] = manifest.trial.get("evaluation", {})
+    tested = (
+        f"Tested on data of source `{data.get('source', 'unknown')}`, groups "
+        f"{', '.join(f'`{group}`' for group in verdict.by_group)}, prompts by template "
+        f"`{manifest.template}`, answers scored by `{evaluation.get('method', 'unknown')}`."
+    )
+    points = [
+        tested,
+        "Not tested: other tasks, other languages than the groups name, long or many-turn "
+        "prompts, and free answers beyond the few questions that `manifest.json` lists.",
+        "Beyond its training data it may make the receiver worse than it is alone: measure it on "
+        "your own questions against the receiver first.",
+        "It inherits the errors and biases of both models; no safety evaluation was made.",
+        f"Trained on prompt caches in {manifest.cache_dtype}; another precision or device can "
+        "change single answers.",
+    ]
+    return "\n".join(f"- {point}" for point in points)
+
+
+def _licences(manifest: Manifest) -> str:
+    rows = []
+    for side in ("receiver", "sharer"):
+        model = getattr(manifest.pair, side)
+        link = f" ({model.licence_url})" if model.licence_url else ""
+        rows.append((side, f"`{model.source}`", f"{model.licence}{link}"))
+    rows += [("data", name, licence) for name, licence in sorted(manifest.licences.items())]
+    return _table(("what", "name", "licence"), rows) + (
+        "\n\nUsing the champion means using both models, under their terms."
+    )
+
+
+def _origin(manifest: Manifest) -> str:
+    models = [
+        (
+            side,
+            f"`{model.source}`",
+            model.revision or "",
+            f"`{model.weights_sha256}`",
+        )
+        for side, model in (
+            ("receiver", manifest.pair.receiver),
+            ("sharer", manifest.pair.sharer),
+        )
+    ]
+    splits = [(split, f"`{digest}`") for split, digest in manifest.data.items()]
+    made = f"c2c-search {manifest.c2c_search_version}"
+    if manifest.git_commit:
+        made += f" (commit {manifest.git_commit})"
+    versions = ", ".join(f"{name} {number}" for name, number in manifest.versions.items())
+    return "\n\n".join(
+        [
+            f"Made by {made} on {manifest.created:%Y-%m-%d}, trial `{manifest.trial_hash}`, with "
+            f"{versions}. `manifest.json` holds the whole TrialConfig: "
+            "`c2c-search trial run` repeats it.",
+            _table(("model", "source", "revision", "SHA-256 of the weights"), models),
+            _table(("split", "SHA-256 of the data"), splits),
+            "`SHA256SUMS` covers every file: `sha256sum -c SHA256SUMS`.",
+        ]
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )

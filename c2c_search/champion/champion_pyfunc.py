@@ -1,0 +1,34 @@
+"""Champion room: the program that a registered champion answers with (MLflow models-from-code).
+
+MLflow copies this file into the model and runs it there, with or without c2c-search installed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc import PythonModelContext
+
+
+class Champion(PythonModel):
+    """Answers questions with the champion that lies among the model's artifacts."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the champion; where c2c-search is not installed, by the runtime that came along."""
+        folder = Path(context.artifacts["champion"])
+        try:
+            from c2c_search import C2CModel
+        except ImportError:
+            sys.path.append(str(folder / "runtime"))
+            from c2c_search import C2CModel
+        self._model = C2CModel.from_pretrained(folder)
+
+    def predict(self, context: PythonModelContext, model_input: list[str]) -> list[str]:
+        """One answer for each question."""
+        return [self._model.generate(question) for question in model_input]
+
+
+set_model(Champion())

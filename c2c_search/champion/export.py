@@ -1,0 +1,99 @@
+"""Champion room: a champion with all it needs to answer, for a machine without the workbench."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import c2c_search
+from c2c_search.champion.package import staged
+from c2c_search.champion.package import workbench_version
+from c2c_search.inference.integrity import CHAMPION_FILES
+from c2c_search.inference.integrity import FUSER_CONFIG
+from c2c_search.inference.integrity import FUSER_WEIGHTS
+from c2c_search.inference.integrity import check_sums
+from c2c_search.inference.integrity import read_sums
+from c2c_search.inference.integrity import write_sums
+
+
+RUNTIME = "runtime"
+ROOMS = ("fuser", "pair", "inference")
+"""Rooms that travel; they import nothing from the rest of the house."""
+REQUIREMENTS = (
+    # transformers reads no GGUF file without it, and the catalogue's models are GGUF files.
+    "accelerate>=1.1",
+    "filelock>=3.16",
+    "gguf>=0.17",
+    "numpy>=2",
+    "platformdirs>=4",
+    "pydantic>=2.11",
+    "rich>=14",
+    "safetensors>=0.6",
+    "sentencepiece>=0.2",
+    "torch>=2.8,<2.14",
+    "transformers>=5,<6",
+)
+"""What those rooms import, in the ranges that the workbench itself asks for."""
+
+_PYPROJECT = """\
+[build-system]
+requires = ["setuptools>=77"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "c2c-search-runtime"
+version = "{version}"
+description = "Answers with a Cache-to-Cache champion, without the c2c-search workbench."
+requires-python = ">=3.11"
+license = "Apache-2.0"
+dependencies = [
+{requirements}
+]
+
+[tool.setuptools.packages.find]
+include = ["c2c_search*"]
+
+[tool.setuptools.package-data]
+c2c_search = ["py.typed"]
+"""
+
+
+def export(package: Path, to: Path, *, replace: bool = False) -> None:
+    """Copy a champion and add ``runtime/``, a project that pip installs.
+
+    After ``pip install DIR/runtime``, ``from c2c_search import C2CModel`` works where the
+    workbench is not installed. (Both provide the package ``c2c_search``: install one of them.)
+    SHA256SUMS of the copy covers the runtime too.
+
+    Args:
+        package: A champion folder.
+        to: Folder to write; see `champion.package.build` for what it may hold.
+        replace: Whether a folder that holds another champion may be replaced.
+
+    Raises:
+        IntegrityError: The package is not as it was written.
+        StoreError: ``to`` holds something else or cannot be written.
+    """
+    check_sums(package)
+    sums = read_sums(package)
+    fuser = {name: sums[name] for name in (FUSER_CONFIG, FUSER_WEIGHTS)}
+    with staged(to, fuser=fuser, replace=replace) as folder:
+        for name in CHAMPION_FILES:
+            shutil.copyfile(package / name, folder / name)
+        write_runtime(folder / RUNTIME)
+        write_sums(folder)
+
+
+def write_runtime(folder: Path) -> None:
+    """Write the runtime project: the rooms that travel and what pip needs to install them."""
+    source, target = Path(c2c_search.__file__).parent, folder / "c2c_search"
+    target.mkdir(parents=True)
+    files = [source / name for name in ("__init__.py", "errors.py", "py.typed")]
+    files += [path for room in ROOMS for path in sorted((source / room).rglob("*.py"))]
+    for path in files:
+        copy = target / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    requirements = "\n".join(f'    "{requirement}",' for requirement in REQUIREMENTS)
+    text = _PYPROJECT.format(version=workbench_version(), requirements=requirements)
+    (folder / "pyproject.toml").write_text(text, encoding="utf-8")

@@ -1,0 +1,199 @@
+"""Champion room: the folder that a champion is, written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version
+from pathlib import Path
+
+import c2c_search
+from c2c_search.champion.card import model_card
+from c2c_search.errors import IntegrityError
+from c2c_search.errors import StoreError
+from c2c_search.inference.integrity import FUSER_CONFIG
+from c2c_search.inference.integrity import FUSER_WEIGHTS
+from c2c_search.inference.integrity import MANIFEST
+from c2c_search.inference.integrity import MODEL_CARD
+from c2c_search.inference.integrity import Manifest
+from c2c_search.inference.integrity import Size
+from c2c_search.inference.integrity import check_sums
+from c2c_search.inference.integrity import read_sums
+from c2c_search.inference.integrity import sha256
+from c2c_search.inference.integrity import write_sums
+
+
+_FUSER_FILES = (FUSER_CONFIG, FUSER_WEIGHTS)
+_RECORDED = ("torch", "transformers", "deepspeed", "safetensors", "numpy")
+
+
+def build(to: Path, *, fuser_dir: Path, manifest: Manifest, replace: bool = False) -> Path:
+    """Write a champion folder: fuser, manifest, model card and sums.
+
+    Args:
+        to: Folder to write; a folder that holds the same fuser is written anew.
+        fuser_dir: Holds ``fuser_config.json`` and ``fuser.safetensors``.
+        manifest: What was measured.
+        replace: Whether a folder that holds another champion may be replaced.
+
+    Returns:
+        ``to``.
+
+    Raises:
+        StoreError: The fuser is not there, ``to`` holds something else, or cannot be written; what
+            stood there before still does.
+    """
+    missing = [name for name in _FUSER_FILES if not (fuser_dir / name).is_file()]
+    if missing:
+        raise StoreError(
+            f"A fuser folder holds {FUSER_CONFIG} and {FUSER_WEIGHTS}.",
+            value=f"{', '.join(missing)} missing in {fuser_dir}",
+            hint="Train the trial again.",
+        )
+    fuser = {name: sha256(fuser_dir / name) for name in _FUSER_FILES}
+    with staged(to, fuser=fuser, replace=replace) as folder:
+        for name in _FUSER_FILES:
+            shutil.copyfile(fuser_dir / name, folder / name)
+        text = manifest.model_dump_json(indent=2) + "\n"
+        (folder / MANIFEST).write_text(text, encoding="utf-8")
+        size = Size.measure([folder / FUSER_WEIGHTS])
+        (folder / MODEL_CARD).write_text(model_card(manifest, size), encoding="utf-8")
+        write_sums(folder)
+    return to
+
+
+@contextmanager
+def staged(to: Path, *, fuser: dict[str, str], replace: bool) -> Iterator[Path]:
+    """Give an empty folder beside ``to`` that takes its place when all went well.
+
+    Args:
+        to: The folder to be.
+        fuser: SHA-256 of the two fuser files: a folder that lists the same may be written anew.
+        replace: Whether a folder that holds another champion may be replaced.
+
+    Raises:
+        StoreError: ``to`` holds something else, or the disk is full or not ours.
+        IntegrityError: A file did not reach the disk as it was summed.
+    """
+    to = to.absolute()
+    _refuse_to_destroy(to, fuser, replace)
+    folder, old = (to.with_name(f".{to.name}.{what}") for what in ("partial", "replaced"))
+    with _disk_errors(to):
+        try:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            # What a killed process has left.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            yield folder
+            check_sums(folder)
+            _sync(folder)
+            if to.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                os.replace(to, old)
+            os.replace(folder, to)
+            _sync_folder(to.parent)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            if old.exists() and not to.exists():
+                os.replace(old, to)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that a champion's numbers rest on."""
+    versions = {"python": platform.python_version()}
+    for name in _RECORDED:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def workbench_version() -> str:
+    """Version of c2c-search."""
+    return c2c_search.__version__
+
+
+def source_commit() -> str | None:
+    """Commit of the checkout that c2c-search runs from, ``-dirty`` with changes; None if none."""
+    package = Path(c2c_search.__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(package), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        # An installation inside somebody else's checkout is not of its commit.
+        git("ls-files", "--error-unmatch", "__init__.py")
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _refuse_to_destroy(to: Path, fuser: dict[str, str], replace: bool) -> None:
+    if to.is_symlink() or (to.exists() and not to.is_dir()):
+        raise StoreError(
+            "A champion is written into a folder.", value=str(to), hint="Name another path."
+        )
+    if not to.exists() or not any(to.iterdir()):
+        return
+    try:
+        held = read_sums(to)
+    except IntegrityError:
+        held = {}
+    if not {*_FUSER_FILES, MANIFEST} <= held.keys():
+        raise StoreError(
+            "Only an empty folder or a champion is written over.",
+            value=str(to),
+            hint="Name another folder, or remove this one yourself.",
+        )
+    if not replace and any(held[name] != digest for name, digest in fuser.items()):
+        raise StoreError(
+            "Another champion is written over only when that is asked for.",
+            value=str(to),
+            hint="Name another folder, or ask for the replacement.",
+        )
+
+
+@contextmanager
+def _disk_errors(to: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(
+                "A champion needs more room than the disk has.",
+                value=str(to),
+                hint="Free some space and repeat the command; nothing was left half-written.",
+            ) from error
+        raise StoreError(
+            "A champion's folder must be writable.",
+            value=str(error.filename or to),
+            hint=f"{error.strerror}: name another folder.",
+        ) from error
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+        else:
+            _sync_folder(path)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

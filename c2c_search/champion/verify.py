@@ -1,0 +1,174 @@
+"""Champion room: the last gate, an exported champion answers as it did when it was measured.
+
+It is asked in a process of its own in which only its own ``runtime/`` and what that requires can
+be imported, as on a machine on which nothing else was ever installed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import packages_distributions
+from importlib.metadata import requires
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from c2c_search.champion.export import REQUIREMENTS
+from c2c_search.champion.export import RUNTIME
+from c2c_search.errors import IntegrityError
+from c2c_search.inference.integrity import check_sums
+from c2c_search.inference.integrity import read_manifest
+from c2c_search.pair.model_cache import CACHE_VARIABLE
+
+
+_LAST_LINES = 15
+
+
+def verify(exported: Path, *, cache_dir: Path | None = None) -> tuple[str, ...]:
+    """Ask an exported champion the manifest's questions and compare the answers exactly.
+
+    Args:
+        exported: A folder that `champion.export.export` wrote.
+        cache_dir: Where the two models lie; default: the user's cache folder.
+
+    Returns:
+        The answers, in the order of the manifest's questions.
+
+    Raises:
+        IntegrityError: A file changed, the runtime does not run, or an answer differs.
+    """
+    check_sums(exported)
+    manifest = read_manifest(exported)
+    if not (exported / RUNTIME).is_dir() or not manifest.questions:
+        raise IntegrityError(
+            f"Only an exported champion with {RUNTIME}/ and questions can be verified.",
+            value=str(exported),
+            hint="Export it with `c2c-search export --to DIR` and verify that folder.",
+        )
+    answers = _ask(
+        exported,
+        [(asked.question, asked.max_new_tokens) for asked in manifest.questions],
+        cache_dir,
+    )
+    wrong = [
+        f"to {asked.question!r} it answered {answer!r} and not {asked.answer!r}"
+        for asked, answer in zip(manifest.questions, answers, strict=True)
+        if asked.answer != answer
+    ]
+    if wrong:
+        raise IntegrityError(
+            f"A champion must answer as it did when it was measured, but {'; '.join(wrong)}.",
+            hint="Verify on the device and with the library versions of the manifest.",
+        )
+    return answers
+
+
+@cache
+def foreign_packages() -> frozenset[str]:
+    """Importable names of this environment that an installed runtime would not bring along.
+
+    The runtime's requirements are followed through the installed metadata, without extras that
+    nothing asks for.
+    """
+    wanted, queue = set[tuple[str, str]](), [Requirement(text) for text in REQUIREMENTS]
+    while queue:
+        requirement = queue.pop()
+        name = canonicalize_name(requirement.name)
+        for extra in ("", *requirement.extras):
+            if (name, extra) in wanted:
+                continue
+            wanted.add((name, extra))
+            queue += _requirements(name, extra)
+    brought = {name for name, _ in wanted}
+    return frozenset(
+        package
+        for package, distributions in packages_distributions().items()
+        if brought.isdisjoint(map(canonicalize_name, distributions))
+    )
+
+
+def _requirements(name: str, extra: str) -> list[Requirement]:
+    try:
+        texts = requires(name) or []
+    except PackageNotFoundError:
+        return []
+    parsed = (Requirement(text) for text in texts)
+    return [one for one in parsed if one.marker is None or one.marker.evaluate({"extra": extra})]
+
+
+def _ask(
+    exported: Path, questions: list[tuple[str, int]], cache_dir: Path | None
+) -> tuple[str, ...]:
+    environment = dict(os.environ)
+    if cache_dir is not None:
+        environment[CACHE_VARIABLE] = str(cache_dir)
+    with tempfile.TemporaryDirectory(prefix="c2c-search-verify-") as folder:
+        answers = Path(folder) / "answers.json"
+        task = {
+            "champion": str(exported.absolute()),
+            "runtime": str((exported / RUNTIME).absolute()),
+            "foreign": sorted(foreign_packages()),
+            "questions": questions,
+            "answers": str(answers),
+        }
+        # -I: neither PYTHONPATH nor the current folder; -B: leaves nothing in runtime/.
+        code = f"{inspect.getsource(_answer_in_isolation)}\n_answer_in_isolation()"
+        done = subprocess.run(
+            [sys.executable, "-I", "-B", "-c", code],
+            input=json.dumps(task),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=environment,
+            cwd=folder,
+            check=False,
+        )
+        if done.returncode:
+            last = "\n".join(done.stderr.strip().splitlines()[-_LAST_LINES:])
+            raise IntegrityError(
+                "An exported champion must answer without the workbench, but its process ended "
+                f"with status {done.returncode}:\n{last}"
+            )
+        return tuple(json.loads(answers.read_text(encoding="utf-8")))
+
+
+def _answer_in_isolation() -> None:
+    """Answer the questions on standard input; runs alone, as the program of a new process."""
+    import importlib
+    import json
+    import sys
+    from importlib.machinery import BuiltinImporter
+    from importlib.machinery import FrozenImporter
+    from importlib.machinery import PathFinder
+    from pathlib import Path
+    from typing import Any
+
+    task = json.load(sys.stdin)
+    foreign = frozenset(task["foreign"]) - {"c2c_search"}
+
+    class Clean(PathFinder):
+        """Finds what a clean installation would hold; all else is simply not there."""
+
+        @classmethod
+        def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> Any:
+            if fullname.partition(".")[0] in foreign:
+                return None
+            return super().find_spec(fullname, path, target)
+
+    # Editable installations put a finder of their own here, which would lead to the workbench.
+    sys.meta_path[:] = [BuiltinImporter, FrozenImporter, Clean]
+    sys.path.insert(0, task["runtime"])
+    for name in [name for name in sys.modules if name.partition(".")[0] in foreign]:
+        del sys.modules[name]
+
+    model = importlib.import_module("c2c_search").C2CModel.from_pretrained(task["champion"])
+    answers = [model.generate(text, max_new_tokens=limit) for text, limit in task["questions"]]
+    Path(task["answers"]).write_text(json.dumps(answers), encoding="utf-8")

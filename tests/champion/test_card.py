@@ -1,0 +1,74 @@
+"""The model card: everything a stranger must know, in valid Markdown and front matter."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from c2c_search.champion.card import model_card
+from c2c_search.champion.gate import Verdict
+from c2c_search.inference.integrity import Manifest
+from c2c_search.inference.integrity import Size
+
+
+SIZE = Size(parameters=6, bytes=250)
+
+
+@pytest.fixture
+def card(manifest: Manifest) -> str:
+    return model_card(manifest, SIZE)
+
+
+def test_front_matter_is_yaml_with_both_models(card: str) -> None:
+    _, front, _ = card.split("---\n", 2)
+    content = yaml.safe_load(front)
+    assert content["base_model"] == ["pypi:small", "pypi:other"]
+    assert content["license"] == "other"
+
+
+def test_the_five_systems_are_in_the_table_with_intervals_and_p(
+    card: str, verdict: Verdict
+) -> None:
+    assert verdict.mismatched is not None
+    for one in (*verdict.comparisons, verdict.mismatched):
+        table = next(line for line in card.splitlines() if line.startswith(f"| {one.control} |"))
+        assert f"| {one.accuracy} | {one.difference} | {one.p:.2g} |" in table
+    assert f"| trial 7 | {verdict.accuracy} |" in card
+    assert "champion minus it [99.67 %]" in card
+    assert verdict.explain() in card
+
+
+def test_groups_are_listed(card: str) -> None:
+    assert "| group | trial 7 | receiver | sharer | no-sharer twin | mismatched sharer |" in card
+    assert "| country/zh | " in card
+
+
+def test_size_is_given_relative_to_the_receiver(manifest: Manifest, card: str) -> None:
+    assert "10.0 % of the receiver's parameters and 25.0 % of its bytes" in card
+    without = manifest.model_copy(update={"receiver_size": None})
+    assert "of the receiver's parameters" not in model_card(without, SIZE)
+
+
+def test_licences_of_models_and_data_are_listed(card: str) -> None:
+    assert "| receiver | `pypi:small` | Apache-2.0 (https://example.org/small) |" in card
+    assert "| sharer | `pypi:other` | LicenseRef-Gemma (https://example.org/other) |" in card
+    assert "| data | GeoNames | CC-BY-4.0 |" in card
+
+
+def test_origin_and_limits_are_stated(card: str) -> None:
+    for part in ("commit c0ffee", "`0123456789abcdef`", "| test | `bbb` |", "torch 2.13.0"):
+        assert part in card
+    assert "Tested on data of source `quiz`, groups `country/ja`, `country/zh`" in card
+    assert "Not tested:" in card
+
+
+def test_the_example_is_python_whatever_the_question(manifest: Manifest) -> None:
+    awkward = manifest.questions[0].model_copy(update={"question": 'It\'s "x"\n```?'})
+    card = model_card(manifest.model_copy(update={"questions": (awkward,)}), SIZE)
+    code = card.split("```python\n")[1].split("\n```\n")[0]
+    compile(code, "card", "exec")
+
+
+def test_a_cell_cannot_break_the_table(manifest: Manifest, verdict: Verdict) -> None:
+    odd = verdict.model_copy(update={"name": "a|b"}).model_dump(mode="json")
+    assert "| a\\|b | " in model_card(manifest.model_copy(update={"verdict": odd}), SIZE)

@@ -1,0 +1,119 @@
+"""The exported champion: complete, and free of the workbench."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from c2c_search.champion.export import REQUIREMENTS
+from c2c_search.champion.export import export
+from c2c_search.champion.export import write_runtime
+from c2c_search.champion.package import build
+from c2c_search.errors import IntegrityError
+from c2c_search.errors import StoreError
+from c2c_search.inference.integrity import Manifest
+from c2c_search.inference.integrity import check_sums
+from c2c_search.inference.integrity import read_sums
+
+
+ROOT = Path(__file__).parents[2]
+# Imports every module of a runtime as if the workbench's libraries were not installed.
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
+
+FORBIDDEN = {"optuna", "mlflow", "deepspeed", "datasets", "peft", "typer"}
+
+class Guard(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = name.partition(".")[0] in FORBIDDEN
+        return None if hidden else super().find_spec(name, path, target)
+
+sys.meta_path[:] = [BuiltinImporter, FrozenImporter, Guard]
+sys.path.insert(0, sys.argv[1])
+import c2c_search
+for module in pkgutil.walk_packages(c2c_search.__path__, "c2c_search."):
+    importlib.import_module(module.name)
+from c2c_search import C2CModel
+assert not FORBIDDEN & {name.partition(".")[0] for name in sys.modules}
+assert all(
+    module.__file__.startswith(sys.argv[1])
+    for name, module in sys.modules.items()
+    if name.partition(".")[0] == "c2c_search"
+)
+print(C2CModel.__name__)
+"""
+
+
+@pytest.fixture
+def champion(tmp_path: Path, fuser_dir: Path, manifest: Manifest) -> Path:
+    return build(tmp_path / "champion", fuser_dir=fuser_dir, manifest=manifest)
+
+
+def test_the_copy_holds_champion_and_runtime_under_one_set_of_sums(
+    tmp_path: Path, champion: Path
+) -> None:
+    to = tmp_path / "out"
+    export(champion, to)
+    check_sums(to)
+    sums = read_sums(to)
+    assert {"runtime/pyproject.toml", "runtime/c2c_search/errors.py"} <= sums.keys()
+    listed = {path.relative_to(to).as_posix() for path in to.rglob("*") if path.is_file()}
+    assert listed == sums.keys() | {"SHA256SUMS"}
+    rooms = {path.name for path in (to / "runtime" / "c2c_search").iterdir()}
+    assert rooms == {"__init__.py", "errors.py", "py.typed", "fuser", "pair", "inference"}
+    assert not list(to.rglob("__pycache__"))
+
+
+def test_requirements_are_in_the_workbenchs_own_ranges() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(REQUIREMENTS) <= set(project["dependencies"])
+
+
+def test_the_runtimes_pyproject_is_complete(tmp_path: Path, champion: Path) -> None:
+    export(champion, tmp_path / "out")
+    project = tomllib.loads((tmp_path / "out" / "runtime" / "pyproject.toml").read_text())
+    assert project["project"]["name"] == "c2c-search-runtime"
+    assert project["project"]["dependencies"] == list(REQUIREMENTS)
+
+
+def test_a_damaged_champion_is_not_exported(tmp_path: Path, champion: Path) -> None:
+    (champion / "manifest.json").write_text("{}")
+    with pytest.raises(IntegrityError, match=r"manifest\.json: expected"):
+        export(champion, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_champion_may_be_exported_again(tmp_path: Path, champion: Path) -> None:
+    export(champion, tmp_path / "out")
+    (tmp_path / "out" / "runtime" / "build").mkdir()
+    export(champion, tmp_path / "out")
+    assert not (tmp_path / "out" / "runtime" / "build").exists()
+
+
+def test_another_champion_is_written_over_only_when_asked(
+    tmp_path: Path, champion: Path, other_fuser_dir: Path, manifest: Manifest
+) -> None:
+    second = build(tmp_path / "second", fuser_dir=other_fuser_dir, manifest=manifest)
+    export(champion, tmp_path / "out")
+    with pytest.raises(StoreError, match="only when that is asked for"):
+        export(second, tmp_path / "out")
+    export(second, tmp_path / "out", replace=True)
+    check_sums(tmp_path / "out")
+
+
+def test_every_module_of_the_runtime_imports_without_the_workbench(tmp_path: Path) -> None:
+    write_runtime(tmp_path / "runtime")
+    done = subprocess.run(
+        [sys.executable, "-I", "-B", "-c", IMPORT_ALL, str(tmp_path / "runtime")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "C2CModel"

@@ -1,0 +1,49 @@
+"""Finalists: the best on validation."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from c2c_search.champion.select import Candidate
+from c2c_search.champion.select import finalists
+from c2c_search.errors import ConfigError
+
+
+def _numbers(trials: list[Candidate], k: int) -> list[int]:
+    return [trial.number for trial in finalists(trials, k)]
+
+
+def test_the_best_come_first() -> None:
+    trials = [Candidate(i, score, 10) for i, score in enumerate([0.5, 0.9, 0.7, 0.6])]
+    assert _numbers(trials, 3) == [1, 2, 3]
+
+
+def test_a_tie_goes_to_fewer_parameters_then_to_the_earlier_trial() -> None:
+    trials = [Candidate(0, 0.9, 30), Candidate(2, 0.9, 10), Candidate(1, 0.9, 10)]
+    assert _numbers(trials, 3) == [1, 2, 0]
+
+
+def test_diverged_trials_are_left_out() -> None:
+    trials = [Candidate(0, float("nan"), 1), Candidate(1, float("-inf"), 1)]
+    assert finalists([*trials, Candidate(2, 0.1, 1)], 3) == [Candidate(2, 0.1, 1)]
+
+
+def test_a_study_without_finished_trials_has_no_finalists() -> None:
+    assert finalists([], 3) == []
+
+
+def test_no_places_are_refused() -> None:
+    with pytest.raises(ConfigError, match="at least one finalist"):
+        finalists([], 0)
+
+
+@given(st.lists(st.floats(0, 1), max_size=12), st.integers(1, 5))
+def test_finalists_are_ranked_distinct_and_hold_the_best(scores: list[float], k: int) -> None:
+    trials = [Candidate(i, score, 1) for i, score in enumerate(scores)]
+    chosen = finalists(trials, k)
+    assert len(chosen) == len(set(chosen)) == min(k, len(trials))
+    assert chosen == sorted(chosen, key=lambda t: (-t.objective, t.number))
+    if trials:
+        assert chosen[0].objective == max(t.objective for t in trials)

@@ -1,0 +1,114 @@
+"""Verification: a process of its own, only the runtime in it, and answers equal to the letter."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from c2c_search.champion.export import export
+from c2c_search.champion.package import build
+from c2c_search.champion.verify import foreign_packages
+from c2c_search.champion.verify import verify
+from c2c_search.errors import IntegrityError
+from c2c_search.inference.integrity import Manifest
+from c2c_search.inference.integrity import write_sums
+
+
+# Answers from a file beside the runtime; what each test adds runs first.
+MODEL = """
+import json, os, sys
+from pathlib import Path
+
+class C2CModel:
+    @classmethod
+    def from_pretrained(cls, directory):
+        model = cls()
+        manifest = json.loads((Path(directory) / "manifest.json").read_text())
+        model.answers = {q["question"]: q for q in manifest["questions"]}
+        return model
+
+    def generate(self, text, max_new_tokens):
+        asked = self.answers[text]
+        assert asked["max_new_tokens"] == max_new_tokens
+        return asked["answer"]
+"""
+
+
+@pytest.fixture
+def exported(tmp_path: Path, fuser_dir: Path, manifest: Manifest) -> Path:
+    champion = build(tmp_path / "champion", fuser_dir=fuser_dir, manifest=manifest)
+    export(champion, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def _program(exported: Path, start: str = "", model: str = MODEL) -> Path:
+    """Replace the runtime by a small one."""
+    package = exported / "runtime" / "c2c_search"
+    shutil.rmtree(package)
+    package.mkdir()
+    (package / "__init__.py").write_text(start + model)
+    write_sums(exported)
+    return exported
+
+
+def test_equal_answers_are_returned_in_order(exported: Path) -> None:
+    assert verify(_program(exported)) == (" Germany", " Austria")
+    # Nothing was left in the folder: its sums still cover all of it.
+    assert not list(exported.rglob("__pycache__"))
+
+
+def test_a_different_answer_is_named(exported: Path) -> None:
+    model = MODEL.replace('asked["answer"]', '"Germany" if "Deutsch" in text else " Austria"')
+    with pytest.raises(IntegrityError, match="answered 'Germany' and not ' Germany'") as caught:
+        verify(_program(exported, model=model))
+    assert "Austria" not in str(caught.value)
+
+
+def test_the_workbench_is_not_there_but_what_the_runtime_requires_is(exported: Path) -> None:
+    start = """
+import importlib
+import numpy, packaging, pydantic, rich, safetensors
+for name in ("optuna", "mlflow", "deepspeed", "datasets", "pytest", "c2c_search.champion"):
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        continue
+    raise SystemExit(name + " is there")
+"""
+    verify(_program(exported, start))
+
+
+def test_a_runtime_that_needs_the_workbench_is_refused_with_its_error(exported: Path) -> None:
+    with pytest.raises(IntegrityError, match="No module named 'mlflow'"):
+        verify(_program(exported, "import mlflow\n"))
+
+
+def test_the_cache_folder_is_passed_on(exported: Path, tmp_path: Path) -> None:
+    check = f"import os\nassert os.environ['C2C_SEARCH_CACHE'] == {str(tmp_path)!r}\n"
+    verify(_program(exported, check), cache_dir=tmp_path)
+
+
+def test_a_changed_file_is_found_before_anything_runs(exported: Path) -> None:
+    (exported / "runtime" / "c2c_search" / "errors.py").write_text("raise SystemExit\n")
+    with pytest.raises(IntegrityError, match=r"runtime/c2c_search/errors\.py: expected"):
+        verify(exported)
+
+
+def test_a_champion_without_runtime_or_questions_cannot_be_verified(
+    tmp_path: Path, fuser_dir: Path, manifest: Manifest
+) -> None:
+    bare = build(tmp_path / "champion", fuser_dir=fuser_dir, manifest=manifest)
+    with pytest.raises(IntegrityError, match="Export it with"):
+        verify(bare)
+    mute = manifest.model_copy(update={"questions": ()})
+    export(build(bare, fuser_dir=fuser_dir, manifest=mute), tmp_path / "out")
+    with pytest.raises(IntegrityError, match="questions"):
+        verify(tmp_path / "out")
+
+
+def test_foreign_is_what_no_requirement_brings() -> None:
+    foreign = foreign_packages()
+    assert {"optuna", "mlflow", "deepspeed", "datasets", "pytest"} <= foreign
+    assert not {"torch", "transformers", "numpy", "yaml", "huggingface_hub"} & foreign
