@@ -1,0 +1,33 @@
+"""Cli room: the command ``c2c-search``, thin calls into the house, nothing heavy before needed."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+from c2c_search.errors import C2CError
+
+
+def main() -> None:
+    """Run the command line; what the user can put right is told without a traceback."""
+    from c2c_search.cli.app import app
+
+    try:
+        app(prog_name="c2c-search")
+    except C2CError as error:
+        _tell(str(error))
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        _tell(f"There is no space left on the disk{where}. Free some and run the command again.")
+        sys.exit(C2CError.exit_code)
+
+
+def _tell(message: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    text = Text.assemble(("Error: ", "bold red"), message)
+    Console(stderr=True).print(text, soft_wrap=True)

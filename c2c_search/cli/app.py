@@ -1,0 +1,47 @@
+"""Cli room: the commands of ``c2c-search``, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from c2c_search.cli import champion
+from c2c_search.cli import study
+from c2c_search.cli import tracking
+from c2c_search.cli import trial
+
+
+app = typer.Typer(
+    help="Find, prove and ship Cache-to-Cache fusers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from c2c_search.champion.package import workbench_version
+
+        typer.echo(f"c2c-search {workbench_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(study.study)
+app.command()(study.validate)
+app.command()(study.plan)
+app.command()(tracking.ui)
+app.command()(champion.export)
+app.command()(champion.ask)
+app.add_typer(trial.app, name="trial")

@@ -1,0 +1,347 @@
+"""Report room: what the terminal shows while a study runs, as a live view or as plain lines."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import field
+
+from rich.console import Console
+from rich.console import Group
+from rich.console import RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+
+SPARKS = "▁▂▃▄▅▆▇█"
+HISTORY = 48  # losses that the sparkline keeps
+REFRESH_PER_SECOND = 4
+PLAIN_SECONDS = 15.0  # at most one line of progress in this time where there is no terminal
+
+Clock = Callable[[], float]
+
+
+@dataclass
+class Current:
+    """The trial (or twin) that trains now."""
+
+    name: str
+    settings: Mapping[str, object]
+    steps: int
+    of_budget: bool = True
+    step: int = 0
+    losses: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    rungs: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass
+class StudyState:
+    """Everything the view shows; no rendering in here.
+
+    Args:
+        name: The study.
+        trials: Its budget of trials.
+        steps: Steps of a trial that is not pruned.
+        twins: Trainings that follow the trials, one for each finalist.
+        clock: Seconds, monotonic.
+    """
+
+    name: str
+    trials: int
+    steps: int
+    twins: int
+    clock: Clock = time.monotonic
+    stage: str = ""
+    message: str = ""
+    done: int = 0
+    total: int = 0
+    current: Current | None = None
+    best: tuple[str, float] | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+    steps_of_finished: list[int] = field(default_factory=list)
+    trained_steps: int = 0
+    training_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
+        self._training_since: float | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this command started."""
+        return self.clock() - self.started
+
+    @property
+    def finished(self) -> int:
+        """Trials that are over, however they ended."""
+        return sum(self.counts.values())
+
+    def begin(
+        self, name: str, settings: Mapping[str, object], steps: int, of_budget: bool
+    ) -> None:
+        """A training starts."""
+        self._in_stage("train")
+        self.current = Current(name, settings, steps, of_budget)
+        self._training_since = self.clock()
+
+    def advance(self, step: int, loss: float) -> None:
+        """A training step was logged; a resumed trial's first one counts as no progress."""
+        if self.current is None:
+            return
+        self._in_stage("train")
+        if self.current.losses:
+            self.trained_steps += max(0, step - self.current.step)
+        self.current.step = step
+        self.current.losses.append(loss)
+        self._spend()
+
+    def end(self) -> None:
+        """The training is over."""
+        if self.current is None:
+            return
+        self._spend()
+        if self.current.of_budget:
+            self.steps_of_finished.append(self.current.step)
+        else:
+            self.twins -= 1
+        self.current = None
+        self._training_since = None
+
+    def seconds_left(self) -> float | None:
+        """Estimate of the training still to do, from the seconds per step so far.
+
+        Trials to come are expected to take as many steps as those before them did on average,
+        twins every step. None as long as nothing was measured.
+        """
+        if self.trained_steps == 0 or self.training_seconds <= 0:
+            return None
+        mean = (
+            sum(self.steps_of_finished) / len(self.steps_of_finished)
+            if self.steps_of_finished
+            else self.steps
+        )
+        here = trial_now = twin_now = 0
+        if self.current is not None:
+            here = self.current.steps - self.current.step
+            trial_now, twin_now = self.current.of_budget, not self.current.of_budget
+        trials = max(0, self.trials - self.finished - trial_now)
+        twins = max(0, self.twins - twin_now)
+        ahead = here + trials * mean + twins * self.steps
+        return ahead * self.training_seconds / self.trained_steps
+
+    def _in_stage(self, stage: str) -> None:
+        self.stage, self.done, self.total, self.message = stage, 0, 0, ""
+
+    def _spend(self) -> None:
+        now = self.clock()
+        if self._training_since is not None:
+            self.training_seconds += now - self._training_since
+        self._training_since = now
+
+
+class View:
+    """What the driver tells; subclasses decide how it looks."""
+
+    def __init__(self, state: StudyState, console: Console) -> None:
+        self.state = state
+        self.console = console
+
+    def stage(self, stage: str, done: int = 0, total: int = 0, message: str = "") -> None:
+        """A stage has got this far; ``total`` 0 when unknown."""
+        self.state.stage, self.state.done, self.state.total = stage, done, total
+        self.state.message = message
+
+    def begin(
+        self, name: str, settings: Mapping[str, object], steps: int, *, of_budget: bool = True
+    ) -> None:
+        """A training starts; a twin's is not of the budget of trials."""
+        self.state.begin(name, settings, steps, of_budget)
+
+    def step(self, step: int, loss: float) -> None:
+        """A training step was logged."""
+        self.state.advance(step, loss)
+
+    def rung(self, rung: int, step: int, objective: float) -> None:
+        """The trial in training was validated."""
+        if self.state.current is not None:
+            self.state.current.rungs.append((step, objective))
+
+    def end(self, name: str, how: str, objective: float | None = None) -> None:
+        """A training is over: ``complete``, ``pruned`` or ``failed``.
+
+        Args:
+            name: Of the trial or twin.
+            how: It ended.
+            objective: Its validation accuracy; None if it failed.
+        """
+        of_budget = self.state.current is None or self.state.current.of_budget
+        self.state.end()
+        if not of_budget:
+            return
+        self.state.counts[how] += 1
+        best = self.state.best
+        if objective is not None and how == "complete" and (best is None or objective > best[1]):
+            self.state.best = (name, objective)
+
+    def note(self, text: str) -> None:
+        """Something worth a line of its own, kept above the view."""
+        self.console.print(Text(text))
+
+
+class LiveView(View):
+    """The view on a terminal, redrawn in place."""
+
+    def __rich__(self) -> RenderableType:
+        return render(self.state)
+
+
+class PlainView(View):
+    """The view where output is kept in a file: one line per event, progress now and then."""
+
+    def __init__(self, state: StudyState, console: Console) -> None:
+        super().__init__(state, console)
+        self._said = ("", float("-inf"))
+
+    def stage(self, stage: str, done: int = 0, total: int = 0, message: str = "") -> None:
+        super().stage(stage, done, total, message)
+        key, now = f"{stage} {message}", self.state.clock()
+        said, when = self._said
+        if key == said and done != total and now - when < PLAIN_SECONDS:
+            return
+        self._said = (key, now)
+        self.note(_join(stage, message, f"{done}/{total}" if total else ""))
+
+    def begin(
+        self, name: str, settings: Mapping[str, object], steps: int, *, of_budget: bool = True
+    ) -> None:
+        super().begin(name, settings, steps, of_budget=of_budget)
+        self.note(f"{name}: {settings_line(settings)}")
+
+    def step(self, step: int, loss: float) -> None:
+        super().step(step, loss)
+        now = self.state.clock()
+        if now - self._said[1] >= PLAIN_SECONDS:
+            self._said = ("", now)
+            current = self.state.current
+            assert current is not None
+            left = duration(self.state.seconds_left())
+            self.note(f"{current.name}: step {step}/{current.steps}, loss {loss:.3f}, left {left}")
+
+    def rung(self, rung: int, step: int, objective: float) -> None:
+        super().rung(rung, step, objective)
+        if self.state.current is not None:
+            self.note(f"{self.state.current.name}: {objective:.3f} at step {step}")
+
+    def end(self, name: str, how: str, objective: float | None = None) -> None:
+        super().end(name, how, objective)
+        value = "" if objective is None else f" {objective:.3f}"
+        best = self.state.best
+        so_far = f", best so far {best[1]:.3f} ({best[0]})" if best else ""
+        self.note(f"{name}: {how}{value}{so_far}")
+
+
+@contextmanager
+def watch(state: StudyState, console: Console) -> Iterator[View]:
+    """Show a study: live on a terminal, as plain lines anywhere else."""
+    if not console.is_terminal:
+        yield PlainView(state, console)
+        return
+    view = LiveView(state, console)
+    with Live(view, console=console, refresh_per_second=REFRESH_PER_SECOND, transient=True):
+        yield view
+
+
+def render(state: StudyState) -> RenderableType:
+    """The live view of a state: header, stage, the trial in training, what is done."""
+    parts: list[RenderableType] = [_header(state), _stage(state)]
+    if state.current is not None:
+        parts.append(_training(state.current))
+    parts.append(_summary(state))
+    return Group(*parts)
+
+
+def _header(state: StudyState) -> RenderableType:
+    line = Table.grid(expand=True)
+    line.add_column()
+    line.add_column(justify="right")
+    left = duration(state.seconds_left())
+    line.add_row(
+        Text(f"study {state.name}", style="bold"),
+        Text(f"elapsed {duration(state.elapsed)}   training left about {left}"),
+    )
+    return line
+
+
+def _stage(state: StudyState) -> RenderableType:
+    line = Table.grid(padding=(0, 1))
+    bar = ProgressBar(total=state.total, completed=state.done, width=30) if state.total else ""
+    share = f"{state.done}/{state.total}" if state.total else ""
+    line.add_row(Text(state.stage, style="cyan"), bar, share, Text(state.message, style="dim"))
+    return line
+
+
+def _training(current: Current) -> RenderableType:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="dim", justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(
+        ProgressBar(total=current.steps, completed=current.step, width=30),
+        f"step {current.step}/{current.steps}",
+    )
+    table.add_row(Text(current.name, style="bold"), bar)
+    table.add_row("settings", Text(settings_line(current.settings)))
+    if current.losses:
+        table.add_row("loss", f"{current.losses[-1]:.3f}  {sparkline(current.losses)}")
+    if current.rungs:
+        rungs = ", ".join(f"{value:.3f} at step {step}" for step, value in current.rungs)
+        table.add_row("validation", rungs)
+    return table
+
+
+def _summary(state: StudyState) -> RenderableType:
+    counts = ", ".join(f"{state.counts[how]} {how}" for how in ("complete", "pruned", "failed"))
+    best = f"best {state.best[1]:.3f} ({state.best[0]})" if state.best else "no best yet"
+    return Text(f"{state.finished} of {state.trials} trials: {counts}; {best}", style="green")
+
+
+def sparkline(values: Sequence[float] | deque[float]) -> str:
+    """Draw values as a row of bars; a value that is not finite is drawn as the highest."""
+    finite = [value for value in values if abs(value) != float("inf") and value == value]
+    if not finite:
+        return ""
+    low, high = min(finite), max(finite)
+    scale = (len(SPARKS) - 1) / (high - low) if high > low else 0.0
+    clipped = (value if value in finite else high for value in values)
+    return "".join(SPARKS[round((value - low) * scale)] for value in clipped)
+
+
+def settings_line(settings: Mapping[str, object]) -> str:
+    """Settings on one line, floats short."""
+    return ", ".join(f"{name} {_short(value)}" for name, value in settings.items())
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as ``1:02:03`` or ``02:03``; ``--:--`` when unknown."""
+    if seconds is None:
+        return "--:--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _join(*parts: str) -> str:
+    return " ".join(part for part in parts if part)

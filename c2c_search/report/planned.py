@@ -1,0 +1,56 @@
+"""Report room: what a study will do, as a page for the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from c2c_search.report.leaderboard import count
+from c2c_search.space.plan import Plan
+
+
+def render(study: str, plan: Plan) -> RenderableType:
+    """Draw a plan.
+
+    Args:
+        study: Name of the study.
+        plan: Of its space.
+    """
+    dimensions = Table(title=f"study {study}", title_justify="left")
+    for heading in ("dimension", "values", "when"):
+        dimensions.add_column(heading, overflow="fold")
+    for each in plan.dimensions:
+        dimensions.add_row(Text(each.name), Text(each.values), Text(each.when))
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim")
+    facts.add_column()
+    for what, value in _facts(plan).items():
+        facts.add_row(what, value)
+    return Group(dimensions, "", facts)
+
+
+def _facts(plan: Plan) -> dict[str, str]:
+    endless = "endless (there is a range of numbers)"
+    facts = {
+        "different trials": endless if plan.configurations is None else f"{plan.configurations:,}",
+        "trials of this study": f"{plan.trials:,}",
+    }
+    for rung in plan.rungs:
+        facts[f"reach step {rung.step}"] = f"about {rung.trials:.0f}"
+    facts["steps of the trials"] = f"about {plan.expected_steps:,} (at most {plan.most_steps:,})"
+    facts["steps of the twins"] = f"{plan.twin_steps:,}"
+    facts["steps in all"] = f"about {plan.total_steps:,}"
+    if plan.sizes is None:
+        facts["parameters"] = "known once the models are there: add --fetch"
+    else:
+        sizes = plan.sizes
+        facts["parameters"] = (
+            f"{count(sizes.smallest)} to {count(sizes.largest)}, median {count(sizes.median)}"
+        )
+        if sizes.fitting < 1:
+            facts["within the limits"] = (
+                f"{sizes.fitting:.0%} of the candidates; no others are tried"
+            )
+    return facts

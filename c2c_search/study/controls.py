@@ -1,0 +1,183 @@
+"""Study room: what the fusers are compared with, each model alone and each finalist's twin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from c2c_search.evaluation.results import SystemResult
+from c2c_search.pair.spec import PairSpec
+from c2c_search.space.reference import reference
+from c2c_search.study import failures
+from c2c_search.study.session import Session
+from c2c_search.study.trainings import train
+from c2c_search.tracking.run import Kind
+from c2c_search.tracking.run import RecordedRun
+from c2c_search.tracking.runs import TrialRun
+from c2c_search.training.protocol import Evaluate
+from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Split
+from c2c_search.training.protocol import System
+from c2c_search.training.protocol import Trained
+from c2c_search.trial import TrialConfig
+
+
+@dataclass(frozen=True)
+class SingleModel:
+    """A model of the study on its own.
+
+    Args:
+        source: The model.
+        pair: Name of the first pair it is in.
+        role: What it is there; it answers the same way in both.
+    """
+
+    source: str
+    pair: str
+    role: System
+
+    @property
+    def name(self) -> str:
+        """What reports and runs call it."""
+        return f"{self.source.partition(':')[2] or self.source} alone"
+
+    @property
+    def key(self) -> str:
+        """File name of its measurements."""
+        return "".join(char if char.isalnum() or char in "._-" else "-" for char in self.source)
+
+
+def single_models(pairs: Mapping[str, PairSpec]) -> list[SingleModel]:
+    """Every model of the study once, receivers first."""
+    models: dict[str, SingleModel] = {}
+    for role in ("receiver", "sharer"):
+        for name, pair in pairs.items():
+            source = getattr(pair, role)
+            models.setdefault(source, SingleModel(source, name, role))
+    return list(models.values())
+
+
+def measure_alone(session: Session, model: SingleModel, split: Split) -> SystemResult:
+    """Let a model answer a split without any fuser."""
+    request = Evaluate(system=model.role, pair=session.space.pairs[model.pair], split=split)
+    return session.bench.measure(f"{split}/{model.key}", request)
+
+
+def run_controls(session: Session) -> None:
+    """Measure every single model on validation and record it, each in a run of its own."""
+    models = single_models(session.space.pairs)
+    for index, model in enumerate(models):
+        session.view.stage("controls", index, len(models), model.name)
+        result = measure_alone(session, model, "validation")
+        tags = {"c2c.control": "alone", "c2c.model": model.source}
+        with_run = _Once(session, model.name, "control", tags)
+        if with_run.recorded:
+            continue
+        run = with_run.open()
+        run.params({"model": model.source})
+        session.log_data(run, model.pair, "validation")
+        log_accuracy(run, "validation", result)
+        run.objective(result.accuracy)
+        run.finish("FINISHED")
+        with_run.mark()
+
+
+def reference_name(pair: str) -> str:
+    """What reports and runs call a pair's no-sharer reference."""
+    return f"{pair} without sharer"
+
+
+def train_references(session: Session) -> None:
+    """With several pairs, train each one's no-sharer reference; see `Session.objective`.
+
+    It is a twin of the pair's first enqueued setting, trained to the first rung only, with a
+    seed of its own, so that it is never taken for a finalist's twin.
+
+    Raises:
+        C2CError: One cannot be trained; its pair's trials could not be compared.
+    """
+    space = session.space
+    if len(space.pairs) == 1:
+        return
+    for index, (name, pair) in enumerate(space.pairs.items()):
+        session.view.stage("controls", index, len(space.pairs), reference_name(name))
+        config = space.configuration(reference(space, name))
+        config = config.model_copy(update={"seed": config.seed + 1})
+        ended = train_twin(session, config, reference_name(name), to_the_end=False)
+        if isinstance(ended, Failed):
+            raise failures.error(ended, f"{reference_name(name)} could not be trained")
+        session.references[str(pair)] = ended.objective
+
+
+def log_accuracy(run: RecordedRun, prefix: str, result: SystemResult) -> None:
+    """Record accuracy on a split, overall and by group."""
+    groups = result.accuracy_by_group()
+    run.summary(
+        {
+            f"{prefix}/accuracy": result.accuracy,
+            **{f"{prefix}/{group}": value for group, value in groups.items()},
+        }
+    )
+
+
+def twin_name(finalist: str) -> str:
+    """What reports and runs call a finalist's no-sharer twin."""
+    return f"{finalist} twin"
+
+
+def train_twin(
+    session: Session, config: TrialConfig, name: str, *, to_the_end: bool = True
+) -> Trained | Failed:
+    """Train a no-sharer twin: the same trial without what it hears.
+
+    Args:
+        session: Of the study.
+        config: Of the trial that it is the twin of.
+        name: Of the twin.
+        to_the_end: Whether it goes on after the first rung.
+    """
+    twin = config.with_blank_sharer()
+    with_run = _Once(session, name, "twin", {"c2c.twin_of": config.hash()})
+    if with_run.recorded:
+        return session.bench.known(twin)
+    run = with_run.open()
+    ended = train(
+        session,
+        run,
+        twin,
+        name=name,
+        shown={"sharer": "blank"},
+        goes_on=lambda rung: to_the_end,
+        of_budget=False,
+    )
+    if isinstance(ended, Failed):
+        session.view.end(name, "failed")
+        run.finish("FAILED")
+        return ended
+    session.view.end(name, "complete", ended.objective)
+    run.finish("FINISHED")
+    with_run.mark()
+    return ended
+
+
+class _Once:
+    """A child run that is recorded once; one that was cut short is recorded again, in place."""
+
+    def __init__(
+        self, session: Session, name: str, kind: Kind, tags: Mapping[str, object]
+    ) -> None:
+        self._session = session
+        self._name = name
+        self._kind = kind
+        self._tags = tags
+        self._key = f"recorded/{name}"
+
+    @property
+    def recorded(self) -> bool:
+        return bool(self._session.study.user_attrs.get(self._key))
+
+    def open(self) -> TrialRun:
+        return self._session.child(self._name, self._kind, self._tags)
+
+    def mark(self) -> None:
+        self._session.study.set_user_attr(self._key, True)

@@ -1,0 +1,241 @@
+"""Study room: a whole study, from the space file to the champion, and on from any interruption."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from contextlib import contextmanager
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from c2c_search.errors import NoChampionError
+from c2c_search.errors import StoreError
+from c2c_search.pipeline.schema import Pipeline
+from c2c_search.report import leaderboard
+from c2c_search.report.leaderboard import Leaderboard
+from c2c_search.report.live import StudyState
+from c2c_search.report.live import watch
+from c2c_search.space.schema import Space
+from c2c_search.study import resume
+from c2c_search.study import storage
+from c2c_search.study.controls import run_controls
+from c2c_search.study.controls import train_references
+from c2c_search.study.finale import Finale
+from c2c_search.study.finale import run_finale
+from c2c_search.study.interrupts import interruptible
+from c2c_search.study.layout import StudyFiles
+from c2c_search.study.ledger import Ledger
+from c2c_search.study.promotion import Champion
+from c2c_search.study.promotion import promote
+from c2c_search.study.results import make_leaderboard
+from c2c_search.study.session import Session
+from c2c_search.study.sizes import make_fits
+from c2c_search.study.spaces import identity
+from c2c_search.study.spaces import load_space
+from c2c_search.study.trials import ACCURACY
+from c2c_search.study.trials import enqueue
+from c2c_search.study.trials import run_trials
+from c2c_search.study.trials import trial_name
+from c2c_search.study.workbench import Workbench
+from c2c_search.study.workbench import WorkerProcess
+from c2c_search.tracking import StudyRun
+from c2c_search.tracking import Tracker
+from c2c_search.tracking import reconcile
+from c2c_search.tracking import save_views
+from c2c_search.tracking.reconcile import RUN_ID
+
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import RDBStorage
+
+WorkerFactory = Callable[[Pipeline, Path], AbstractContextManager[WorkerProcess]]
+Promote = Callable[[Session, Finale], Champion]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a study ended.
+
+    Args:
+        study: Its name.
+        leaderboard: Its result on one page.
+        finale: What the test split said.
+        champion: What was promoted.
+    """
+
+    study: str
+    leaderboard: Leaderboard
+    finale: Finale
+    champion: Champion
+
+
+def start_worker(pipeline: Pipeline, log_file: Path) -> AbstractContextManager[WorkerProcess]:
+    """Start the process that trains and measures; what it prints goes to ``log_file``."""
+    from c2c_search.training.launch import Worker
+
+    return Worker(pipeline, log_file=log_file)
+
+
+def run_study(
+    space_path: Path,
+    *,
+    root: Path = Path("mlruns"),
+    trials: int | None = None,
+    console: Console | None = None,
+    worker_factory: WorkerFactory = start_worker,
+    promotion: Promote = promote,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Outcome:
+    """Run a study, or go on with it where it was stopped.
+
+    Args:
+        space_path: The space file.
+        root: Folder of all stores.
+        trials: Budget of trials, instead of the space's own.
+        console: Where progress and result go; standard output by default.
+        worker_factory: Starts the worker process.
+        promotion: Makes the champion's package and registers it.
+        sleep: Waits before a new attempt.
+
+    Returns:
+        The outcome, if there is a champion.
+
+    Raises:
+        ConfigError: The space is wrong, or is not the one that the study began with.
+        NoChampionError: No finalist beats all its controls; nothing was promoted.
+        StudyStoppedError: Trials kept failing.
+        KeyboardInterrupt: A signal stopped the study; the same call goes on.
+    """
+    console = console or Console()
+    space = load_space(space_path, trials)
+    files = StudyFiles(root.expanduser().resolve(), space.study)
+    command = f"c2c-search study --space {shlex.quote(str(space_path))}"
+    command += "" if root == Path("mlruns") else f" --root {shlex.quote(str(root))}"
+    command += "" if trials is None else f" --trials {trials}"
+    try:
+        with interruptible(), _opened(space, files) as study:
+            start = _Start(space, files, console, worker_factory, promotion, sleep)
+            finale, champion, board = start.drive(study)
+    except KeyboardInterrupt:
+        console.print(
+            f"\nStopped; everything finished is kept. Go on with:\n  {command}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        raise
+    console.print(leaderboard.render(board))
+    if champion is None:
+        raise NoChampionError(
+            f"No fuser of study {space.study!r} beats all its controls on test; nothing was "
+            "promoted.",
+            hint="The table says by how much each one misses. More steps, more trials or another "
+            "pair may do it.",
+        )
+    return Outcome(space.study, board, finale, champion)
+
+
+@contextmanager
+def _opened(space: Space, files: StudyFiles) -> Iterator[Study]:
+    """Optuna's study, driven by no other process; what its store raises comes as `StoreError`."""
+    from optuna.exceptions import StorageInternalError
+
+    try:
+        opened: RDBStorage = storage.open_storage(files.root)
+        with storage.sole_driver(files.root, space.study, opened):
+            content = identity(space)
+            yield storage.open_study(opened, space.study, space.space_hash(), content)
+    except StorageInternalError as error:
+        reason = str(error.__cause__ or error).strip().split("\n")[0]
+        raise StoreError(
+            "Optuna's store must be readable and writable.",
+            value=reason,
+            hint="Put it right and run the same command again; it goes on where it was.",
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Start:
+    """One start of a study; see `run_study`."""
+
+    space: Space
+    files: StudyFiles
+    console: Console
+    worker_factory: WorkerFactory
+    promotion: Promote
+    sleep: Callable[[float], None]
+
+    def drive(self, study: Study) -> tuple[Finale, Champion | None, Leaderboard]:
+        """Go through every stage; those that an earlier start has finished cost nothing."""
+        interrupted = resume.recover(study)
+        tracker = Tracker.open(self.files.root, self.space.pipeline.name)
+        run = self._parent(tracker, study)
+        reconcile(tracker, study)
+        save_views(tracker)
+        try:
+            with self._session(study, tracker, run) as session:
+                if interrupted:
+                    session.view.note(f"{len(interrupted)} interrupted trial(s) go on.")
+                result = self._stages(session)
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            # The store may be what failed; the next start puts right what is left here.
+            with suppress(Exception):
+                resume.recover(study)
+                run.finish("KILLED" if stopped else "FAILED")
+            raise
+        run.finish("FINISHED")
+        return result
+
+    def _stages(self, session: Session) -> tuple[Finale, Champion | None, Leaderboard]:
+        run_controls(session)
+        train_references(session)
+        enqueue(session)
+        run_trials(session, make_fits(self.space))
+        finale = run_finale(session)
+        session.bench.close()
+        champion = None if finale.champion is None else self.promotion(session, finale)
+        board = make_leaderboard(session, finale, champion)
+        session.run.note(leaderboard.markdown(board))
+        return finale, champion, board
+
+    def _parent(self, tracker: Tracker, study: Study) -> StudyRun:
+        tags = {"c2c.space_hash": self.space.space_hash(), "c2c.trials": self.space.search.trials}
+        run_id = study.user_attrs.get(RUN_ID)
+        run = tracker.study(self.space.study, run_id=run_id, tags=tags)
+        study.set_user_attr(RUN_ID, run.run_id)
+        return run
+
+    @contextmanager
+    def _session(self, study: Study, tracker: Tracker, run: StudyRun) -> Iterator[Session]:
+        space, ledger = self.space, Ledger(self.files.results)
+
+        def start() -> AbstractContextManager[WorkerProcess]:
+            return self.worker_factory(space.pipeline, self.files.worker_log)
+
+        with (
+            watch(_state(study, space), self.console) as view,
+            Workbench(start, space.pairs, ledger, view, sleep=self.sleep) as bench,
+        ):
+            yield Session(space, self.files, study, tracker, run, bench, ledger, view)
+
+
+def _state(study: Study, space: Space) -> StudyState:
+    """What the view begins with."""
+    best = max(resume.complete(study), key=lambda trial: trial.values[0], default=None)
+    return StudyState(
+        name=space.study,
+        trials=space.search.trials,
+        steps=space.pipeline.training.steps,
+        twins=space.pipeline.champion.finalists,
+        counts=resume.counts(study),
+        best=None if best is None else (trial_name(best.number), best.user_attrs[ACCURACY]),
+    )

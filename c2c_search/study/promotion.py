@@ -1,0 +1,179 @@
+"""Study room: the champion packaged, verified in a clean runtime, and only then registered."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from collections.abc import Sequence
+from datetime import UTC
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic import ConfigDict
+
+from c2c_search.champion import package
+from c2c_search.champion.registry import register
+from c2c_search.data.splits import Splits
+from c2c_search.data.splits import load_splits
+from c2c_search.inference.integrity import Manifest
+from c2c_search.inference.integrity import PairIdentity
+from c2c_search.inference.integrity import Question
+from c2c_search.inference.integrity import Size
+from c2c_search.inference.integrity import read_manifest
+from c2c_search.pair.identity import ModelIdentity
+from c2c_search.pair.identity import weight_files
+from c2c_search.pair.loading import resolve
+from c2c_search.study.finale import Finale
+from c2c_search.study.finale import Finalist
+from c2c_search.study.session import Session
+from c2c_search.tracking.reconcile import RUN_ID
+
+
+QUESTIONS = 5
+MAX_NEW_TOKENS = 16
+CACHE_DTYPE = "bfloat16"  # What `pair.store` keeps.
+
+
+class Champion(BaseModel):
+    """What was promoted.
+
+    Args:
+        name: Of the trial.
+        trial_hash: Of the trial.
+        folder: The package.
+        registered_name: In the model registry.
+        version: There.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    trial_hash: str
+    folder: Path
+    registered_name: str
+    version: str
+
+
+Ask = Callable[[Path, Sequence[str]], Sequence[str]]
+
+
+def ask_here(champion: Path, questions: Sequence[str]) -> Sequence[str]:
+    """The champion's greedy answers, from this process."""
+    from c2c_search.inference.model import C2CModel
+
+    model = C2CModel.from_pretrained(champion)
+    return [model.generate(text, max_new_tokens=MAX_NEW_TOKENS) for text in questions]
+
+
+def promote(session: Session, finale: Finale, *, ask: Ask = ask_here) -> Champion:
+    """Package the champion, let it prove itself in a clean runtime, and register it.
+
+    The alias in the registry moves, and the package appears under its path, only when the
+    exported package has given the same answers as the package here. Until then the champion
+    before it stays what it is.
+
+    Args:
+        session: Of the study.
+        finale: With a champion.
+        ask: Gives a package's answers to questions.
+
+    Raises:
+        IntegrityError: The exported package does not answer as the measured fuser does.
+        StoreError: A store or the disk cannot be written.
+    """
+    winner = finale.champion
+    assert winner is not None
+    name, files = session.space.pipeline.champion.registered_name, session.files
+    known = session.ledger.load("promoted", Champion)
+    if known is not None and _stands(known, winner, name):
+        return known
+    candidate = files.folder / "candidate"
+    if not _is_of(candidate, winner, finale):
+        session.view.stage("package", 0, 2, "asking the champion")
+        _build(candidate, session, finale, winner, ask)
+    session.view.stage("package", 1, 2, "asking it in a clean runtime, then registering it")
+    run_id = session.study.trials[winner.number].user_attrs[RUN_ID]
+    version = register(session.tracker, candidate, name, run_id)
+    manifest = read_manifest(candidate)
+    package.build(files.champion, fuser_dir=candidate, manifest=manifest, replace=True)
+    champion = Champion(
+        name=winner.name,
+        trial_hash=winner.config.hash(),
+        folder=files.champion,
+        registered_name=name,
+        version=version,
+    )
+    session.ledger.save("promoted", champion)
+    shutil.rmtree(candidate)
+    return champion
+
+
+def _is_of(candidate: Path, winner: Finalist, finale: Finale) -> bool:
+    """Whether a start that was interrupted has packaged this champion already."""
+    if not candidate.exists():
+        return False
+    manifest = read_manifest(candidate)
+    verdict = finale.verdict(winner.name).model_dump(mode="json")
+    return manifest.trial_hash == winner.config.hash() and manifest.verdict == verdict
+
+
+def _build(to: Path, session: Session, finale: Finale, winner: Finalist, ask: Ask) -> None:
+    fuser = session.files.trial(winner.config.hash()) / winner.trained.best_dir
+    splits = load_splits(winner.config.data)
+    manifest = make_manifest(session, finale, winner, splits)
+    with tempfile.TemporaryDirectory(dir=session.files.folder, prefix=".draft-") as folder:
+        draft = package.build(Path(folder) / "draft", fuser_dir=fuser, manifest=manifest)
+        asked = _questions(draft, splits, ask)
+    manifest = manifest.model_copy(update={"questions": asked})
+    package.build(to, fuser_dir=fuser, manifest=manifest, replace=True)
+
+
+def make_manifest(session: Session, finale: Finale, winner: Finalist, splits: Splits) -> Manifest:
+    """Everything that a champion's package says about where it comes from, questions aside."""
+    config, data = winner.config, session.space.pipeline.data
+    pair = next(name for name, each in session.space.pairs.items() if each == config.pair)
+    prepared = session.bench.prepared[pair]
+    verdict = finale.verdict(winner.name)
+    made_from = splits.provenance if data.source == "quiz" else {}
+    return Manifest(
+        name=f"{session.space.study}-{winner.name}",
+        created=datetime.now(UTC),
+        c2c_search_version=package.workbench_version(),
+        git_commit=package.source_commit(),
+        pair=PairIdentity(
+            **{role: ModelIdentity.model_validate(each) for role, each in prepared.models.items()}
+        ),
+        receiver_size=_receiver_size(config.pair.receiver),
+        template=data.template,
+        cache_dtype=CACHE_DTYPE,
+        data=dict(prepared.data),
+        trial=config.model_dump(mode="json", by_alias=True),
+        trial_hash=config.hash(),
+        verdict=verdict.model_dump(mode="json"),
+        controls={one.control: one.accuracy.value for one in verdict.comparisons},
+        versions=package.installed_versions() | made_from,
+    )
+
+
+def _receiver_size(source: str) -> Size:
+    return Size.measure(weight_files(resolve(source).path))
+
+
+def _questions(champion: Path, splits: Splits, ask: Ask) -> tuple[Question, ...]:
+    """Questions of the test split, spread over it, with the champion's answers."""
+    rows = splits.test
+    every = max(1, len(rows) // QUESTIONS)
+    texts = [rows[index]["messages"][-1]["content"] for index in range(0, len(rows), every)]
+    texts = list(dict.fromkeys(texts))[:QUESTIONS]
+    return tuple(
+        Question(question=text, answer=answer, max_new_tokens=MAX_NEW_TOKENS)
+        for text, answer in zip(texts, ask(champion, texts), strict=True)
+    )
+
+
+def _stands(known: Champion, winner: Finalist, registered_name: str) -> bool:
+    """Whether the promotion that the ledger remembers is this one, and its package is there."""
+    same = known.trial_hash == winner.config.hash()
+    return same and known.registered_name == registered_name and known.folder.is_dir()

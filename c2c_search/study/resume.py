@@ -1,0 +1,95 @@
+"""Study room: what an earlier run of the same study left behind, put right before going on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+from typing import Any
+
+from c2c_search.tracking.reconcile import RUN_ID
+
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+FAILURE = "failure"  # user attributes of a trial
+RETRY_OF = "retry_of"
+_CARRIED = (RUN_ID,)
+_RUNG = "completed_rung_"  # where Optuna's halving notes the rungs that a trial has passed
+
+
+def recover(study: Study) -> list[int]:
+    """Queue every trial that was interrupted, however it was, to go on from its checkpoint.
+
+    A trial that ended for good is complete, pruned, or failed with a class of failure. Any other
+    one was interrupted: in state running (the process was killed) or failed without a class. It
+    is given up and queued again with its parameters, its run and its reports. Calling this twice
+    queues nothing twice, and a crash in between loses nothing.
+
+    Must only be called by the study's sole driver.
+
+    Returns:
+        Numbers of the trials that were interrupted.
+    """
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(deepcopy=False)
+    retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+    interrupted = []
+    for trial in trials:
+        if trial.state == TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
+        elif trial.state != TrialState.FAIL or FAILURE in trial.user_attrs:
+            continue
+        if trial.number not in retried:
+            _requeue(study, trial)
+            interrupted.append(trial.number)
+    return interrupted
+
+
+def _requeue(study: Study, trial: FrozenTrial) -> None:
+    import optuna
+
+    # Not the whole of its attributes, as Optuna's own retry callback copies them.
+    carried = {name: trial.user_attrs[name] for name in _CARRIED if name in trial.user_attrs}
+    system: dict[str, Any] = {
+        name: value
+        for name, value in trial.system_attrs.items()
+        if name == "fixed_params" or name.startswith(_RUNG)
+    }
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=optuna.trial.TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={**carried, RETRY_OF: trial.number},
+            system_attrs=system,
+            intermediate_values=trial.intermediate_values,
+        )
+    )
+
+
+def finished(study: Study) -> list[FrozenTrial]:
+    """The trials that ended for good; only these count against the budget."""
+    from optuna.trial import TrialState
+
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        or (trial.state == TrialState.FAIL and FAILURE in trial.user_attrs)
+    ]
+
+
+def counts(study: Study) -> Counter[str]:
+    """How many trials ended for good as ``complete``, ``pruned`` and ``failed``."""
+    names = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+    return Counter(names[trial.state.name] for trial in finished(study))
+
+
+def complete(study: Study) -> list[FrozenTrial]:
+    """The trials that ran to their last rung."""
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

@@ -1,0 +1,75 @@
+"""Study room: what every stage of a study works with, and the runs that it records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import TYPE_CHECKING
+
+from c2c_search.pair.spec import PairSpec
+from c2c_search.report.live import View
+from c2c_search.space.schema import Space
+from c2c_search.study.layout import StudyFiles
+from c2c_search.study.ledger import Ledger
+from c2c_search.study.workbench import Workbench
+from c2c_search.tracking.reconcile import RUN_ID
+from c2c_search.tracking.run import Kind
+from c2c_search.tracking.runs import StudyRun
+from c2c_search.tracking.runs import Tracker
+from c2c_search.tracking.runs import TrialRun
+
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+
+@dataclass(frozen=True)
+class Session:
+    """One start of a study.
+
+    Args:
+        space: What is searched.
+        files: Where the study's files lie.
+        study: Optuna's study, the truth about trials.
+        tracker: MLflow's experiment.
+        run: The study's parent run.
+        bench: Trains and measures.
+        ledger: What is finished.
+        view: What the terminal shows.
+        references: By pair, validation accuracy of its no-sharer reference; see `objective`.
+    """
+
+    space: Space
+    files: StudyFiles
+    study: Study
+    tracker: Tracker
+    run: StudyRun
+    bench: Workbench
+    ledger: Ledger
+    view: View
+    references: dict[str, float] = field(default_factory=dict)
+
+    def objective(self, pair: PairSpec, accuracy: float) -> float:
+        """What the search maximises, from a validation accuracy.
+
+        With one pair it is the accuracy. Between pairs accuracy misleads: a strong receiver
+        learns a task by itself, and scores high without any communication. There it is the gain
+        over what the pair's receiver learns by the first rung without a sharer.
+        """
+        return accuracy - self.references.get(str(pair), 0.0)
+
+    def child(self, name: str, kind: Kind, tags: Mapping[str, object] | None = None) -> TrialRun:
+        """Open the run of a control or twin, the same one at every start of the study."""
+        key = f"{RUN_ID}/{name}"
+        run = self.run.trial(name, run_id=self.study.user_attrs.get(key), kind=kind, tags=tags)
+        self.study.set_user_attr(key, run.run_id)
+        return run
+
+    def log_data(self, run: TrialRun, pair: str, *splits: str) -> None:
+        """Record the splits that a run has used as its inputs."""
+        data = self.space.pipeline.data
+        prepared = self.bench.prepared[pair]
+        for split in splits:
+            files = ", ".join(getattr(data.files, split)) or data.source
+            run.dataset(data.source, prepared.data[split], files, split)

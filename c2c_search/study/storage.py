@@ -1,0 +1,205 @@
+"""Study room: Optuna's store under the root, and who may drive a study in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+from filelock import FileLock
+from filelock import Timeout
+
+from c2c_search.errors import C2CError
+from c2c_search.errors import ConfigError
+from c2c_search.errors import StoreError
+from c2c_search.study.ledger import write_atomically
+from c2c_search.tracking import owner
+
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import RDBStorage
+    from sqlalchemy import Engine
+
+DATABASE = "optuna.db"
+URL_VARIABLE = "C2C_SEARCH_OPTUNA_URL"
+BUSY_SECONDS = 60
+
+SPACE = "space"  # user attributes of the study
+SPACE_HASH = "space_hash"
+
+
+def open_storage(root: Path) -> RDBStorage:
+    """Open ``ROOT/optuna.db``, or the database that ``C2C_SEARCH_OPTUNA_URL`` names.
+
+    SQLite runs with a write-ahead log, and every transaction takes the write lock at its start:
+    with Optuna's own transactions two processes can claim one waiting trial.
+
+    Raises:
+        StoreError: The store cannot be opened.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = os.environ.get(URL_VARIABLE) or f"sqlite:///{root.resolve() / DATABASE}"
+    local = url.startswith("sqlite")
+    engine: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 2}
+    if local:
+        engine = {"connect_args": {"timeout": BUSY_SECONDS}}
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        # Two processes that make the tables at once would stumble over each other.
+        with FileLock(root / ".optuna.lock"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            storage = optuna.storages.RDBStorage(url, engine_kwargs=engine)
+        if local:
+            _write_immediately(storage.engine)
+    except (SQLAlchemyError, OSError, ImportError, RuntimeError) as error:
+        raise StoreError(
+            f"Optuna's store must be readable and writable: {_shown(url)}.",
+            value=str(error).strip().split("\n")[0],
+            hint="PostgreSQL needs its driver: pip install 'psycopg[binary]'."
+            if isinstance(error, ImportError)
+            else "",
+        ) from error
+    return storage
+
+
+def open_study(
+    storage: RDBStorage, name: str, space_hash: str, space: Mapping[str, Any]
+) -> optuna.Study:
+    """Open a study, or make it and bind it to its space.
+
+    Args:
+        storage: As `open_storage` returns it.
+        name: The study's name.
+        space_hash: Identity of the space; differs as soon as trials would not compare.
+        space: What the hash is taken of, kept so that a difference can be shown.
+
+    Raises:
+        ConfigError: A study of this name has searched another space.
+    """
+    import optuna
+
+    study = optuna.create_study(
+        study_name=name, storage=storage, direction="maximize", load_if_exists=True
+    )
+    known = study.user_attrs.get(SPACE_HASH)
+    if known is None:
+        study.set_user_attr(SPACE, json.dumps(space))
+        study.set_user_attr(SPACE_HASH, space_hash)
+    elif known != space_hash:
+        before = json.loads(study.user_attrs.get(SPACE, "{}"))
+        changes = "\n".join(f"  {line}" for line in differences(before, space))
+        raise ConfigError(
+            f"A study searches one space, and study {name!r} has begun with another:\n{changes}\n",
+            hint="Give the edited space another name under `study:`, or undo the edit to go on.",
+        )
+    return study
+
+
+@contextmanager
+def sole_driver(root: Path, study: str, storage: RDBStorage) -> Iterator[None]:
+    """Hold a study, so that no second process drives it.
+
+    As long as it is held, a trial in state running without this process running it is a remnant.
+    The kernel, or PostgreSQL, lets go of it when the process dies, however it dies.
+
+    Raises:
+        StoreError: Another process drives the study; the message says which one.
+    """
+    if storage.engine.dialect.name == "postgresql":
+        with _advisory_lock(storage.engine, study):
+            yield
+        return
+    path = root / "trials" / study / ".driver.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    note = path.with_name(".driver")
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise _busy(study, note.read_text().strip() if note.exists() else None) from None
+    with lock:
+        write_atomically(note, owner.this_process() + "\n")
+        yield
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """One line for every value that two nested mappings do not share, by dotted name."""
+    old, new = _flat(before), _flat(after)
+    lines = []
+    for name in sorted(old.keys() | new.keys()):
+        if name not in new:
+            lines.append(f"{name}: was {old[name]}, is gone")
+        elif name not in old:
+            lines.append(f"{name}: is new, {new[name]}")
+        elif old[name] != new[name]:
+            lines.append(f"{name}: was {old[name]}, is {new[name]}")
+    return lines
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    if isinstance(value, Mapping) and value:
+        parts = (
+            _flat(inner, f"{prefix}.{name}" if prefix else name) for name, inner in value.items()
+        )
+        return {name: text for part in parts for name, text in part.items()}
+    return {prefix: json.dumps(value)}
+
+
+def _write_immediately(engine: Engine) -> None:
+    from sqlalchemy import event
+
+    def on_connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # We emit BEGIN ourselves.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    engine.dispose()
+
+
+@contextmanager
+def _advisory_lock(engine: Engine, study: str) -> Iterator[None]:
+    from sqlalchemy import text
+
+    digest = hashlib.sha256(f"c2c-search/{study}".encode()).digest()
+    key = int.from_bytes(digest[:8], "big", signed=True)
+    with engine.connect() as connection:
+        held = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar()
+        # The lock is the session's; an open transaction would only hold back clean-up.
+        connection.commit()
+        if not held:
+            raise _busy(study, None)
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+            connection.commit()
+
+
+def _busy(study: str, process: str | None) -> C2CError:
+    host, _, pid, *_ = [*(process or "").split("/"), "", "", ""]
+    who = f"process {pid} on {host}" if pid else "another process"
+    return StoreError(
+        f"A study has one driver at a time; {who} drives {study!r} now.",
+        hint="Wait until it is done, or stop it with Ctrl-C and run the same command again.",
+    )
+
+
+def _shown(url: str) -> str:
+    """The URL without its password."""
+    from sqlalchemy.engine import make_url
+
+    return make_url(url).render_as_string(hide_password=True)

@@ -1,0 +1,158 @@
+"""Study room: the trials of the search, one after the other until the budget is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from c2c_search.errors import C2CError
+from c2c_search.errors import StudyStoppedError
+from c2c_search.space.sampling import Fits
+from c2c_search.space.sampling import make_pruner
+from c2c_search.space.sampling import make_sampler
+from c2c_search.space.sampling import suggest
+from c2c_search.study import resume
+from c2c_search.study.failures import FailureStreak
+from c2c_search.study.session import Session
+from c2c_search.study.trainings import train
+from c2c_search.tracking.reconcile import RUN_ID
+from c2c_search.tracking.reconcile import STATUS
+from c2c_search.tracking.runs import TrialRun
+from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Rung
+from c2c_search.training.protocol import Trained
+from c2c_search.trial import TrialConfig
+
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+HASH = "trial_hash"  # user attributes of a trial
+PAIR = "pair"
+PARAMETERS = "parameters"
+ACCURACY = "accuracy"
+ENQUEUED = "enqueued"
+MESSAGE = "failure_message"
+
+
+def trial_name(number: int) -> str:
+    """What reports and runs call a trial."""
+    return f"trial-{number:03d}"
+
+
+def shown(params: Mapping[str, object]) -> dict[str, object]:
+    """A trial's parameters as reports show them: by the last part of their dotted names."""
+    return {name.rpartition(".")[2].replace("_", " "): value for name, value in params.items()}
+
+
+def enqueue(session: Session) -> None:
+    """Queue the space's known-good settings, each once in a study's life."""
+    trials = session.study.get_trials(deepcopy=False)
+    queued = {trial.user_attrs.get(ENQUEUED) for trial in trials}
+    for index, params in enumerate(session.space.enqueue):
+        if index not in queued:
+            session.study.enqueue_trial(dict(params), user_attrs={ENQUEUED: index})
+
+
+def run_trials(session: Session, fits: Fits | None) -> None:
+    """Ask, train and tell until the budget is spent.
+
+    Raises:
+        StudyStoppedError: Three trials in a row failed in the same way, or one fatally.
+    """
+    study, streak = session.study, FailureStreak()
+    study.sampler = make_sampler(session.space, fits=fits)
+    study.pruner = make_pruner(session.space)
+    while (done := len(resume.finished(study))) < session.space.search.trials:
+        session.view.stage("search", done, session.space.search.trials)
+        trial = study.ask()
+        _Trial(session, trial, streak).run(fits)
+
+
+class _Trial:
+    """One trial of the search, from its suggestion to its last word to Optuna."""
+
+    def __init__(self, session: Session, trial: Trial, streak: FailureStreak) -> None:
+        self.session = session
+        self.trial = trial
+        self.streak = streak
+        self.name = trial_name(trial.number)
+        self.reported = set(session.study.trials[trial.number].intermediate_values)
+
+    def run(self, fits: Fits | None) -> None:
+        try:
+            config = suggest(self.session.space, self.trial, fits=fits)
+        except C2CError as error:
+            self.session.view.end(self.name, "failed")
+            self._fail(Failed(failure="invalid", message=str(error)))
+            return
+        run = self._open(config)
+        ended = train(
+            self.session,
+            run,
+            config,
+            name=self.name,
+            shown=shown(self.trial.params),
+            goes_on=lambda rung: self._goes_on(rung, config),
+            of_budget=True,
+        )
+        if isinstance(ended, Failed) and ended.failure == "fatal":
+            # Not the trial's fault: it is queued again when the cause is removed.
+            run.finish("KILLED", state="INTERRUPTED")
+            raise StudyStoppedError(f"{self.name} cannot go on: {ended.message}")
+        if isinstance(ended, Failed):
+            self.session.view.end(self.name, "failed")
+            run.tags({"c2c.failure": ended.failure, "c2c.failure_message": ended.message})
+            run.finish(STATUS["FAIL"], state="FAIL")
+            self._fail(ended)
+        else:
+            self._tell(run, ended, config)
+
+    def _open(self, config: TrialConfig) -> TrialRun:
+        trial = self.trial
+        run = self.session.run.trial(
+            self.name,
+            run_id=trial.user_attrs.get(RUN_ID),
+            tags={"optuna.trial_number": trial.number},
+        )
+        trial.set_user_attr(RUN_ID, run.run_id)
+        trial.set_user_attr(HASH, config.hash())
+        trial.set_user_attr(PAIR, str(config.pair))
+        return run
+
+    def _goes_on(self, rung: Rung, config: TrialConfig) -> bool:
+        """Report a rung, once also when it is trained again, and ask the pruner."""
+        if rung.step not in self.reported:
+            value = self.session.objective(config.pair, rung.objective)
+            self.trial.report(value, rung.step)
+            self.reported.add(rung.step)
+        if rung.step >= config.training.steps:
+            return True
+        # A numpy.bool_, which is no JSON.
+        return not bool(self.trial.should_prune())
+
+    def _tell(self, run: TrialRun, ended: Trained, config: TrialConfig) -> None:
+        from optuna.trial import TrialState
+
+        self.trial.set_user_attr(PARAMETERS, ended.parameters)
+        self.trial.set_user_attr(ACCURACY, ended.objective)
+        if ended.pruned:
+            state = TrialState.PRUNED
+            self.session.study.tell(self.trial, state=state)
+        else:
+            state = TrialState.COMPLETE
+            objective = self.session.objective(config.pair, ended.objective)
+            self.session.study.tell(self.trial, objective)
+        run.finish(STATUS[state.name], state=state.name)
+        self.session.view.end(self.name, state.name.lower(), ended.objective)
+        self.streak.succeeded()
+
+    def _fail(self, failed: Failed) -> None:
+        from optuna.trial import TrialState
+
+        # Before the state: a failed trial without its class counts as interrupted.
+        self.trial.set_user_attr(MESSAGE, failed.message)
+        self.trial.set_user_attr(resume.FAILURE, failed.failure)
+        self.session.study.tell(self.trial, state=TrialState.FAIL)
+        self.session.view.note(f"{self.name} failed ({failed.failure}): {failed.message}")
+        self.streak.failed(failed.failure, failed.message)

@@ -1,0 +1,244 @@
+"""Study room: the worker as the driver uses it, started when needed, its pairs prepared."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+from typing import Self
+
+from c2c_search.errors import DataError
+from c2c_search.errors import StoreError
+from c2c_search.evaluation.results import SystemResult
+from c2c_search.pair.spec import PairSpec
+from c2c_search.report.live import View
+from c2c_search.study import failures
+from c2c_search.study.ledger import Ledger
+from c2c_search.training.protocol import Evaluate
+from c2c_search.training.protocol import Event
+from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Prepared
+from c2c_search.training.protocol import Progress
+from c2c_search.training.protocol import Result
+from c2c_search.training.protocol import Rung
+from c2c_search.training.protocol import Step
+from c2c_search.training.protocol import Trained
+from c2c_search.trial import TrialConfig
+
+
+class WorkerProcess(Protocol):
+    """What the driver needs of `training.launch.Worker`."""
+
+    def prepare(self, pair: PairSpec) -> Iterator[Event]: ...
+
+    def train(self, config: TrialConfig, directory: Path) -> Iterator[Event]: ...
+
+    def answer(self, go_on: bool) -> None: ...
+
+    def evaluate(self, request: Evaluate) -> Iterator[Event]: ...
+
+
+StartWorker = Callable[[], AbstractContextManager[WorkerProcess]]
+
+
+class TrainingListener(Protocol):
+    """What a training tells while it runs."""
+
+    def on_step(self, step: Step) -> None: ...
+
+    def on_rung(self, rung: Rung) -> bool:
+        """Whether the training goes on; not asked for after its last rung."""
+        ...
+
+
+class Workbench:
+    """Trainings and measurements of one study, each done once.
+
+    What the ledger has is not done again; the worker process starts with the first piece that it
+    lacks, and then every pair is prepared, so that no trial waits for a download.
+
+    Args:
+        start: Starts the worker process.
+        pairs: The study's pairs, by name.
+        ledger: Of the study.
+        view: Shows progress.
+        sleep: Waits before a new attempt.
+    """
+
+    def __init__(
+        self,
+        start: StartWorker,
+        pairs: Mapping[str, PairSpec],
+        ledger: Ledger,
+        view: View,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.prepared: dict[str, Prepared] = {}
+        self._start = start
+        self._pairs = pairs
+        self._ledger = ledger
+        self._view = view
+        self._sleep = sleep
+        self._stack = ExitStack()
+        self._process: WorkerProcess | None = None
+        for name in pairs:
+            if (known := ledger.load(f"prepared/{name}", Prepared)) is not None:
+                self.prepared[name] = known
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker process; the next piece of work starts another."""
+        self._process = None
+        self._stack.close()
+
+    def train(
+        self, config: TrialConfig, directory: Path, listener: TrainingListener
+    ) -> Trained | Failed:
+        """Train a fuser, going on from its checkpoint if there is one.
+
+        Returns:
+            How it ended; a pruned training too is `Trained`. Its ``best_dir`` is relative to
+            ``directory``, so that the study can be moved.
+        """
+        key = f"trained/{config.hash()}"
+        if (known := self._ledger.load(key, Trained)) is not None:
+            return known
+        process = self._ready()
+
+        def hear(event: Event) -> None:
+            if isinstance(event, Step):
+                listener.on_step(event)
+            elif isinstance(event, Rung):
+                goes_on = listener.on_rung(event)
+                # After the last rung the worker waits for no answer.
+                if event.step < config.training.steps:
+                    process.answer(goes_on)
+            else:
+                self._progress(event)
+
+        last = self._attempt(lambda: process.train(config, directory), hear)
+        if not isinstance(last, Trained):
+            return _failed(last)
+        best_dir = os.path.relpath(last.best_dir, directory)
+        trained = last.model_copy(update={"best_dir": best_dir})
+        self._ledger.save(key, trained)
+        return trained
+
+    def known(self, config: TrialConfig) -> Trained:
+        """The training that an earlier stage, or an earlier start, has finished.
+
+        Raises:
+            StoreError: Its record is gone.
+        """
+        key = f"trained/{config.hash()}"
+        if (found := self._ledger.load(key, Trained)) is None:
+            raise StoreError(
+                "The results of a study's finished trials must stay in place.",
+                value=str(self._ledger.path(key)),
+                hint="Restore that file, or begin another study: give the space another name "
+                "under `study:`.",
+            )
+        return found
+
+    def measure(self, key: str, request: Evaluate) -> SystemResult:
+        """Let a system answer a split.
+
+        Args:
+            key: Name of the measurement in the study, e.g. ``test/gemma-3-270m``.
+            request: The system and the split.
+
+        Raises:
+            C2CError: It cannot be measured; there is no judging without it.
+        """
+        if (known := self._ledger.load(key, SystemResult)) is not None:
+            return known
+        process = self._ready()
+        last = self._attempt(lambda: process.evaluate(request), self._progress)
+        if not isinstance(last, Result):
+            raise failures.error(_failed(last), f"{key} could not be measured")
+        result = SystemResult(system=key.split("/", 1)[-1], split=last.split, items=last.items)
+        self._ledger.save(key, result)
+        return result
+
+    def _ready(self) -> WorkerProcess:
+        if self._process is None:
+            self._process = self._stack.enter_context(self._start())
+            for index, (name, pair) in enumerate(self._pairs.items()):
+                self._view.stage("prepare", index, len(self._pairs), f"pair {name}")
+                self._prepare(self._process, name, pair)
+        return self._process
+
+    def _prepare(self, process: WorkerProcess, name: str, pair: PairSpec) -> None:
+        last = self._attempt(lambda: process.prepare(pair), self._progress)
+        if not isinstance(last, Prepared):
+            raise failures.error(_failed(last), f"pair {name} could not be prepared")
+        known = self.prepared.get(name)
+        if known is not None:
+            check_unchanged(name, known, last)
+            return
+        self._show_licences(last)
+        self._ledger.save(f"prepared/{name}", last)
+        self.prepared[name] = last
+
+    def _show_licences(self, prepared: Prepared) -> None:
+        shown = {
+            model["source"] for each in self.prepared.values() for model in each.models.values()
+        }
+        for model in prepared.models.values():
+            if model["source"] not in shown:
+                url = f" ({model['licence_url']})" if model.get("licence_url") else ""
+                self._view.note(f"{model['source']}: licence {model['licence']}{url}")
+
+    def _attempt(
+        self, request: Callable[[], Iterator[Event]], on_event: Callable[[Event], None]
+    ) -> Event:
+        return failures.attempt(request, on_event, on_retry=self._view.note, sleep=self._sleep)
+
+    def _progress(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._view.stage(event.stage, event.done, event.total, event.message)
+
+
+def check_unchanged(pair: str, before: Prepared, now: Prepared) -> None:
+    """Refuse to compare what was measured on other models or other data.
+
+    Raises:
+        DataError: The models' weights or the data are not those that the study began with.
+    """
+    changed = [split for split in before.data if before.data[split] != now.data.get(split)]
+    if changed:
+        raise DataError(
+            "A study's data must stay as it was, but these splits have changed.",
+            value=", ".join(changed),
+            hint="Restore the data files, or begin another study: give the space another name "
+            "under `study:`.",
+        )
+    for role, model in before.models.items():
+        weights = now.models.get(role, {}).get("weights_sha256")
+        if model.get("weights_sha256") != weights:
+            raise DataError(
+                f"A study's models must stay as they were; the {role} of pair {pair} has other "
+                "weights now.",
+                value=model.get("source"),
+                hint="Name the revision that the study began with, or begin another study: give "
+                "the space another name under `study:`.",
+            )
+
+
+def _failed(event: Event) -> Failed:
+    if isinstance(event, Failed):
+        return event
+    message = f"the worker ended with {event.type!r}, which was not asked for"
+    return Failed(failure="fatal", message=message, exit_code=1)

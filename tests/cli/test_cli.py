@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from c2c_search.cli import main
+from c2c_search.errors import NoChampionError
+
+
+Cli = Callable[..., tuple[int, str, str]]
+
+SPACE = """\
+study: tiny
+pipeline: pipeline.yaml
+pairs:
+  there: {receiver: "path:a", sharer: "path:b"}
+search: {trials: 5, pruner: none}
+dimensions:
+  fuser.depth: {int: [1, 8]}
+"""
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command line; gives exit status, standard output and standard error."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def cli(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["c2c-search", *arguments])
+        try:
+            main()
+            status = 0
+        except SystemExit as left:
+            status = int(left.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return cli
+
+
+@pytest.fixture
+def space_file(tmp_path: Path) -> Path:
+    (tmp_path / "pipeline.yaml").write_text("name: tiny-task\n")
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE)
+    return path
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    heavy = ["torch", "mlflow", "optuna", "transformers", "datasets", "deepspeed", "pydantic"]
+    code = f"import c2c_search.cli.app, sys; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "command", ["study", "validate", "plan", "ui", "export", "ask", "trial", "trial run"]
+)
+def test_every_command_has_help(cli: Cli, command: str) -> None:
+    status, out, _ = cli(*command.split(), "--help")
+    assert status == 0
+    assert "Usage: c2c-search" in out
+
+
+def test_version(cli: Cli) -> None:
+    status, out, _ = cli("--version")
+    assert status == 0
+    assert out.startswith("c2c-search ")
+
+
+def test_an_unknown_command_and_a_missing_option(cli: Cli) -> None:
+    assert cli("sudy")[0] == 2
+    status, _, err = cli("study")
+    assert status == 2
+    assert "--space" in err
+
+
+def test_validate(cli: Cli, space_file: Path) -> None:
+    status, out, _ = cli("validate", str(space_file))
+    assert status == 0
+    assert "study tiny, 1 pair, 1 dimensions, 5 trials of 200 steps" in out
+
+
+def test_validate_reports_every_problem_without_a_traceback(cli: Cli, space_file: Path) -> None:
+    text = space_file.read_text().replace("fuser.depth", "fuser.dept").replace("trials", "trails")
+    space_file.write_text(text)
+    status, out, err = cli("validate", str(space_file))
+    assert (status, out) == (2, "")
+    assert err.startswith("Error: ")
+    assert "trials" in err
+    assert "fuser.depth" in err
+    assert "Traceback" not in err
+
+
+def test_plan_needs_no_models(cli: Cli, space_file: Path) -> None:
+    status, out, _ = cli("plan", "--space", str(space_file))
+    assert status == 0
+    assert "fuser.depth" in out
+    assert "--fetch" in out
+
+
+def test_study_passes_its_options_and_its_exit_status(
+    cli: Cli, space_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from c2c_search.study import driver
+
+    asked: list[Any] = []
+
+    def run_study(path: Path, **options: Any) -> None:
+        asked.append((path, options))
+        raise NoChampionError("none")
+
+    monkeypatch.setattr(driver, "run_study", run_study)
+    status, _, err = cli("study", "--space", str(space_file), "--root", "runs", "--trials", "3")
+    assert status == 3
+    assert err == "Error: none\n"
+    assert asked == [(space_file, {"root": Path("runs"), "trials": 3})]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, "full"), 2)]
+)
+def test_interrupts_and_a_full_disk(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int
+) -> None:
+    from c2c_search.study import driver
+
+    def run_study(path: Path, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(driver, "run_study", run_study)
+    got, _, err = cli("study", "--space", "x")
+    assert got == status
+    assert "Traceback" not in err
+
+
+def test_what_is_our_fault_keeps_its_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from c2c_search.study import driver
+
+    def run_study(path: Path, **options: Any) -> None:
+        raise AssertionError("ours")
+
+    monkeypatch.setattr(driver, "run_study", run_study)
+    with pytest.raises(AssertionError, match="ours"):
+        cli("study", "--space", "x")
+
+
+def test_export_and_ask_tell_what_is_missing(cli: Cli, tmp_path: Path) -> None:
+    status, _, err = cli("export", "--to", str(tmp_path / "to"), "--root", str(tmp_path))
+    assert status == 2
+    assert "c2c-search study" in err
+    status, _, err = cli("ask", str(tmp_path), "Who?")
+    assert status == 2
+    assert "manifest.json" in err
+
+
+def test_ask_shows_three_answers(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from c2c_search.inference import integrity
+
+    def answer(who: str) -> Callable[..., str]:
+        return lambda self, text, *, max_new_tokens: f" {who} on {text}, {max_new_tokens}"
+
+    fake = type(
+        "Fake",
+        (),
+        {
+            "from_pretrained": classmethod(lambda cls, directory: cls()),
+            "generate": answer("both"),
+            "receiver_alone": answer("receiver"),
+            "sharer_alone": answer("sharer"),
+        },
+    )
+    pair = SimpleNamespace(
+        receiver=SimpleNamespace(source="path:a"), sharer=SimpleNamespace(source="path:b")
+    )
+    # The real one imports torch.
+    module = SimpleNamespace(C2CModel=fake)
+    monkeypatch.setitem(sys.modules, "c2c_search.inference.model", module)
+    monkeypatch.setattr(integrity, "read_manifest", lambda path: SimpleNamespace(pair=pair))
+    status, out, _ = cli("ask", str(tmp_path), "[what]?", "--tokens", "7")
+    assert status == 0
+    for part in ("receiver on [what]?, 7", "sharer on [what]?, 7", "both on [what]?, 7", "path:b"):
+        assert part in out
+
+
+def test_a_trial_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
+    status, _, err = cli("trial", "run", str(tmp_path / "trial.yaml"))
+    assert status == 2
+    assert "trial.yaml" in err

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import io
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from c2c_search.report.live import LiveView
+from c2c_search.report.live import PlainView
+from c2c_search.report.live import StudyState
+from c2c_search.report.live import View
+from c2c_search.report.live import duration
+from c2c_search.report.live import render
+from c2c_search.report.live import settings_line
+from c2c_search.report.live import sparkline
+from c2c_search.report.live import watch
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def state(clock: Clock) -> StudyState:
+    return StudyState(name="tiny", trials=3, steps=100, twins=1, clock=clock)
+
+
+def train(view: View, clock: Clock, name: str, steps: int, *, of_budget: bool = True) -> None:
+    """Train for ``steps`` steps of 2 seconds each."""
+    view.begin(name, {"depth": 3}, 100, of_budget=of_budget)
+    for step in range(0, steps + 1, 10):
+        view.step(step, 1.0)
+        clock.now += 20
+    clock.now -= 20
+
+
+def shown(state: StudyState) -> str:
+    console = Console(file=io.StringIO(), width=100, record=True)
+    console.print(render(state))
+    return console.export_text()
+
+
+def test_time_left_counts_trials_to_come_as_those_before_and_twins_in_full(
+    state: StudyState, clock: Clock
+) -> None:
+    view = View(state, Console(file=io.StringIO()))
+    assert state.seconds_left() is None
+    train(view, clock, "trial-000", 50)
+    # Still 50 steps here, two trials of 100 and one twin of 100, at 2 seconds a step.
+    assert state.seconds_left() == pytest.approx(2 * (50 + 200 + 100), rel=0.01)
+    view.end("trial-000", "pruned", 0.5)
+    assert state.seconds_left() == pytest.approx(2 * (2 * 50 + 100), rel=0.01)
+
+
+def test_a_twin_is_not_of_the_budget(state: StudyState, clock: Clock) -> None:
+    view = View(state, Console(file=io.StringIO()))
+    state.counts = Counter(complete=3)
+    train(view, clock, "trial-000 twin", 100, of_budget=False)
+    assert state.seconds_left() == 0
+    view.end("trial-000 twin", "complete", 0.9)
+    assert (state.finished, state.best, state.twins) == (3, None, 0)
+
+
+def test_a_resumed_trial_is_not_thought_to_be_fast(state: StudyState, clock: Clock) -> None:
+    view = View(state, Console(file=io.StringIO()))
+    view.begin("trial-000", {}, 100)
+    view.step(90, 1.0)
+    assert state.seconds_left() is None
+    clock.now += 20
+    view.step(100, 1.0)
+    assert state.seconds_left() == pytest.approx(2 * (200 + 100), rel=0.01)
+
+
+def test_the_best_is_of_complete_trials_only(state: StudyState) -> None:
+    view = View(state, Console(file=io.StringIO()))
+    for name, how, objective in (
+        ("trial-000", "complete", 0.5),
+        ("trial-001", "pruned", 0.9),
+        ("trial-002", "failed", None),
+    ):
+        view.begin(name, {}, 100)
+        view.end(name, how, objective)
+    assert state.best == ("trial-000", 0.5)
+    assert "3 of 3 trials: 1 complete, 1 pruned, 1 failed; best 0.500" in shown(state)
+
+
+def test_the_live_view_shows_the_trial_in_training(state: StudyState, clock: Clock) -> None:
+    view = LiveView(state, Console(file=io.StringIO()))
+    view.stage("search", 0, 3)
+    train(view, clock, "trial-000", 50)
+    view.rung(0, 50, 0.625)
+    text = shown(state)
+    for part in ("study tiny", "trial-000", "step 50/100", "depth 3", "0.625 at step 50", "loss"):
+        assert part in text
+
+
+def test_without_a_terminal_there_are_lines(state: StudyState, clock: Clock) -> None:
+    output = io.StringIO()
+    with watch(state, Console(file=output, width=100)) as view:
+        assert isinstance(view, PlainView)
+        view.stage("prefill", 1, 100, "train [path:a]")
+        view.stage("prefill", 2, 100, "train [path:a]")
+        view.stage("prefill", 100, 100, "train [path:a]")
+        train(view, clock, "trial-000", 20)
+        view.rung(0, 20, 0.5)
+        view.end("trial-000", "complete", 0.5)
+    assert output.getvalue().splitlines() == [
+        "prefill train [path:a] 1/100",
+        "prefill train [path:a] 100/100",
+        "trial-000: depth 3",
+        "trial-000: step 10/100, loss 1.000, left 13:00",
+        "trial-000: step 20/100, loss 1.000, left 12:40",
+        "trial-000: 0.500 at step 20",
+        "trial-000: complete 0.500, best so far 0.500 (trial-000)",
+    ]
+
+
+def test_on_a_terminal_it_is_live(state: StudyState) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with watch(state, console) as view:
+        assert isinstance(view, LiveView)
+
+
+@given(st.lists(st.floats(), max_size=60))
+def test_a_sparkline_draws_anything(values: list[float]) -> None:
+    drawn = sparkline(values)
+    finite = any(abs(value) != float("inf") and value == value for value in values)
+    assert len(drawn) == (len(values) if finite else 0)
+
+
+def test_a_sparkline_rises() -> None:
+    assert sparkline([0.0, 1.0, 2.0, 7.0, float("nan")]) == "▁▂▃██"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "--:--"), (0, "00:00"), (61, "01:01"), (3723.4, "1:02:03")]
+)
+def test_duration(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_settings_line() -> None:
+    assert settings_line({"depth": 3, "rate": 0.00123456}) == "depth 3, rate 0.00123"

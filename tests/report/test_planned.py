@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+from rich.console import Console
+
+from c2c_search.report.planned import render
+from c2c_search.space.plan import DimensionPlan
+from c2c_search.space.plan import FuserSizes
+from c2c_search.space.plan import Plan
+from c2c_search.space.plan import RungPlan
+
+
+PLAN = Plan(
+    dimensions=(DimensionPlan("fuser.depth", "1 to 4", "always [x]"),),
+    configurations=None,
+    trials=12,
+    rungs=(RungPlan(50, 12.0), RungPlan(200, 3.4)),
+    expected_steps=1229,
+    most_steps=2400,
+    twin_steps=600,
+    sizes=None,
+)
+
+
+def shown(plan: Plan) -> str:
+    console = Console(file=io.StringIO(), width=120, record=True)
+    console.print(render("tiny", plan))
+    return console.export_text()
+
+
+def test_a_plan_without_models_says_how_to_get_sizes() -> None:
+    text = shown(PLAN)
+    for part in ("fuser.depth", "always [x]", "endless", "about 3", "about 1,229", "--fetch"):
+        assert part in text
+
+
+def test_a_plan_with_sizes_and_limits() -> None:
+    sizes = FuserSizes(smallest=100_000, median=2_000_000, largest=9_000_000, fitting=0.5)
+    text = shown(replace(PLAN, sizes=sizes, configurations=1234))
+    for part in ("0.1 M to 9.0 M, median 2.0 M", "50% of the candidates", "1,234"):
+        assert part in text

@@ -1,0 +1,313 @@
+"""A whole study without torch: a worker that is scripted, and stores that are copied."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from c2c_search.evaluation.results import ItemResult
+from c2c_search.pair.spec import PairSpec
+from c2c_search.study import driver
+from c2c_search.study import storage
+from c2c_search.study.driver import Outcome
+from c2c_search.study.driver import run_study
+from c2c_search.study.finale import Finale
+from c2c_search.study.promotion import Champion
+from c2c_search.study.session import Session
+from c2c_search.tracking import open_store
+from c2c_search.tracking import relocate
+from c2c_search.training.protocol import Evaluate
+from c2c_search.training.protocol import Event
+from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Prepared
+from c2c_search.training.protocol import Progress
+from c2c_search.training.protocol import Result
+from c2c_search.training.protocol import Rung
+from c2c_search.training.protocol import Step
+from c2c_search.training.protocol import Trained
+from c2c_search.trial import TrialConfig
+
+
+ITEMS = 240
+
+SPACE = """\
+study: tiny
+pipeline: pipeline.yaml
+pairs:
+  there: {receiver: "path:a", sharer: "path:b"}
+  back: {receiver: "path:b", sharer: "path:a"}
+search: {trials: 5, sampler: auto, pruner: halving, reduction_factor: 2, seed: 0}
+dimensions:
+  pair: {choices: [there, back]}
+  fuser.depth: {int: [1, 8]}
+  training.learning_rate: {float: [1.0e-4, 1.0e-2], log: true}
+enqueue:
+  - {pair: there, fuser.depth: 4, training.learning_rate: 1.0e-3}
+  - {pair: back, fuser.depth: 4, training.learning_rate: 1.0e-3}
+"""
+
+PIPELINE = """\
+name: tiny-task
+training: {steps: 4, log_every: 1, rungs: [0.5, 1.0]}
+champion: {finalists: 2, level: 0.05, resamples: 200}
+"""
+
+
+@dataclass
+class Script:
+    """What the scripted worker does, and what it was asked.
+
+    Args:
+        accuracy: Of a fuser, from its configuration.
+        alone: Accuracy of each model on its own.
+        failures: Failures to come, by the configuration they hit; each is used up.
+        at: Called with the number of every event before it is sent; raises to interrupt.
+    """
+
+    accuracy: Callable[[TrialConfig], float] = lambda config: (
+        0.3 if config.fuser.sharer == "blank" else 0.5 + 0.05 * config.fuser.depth
+    )
+    alone: dict[str, float] = field(default_factory=lambda: {"path:a": 0.4, "path:b": 0.45})
+    failures: Callable[[TrialConfig], Failed | None] = lambda config: None
+    at: Callable[[int], None] = lambda number: None
+    prepare: Callable[[FakeWorker, PairSpec], Iterator[Event]] | None = None
+    weights: str = "w"
+    events: int = 0
+    trained: list[TrialConfig] = field(default_factory=list)
+    resumed: list[int] = field(default_factory=list)
+    evaluated: list[Evaluate] = field(default_factory=list)
+    starts: int = 0
+
+
+class FakeWorker:
+    """`training.launch.Worker` without models; checkpoints are a number in a file."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self._answer: bool | None = None
+
+    def __enter__(self) -> FakeWorker:
+        self.script.starts += 1
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def prepare(self, pair: PairSpec) -> Iterator[Event]:
+        if self.script.prepare is not None:
+            yield from self.script.prepare(self, pair)
+            return
+        yield self._event(Progress(stage="load", done=1, total=1))
+        yield Prepared(
+            models={role: self._identity(getattr(pair, role)) for role in ("receiver", "sharer")},
+            data={split: f"sha-{split}" for split in ("train", "validation", "test")},
+            seconds={"load": 0.0},
+        )
+
+    def train(self, config: TrialConfig, directory: Path) -> Iterator[Event]:
+        self.script.trained.append(config)
+        if (failed := self.script.failures(config)) is not None:
+            yield failed
+            return
+        checkpoint, accuracy = directory / "step", self.script.accuracy(config)
+        directory.mkdir(parents=True, exist_ok=True)
+        step = int(checkpoint.read_text()) if checkpoint.exists() else 0
+        self.script.resumed.append(step)
+        pruned = False
+        for rung, until in enumerate(config.training.rung_steps):
+            while step < until:
+                step += 1
+                metrics = {"train/loss": 1 / step}
+                yield self._event(Step(step=step, steps=4, loss=1 / step, metrics=metrics))
+                checkpoint.write_text(str(step))
+            yield self._event(
+                Rung(
+                    rung=rung,
+                    step=until,
+                    objective=accuracy,
+                    metrics={"validation/accuracy": accuracy},
+                )
+            )
+            if until < config.training.steps:
+                assert self._answer is not None
+                pruned, self._answer = not self._answer, None
+            if pruned:
+                break
+        best = directory / "best"
+        best.mkdir(exist_ok=True)
+        (best / "fuser_config.json").write_text(json.dumps({"accuracy": accuracy}))
+        (best / "fuser.safetensors").write_bytes(_safetensors())
+        assert self._answer is None
+        yield Trained(
+            step=step,
+            pruned=pruned,
+            objective=accuracy,
+            best_rung=0,
+            best_dir=str(best),
+            parameters=1000 * config.fuser.depth,
+            bytes=4000,
+            seconds={"train": 1.0},
+            metrics={"validation/accuracy": accuracy},
+        )
+
+    def answer(self, go_on: bool) -> None:
+        assert self._answer is None
+        self._answer = go_on
+
+    def evaluate(self, request: Evaluate) -> Iterator[Event]:
+        self.script.evaluated.append(request)
+        yield self._event(Progress(stage="evaluate", done=0, total=1))
+        if request.fuser_dir is None:
+            accuracy = self.script.alone[getattr(request.pair, request.system)]
+        else:
+            config = json.loads((Path(request.fuser_dir) / "fuser_config.json").read_text())
+            accuracy = config["accuracy"] - (0.2 if request.system == "mismatched" else 0)
+        yield Result(system=request.system, split=request.split, items=answers(accuracy))
+
+    def _event(self, event: Event) -> Event:
+        self.script.events += 1
+        self.script.at(self.script.events)
+        return event
+
+    def _identity(self, source: str) -> dict[str, str | None]:
+        name = source.partition(":")[2]
+        return {
+            "source": source,
+            "revision": None,
+            "architecture": "Tiny",
+            "weights_sha256": f"{self.script.weights}-{name}",
+            "tokenizer_sha256": "t",
+            "config_sha256": "c",
+            "licence": "Apache-2.0",
+            "licence_url": None,
+        }
+
+
+def answers(accuracy: float) -> tuple[ItemResult, ...]:
+    """The first items right, the rest wrong, two items a cluster."""
+    right = round(accuracy * ITEMS)
+    return tuple(
+        ItemResult(
+            id=f"q{i}",
+            group=f"country/{'zh' if i % 2 else 'ja'}",
+            cluster=f"c{i // 2}",
+            answer=0,
+            chosen=int(i >= right),
+            scores=(0.0, -1.0),
+        )
+        for i in range(ITEMS)
+    )
+
+
+def _safetensors() -> bytes:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(8)
+
+
+def fake_promotion(session: Session, finale: Finale) -> Champion:
+    assert finale.champion is not None
+    return Champion(
+        name=finale.champion.name,
+        trial_hash=finale.champion.config.hash(),
+        folder=session.files.champion,
+        registered_name=session.space.pipeline.champion.registered_name,
+        version="1",
+    )
+
+
+class Unrecorded:
+    """A tracker and its runs that keep nothing, for tests that look at Optuna alone."""
+
+    run_id = "none"
+
+    def trial(self, *args: object, **options: object) -> Unrecorded:
+        return self
+
+    study = open = trial
+
+    def children(self, parent: str) -> list[Any]:
+        return []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **options: None
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # MLflow's part is the one that tests/tracking and tests/champion make.
+    root = tmp_path_factory.getbasetemp() / "mlruns-template"
+    open_store(root)
+    storage.open_storage(root).engine.dispose()
+    return root
+
+
+@pytest.fixture
+def root(stores: Path, tmp_path: Path) -> Path:
+    root = tmp_path / "mlruns"
+    root.mkdir()
+    for name in ("mlflow.db", storage.DATABASE):
+        shutil.copy(stores / name, root)
+    relocate(root)
+    return root
+
+
+@pytest.fixture
+def space_file(tmp_path: Path) -> Path:
+    (tmp_path / "pipeline.yaml").write_text(PIPELINE)
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE)
+    return path
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def output() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def start_worker(script: Script) -> Callable[..., FakeWorker]:
+    return lambda pipeline, log_file: FakeWorker(script)
+
+
+@pytest.fixture
+def run(
+    space_file: Path, root: Path, start_worker: Callable[..., FakeWorker], output: io.StringIO
+) -> Callable[..., Outcome]:
+    """Runs the study of ``space_file`` with the scripted worker."""
+
+    def run(**options: Any) -> Outcome:
+        return run_study(
+            space_file,
+            root=root,
+            console=Console(file=output, width=120),
+            worker_factory=start_worker,
+            promotion=options.pop("promotion", fake_promotion),
+            sleep=lambda seconds: None,
+            **options,
+        )
+
+    return run
+
+
+@pytest.fixture
+def quick(run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """`run` without MLflow, which takes nine tenths of the time."""
+    monkeypatch.setattr(driver, "Tracker", Unrecorded())
+    for name in ("reconcile", "save_views"):
+        monkeypatch.setattr(driver, name, lambda *args: None)
+    return run

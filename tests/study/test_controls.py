@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from c2c_search.pair.spec import PairSpec
+from c2c_search.study.controls import single_models
+
+
+def test_every_model_is_measured_once_receivers_first() -> None:
+    there = PairSpec(receiver="pypi:small", sharer="hf:org/big@main")
+    pairs = {"there": there, "back": PairSpec(receiver=there.sharer, sharer=there.receiver)}
+    small, big = single_models(pairs)
+    assert (small.name, small.role, small.pair) == ("small alone", "receiver", "there")
+    assert (big.name, big.role, big.pair) == ("org/big@main alone", "receiver", "back")
+    assert big.key == "hf-org-big-main"
+
+
+def test_a_model_that_only_speaks_is_measured_as_sharer() -> None:
+    pairs = {"one": PairSpec(receiver="path:a", sharer="path:b")}
+    assert [model.role for model in single_models(pairs)] == ["receiver", "sharer"]

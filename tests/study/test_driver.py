@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from c2c_search.errors import C2CError
+from c2c_search.errors import ConfigError
+from c2c_search.errors import DataError
+from c2c_search.errors import NoChampionError
+from c2c_search.errors import StoreError
+from c2c_search.errors import StudyStoppedError
+from c2c_search.study import storage
+from c2c_search.study.driver import Outcome
+from c2c_search.tracking import Tracker
+from c2c_search.training.protocol import Failed
+from c2c_search.trial import TrialConfig
+
+
+Run = Callable[..., Outcome]
+
+
+def optuna_study(root: Path) -> Any:
+    import optuna
+
+    return optuna.load_study(study_name="tiny", storage=storage.open_storage(root))
+
+
+def runs(root: Path) -> dict[str, Any]:
+    """Every child run of the study, by name; names must be unique."""
+    tracker = Tracker.open(root, "tiny-task")
+    children = list(tracker.children(optuna_study(root).user_attrs["mlflow_run_id"]))
+    named = {run.info.run_name: run for run in children}
+    assert len(named) == len(children)
+    return named
+
+
+def test_a_study_from_space_to_champion(run: Run, root: Path, script: Any) -> None:
+    outcome = run()
+    study, recorded = optuna_study(root), runs(root)
+    assert [trial.state.name for trial in study.trials].count("COMPLETE") >= 2
+    assert len(study.trials) == 5
+    assert study.trials[0].params == {
+        "pair": "there",
+        "fuser.depth": 4,
+        "training.learning_rate": 1e-3,
+    }
+    kinds = [each.data.tags["c2c.kind"] for each in recorded.values()]
+    assert {kind: kinds.count(kind) for kind in kinds} == {"trial": 5, "control": 2, "twin": 4}
+    assert all(each.info.status != "RUNNING" for each in recorded.values())
+    best = recorded[outcome.champion.name]
+    # The objective is the gain over the pair's no-sharer reference, which scores 0.3.
+    assert best.data.metrics["test/accuracy"] == pytest.approx(
+        best.data.metrics["objective"] + 0.3
+    )
+    assert best.data.params["fuser.depth"]
+    assert best.data.tags["c2c.data.train"] == "sha-train"
+    parent = Tracker.open(root, "tiny-task").client.get_run(study.user_attrs["mlflow_run_id"])
+    assert parent.info.status == "FINISHED"
+    assert "on validation" in parent.data.tags["mlflow.note.content"]
+    check_artifacts(root, outcome)
+
+
+def check_artifacts(root: Path, outcome: Outcome) -> None:
+    """The verdict, every system's answers, and the champion's trial and fuser are kept."""
+    parent = optuna_study(root).user_attrs["mlflow_run_id"]
+    client = Tracker.open(root, "tiny-task").client
+    verdicts = json.loads(Path(client.download_artifacts(parent, "verdict.json")).read_text())
+    assert verdicts[outcome.champion.name]["passed"]
+    names = {Path(each.path).name for each in client.list_artifacts(parent, "items")}
+    assert f"{outcome.champion.name}.json" in names
+    assert f"{outcome.champion.name}-twin.json" in names
+    best = optuna_study(root).trials[int(outcome.champion.name[-3:])].user_attrs["mlflow_run_id"]
+    assert {each.path for each in client.list_artifacts(best)} == {"fuser", "trial.yaml"}
+
+
+def test_every_system_meets_the_test_split_once_and_after_all_training(
+    quick: Run, script: Any
+) -> None:
+    quick()
+    on_test = [request for request in script.evaluated if request.split == "test"]
+    assert len(on_test) == len({request.model_dump_json() for request in on_test}) == 2 + 4 + 1
+    assert [request.system for request in on_test].count("mismatched") == 1
+    first = script.evaluated.index(on_test[0])
+    assert all(request.split == "test" for request in script.evaluated[first:])
+    twins = [config for config in script.trained if config.fuser.sharer == "blank"]
+    assert len({config.hash() for config in twins}) == len(twins) == 2 + 2  # and two references
+
+
+def test_a_pair_that_needs_no_sharer_is_not_preferred(quick: Run, root: Path, script: Any) -> None:
+    # path:a learns the task by itself; path:b gains from what it hears.
+    def accuracy(config: TrialConfig) -> float:
+        if config.pair.receiver == "path:a":
+            return 0.9 + 0.001 * config.fuser.depth
+        return 0.3 if config.fuser.sharer == "blank" else 0.6 + 0.001 * config.fuser.depth
+
+    script.accuracy = accuracy
+    outcome = quick()
+    assert outcome.finale.finalists[0].config.pair.receiver == "path:b"
+    trials = optuna_study(root).trials
+    assert max(trials, key=lambda each: each.value or -1.0).value == pytest.approx(0.3, abs=0.01)
+    assert {each.user_attrs["accuracy"] > 0.5 for each in trials} == {True}
+
+
+def test_one_pair_needs_no_reference(quick: Run, script: Any, space_file: Path) -> None:
+    text = space_file.read_text()
+    text = text.replace('  back: {receiver: "path:b", sharer: "path:a"}\n', "")
+    text = text.replace("  pair: {choices: [there, back]}\n", "  pair: {choices: [there]}\n")
+    text = text.replace("  - {pair: back, fuser.depth: 4, training.learning_rate: 1.0e-3}\n", "")
+    space_file.write_text(text)
+    outcome = quick()
+    twins = sum(config.fuser.sharer == "blank" for config in script.trained)
+    assert twins == len(outcome.finale.finalists)
+
+
+def test_the_same_command_after_the_end_does_nothing_again(quick: Run, script: Any) -> None:
+    first = quick()
+    starts, trained = script.starts, len(script.trained)
+    second = quick()
+    assert (script.starts, len(script.trained)) == (starts, trained)
+    assert second.leaderboard == first.leaderboard
+
+
+def test_more_trials_go_on_with_the_same_study(quick: Run, root: Path) -> None:
+    quick(trials=2)
+    quick(trials=3)
+    assert len(optuna_study(root).trials) == 3
+
+
+def test_the_same_space_and_seed_suggest_the_same_trials(
+    quick: Run, script: Any, space_file: Path
+) -> None:
+    quick()
+    first = [config.hash() for config in script.trained]
+    script.trained.clear()
+    space_file.write_text(space_file.read_text().replace("study: tiny", "study: tiny2"))
+    quick()
+    assert [config.hash() for config in script.trained] == first
+
+
+def test_ctrl_c_anywhere_loses_nothing(
+    run: Run, root: Path, script: Any, output: io.StringIO
+) -> None:
+    points = iter([2, 8, 11, 25])
+    interrupted = 0
+
+    def at(number: int) -> None:
+        if number == script.next:
+            script.next = next(points, -1)
+            raise KeyboardInterrupt
+
+    script.next, script.at = next(points), at
+    while True:
+        script.events = 0
+        try:
+            outcome = run()
+        except KeyboardInterrupt:
+            interrupted += 1
+            assert "c2c-search study --space" in output.getvalue()
+            assert all(each.info.status != "RUNNING" for each in runs(root).values())
+            continue
+        break
+    assert interrupted == 4
+    assert_finished_once(root, script)
+    assert outcome.champion is not None
+
+
+@pytest.mark.parametrize("points", [(1, 9), (12, 30)])
+def test_a_killed_driver_loses_nothing(
+    run: Run, root: Path, script: Any, points: tuple[int, ...]
+) -> None:
+    for point in points:
+        child = os.fork()
+        if child == 0:
+            script.at = lambda number, point=point: os._exit(9) if number == point else None
+            run()
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 9
+    run()
+    # What the killed processes trained is not in this process's script.
+    assert_finished_once(root)
+
+
+def assert_finished_once(root: Path, script: Any = None) -> None:
+    """Five trials ended for good, each with one run, every metric step logged once."""
+    study, recorded = optuna_study(root), runs(root)
+    ended = [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
+    assert len(ended) == 5
+    of_trials = [each for each in recorded.values() if each.data.tags["c2c.kind"] == "trial"]
+    assert len(of_trials) == 5
+    assert {each.info.run_id for each in of_trials} == {
+        trial.user_attrs["mlflow_run_id"] for trial in ended
+    }
+    assert all(each.info.status in ("FINISHED", "KILLED") for each in recorded.values())
+    client = Tracker.open(root, "tiny-task").client
+    for each in recorded.values():
+        if each.data.tags["c2c.kind"] == "control":
+            continue
+        steps = [point.step for point in client.get_metric_history(each.info.run_id, "train/loss")]
+        assert sorted(steps) == list(range(1, len(steps) + 1))
+    if script is not None:
+        hashes = [config.hash() for config in script.trained]
+        again = len(hashes) - len(set(hashes))
+        # Those that were trained again went on from a checkpoint, or had none yet.
+        assert len([step for step in script.resumed if step > 0]) <= again
+
+
+def of_trials(fail: Callable[[], Failed]) -> Callable[[TrialConfig], Failed | None]:
+    """Failures of what hears a sharer; references and twins are left alone."""
+    return lambda config: fail() if config.fuser.sharer == "real" else None
+
+
+def test_without_a_champion_nothing_is_promoted(quick: Run, script: Any) -> None:
+    script.accuracy = lambda config: 0.45
+    promoted = []
+    with pytest.raises(NoChampionError, match="nothing was promoted") as error:
+        quick(promotion=lambda session, finale: promoted.append(finale))
+    assert error.value.exit_code == 3
+    assert promoted == []
+
+
+def test_without_a_complete_trial_there_is_no_champion(
+    quick: Run, script: Any, output: io.StringIO
+) -> None:
+    kinds = iter(["diverged", "out_of_memory"] * 3)
+    script.failures = of_trials(lambda: Failed(failure=next(kinds), message="no"))
+    with pytest.raises(NoChampionError):
+        quick()
+    assert "No trial ran to its end" in output.getvalue()
+
+
+def test_three_failures_of_one_class_stop_the_study(run: Run, root: Path, script: Any) -> None:
+    script.failures = of_trials(lambda: Failed(failure="diverged", message="the loss is nan"))
+    with pytest.raises(StudyStoppedError, match="the loss is nan") as error:
+        run()
+    assert error.value.exit_code == 4
+    states = [trial.state.name for trial in optuna_study(root).trials]
+    assert states == ["FAIL"] * 3
+    assert {each.info.status for each in runs(root).values()} == {"FAILED", "FINISHED"}
+    # With the cause removed it goes on; failed trials are not tried again.
+    script.failures = lambda config: None
+    run()
+    assert len(optuna_study(root).trials) == 5
+
+
+def test_a_fatal_failure_stops_at_once_and_the_trial_is_tried_again(
+    run: Run, root: Path, script: Any
+) -> None:
+    script.failures = of_trials(lambda: Failed(failure="fatal", message="driver gone"))
+    with pytest.raises(StudyStoppedError, match="driver gone"):
+        run()
+    script.failures = lambda config: None
+    run()
+    assert_finished_once(root)
+
+
+def test_a_transient_failure_is_tried_again_within_its_trial(
+    quick: Run, root: Path, script: Any, output: io.StringIO
+) -> None:
+    failures = [Failed(failure="transient", message="worker gone")] * 2
+    script.failures = lambda config: failures.pop() if failures else None
+    quick()
+    assert [trial.state.name for trial in optuna_study(root).trials].count("FAIL") == 0
+    assert output.getvalue().count("worker gone; trying again") == 2
+
+
+def test_an_objective_that_is_no_number_has_diverged(quick: Run, root: Path, script: Any) -> None:
+    first: list[TrialConfig] = []
+
+    def accuracy(config: TrialConfig) -> float:
+        if config.fuser.sharer == "blank":
+            return 0.3
+        first.append(config)
+        return float("nan") if config == first[0] else 0.6
+
+    script.accuracy = accuracy
+    quick()
+    assert optuna_study(root).trials[0].user_attrs["failure"] == "diverged"
+
+
+def test_a_finalist_whose_twin_fails_is_not_judged(
+    quick: Run, script: Any, output: io.StringIO
+) -> None:
+    script.failures = lambda config: (
+        Failed(failure="diverged", message="nan")
+        if config.fuser.sharer == "blank" and config.seed == 0
+        else None
+    )
+    with pytest.raises(NoChampionError):
+        quick()
+    assert "is not judged: its no-sharer twin" in output.getvalue()
+    assert all(request.split == "validation" for request in script.evaluated)
+
+
+def test_a_reference_that_fails_ends_the_study(quick: Run, script: Any) -> None:
+    script.failures = lambda config: (
+        Failed(failure="diverged", message="nan") if config.fuser.sharer == "blank" else None
+    )
+    with pytest.raises(C2CError, match="there without sharer could not be trained"):
+        quick()
+
+
+def test_an_edited_space_needs_another_name(quick: Run, space_file: Path) -> None:
+    quick(trials=1)
+    space_file.write_text(space_file.read_text().replace("int: [1, 8]", "int: [1, 4]"))
+    with pytest.raises(ConfigError, match=r"dimensions\.fuser\.depth\.int: was \[1, 8\], is"):
+        quick()
+
+
+def test_the_budget_and_the_proof_may_be_edited(quick: Run, space_file: Path) -> None:
+    quick(trials=1)
+    pipeline = space_file.with_name("pipeline.yaml")
+    pipeline.write_text(pipeline.read_text().replace("level: 0.05", "level: 0.02"))
+    assert quick(trials=2).finale.verdicts[0].level == 0.02
+
+
+def test_other_weights_are_refused(quick: Run, script: Any) -> None:
+    quick(trials=1)
+    script.weights = "other"
+    with pytest.raises(DataError, match="other weights"):
+        quick(trials=2)
+
+
+def test_a_study_has_one_driver(quick: Run, root: Path) -> None:
+    opened = storage.open_storage(root)
+    with (
+        storage.sole_driver(root, "tiny", opened),
+        pytest.raises(StoreError, match=f"process {os.getpid()} on"),
+    ):
+        quick()
+
+
+def test_preparing_that_fails_ends_the_study_with_its_message(quick: Run, script: Any) -> None:
+    def prepare(self: Any, pair: Any) -> Any:
+        yield Failed(failure="invalid", message="There is no network.")
+
+    script.prepare = prepare
+    with pytest.raises(C2CError, match="There is no network") as error:
+        quick()
+    assert error.value.exit_code == 2

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from c2c_search.errors import ConfigError
+from c2c_search.errors import StoreError
+from c2c_search.study import storage
+
+
+def test_sqlite_writes_ahead_and_takes_the_write_lock_at_the_start(root: Path) -> None:
+    opened = storage.open_storage(root)
+    with opened.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        with (
+            closing(sqlite3.connect(root / storage.DATABASE, timeout=0)) as other,
+            pytest.raises(sqlite3.OperationalError, match="locked"),
+        ):
+            other.execute("BEGIN IMMEDIATE")
+
+
+def test_what_is_no_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / storage.DATABASE).write_text("not a database at all, but long enough to be one")
+    with pytest.raises(StoreError, match="readable and writable"):
+        storage.open_storage(tmp_path)
+
+
+def test_another_url_is_used_and_its_password_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(storage.URL_VARIABLE, "postgresql+nodriver://me:secret@nowhere/optuna")
+    with pytest.raises(StoreError, match="nowhere") as error:
+        storage.open_storage(tmp_path)
+    assert "secret" not in str(error.value)
+
+
+def test_a_study_is_bound_to_its_space(root: Path) -> None:
+    opened = storage.open_storage(root)
+    first = storage.open_study(opened, "a", "hash", {"x": {"y": 1}})
+    again = storage.open_study(opened, "a", "hash", {"x": {"y": 1}})
+    assert again._study_id == first._study_id
+    with pytest.raises(ConfigError, match=r"x\.y: was 1, is 2") as error:
+        storage.open_study(opened, "a", "other", {"x": {"y": 2}})
+    assert "another name under `study:`" in str(error.value)
+
+
+def test_one_driver_at_a_time(root: Path) -> None:
+    opened = storage.open_storage(root)
+    with storage.sole_driver(root, "a", opened):
+        with (
+            pytest.raises(StoreError, match=f"process {os.getpid()} on .* drives 'a' now"),
+            storage.sole_driver(root, "a", opened),
+        ):
+            pass
+        with storage.sole_driver(root, "b", opened):
+            pass
+    with storage.sole_driver(root, "a", opened):
+        pass
+
+
+def test_the_lock_goes_with_its_process(root: Path) -> None:
+    opened = storage.open_storage(root)
+    child = os.fork()
+    if child == 0:
+        with storage.sole_driver(root, "a", opened):
+            os._exit(9)
+    os.waitpid(child, 0)
+    with storage.sole_driver(root, "a", opened):
+        pass
+
+
+def test_differences_name_every_change() -> None:
+    before = {"a": {"b": 1, "gone": [1, 2]}, "same": True}
+    after = {"a": {"b": 2, "new": None}, "same": True}
+    assert storage.differences(before, after) == [
+        "a.b: was 1, is 2",
+        "a.gone: was [1, 2], is gone",
+        "a.new: is new, null",
+    ]
+
+
+NESTED = st.recursive(
+    st.integers() | st.booleans() | st.none() | st.text(max_size=3),
+    lambda inner: st.dictionaries(st.text("abc", min_size=1, max_size=2), inner, max_size=3),
+    max_leaves=8,
+)
+MAPPINGS = st.dictionaries(st.text("abc", min_size=1, max_size=2), NESTED, max_size=3)
+
+
+@given(MAPPINGS)
+def test_nothing_differs_from_itself(content: dict[str, object]) -> None:
+    assert storage.differences(content, content) == []
