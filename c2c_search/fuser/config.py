@@ -21,7 +21,7 @@ SharerMode = Literal["real", "blank", "mismatched"]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class GateConfig(_Frozen):

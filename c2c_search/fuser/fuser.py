@@ -33,8 +33,8 @@ class Fuser(nn.Module):
         config: The architecture.
         receiver: Cache shape of the receiver.
         sharer: Cache shape of the sharer.
-        sources: Sharer layers of each fused receiver layer; made from ``config.layer_alignment`` when
-            left out (``similarity`` waits for `calibrate`).
+        sources: Sharer layers of each fused receiver layer; made from
+            ``config.layer_alignment`` when left out (``similarity`` waits for `calibrate`).
     """
 
     sources: torch.Tensor
