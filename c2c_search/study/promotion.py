@@ -15,6 +15,7 @@ from pydantic import ConfigDict
 
 from c2c_search.champion import package
 from c2c_search.champion.registry import register
+from c2c_search.data.quiz import LICENCES
 from c2c_search.data.splits import Splits
 from c2c_search.data.splits import load_splits
 from c2c_search.inference.integrity import Manifest
@@ -136,7 +137,7 @@ def make_manifest(session: Session, finale: Finale, winner: Finalist, splits: Sp
     pair = next(name for name, each in session.space.pairs.items() if each == config.pair)
     prepared = session.bench.prepared[pair]
     verdict = finale.verdict(winner.name)
-    made_from = splits.provenance if data.source == "quiz" else {}
+    quiz = data.source == "quiz"
     return Manifest(
         name=f"{session.space.study}-{winner.name}",
         created=datetime.now(UTC),
@@ -153,7 +154,8 @@ def make_manifest(session: Session, finale: Finale, winner: Finalist, splits: Sp
         trial_hash=config.hash(),
         verdict=verdict.model_dump(mode="json"),
         controls={one.control: one.accuracy.value for one in verdict.comparisons},
-        versions=package.installed_versions() | made_from,
+        versions=package.installed_versions() | (splits.provenance if quiz else {}),
+        licences=LICENCES if quiz else {},
     )
 
 

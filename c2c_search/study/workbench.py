@@ -23,6 +23,7 @@ from c2c_search.study.ledger import Ledger
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Notice
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Result
@@ -188,18 +189,8 @@ class Workbench:
         if known is not None:
             check_unchanged(name, known, last)
             return
-        self._show_licences(last)
         self._ledger.save(f"prepared/{name}", last)
         self.prepared[name] = last
-
-    def _show_licences(self, prepared: Prepared) -> None:
-        shown = {
-            model["source"] for each in self.prepared.values() for model in each.models.values()
-        }
-        for model in prepared.models.values():
-            if model["source"] not in shown:
-                url = f" ({model['licence_url']})" if model.get("licence_url") else ""
-                self._view.note(f"{model['source']}: licence {model['licence']}{url}")
 
     def _attempt(
         self, request: Callable[[], Iterator[Event]], on_event: Callable[[Event], None]
@@ -209,6 +200,8 @@ class Workbench:
     def _progress(self, event: Event) -> None:
         if isinstance(event, Progress):
             self._view.stage(event.stage, event.done, event.total, event.message)
+        elif isinstance(event, Notice):
+            self._view.note(event.message)
 
 
 def check_unchanged(pair: str, before: Prepared, now: Prepared) -> None:
