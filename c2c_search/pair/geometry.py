@@ -88,13 +88,13 @@ def _refuse_others(config: Any) -> None:
         raise _refusal(config, "it compresses keys and values together (MLA, kv_lora_rank)")
     if _get(config, "num_kv_shared_layers"):
         raise _refusal(config, "some of its layers share one cache (num_kv_shared_layers)")
+    named = [name for name in _STATE_SPACE if _get(config, name) is not None]
+    if named or _get(config, "model_type") in _STATE_SPACE_TYPES:
+        raise _refusal(config, f"it has state-space layers ({', '.join(named) or 'recurrent'})")
     types = [*(_get(config, "layer_types") or ()), *(_get(config, "layers_block_type") or ())]
     for index, kind in enumerate(types):
         if kind not in _WITH_KEYS_AND_VALUES:
             raise _refusal(config, f"layer {index} is {kind!r} and has no keys and values")
-    named = [name for name in _STATE_SPACE if _get(config, name) is not None]
-    if named or _get(config, "model_type") in _STATE_SPACE_TYPES:
-        raise _refusal(config, f"it has state-space layers ({', '.join(named) or 'recurrent'})")
 
 
 def _kv_heads(config: Any, heads: int) -> Any:
@@ -110,11 +110,12 @@ def _kv_heads(config: Any, heads: int) -> Any:
 
 def _the_only(config: Any, what: str, stated: Any, others: tuple[str, ...]) -> int:
     """The one number that holds in every layer, whatever names the layers state it under."""
-    found = {*stated} if isinstance(stated, list | tuple) else {stated}
     per_layer = _get(config, "per_layer_config") or ()
-    layers = list(per_layer.values() if isinstance(per_layer, Mapping) else per_layer)
-    for holder in (config, *layers):
-        found |= {value for name in others if (value := _get(holder, name)) is not None}
+    holders = [config, *(per_layer.values() if isinstance(per_layer, Mapping) else per_layer)]
+    values = [stated, *(_get(holder, name) for holder in holders for name in others)]
+    found: set[int] = set()
+    for value in values:
+        found |= {*value} if isinstance(value, list | tuple) else {value} - {None}
     if len(found) != 1:
         raise _refusal(config, f"it has layers of different {what}: {sorted(found)}")
     return int(found.pop())

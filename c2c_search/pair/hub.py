@@ -43,7 +43,7 @@ def download(source: HubSource, progress: Progress, notify: Notify) -> Snapshot:
         StoreError: The disk is too small.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import try_to_load_from_cache
 
     try:
         info = HfApi().model_info(source.repo, revision=source.revision, files_metadata=True)
@@ -54,11 +54,10 @@ def download(source: HubSource, progress: Progress, notify: Notify) -> Snapshot:
     except Exception as error:  # the hub's errors, its HTTP client's and the system's
         if explained := _explained(source, error):
             raise explained from error
-        try:
-            local = snapshot_download(source.repo, revision=source.revision, local_files_only=True)
-        except FileNotFoundError:
+        known = try_to_load_from_cache(source.repo, "config.json", revision=source.revision)
+        if not isinstance(known, str):
             raise _unreachable(source, error) from error
-        return Snapshot(Path(local), Path(local).name)
+        return Snapshot(Path(known).parent, Path(known).parent.name)
     licence, url = stated_licence(path)
     notify(f"{source}: licence {licence}{f' ({url})' if url else ''}.")
     return Snapshot(path, str(info.sha))

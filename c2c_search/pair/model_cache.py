@@ -77,18 +77,20 @@ def disk_errors(folder: Path) -> Iterator[None]:
     """Turn a disk that is full, read-only or not ours into a `StoreError` with the way out."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        # safetensors has errors of its own, which give the system's in words only.
+        if number in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
             raise StoreError(
                 "The model cache needs more room than its disk has.",
                 value=str(folder),
                 hint=_WAY_OUT,
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise StoreError(
                 "The model cache must be a folder that can be written.",
-                value=error.filename or str(folder),
-                hint=f"{error.strerror}: set {CACHE_VARIABLE} to a folder of yours.",
+                value=str(folder),
+                hint=f"{error}: set {CACHE_VARIABLE} to a folder of yours.",
             ) from error
         raise
 

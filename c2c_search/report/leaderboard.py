@@ -150,10 +150,10 @@ def p_value(p: float) -> str:
 
 def _search(board: Leaderboard) -> Table:
     table = Table(title=f"study {board.study}: validation", title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     table.add_column("accuracy", justify="right")
     table.add_column("state")
-    table.add_column("pair or model")
+    table.add_column("pair or model", overflow="fold")
     table.add_column("parameters", justify="right")
     table.add_column("settings", overflow="fold")
     for row in board.ranked():
@@ -189,10 +189,10 @@ def _test(board: Leaderboard) -> Table:
 def _duels(board: Leaderboard) -> Table:
     level = board.duels[0].difference.level
     table = Table(title="finalists against their controls, paired", title_justify="left")
-    table.add_column("finalist")
+    table.add_column("finalist", no_wrap=True)
     table.add_column("against")
     table.add_column("difference", justify="right")
-    table.add_column(f"{100 * (1 - level):.4g} % interval", justify="right")
+    table.add_column(f"{100 * (1 - level):.4g} % interval", justify="right", no_wrap=True)
     table.add_column("McNemar p", justify="right")
     table.add_column("")
     for duel in board.duels:

@@ -51,7 +51,7 @@ class StudyState:
         name: The study.
         trials: Its budget of trials.
         steps: Steps of a trial that is not pruned.
-        twins: Trainings that follow the trials, one for each finalist.
+        twins: Twins of finalists that are still to be trained, the present one included.
         clock: Seconds, monotonic.
     """
 
@@ -111,8 +111,6 @@ class StudyState:
         self._spend()
         if self.current.of_budget:
             self.steps_of_finished.append(self.current.step)
-        else:
-            self.twins -= 1
         self.current = None
         self._training_since = None
 
@@ -192,6 +190,10 @@ class View:
         if objective is not None and how == "complete" and (best is None or objective > best[1]):
             self.state.best = (name, objective)
 
+    def twins(self, still: int) -> None:
+        """So many twins of finalists are still to be trained."""
+        self.state.twins = still
+
     def note(self, text: str) -> None:
         """Something worth a line of its own, kept above the view."""
         self.console.print(Text(text))
@@ -215,7 +217,7 @@ class PlainView(View):
         super().stage(stage, done, total, message)
         key, now = f"{stage} {message}", self.state.clock()
         said, when = self._said
-        if key == said and done != total and now - when < PLAIN_SECONDS:
+        if key == said and now - when < PLAIN_SECONDS:
             return
         self._said = (key, now)
         self.note(_join(stage, message, f"{done}/{total}" if total else ""))

@@ -149,6 +149,7 @@ def train_twin(
         shown={"sharer": "blank"},
         goes_on=lambda rung: to_the_end,
         of_budget=False,
+        steps=None if to_the_end else config.training.rung_steps[0],
     )
     if isinstance(ended, Failed):
         session.view.end(name, "failed")

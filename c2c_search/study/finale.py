@@ -106,16 +106,20 @@ def run_finale(session: Session) -> Finale:
     The test split is touched only when every twin is trained, and the order of the finalists,
     which decides between several that pass, is that of validation.
     """
-    chosen = tuple(_with_twin(session, *one) for one in choose(session))
+    best = choose(session)
+    chosen = tuple(
+        _with_twin(session, *one, still=len(best) - index) for index, one in enumerate(best)
+    )
+    session.view.twins(0)
     judged = [one for one in chosen if one.twin is not None]
     results = _measure(session, judged) if judged else {}
     verdicts = {one.name: _judge(session, one, results, len(judged)) for one in judged}
     if judged:
         winner = first_passing(verdicts.values())
-        best = next(one for one in judged if winner is None or one.name == winner.name)
-        key = mismatched_name(best.name)
-        results[key] = _answer(session, best, "mismatched", key)
-        verdicts[best.name] = _judge(session, best, results, len(judged))
+        first = next(one for one in judged if winner is None or one.name == winner.name)
+        key = mismatched_name(first.name)
+        results[key] = _answer(session, first, "mismatched", key)
+        verdicts[first.name] = _judge(session, first, results, len(judged))
     finale = Finale(
         finalists=chosen,
         results=results,
@@ -149,8 +153,11 @@ def mismatched_name(finalist: str) -> str:
     return f"{finalist} mismatched"
 
 
-def _with_twin(session: Session, candidate: Candidate, config: TrialConfig) -> Finalist:
+def _with_twin(
+    session: Session, candidate: Candidate, config: TrialConfig, *, still: int
+) -> Finalist:
     name = trial_name(candidate.number)
+    session.view.twins(still)
     session.view.stage("twins", message=f"{twin_name(name)} hears no sharer")
     trained = session.bench.known(config)
     twin = train_twin(session, config, twin_name(name))

@@ -54,6 +54,7 @@ def train(
     shown: Mapping[str, object],
     goes_on: Callable[[Rung], bool],
     of_budget: bool,
+    steps: int | None = None,
 ) -> Trained | Failed:
     """Train a fuser and record everything about it in its run.
 
@@ -67,13 +68,13 @@ def train(
         shown: Settings that the view shows.
         goes_on: Asked at every rung.
         of_budget: Whether it is one of the study's trials.
+        steps: Where it will end, if before the trial's own.
 
     Returns:
         How it ended; a training whose objective is not a number has diverged.
     """
     run.config(config)
-    steps = config.training.steps
-    session.view.begin(name, shown, steps, of_budget=of_budget)
+    session.view.begin(name, shown, steps or config.training.steps, of_budget=of_budget)
     directory = session.files.trial(config.hash())
     recorder = Recorder(run, session, goes_on)
     try:

@@ -19,6 +19,7 @@ from c2c_search.evaluation.results import SystemResult
 from c2c_search.pair.spec import PairSpec
 from c2c_search.report.live import View
 from c2c_search.study import failures
+from c2c_search.study import interrupts
 from c2c_search.study.ledger import Ledger
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
@@ -195,7 +196,11 @@ class Workbench:
     def _attempt(
         self, request: Callable[[], Iterator[Event]], on_event: Callable[[Event], None]
     ) -> Event:
-        return failures.attempt(request, on_event, on_retry=self._view.note, sleep=self._sleep)
+        def hear(event: Event) -> None:
+            interrupts.check()
+            on_event(event)
+
+        return failures.attempt(request, hear, on_retry=self._view.note, sleep=self._sleep)
 
     def _progress(self, event: Event) -> None:
         if isinstance(event, Progress):

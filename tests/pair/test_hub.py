@@ -43,17 +43,15 @@ class _Hub(BaseHTTPRequestHandler):
     """Three repositories: one as it should be, one gated, one without safetensors."""
 
     folder: Path
-    asked: list[str]
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
         kind, _, rest = self.path.split("?")[0].lstrip("/").removeprefix("api/").partition("/")
         repo = kind if kind != "models" else rest.split("/")[0]
         if self.path.startswith("/api/"):
-            self._api("tiny" if repo == "unknown" else repo, rest)
+            self._api(repo, rest)
         else:
             self._file(repo, self.path.rpartition("/")[2])
 
@@ -107,7 +105,7 @@ class _Hub(BaseHTTPRequestHandler):
 def hub(tiny_folder: Path, tmp_path: Path) -> Iterator[ThreadingHTTPServer]:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "served"))
     (folder / "README.md").write_text(CARD)
-    _Hub.folder, _Hub.asked = folder, []
+    _Hub.folder = folder
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
     Thread(target=server.serve_forever, daemon=True).start()
     yield server

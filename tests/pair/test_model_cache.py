@@ -88,6 +88,11 @@ def test_disk_errors_have_a_way_out(tmp_path: Path, number: int, rule: str) -> N
     assert "C2C_SEARCH_CACHE" in str(caught.value)
 
 
+def test_a_full_disk_is_known_by_its_words(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="more room"), disk_errors(tmp_path):
+        raise RuntimeError("Error while serializing: No space left on device (os error 28)")
+
+
 def test_other_errors_pass(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), disk_errors(tmp_path):
         (tmp_path / "missing").read_text()
