@@ -77,7 +77,9 @@ def run_controls(session: Session) -> None:
         run.params({"model": model.source})
         session.log_data(run, model.pair, "validation")
         log_accuracy(run, "validation", result)
-        run.objective(result.accuracy)
+        if model.role == "receiver":
+            pair = session.space.pairs[model.pair]
+            run.objective(session.objective(pair, result.accuracy))
         run.finish("FINISHED")
         with_run.mark()
 

@@ -196,8 +196,8 @@ class _Start:
         return result
 
     def _stages(self, session: Session) -> tuple[Finale, Champion | None, Leaderboard]:
-        run_controls(session)
         train_references(session)
+        run_controls(session)
         enqueue(session)
         run_trials(session, make_fits(self.space))
         finale = run_finale(session)

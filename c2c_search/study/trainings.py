@@ -68,7 +68,7 @@ def train(
         shown: Settings that the view shows.
         goes_on: Asked at every rung.
         of_budget: Whether it is one of the study's trials.
-        steps: Where it will end, if before the trial's own.
+        steps: Where it will end, if before the trial's own: it is a reference then.
 
     Returns:
         How it ended; a training whose objective is not a number has diverged.
@@ -91,6 +91,7 @@ def train(
     run.summary(ended.metrics)
     if math.isnan(ended.objective):
         return Failed(failure="diverged", message="the validation objective is not a number")
-    run.objective(session.objective(config.pair, ended.objective))
+    if steps is None:  # a reference has none: objectives are measured against it
+        run.objective(session.objective(config.pair, ended.objective))
     run.artifact_dir(directory / ended.best_dir, "fuser")
     return ended

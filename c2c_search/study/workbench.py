@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from c2c_search.report.live import View
 from c2c_search.study import failures
 from c2c_search.study import interrupts
 from c2c_search.study.ledger import Ledger
+from c2c_search.training.protocol import CHECKPOINTS
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
@@ -136,6 +138,8 @@ class Workbench:
         best_dir = os.path.relpath(last.best_dir, directory)
         trained = last.model_copy(update={"best_dir": best_dir})
         self._ledger.save(key, trained)
+        # Only now: until the result stands, an interrupted training goes on from them.
+        shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
         return trained
 
     def known(self, config: TrialConfig) -> Trained:

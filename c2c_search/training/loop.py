@@ -19,6 +19,7 @@ from c2c_search.evaluation.systems import answer
 from c2c_search.fuser import checkpoint
 from c2c_search.inference.scoring import response_logits
 from c2c_search.training.engine import FuserEngine
+from c2c_search.training.protocol import CHECKPOINTS
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Rung
@@ -215,6 +216,8 @@ class TrialRun:
             ),
         )
         result = SystemResult(system="c2c", split="validation", items=items)
+        if not math.isfinite(result.loss):
+            raise DivergedError(f"the validation loss is {result.loss} at step {self.step}")
         metrics = {
             "validation/accuracy": result.accuracy,
             "validation/loss": result.loss,
@@ -255,10 +258,10 @@ class TrialRun:
             "seconds": self.seconds,
             "rungs": [rung.model_dump_json() for rung in self.rungs],
         }
-        engine.save(self.directory / "checkpoints", self.step, state)
+        engine.save(self.directory / CHECKPOINTS, self.step, state)
 
     def _resume(self, engine: FuserEngine) -> None:
-        state = engine.resume(self.directory / "checkpoints")
+        state = engine.resume(self.directory / CHECKPOINTS)
         if state is not None:
             self.step = state["step"]
             self.seconds = dict(state["seconds"])

@@ -27,6 +27,10 @@ Stage = Literal[
 ]
 
 
+CHECKPOINTS = "checkpoints"
+"""Folder in a trial's directory from which the worker goes on; of no use once it has ended."""
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -130,3 +130,16 @@ def test_accumulation_of_equal_batches_is_one_large_batch(run, trial, accumulati
     )
     assert ended.step == 6
     assert max(losses(events)) == 6
+
+
+def test_validation_that_is_no_number_is_divergence(run, trial, monkeypatch):
+    real = loop.answer
+
+    def broken(*args, **kwargs):
+        items = real(*args, **kwargs)
+        nothing = (float("nan"),) * len(items[0].scores)
+        return (items[0].model_copy(update={"scores": nothing}), *items[1:])
+
+    monkeypatch.setattr(loop, "answer", broken)
+    with pytest.raises(loop.DivergedError, match="validation loss is nan"):
+        run(trial, "nan")

@@ -1,0 +1,37 @@
+"""What the worker makes of an exception decides what the driver does about it."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+import torch
+
+from c2c_search.errors import DataError
+from c2c_search.errors import StoreError
+from c2c_search.training.loop import DivergedError
+from c2c_search.training.worker import describe
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (DivergedError("the loss is nan"), "diverged"),
+        (DataError("Rows must fit."), "invalid"),
+        (StoreError("The disk is full."), "fatal"),
+        (OSError(errno.ENOSPC, "No space left on device"), "fatal"),
+        (MemoryError(), "out_of_memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out_of_memory"),
+        (RuntimeError("Connection reset"), "transient"),
+        (AssertionError("a bug"), "fatal"),
+    ],
+)
+def test_failures_have_classes(error, failure):
+    assert describe(error).failure == failure
+
+
+def test_what_the_user_can_put_right_keeps_its_words():
+    described = describe(DataError("Rows must fit.", value="x", hint="Fix them."))
+    assert described.message == "Rows must fit. Got 'x'. Fix them."
+    assert described.exit_code == 2
