@@ -128,7 +128,13 @@ class PromptCacheStore:
     def key(self, model: LoadedModel, prompts: Sequence[Sequence[int]]) -> str:
         """Name of the folder: a hash of format, model bytes, arithmetic and token ids."""
         digest = hashlib.sha256()
-        parts = (_FORMAT, model.identity.weights_sha256, str(model.model.dtype))
+        identity = model.identity
+        parts = (
+            _FORMAT,
+            identity.weights_sha256,
+            identity.config_sha256,  # RoPE, say, is no weight
+            str(model.model.dtype),
+        )
         digest.update(json.dumps([*parts, [list(prompt) for prompt in prompts]]).encode())
         return digest.hexdigest()[:32]
 

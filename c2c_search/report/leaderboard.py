@@ -27,6 +27,7 @@ class SearchRow:
         pair: Name of the pair; of a control, the model.
         parameters: Of the fuser; None for a control.
         settings: What the search chose, in words.
+        gain: Of a trial in a study of several pairs, over its pair's no-sharer reference.
     """
 
     name: str
@@ -36,6 +37,7 @@ class SearchRow:
     pair: str
     parameters: int | None
     settings: str
+    gain: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,14 @@ class Leaderboard:
     places: Mapping[str, str] = field(default_factory=dict)
 
     def ranked(self) -> list[SearchRow]:
-        """Trials and controls together, the best on validation first."""
+        """Trials and controls together, by gain if they have one, then by accuracy."""
         worst = float("-inf")
-        return sorted(
-            self.search,
-            key=lambda row: worst if row.accuracy is None else row.accuracy,
-            reverse=True,
-        )
+
+        def worth(row: SearchRow) -> tuple[float, float]:
+            gain = worst if row.gain is None else row.gain
+            return gain, worst if row.accuracy is None else row.accuracy
+
+        return sorted(self.search, key=worth, reverse=True)
 
 
 def render(board: Leaderboard) -> RenderableType:
@@ -134,6 +137,11 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
+def difference(value: float | None) -> str:
+    """A difference of accuracies with its sign; a dash where there is none."""
+    return "-" if value is None else f"{value:+.3f}"
+
+
 def count(parameters: int | None) -> str:
     """A number of parameters as ``10.9 M``; a dash where there is none."""
     if parameters is None:
@@ -151,6 +159,11 @@ def p_value(p: float) -> str:
 def _search(board: Leaderboard) -> Table:
     table = Table(title=f"study {board.study}: validation", title_justify="left")
     table.add_column("", no_wrap=True)
+    gains = any(row.gain is not None for row in board.search)
+    if gains:
+        table.caption = "gain: accuracy above what the pair's receiver learns without a sharer"
+        table.caption_justify = "left"
+        table.add_column("gain", justify="right")
     table.add_column("accuracy", justify="right")
     table.add_column("state")
     table.add_column("pair or model", overflow="fold")
@@ -159,6 +172,7 @@ def _search(board: Leaderboard) -> Table:
     for row in board.ranked():
         table.add_row(
             Text(row.name),
+            *([difference(row.gain)] if gains else []),
             number(row.accuracy),
             Text(row.state or row.kind),
             Text(row.pair),

@@ -43,6 +43,30 @@ class Current:
     rungs: list[tuple[int, float]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Best:
+    """The best trial so far.
+
+    Args:
+        name: Of the trial.
+        accuracy: On validation.
+        gain: Over its pair's reference; None in a study of one pair.
+    """
+
+    name: str
+    accuracy: float
+    gain: float | None = None
+
+    @property
+    def objective(self) -> float:
+        """What the search maximises."""
+        return self.accuracy if self.gain is None else self.gain
+
+    def __str__(self) -> str:
+        gain = "" if self.gain is None else f", {self.gain:+.3f} by its sharer"
+        return f"{self.accuracy:.3f}{gain} ({self.name})"
+
+
 @dataclass
 class StudyState:
     """Everything the view shows; no rendering in here.
@@ -65,7 +89,7 @@ class StudyState:
     done: int = 0
     total: int = 0
     current: Current | None = None
-    best: tuple[str, float] | None = None
+    best: Best | None = None
     counts: Counter[str] = field(default_factory=Counter)
     steps_of_finished: list[int] = field(default_factory=list)
     trained_steps: int = 0
@@ -173,22 +197,26 @@ class View:
         if self.state.current is not None:
             self.state.current.rungs.append((step, objective))
 
-    def end(self, name: str, how: str, objective: float | None = None) -> None:
+    def end(
+        self, name: str, how: str, accuracy: float | None = None, gain: float | None = None
+    ) -> None:
         """A training is over: ``complete``, ``pruned`` or ``failed``.
 
         Args:
             name: Of the trial or twin.
             how: It ended.
-            objective: Its validation accuracy; None if it failed.
+            accuracy: On validation; None if it failed.
+            gain: Over its pair's reference, by which a study of several pairs compares trials.
         """
         of_budget = self.state.current is None or self.state.current.of_budget
         self.state.end()
         if not of_budget:
             return
         self.state.counts[how] += 1
-        best = self.state.best
-        if objective is not None and how == "complete" and (best is None or objective > best[1]):
-            self.state.best = (name, objective)
+        if accuracy is not None and how == "complete":
+            ended = Best(name, accuracy, gain)
+            if self.state.best is None or ended.objective > self.state.best.objective:
+                self.state.best = ended
 
     def twins(self, still: int) -> None:
         """So many twins of finalists are still to be trained."""
@@ -243,11 +271,12 @@ class PlainView(View):
         if self.state.current is not None:
             self.note(f"{self.state.current.name}: {objective:.3f} at step {step}")
 
-    def end(self, name: str, how: str, objective: float | None = None) -> None:
-        super().end(name, how, objective)
-        value = "" if objective is None else f" {objective:.3f}"
-        best = self.state.best
-        so_far = f", best so far {best[1]:.3f} ({best[0]})" if best else ""
+    def end(
+        self, name: str, how: str, accuracy: float | None = None, gain: float | None = None
+    ) -> None:
+        super().end(name, how, accuracy, gain)
+        value = "" if accuracy is None else f" {accuracy:.3f}"
+        so_far = f", best so far {self.state.best}" if self.state.best else ""
         self.note(f"{name}: {how}{value}{so_far}")
 
 
@@ -312,7 +341,7 @@ def _training(current: Current) -> RenderableType:
 
 def _summary(state: StudyState) -> RenderableType:
     counts = ", ".join(f"{state.counts[how]} {how}" for how in ("complete", "pruned", "failed"))
-    best = f"best {state.best[1]:.3f} ({state.best[0]})" if state.best else "no best yet"
+    best = f"best {state.best}" if state.best else "no best yet"
     return Text(f"{state.finished} of {state.trials} trials: {counts}; {best}", style="green")
 
 

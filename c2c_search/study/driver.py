@@ -20,6 +20,7 @@ from c2c_search.errors import StoreError
 from c2c_search.pipeline.schema import Pipeline
 from c2c_search.report import leaderboard
 from c2c_search.report.leaderboard import Leaderboard
+from c2c_search.report.live import Best
 from c2c_search.report.live import StudyState
 from c2c_search.report.live import watch
 from c2c_search.space.schema import Space
@@ -55,6 +56,7 @@ from c2c_search.tracking.reconcile import RUN_ID
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
 
 WorkerFactory = Callable[[Pipeline, Path], AbstractContextManager[WorkerProcess]]
 Promote = Callable[[Session, Finale], Champion]
@@ -237,5 +239,10 @@ def _state(study: Study, space: Space) -> StudyState:
         steps=space.pipeline.training.steps,
         twins=space.pipeline.champion.finalists,
         counts=resume.counts(study),
-        best=None if best is None else (trial_name(best.number), best.user_attrs[ACCURACY]),
+        best=None if best is None else _best(best, len(space.pairs) > 1),
     )
+
+
+def _best(trial: FrozenTrial, several_pairs: bool) -> Best:
+    gain = trial.values[0] if several_pairs else None
+    return Best(trial_name(trial.number), trial.user_attrs[ACCURACY], gain)

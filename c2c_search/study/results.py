@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from c2c_search.champion.gate import DESCRIPTIVE_LEVEL
 from c2c_search.champion.gate import Comparison
@@ -27,6 +28,10 @@ from c2c_search.study.trials import PAIR
 from c2c_search.study.trials import PARAMETERS
 from c2c_search.study.trials import shown
 from c2c_search.study.trials import trial_name
+
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 
 def make_leaderboard(session: Session, finale: Finale, champion: Champion | None) -> Leaderboard:
@@ -56,7 +61,15 @@ def _trials(session: Session) -> Iterator[SearchRow]:
             settings=settings_line(
                 {name: value for name, value in shown(trial.params).items() if name != "pair"}
             ),
+            gain=_gain(session, trial),
         )
+
+
+def _gain(session: Session, trial: FrozenTrial) -> float | None:
+    accuracy = trial.user_attrs.get(ACCURACY)
+    if accuracy is None or not session.references:
+        return None
+    return float(accuracy - session.references[trial.user_attrs[PAIR]])
 
 
 def _controls(session: Session) -> Iterator[SearchRow]:
@@ -66,7 +79,9 @@ def _controls(session: Session) -> Iterator[SearchRow]:
     for name, pair in session.space.pairs.items():
         if (reference := session.references.get(str(pair))) is not None:
             settings = f"after {session.space.pipeline.training.rung_steps[0]} steps"
-            yield SearchRow(reference_name(name), "control", "", reference, name, None, settings)
+            yield SearchRow(
+                reference_name(name), "control", "", reference, name, None, settings, gain=0.0
+            )
 
 
 def _measured(session: Session, finale: Finale) -> Iterator[MeasuredRow]:

@@ -57,7 +57,13 @@ class Session:
         learns a task by itself, and scores high without any communication. There it is the gain
         over what the pair's receiver learns by the first rung without a sharer.
         """
-        return accuracy - self.references.get(str(pair), 0.0)
+        gain = self.gain(pair, accuracy)
+        return accuracy if gain is None else gain
+
+    def gain(self, pair: PairSpec, accuracy: float) -> float | None:
+        """Validation accuracy above the pair's no-sharer reference; None where there is none."""
+        reference = self.references.get(str(pair))
+        return None if reference is None else accuracy - reference
 
     def child(self, name: str, kind: Kind, tags: Mapping[str, object] | None = None) -> TrialRun:
         """Open the run of a control or twin, the same one at every start of the study."""

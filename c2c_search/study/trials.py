@@ -144,7 +144,8 @@ class _Trial:
             objective = self.session.objective(config.pair, ended.objective)
             self.session.study.tell(self.trial, objective)
         run.finish(STATUS[state.name], state=state.name)
-        self.session.view.end(self.name, state.name.lower(), ended.objective)
+        gain = self.session.gain(config.pair, ended.objective)
+        self.session.view.end(self.name, state.name.lower(), ended.objective, gain)
         self.streak.succeeded()
 
     def _fail(self, failed: Failed) -> None:

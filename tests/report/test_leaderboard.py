@@ -90,3 +90,17 @@ def test_count(parameters: int | None, text: str) -> None:
 
 def test_p_value() -> None:
     assert (p_value(0.03), p_value(1e-9)) == ("0.0300", "< 0.0001")
+
+
+def test_between_pairs_trials_are_ranked_by_gain() -> None:
+    rows = [
+        SearchRow("trial-000", "trial", "complete", 0.76, "there", 1, "", gain=0.18),
+        SearchRow("trial-001", "trial", "complete", 0.94, "back", 1, "", gain=0.02),
+        SearchRow("back without sharer", "control", "", 0.92, "back", None, "", gain=0.0),
+        SearchRow("a alone", "control", "", 0.5, "path:a", None, ""),
+    ]
+    board = Leaderboard("s", rows)
+    assert [row.name for row in board.ranked()] == [row.name for row in rows]
+    console = Console(file=io.StringIO(), width=120)
+    console.print(render(board))
+    assert "+0.180" in console.file.getvalue()

@@ -92,7 +92,15 @@ def test_the_best_is_of_complete_trials_only(state: StudyState) -> None:
     ):
         view.begin(name, {}, 100)
         view.end(name, how, objective)
-    assert state.best == ("trial-000", 0.5)
+    assert str(state.best) == "0.500 (trial-000)"
+
+
+def test_between_pairs_the_best_is_the_one_that_gains_most(state: StudyState) -> None:
+    view = View(state, Console(file=io.StringIO()))
+    for name, accuracy, gain in (("trial-000", 0.76, 0.18), ("trial-001", 0.94, 0.02)):
+        view.begin(name, {}, 100)
+        view.end(name, "complete", accuracy, gain)
+    assert str(state.best) == "0.760, +0.180 by its sharer (trial-000)"
     assert "3 of 3 trials: 1 complete, 1 pruned, 1 failed; best 0.500" in shown(state)
 
 
