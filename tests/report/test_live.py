@@ -93,6 +93,7 @@ def test_the_best_is_of_complete_trials_only(state: StudyState) -> None:
         view.begin(name, {}, 100)
         view.end(name, how, objective)
     assert str(state.best) == "0.500 (trial-000)"
+    assert "3 of 3 trials: 1 complete, 1 pruned, 1 failed; best 0.500" in shown(state)
 
 
 def test_between_pairs_the_best_is_the_one_that_gains_most(state: StudyState) -> None:
@@ -101,7 +102,6 @@ def test_between_pairs_the_best_is_the_one_that_gains_most(state: StudyState) ->
         view.begin(name, {}, 100)
         view.end(name, "complete", accuracy, gain)
     assert str(state.best) == "0.760, +0.180 by its sharer (trial-000)"
-    assert "3 of 3 trials: 1 complete, 1 pruned, 1 failed; best 0.500" in shown(state)
 
 
 def test_the_live_view_shows_the_trial_in_training(state: StudyState, clock: Clock) -> None:
