@@ -41,6 +41,8 @@ def _facts(plan: Plan) -> dict[str, str]:
         facts[f"reach step {rung.step}"] = f"about {rung.trials:.0f}"
     facts["steps of the trials"] = f"about {plan.expected_steps:,} (at most {plan.most_steps:,})"
     facts["steps of the twins"] = f"{plan.twin_steps:,}"
+    if plan.reference_steps:
+        facts["steps of the pairs' references"] = f"{plan.reference_steps:,}"
     facts["steps in all"] = f"about {plan.total_steps:,}"
     if plan.sizes is None:
         facts["parameters"] = "known once the models are there: add --fetch"

@@ -76,6 +76,8 @@ class Plan:
         expected_steps: Optimizer steps of the trials under the pruner, on average.
         most_steps: Optimizer steps of the trials if none is pruned.
         twin_steps: Optimizer steps of the finalists' no-sharer twins.
+        reference_steps: Optimizer steps of the pairs' no-sharer references, which a study of
+            several pairs trains to the first rung.
         sizes: Parameters of the fusers; None without geometries.
     """
 
@@ -86,12 +88,13 @@ class Plan:
     expected_steps: int
     most_steps: int
     twin_steps: int
+    reference_steps: int
     sizes: FuserSizes | None
 
     @property
     def total_steps(self) -> int:
-        """Expected optimizer steps of the whole study, twins included."""
-        return self.expected_steps + self.twin_steps
+        """Expected optimizer steps of the whole study, twins and references included."""
+        return self.expected_steps + self.twin_steps + self.reference_steps
 
 
 def plan(
@@ -128,6 +131,7 @@ def plan(
         expected_steps=round(expected),
         most_steps=search.trials * training.steps,
         twin_steps=min(space.pipeline.champion.finalists, search.trials) * training.steps,
+        reference_steps=len(space.pairs) * training.rung_steps[0] if len(space.pairs) > 1 else 0,
         sizes=sizes,
     )
 

@@ -92,6 +92,8 @@ class TrialRun:
         self.rungs: list[Rung] = []
         self.seconds = {"prefill": 0.0, "train": 0.0, "evaluate": 0.0, "overhead": 0.0}
         self.responses = [self._response(row) for row in data.train]
+        self._epoch = -1
+        self._order: list[int] = []
 
     def run(self) -> Trained:
         """Train to the end, or to the rung where the trial is pruned.
@@ -195,11 +197,10 @@ class TrialRun:
         return rows
 
     def _epoch_order(self, epoch: int) -> list[int]:
-        if getattr(self, "_cached_epoch", (-1, []))[0] != epoch:
-            order = list(range(len(self.data.train)))
-            random.Random(f"{self.config.seed}/{epoch}").shuffle(order)
-            self._cached_epoch = (epoch, order)
-        return self._cached_epoch[1]
+        if self._epoch != epoch:
+            self._epoch, self._order = epoch, list(range(len(self.data.train)))
+            random.Random(f"{self.config.seed}/{epoch}").shuffle(self._order)
+        return self._order
 
     def _judge(self, number: int) -> None:
         """Validate; keep the fuser if it is the trial's best so far."""

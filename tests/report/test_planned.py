@@ -20,6 +20,7 @@ PLAN = Plan(
     expected_steps=1229,
     most_steps=2400,
     twin_steps=600,
+    reference_steps=100,
     sizes=None,
 )
 

@@ -38,7 +38,8 @@ def test_steps_without_a_pruner(make_space: Make) -> None:
     assert [(rung.step, rung.trials) for rung in planned.rungs] == [(10, 20), (30, 20), (90, 20)]
     assert planned.expected_steps == planned.most_steps == 20 * 90
     assert planned.twin_steps == 3 * 90
-    assert planned.total_steps == 23 * 90
+    assert planned.reference_steps == 2 * 10
+    assert planned.total_steps == 23 * 90 + 2 * 10
 
 
 def test_no_more_twins_than_trials(make_space: Make) -> None:
