@@ -74,7 +74,8 @@ class C2CProjector(nn.Module):
     head: one block, a linear map to KV heads and a sigmoid. Depth 2 leaves out the projection
     head's blocks, depth 1 every block.
 
-    The projection's last map starts at zero: an untrained fuser changes nothing.
+    Two things differ from the published projector: a GELU follows the compression, and the
+    projection's last map starts at zero, so that an untrained fuser changes nothing.
     """
 
     def __init__(self, config: FuserConfig, shape: Shape) -> None:
