@@ -26,6 +26,7 @@ SPARKS = "▁▂▃▄▅▆▇█"
 HISTORY = 48  # losses that the sparkline keeps
 REFRESH_PER_SECOND = 4
 PLAIN_SECONDS = 15.0  # at most one line of progress in this time where there is no terminal
+_OF_TRAINING = ("train", "calibrate", "evaluate")  # stages whose time a trial costs
 
 Clock = Callable[[], float]
 
@@ -160,6 +161,11 @@ class StudyState:
         ahead = here + trials * mean + twins * self.steps
         return ahead * self.training_seconds / self.trained_steps
 
+    def rest(self) -> None:
+        """What happened since the last step was no training, e.g. a pair was prepared."""
+        if self._training_since is not None:
+            self._training_since = self.clock()
+
     def _in_stage(self, stage: str) -> None:
         self.stage, self.done, self.total, self.message = stage, 0, 0, ""
 
@@ -181,6 +187,8 @@ class View:
         """A stage has got this far; ``total`` 0 when unknown."""
         self.state.stage, self.state.done, self.state.total = stage, done, total
         self.state.message = message
+        if stage not in _OF_TRAINING:
+            self.state.rest()
 
     def begin(
         self, name: str, settings: Mapping[str, object], steps: int, *, of_budget: bool = True

@@ -52,6 +52,18 @@ def shown(state: StudyState) -> str:
     return console.export_text()
 
 
+def test_preparing_a_pair_is_no_training_time(state: StudyState, clock: Clock) -> None:
+    view = View(state, Console(file=io.StringIO()))
+    view.begin("trial-000", {}, 100)
+    clock.now += 600
+    view.stage("prefill", 10, 10)
+    view.step(1, 1.0)
+    clock.now += 18
+    view.step(10, 1.0)
+    # 2 seconds a step: the ten minutes of prefill are not spread over the steps to come.
+    assert state.seconds_left() == pytest.approx(2 * (90 + 200 + 100), rel=0.01)
+
+
 def test_time_left_counts_trials_to_come_as_those_before_and_twins_in_full(
     state: StudyState, clock: Clock
 ) -> None:
