@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Template = Literal["plain", "chat"]
 
+_Spans = tuple[tuple[int, int], ...]
+
 
 class Message(TypedDict):
     """One turn of a conversation, as chat templates take it."""
@@ -29,7 +31,8 @@ class Rendered:
 
     Args:
         text: The whole prompt.
-        contents: ``(start, end)`` of each message's content in ``text``, in characters.
+        contents: ``(start, end)`` of each message's content in ``text``, in characters; empty
+            where the template leaves the message out.
         special: Whether the tokenizer still has to add its special tokens.
     """
 
@@ -46,9 +49,28 @@ def render(
     ``plain`` is ``Question: …`` and ``Answer:`` lines, the same text for any model. ``chat`` is
     the model's own chat template; a base model without one reads ``plain``.
     """
-    if template == "chat" and tokenizer.chat_template is not None:
-        return _render_chat(messages, tokenizer)
-    return _render_plain(messages)
+    return render_all([messages], template, tokenizer)[0]
+
+
+def render_all(
+    conversations: Sequence[Sequence[Message]],
+    template: Template,
+    tokenizer: PreTrainedTokenizerFast,
+) -> list[Rendered]:
+    """Write several conversations out for one model, each as `render` does."""
+    if template != "chat" or tokenizer.chat_template is None:
+        return [_render_plain(messages) for messages in conversations]
+    frames: dict[tuple[str, ...], tuple[str, ...] | None] = {}
+    rendered = []
+    for messages in conversations:
+        roles = tuple(message["role"] for message in messages)
+        if roles not in frames:
+            frames[roles] = _frame(roles, tokenizer)
+        text = _apply(messages, tokenizer)
+        contents = [message["content"] for message in messages]
+        spans = _spans_in_frame(text, contents, frames[roles]) or _spans_by_search(text, contents)
+        rendered.append(Rendered(text, spans, special=False))
+    return rendered
 
 
 def continuation(response: str, template: Template, tokenizer: PreTrainedTokenizerFast) -> str:
@@ -68,19 +90,65 @@ def _render_plain(messages: Sequence[Message]) -> Rendered:
     return Rendered(text + "Answer:", tuple(contents), special=True)
 
 
-def _render_chat(messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> Rendered:
+def _apply(messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> str:
     text = tokenizer.apply_chat_template(
         list(messages), tokenize=False, add_generation_prompt=True
     )
     assert isinstance(text, str)
-    contents = []
-    after = 0
-    for message in messages:
+    return text
+
+
+def _frame(roles: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> tuple[str, ...] | None:
+    """The template's own text before, between and after the contents of these turns.
+
+    Placeholders tell it: a content such as ``user`` is found in the template's text, too. None
+    where the template leaves a turn out or changes the order.
+    """
+    placeholders = [f"<c2c-content-{place}>" for place in range(len(roles))]
+    rest = _apply(
+        [
+            Message(role=role, content=content)
+            for role, content in zip(roles, placeholders, strict=True)
+        ],
+        tokenizer,
+    )
+    parts = []
+    for placeholder in placeholders:
+        before, found, rest = rest.partition(placeholder)
+        if not found:
+            return None
+        parts.append(before)
+    return (*parts, rest)
+
+
+def _spans_in_frame(
+    text: str, contents: Sequence[str], frame: tuple[str, ...] | None
+) -> _Spans | None:
+    """Where the contents stand between the parts of the frame; None if they do not fit in."""
+    if frame is None or not text.startswith(frame[0]):
+        return None
+    spans = []
+    start = len(frame[0])
+    for content, after in zip(contents, frame[1:], strict=True):
         # Templates may trim a message, never change it otherwise.
-        content = message["content"].strip()
-        start = text.find(content, after)
-        if start < 0:
-            continue
-        after = start + len(content)
-        contents.append((start, after))
-    return Rendered(text, tuple(contents), special=False)
+        for written in (content, content.strip(), content.lstrip(), content.rstrip()):
+            if text.startswith(written + after, start):
+                break
+        else:
+            return None
+        spans.append((start, start + len(written)))
+        start += len(written) + len(after)
+    return tuple(spans) if start == len(text) else None
+
+
+def _spans_by_search(text: str, contents: Sequence[str]) -> _Spans:
+    """One content after the other, wherever it is first found: the template follows no frame."""
+    spans = []
+    after = 0
+    for content in contents:
+        start = text.find(content.strip(), after)
+        length = len(content.strip()) if start >= 0 else 0
+        start = max(start, after)
+        spans.append((start, start + length))
+        after = start + length
+    return tuple(spans)

@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from c2c_search.errors import ConfigError
+from c2c_search.errors import DataError
+from c2c_search.pair.alignment_reading import Heard
+from c2c_search.pair.alignment_reading import Integers
+from c2c_search.pair.alignment_reading import Reading
+from c2c_search.pair.alignment_reading import read_all
+from c2c_search.pair.alignment_reading import segment_ends
+from c2c_search.pair.alignment_synthesis import synthesize
+from c2c_search.pair.alignment_vocabulary import CHOICES
+from c2c_search.pair.alignment_vocabulary import translate
 from c2c_search.pair.prompts import Message
 from c2c_search.pair.prompts import Rendered
 from c2c_search.pair.prompts import Template
-from c2c_search.pair.prompts import render
+from c2c_search.pair.prompts import render_all
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+
+AlignmentFunction = Callable[
+    [
+        Sequence[Reading],
+        Sequence[Reading],
+        "PreTrainedTokenizerFast",
+        "PreTrainedTokenizerFast",
+    ],
+    list[Heard],
+]
+"""``(prompts as the receiver reads them, as the sharer does, both tokenizers) -> [Heard, …]``."""
+
+TOKEN_ALIGNMENTS: dict[str, AlignmentFunction] = {}
+REFERENCES: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -23,7 +50,8 @@ class EncodedPrompt:
 
     Args:
         receiver_ids: The receiver's tokens.
-        sharer_ids: The sharer's own, natural tokenization of the same prompt.
+        sharer_ids: What the sharer reads: the same prompt by its own tokenization (``span``), or
+            made from the receiver's tokens (``first``, ``longest``).
         alignment: For each receiver token, the position of its sharer token.
     """
 
@@ -32,26 +60,142 @@ class EncodedPrompt:
     alignment: tuple[int, ...]
 
 
+def token_alignment(
+    name: str, *, reference: str
+) -> Callable[[AlignmentFunction], AlignmentFunction]:
+    """Register a token alignment under ``name``; ``reference`` says where it comes from."""
+
+    def register(function: AlignmentFunction) -> AlignmentFunction:
+        TOKEN_ALIGNMENTS[name] = function
+        REFERENCES[name] = reference
+        return function
+
+    return register
+
+
 def encode(
     messages: Sequence[Message],
     template: Template,
     receiver: PreTrainedTokenizerFast,
     sharer: PreTrainedTokenizerFast,
+    alignment: str = "span",
 ) -> EncodedPrompt:
-    """Tokenize a prompt for both models and align their tokens by the text they cover."""
-    for_receiver = render(messages, template, receiver)
-    for_sharer = render(messages, template, sharer)
-    receiver_ids, receiver_spans = _tokenize(for_receiver, receiver)
-    sharer_ids, sharer_spans = _tokenize(for_sharer, sharer)
-    alignment = span_alignment(for_receiver, receiver_spans, for_sharer, sharer_spans)
-    return EncodedPrompt(tuple(receiver_ids), tuple(sharer_ids), tuple(alignment))
+    """Tokenize a prompt for both models and align their tokens; see `encode_all`."""
+    return encode_all([messages], template, receiver, sharer, alignment)[0]
+
+
+def encode_all(
+    conversations: Sequence[Sequence[Message]],
+    template: Template,
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+    alignment: str = "span",
+    sharer_conversations: Sequence[Sequence[Message]] | None = None,
+) -> tuple[EncodedPrompt, ...]:
+    """Tokenize prompts for both models and align their tokens.
+
+    Args:
+        conversations: What the receiver reads.
+        alignment: A name in `TOKEN_ALIGNMENTS`.
+        sharer_conversations: What the sharer reads by its own tokenization, if it is something
+            else. Tokens are then matched by their place from both ends, not by ``alignment``.
+
+    Raises:
+        ConfigError: There is no such alignment.
+        DataError: A prompt has no token for one of the models.
+    """
+    if alignment not in TOKEN_ALIGNMENTS:
+        raise ConfigError(
+            "A token alignment must be one that is registered.",
+            value=alignment,
+            hint=f"Choose one of {', '.join(sorted(TOKEN_ALIGNMENTS))}.",
+        )
+    align = TOKEN_ALIGNMENTS[alignment] if sharer_conversations is None else _from_both_ends
+    others = conversations if sharer_conversations is None else sharer_conversations
+    receivers = read_all(render_all(conversations, template, receiver), receiver)
+    sharers = read_all(render_all(others, template, sharer), sharer)
+    heard = align(receivers, sharers, receiver, sharer)
+    for reading, (ids, _) in zip(receivers, heard, strict=True):
+        if not ids or not reading.tokens.ids:
+            raise DataError(
+                "A prompt must have at least one token for both models.",
+                value=reading.rendered.text,
+                hint=f"It has none for the {'receiver' if ids else 'sharer'}: leave the prompt"
+                " out, or choose a model that knows its script.",
+            )
+    return tuple(
+        EncodedPrompt(tuple(reading.tokens.ids), tuple(ids), tuple(places))
+        for reading, (ids, places) in zip(receivers, heard, strict=True)
+    )
+
+
+@token_alignment("span", reference="character spans, this project")
+def span(
+    receivers: Sequence[Reading],
+    sharers: Sequence[Reading],
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+) -> list[Heard]:
+    """The sharer reads its own tokens; see `span_alignment`."""
+    return [
+        Heard(
+            theirs.tokens.ids,
+            span_alignment(ours.rendered, ours.tokens.spans, theirs.rendered, theirs.tokens.spans),
+        )
+        for ours, theirs in zip(receivers, sharers, strict=True)
+    ]
+
+
+@token_alignment("first", reference="C2C (arXiv 2510.03215), `AlignmentStrategy.FIRST`")
+def first(
+    receivers: Sequence[Reading],
+    sharers: Sequence[Reading],
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+) -> list[Heard]:
+    """The sharer reads the first of its tokens that each receiver token's text gives."""
+    return synthesize(receivers, sharers, receiver, sharer, "first")
+
+
+@token_alignment("longest", reference="C2C (arXiv 2510.03215), `AlignmentStrategy.LONGEST`")
+def longest(
+    receivers: Sequence[Reading],
+    sharers: Sequence[Reading],
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+) -> list[Heard]:
+    """The sharer reads the longest of its tokens that each receiver token's text gives."""
+    return synthesize(receivers, sharers, receiver, sharer, "longest")
+
+
+def one_to_one(
+    ids: Sequence[int],
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+    alignment: str,
+) -> list[int]:
+    """One sharer token for each receiver token, each by itself: what follows need not be known.
+
+    Args:
+        alignment: ``first`` or ``longest``.
+
+    Raises:
+        ConfigError: The alignment is another one.
+    """
+    if alignment not in CHOICES:
+        raise ConfigError(
+            "A token alignment by single tokens must take one sharer token for each.",
+            value=alignment,
+            hint=f"Choose one of {', '.join(sorted(CHOICES))}.",
+        )
+    return translate(ids, receiver, sharer, alignment)
 
 
 def span_alignment(
     receiver: Rendered,
-    receiver_spans: Sequence[tuple[int, int]],
+    receiver_spans: Sequence[tuple[int, int]] | Integers,
     sharer: Rendered,
-    sharer_spans: Sequence[tuple[int, int]],
+    sharer_spans: Sequence[tuple[int, int]] | Integers,
 ) -> list[int]:
     """Each receiver token takes the sharer token that covers its last character.
 
@@ -63,55 +207,49 @@ def span_alignment(
         receiver_spans: ``(start, end)`` of each receiver token in its text, in characters.
         sharer_spans: The same for the sharer.
     """
+    ours = np.asarray(receiver_spans, dtype=np.int64).reshape(-1, 2)
+    theirs = np.asarray(sharer_spans, dtype=np.int64).reshape(-1, 2)
     # A sharer token without text, e.g. BOS, is never the one that covers a character.
-    places = [place for place, (start, end) in enumerate(sharer_spans) if end > start]
-    starts = [sharer_spans[place][0] for place in places]
-    to_sharer = _CharacterMap(receiver, sharer)
-    alignment: list[int] = []
-    highest = 0
-    for start, end in receiver_spans:
-        if end > start and places:
-            covering = bisect_right(starts, to_sharer(end - 1)) - 1
-            highest = max(highest, places[max(covering, 0)])
-        alignment.append(highest)
-    return alignment
+    places = np.flatnonzero(theirs[:, 1] > theirs[:, 0])
+    alignment = np.zeros(len(ours), dtype=np.int64)
+    if len(places):
+        with_text = ours[:, 1] > ours[:, 0]
+        characters = _to_sharer(receiver, sharer, ours[with_text, 1] - 1)
+        covering = np.searchsorted(theirs[places, 0], characters, side="right") - 1
+        alignment[with_text] = places[np.maximum(covering, 0)]
+    aligned: list[int] = np.maximum.accumulate(alignment).tolist()
+    return aligned
 
 
-class _CharacterMap:
-    """From a character of the receiver's text to one of the sharer's."""
-
-    def __init__(self, receiver: Rendered, sharer: Rendered) -> None:
-        self.identical = receiver.text == sharer.text
-        self.receiver = _segments(receiver)
-        self.sharer = _segments(sharer)
-        if len(self.receiver) != len(self.sharer):  # a template dropped a message
-            self.receiver = [(0, len(receiver.text))]
-            self.sharer = [(0, len(sharer.text))]
-
-    def __call__(self, character: int) -> int:
-        if self.identical:
-            return character
-        ends = [end for _, end in self.receiver]
-        segment = min(bisect_right(ends, character), len(ends) - 1)
-        sharer_start, sharer_end = self.sharer[segment]
-        from_end = self.receiver[segment][1] - character
-        return max(sharer_end - from_end, sharer_start, 0)
+def _to_sharer(receiver: Rendered, sharer: Rendered, characters: Integers) -> Integers:
+    """From characters of the receiver's text to those of the sharer's."""
+    ours = segment_ends(receiver.contents, len(receiver.text))
+    theirs = segment_ends(sharer.contents, len(sharer.text))
+    shift = theirs - ours
+    # Templates may trim a content at both ends, so that its ends do not stand for each other.
+    for place, (our, their) in enumerate(zip(receiver.contents, sharer.contents, strict=True)):
+        our_text, their_text = receiver.text[slice(*our)], sharer.text[slice(*their)]
+        trimmed = our_text.find(their_text), their_text.find(our_text)
+        shift[2 * place + 1] = their[0] - our[0] - max(trimmed[0], 0) + max(trimmed[1], 0)
+    segment = np.searchsorted(ours, characters, side="right")
+    starts = np.concatenate([[0], theirs[:-1]])
+    highest = np.maximum(theirs - 1, starts)
+    return np.clip(characters + shift[segment], starts[segment], highest[segment])
 
 
-def _segments(rendered: Rendered) -> list[tuple[int, int]]:
-    """Template, content, template, … as ``(start, end)``; a template part may be empty."""
-    segments = []
-    after = 0
-    for start, end in rendered.contents:
-        segments += [(after, start), (start, end)]
-        after = end
-    return [*segments, (after, len(rendered.text))]
-
-
-def _tokenize(
-    rendered: Rendered, tokenizer: PreTrainedTokenizerFast
-) -> tuple[list[int], list[tuple[int, int]]]:
-    encoding = tokenizer(
-        rendered.text, add_special_tokens=rendered.special, return_offsets_mapping=True
-    )
-    return encoding["input_ids"], encoding["offset_mapping"]
+def _from_both_ends(
+    receivers: Sequence[Reading],
+    sharers: Sequence[Reading],
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+) -> list[Heard]:
+    """Match two different texts: the front with the front, the end with the end."""
+    heard = []
+    for ours, theirs in zip(receivers, sharers, strict=True):
+        tokens, places = len(ours.tokens.ids), len(theirs.tokens.ids)
+        token = np.arange(tokens)
+        front = np.minimum(token, places // 2)
+        end = np.maximum(places - tokens + token, places // 2)
+        place = np.where(token < tokens // 2, front, end)
+        heard.append(Heard(theirs.tokens.ids, np.clip(place, 0, places - 1).tolist()))
+    return heard
