@@ -29,6 +29,7 @@ class StoredConfig(BaseModel):
     fuser: FuserConfig
     receiver: CacheShape
     sharer: CacheShape
+    layers: list[int]
     sources: list[list[int]]
 
 
@@ -42,6 +43,7 @@ def save(fuser: Fuser, directory: Path) -> None:
         fuser=fuser.config,
         receiver=fuser.receiver_shape,
         sharer=fuser.sharer_shape,
+        layers=fuser.layers,
         sources=fuser.sources.tolist(),
     )
     weights = directory / (WEIGHTS_NAME + ".partial")
@@ -67,7 +69,13 @@ def load(directory: Path, *, device: torch.device | str = "cpu") -> Fuser:
                 hint="This file is missing: export or download the folder again.",
             )
     stored = StoredConfig.model_validate_json((directory / CONFIG_NAME).read_text())
-    fuser = Fuser(stored.fuser, stored.receiver, stored.sharer, sources=stored.sources)
+    fuser = Fuser(
+        stored.fuser,
+        stored.receiver,
+        stored.sharer,
+        layers=stored.layers,
+        sources=stored.sources,
+    )
     tensors = load_file(directory / WEIGHTS_NAME)
     try:
         fuser.load_state_dict(tensors)

@@ -1,10 +1,16 @@
-"""Fuser room: what a fuser costs, from its configuration alone."""
+"""Fuser room: what a fuser costs, from its configuration alone.
+
+The fuser is built, and run, on the meta device: no memory, no arithmetic, and no second formula
+that could disagree with the network.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import torch
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
 
 from c2c_search.fuser.fuser import Fuser
 
@@ -14,12 +20,11 @@ if TYPE_CHECKING:
     from c2c_search.fuser.config import FuserConfig
 
 
-def parameters(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
-    """Exact number of trainable parameters.
+_BYTES_TRAINED = 16  # weight, gradient and AdamW's two moments, in float32
 
-    The fuser is built on the meta device: no memory, no arithmetic, and no second formula that
-    could disagree with the network.
-    """
+
+def parameters(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
+    """Exact number of parameters, trained or (``ridge``) fitted."""
     return sum(p.numel() for p in _skeleton(config, receiver, sharer).parameters())
 
 
@@ -31,10 +36,60 @@ def stored_bytes(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) 
 
 def flops_per_token(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
     """Floating-point operations of the matrix products for one prompt token, forward."""
-    fuser = _skeleton(config, receiver, sharer)
-    return sum(2 * p.numel() for p in fuser.projector.parameters() if p.shape[-2] > 1)
+    fuser = _skeleton(config, receiver, sharer).eval()
+    with FlopCounterMode(display=False) as counter:
+        fuser(*_caches(receiver, sharer, 1))
+    return int(counter.get_total_flops())
+
+
+def training_bytes(
+    config: FuserConfig, receiver: CacheShape, sharer: CacheShape, tokens: int
+) -> int:
+    """Peak memory that the fuser adds to a training step, in bytes.
+
+    Weights, gradients and optimizer state, the batch's prompt caches in float32, and what the
+    forward pass keeps for the backward pass. The receiver's own activations are not in it.
+
+    Args:
+        config: The architecture.
+        receiver: Cache shape of the receiver.
+        sharer: Cache shape of the sharer.
+        tokens: Prompt tokens of a batch.
+    """
+    fuser = _skeleton(config, receiver, sharer).train()
+    own = {tensor.untyped_storage()._cdata for tensor in fuser.state_dict().values()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return tensor
+
+    caches = _caches(receiver, sharer, tokens)
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        fused = fuser(*caches)
+    for cache in (*caches, fused):
+        keep(cache)
+    trained = sum(p.numel() for p in fuser.parameters() if p.requires_grad)
+    still = stored_bytes(config, receiver, sharer) - 4 * trained
+    return _BYTES_TRAINED * trained + still + sum(s.nbytes() for s in kept.values())
 
 
 def _skeleton(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> Fuser:
+    # An explicit map is given with the weights: any one costs the same.
+    sources = None
+    if config.layer_alignment == "explicit":
+        count = min(config.sources_per_layer, sharer.layers)
+        sources = [list(range(count))] * receiver.last_layers(config.layer_share)
     with torch.device("meta"):
-        return Fuser(config, receiver, sharer)
+        return Fuser(config, receiver, sharer, sources=sources)
+
+
+def _caches(
+    receiver: CacheShape, sharer: CacheShape, tokens: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return (
+        torch.empty(2, receiver.layers, tokens, receiver.size, device="meta"),
+        torch.empty(2, sharer.layers, tokens, sharer.size, device="meta"),
+    )

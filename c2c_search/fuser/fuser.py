@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from typing import Any
 
 import torch
@@ -13,28 +15,36 @@ from c2c_search.fuser.gates import Gate
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
 from c2c_search.fuser.layer_alignment import linear_cka
 from c2c_search.fuser.normalisation import Normalisation
-from c2c_search.fuser.normalisation import Statistics
 from c2c_search.fuser.projectors import PROJECTORS
 from c2c_search.fuser.projectors import Shape
 
 
-_CENTRE_LOGIT = 2.0  # a learned alignment starts close to the proportional layer
+if TYPE_CHECKING:
+    from c2c_search.fuser.rotations import Rotations
+
+
+_CENTRE_LOGIT = 2.0  # a learned combination starts close to the layer it is centred on
 
 
 class Fuser(nn.Module):
     """Fuses the sharer's prompt cache into the receiver's.
 
-    ``fused = receiver + gate * weight * projected`` for keys and for values, each with its own
-    network (C2C, arXiv 2510.03215, section 3.3). Prompts are packed: all tokens of a batch stand
-    in one dimension, without padding, so that padding cannot leak. All layers run as one batched
-    product.
+    ``fused = receiver + gate * weight * projected`` for keys and for values (C2C, arXiv
+    2510.03215, section 3.3). Prompts are packed: all tokens of a batch stand in one dimension,
+    without padding, so that padding cannot leak. All layers run as one batched product.
 
     Args:
         config: The architecture.
         receiver: Cache shape of the receiver.
         sharer: Cache shape of the sharer.
+        layers: The receiver layers that are fused, in rising order; the last ones of
+            ``config.layer_share`` when left out (``layer_choice: attention`` waits for
+            `calibrate`).
         sources: Sharer layers of each fused receiver layer; made from
             ``config.layer_alignment`` when left out (``similarity`` waits for `calibrate`).
+
+    Raises:
+        ValueError: Sources that must be given are not.
     """
 
     sources: torch.Tensor
@@ -45,112 +55,144 @@ class Fuser(nn.Module):
         receiver: CacheShape,
         sharer: CacheShape,
         *,
-        sources: list[list[int]] | None = None,
+        layers: Sequence[int] | None = None,
+        sources: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.receiver_shape = receiver
         self.sharer_shape = sharer
-        self.layers = receiver.last_layers(config.layer_share)
-        if sources is None and config.layer_alignment == "similarity":
-            sources = [[0]] * self.layers  # until `calibrate` has seen prompt caches
-        elif sources is None:
-            sources = self._align(None)
+        if layers is None:
+            first = receiver.layers - receiver.last_layers(config.layer_share)
+            layers = range(first, receiver.layers)
+        self.layers = list(layers)
+        count = len(self.layers)
+        if sources is None:
+            sources = self._first_sources()
         self.register_buffer("sources", torch.tensor(sources, dtype=torch.long))
+        per_layer = self.sources.shape[1]
         self.source_logits: nn.Parameter | None = None
-        if config.layer_alignment == "learned":
-            logits = torch.zeros(2, self.layers, self.sources.shape[1])
+        if per_layer > 1 and "learned" in (config.layer_alignment, config.source_combination):
+            logits = torch.zeros(2, count, per_layer)
             logits[..., 0] = _CENTRE_LOGIT
             self.source_logits = nn.Parameter(logits)
-        self.receiver_norm = Normalisation(config.normalisation, self.layers, receiver.size)
+        self.concatenated = per_layer if self._concatenates(per_layer) else 1
+        self.receiver_norm = Normalisation(config.normalisation, count, receiver.size)
         self.sharer_norm = Normalisation(config.normalisation, sharer.layers, sharer.size)
-        shape = Shape(
-            groups=2 * self.layers,
-            receiver_size=receiver.size,
-            receiver_heads=receiver.heads,
-            sharer_size=sharer.size,
-        )
+        shape = Shape(count, receiver.size, receiver.heads, self.concatenated * sharer.size)
         self.projector = PROJECTORS[config.projector](config, shape)
-        self.gate = None if config.gate.granularity == "none" else Gate(config, shape)
+        self.gate: Gate | None = None
+        if config.gate.granularity != "none":
+            self.gate = Gate(config.gate, shape, self.projector.hidden_size)
 
-    def forward(self, receiver: torch.Tensor, sharer: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, receiver: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None = None
+    ) -> torch.Tensor:
         """Fuse packed prompt caches.
 
         Args:
             receiver: ``(2, receiver_layers, tokens, receiver_size)``, keys then values.
             sharer: The sharer's cache at the aligned position of every receiver token,
-                ``(2, sharer_layers, tokens, sharer_size)``.
+                ``(2, sharer_layers, tokens, sharer_size)``; of every sharer token where the
+                injection is ``append``.
+            rotations: Where the tokens stand, for ``keys: unrotated``.
 
         Returns:
-            The fused cache, of ``receiver``'s shape and dtype.
+            The fused cache, of ``receiver``'s shape and dtype; where the injection is ``append``
+            the further entries alone, ``(2, receiver_layers, sharer tokens, receiver_size)``.
         """
-        dtype = next(self.parameters()).dtype
-        untouched, fused = self._split(receiver)
-        features = self.receiver_norm(fused.to(dtype)).flatten(0, 1)
-        heard = self._aligned(self.sharer_norm(sharer.to(dtype))).flatten(0, 1)
+        own = receiver if len(self.layers) == receiver.shape[1] else receiver[:, self.layers]
+        features, heard = self._inputs(own, sharer, rotations)
         projection = self.projector(features, heard)
-        added = projection.projected
-        if projection.weight is not None:
-            by_head = added.unflatten(-1, (self.receiver_shape.heads, -1))
-            added = (by_head * projection.weight[..., None]).flatten(-2)
-        if self.gate is not None:
-            added = added * self.gate(projection.hidden)
-        added = self.receiver_norm.scale(added.unflatten(0, (2, self.layers)))
-        return torch.cat([untouched, fused + added.to(fused.dtype)], dim=1)
+        projected = projection.projected.unflatten(0, (2, len(self.layers)))
+        if self.config.injection == "append":
+            entries = self.receiver_norm.restore(projected)
+            return self._rotated(entries, rotations).to(receiver.dtype)
+        if self.config.injection == "replace":
+            # The projection stands for the cache itself: what is added is the way there.
+            change = self.receiver_norm.restore(projected) - self._unrotated(own, rotations)
+        else:
+            change = self.receiver_norm.scale(projected)
+        opened = None if self.gate is None else self.gate(projection.hidden)
+        change = self._through(self._through(change, projection.weight), opened)
+        fused = own + self._rotated(change, rotations).to(own.dtype)
+        if own is receiver:
+            return fused
+        whole = receiver.clone()
+        whole[:, self.layers] = fused
+        return whole
 
-    def _split(self, receiver: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """A receiver cache's layers that stay as they are, and those that are fused."""
-        first = self.receiver_shape.layers - self.layers
-        return receiver[:, :first], receiver[:, first:]
+    def calibrate(
+        self,
+        receiver: torch.Tensor,
+        sharer: torch.Tensor,
+        rotations: Rotations | None = None,
+        *,
+        layer_scores: torch.Tensor | None = None,
+    ) -> None:
+        """Measure, on calibration prompts, all that is not trained.
 
-    def _align(self, cka: torch.Tensor | None) -> list[list[int]]:
-        align = LAYER_ALIGNMENTS[self.config.layer_alignment]
-        window = self.config.alignment_window
-        sources = align(self.receiver_shape.layers, self.sharer_shape.layers, window, cka)
-        return sources[-self.layers :]
-
-    def _aligned(self, sharer: torch.Tensor) -> torch.Tensor:
-        """Sharer features of each fused receiver layer, ``(2, layers, tokens, size)``."""
-        if self.config.sharer == "blank":
-            return sharer.new_zeros(2, self.layers, *sharer.shape[2:])
-        if self.source_logits is None:
-            return sharer.index_select(1, self.sources[:, 0])
-        weights = torch.softmax(self.source_logits, dim=-1)
-        return torch.stack(
-            [
-                sum(
-                    weights[:, layer, place, None, None] * sharer[:, source]
-                    for place, source in enumerate(sources)
-                )
-                for layer, sources in enumerate(self.sources.tolist())
-            ],
-            dim=1,
-        )
-
-    @torch.no_grad()
-    def calibrate(self, receiver: torch.Tensor, sharer: torch.Tensor) -> None:
-        """Measure normalisation statistics and, for ``similarity``, the layer alignment.
+        That is: which layers are fused (``layer_choice: attention``), which sharer layers feed
+        them (``similarity``), normalisation statistics, and closed-form maps.
 
         Args:
             receiver: Packed prompt caches of calibration prompts, as in `forward`.
-            sharer: The sharer's at the aligned positions, as in `forward`.
+            sharer: The sharer's at the aligned positions, as in `forward` (aligned for
+                ``append`` too: both models must have read the same here).
+            rotations: As in `forward`.
+            layer_scores: How well each receiver layer can be told from the sharer,
+                ``(receiver_layers,)``; needed by ``layer_choice: attention``.
+
+        Raises:
+            ValueError: ``layer_scores`` is missing.
         """
-        self.receiver_norm.calibrate(Statistics.of(self._split(receiver)[1]))
-        self.sharer_norm.calibrate(Statistics.of(sharer))
-        if self.config.layer_alignment == "similarity":
-            cka = torch.stack(
-                [linear_cka(r.float(), s.float()) for r, s in zip(receiver, sharer, strict=True)]
-            ).mean(dim=0)
-            self.sources.copy_(torch.tensor(self._align(cka)))
+        with torch.no_grad():
+            if self.config.layer_choice == "attention" and self.config.layer_share < 1:
+                if layer_scores is None:
+                    raise ValueError("layer_choice attention needs the scores of all layers")
+                self.layers = sorted(layer_scores.topk(len(self.layers)).indices.tolist())
+            cka = None
+            if self.config.layer_alignment == "similarity":
+                cka = torch.stack(
+                    [
+                        linear_cka(r.float(), s.float())
+                        for r, s in zip(receiver, sharer, strict=True)
+                    ]
+                ).mean(dim=0)
+            if self.config.layer_alignment != "explicit":
+                self.sources.copy_(torch.tensor(self._align(cka)))
+            if rotations is not None:
+                sharer = rotations.undo_sharer(sharer)
+            own = receiver[:, self.layers]
+            if rotations is not None:
+                own = rotations.undo_receiver(own, self.layers)
+            self.receiver_norm.calibrate(own)
+            self.sharer_norm.calibrate(sharer)
+            if self.config.projector == "ridge" or self.config.initialisation == "ridge":
+                heard = self._aligned(self.sharer_norm(sharer.float()))
+                self.projector.fit(heard, self.receiver_norm(own.float()))
 
     def anneal(self, progress: float) -> None:
         """Tell the gate how much of the trial's budget is spent, in [0, 1]."""
         if self.gate is not None:
             self.gate.anneal(progress)
 
+    def penalty(self) -> torch.Tensor | None:
+        """What open gates add to the loss (nats), of the last forward pass; None for nothing."""
+        if self.gate is None or not self.config.gate.sparsity:
+            return None
+        return self.config.gate.sparsity * self.gate.penalty()
+
     def open_share(self) -> dict[str, float]:
         """How far the gates are open, as training and as evaluation reads them, in [0, 1]."""
-        return {"train": 1.0, "eval": 1.0} if self.gate is None else self.gate.open_share()
+        if self.gate is None:
+            return dict.fromkeys(("train", "eval", "eval_keys", "eval_values"), 1.0)
+        return self.gate.open_share()
+
+    @property
+    def trainable(self) -> bool:
+        """Whether there is anything to train; a ridge map is fitted."""
+        return any(parameter.requires_grad for parameter in self.parameters())
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """Optimizer groups: gates at their own rate, and no decay on gates, norms and biases."""
@@ -158,9 +200,13 @@ class Fuser(nn.Module):
         if self.source_logits is not None:
             gate.append(self.source_logits)
         gate_ids = {id(parameter) for parameter in gate}
-        rest = [(n, p) for n, p in self.named_parameters() if id(p) not in gate_ids]
-        matrices = [p for n, p in rest if p.shape[-2] > 1]
-        vectors = [p for n, p in rest if p.shape[-2] == 1]
+        rest = [
+            parameter
+            for parameter in self.parameters()
+            if parameter.requires_grad and id(parameter) not in gate_ids
+        ]
+        matrices = [parameter for parameter in rest if parameter.shape[-2] > 1]
+        vectors = [parameter for parameter in rest if parameter.shape[-2] == 1]
         gate_rate = learning_rate * self.config.gate.learning_rate_multiplier
         groups = [
             {"params": matrices, "lr": learning_rate, "weight_decay": weight_decay},
@@ -168,3 +214,64 @@ class Fuser(nn.Module):
             {"params": gate, "lr": gate_rate, "weight_decay": 0.0},
         ]
         return [group for group in groups if group["params"]]
+
+    def _first_sources(self) -> list[list[int]]:
+        if self.config.layer_alignment == "similarity":  # until `calibrate` has seen caches
+            count = min(self.config.sources_per_layer, self.sharer_shape.layers)
+            return [list(range(count))] * len(self.layers)
+        return self._align(None)
+
+    def _align(self, cka: torch.Tensor | None) -> list[list[int]]:
+        config = self.config
+        learned = config.layer_alignment == "learned"
+        count = config.alignment_window if learned else config.sources_per_layer
+        align = LAYER_ALIGNMENTS[config.layer_alignment]
+        sources = align(self.receiver_shape.layers, self.sharer_shape.layers, count, cka)
+        return [sources[layer] for layer in self.layers]
+
+    def _concatenates(self, per_layer: int) -> bool:
+        learned = self.config.layer_alignment == "learned"
+        return per_layer > 1 and not learned and self.config.source_combination == "concat"
+
+    def _inputs(
+        self, own: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised features of the fused layers and of what they hear."""
+        dtype = next(self.parameters()).dtype
+        if rotations is not None:
+            sharer = rotations.undo_sharer(sharer)
+        heard = self._aligned(self.sharer_norm(sharer.to(dtype)))
+        if not self.config.reads_receiver:
+            return own, heard
+        return self.receiver_norm(self._unrotated(own, rotations).to(dtype)), heard
+
+    def _unrotated(self, own: torch.Tensor, rotations: Rotations | None) -> torch.Tensor:
+        return own if rotations is None else rotations.undo_receiver(own, self.layers)
+
+    def _rotated(self, cache: torch.Tensor, rotations: Rotations | None) -> torch.Tensor:
+        return cache if rotations is None else rotations.apply_receiver(cache, self.layers)
+
+    def _through(self, change: torch.Tensor, factor: torch.Tensor | None) -> torch.Tensor:
+        """What passes a weight or a gate of ``(groups, tokens, 1, heads or values)``."""
+        if factor is None:
+            return change
+        size = self.receiver_shape.size
+        if 1 < factor.shape[-1] < size:
+            factor = factor.repeat_interleave(size // factor.shape[-1], dim=-1)
+        return change * factor.unflatten(0, (2, len(self.layers)))
+
+    def _aligned(self, sharer: torch.Tensor) -> torch.Tensor:
+        """Sharer features of each fused receiver layer, ``(2, layers, tokens, size)``."""
+        count, per_layer = self.sources.shape
+        if self.config.sharer == "blank":
+            size = self.concatenated * sharer.shape[-1]
+            return sharer.new_zeros(2, count, sharer.shape[2], size)
+        if per_layer == 1:
+            return sharer.index_select(1, self.sources[:, 0])
+        chosen = sharer.index_select(1, self.sources.flatten()).unflatten(1, (count, per_layer))
+        if self.source_logits is not None:
+            weights = torch.softmax(self.source_logits, dim=-1)
+            return torch.einsum("kls,klstd->kltd", weights, chosen)
+        if self.concatenated > 1:
+            return chosen.transpose(2, 3).flatten(3)
+        return chosen.mean(dim=2)

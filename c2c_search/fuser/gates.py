@@ -11,7 +11,7 @@ from c2c_search.fuser.stacked import StackedLinear
 
 
 if TYPE_CHECKING:
-    from c2c_search.fuser.config import FuserConfig
+    from c2c_search.fuser.config import GateConfig
     from c2c_search.fuser.projectors import Shape
 
 
@@ -19,32 +19,36 @@ class Gate(nn.Module):
     """A gate per layer, head, token or value, for keys and values separately.
 
     Training opens it by ``sigmoid((logit + noise) / temperature)``; evaluation by the rule, hard
-    (``logit > 0``) or soft (``sigmoid(logit / temperature)``).
+    (``logit > 0``) or soft (``sigmoid(logit / temperature)``). Noise is drawn anew for every
+    token, and for every head of a layer's or head's gate, as published.
 
     Source: C2C (arXiv 2510.03215), section 3.3. The published code draws one Gumbel sample a
     gate, which leaves it 63 % open in training and shut in evaluation at logit 0; ``logistic``
     noise (the difference of two Gumbels) has no such bias.
+
+    Args:
+        config: Granularity, noise, rule and temperatures.
+        shape: What the fuser is built for.
+        hidden_size: Size of the projector's hidden features.
     """
 
     temperature: torch.Tensor
 
-    def __init__(self, config: FuserConfig, shape: Shape) -> None:
+    def __init__(self, config: GateConfig, shape: Shape, hidden_size: int) -> None:
         super().__init__()
-        self.config = config.gate
-        self.groups = shape.groups
+        self.config = config
         self.heads = shape.receiver_heads
-        self.receiver_size = shape.receiver_size
-        outputs = {"layer": 1, "token": 1, "head": self.heads, "value": self.receiver_size}
-        size = outputs[self.config.granularity]
+        groups = 2 * shape.layers
+        outputs = {"layer": 1, "token": 1, "head": self.heads, "value": shape.receiver_size}
+        size = outputs[config.granularity]
         self.from_input: StackedLinear | None = None
         self.logit: nn.Parameter | None = None
-        if self.config.input_dependent or self.config.granularity == "token":
-            self.from_input = StackedLinear(shape.groups, config.width, size, zero=True)
-            nn.init.constant_(self.from_input.bias, self.config.initial_logit)
+        if config.input_dependent or config.granularity == "token":
+            self.from_input = StackedLinear(groups, hidden_size, size, zero=True)
+            nn.init.constant_(self.from_input.bias, config.initial_logit)
         else:
-            logit = torch.full((shape.groups, 1, size), self.config.initial_logit)
-            self.logit = nn.Parameter(logit)
-        self.register_buffer("temperature", torch.tensor(self.config.temperature_start))
+            self.logit = nn.Parameter(torch.full((groups, 1, size), config.initial_logit))
+        self.register_buffer("temperature", torch.tensor(config.temperature_start))
         self._last: torch.Tensor | None = None
 
     def anneal(self, progress: float) -> None:
@@ -53,53 +57,70 @@ class Gate(nn.Module):
         self.temperature.fill_(start * (end / start) ** progress)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Openness in [0, 1], broadcastable to ``(groups, tokens, receiver_size)``.
+        """Openness in [0, 1], ``(groups, 1 or tokens, 1, heads or values)``.
 
         Args:
-            hidden: The projector's hidden features, ``(groups, tokens, width)``.
+            hidden: The projector's hidden features, ``(groups, tokens, hidden_size)``.
         """
-        logit = self._logit() if self.from_input is None else self.from_input(hidden)
-        self._last = None if self.from_input is None else logit.detach()
-        if self.training:
-            noise = self._noise(logit)
-            opened = torch.sigmoid((logit + noise) / self.temperature)
-        elif self.config.rule == "hard":
-            opened = (logit > 0).to(logit.dtype)
-        else:
-            opened = torch.sigmoid(logit / self.temperature)
-        if self.config.granularity == "head":
-            opened = opened.repeat_interleave(self.receiver_size // self.heads, dim=-1)
-        return opened
+        logit = self._fixed_logit() if self.from_input is None else self.from_input(hidden)
+        self._last = None if self.from_input is None else logit
+        if not self.training:
+            return self._evaluation(logit)
+        return torch.sigmoid((logit + self._noise(logit, hidden)) / self.temperature)
 
-    def _logit(self) -> torch.Tensor:
+    def penalty(self) -> torch.Tensor:
+        """Expected share of open gates, with its gradient; on the last pass's input."""
+        return self._training(self._known_logit()).mean()
+
+    def shut(self) -> torch.Tensor:
+        """Which groups' gates are shut in evaluation for any input, ``(groups,)``."""
+        if self.from_input is not None:
+            return torch.zeros(len(self.from_input.weight), dtype=torch.bool)
+        return (self._evaluation(self._fixed_logit()) == 0).flatten(1).all(dim=1).cpu()
+
+    @torch.no_grad()
+    def open_share(self) -> dict[str, float]:
+        """Mean openness in [0, 1] as training and as evaluation reads it; the latter by kind too.
+
+        A gate that depends on the input is read on the last forward pass.
+        """
+        logit = self._known_logit()
+        keys, values = self._evaluation(logit).chunk(2)
+        return {
+            "train": float(self._training(logit).mean()),
+            "eval": float(torch.cat([keys, values]).mean()),
+            "eval_keys": float(keys.mean()),
+            "eval_values": float(values.mean()),
+        }
+
+    def _fixed_logit(self) -> torch.Tensor:
         """The logit that does not depend on the input: the parameter, or the start of one."""
         fixed = self.logit if self.from_input is None else self.from_input.bias
         assert fixed is not None
         return fixed
 
-    def _noise(self, logit: torch.Tensor) -> torch.Tensor | float:
+    def _known_logit(self) -> torch.Tensor:
+        return self._fixed_logit() if self._last is None else self._last
+
+    def _training(self, logit: torch.Tensor) -> torch.Tensor:
+        """Expected openness in training; with noise, the probability of opening."""
+        if self.config.noise == "gumbel":
+            return 1 - torch.exp(-torch.exp(logit))
+        if self.config.noise == "logistic":
+            return torch.sigmoid(logit)
+        return torch.sigmoid(logit / self.temperature)
+
+    def _evaluation(self, logit: torch.Tensor) -> torch.Tensor:
+        if self.config.rule == "hard":
+            return (logit > 0).to(logit.dtype)
+        return torch.sigmoid(logit / self.temperature)
+
+    def _noise(self, logit: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor | float:
         if self.config.noise == "none":
             return 0.0
-        uniform = torch.rand_like(logit).clamp_(1e-6, 1 - 1e-6)
+        size = self.heads if self.config.granularity == "layer" else logit.shape[-1]
+        uniform = torch.rand(*hidden.shape[:2], size, dtype=logit.dtype, device=logit.device)
+        uniform.clamp_(1e-6, 1 - 1e-6)
         if self.config.noise == "gumbel":
             return -torch.log(-torch.log(uniform))
         return torch.logit(uniform)
-
-    @torch.no_grad()
-    def open_share(self) -> dict[str, float]:
-        """Mean openness over all gates in [0, 1], as training and as evaluation reads it.
-
-        A gate that depends on the input is read on the last forward pass.
-        """
-        logit = self._logit() if self._last is None else self._last
-        training = {
-            "none": torch.sigmoid(logit / self.temperature),
-            "logistic": torch.sigmoid(logit),
-            "gumbel": 1 - torch.exp(-torch.exp(logit)),
-        }[self.config.noise]
-        evaluation = (
-            (logit > 0).float()
-            if self.config.rule == "hard"
-            else torch.sigmoid(logit / self.temperature)
-        )
-        return {"train": float(training.mean()), "eval": float(evaluation.mean())}

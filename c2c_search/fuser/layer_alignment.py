@@ -14,7 +14,7 @@ Sources = list[list[int]]
 """For each receiver layer, the sharer layers that feed it."""
 
 AlignmentFunction = Callable[[int, int, int, "torch.Tensor | None"], Sources]
-"""``(receiver_layers, sharer_layers, window, similarity) -> Sources``."""
+"""``(receiver_layers, sharer_layers, count, similarity) -> Sources``, ``count`` a layer."""
 
 LAYER_ALIGNMENTS: dict[str, AlignmentFunction] = {}
 REFERENCES: dict[str, str] = {}
@@ -33,62 +33,76 @@ def layer_alignment(
     return register
 
 
-def _proportional_layer(layer: int, receiver_layers: int, sharer_layers: int) -> int:
-    if receiver_layers == 1:
-        return sharer_layers - 1
-    return round(layer * (sharer_layers - 1) / (receiver_layers - 1))
+def nearest(centre: int, count: int, total: int) -> list[int]:
+    """``count`` layers around ``centre``, itself first, then by distance, the lower one first."""
+    by_distance = sorted(range(total), key=lambda layer: (abs(layer - centre), layer))
+    return by_distance[: min(count, total)]
 
 
 @layer_alignment("terminal", reference="C2C (arXiv 2510.03215), `last_aligned`")
 def terminal(
-    receiver_layers: int, sharer_layers: int, window: int, similarity: torch.Tensor | None
+    receiver_layers: int, sharer_layers: int, count: int, similarity: torch.Tensor | None
 ) -> Sources:
     """Last layer to last layer, and so on downwards; what is left over takes the first."""
     shift = sharer_layers - receiver_layers
-    return [[max(0, layer + shift)] for layer in range(receiver_layers)]
+    return [
+        nearest(max(0, layer + shift), count, sharer_layers) for layer in range(receiver_layers)
+    ]
 
 
 @layer_alignment("proportional", reference="C2C (arXiv 2510.03215), `k_nearest`")
 def proportional(
-    receiver_layers: int, sharer_layers: int, window: int, similarity: torch.Tensor | None
+    receiver_layers: int, sharer_layers: int, count: int, similarity: torch.Tensor | None
 ) -> Sources:
-    """The sharer layer at the same relative depth."""
+    """The sharer layers at the same relative depth."""
     return [
-        [_proportional_layer(layer, receiver_layers, sharer_layers)]
+        nearest(_proportional_layer(layer, receiver_layers, sharer_layers), count, sharer_layers)
         for layer in range(receiver_layers)
     ]
 
 
 @layer_alignment("similarity", reference="linear CKA, Kornblith et al. 2019 (arXiv 1905.00414)")
 def similarity(
-    receiver_layers: int, sharer_layers: int, window: int, similarity: torch.Tensor | None
+    receiver_layers: int, sharer_layers: int, count: int, similarity: torch.Tensor | None
 ) -> Sources:
-    """The sharer layer whose prompt caches are most alike (linear CKA) on calibration prompts.
+    """The sharer layers whose prompt caches are most alike (linear CKA) on calibration prompts.
 
     Raises:
         ValueError: ``similarity`` of shape ``(receiver_layers, sharer_layers)`` is missing.
     """
     if similarity is None:
         raise ValueError("similarity alignment needs the CKA of the pair's calibration prompts")
-    return [[int(best)] for best in similarity.argmax(dim=1)]
+    best = similarity.topk(min(count, sharer_layers), dim=1).indices
+    return [[int(source) for source in sources] for sources in best]
 
 
 @layer_alignment("learned", reference="softmax over a window of sharer layers, this project")
 def learned(
-    receiver_layers: int, sharer_layers: int, window: int, similarity: torch.Tensor | None
+    receiver_layers: int, sharer_layers: int, count: int, similarity: torch.Tensor | None
 ) -> Sources:
     """A window of sharer layers around the proportional one; the fuser learns their weights.
 
     The proportional layer comes first, so that the weights can start there.
     """
-    window = min(window, sharer_layers)
-    sources = []
-    for layer in range(receiver_layers):
-        centre = _proportional_layer(layer, receiver_layers, sharer_layers)
-        low = min(max(0, centre - window // 2), sharer_layers - window)
-        others = [source for source in range(low, low + window) if source != centre]
-        sources.append([centre, *others])
-    return sources
+    return proportional(receiver_layers, sharer_layers, count, similarity)
+
+
+@layer_alignment("explicit", reference="a map given layer by layer, as a published checkpoint's")
+def explicit(
+    receiver_layers: int, sharer_layers: int, count: int, similarity: torch.Tensor | None
+) -> Sources:
+    """A map that is stored with the fuser and cannot be made from the pair.
+
+    Raises:
+        ValueError: Always: the sources must be given.
+    """
+    raise ValueError("explicit alignment must be given its sources, it is not made from the pair")
+
+
+def _proportional_layer(layer: int, receiver_layers: int, sharer_layers: int) -> int:
+    if receiver_layers == 1:
+        return sharer_layers - 1
+    return round(layer * (sharer_layers - 1) / (receiver_layers - 1))
 
 
 def linear_cka(receiver: torch.Tensor, sharer: torch.Tensor) -> torch.Tensor:

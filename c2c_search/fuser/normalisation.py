@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """Mean and deviation of a model's prompt cache, per keys/values, layer and channel.
-
-    Both of shape ``(2, layers, 1, size)``; taken over the tokens of calibration prompts.
-    """
-
-    mean: torch.Tensor
-    deviation: torch.Tensor
-
-    @classmethod
-    def of(cls, caches: torch.Tensor) -> Statistics:
-        """Measure on packed prompt caches, ``(2, layers, tokens, size)``."""
-        caches = caches.float()
-        return cls(
-            mean=caches.mean(dim=2, keepdim=True),
-            deviation=caches.std(dim=2, keepdim=True, correction=0).clamp_min(1e-3),
-        )
+_SMALLEST_DEVIATION = 1e-3
 
 
 class Normalisation(nn.Module):
@@ -45,11 +26,13 @@ class Normalisation(nn.Module):
             self.register_buffer("mean", torch.zeros(2, layers, 1, size))
             self.register_buffer("deviation", torch.ones(2, layers, 1, size))
 
-    def calibrate(self, statistics: Statistics) -> None:
-        """Take over measured statistics; does nothing unless ``calibrated``."""
+    def calibrate(self, caches: torch.Tensor) -> None:
+        """Measure packed calibration caches, ``(2, layers, tokens, size)``, if ``calibrated``."""
         if self.kind == "calibrated":
-            self.mean.copy_(statistics.mean)
-            self.deviation.copy_(statistics.deviation)
+            caches = caches.float()
+            deviation = caches.std(dim=2, keepdim=True, correction=0)
+            self.mean.copy_(caches.mean(dim=2, keepdim=True))
+            self.deviation.copy_(deviation.clamp_min(_SMALLEST_DEVIATION))
 
     def forward(self, caches: torch.Tensor) -> torch.Tensor:
         """Normalise packed caches, ``(2, layers, tokens, size)``."""
@@ -59,6 +42,11 @@ class Normalisation(nn.Module):
             return caches * torch.rsqrt(caches.square().mean(dim=-1, keepdim=True) + 1e-6)
         return caches
 
-    def scale(self, projected: torch.Tensor) -> torch.Tensor:
-        """Bring a projection to this model's units, ``(2, layers, tokens, size)``."""
-        return projected * self.deviation if self.kind == "calibrated" else projected
+    def scale(self, added: torch.Tensor) -> torch.Tensor:
+        """Bring what is added to a cache to this model's units, ``(2, layers, tokens, size)``."""
+        return added * self.deviation if self.kind == "calibrated" else added
+
+    def restore(self, features: torch.Tensor) -> torch.Tensor:
+        """The cache that standardised features stand for, ``(2, layers, tokens, size)``."""
+        scaled = self.scale(features)
+        return scaled + self.mean if self.kind == "calibrated" else scaled

@@ -10,6 +10,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from c2c_search.fuser import ridge
+from c2c_search.fuser.stacked import ACTIVATIONS
 from c2c_search.fuser.stacked import StackedBlock
 from c2c_search.fuser.stacked import StackedLinear
 
@@ -23,13 +25,14 @@ class Shape:
     """What a projector is built for.
 
     Args:
-        groups: Receiver layers times two (keys, then values).
+        layers: Fused receiver layers.
         receiver_size: KV heads times head size of the receiver.
         receiver_heads: KV heads of the receiver.
-        sharer_size: KV heads times head size of the sharer.
+        sharer_size: KV heads times head size of the sharer, times layers where several of its
+            layers are concatenated.
     """
 
-    groups: int
+    layers: int
     receiver_size: int
     receiver_heads: int
     sharer_size: int
@@ -37,22 +40,83 @@ class Shape:
 
 @dataclass(frozen=True)
 class Projection:
-    """What a projector returns.
+    """What a projector returns; ``groups`` are the layers' keys, then the layers' values.
 
     Args:
         projected: ``(groups, tokens, receiver_size)``.
-        weight: Per-head weight in (0, 1), ``(groups, tokens, receiver_heads)``, or None for 1.
-        hidden: ``(groups, tokens, width)``, from which input-dependent gates are computed.
+        hidden: ``(groups, tokens, hidden_size)``, from which gates are computed.
+        weight: Weight in (0, 1), ``(groups, tokens, 1, heads or values)``, or None for 1.
     """
 
     projected: torch.Tensor
-    weight: torch.Tensor | None
     hidden: torch.Tensor
+    weight: torch.Tensor | None = None
 
 
-PROJECTORS: dict[str, type[nn.Module]] = {}
+class Projector(nn.Module):
+    """What every projector family is.
+
+    Args:
+        config: The architecture.
+        shape: What it is built for.
+    """
+
+    hidden_size: int
+    """Size of `Projection.hidden`."""
+
+    def __init__(self, config: FuserConfig, shape: Shape) -> None:
+        super().__init__()
+        self.config = config
+        self.shape = shape
+        self.reads_receiver = config.reads_receiver
+
+    def forward(self, receiver: torch.Tensor, sharer: torch.Tensor) -> Projection:
+        """Project.
+
+        Args:
+            receiver: Normalised receiver features, ``(2, layers, tokens, receiver_size)``, keys
+                then values; not looked at where `FuserConfig.reads_receiver` is false.
+            sharer: Normalised features of the aligned sharer tokens and layers,
+                ``(2, layers, tokens, sharer_size)``.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def fit(self, sharer: torch.Tensor, targets: torch.Tensor) -> None:
+        """Take over the closed-form map of calibration features, where the family has one.
+
+        Args:
+            sharer: As in `forward`.
+            targets: The receiver's normalised features, ``(2, layers, tokens, receiver_size)``.
+        """
+
+    def block(self, groups: int, inner: int | None = None) -> StackedBlock:
+        """A residual block of the hidden size."""
+        config = self.config
+        inner = inner or config.intermediate or config.width
+        return StackedBlock(groups, config.width, inner, config.dropout, config.activation)
+
+    def blocks(self, groups: int, count: int) -> list[StackedBlock]:
+        return [self.block(groups) for _ in range(count)]
+
+    def compressed(self, features: torch.Tensor) -> torch.Tensor:
+        """The activation that may follow the compression."""
+        if not self.config.input_activation:
+            return features
+        return ACTIVATIONS[self.config.activation](features)
+
+    def weight_head(self, hidden_size: int) -> nn.Sequential:
+        """From hidden features to the dynamic weight of keys and of values."""
+        size = {"token": 1, "head": self.shape.receiver_heads, "value": self.shape.receiver_size}
+        outputs = size[self.config.weight_granularity]
+        return nn.Sequential(
+            StackedLinear(2 * self.shape.layers, hidden_size, outputs), nn.Sigmoid()
+        )
+
+
+PROJECTORS: dict[str, type[Projector]] = {}
 REFERENCES: dict[str, str] = {}
-_Projector = TypeVar("_Projector", bound=type[nn.Module])
+_Projector = TypeVar("_Projector", bound=type[Projector])
 
 
 def projector(name: str, *, reference: str) -> Callable[[_Projector], _Projector]:
@@ -67,51 +131,152 @@ def projector(name: str, *, reference: str) -> Callable[[_Projector], _Projector
 
 
 @projector("c2c", reference="C2C (arXiv 2510.03215), section 3.3; the published C2CProjector")
-class C2CProjector(nn.Module):
+class C2CProjector(Projector):
     """Concatenate sharer and receiver, compress to ``width``, then two heads.
 
     Projection head: ``depth - 2`` residual blocks and a linear map to the receiver's size. Weight
     head: one block, a linear map to KV heads and a sigmoid. Depth 2 leaves out the projection
     head's blocks, depth 1 every block.
 
-    Two things differ from the published projector: a GELU follows the compression, and the
-    projection's last map starts at zero, so that an untrained fuser changes nothing.
+    The published projector is depth 3 or more, ``input_activation: false`` and
+    ``initialisation: random``.
     """
 
     def __init__(self, config: FuserConfig, shape: Shape) -> None:
-        super().__init__()
-        groups, width = shape.groups, config.width
-        intermediate = config.intermediate or width
-        blocks = config.depth > 1
-
-        def block(inner: int) -> nn.Module:
-            return StackedBlock(groups, width, inner, config.dropout)
-
+        super().__init__(config, shape)
+        groups, width = 2 * shape.layers, config.width
+        self.hidden_size = width
         self.from_sharer = StackedLinear(groups, shape.sharer_size, width)
-        self.from_receiver = StackedLinear(groups, shape.receiver_size, width, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
-        self.trunk = block(intermediate) if blocks else nn.Identity()
+        self.from_receiver: StackedLinear | None = None
+        if self.reads_receiver:
+            self.from_receiver = StackedLinear(groups, shape.receiver_size, width, bias=False)
+        self.trunk = self.block(groups) if config.depth > 1 else nn.Identity()
+        zero = config.initialisation == "zero"
         self.projection = nn.Sequential(
-            *(block(intermediate) for _ in range(config.depth - 2)),
-            StackedLinear(groups, width, shape.receiver_size, zero=True),
+            *self.blocks(groups, config.depth - 2),
+            StackedLinear(groups, width, shape.receiver_size, zero=zero),
         )
         self.weight: nn.Sequential | None = None
-        if config.dynamic_weight:
-            self.weight = nn.Sequential(
-                *([block(width)] if blocks else []),
-                StackedLinear(groups, width, shape.receiver_heads),
-                nn.Sigmoid(),
-            )
+        if config.weighted:
+            front = [self.block(groups, width)] if config.depth > 1 else []
+            self.weight = nn.Sequential(*front, *self.weight_head(width))
 
     def forward(self, receiver: torch.Tensor, sharer: torch.Tensor) -> Projection:
-        """Project.
-
-        Args:
-            receiver: Normalised receiver features, ``(groups, tokens, receiver_size)``.
-            sharer: Normalised features of the aligned sharer tokens and layers,
-                ``(groups, tokens, sharer_size)``.
-        """
-        compressed = self.from_sharer(sharer) + self.from_receiver(receiver)
-        hidden = self.trunk(self.dropout(nn.functional.gelu(compressed)))
+        compressed = self.from_sharer(sharer.flatten(0, 1))
+        if self.from_receiver is not None:
+            compressed = compressed + self.from_receiver(receiver.flatten(0, 1))
+        hidden = self.trunk(self.compressed(compressed))
         weight = None if self.weight is None else self.weight(hidden)
-        return Projection(self.projection(hidden), weight, hidden)
+        return Projection(self.projection(hidden), hidden, weight)
+
+
+@projector("joint", reference="after Latent Cache Flow (arXiv 2605.22863)")
+class JointProjector(Projector):
+    """Keys and values of a layer compressed together, through one small latent.
+
+    A sharer token becomes a latent of ``rank`` numbers a layer, computed from the sharer alone:
+    it is all that would have to cross a wire. The receiver's side reads it beside its own token
+    (one compression to ``width`` and residual blocks, as ``c2c``), and adds a linear map of it,
+    which closed-form ridge can initialise.
+    """
+
+    def __init__(self, config: FuserConfig, shape: Shape) -> None:
+        super().__init__(config, shape)
+        layers, width = shape.layers, config.width
+        self.hidden_size, rank = width, config.rank or width
+        zero = config.initialisation != "random"
+        self.latent = StackedLinear(layers, 2 * shape.sharer_size, rank)
+        self.from_latent = StackedLinear(layers, rank, width)
+        self.from_receiver: StackedLinear | None = None
+        if self.reads_receiver:
+            self.from_receiver = StackedLinear(layers, 2 * shape.receiver_size, width, bias=False)
+        self.projection = nn.Sequential(
+            *self.blocks(layers, config.depth - 1),
+            StackedLinear(layers, width, 2 * shape.receiver_size, zero=zero),
+        )
+        self.linear = StackedLinear(layers, rank, 2 * shape.receiver_size, bias=False, zero=zero)
+        self.weight = self.weight_head(width) if config.weighted else None
+
+    def forward(self, receiver: torch.Tensor, sharer: torch.Tensor) -> Projection:
+        latent = self.latent(_side_by_side(sharer))
+        compressed = self.from_latent(latent)
+        if self.from_receiver is not None:
+            compressed = compressed + self.from_receiver(_side_by_side(receiver))
+        hidden = self.compressed(compressed)
+        projected = torch.cat((self.projection(hidden) + self.linear(latent)).chunk(2, dim=-1))
+        hidden = torch.cat([hidden, hidden])
+        weight = None if self.weight is None else self.weight(hidden)
+        return Projection(projected, hidden, weight)
+
+    @torch.no_grad()
+    def fit(self, sharer: torch.Tensor, targets: torch.Tensor) -> None:
+        inputs, outputs = _side_by_side(sharer), _side_by_side(targets)
+        weight, bias = ridge.fit(inputs, outputs, self.config.ridge_penalty)
+        rank = self.linear.weight.shape[1]
+        into, out_of = ridge.factorise(weight, inputs, rank)
+        assert self.latent.bias is not None
+        self.latent.weight.copy_(into)
+        self.latent.bias.zero_()
+        self.linear.weight.copy_(out_of)
+        last = self.projection[-1]
+        assert isinstance(last, StackedLinear)
+        assert last.bias is not None
+        # A map of lower rank misses the mean of what it leaves out.
+        missed = (inputs.mean(dim=1, keepdim=True) @ (weight - into @ out_of)) + bias
+        last.bias.copy_(missed)
+
+
+@projector("linear", reference="one affine map, as arXiv 2608.03893 fits in closed form; trained")
+class LinearProjector(Projector):
+    """One affine map of the sharer's features, of full or of lower ``rank``.
+
+    Weight and input-dependent gates read the sharer's and the receiver's features directly.
+    """
+
+    def __init__(self, config: FuserConfig, shape: Shape) -> None:
+        super().__init__(config, shape)
+        groups, zero = 2 * shape.layers, config.initialisation != "random"
+        self.hidden_size = shape.sharer_size + shape.receiver_size * self.reads_receiver
+        self.compress: StackedLinear | None = None
+        inputs = shape.sharer_size
+        if config.rank is not None:
+            self.compress = StackedLinear(groups, inputs, config.rank, bias=False)
+            inputs = config.rank
+        self.projection = StackedLinear(groups, inputs, shape.receiver_size, zero=zero)
+        self.weight = self.weight_head(self.hidden_size) if config.weighted else None
+
+    def forward(self, receiver: torch.Tensor, sharer: torch.Tensor) -> Projection:
+        heard = sharer.flatten(0, 1)
+        latent = heard if self.compress is None else self.compress(heard)
+        hidden = heard
+        if self.reads_receiver:
+            hidden = torch.cat([heard, receiver.flatten(0, 1)], dim=-1)
+        weight = None if self.weight is None else self.weight(hidden)
+        return Projection(self.projection(latent), hidden, weight)
+
+    @torch.no_grad()
+    def fit(self, sharer: torch.Tensor, targets: torch.Tensor) -> None:
+        inputs = sharer.flatten(0, 1)
+        weight, bias = ridge.fit(inputs, targets.flatten(0, 1), self.config.ridge_penalty)
+        if self.compress is not None:
+            into, out_of = ridge.factorise(weight, inputs, self.compress.weight.shape[-1])
+            bias = bias + inputs.mean(dim=1, keepdim=True) @ (weight - into @ out_of)
+            self.compress.weight.copy_(into)
+            weight = out_of
+        assert self.projection.bias is not None
+        self.projection.weight.copy_(weight)
+        self.projection.bias.copy_(bias)
+
+
+@projector("ridge", reference="closed-form ridge, arXiv 2608.03893")
+class RidgeProjector(LinearProjector):
+    """The affine map that calibration prompts give in closed form; nothing is trained."""
+
+    def __init__(self, config: FuserConfig, shape: Shape) -> None:
+        super().__init__(config, shape)
+        self.requires_grad_(False)
+
+
+def _side_by_side(features: torch.Tensor) -> torch.Tensor:
+    """``(2, layers, tokens, size)`` to ``(layers, tokens, 2 * size)``: keys, then values."""
+    return torch.cat(features.unbind(0), dim=-1)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
+
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gelu": nn.functional.gelu,
+    "relu": nn.functional.relu,
+    "silu": nn.functional.silu,
+}
 
 
 class StackedLinear(nn.Module):
     """``groups`` independent linear maps as one batched matrix product.
 
     Maps ``(groups, tokens, inputs)`` to ``(groups, tokens, outputs)``. One group is one receiver
-    layer's keys or values. Weights start as `torch.nn.Linear`'s do, or at zero.
+    layer's keys or values, or both of them. Weights start as `torch.nn.Linear`'s do, or at zero.
     """
 
     def __init__(
@@ -45,18 +53,21 @@ class StackedRMSNorm(nn.Module):
 
 
 class StackedBlock(nn.Module):
-    """Pre-norm residual MLP block: ``x + w2(gelu(w1(norm(x))))``, without biases.
+    """Pre-norm residual MLP block: ``x + dropout(w2(activation(w1(norm(x)))))``, without biases.
 
     Source: the block of the published C2C projector.
     """
 
-    def __init__(self, groups: int, size: int, intermediate: int, dropout: float) -> None:
+    def __init__(
+        self, groups: int, size: int, intermediate: int, dropout: float, activation: str
+    ) -> None:
         super().__init__()
         self.norm = StackedRMSNorm(groups, size)
         self.w1 = StackedLinear(groups, size, intermediate, bias=False)
         self.w2 = StackedLinear(groups, intermediate, size, bias=False)
         self.dropout = nn.Dropout(dropout)
+        self.activation = ACTIVATIONS[activation]
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        inner = nn.functional.gelu(self.w1(self.norm(features)))
-        return features + self.dropout(self.w2(self.dropout(inner)))
+        inner = self.activation(self.w1(self.norm(features)))
+        return features + self.dropout(self.w2(inner))

@@ -13,16 +13,18 @@ from c2c_search.fuser.layer_alignment import similarity
 
 
 @pytest.mark.parametrize(
-    ("name", "receiver", "sharer", "expected"),
+    ("name", "receiver", "sharer", "count", "expected"),
     [
-        ("terminal", 4, 3, [[0], [0], [1], [2]]),
-        ("terminal", 2, 5, [[3], [4]]),
-        ("proportional", 3, 7, [[0], [3], [6]]),
-        ("learned", 3, 5, [[0, 1, 2], [2, 1, 3], [4, 2, 3]]),
+        ("terminal", 4, 3, 1, [[0], [0], [1], [2]]),
+        ("terminal", 2, 5, 1, [[3], [4]]),
+        ("terminal", 2, 5, 2, [[3, 2], [4, 3]]),
+        ("proportional", 3, 7, 1, [[0], [3], [6]]),
+        ("proportional", 3, 2, 4, [[0, 1], [0, 1], [1, 0]]),
+        ("learned", 3, 5, 3, [[0, 1, 2], [2, 1, 3], [4, 3, 2]]),
     ],
 )
-def test_known_maps(name, receiver, sharer, expected):
-    assert LAYER_ALIGNMENTS[name](receiver, sharer, 3, None) == expected
+def test_known_maps(name, receiver, sharer, count, expected):
+    assert LAYER_ALIGNMENTS[name](receiver, sharer, count, None) == expected
 
 
 @given(
@@ -50,6 +52,7 @@ def test_similarity_finds_the_layers_it_was_made_from():
     sharer = torch.stack([receiver[2], receiver[0], receiver[1]]) @ rotation * 4 + 1
     cka = linear_cka(receiver, sharer)
     assert similarity(3, 3, 1, cka) == [[1], [2], [0]]
+    assert [len(sources) for sources in similarity(3, 3, 4, cka)] == [3, 3, 3]
     assert cka.max() == pytest.approx(1.0, abs=1e-4)
 
 

@@ -1,0 +1,70 @@
+"""Fuser room: where a batch's tokens stand, so that keys can be freed of their positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from typing import Self
+
+import torch
+
+
+class Rotation(Protocol):
+    """Rotary embedding of packed tokens, in all layers of a model (see `pair.rope`)."""
+
+    def apply(self, keys: torch.Tensor) -> torch.Tensor:
+        """Rotate keys, ``(layers, tokens, size)``."""
+
+    def undo(self, keys: torch.Tensor) -> torch.Tensor:
+        """Take the rotation back, ``(layers, tokens, size)``."""
+
+    def select(self, layers: torch.Tensor) -> Self:
+        """The rotation of some layers."""
+
+    def to(self, device: torch.device) -> Self:
+        """The rotation on a device."""
+
+
+@dataclass(frozen=True)
+class Rotations:
+    """Rotations of both models' tokens in a batch; None for a model without RoPE.
+
+    Args:
+        receiver: Of the receiver's tokens; of the further entries where they are appended.
+        sharer: Of the sharer's tokens, each at its own position.
+    """
+
+    receiver: Rotation | None
+    sharer: Rotation | None
+
+    def to(self, device: torch.device) -> Rotations:
+        return Rotations(
+            *(None if one is None else one.to(device) for one in (self.receiver, self.sharer))
+        )
+
+    def of_layer(self, layer: int) -> Rotations:
+        """The same for a fuser of this receiver layer alone."""
+        if self.receiver is None:
+            return self
+        return Rotations(self.receiver.select(torch.tensor([layer])), self.sharer)
+
+    def undo_sharer(self, cache: torch.Tensor) -> torch.Tensor:
+        """A sharer cache ``(2, layers, tokens, size)`` with its keys unrotated."""
+        if self.sharer is None:
+            return cache
+        return torch.stack([self.sharer.undo(cache[0]), cache[1]])
+
+    def undo_receiver(self, cache: torch.Tensor, layers: Sequence[int]) -> torch.Tensor:
+        """Some layers of a receiver cache, ``(2, layers, tokens, size)``, keys unrotated."""
+        if self.receiver is None:
+            return cache
+        rotation = self.receiver.select(torch.tensor(layers))
+        return torch.stack([rotation.undo(cache[0]), cache[1]])
+
+    def apply_receiver(self, cache: torch.Tensor, layers: Sequence[int]) -> torch.Tensor:
+        """The inverse of `undo_receiver`."""
+        if self.receiver is None:
+            return cache
+        rotation = self.receiver.select(torch.tensor(layers))
+        return torch.stack([rotation.apply(cache[0]), cache[1]])

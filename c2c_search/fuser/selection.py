@@ -1,0 +1,97 @@
+"""Fuser room: a fuser of some of another one's layers, with the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch.func import functional_call
+
+from c2c_search.fuser.config import CacheShape
+from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.rotations import Rotations
+
+
+def without_shut_layers(fuser: Fuser) -> Fuser:
+    """The fuser without the layers whose gates evaluation never opens; it answers the same.
+
+    Returns ``fuser`` itself if there are none. One layer always stays.
+    """
+    if fuser.gate is None:
+        return fuser
+    keys, values = fuser.gate.shut().chunk(2)
+    open_places = (~(keys & values)).nonzero()[:, 0].tolist() or [len(fuser.layers) - 1]
+    if len(open_places) == len(fuser.layers):
+        return fuser
+    smaller = Fuser(
+        fuser.config,
+        fuser.receiver_shape,
+        fuser.sharer_shape,
+        layers=[fuser.layers[place] for place in open_places],
+        sources=fuser.sources[open_places].tolist(),
+    )
+    smaller.load_state_dict(_select(fuser, open_places))
+    return smaller.to(fuser.sources.device).train(fuser.training)
+
+
+class LayerByLayer:
+    """A fuser, one layer at a time: for tokens whose next layer depends on this one's fusion.
+
+    Args:
+        fuser: The fuser; gradients flow back into its parameters.
+    """
+
+    def __init__(self, fuser: Fuser) -> None:
+        self.fuser = fuser
+        config = fuser.config.model_copy(update={"layer_share": 1.0})
+        shape = fuser.receiver_shape
+        one = CacheShape(layers=1, heads=shape.heads, head_dim=shape.head_dim)
+        with torch.device("meta"):
+            skeleton = Fuser(
+                config, one, fuser.sharer_shape, sources=[[0] * fuser.sources.shape[1]]
+            )
+        self.skeleton = skeleton.train(fuser.training)
+        self._states = {
+            layer: partial(_select, fuser, [place]) for place, layer in enumerate(fuser.layers)
+        }
+
+    def __call__(
+        self,
+        layer: int,
+        receiver: torch.Tensor,
+        sharer: torch.Tensor,
+        rotations: Rotations | None,
+    ) -> torch.Tensor:
+        """Fuse one receiver layer; one that is not fused comes back as it is.
+
+        Args:
+            layer: The receiver layer.
+            receiver: Its keys and values, ``(2, 1, tokens, receiver_size)``.
+            sharer: All sharer layers, ``(2, sharer_layers, tokens, sharer_size)``.
+            rotations: Of all layers.
+        """
+        if layer not in self._states:
+            return receiver
+        own = None if rotations is None else rotations.of_layer(layer)
+        fused: torch.Tensor = functional_call(
+            self.skeleton, self._states[layer](), (receiver, sharer, own)
+        )
+        return fused
+
+
+def _select(fuser: Fuser, places: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Parameters and buffers of the fused layers at some places."""
+    count = len(fuser.layers)
+    chosen = torch.tensor(places, device=fuser.sources.device)
+    both = torch.cat([chosen, count + chosen])  # keys, then values
+    state = {}
+    for name, tensor in (*fuser.named_parameters(), *fuser.named_buffers()):
+        room = name.partition(".")[0]
+        if room == "sharer_norm" or tensor.ndim == 0:
+            state[name] = tensor
+        elif room in ("receiver_norm", "source_logits"):
+            state[name] = tensor.index_select(1, chosen)
+        else:
+            state[name] = tensor.index_select(0, both if len(tensor) == 2 * count else chosen)
+    return state
