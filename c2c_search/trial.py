@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from pydantic import Field
+from pydantic import field_validator
 
 from c2c_search.data.schema import DataConfig
 from c2c_search.fuser.config import FuserConfig
@@ -17,6 +18,14 @@ from c2c_search.pipeline.problems import build
 from c2c_search.pipeline.schema import EvaluationConfig
 from c2c_search.pipeline.schema import FrozenModel
 from c2c_search.pipeline.schema import TrainingConfig
+
+
+NO_MAP = ("fuser.layer_alignment", "explicit")
+NOT_TRAINED = {
+    NO_MAP: "explicit is how an imported checkpoint keeps its map of layers; choose terminal, "
+    "proportional, similarity or learned"
+}
+"""Values that a fuser can have and a trial cannot, with the reason."""
 
 
 def canonical_hash(content: Any) -> str:
@@ -34,6 +43,13 @@ class TrialConfig(FrozenModel):
     data: DataConfig = Field(description="On which questions it is trained and judged.")
     evaluation: EvaluationConfig = Field(description="How its answers are scored.")
     seed: int = Field(ge=0, lt=2**32, description="Of weights, batches, noise and dropout.")
+
+    @field_validator("fuser")
+    @classmethod
+    def _map_is_made_from_the_pair(cls, fuser: FuserConfig) -> FuserConfig:
+        if fuser.layer_alignment == "explicit":
+            raise ValueError(f"layer_alignment: {NOT_TRAINED[NO_MAP]}")
+        return fuser
 
     def to_yaml(self) -> str:
         """Write every field, defaults included, in the order of the schema."""

@@ -137,6 +137,7 @@ def _group_rows(group: str, split: SplitName) -> Iterator[Row]:
             group=group,
             cluster=fact.country,
             messages=[{"role": "user", "content": fact.question}],
+            sharer_messages=[],
             response=fact.answer,
             choices=choices,
             answer=choices.index(fact.answer),

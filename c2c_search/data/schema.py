@@ -39,12 +39,14 @@ class Row(TypedDict):
     """One example, in the canonical columns.
 
     ``choices`` is empty and ``answer`` is -1 when the example is open (no options to score).
+    ``sharer_messages`` is empty where the sharer reads what the receiver reads.
     """
 
     id: str
     group: str
     cluster: str
     messages: list[Message]
+    sharer_messages: list[Message]
     response: str
     choices: list[str]
     answer: int
@@ -64,6 +66,7 @@ def features() -> Features:
             "group": text,
             "cluster": text,
             "messages": List({"role": text, "content": text}),
+            "sharer_messages": List({"role": text, "content": text}),
             "response": text,
             "choices": List(text),
             "answer": Value("int32"),

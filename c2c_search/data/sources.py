@@ -44,7 +44,8 @@ def read_files(files: Mapping[SplitName, Sequence[str]]) -> dict[SplitName, list
     ``question, choices, answer`` (the answer as index from 0, letter, or the option's text);
     ``prompt, answer``. ``id``, ``group`` (or ``category``) and ``cluster`` are optional: they
     default to file and line, to the file's name, and to the id of the first row that asks the
-    same, so that repeated questions stay in one split.
+    same, so that repeated questions stay in one split. With ``sharer_context``, the sharer reads
+    that text instead of the prompt (for ``fuser.injection: append``).
 
     Raises:
         DataError: Missing files, or rows that do not fit, all of them together.
@@ -126,10 +127,17 @@ def _row(found: dict[str, Any], path: Path, number: int) -> Row:
         group=_label(found, "group") or _label(found, "category") or stem,
         cluster=_label(found, "cluster"),
         messages=messages,
+        sharer_messages=_sharer_context(found),
         response=response,
         choices=choices,
         answer=answer,
     )
+
+
+def _sharer_context(found: dict[str, Any]) -> list[Message]:
+    if found.get("sharer_context") is None:
+        return []
+    return [{"role": "user", "content": _text(found, "sharer_context")}]
 
 
 def _label(found: dict[str, Any], key: str) -> str:

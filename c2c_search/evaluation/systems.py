@@ -42,7 +42,7 @@ def answer(
     for first in range(0, len(order), config.batch_size):
         chosen = order[first : first + config.batch_size]
         heard = None if partners is None else [partners[row] for row in chosen]
-        batch = prompts.batch(chosen, heard)
+        batch = model.batch(prompts, chosen, heard)
         scored = model.score(batch, [rows[row]["choices"] for row in chosen])
         for row, (scores, lengths) in zip(chosen, scored, strict=True):
             values = scores.tolist()

@@ -6,6 +6,8 @@ keeps them apart. Nothing is padded, on either side, and options of a question s
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,9 +15,15 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import DynamicCache
 
+from c2c_search.pair.geometry import geometry
+from c2c_search.pair.prefill import cache_argument
+from c2c_search.pair.prefill import check_positions
+
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from c2c_search.inference.fusion import FusedCache
 
 
 TRUNK = -1
@@ -46,62 +54,110 @@ class Tokens:
             torch.cat([self.position, more.position]),
         )
 
+    def take(self, places: torch.Tensor, position: torch.Tensor) -> Tokens:
+        """Some of the tokens, at other positions."""
+        return Tokens(self.prompt[places], self.branch[places], position)
+
 
 class PackedContext:
     """What a model has read: the caches of packed prompts, and what was fed on top.
 
     Args:
         model: The model that goes on.
-        packed: Its (fused) prompt caches, ``(2, layers, tokens, size)``, one prompt after the
-            other. Gradients flow back into it.
-        lengths: Tokens of each prompt.
+        fused: Its (fused) prompt caches. Gradients flow back into them.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, packed: torch.Tensor, lengths: Sequence[int]
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, fused: FusedCache) -> None:
         self.model = model
-        kinds, layers, tokens, size = packed.shape
-        heads = kv_heads(model)
-        by_head = packed.to(model.dtype).view(kinds, layers, 1, tokens, heads, size // heads)
+        self.reader = fused.reader
+        self.next_positions = fused.next_positions or fused.lengths
+        kinds, layers, entries, _ = fused.packed.shape
+        shape = geometry(model)
+        by_head = fused.packed.to(model.dtype).view(
+            kinds, layers, 1, entries, shape.kv_heads, shape.head_dim
+        )
         keys, values = by_head.transpose(3, 4).unbind(0)
         # Without a config every layer keeps all its tokens, also those with a sliding window.
-        self.cache = DynamicCache()
+        self.cache = DynamicCache() if self.reader is None else self.reader.cache()
         for layer, (key, value) in enumerate(zip(keys.unbind(0), values.unbind(0), strict=True)):
             self.cache.update(key, value, layer)
-        counts = torch.tensor(list(lengths))
+        counts = torch.tensor(fused.lengths)
+        positions = fused.positions or [torch.arange(length) for length in fused.lengths]
         self.read = Tokens(
             prompt=torch.repeat_interleave(torch.arange(len(counts)), counts),
-            branch=torch.full((tokens,), TRUNK),
-            position=torch.cat([torch.arange(length) for length in lengths]),
+            branch=torch.full((entries,), TRUNK),
+            position=torch.cat([position.cpu() for position in positions]),
         )
 
-    def feed(self, ids: torch.Tensor, tokens: Tokens) -> torch.Tensor:
+    def feed(
+        self, ids: torch.Tensor, tokens: Tokens, keep: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Feed tokens; each sees the trunk of its prompt and its own branch, up to itself.
 
         Args:
             ids: ``(tokens,)``.
             tokens: Where each belongs.
+            keep: Which of them predict a next token, ``(kept,)``; all if left out. Only these go
+                through the model's head.
 
         Returns:
-            Last hidden states, ``(tokens, hidden_size)``.
+            The model's own logits, ``(kept, vocabulary)``.
+
+        Raises:
+            ConfigError: A position is not within the model's `rope_window`.
         """
+        check_positions(self.model, int(tokens.position.max()))
         device = self.cache.layers[0].keys.device
+        keep = (torch.arange(len(tokens)) if keep is None else keep).to(device)
+        if self.reader is not None:
+            self.reader.read(ids, tokens, self)
         self.read = self.read.then(tokens)
-        output = self.model.base_model(
+        # The whole model, not its trunk and head: many scale or cap their logits in between.
+        sliced = "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        output = self.model(
             input_ids=ids[None].to(device),
-            past_key_values=self.cache,
             attention_mask=self._masks(tokens, device),
             position_ids=tokens.position[None].to(device),
             use_cache=True,
+            **cache_argument(self.model, self.cache),
+            **({"logits_to_keep": keep} if sliced else {}),
         )
-        hidden: torch.Tensor = output.last_hidden_state[0]
-        return hidden
+        logits: torch.Tensor = output.logits[0] if sliced else output.logits[0, keep]
+        return logits
+
+    def newest(self, count: int) -> torch.Tensor:
+        """What was kept of the last tokens fed, ``(2, layers, count, size)``."""
+        layers = [
+            torch.stack([layer.keys[0, :, -count:], layer.values[0, :, -count:]])
+            for layer in self.cache.layers
+        ]
+        return torch.stack(layers, dim=1).transpose(2, 3).flatten(3)
 
     def _masks(
         self, tokens: Tokens, device: torch.device
     ) -> torch.Tensor | dict[str, torch.Tensor]:
         """Additive masks, ``(1, 1, tokens fed, tokens read)``; one a layer type if it has any."""
+        config = self.model.config.get_text_config()
+        visible, apart = self._visible(tokens)
+        # A file may state what its architecture ignores, so ask the architecture, not the file.
+        if "layer_types" not in inspect.signature(type(config)).parameters:
+            module = sys.modules[type(self.model.base_model.get_decoder()).__module__]
+            window = getattr(config, "sliding_window", None)
+            if window is not None and hasattr(module, "create_sliding_window_causal_mask"):
+                visible &= apart < window
+            return self._additive(visible, device)
+        masks = {"full_attention": visible, "attention": visible}
+        kinds = set(config.layer_types)
+        if "sliding_attention" in kinds:
+            masks["sliding_attention"] = visible & (apart < config.sliding_window)
+        if "chunked_attention" in kinds:
+            size = config.attention_chunk_size
+            chunk, read = tokens.position // size, self.read.position // size
+            masks["chunked_attention"] = visible & (chunk[:, None] == read[None, :])
+        return {kind: self._additive(masks[kind], device) for kind in sorted(kinds)}
+
+    def _visible(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
+        """What each token fed may see at all, and how far behind it that lies."""
         read = self.read
         slots = torch.arange(len(read))
         own_slots = slots[len(read) - len(tokens) :]
@@ -110,16 +166,7 @@ class PackedContext:
             read.branch[None, :] == tokens.branch[:, None]
         )
         visible &= slots[None, :] <= own_slots[:, None]
-        config = self.model.config.get_text_config()
-        window = getattr(config, "sliding_window", None)
-        near = visible
-        if window is not None:
-            near = visible & (tokens.position[:, None] - read.position[None, :] < window)
-        layer_types = getattr(config, "layer_types", None)
-        if layer_types is None:
-            return self._additive(near, device)
-        masks = {"full_attention": visible, "sliding_attention": near}
-        return {kind: self._additive(masks[kind], device) for kind in sorted(set(layer_types))}
+        return visible, tokens.position[:, None] - read.position[None, :]
 
     def _additive(self, visible: torch.Tensor, device: torch.device) -> torch.Tensor:
         lowest = torch.finfo(self.model.dtype).min
@@ -130,50 +177,45 @@ class PackedContext:
 @torch.no_grad()
 def generate(
     model: PreTrainedModel,
-    packed: torch.Tensor,
-    lengths: Sequence[int],
+    fused: FusedCache,
     last_ids: Sequence[int],
     *,
     stop: set[int],
     max_new_tokens: int,
+    with_stop: bool = False,
 ) -> list[list[int]]:
     """Greedy decoding on top of (fused) prompt caches.
 
     Args:
-        packed: ``(2, layers, tokens, size)``, the prompts one after the other.
-        lengths: Tokens of each prompt in the pack.
+        model: The model that answers.
+        fused: The caches of the prompts.
         last_ids: Each prompt's last token, which is not in the cache.
         stop: Token ids that end an answer.
         max_new_tokens: Where a long answer is cut.
+        with_stop: Whether the token that ends an answer is given too.
 
     Returns:
-        New token ids of each prompt, without the stop token.
+        New token ids of each prompt.
     """
-    context = PackedContext(model, packed, lengths)
-    answers: list[list[int]] = [[] for _ in lengths]
-    running = list(range(len(lengths)))
+    context = PackedContext(model, fused)
+    answers: list[list[int]] = [[] for _ in last_ids]
+    running = list(range(len(last_ids)))
     ids = torch.tensor(list(last_ids))
     for new in range(max_new_tokens):
         tokens = Tokens(
             prompt=torch.tensor(running),
             branch=torch.full((len(running),), TRUNK),
-            position=torch.tensor([lengths[row] + new for row in running]),
+            position=torch.tensor([context.next_positions[row] + new for row in running]),
         )
-        hidden = context.feed(ids, tokens)
-        chosen = model.get_output_embeddings()(hidden).argmax(dim=-1).tolist()
-        going_on = [(row, token) for row, token in zip(running, chosen, strict=True)]
-        going_on = [(row, token) for row, token in going_on if token not in stop]
-        for row, token in going_on:
-            answers[row].append(token)
+        chosen = context.feed(ids, tokens).argmax(dim=-1).tolist()
+        going_on = []
+        for row, token in zip(running, chosen, strict=True):
+            if token not in stop:
+                going_on.append((row, token))
+            if token not in stop or with_stop:
+                answers[row].append(token)
         if not going_on:
             break
         running = [row for row, _ in going_on]
         ids = torch.tensor([token for _, token in going_on])
     return answers
-
-
-def kv_heads(model: PreTrainedModel) -> int:
-    """KV heads of a model, in any of the names that configurations use."""
-    config = model.config.get_text_config()
-    heads: int | None = getattr(config, "num_key_value_heads", None)
-    return config.num_attention_heads if heads is None else heads

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import overload
 
 import torch
 
@@ -12,15 +14,27 @@ from c2c_search.errors import ConfigError
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.fuser.config import CacheShape
 from c2c_search.inference.decoding import generate
+from c2c_search.inference.fusion import Fuse
+from c2c_search.inference.fusion import FusedCache
+from c2c_search.inference.fusion import Rotaries
+from c2c_search.inference.fusion import fuse
+from c2c_search.inference.reader import Reader
 from c2c_search.inference.scoring import score_options
+from c2c_search.inference.token_ids import IdPrompts
+from c2c_search.inference.token_ids import last_token_output
+from c2c_search.inference.token_ids import sequences
 from c2c_search.pair.batches import PairPrompts
 from c2c_search.pair.geometry import geometry
 from c2c_search.pair.prompts import continuation
+from c2c_search.pair.rope import Rotary
 from c2c_search.pair.store import PromptCaches
-from c2c_search.pair.token_alignment import encode
+from c2c_search.pair.token_alignment import EncodedPrompt
+from c2c_search.pair.token_alignment import encode_all
 
 
 if TYPE_CHECKING:
+    from transformers.modeling_outputs import CausalLMOutputWithPast
+
     from c2c_search.fuser.fuser import Fuser
     from c2c_search.pair.batches import PairBatch
     from c2c_search.pair.loading import LoadedModel
@@ -36,6 +50,10 @@ class C2CModel:
         sharer: The model that speaks.
         fuser: What joins them; None for the two models alone.
         template: How a prompt is written for both.
+        cache_dtype: What prompt caches are rounded to, as the fuser was trained on.
+
+    Raises:
+        ConfigError: The models are not of the shapes that the fuser is for.
 
     Example:
         >>> model = C2CModel.from_pretrained("champion")
@@ -50,12 +68,15 @@ class C2CModel:
         fuser: Fuser | None,
         *,
         template: Template = "plain",
+        cache_dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         self.receiver = receiver
         self.sharer = sharer
         self.template = template
+        self.cache_dtype = cache_dtype
         self.fuser = fuser
         self.device: torch.device = receiver.model.device
+        self.rotaries: Rotaries | None = None
         if fuser is not None:
             for role, loaded in (("receiver", receiver), ("sharer", sharer)):
                 built, found = getattr(fuser, f"{role}_shape"), cache_shape(loaded)
@@ -66,6 +87,8 @@ class C2CModel:
                         hint=f"Load the {role} that the fuser was trained with.",
                     )
             fuser.to(self.device)
+            if fuser.config.keys == "unrotated":
+                self.rotaries = Rotaries(Rotary.of(receiver.model), Rotary.of(sharer.model))
 
     @classmethod
     def from_pretrained(
@@ -74,7 +97,7 @@ class C2CModel:
         """Load a champion folder and the two models that its manifest names.
 
         Args:
-            directory: The folder that ``c2c-search export`` writes.
+            directory: The folder that ``c2c-search export`` or ``import-rosetta`` writes.
             device: Where to run; a GPU if there is one, when left out.
 
         Raises:
@@ -92,31 +115,88 @@ class C2CModel:
         receiver = load(manifest.pair.receiver.source, device=device)
         sharer = load(manifest.pair.sharer.source, device=device)
         verify_compatibility(manifest, receiver.identity, sharer.identity)
-        return cls(receiver, sharer, load_fuser(directory), template=manifest.template)
-
-    def prompts(self, conversations: Sequence[Sequence[Message]]) -> PairPrompts:
-        """Tokenize conversations for both models and compute both models' prompt caches."""
-        encoded = tuple(
-            encode(messages, self.template, self.receiver.tokenizer, self.sharer.tokenizer)
-            for messages in conversations
+        return cls(
+            receiver,
+            sharer,
+            load_fuser(directory),
+            template=manifest.template,
+            cache_dtype=getattr(torch, manifest.cache_dtype),
         )
+
+    def prompts(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        sharer_conversations: Sequence[Sequence[Message]] | None = None,
+    ) -> PairPrompts:
+        """Tokenize conversations for both models and compute both models' prompt caches.
+
+        Args:
+            conversations: What the receiver reads.
+            sharer_conversations: What the sharer reads, where it is something else.
+
+        Raises:
+            ConfigError: The sharer is to read something else and the fuser does not append.
+        """
+        appends = self.fuser is not None and self.fuser.config.injection == "append"
+        if sharer_conversations is not None and not appends:
+            raise ConfigError(
+                "A sharer can read something else than the receiver only where its cache is "
+                "appended: otherwise each receiver token hears the same token.",
+                value="no fuser" if self.fuser is None else self.fuser.config.injection,
+                hint="Use a fuser with injection append, or let both read the question.",
+            )
+        return self.cached(
+            encode_all(
+                conversations,
+                self.template,
+                self.receiver.text_tokenizer,
+                self.sharer.text_tokenizer,
+                "span" if self.fuser is None else self.fuser.config.token_alignment,
+                sharer_conversations=sharer_conversations,
+            )
+        )
+
+    def cached(self, encoded: Sequence[EncodedPrompt]) -> PairPrompts:
+        """Prompts that are token ids already, with both models' prompt caches."""
         return PairPrompts(
-            encoded=encoded,
+            encoded=tuple(encoded),
             receiver=PromptCaches.compute(
-                self.receiver.model, [prompt.receiver_ids for prompt in encoded]
+                self.receiver.model, [prompt.receiver_ids for prompt in encoded], self.cache_dtype
             ),
             sharer=PromptCaches.compute(
-                self.sharer.model, [prompt.sharer_ids for prompt in encoded]
+                self.sharer.model, [prompt.sharer_ids for prompt in encoded], self.cache_dtype
             ),
         )
 
-    @torch.no_grad()
-    def fuse(self, batch: PairBatch) -> torch.Tensor:
-        """The fused cache of packed prompts, ``(2, layers, tokens, size)``; see `PairBatch`."""
+    def batch(
+        self,
+        prompts: PairPrompts,
+        rows: Sequence[int] | None = None,
+        partners: Sequence[int] | None = None,
+    ) -> PairBatch:
+        """Pack some prompts as the fuser needs them; see `PairPrompts.batch`."""
+        config = None if self.fuser is None else self.fuser.config
+        return prompts.batch(
+            range(len(prompts)) if rows is None else rows,
+            partners,
+            whole=config is not None and config.injection == "append",
+            context=config is not None and config.fuse_response,
+        )
+
+    def fuse(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
+        """The fused cache of packed prompts; gradients flow into the fuser.
+
+        Args:
+            batch: Prompts; see `batch`.
+            through: Called instead of the fuser, e.g. the engine around it.
+        """
         batch = batch.to(self.device)
         if self.fuser is None:
-            return batch.receiver
-        fused: torch.Tensor = self.fuser(batch.receiver, batch.sharer)
+            return FusedCache(batch.receiver, batch.lengths)
+        fused = fuse(through or self.fuser, self.fuser.config, batch, self.rotaries)
+        if self.fuser.config.fuse_response:
+            reader = Reader(self.fuser, self.receiver, self.sharer, batch, self.rotaries)
+            fused = replace(fused, reader=reader)
         return fused
 
     @torch.no_grad()
@@ -126,44 +206,136 @@ class C2CModel:
         """Log-likelihood of each option's text after each prompt.
 
         Args:
-            batch: Prompts, from `prompts` or from a store.
+            batch: Prompts, from `prompts` or from a store; see `batch`.
             options: The texts to choose from, for each prompt.
 
         Returns:
             For each prompt, the options' log-likelihoods (nats) and their lengths in tokens.
         """
         tokens = [[self.response_ids(option) for option in choices] for choices in options]
-        scores = score_options(
-            self.receiver.model, self.fuse(batch), batch.lengths, batch.last_ids, tokens
-        )
+        scores = score_options(self.receiver.model, self.fuse(batch), batch.last_ids, tokens)
         return [
             (score, [len(option) for option in choices])
             for score, choices in zip(scores, tokens, strict=True)
         ]
 
-    def generate(self, question: str, *, max_new_tokens: int = 64) -> str:
-        """Answer one question, greedily.
+    @torch.no_grad()
+    def __call__(
+        self,
+        receiver_input_ids: torch.Tensor,
+        sharer_input_ids: torch.Tensor,
+        *,
+        receiver_attention_mask: torch.Tensor | None = None,
+        sharer_attention_mask: torch.Tensor | None = None,
+        alignment: torch.Tensor | None = None,
+    ) -> CausalLMOutputWithPast:
+        """Read prompts that are token ids; see `IdPrompts` for the arguments.
+
+        Returns:
+            Logits of each prompt's last token, ``(batch, 1, vocabulary)``, and the fused cache
+            with that token, from which the receiver alone can go on: as wide as
+            ``receiver_input_ids``, zeros where it is padded (wider, with the appended entries in
+            front, where the injection is ``append``).
+
+        Raises:
+            ConfigError: The ids do not fit together.
+        """
+        read = IdPrompts.read(
+            receiver_input_ids,
+            sharer_input_ids,
+            receiver_attention_mask,
+            sharer_attention_mask,
+            alignment,
+        )
+        batch = self.batch(self.cached(read.encoded))
+        return last_token_output(self.receiver.model, self.fuse(batch), batch.last_ids, read)
+
+    @overload
+    def generate(self, question: str, *, max_new_tokens: int = 64) -> str: ...
+
+    @overload
+    def generate(
+        self,
+        question: None = None,
+        *,
+        max_new_tokens: int = 64,
+        receiver_input_ids: torch.Tensor,
+        sharer_input_ids: torch.Tensor,
+        receiver_attention_mask: torch.Tensor | None = None,
+        sharer_attention_mask: torch.Tensor | None = None,
+        alignment: torch.Tensor | None = None,
+    ) -> torch.Tensor: ...
+
+    @torch.no_grad()
+    def generate(
+        self,
+        question: str | None = None,
+        *,
+        max_new_tokens: int = 64,
+        receiver_input_ids: torch.Tensor | None = None,
+        sharer_input_ids: torch.Tensor | None = None,
+        receiver_attention_mask: torch.Tensor | None = None,
+        sharer_attention_mask: torch.Tensor | None = None,
+        alignment: torch.Tensor | None = None,
+    ) -> str | torch.Tensor:
+        """Answer one question, or go on from prompts that are token ids, greedily.
 
         Args:
             question: The user's text; the template is put around it.
             max_new_tokens: Where a long answer is cut.
-        """
-        return self.generate_batch([question], max_new_tokens=max_new_tokens)[0]
+            receiver_input_ids: See `IdPrompts`, for this and all that follow.
+            sharer_input_ids: Both kinds of ids are given, or neither.
+            receiver_attention_mask: As for `__call__`.
+            sharer_attention_mask: As for `__call__`.
+            alignment: As for `__call__`.
 
-    @torch.no_grad()
-    def generate_batch(self, questions: Sequence[str], *, max_new_tokens: int = 64) -> list[str]:
-        """Answer several questions at once; each as `generate` answers it alone."""
-        prompts = self.prompts([[{"role": "user", "content": text}] for text in questions])
-        batch = prompts.batch(range(len(prompts)))
-        ids = generate(
-            self.receiver.model,
-            self.fuse(batch),
-            batch.lengths,
-            batch.last_ids,
-            stop=self._stop_ids(),
-            max_new_tokens=max_new_tokens,
+        Returns:
+            The answer to a question; of ids, prompts and answers ``(batch, tokens + new)``,
+            answers that ended before the longest one filled up with the padding token.
+
+        Raises:
+            ConfigError: Neither a question nor both models' ids are given, or both are.
+        """
+        if question is not None and receiver_input_ids is None and sharer_input_ids is None:
+            return self.generate_batch([question], max_new_tokens=max_new_tokens)[0]
+        if question is not None or receiver_input_ids is None or sharer_input_ids is None:
+            raise ConfigError(
+                "generate takes a question, or receiver_input_ids and sharer_input_ids.",
+                hint="Give the text alone, or the token ids of both models.",
+            )
+        read = IdPrompts.read(
+            receiver_input_ids,
+            sharer_input_ids,
+            receiver_attention_mask,
+            sharer_attention_mask,
+            alignment,
         )
-        return [self._decode(tokens) for tokens in ids]
+        batch = self.batch(self.cached(read.encoded))
+        answers = self._go_on(batch, max_new_tokens, with_stop=True)
+        return sequences(receiver_input_ids, answers, self._padding_id())
+
+    def generate_batch(
+        self,
+        questions: Sequence[str],
+        sharer_contexts: Sequence[str] | None = None,
+        *,
+        max_new_tokens: int = 64,
+    ) -> list[str]:
+        """Answer several questions at once; each as `generate` answers it alone.
+
+        Args:
+            questions: What the receiver is asked.
+            sharer_contexts: What the sharer reads instead, for each question: for a fuser whose
+                injection is ``append``.
+            max_new_tokens: Where a long answer is cut.
+        """
+        prompts = self.prompts(
+            [_asked(text) for text in questions],
+            None if sharer_contexts is None else [_asked(text) for text in sharer_contexts],
+        )
+        return [
+            self._decode(tokens) for tokens in self._go_on(self.batch(prompts), max_new_tokens)
+        ]
 
     def receiver_alone(self, question: str, *, max_new_tokens: int = 64) -> str:
         """The receiver's own answer, without the sharer."""
@@ -177,18 +349,39 @@ class C2CModel:
 
     def response_ids(self, response: str) -> list[int]:
         """Receiver tokens of a response, as they follow a prompt."""
-        tokenizer = self.receiver.tokenizer
+        tokenizer = self.receiver.text_tokenizer
         text = continuation(response, self.template, tokenizer)
         ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
+    @torch.no_grad()
+    def _go_on(
+        self, batch: PairBatch, max_new_tokens: int, *, with_stop: bool = False
+    ) -> list[list[int]]:
+        return generate(
+            self.receiver.model,
+            self.fuse(batch),
+            batch.last_ids,
+            stop=self._stop_ids(),
+            max_new_tokens=max_new_tokens,
+            with_stop=with_stop,
+        )
+
     def _stop_ids(self) -> set[int]:
-        eos = self.receiver.model.generation_config.eos_token_id
+        config = self.receiver.model.generation_config
+        eos = None if config is None else config.eos_token_id
         listed = eos if isinstance(eos, list) else [eos]
-        return {token for token in (*listed, self.receiver.tokenizer.eos_token_id) if token}
+        tokenizer = self.receiver.tokenizer
+        own = None if tokenizer is None else tokenizer.eos_token_id
+        return {token for token in (*listed, own) if token is not None}
+
+    def _padding_id(self) -> int:
+        config = self.receiver.model.generation_config
+        padding = None if config is None else config.pad_token_id
+        return padding if padding is not None else min(self._stop_ids(), default=0)
 
     def _decode(self, ids: list[int]) -> str:
-        text: str = self.receiver.tokenizer.decode(ids, skip_special_tokens=True)
+        text: str = self.receiver.text_tokenizer.decode(ids, skip_special_tokens=True)
         # The plain template is written in lines: the next line is another question.
         return (text.split("\n")[0] if self.template == "plain" else text).strip()
 
@@ -197,3 +390,7 @@ def cache_shape(loaded: LoadedModel) -> CacheShape:
     """The shape of a model's KV-cache, as a fuser is built for it."""
     found = geometry(loaded.model.config)
     return CacheShape(layers=found.layers, heads=found.kv_heads, head_dim=found.head_dim)
+
+
+def _asked(text: str) -> list[Message]:
+    return [{"role": "user", "content": text}]

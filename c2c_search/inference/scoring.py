@@ -15,11 +15,12 @@ from c2c_search.inference.decoding import Tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from c2c_search.inference.fusion import FusedCache
+
 
 def response_logits(
     model: PreTrainedModel,
-    packed: torch.Tensor,
-    lengths: Sequence[int],
+    fused: FusedCache,
     last_ids: Sequence[int],
     responses: Sequence[Sequence[Sequence[int]]],
 ) -> torch.Tensor:
@@ -30,44 +31,44 @@ def response_logits(
 
     Args:
         model: The model that answers.
-        packed: Its (fused) prompt caches, ``(2, layers, tokens, size)``.
-        lengths: Tokens of each prompt in the pack.
+        fused: Its (fused) prompt caches.
         last_ids: Each prompt's last token, which is not in the cache.
         responses: For each prompt, the token ids of each response, at least one each.
 
     Returns:
         ``(all response tokens, vocabulary)`` in float32, in the order of ``responses``.
     """
+    context = PackedContext(model, fused)
     ids: list[int] = []
     places: list[tuple[int, int, int]] = []  # prompt, branch, position
     predictors: list[int] = []  # which fed token predicts each response token
-    for prompt, (length, last, branches) in enumerate(
-        zip(lengths, last_ids, responses, strict=True)
+    for prompt, (position, last, branches) in enumerate(
+        zip(context.next_positions, last_ids, responses, strict=True)
     ):
         trunk = len(ids)
         ids.append(last)
-        places.append((prompt, TRUNK, length))
+        places.append((prompt, TRUNK, position))
         for branch, response in enumerate(branches):
             first = len(ids)
             predictors += [trunk, *range(first, first + len(response) - 1)]
             ids += response[:-1]
-            places += [(prompt, branch, length + 1 + n) for n in range(len(response) - 1)]
+            places += [(prompt, branch, position + 1 + n) for n in range(len(response) - 1)]
     tokens = Tokens(*torch.tensor(places).T)
-    hidden = PackedContext(model, packed, lengths).feed(torch.tensor(ids), tokens)
-    head = model.get_output_embeddings()
-    logits: torch.Tensor = head(hidden[torch.tensor(predictors, device=hidden.device)]).float()
-    return logits
+    logits = context.feed(torch.tensor(ids), tokens, torch.tensor(predictors))
+    return logits.float()
 
 
 def score_options(
     model: PreTrainedModel,
-    packed: torch.Tensor,
-    lengths: Sequence[int],
+    fused: FusedCache,
     last_ids: Sequence[int],
     options: Sequence[Sequence[Sequence[int]]],
 ) -> list[torch.Tensor]:
-    """Log-likelihood (nats) of every option's tokens, as one tensor for each prompt."""
-    logits = response_logits(model, packed, lengths, last_ids, options)
+    """Log-likelihood (nats) of every option's tokens, as one tensor for each prompt.
+
+    The arguments are those of `response_logits`.
+    """
+    logits = response_logits(model, fused, last_ids, options)
     flat = [option for choices in options for option in choices]
     targets = torch.tensor([token for option in flat for token in option], device=logits.device)
     chosen = logits.log_softmax(dim=-1).gather(1, targets[:, None])[:, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class SharerContext:
+    """The sharer's whole prompt caches, for a sharer that reads on beyond the prompt.
+
+    Args:
+        packed: ``(2, sharer_layers, sharer tokens, sharer_size)``, one prompt after the other.
+        lengths: Sharer tokens of each prompt.
+    """
+
+    packed: torch.Tensor
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class PairBatch:
     """Caches of a few prompts, packed: one prompt's tokens after the other, no padding.
 
@@ -25,23 +39,31 @@ class PairBatch:
 
     Args:
         receiver: ``(2, receiver_layers, tokens, receiver_size)``.
-        sharer: The sharer's cache at every receiver token's aligned position,
-            ``(2, sharer_layers, tokens, sharer_size)``.
-        lengths: Tokens of each prompt in the pack.
+        sharer: What the sharer says, ``(2, sharer_layers, sharer tokens, sharer_size)``: its
+            cache at every receiver token's aligned position, or its whole prompt's.
+        lengths: Receiver tokens of each prompt in the pack.
         last_ids: The receiver's last token of each prompt.
+        places: For each prompt, the positions in its sharer prompt that ``sharer`` holds.
+        context: The sharer's whole prompts, where they are needed.
     """
 
     receiver: torch.Tensor
     sharer: torch.Tensor
     lengths: tuple[int, ...]
     last_ids: tuple[int, ...]
+    places: tuple[torch.Tensor, ...]
+    context: SharerContext | None = None
 
     def to(self, device: torch.device) -> PairBatch:
-        return PairBatch(
-            self.receiver.to(device, non_blocking=True),
-            self.sharer.to(device, non_blocking=True),
-            self.lengths,
-            self.last_ids,
+        context = self.context
+        if context is not None:
+            packed = context.packed.to(device, non_blocking=True)
+            context = replace(context, packed=packed)
+        return replace(
+            self,
+            receiver=self.receiver.to(device, non_blocking=True),
+            sharer=self.sharer.to(device, non_blocking=True),
+            context=context,
         )
 
 
@@ -58,7 +80,7 @@ class PairPrompts:
 
     @cached_property
     def _aligned(self) -> list[torch.Tensor]:
-        return [torch.tensor(prompt.alignment[:-1]) for prompt in self.encoded]
+        return [torch.tensor(prompt.alignment[:-1], dtype=torch.long) for prompt in self.encoded]
 
     def of_sharer(self) -> PairPrompts:
         """The same prompts for the sharer alone: it answers, from its own caches."""
@@ -70,7 +92,14 @@ class PairPrompts:
         )
         return PairPrompts(itself, self.sharer, self.sharer)
 
-    def batch(self, rows: Sequence[int], partners: Sequence[int] | None = None) -> PairBatch:
+    def batch(
+        self,
+        rows: Sequence[int],
+        partners: Sequence[int] | None = None,
+        *,
+        whole: bool = False,
+        context: bool = False,
+    ) -> PairBatch:
         """Pack some prompts.
 
         Args:
@@ -78,19 +107,37 @@ class PairPrompts:
             partners: Prompts whose sharer caches take the place of the rows' own (the
                 mismatched-sharer control). Their tokens are matched from both ends, so that
                 what a shared template says still stands where it stood.
+            whole: The sharer says all its tokens, not one for each of the receiver's.
+            context: Whether to bring the sharer's whole prompts too.
         """
         lengths = tuple(len(self._aligned[row]) for row in rows)
-        heard = [self._aligned[row] for row in rows]
-        if partners is not None:
+        speakers = rows if partners is None else partners
+        if whole:
+            heard = [self._all_of(speaker) for speaker in speakers]
+        elif partners is None:
+            heard = [self._aligned[row] for row in rows]
+        else:
             heard = [
                 _from_both_ends(length, self._aligned[partner])
                 for length, partner in zip(lengths, partners, strict=True)
             ]
         return PairBatch(
             receiver=self.receiver.packed(rows, [torch.arange(length) for length in lengths]),
-            sharer=self.sharer.packed(rows if partners is None else partners, heard),
+            sharer=self.sharer.packed(speakers, heard),
             lengths=lengths,
             last_ids=tuple(self.encoded[row].receiver_ids[-1] for row in rows),
+            places=tuple(heard),
+            context=self._context(speakers) if context else None,
+        )
+
+    def _all_of(self, row: int) -> torch.Tensor:
+        return torch.arange(len(self.encoded[row].sharer_ids))
+
+    def _context(self, rows: Sequence[int]) -> SharerContext:
+        places = [self._all_of(row) for row in rows]
+        return SharerContext(
+            packed=self.sharer.packed(rows, places),
+            lengths=tuple(len(place) for place in places),
         )
 
 

@@ -31,6 +31,21 @@ _WITH_KEYS_AND_VALUES = {"full_attention", "sliding_attention", "chunked_attenti
 _STATE_SPACE = ("state_size", "ssm_state_size", "ssm_cfg", "mamba_d_state", "mamba_d_ssm")
 _STATE_SPACE_TYPES = {"rwkv", "xlstm", "recurrent_gemma", "retnet"}
 
+_NO_CACHE = "transformers keeps no plain key-value cache of it"
+_ENCODER = "it is an encoder, which reads in both directions"
+_ALIBI = "ALiBi weighs cache entries by their distance in memory, which packing prompts changes"
+_BY_SLOT = "it treats cache entries by their place in memory, which packing prompts changes"
+_BY_TYPE = {
+    "bert-generation": _ENCODER,
+    "bloom": _ALIBI,
+    "cpmant": "it puts tokens of its own before every prompt",
+    "mpt": _ALIBI,
+    "openai-gpt": _NO_CACHE,
+    "reformer": _NO_CACHE,
+    "xlm": _NO_CACHE,
+    "xlnet": _NO_CACHE,
+}
+
 
 class Geometry(BaseModel):
     """What a fuser must know of a model.
@@ -75,6 +90,25 @@ def geometry(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any]) -> G
     )
 
 
+def rope_window(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any]) -> int | None:
+    """Positions within which a model's rotary frequencies do not depend on the prompt's length.
+
+    Returns:
+        The number of positions; None if the frequencies never change.
+    """
+    config = _text_config(model)
+    parameters = _get(config, "rope_parameters") or {}
+    of_types = [entry for entry in parameters.values() if isinstance(entry, Mapping)]
+    windows = []
+    for entry in of_types or [parameters]:
+        kind = entry.get("rope_type") or ""
+        if kind == "longrope":
+            windows.append(entry["original_max_position_embeddings"])
+        elif "dynamic" in kind:
+            windows.append(_number(config, ("max_position_embeddings",)))
+    return min(windows, default=None)
+
+
 def _text_config(model: Any) -> Any:
     config = model if isinstance(model, Mapping) else getattr(model, "config", model)
     text = _get(config, "text_config")
@@ -82,24 +116,49 @@ def _text_config(model: Any) -> Any:
 
 
 def _refuse_others(config: Any) -> None:
-    if _get(config, "is_encoder_decoder"):
+    if _get(config, "is_encoder_decoder") or _get(config, "decoder_layers"):
         raise _refusal(config, "it is an encoder-decoder model")
-    if _get(config, "kv_lora_rank") is not None:
+    if any(_get(holder, "kv_lora_rank") is not None for holder in _holders(config)):
         raise _refusal(config, "it compresses keys and values together (MLA, kv_lora_rank)")
     if _get(config, "num_kv_shared_layers"):
         raise _refusal(config, "some of its layers share one cache (num_kv_shared_layers)")
+    if _get(config, "recurrent_kv_cache_mode"):
+        raise _refusal(config, "its layers run in loops, each with a cache of its own")
     named = [name for name in _STATE_SPACE if _get(config, name) is not None]
     if named or _get(config, "model_type") in _STATE_SPACE_TYPES:
         raise _refusal(config, f"it has state-space layers ({', '.join(named) or 'recurrent'})")
     types = [*(_get(config, "layer_types") or ()), *(_get(config, "layers_block_type") or ())]
     for index, kind in enumerate(types):
         if kind not in _WITH_KEYS_AND_VALUES:
-            raise _refusal(config, f"layer {index} is {kind!r} and has no keys and values")
+            raise _refusal(config, f"layer {index} is {kind!r} and keeps no plain keys and values")
+    if _get(config, "conv_L_cache") is not None:
+        raise _refusal(config, "some of its layers are convolutions (conv_L_cache)")
+    _refuse_unpackable(config)
+
+
+def _refuse_unpackable(config: Any) -> None:
+    """Refuse what does not read a pack of prompts as it reads each prompt alone."""
+    if reason := _BY_TYPE.get(_get(config, "model_type")):
+        raise _refusal(config, reason)
+    if _get(config, "alibi"):
+        raise _refusal(config, _ALIBI)
+    if _get(config, "type_vocab_size") is not None:  # segments of a text: BERT and its kin
+        raise _refusal(config, _ENCODER)
+    by_slot = {
+        "attention_layers": "local" in (_get(config, "attention_layers") or ()),  # GPT-Neo
+        "attn_temperature_tuning": _get(config, "attn_temperature_tuning"),  # Llama 4
+        "keep_window_size": _get(config, "keep_window_size"),  # Doge
+    }
+    for name, found in by_slot.items():
+        if found:
+            raise _refusal(config, f"{_BY_SLOT} ({name})")
 
 
 def _kv_heads(config: Any, heads: int) -> Any:
-    # Multi-query models state their one KV head in words; Falcon's newer ones no longer mean it.
-    if _get(config, "multi_query") and not _get(config, "new_decoder_architecture"):
+    if _get(config, "new_decoder_architecture"):  # Falcon caches each KV head once a head
+        return heads
+    # Multi-query models state their one KV head in words.
+    if _get(config, "multi_query"):
         return 1
     for holder in (config, _get(config, "attn_config")):
         for name in _KV_HEADS if holder is not None else ():
@@ -110,15 +169,19 @@ def _kv_heads(config: Any, heads: int) -> Any:
 
 def _the_only(config: Any, what: str, stated: Any, others: tuple[str, ...]) -> int:
     """The one number that holds in every layer, whatever names the layers state it under."""
-    per_layer = _get(config, "per_layer_config") or ()
-    holders = [config, *(per_layer.values() if isinstance(per_layer, Mapping) else per_layer)]
-    values = [stated, *(_get(holder, name) for holder in holders for name in others)]
+    values = [stated, *(_get(holder, name) for holder in _holders(config) for name in others)]
     found: set[int] = set()
     for value in values:
         found |= {*value} if isinstance(value, list | tuple) else {value} - {None}
     if len(found) != 1:
         raise _refusal(config, f"it has layers of different {what}: {sorted(found)}")
     return int(found.pop())
+
+
+def _holders(config: Any) -> list[Any]:
+    """A configuration and, where layers differ, what it says of each."""
+    per_layer = _get(config, "per_layer_config") or ()
+    return [config, *(per_layer.values() if isinstance(per_layer, Mapping) else per_layer)]
 
 
 def _get(config: Any, name: str) -> Any:
@@ -128,6 +191,8 @@ def _get(config: Any, name: str) -> Any:
         return getattr(config, name, None)
     except NotImplementedError:  # attributes that some configurations only stand in for
         return None
+    except RuntimeError:  # layers differ in it: the first speaks, `_the_only` asks the others
+        return getattr(config.per_layer_config[0], name, None)
 
 
 def _number(config: Any, names: tuple[str, ...]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -9,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from transformers import DynamicCache
+
+from c2c_search.errors import ConfigError
+from c2c_search.pair.geometry import rope_window
 
 
 if TYPE_CHECKING:
@@ -32,7 +36,11 @@ def prefill(
         The indices of a batch's prompts and their caches, ``(batch, tokens, 2, layers, size)``,
         keys then values, on the model's device. Longest prompts come first, so that memory shows
         its peak at once.
+
+    Raises:
+        ConfigError: A prompt is longer than the model's `rope_window`.
     """
+    check_positions(model, max(map(len, prompts), default=0) - 1)
     shared = _common_prefix(prompts)
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, prompt in enumerate(prompts):
@@ -57,24 +65,60 @@ def stack_cache(cache: DynamicCache) -> torch.Tensor:
 
 
 @torch.no_grad()
+def run(
+    model: PreTrainedModel, ids: torch.Tensor, positions: torch.Tensor, cache: DynamicCache
+) -> DynamicCache:
+    """Read tokens into a cache, without the cost of predicting the next one.
+
+    Args:
+        model: A causal language model.
+        ids: ``(batch, tokens)``.
+        positions: Of the same shape.
+        cache: What was read before; it grows.
+    """
+    model.base_model(
+        input_ids=ids.to(model.device),
+        position_ids=positions.to(model.device),
+        use_cache=True,
+        **cache_argument(model.base_model, cache),
+    )
+    return cache
+
+
+def cache_argument(model: PreTrainedModel, cache: DynamicCache) -> dict[str, DynamicCache]:
+    """The cache under the name that this version of transformers gives it."""
+    takes_cache = "cache" in inspect.signature(model.forward).parameters
+    return {"cache" if takes_cache else "past_key_values": cache}
+
+
+def check_positions(model: PreTrainedModel, last: int) -> None:
+    """Refuse positions at which a cached key would depend on what is read later.
+
+    Raises:
+        ConfigError: ``last`` is not within the model's `rope_window`.
+    """
+    window = rope_window(model)
+    if window is not None and last >= window:
+        raise ConfigError(
+            f"Prompt and answer must fit into {window} tokens: beyond that this model rotates"
+            " all keys, also those in the cache, by other frequencies.",
+            value=f"position {last} ({model.config.model_type})",
+            hint="Shorten the prompts, or choose a model whose RoPE does not change with length"
+            " (neither dynamic nor longrope).",
+        )
+
+
 def _run(model: PreTrainedModel, ids: torch.Tensor, prefix: DynamicCache | None) -> DynamicCache:
     # Without a config, every layer keeps all its tokens: a sliding layer would forget some.
     cache = DynamicCache()
-    ids = ids.to(model.device)
     before = 0
     if prefix is not None:
         before = prefix.get_seq_length()
         for number, layer in enumerate(prefix.layers):
             expanded = (len(ids), *layer.keys.shape[1:])
             cache.update(layer.keys.expand(expanded), layer.values.expand(expanded), number)
-    positions = torch.arange(before, before + ids.shape[1], device=model.device)
-    model.base_model(
-        input_ids=ids,
-        past_key_values=cache,
-        position_ids=positions.expand(len(ids), -1),
-        use_cache=True,
-    )
-    return cache
+    positions = torch.arange(before, before + ids.shape[1])
+    return run(model, ids, positions.expand(len(ids), -1), cache)
 
 
 def _common_prefix(prompts: Sequence[Sequence[int]]) -> int:

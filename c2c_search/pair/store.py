@@ -39,7 +39,8 @@ class PromptCaches:
     """A model's stored prompt caches, memory-mapped.
 
     Args:
-        tokens: ``(all tokens, 2, layers, size)`` in bfloat16; a prompt's tokens stand together.
+        tokens: ``(all tokens, 2, layers, size)`` in bfloat16, or as computed; a prompt's tokens
+            stand together.
         offsets: Where each prompt begins; one more at the end.
     """
 
@@ -47,11 +48,22 @@ class PromptCaches:
     offsets: tuple[int, ...]
 
     @classmethod
-    def compute(cls, model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> PromptCaches:
-        """Compute in memory, rounded as the store rounds: a question asked is a stored one."""
+    def compute(
+        cls,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> PromptCaches:
+        """Compute in memory, by default rounded as the store rounds: a question asked is stored.
+
+        Args:
+            model: A frozen causal language model.
+            prompts: Token ids of each prompt.
+            dtype: What the caches are rounded to.
+        """
         caches: dict[int, torch.Tensor] = {}
         for rows, batch in prefill(model, prompts):
-            caches.update(zip(rows, batch.to(torch.bfloat16).cpu(), strict=True))
+            caches.update(zip(rows, batch.to(dtype).cpu(), strict=True))
         return cls(
             tokens=torch.cat([caches[row] for row in range(len(prompts))]),
             offsets=_offsets(prompts),

@@ -31,6 +31,7 @@ from c2c_search.space.dimensions import Value
 from c2c_search.space.dimensions import applies
 from c2c_search.space.dimensions import in_order
 from c2c_search.space.dimensions import walk
+from c2c_search.trial import NOT_TRAINED
 
 
 _MOST_COMBINATIONS = 20_000
@@ -115,6 +116,9 @@ class _Check:
             return "" if value in self.space.pairs else "This pair must stand under `pairs`."
         if name not in field_names():
             return ""
+        for (field, refused), reason in NOT_TRAINED.items():
+            if (name, value) == (field, refused):
+                return f"{reason[0].upper()}{reason[1:]}."
         section, *path = name.split(".")
         bare = self.space.model_copy(update={"fixed": {}})
         for error in _errors(section, settings(bare, self.pipeline, {name: value})[section]):

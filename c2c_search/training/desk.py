@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import get_args
@@ -12,6 +11,7 @@ from typing import get_args
 import torch
 
 from c2c_search.data.splits import load_splits
+from c2c_search.errors import ConfigError
 from c2c_search.evaluation.systems import answer
 from c2c_search.evaluation.systems import mismatched_partners
 from c2c_search.evaluation.systems import receiver_alone
@@ -24,7 +24,7 @@ from c2c_search.pair.batches import PairPrompts
 from c2c_search.pair.loading import default_cache_dir
 from c2c_search.pair.loading import load
 from c2c_search.pair.store import PromptCacheStore
-from c2c_search.pair.token_alignment import encode
+from c2c_search.pair.token_alignment import encode_all
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.loop import TrialRun
 from c2c_search.training.loop import calibrate
@@ -49,14 +49,6 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """A pair that stands ready: its models, and each split's prompts with their caches."""
-
-    model: C2CModel
-    prompts: dict[str, PairPrompts]
-
-
 class Desk:
     """Runs requests one at a time, with models, data and caches at hand.
 
@@ -74,7 +66,8 @@ class Desk:
         self.emit = emit
         self.store = PromptCacheStore(self.cache_dir / "prompt_caches")
         self._models: dict[str, LoadedModel] = {}
-        self._pairs: dict[PairSpec, _Ready] = {}
+        self._pairs: dict[PairSpec, C2CModel] = {}
+        self._prompts: dict[tuple[PairSpec, str, str], PairPrompts] = {}
         self._rows: dict[str, list[Row]] = {}
         self._hashes: dict[str, str] = {}
 
@@ -86,9 +79,10 @@ class Desk:
         receiver, sharer = self._load(pair.receiver), self._load(pair.sharer)
         seconds["load"] = time.perf_counter() - begun
         if pair not in self._pairs:
-            model = C2CModel(receiver, sharer, None, template=self.pipeline.data.template)
-            prompts = {split: self._prompts(model, split) for split in SPLITS}
-            self._pairs[pair] = _Ready(model, prompts)
+            template = self.pipeline.data.template
+            self._pairs[pair] = C2CModel(receiver, sharer, None, template=template)
+            for split in SPLITS:
+                self._prompts_of(pair, split)
         seconds["prefill"] = time.perf_counter() - begun - seconds["load"]
         return Prepared(
             models={
@@ -101,33 +95,44 @@ class Desk:
 
     def train(self, config: TrialConfig, directory: Path, go_on: Callable[[], bool]) -> Trained:
         """Train one trial, from its checkpoint if there is one."""
-        ready = self._ready(config.pair)
+        return self.trial(config, directory, go_on).run()
+
+    def trial(self, config: TrialConfig, directory: Path, go_on: Callable[[], bool]) -> TrialRun:
+        """One trial, ready to run: its pair, data and calibrated fuser.
+
+        Raises:
+            ConfigError: The fuser does not fit the data.
+        """
+        pair = self._ready(config.pair)
+        self._refuse_other_contexts(config)
         torch.manual_seed(config.seed)
-        fuser = Fuser(
-            config.fuser, cache_shape(ready.model.receiver), cache_shape(ready.model.sharer)
-        )
-        calibrate(fuser, ready.prompts["train"], config.seed)
-        model = self._with_fuser(ready, fuser)
+        fuser = Fuser(config.fuser, cache_shape(pair.receiver), cache_shape(pair.sharer))
+        model = self._with_fuser(pair, fuser)
+        alignment = config.fuser.token_alignment
         data = TrainingData(
             train=self._rows["train"],
-            train_prompts=ready.prompts["train"],
+            train_prompts=self._prompts_of(config.pair, "train", alignment),
             validation=self._rows["validation"],
-            validation_prompts=ready.prompts["validation"],
+            validation_prompts=self._prompts_of(config.pair, "validation", alignment),
         )
-        return TrialRun(config, model, data, directory, emit=self.emit, go_on=go_on).run()
+        calibrate(model, data.train_prompts, config.seed)
+        return TrialRun(config, model, data, directory, emit=self.emit, go_on=go_on)
 
     def evaluate(self, request: Evaluate) -> Result:
         """Answer a split with one system."""
-        ready = self._ready(request.pair)
-        rows, prompts = self._rows[request.split], ready.prompts[request.split]
+        pair = self._ready(request.pair)
+        rows = self._rows[request.split]
+        prompts = self._prompts_of(request.pair, request.split)
         partners = None
         if request.system == "receiver":
-            model = receiver_alone(ready.model)
+            model = receiver_alone(pair)
         elif request.system == "sharer":
-            model, prompts = sharer_alone(ready.model, prompts)
+            model, prompts = sharer_alone(pair, prompts)
         else:
             assert request.fuser_dir is not None, f"{request.system} needs a fuser"
-            model = self._with_fuser(ready, load_fuser(Path(request.fuser_dir)))
+            fuser = load_fuser(Path(request.fuser_dir))
+            model = self._with_fuser(pair, fuser)
+            prompts = self._prompts_of(request.pair, request.split, fuser.config.token_alignment)
             if request.system == "mismatched":
                 partners = mismatched_partners(rows)
         items = answer(
@@ -140,15 +145,26 @@ class Desk:
         )
         return Result(system=request.system, split=request.split, items=items)
 
-    def _ready(self, pair: PairSpec) -> _Ready:
+    def _ready(self, pair: PairSpec) -> C2CModel:
+        """The pair, without a fuser."""
         if pair not in self._pairs:
             self.prepare(pair)
         return self._pairs[pair]
 
-    def _with_fuser(self, ready: _Ready, fuser: Fuser) -> C2CModel:
-        return C2CModel(
-            ready.model.receiver, ready.model.sharer, fuser, template=ready.model.template
-        )
+    def _with_fuser(self, pair: C2CModel, fuser: Fuser) -> C2CModel:
+        return C2CModel(pair.receiver, pair.sharer, fuser, template=pair.template)
+
+    def _refuse_other_contexts(self, config: TrialConfig) -> None:
+        if config.fuser.injection == "append":
+            return
+        for split, rows in self._rows.items():
+            if any(row["sharer_messages"] for row in rows):
+                raise ConfigError(
+                    "Rows with a sharer_context need fuser.injection append: the receiver's "
+                    "tokens have no counterparts in what the sharer reads.",
+                    value=f"fuser.injection {config.fuser.injection}, split {split}",
+                    hint="Set fuser.injection to append, or drop sharer_context from the data.",
+                )
 
     def _load(self, source: str) -> LoadedModel:
         if source not in self._models:
@@ -173,12 +189,24 @@ class Desk:
             self._rows[split] = list(getattr(splits, split))
         self._hashes = {str(split): digest for split, digest in splits.hashes.items()}
 
-    def _prompts(self, model: C2CModel, split: str) -> PairPrompts:
-        encoded = tuple(
-            encode(
-                row["messages"], model.template, model.receiver.tokenizer, model.sharer.tokenizer
-            )
-            for row in self._rows[split]
+    def _prompts_of(self, pair: PairSpec, split: str, alignment: str = "span") -> PairPrompts:
+        """A split's prompts with both models' caches, computed once."""
+        key = (pair, split, alignment)
+        if key not in self._prompts:
+            self._prompts[key] = self._compute_prompts(self._pairs[pair], split, alignment)
+        return self._prompts[key]
+
+    def _compute_prompts(self, model: C2CModel, split: str, alignment: str) -> PairPrompts:
+        rows = self._rows[split]
+        encoded = encode_all(
+            [row["messages"] for row in rows],
+            model.template,
+            model.receiver.text_tokenizer,
+            model.sharer.text_tokenizer,
+            alignment,
+            sharer_conversations=[row["sharer_messages"] or row["messages"] for row in rows]
+            if any(row["sharer_messages"] for row in rows)
+            else None,
         )
 
         def caches(loaded: LoadedModel, ids: list[tuple[int, ...]]):  # type: ignore[no-untyped-def]

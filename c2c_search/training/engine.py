@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from c2c_search.fuser.fuser import Fuser
+    from c2c_search.fuser.rotations import Rotations
     from c2c_search.pipeline.schema import TrainingConfig
 
 
@@ -68,9 +69,11 @@ class FuserEngine:
         self.engine.destroy()
         release_memory()
 
-    def __call__(self, receiver: torch.Tensor, sharer: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, receiver: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None = None
+    ) -> torch.Tensor:
         """Fuse, as `Fuser.forward`, under the engine."""
-        fused: torch.Tensor = self.engine(receiver, sharer)
+        fused: torch.Tensor = self.engine(receiver, sharer, rotations)
         return fused
 
     def backward_and_step(self, loss: torch.Tensor) -> None:

@@ -17,6 +17,8 @@ import torch
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.systems import answer
 from c2c_search.fuser import checkpoint
+from c2c_search.fuser.selection import without_shut_layers
+from c2c_search.inference.layer_scores import attention_cosine
 from c2c_search.inference.scoring import response_logits
 from c2c_search.training.engine import FuserEngine
 from c2c_search.training.protocol import CHECKPOINTS
@@ -90,6 +92,7 @@ class TrialRun:
         self.go_on = go_on
         self.step = 0
         self.rungs: list[Rung] = []
+        self.answers: SystemResult | None = None  # of the last rung that was judged
         self.seconds = {"prefill": 0.0, "train": 0.0, "evaluate": 0.0, "overhead": 0.0}
         self.responses = [self._response(row) for row in data.train]
         self._epoch = -1
@@ -103,21 +106,26 @@ class TrialRun:
         """
         begun = time.perf_counter()
         before = sum(self.seconds.values())
-        with FuserEngine(self.fuser, self.training) as engine:
-            self._resume(engine)
-            before = sum(self.seconds.values())
-            pruned = self._to_the_end(engine)
+        if self.fuser.trainable:
+            with FuserEngine(self.fuser, self.training) as engine:
+                self._resume(engine)
+                before = sum(self.seconds.values())
+                pruned = self._to_the_end(engine)
+        else:  # a fit needs no steps: it stands where the others end
+            pruned, self.step = False, self.training.steps
+            self._judge(len(self.training.rungs) - 1)
         busy = sum(self.seconds.values()) - before
         self.seconds["overhead"] += max(0.0, time.perf_counter() - begun - busy)
         best = max(self.rungs, key=lambda rung: (rung.objective, rung.rung))
-        tensors = self.fuser.state_dict().values()
+        kept = checkpoint.load(self.directory / "best")
+        tensors = kept.state_dict().values()
         return Trained(
             step=self.step,
             pruned=pruned,
             objective=best.objective,
             best_rung=best.rung,
             best_dir=str(self.directory / "best"),
-            parameters=sum(parameter.numel() for parameter in self.fuser.parameters()),
+            parameters=sum(parameter.numel() for parameter in kept.parameters()),
             bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
             seconds=self.seconds,
             metrics=best.metrics,
@@ -152,7 +160,8 @@ class TrialRun:
         losses = []
         for micro in range(config.gradient_accumulation):
             loss = self._loss(engine, self._rows(self.step * config.gradient_accumulation + micro))
-            engine.backward_and_step(loss)
+            penalty = self.fuser.penalty()
+            engine.backward_and_step(loss if penalty is None else loss + penalty)
             losses.append(loss.detach())
         self.step += 1
         mean = float(torch.stack(losses).mean())
@@ -164,13 +173,12 @@ class TrialRun:
 
     def _loss(self, engine: FuserEngine, rows: list[int]) -> torch.Tensor:
         """Mean next-token loss (nats) over the response tokens of a batch."""
-        batch = self.data.train_prompts.batch(rows, self._partners(rows)).to(self.model.device)
-        fused = engine(batch.receiver, batch.sharer)
+        batch = self.model.batch(self.data.train_prompts, rows, self._partners(rows))
+        fused = self.model.fuse(batch, through=engine)
         responses = [self.responses[row] for row in rows]
         logits = response_logits(
             self.model.receiver.model,
             fused,
-            batch.lengths,
             batch.last_ids,
             [[response] for response in responses],
         )
@@ -217,19 +225,19 @@ class TrialRun:
             ),
         )
         result = SystemResult(system="c2c", split="validation", items=items)
+        self.answers = result
         if not math.isfinite(result.loss):
             raise DivergedError(f"the validation loss is {result.loss} at step {self.step}")
         metrics = {
             "validation/accuracy": result.accuracy,
             "validation/loss": result.loss,
-            "gate/open_train": share["train"],
-            "gate/open_eval": share["eval"],
+            **{f"gate/open_{reading}": opened for reading, opened in share.items()},
         }
         for group, accuracy in result.accuracy_by_group().items():
             metrics[f"validation/{group}"] = accuracy
         rung = Rung(rung=number, step=self.step, objective=result.accuracy, metrics=metrics)
         if all(rung.objective >= earlier.objective for earlier in self.rungs):
-            checkpoint.save(self.fuser, self.directory / "best")
+            checkpoint.save(without_shut_layers(self.fuser), self.directory / "best")
         self.rungs.append(rung)
         self.seconds["evaluate"] += time.perf_counter() - begun
         self.emit(rung)
@@ -239,8 +247,7 @@ class TrialRun:
         metrics = {
             "train/loss": loss,
             "train/learning_rate": rate,
-            "gate/open_train": share["train"],
-            "gate/open_eval": share["eval"],
+            **{f"gate/open_{reading}": opened for reading, opened in share.items()},
         }
         if math.isfinite(gradient_norm):
             metrics["train/gradient_norm"] = gradient_norm
@@ -250,7 +257,7 @@ class TrialRun:
         """A training response and its end, so that generation learns to stop."""
         return [
             *self.model.response_ids(row["response"]),
-            self.model.receiver.tokenizer.eos_token_id,
+            self.model.receiver.text_tokenizer.eos_token_id,
         ]
 
     def _save(self, engine: FuserEngine) -> None:
@@ -269,9 +276,18 @@ class TrialRun:
             self.rungs = [Rung(**json.loads(rung)) for rung in state["rungs"]]
 
 
-def calibrate(fuser: Fuser, prompts: PairPrompts, seed: int) -> None:
-    """Show the fuser the pair's caches of a few training prompts; see `Fuser.calibrate`."""
+def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
+    """Show a model's fuser the pair's caches of a few training prompts; see `Fuser.calibrate`."""
+    fuser = model.fuser
+    assert fuser is not None
     count = min(_CALIBRATION_PROMPTS, len(prompts))
     rows = sorted(random.Random(seed).sample(range(len(prompts)), count))
-    batch = prompts.batch(rows)
-    fuser.calibrate(batch.receiver, batch.sharer)
+    # Aligned token by token also where entries will be appended: a map needs pairs to fit.
+    batch = prompts.batch(rows).to(model.device)
+    rotations = None
+    if model.rotaries is not None:
+        rotations = model.rotaries.of(batch, appended=False).to(model.device)
+    scores = None
+    if fuser.config.layer_choice == "attention" and fuser.config.layer_share < 1:
+        scores = attention_cosine(model, batch, rotations)
+    fuser.calibrate(batch.receiver, batch.sharer, rotations, layer_scores=scores)

@@ -60,6 +60,7 @@ def test_features_are_the_canonical_columns() -> None:
         "group",
         "cluster",
         "messages",
+        "sharer_messages",
         "response",
         "choices",
         "answer",

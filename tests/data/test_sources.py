@@ -42,7 +42,7 @@ def test_a_file_may_mix_the_kinds(tmp_path: Path) -> None:
         {"id": 7, "messages": chat, "category": "greeting"},
         "",
         CHOICE | {"id": "q", "group": "pick", "cluster": "fact"},
-        {"prompt": "1 + 1?", "answer": "2", "solution": "not used"},
+        {"prompt": "1 + 1?", "answer": "2", "sharer_context": "Sums: 1 + 1 = 2."},
     )
     assert read(path) == [
         Row(
@@ -50,6 +50,7 @@ def test_a_file_may_mix_the_kinds(tmp_path: Path) -> None:
             group="greeting",
             cluster="7",
             messages=chat[:2],
+            sharer_messages=[],
             response="Hello",
             choices=[],
             answer=-1,
@@ -59,6 +60,7 @@ def test_a_file_may_mix_the_kinds(tmp_path: Path) -> None:
             group="pick",
             cluster="fact",
             messages=[{"role": "user", "content": "Which?"}],
+            sharer_messages=[],
             response="two",
             choices=["one", "two", "three"],
             answer=1,
@@ -68,6 +70,7 @@ def test_a_file_may_mix_the_kinds(tmp_path: Path) -> None:
             group="mixed",
             cluster="mixed/mixed:4",
             messages=[{"role": "user", "content": "1 + 1?"}],
+            sharer_messages=[{"role": "user", "content": "Sums: 1 + 1 = 2."}],
             response="2",
             choices=[],
             answer=-1,
@@ -125,6 +128,7 @@ USER, ASSISTANT = {"role": "user", "content": "Hi"}, {"role": "assistant", "cont
         ("[1, 2]", "one JSON object. Got [1, 2]"),
         ({"text": "plain"}, "A row must have messages"),
         ({"messages": [USER]}, "at least two turns"),
+        (CHOICE | {"sharer_context": " "}, "sharer_context must be a non-empty string"),
         ({"messages": "Hi"}, "at least two turns"),
         ({"messages": [USER, "Hello"]}, "A turn must have a role"),
         ({"messages": [USER, {"role": "tool", "content": "x"}]}, "one of system, user, assistant"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from c2c_search.inference.decoding import generate
+from c2c_search.inference.fusion import FusedCache
 from c2c_search.inference.scoring import response_logits
 from c2c_search.inference.scoring import score_options
 from c2c_search.pair.store import PromptCaches
@@ -23,8 +24,8 @@ def packed_prompts(model):
     for rows, batch in prefill(model, [prompt[:-1] for prompt in PROMPTS]):
         caches.update(zip(rows, batch, strict=True))
     packed = torch.cat([caches[row] for row in range(len(PROMPTS))]).permute(1, 2, 0, 3)
-    lengths = [len(prompt) - 1 for prompt in PROMPTS]
-    return packed.contiguous(), lengths, [prompt[-1] for prompt in PROMPTS]
+    lengths = tuple(len(prompt) - 1 for prompt in PROMPTS)
+    return FusedCache(packed.contiguous(), lengths), [prompt[-1] for prompt in PROMPTS]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -56,8 +57,8 @@ def test_score_options_sums_log_probabilities(tiny_model):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_generate_is_greedy_and_batch_independent(tiny_model, family):
     model = tiny_model(family, layers=6 if family == "gemma3" else 2).model
-    packed, lengths, last = packed_prompts(model)
-    together = generate(model, packed, lengths, last, stop=set(), max_new_tokens=6)
+    fused, last = packed_prompts(model)
+    together = generate(model, fused, last, stop=set(), max_new_tokens=6)
     for prompt, answer in zip(PROMPTS, together, strict=True):
         ids = list(prompt)
         for _ in range(6):
@@ -67,17 +68,19 @@ def test_generate_is_greedy_and_batch_independent(tiny_model, family):
 
 def test_generate_leaves_out_the_stop_token(tiny_model):
     model = tiny_model().model
-    packed, lengths, last = packed_prompts(model)
-    free = generate(model, packed, lengths, last, stop=set(), max_new_tokens=5)
+    fused, last = packed_prompts(model)
+    free = generate(model, fused, last, stop=set(), max_new_tokens=5)
     stop = {free[0][0]}
-    assert generate(model, packed, lengths, last, stop=stop, max_new_tokens=5)[0] == []
+    assert generate(model, fused, last, stop=stop, max_new_tokens=5)[0] == []
+    told = generate(model, fused, last, stop=stop, max_new_tokens=5, with_stop=True)
+    assert told[0] == [free[0][0]]
 
 
 def test_gradients_flow_back_into_the_packed_cache(tiny_model):
     model = tiny_model().model
-    packed, lengths, last = packed_prompts(model)
-    packed.requires_grad_()
-    response_logits(model, packed, lengths, last, [[[1, 2]]] * 3).logsumexp(-1).sum().backward()
+    fused, last = packed_prompts(model)
+    packed = fused.packed.requires_grad_()
+    response_logits(model, fused, last, [[[1, 2]]] * 3).logsumexp(-1).sum().backward()
     assert torch.isfinite(packed.grad).all()
     # Every layer's keys and values of every prompt token matter.
     assert (packed.grad.abs().amax(dim=(2, 3)) > 0).all()

@@ -9,6 +9,7 @@ import pytest
 from c2c_search.errors import ConfigError
 from c2c_search.pair.geometry import Geometry
 from c2c_search.pair.geometry import geometry
+from c2c_search.pair.geometry import rope_window
 
 
 _PLAIN: dict[str, Any] = {
@@ -53,6 +54,16 @@ _TINY = {
             "new_decoder_architecture": False,
         },
     ),
+    "grouped, but cached for every head": (
+        "falcon",
+        {
+            "num_hidden_layers": 2,
+            "hidden_size": 16,
+            "num_attention_heads": 4,
+            "num_kv_heads": 2,
+            "new_decoder_architecture": True,
+        },
+    ),
 }
 
 
@@ -95,6 +106,15 @@ def test_the_text_part_of_a_multimodal_model() -> None:
         ({"num_key_value_heads": [1, 2]}, r"different KV heads: \[1, 2\]"),
         ({"per_layer_config": {"1": {"head_dim": 8}}}, r"different head sizes: \[4, 8\]"),
         ({"v_head_dim": 8}, r"different head sizes: \[4, 8\]"),
+        ({"decoder_layers": 2}, "encoder-decoder"),
+        ({"recurrent_kv_cache_mode": "per_loop"}, "run in loops"),
+        ({"alibi": True}, "ALiBi"),
+        ({"model_type": "bloom"}, "ALiBi"),
+        ({"type_vocab_size": 2}, "an encoder, which reads in both directions"),
+        ({"model_type": "xlnet"}, "no plain key-value cache"),
+        ({"attention_layers": ["global", "local"]}, r"place in memory.*attention_layers"),
+        ({"attn_temperature_tuning": True}, r"place in memory.*attn_temperature_tuning"),
+        ({"keep_window_size": 2048}, r"place in memory.*keep_window_size"),
         ({"hidden_size": 18}, "18 does not divide into 4 heads"),
         ({"num_hidden_layers": None}, "states no num_hidden_layers"),
     ],
@@ -105,9 +125,70 @@ def test_what_cannot_work_is_refused_by_name(changes: dict[str, Any], reason: st
     assert repr(changes.get("model_type", "llama")) in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["jamba", "deepseek_v3", "gemma3n_text", "mamba2", "t5"])
-def test_transformers_own_configurations_are_refused(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("bamba", "state-space"),
+        ("bart", "encoder-decoder"),
+        ("bert", "an encoder"),
+        ("bloom", "ALiBi"),
+        ("cpmant", "tokens of its own"),
+        ("deepseek_v2", "MLA"),
+        ("deepseek_v3", "MLA"),
+        ("doge", "keep_window_size"),
+        ("dots3_note_text", "MLA"),
+        ("falcon_h1", "state-space"),
+        ("falcon_mamba", "state-space"),
+        ("gemma3n_text", "share one cache"),
+        ("gemma4_text", r"different head sizes: \[256, 512\]"),
+        ("gpt_neo", "attention_layers"),
+        ("jamba", "state-space"),
+        ("lfm2", "conv"),
+        ("llama4_text", "attn_temperature_tuning"),
+        ("mamba", "state-space"),
+        ("mamba2", "state-space"),
+        ("minimax", "'linear_attention'"),
+        ("mpt", "ALiBi"),
+        ("nemotron_h", "state-space"),
+        ("openai-gpt", "no plain key-value cache"),
+        ("qwen3_next", "'linear_attention'"),
+        ("recurrent_gemma", "state-space"),
+        ("roberta", "an encoder"),
+        ("rwkv", "state-space"),
+        ("t5", "encoder-decoder"),
+        ("whisper", "encoder-decoder"),
+        ("zamba2", "state-space"),
+    ],
+)
+def test_transformers_own_configurations_are_refused(kind: str, reason: str) -> None:
+    from transformers import CONFIG_MAPPING
     from transformers import AutoConfig
 
-    with pytest.raises(ConfigError, match="It does not fit"):
-        geometry(AutoConfig.for_model(kind))
+    if kind not in CONFIG_MAPPING:
+        pytest.skip(f"this transformers has no {kind}")
+    config = AutoConfig.for_model(kind)
+    for form in (config, config.to_dict()):
+        with pytest.raises(ConfigError, match=f"It does not fit: .*{reason}"):
+            geometry(form)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "window"),
+    [
+        (None, None),
+        ({"rope_type": "default", "rope_theta": 1e4}, None),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}, None),
+        ({"rope_type": "longrope", "original_max_position_embeddings": 32}, 32),
+        ({"rope_type": "dynamic", "factor": 4.0}, 64),
+        (
+            {
+                "sliding_attention": {"rope_type": "default"},
+                "full_attention": {"rope_type": "dynamic", "factor": 4.0},
+            },
+            64,
+        ),
+    ],
+)
+def test_where_frequencies_depend_on_the_length(parameters: Any, window: int | None) -> None:
+    config = {**_PLAIN, "max_position_embeddings": 64, "rope_parameters": parameters}
+    assert rope_window(config) == window

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import DynamicCache
 
+from c2c_search.pair.geometry import geometry
+from c2c_search.pair.prefill import cache_argument
 from c2c_search.pair.prefill import prefill
+from c2c_search.pair.prefill import stack_cache
+from tests.architectures import ARCHITECTURES
 
 
 PROMPTS = [
@@ -42,3 +47,25 @@ def test_one_prompt_and_one_token(tiny_model):
     ((rows, caches),) = prefill(tiny_model().model, [[3]])
     assert rows == [0]
     assert caches.shape == (1, 1, 2, 2, 16)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_keeps_what_it_computes(name):
+    model = ARCHITECTURES[name]()
+    prompts = [list(range(3, 3 + length)) for length in (20, 9, 5)]  # also beyond all windows
+    shape = geometry(model)
+    for rows, caches in prefill(model, prompts):
+        for row, cache in zip(rows, caches, strict=True):
+            own = DynamicCache()
+            model(torch.tensor([prompts[row]]), use_cache=True, **cache_argument(model, own))
+            torch.testing.assert_close(cache, stack_cache(own)[0], atol=1e-5, rtol=1e-4)
+            assert cache.shape[1:] == (2, shape.layers, shape.kv_heads * shape.head_dim)
+
+
+def test_no_prompts(tiny_model):
+    assert list(prefill(tiny_model().model, [])) == []
+
+
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_the_cache_is_passed_by_its_name_of_today(tiny_model):
+    list(prefill(tiny_model().model, PROMPTS))

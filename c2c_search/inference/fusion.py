@@ -1,0 +1,115 @@
+"""Inference room: from a batch of prompt caches to what a receiver answers from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from c2c_search.fuser.rotations import Rotations
+
+
+if TYPE_CHECKING:
+    from c2c_search.fuser.config import FuserConfig
+    from c2c_search.inference.reader import Reader
+    from c2c_search.pair.batches import PairBatch
+    from c2c_search.pair.rope import Rotary
+
+
+Fuse = Callable[[torch.Tensor, torch.Tensor, Rotations | None], torch.Tensor]
+"""A `Fuser`, or an engine around one."""
+
+
+@dataclass(frozen=True)
+class FusedCache:
+    """What a receiver answers from.
+
+    Args:
+        packed: ``(2, layers, entries, size)``, one prompt's entries after the other.
+        lengths: Entries of each prompt.
+        positions: Position of each entry, for each prompt; 0, 1, 2 … when left out.
+        next_positions: Position of each prompt's last token; its length when left out.
+        reader: Fuses what is read from here on too.
+    """
+
+    packed: torch.Tensor
+    lengths: tuple[int, ...]
+    positions: tuple[torch.Tensor, ...] | None = None
+    next_positions: tuple[int, ...] | None = None
+    reader: Reader | None = None
+
+
+@dataclass(frozen=True)
+class Rotaries:
+    """RoPE of both models; None for one without."""
+
+    receiver: Rotary | None
+    sharer: Rotary | None
+
+    def of(self, batch: PairBatch, *, appended: bool) -> Rotations:
+        """Where the tokens of a batch stand."""
+        if appended:
+            entries = torch.cat(appended_positions(batch))
+        else:
+            entries = torch.cat([torch.arange(length) for length in batch.lengths])
+        return self.at(entries, torch.cat(batch.places))
+
+    def at(self, receiver: torch.Tensor, sharer: torch.Tensor) -> Rotations:
+        """Of tokens at these positions, each ``(tokens,)``."""
+        return Rotations(
+            receiver=None if self.receiver is None else self.receiver.at(receiver),
+            sharer=None if self.sharer is None else self.sharer.at(sharer),
+        )
+
+
+def fuse(
+    call: Fuse, config: FuserConfig, batch: PairBatch, rotaries: Rotaries | None
+) -> FusedCache:
+    """Fuse a batch; gradients flow.
+
+    Args:
+        call: The fuser.
+        config: Its architecture.
+        batch: Prompts, on the fuser's device.
+        rotaries: Of the pair, where the keys are projected unrotated.
+    """
+    appended = config.injection == "append"
+    rotations = None
+    if rotaries is not None:
+        rotations = rotaries.of(batch, appended=appended).to(batch.receiver.device)
+    fused = call(batch.receiver, batch.sharer, rotations)
+    return _with_entries(batch, fused) if appended else FusedCache(fused, batch.lengths)
+
+
+def appended_positions(batch: PairBatch) -> list[torch.Tensor]:
+    """Positions of appended entries: the sharer's end where the receiver's prompt ends.
+
+    A sharer that read more than the receiver begins at negative positions: RoPE knows only
+    distances, and what was said last stays nearest to the answer.
+    """
+    return [
+        place + (length - len(place))
+        for place, length in zip(batch.places, batch.lengths, strict=True)
+    ]
+
+
+def _with_entries(batch: PairBatch, entries: torch.Tensor) -> FusedCache:
+    """Each prompt's appended entries, then its own."""
+    counts = [len(place) for place in batch.places]
+    parts: list[torch.Tensor] = []
+    for further, own in zip(
+        entries.split(counts, dim=2), batch.receiver.split(list(batch.lengths), dim=2), strict=True
+    ):
+        parts += [further, own]
+    positions = [
+        torch.cat([further, torch.arange(length)])
+        for further, length in zip(appended_positions(batch), batch.lengths, strict=True)
+    ]
+    return FusedCache(
+        packed=torch.cat(parts, dim=2),
+        lengths=tuple(len(position) for position in positions),
+        positions=tuple(positions),
+        next_positions=batch.lengths,
+    )

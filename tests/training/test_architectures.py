@@ -1,0 +1,123 @@
+"""Every kind of fuser goes through a whole trial: calibrated, trained, judged, stored."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from c2c_search.data.schema import DataConfig
+from c2c_search.data.schema import SplitFiles
+from c2c_search.errors import ConfigError
+from c2c_search.fuser import checkpoint
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.training.desk import Desk
+from c2c_search.training.protocol import Evaluate
+from c2c_search.training.protocol import Rung
+from c2c_search.training.protocol import Step
+
+
+FIELDS = [
+    {"projector": "joint", "rank": 4, "keys": "unrotated"},
+    {"projector": "linear", "initialisation": "ridge", "injection": "replace"},
+    {"projector": "joint", "initialisation": "ridge", "injection": "append"},
+    {"layer_share": 0.5, "layer_choice": "attention"},
+    {"sources_per_layer": 2, "source_combination": "learned", "layer_alignment": "similarity"},
+    {"token_alignment": "first"},
+    {"token_alignment": "longest", "fuse_response": True},
+    {"fuse_response": True, "keys": "unrotated", "projector": "joint"},
+    {"gate": {"granularity": "layer", "noise": "logistic", "rule": "hard", "sparsity": 0.1}},
+]
+
+
+@pytest.fixture
+def desk(pipeline, tmp_path):
+    events = []
+    desk = Desk(pipeline, cache_dir=tmp_path / "cache", emit=events.append)
+    desk.events = events
+    return desk
+
+
+@pytest.mark.parametrize("fields", FIELDS, ids=str)
+def test_what_is_stored_answers_as_it_was_judged(desk, trial, tmp_path, fields):
+    fuser = FuserConfig.model_validate({"width": 8, **fields})
+    trial = trial.model_copy(update={"fuser": fuser})
+    run = desk.trial(trial, tmp_path / "trial", lambda: True)
+    trained = run.run()
+    assert any(isinstance(event, Step) for event in desk.events)
+    asked = Evaluate(system="c2c", pair=trial.pair, split="validation", fuser_dir=trained.best_dir)
+    result = desk.evaluate(asked)
+    accuracy = sum(item.correct for item in result.items) / len(result.items)
+    assert accuracy == trained.objective
+    if trained.best_rung == 1:
+        assert result.items == run.answers.items
+
+
+def test_a_ridge_map_is_fitted_and_judged_once(desk, trial, tmp_path):
+    fuser = FuserConfig(projector="ridge", injection="replace")
+    trained = desk.train(
+        trial.model_copy(update={"fuser": fuser}), tmp_path / "trial", lambda: pytest.fail("asked")
+    )
+    rungs = [event for event in desk.events if isinstance(event, Rung)]
+    assert [(rung.rung, rung.step) for rung in rungs] == [(1, trial.training.steps)]
+    assert not any(isinstance(event, Step) for event in desk.events)
+    assert not trained.pruned
+    assert trained.parameters > 0
+
+
+def test_layers_that_stay_shut_are_not_stored(desk, trial, tmp_path):
+    gate = {"granularity": "layer", "rule": "hard", "initial_logit": -5.0}
+    fuser = FuserConfig.model_validate({"width": 8, "gate": gate})
+    run = desk.trial(trial.model_copy(update={"fuser": fuser}), tmp_path / "trial", lambda: True)
+    trained = run.run()
+    stored = checkpoint.load(tmp_path / "trial" / "best")
+    assert len(stored.layers) == 1 < len(run.fuser.layers)
+    assert trained.parameters == sum(p.numel() for p in stored.parameters())
+
+
+def test_sparsity_is_paid_for_in_training(desk, trial, tmp_path):
+    gate = {"granularity": "layer", "noise": "logistic", "rule": "hard"}
+    shares = []
+    for sparsity in (0.0, 50.0):
+        fuser = FuserConfig.model_validate({"width": 8, "gate": {**gate, "sparsity": sparsity}})
+        run = desk.trial(
+            trial.model_copy(update={"fuser": fuser}), tmp_path / str(sparsity), lambda: True
+        )
+        run.run()
+        shares.append(run.fuser.open_share()["train"])
+    assert shares[1] < shares[0] - 0.05
+
+
+@pytest.fixture
+def two_contexts(pipeline, tmp_path) -> DataConfig:
+    """The question for the receiver, the fact for the sharer."""
+    files = {}
+    for split in ("train", "validation", "test"):
+        rows = [
+            {
+                "question": f"{split} {number}: which colour?",
+                "sharer_context": f"The colour of {split} {number} is red, not blue.",
+                "choices": ["red", "blue"],
+                "answer": 0,
+            }
+            for number in range(4)
+        ]
+        path = tmp_path / f"{split}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        files[split] = (str(path),)
+    return DataConfig(source="jsonl", files=SplitFiles(**files))
+
+
+def test_a_sharer_may_read_another_context(pipeline, trial, tmp_path, two_contexts):
+    pipeline = pipeline.model_copy(update={"data": two_contexts})
+    desk = Desk(pipeline, cache_dir=tmp_path / "cache", emit=lambda event: None)
+    fuser = FuserConfig(width=8, injection="append")
+    trial = trial.model_copy(update={"fuser": fuser, "data": two_contexts})
+    trained = desk.train(trial, tmp_path / "trial", lambda: True)
+    asked = Evaluate(
+        system="mismatched", pair=trial.pair, split="test", fuser_dir=trained.best_dir
+    )
+    assert len(desk.evaluate(asked).items) == 4
+    refused = trial.model_copy(update={"fuser": FuserConfig(width=8)})
+    with pytest.raises(ConfigError, match=r"sharer_context need fuser\.injection append"):
+        desk.train(refused, tmp_path / "refused", lambda: True)
