@@ -12,23 +12,30 @@ from c2c_search.champion.gate import Comparison
 from c2c_search.champion.gate import Verdict
 from c2c_search.inference.integrity import Manifest
 from c2c_search.inference.integrity import Size
+from c2c_search.pair.identity import NO_TOKENIZER
 
 
 _TAGS = ["cache-to-cache", "kv-cache", "model-communication"]
 _PAPER = "[Cache-to-Cache](https://arxiv.org/abs/2510.03215)"
+_NOTHING_MEASURED = (
+    "Nothing, by c2c-search: this fuser was imported, not trained and judged by a study. Whether "
+    "it makes the receiver better, and at what, is not known here. Ask its makers what they "
+    "measured, and measure it against the receiver alone, and against the sharer alone, before "
+    "you rely on it."
+)
 
 
 def model_card(manifest: Manifest, size: Size) -> str:
     """Write a champion's README.md: Markdown with YAML front matter.
 
     Args:
-        manifest: Of the champion; its ``verdict`` is a `Verdict`.
+        manifest: Of the champion; its ``verdict``, if it has one, is a `Verdict`.
         size: Of the fuser.
 
     Raises:
         pydantic.ValidationError: The manifest's verdict is not one.
     """
-    verdict = Verdict.model_validate(manifest.verdict)
+    verdict = None if manifest.verdict is None else Verdict.model_validate(manifest.verdict)
     sections = [
         _front_matter(manifest),
         f"# {manifest.name}",
@@ -36,7 +43,7 @@ def model_card(manifest: Manifest, size: Size) -> str:
         "## Ask it",
         _usage(manifest),
         "## What was measured",
-        _measured(verdict),
+        _NOTHING_MEASURED if verdict is None else _measured(verdict),
         "## Limits",
         _limits(manifest, verdict),
         "## Licences",
@@ -80,17 +87,26 @@ def _what_it_is(manifest: Manifest, size: Size) -> str:
 
 
 def _usage(manifest: Manifest) -> str:
+    reads_text = NO_TOKENIZER not in (
+        manifest.pair.receiver.tokenizer_sha256,
+        manifest.pair.sharer.tokenizer_sha256,
+    )
     question = manifest.questions[0].question if manifest.questions else "Which country is it?"
+    asked = repr(question) if reads_text else "receiver_input_ids=..., sharer_input_ids=..."
+    rest = (
+        "With c2c-search installed, `c2c-search ask . QUESTION` shows the answers of receiver, "
+        "sharer and fuser side by side."
+        if reads_text
+        else "A model of this pair has no tokenizer: give token ids, one row a prompt."
+    )
     return (
         "`runtime/` comes with `c2c-search export --to DIR`; it needs no workbench.\n\n"
         "```\npip install ./runtime\n```\n\n"
         "```python\n"
         "from c2c_search import C2CModel\n\n"
         'model = C2CModel.from_pretrained(".")\n'
-        f"print(model.generate({question!r}))\n"
-        "```\n\n"
-        "With c2c-search installed, `c2c-search ask . QUESTION` shows the answers of receiver, "
-        "sharer and fuser side by side."
+        f"print(model.generate({asked}))\n"
+        f"```\n\n{rest}"
     )
 
 
@@ -127,25 +143,42 @@ def _by_group(verdict: Verdict, others: Sequence[Comparison]) -> Iterable[Sequen
         yield group, f"{accuracy:.3f}", *(f"{one.by_group[group]:.3f}" for one in others)
 
 
-def _limits(manifest: Manifest, verdict: Verdict) -> str:
-    data: dict[str, Any] = manifest.trial.get("data", {})
-    evaluation: dict[str, Any] = manifest.trial.get("evaluation", {})
-    tested = (
+def _limits(manifest: Manifest, verdict: Verdict | None) -> str:
+    beyond = "measure it on your own questions against the receiver first."
+    if verdict is None:
+        points = [
+            "Not tested by c2c-search, on anything.",
+            "That it was trained between the two models named here is the word of whoever "
+            "imported it: the checkpoint names none, and only the sizes were checked.",
+            f"Prompts are written by template `{manifest.template}`, which may not be the one it "
+            "was trained with.",
+            f"It may make the receiver worse than it is alone: {beyond}",
+        ]
+        caches = f"It answers from prompt caches in {manifest.cache_dtype}"
+    else:
+        points = [
+            _tested(manifest, verdict),
+            "Not tested: other tasks, other languages than the groups name, long or many-turn "
+            "prompts, and free answers beyond the few questions that `manifest.json` lists.",
+            "Beyond its training data it may make the receiver worse than it is alone: " + beyond,
+        ]
+        caches = f"Trained on prompt caches in {manifest.cache_dtype}"
+    points += [
+        "It inherits the errors and biases of both models; no safety evaluation was made.",
+        f"{caches}; another precision or device can change single answers.",
+    ]
+    return "\n".join(f"- {point}" for point in points)
+
+
+def _tested(manifest: Manifest, verdict: Verdict) -> str:
+    trial = manifest.trial or {}
+    data: dict[str, Any] = trial.get("data", {})
+    evaluation: dict[str, Any] = trial.get("evaluation", {})
+    return (
         f"Tested on data of source `{data.get('source', 'unknown')}`, groups "
         f"{', '.join(f'`{group}`' for group in verdict.by_group)}, prompts by template "
         f"`{manifest.template}`, answers scored by `{evaluation.get('method', 'unknown')}`."
     )
-    points = [
-        tested,
-        "Not tested: other tasks, other languages than the groups name, long or many-turn "
-        "prompts, and free answers beyond the few questions that `manifest.json` lists.",
-        "Beyond its training data it may make the receiver worse than it is alone: measure it on "
-        "your own questions against the receiver first.",
-        "It inherits the errors and biases of both models; no safety evaluation was made.",
-        f"Trained on prompt caches in {manifest.cache_dtype}; another precision or device can "
-        "change single answers.",
-    ]
-    return "\n".join(f"- {point}" for point in points)
 
 
 def _licences(manifest: Manifest) -> str:
@@ -154,6 +187,8 @@ def _licences(manifest: Manifest) -> str:
         model = getattr(manifest.pair, side)
         link = f" ({model.licence_url})" if model.licence_url else ""
         rows.append((side, f"`{model.source}`", f"{model.licence}{link}"))
+    if manifest.provenance is not None:
+        rows.append(("fuser", f"`{manifest.provenance.folder}`", "not stated: ask its makers"))
     rows += [("data", name, licence) for name, licence in sorted(manifest.licences.items())]
     return _table(("what", "name", "licence"), rows) + (
         "\n\nUsing the champion means using both models, under their terms."
@@ -173,19 +208,33 @@ def _origin(manifest: Manifest) -> str:
             ("sharer", manifest.pair.sharer),
         )
     ]
-    splits = [(split, f"`{digest}`") for split, digest in manifest.data.items()]
+    table = _table(("model", "source", "revision", "SHA-256 of the weights"), models)
+    sums = "`SHA256SUMS` covers every file: `sha256sum -c SHA256SUMS`."
     made = f"c2c-search {manifest.c2c_search_version}"
     if manifest.git_commit:
         made += f" (commit {manifest.git_commit})"
     versions = ", ".join(f"{name} {number}" for name, number in manifest.versions.items())
+    if (origin := manifest.provenance) is not None:
+        read = [(f"`{name}`", f"`{digest}`") for name, digest in origin.files.items()]
+        return "\n\n".join(
+            [
+                f"Imported by {made} on {origin.imported:%Y-%m-%d} from the folder "
+                f"`{origin.folder}`, in the layout `{origin.layout}` of the published C2C code, "
+                f"with {versions}.",
+                table,
+                _table(("file that was read", "SHA-256"), read),
+                sums,
+            ]
+        )
+    splits = [(split, f"`{digest}`") for split, digest in manifest.data.items()]
     return "\n\n".join(
         [
             f"Made by {made} on {manifest.created:%Y-%m-%d}, trial `{manifest.trial_hash}`, with "
             f"{versions}. `manifest.json` holds the whole TrialConfig: "
             "`c2c-search trial run` repeats it.",
-            _table(("model", "source", "revision", "SHA-256 of the weights"), models),
+            table,
             _table(("split", "SHA-256 of the data"), splits),
-            "`SHA256SUMS` covers every file: `sha256sum -c SHA256SUMS`.",
+            sums,
         ]
     )
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import c2c_search
 from c2c_search.champion.package import staged
+from c2c_search.champion.package import swapped_in
 from c2c_search.champion.package import workbench_version
+from c2c_search.errors import StoreError
 from c2c_search.inference.integrity import CHAMPION_FILES
 from c2c_search.inference.integrity import FUSER_CONFIG
 from c2c_search.inference.integrity import FUSER_WEIGHTS
 from c2c_search.inference.integrity import check_sums
 from c2c_search.inference.integrity import read_sums
 from c2c_search.inference.integrity import write_sums
+from c2c_search.pair.model_cache import require_space
 
 
 RUNTIME = "runtime"
@@ -82,6 +85,48 @@ def export(package: Path, to: Path, *, replace: bool = False) -> None:
             shutil.copyfile(package / name, folder / name)
         write_runtime(folder / RUNTIME)
         write_sums(folder)
+
+
+def export_rosetta(package: Path, to: Path, *, replace: bool = False) -> None:
+    """Write a champion's fuser in the published C2C layout, and nothing else.
+
+    Args:
+        package: A champion folder.
+        to: Folder to write; absent, empty, or a checkpoint that may be replaced.
+        replace: Whether a checkpoint that stands in ``to`` may be replaced.
+
+    Raises:
+        IntegrityError: The package is not as it was written.
+        ConfigError: Lists everything of the fuser that the layout cannot say.
+        StoreError: ``to`` holds something else or cannot be written.
+    """
+    from c2c_search.fuser import rosetta
+    from c2c_search.fuser.checkpoint import load
+    from c2c_search.fuser.rosetta_layout import MAP_NAME
+    from c2c_search.fuser.rosetta_layout import PROJECTOR_FILE
+
+    check_sums(package)
+    if to.is_symlink() or (to.exists() and not to.is_dir()):
+        raise StoreError(
+            "A checkpoint is written into a folder.", value=str(to), hint="Name another path."
+        )
+    held = {path.name for path in to.iterdir()} if to.exists() else set()
+    if any(name != MAP_NAME and not PROJECTOR_FILE.fullmatch(name) for name in held):
+        raise StoreError(
+            "Only an empty folder or a checkpoint of the published layout is written over.",
+            value=str(to),
+            hint="Name another folder, or remove this one yourself.",
+        )
+    if held and not replace:
+        raise StoreError(
+            "A checkpoint is written over only when that is asked for.",
+            value=str(to),
+            hint="Name another folder, or ask for the replacement (--replace).",
+        )
+    # torch tells a full disk by errors that nobody can tell from others.
+    require_space(to, (package / FUSER_WEIGHTS).stat().st_size, "A checkpoint")
+    with swapped_in(to) as folder:
+        rosetta.write(load(package), folder)
 
 
 def write_runtime(folder: Path) -> None:

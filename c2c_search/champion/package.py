@@ -39,7 +39,7 @@ def build(to: Path, *, fuser_dir: Path, manifest: Manifest, replace: bool = Fals
     Args:
         to: Folder to write; a folder that holds the same fuser is written anew.
         fuser_dir: Holds ``fuser_config.json`` and ``fuser.safetensors``.
-        manifest: What was measured.
+        manifest: Where it comes from, and what was measured.
         replace: Whether a folder that holds another champion may be replaced.
 
     Returns:
@@ -54,7 +54,7 @@ def build(to: Path, *, fuser_dir: Path, manifest: Manifest, replace: bool = Fals
         raise StoreError(
             f"A fuser folder holds {FUSER_CONFIG} and {FUSER_WEIGHTS}.",
             value=f"{', '.join(missing)} missing in {fuser_dir}",
-            hint="Train the trial again.",
+            hint="Train the trial, or import the checkpoint, again.",
         )
     fuser = {name: sha256(fuser_dir / name) for name in _FUSER_FILES}
     with staged(to, fuser=fuser, replace=replace) as folder:
@@ -81,17 +81,30 @@ def staged(to: Path, *, fuser: dict[str, str], replace: bool) -> Iterator[Path]:
         StoreError: ``to`` holds something else, or the disk is full or not ours.
         IntegrityError: A file did not reach the disk as it was summed.
     """
-    to = to.absolute()
     _refuse_to_destroy(to, fuser, replace)
+    with swapped_in(to) as folder:
+        yield folder
+        check_sums(folder)
+
+
+@contextmanager
+def swapped_in(to: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``to`` that takes its place, whatever stood there before.
+
+    What stood there stays when anything goes wrong: the caller's error, a kill, a full disk.
+
+    Raises:
+        StoreError: The disk is full or not ours.
+    """
+    to = to.absolute()
     folder, old = (to.with_name(f".{to.name}.{what}") for what in ("partial", "replaced"))
-    with _disk_errors(to):
+    with disk_errors(to):
         try:
             to.parent.mkdir(parents=True, exist_ok=True)
             # What a killed process has left.
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             yield folder
-            check_sums(folder)
             _sync(folder)
             if to.exists():
                 shutil.rmtree(old, ignore_errors=True)
@@ -159,23 +172,28 @@ def _refuse_to_destroy(to: Path, fuser: dict[str, str], replace: bool) -> None:
         raise StoreError(
             "Another champion is written over only when that is asked for.",
             value=str(to),
-            hint="Name another folder, or ask for the replacement.",
+            hint="Name another folder, or ask for the replacement (--replace).",
         )
 
 
 @contextmanager
-def _disk_errors(to: Path) -> Iterator[None]:
+def disk_errors(to: Path) -> Iterator[None]:
+    """Tell a full disk, or a folder that is not ours, as what the user can put right.
+
+    Raises:
+        StoreError: Instead of an `OSError` of the block.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(
-                "A champion needs more room than the disk has.",
+                "What is written needs more room than the disk has.",
                 value=str(to),
                 hint="Free some space and repeat the command; nothing was left half-written.",
             ) from error
         raise StoreError(
-            "A champion's folder must be writable.",
+            "The folder to write must be writable.",
             value=str(error.filename or to),
             hint=f"{error.strerror}: name another folder.",
         ) from error

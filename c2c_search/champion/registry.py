@@ -18,6 +18,7 @@ from c2c_search.champion.export import REQUIREMENTS
 from c2c_search.champion.export import export
 from c2c_search.champion.verify import verify as ask_in_isolation
 from c2c_search.errors import C2CError
+from c2c_search.errors import IntegrityError
 from c2c_search.inference.integrity import SUMS
 from c2c_search.inference.integrity import check_sums
 from c2c_search.inference.integrity import read_manifest
@@ -62,11 +63,17 @@ def register(
         The registered version, e.g. ``"3"``.
 
     Raises:
-        IntegrityError: The package is not as it was written.
+        IntegrityError: The package is not as it was written, or was imported and proved nothing.
         StoreError: The registry cannot be written.
         C2CError: From ``verify``; the version stays, tagged as failed, and no alias is moved.
     """
     check_sums(package)
+    if read_manifest(package).verdict is None:
+        raise IntegrityError(
+            "Only a champion that has proved itself in a study is registered.",
+            value=str(package),
+            hint="It was imported, and nothing was measured: load it from its folder.",
+        )
     registered = _find(tracker, name, package) or _create(tracker, package, name, run_id)
     number = str(registered.version)
     try:

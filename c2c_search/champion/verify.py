@@ -47,11 +47,20 @@ def verify(exported: Path, *, cache_dir: Path | None = None) -> tuple[str, ...]:
     """
     check_sums(exported)
     manifest = read_manifest(exported)
-    if not (exported / RUNTIME).is_dir() or not manifest.questions:
+    if not (exported / RUNTIME).is_dir():
         raise IntegrityError(
-            f"Only an exported champion with {RUNTIME}/ and questions can be verified.",
+            f"Only an exported champion with {RUNTIME}/ can be verified.",
             value=str(exported),
             hint="Export it with `c2c-search export --to DIR` and verify that folder.",
+        )
+    if not manifest.questions:
+        imported = manifest.provenance is not None
+        raise IntegrityError(
+            "Only a champion whose manifest holds questions with answers can be verified.",
+            value=str(exported),
+            hint="It was imported: it was never asked anything, so there is nothing to compare."
+            if imported
+            else "Package it again with questions.",
         )
     answers = _ask(
         exported,

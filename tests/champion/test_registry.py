@@ -157,6 +157,15 @@ def test_a_damaged_package_is_not_registered(
     assert not tracker.client.search_registered_models()
 
 
+def test_an_import_proved_nothing_and_is_not_registered(
+    tracker: Tracker, run: TrialRun, tmp_path: Path, fuser_dir: Path, imported: Manifest
+) -> None:
+    package = build(tmp_path / "imported", fuser_dir=fuser_dir, manifest=imported)
+    with pytest.raises(IntegrityError, match="proved itself in a study"):
+        register(tracker, package, NAME, run.run_id, verify=right)
+    assert tracker.client.search_registered_models() == []
+
+
 def test_a_failed_upload_leaves_no_version(
     tracker: Tracker, run: TrialRun, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,7 +104,15 @@ def test_a_champion_without_runtime_or_questions_cannot_be_verified(
         verify(bare)
     mute = manifest.model_copy(update={"questions": ()})
     export(build(bare, fuser_dir=fuser_dir, manifest=mute), tmp_path / "out")
-    with pytest.raises(IntegrityError, match="questions"):
+    with pytest.raises(IntegrityError, match="Package it again with questions"):
+        verify(tmp_path / "out")
+
+
+def test_an_import_was_never_asked_anything(
+    tmp_path: Path, fuser_dir: Path, imported: Manifest
+) -> None:
+    export(build(tmp_path / "champion", fuser_dir=fuser_dir, manifest=imported), tmp_path / "out")
+    with pytest.raises(IntegrityError, match="was imported: it was never asked"):
         verify(tmp_path / "out")
 
 

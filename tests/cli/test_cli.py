@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from c2c_search.cli import main
 from c2c_search.errors import NoChampionError
 
 
@@ -25,24 +24,6 @@ search: {trials: 5, pruner: none}
 dimensions:
   fuser.depth: {int: [1, 8]}
 """
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Runs a command line; gives exit status, standard output and standard error."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def cli(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["c2c-search", *arguments])
-        try:
-            main()
-            status = 0
-        except SystemExit as left:
-            status = int(left.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return cli
 
 
 @pytest.fixture
@@ -61,7 +42,8 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["study", "validate", "plan", "ui", "export", "ask", "trial", "trial run"]
+    "command",
+    ["study", "validate", "plan", "ui", "export", "import-rosetta", "ask", "trial", "trial run"],
 )
 def test_every_command_has_help(cli: Cli, command: str) -> None:
     status, out, _ = cli(*command.split(), "--help")
@@ -161,34 +143,62 @@ def test_export_and_ask_tell_what_is_missing(cli: Cli, tmp_path: Path) -> None:
     assert "manifest.json" in err
 
 
-def test_ask_shows_three_answers(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class FakeModel:
+    """Answers without torch, which the real one imports."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        for role in ("receiver", "sharer"):
+            identity = SimpleNamespace(source=f"path:{name}/{role}")
+            setattr(self, role, SimpleNamespace(identity=identity))
+
+    @classmethod
+    def from_pretrained(cls, directory: Path) -> FakeModel:
+        return cls(directory.name)
+
+    def generate_batch(
+        self, questions: list[str], contexts: list[str] | None, *, max_new_tokens: int
+    ) -> list[str]:
+        return [f"{self.name} on {questions[0]}, {contexts}, {max_new_tokens}"]
+
+    def receiver_alone(self, question: str, *, max_new_tokens: int) -> str:
+        return f" receiver on {question}, {max_new_tokens}"
+
+    def sharer_alone(self, question: str, *, max_new_tokens: int) -> str:
+        return f" sharer on {question}, {max_new_tokens}"
+
+
+@pytest.fixture
+def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
     from c2c_search.inference import integrity
 
-    def answer(who: str) -> Callable[..., str]:
-        return lambda self, text, *, max_new_tokens: f" {who} on {text}, {max_new_tokens}"
+    def several(models: list[FakeModel], *, fusion: str) -> FakeModel:
+        return FakeModel(f"{'+'.join(model.name for model in models)} {fusion}")
 
-    fake = type(
-        "Fake",
-        (),
-        {
-            "from_pretrained": classmethod(lambda cls, directory: cls()),
-            "generate": answer("both"),
-            "receiver_alone": answer("receiver"),
-            "sharer_alone": answer("sharer"),
-        },
-    )
-    pair = SimpleNamespace(
-        receiver=SimpleNamespace(source="path:a"), sharer=SimpleNamespace(source="path:b")
-    )
-    # The real one imports torch.
-    module = SimpleNamespace(C2CModel=fake)
+    module = SimpleNamespace(C2CModel=FakeModel)
     monkeypatch.setitem(sys.modules, "c2c_search.inference.model", module)
-    monkeypatch.setattr(integrity, "read_manifest", lambda path: SimpleNamespace(pair=pair))
-    status, out, _ = cli("ask", str(tmp_path), "[what]?", "--tokens", "7")
+    several_module = SimpleNamespace(SeveralSharers=several)
+    monkeypatch.setitem(sys.modules, "c2c_search.inference.several", several_module)
+    monkeypatch.setattr(integrity, "read_manifest", lambda path: None)
+
+
+def test_ask_shows_three_answers(cli: Cli, fake_models: None) -> None:
+    status, out, _ = cli("ask", "one", "[what]?", "--tokens", "7", "--context", "so")
     assert status == 0
-    for part in ("receiver on [what]?, 7", "sharer on [what]?, 7", "both on [what]?, 7", "path:b"):
+    for part in (
+        "receiver on [what]?, 7",
+        "sharer on [what]?, 7",
+        "one on [what]?, ['so'], 7",
+        "path:one/sharer",
+    ):
+        assert part in out
+
+
+def test_ask_hears_several_sharers(cli: Cli, fake_models: None) -> None:
+    asked = ("ask", "one", "what?", "--also", "two", "--fusion", "parallel")
+    status, out, _ = cli(*asked)
+    assert status == 0
+    for part in ("one+two parallel on what?, None, 32", "path:two/sharer", "2 sharers, parallel"):
         assert part in out
 
 

@@ -16,6 +16,7 @@ from c2c_search.errors import IntegrityError
 from c2c_search.inference.integrity import CHAMPION_FILES
 from c2c_search.inference.integrity import Manifest
 from c2c_search.inference.integrity import PairIdentity
+from c2c_search.inference.integrity import Provenance
 from c2c_search.inference.integrity import Question
 from c2c_search.inference.integrity import Size
 from c2c_search.inference.integrity import check_sums
@@ -143,6 +144,53 @@ def test_a_manifest_survives_the_round_trip(tmp_path: Path) -> None:
     assert read_manifest(_write(tmp_path, {})) == MODEL_MANIFEST
 
 
+IMPORTED = {
+    "data": {},
+    "trial": None,
+    "trial_hash": None,
+    "verdict": None,
+    "controls": {},
+    "questions": [],
+    "provenance": Provenance(
+        layout="rosetta",
+        folder="final",
+        files={"projector_0.pt": "abc"},
+        imported=datetime(2026, 9, 2, tzinfo=UTC),
+    ).model_dump(mode="json"),
+}
+
+
+def test_an_imported_champion_has_a_provenance_instead_of_a_trial(tmp_path: Path) -> None:
+    manifest = read_manifest(_write(tmp_path, IMPORTED))
+    assert manifest.verdict is manifest.trial is manifest.trial_hash is None
+    assert manifest.provenance is not None
+    assert manifest.provenance.files == {"projector_0.pt": "abc"}
+    verify_compatibility(manifest, RECEIVER, SHARER)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verdict": None},
+        {"trial": None, "trial_hash": None, "verdict": None},
+        {"provenance": IMPORTED["provenance"]},
+        IMPORTED | {"trial_hash": "0123456789abcdef"},
+    ],
+)
+def test_a_champion_comes_from_a_trial_or_from_elsewhere(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    with pytest.raises(IntegrityError, match="trial_hash and verdict, or else a provenance"):
+        read_manifest(_write(tmp_path, change))
+
+
+def test_a_manifest_of_the_first_format_is_read(tmp_path: Path) -> None:
+    content = MODEL_MANIFEST.model_dump(mode="json") | {"format_version": 1}
+    del content["provenance"]
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    assert read_manifest(tmp_path).trial == {"seed": 1}
+
+
 def test_keys_of_a_newer_version_are_listed_in_one_warning(tmp_path: Path) -> None:
     content = MODEL_MANIFEST.model_dump(mode="json")
     content["pair"]["receiver"]["colour"] = "red"
@@ -156,7 +204,7 @@ def test_keys_of_a_newer_version_are_listed_in_one_warning(tmp_path: Path) -> No
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="Upgrade"):
-        read_manifest(_write(tmp_path, {"format_version": 2}))
+        read_manifest(_write(tmp_path, {"format_version": 3}))
 
 
 def test_what_is_wrong_in_a_manifest_is_named(tmp_path: Path) -> None:

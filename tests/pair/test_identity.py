@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from c2c_search.errors import SourceError
 from c2c_search.pair.identity import INDEX
+from c2c_search.pair.identity import NO_TOKENIZER
 from c2c_search.pair.identity import SINGLE
 from c2c_search.pair.identity import identify
 from c2c_search.pair.identity import read_record
@@ -86,6 +87,18 @@ def test_a_tokenizer_is_its_content(folder: Path) -> None:
     assert tokenizer_sha256(folder) != before
 
 
+def test_a_folder_without_anything_of_a_tokenizer_has_none(folder: Path) -> None:
+    for path in folder.glob("*token*"):
+        path.unlink()
+    assert tokenizer_sha256(folder) == NO_TOKENIZER
+    assert _identity(folder)["tokenizer_sha256"] == NO_TOKENIZER
+    assert [stamp.name for stamp in stamps(folder)] == ["config.json", SINGLE]
+    # A vocabulary that is not read here is a tokenizer all the same.
+    (folder / "spiece.model").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"with spiece\.model and no vocabulary"):
+        tokenizer_sha256(folder)
+
+
 def test_merges_are_the_same_in_old_and_new_spelling(folder: Path) -> None:
     model = json.loads((folder / "tokenizer.json").read_text())["model"]
     hashes = []
@@ -133,8 +146,8 @@ def test_a_record_of_another_format_is_none(tmp_path: Path, content: bytes) -> N
     ("missing", "rule"),
     [
         (SINGLE, "nothing is ever unpickled"),
-        ("config.json", "config.json and a tokenizer"),
-        ("tokenizer.json", "config.json and a tokenizer"),
+        ("config.json", "must hold config.json"),
+        ("tokenizer.json", "tokenizer whole.*tokenizer_config.json and no vocabulary"),
     ],
 )
 def test_an_incomplete_folder_is_refused(folder: Path, missing: str, rule: str) -> None:

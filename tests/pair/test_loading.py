@@ -128,6 +128,29 @@ def test_a_slow_tokenizer_is_refused(
         load(f"path:{folder}", cache_dir=cache)
 
 
+def test_a_model_without_tokenizer_takes_token_ids(folder: Path, cache: Path) -> None:
+    for path in folder.glob("*token*"):
+        path.unlink()
+    loaded = load(f"path:{folder}", device="cpu", cache_dir=cache)
+    assert loaded.tokenizer is None
+    assert loaded.identity.tokenizer_sha256 == "none"
+    assert loaded.model(torch.tensor([[1, 2]])).logits.shape == (1, 2, 8)
+    with pytest.raises(SourceError, match=r"has no tokenizer.*Give token ids"):
+        loaded.text_tokenizer  # noqa: B018
+
+
+def test_a_tokenizer_that_comes_later_is_seen(folder: Path, cache: Path, tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    for path in folder.glob("*token*"):
+        path.rename(hidden / path.name)
+    assert load(f"path:{folder}", device="cpu", cache_dir=cache).tokenizer is None
+    for path in hidden.iterdir():
+        path.rename(folder / path.name)
+    loaded = load(f"path:{folder}", device="cpu", cache_dir=cache)
+    assert loaded.text_tokenizer is loaded.tokenizer is not None
+
+
 def test_a_model_without_keys_and_values_is_refused(cache: Path, folder: Path) -> None:
     config = transformers.MambaConfig(
         vocab_size=8, hidden_size=8, state_size=2, num_hidden_layers=1

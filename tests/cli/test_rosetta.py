@@ -1,0 +1,94 @@
+"""`import-rosetta` and `export`: every option arrives, and every mistake is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from c2c_search.champion import export
+from c2c_search.champion import imported
+
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:
+    """What the commands ask of the champion room, which does not do it."""
+    calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def record(name: str) -> Callable[..., None]:
+        return lambda *values, **options: calls.append((name, values, options))
+
+    monkeypatch.setattr(imported, "import_rosetta", record("import"))
+    monkeypatch.setattr(export, "export", record("c2c"))
+    monkeypatch.setattr(export, "export_rosetta", record("rosetta"))
+    return calls
+
+
+def test_import_passes_its_options(cli: Cli, calls: list[Any]) -> None:
+    models = ("--receiver", "hf:a/b", "--sharer", "path:c")
+    status, out, _ = cli("import-rosetta", "final", *models, "--to", "champion")
+    assert status == 0
+    assert "nothing was measured" in out
+    options = {"receiver": "hf:a/b", "sharer": "path:c", "sharer_index": None}
+    options |= {"template": "plain", "replace": False}
+    assert calls == [("import", (Path("final"), Path("champion")), options)]
+    more = ("--sharer-index", "2", "--template", "chat", "--replace")
+    assert cli("import-rosetta", "final", *models, "--to", "champion", *more)[0] == 0
+    assert calls[1][2] == options | {"sharer_index": 2, "template": "chat", "replace": True}
+
+
+def test_import_needs_both_models_and_a_place(cli: Cli) -> None:
+    status, _, err = cli("import-rosetta", "final", "--receiver", "hf:a/b")
+    assert status == 2
+    assert "--sharer" in err or "--to" in err
+    status, _, err = cli(
+        "import-rosetta", "x", "--receiver", "a", "--sharer", "b", "--to", "c", "--template", "odd"
+    )
+    assert status == 2
+    assert "chat" in err
+
+
+def test_import_tells_what_is_no_checkpoint(cli: Cli, tmp_path: Path) -> None:
+    models = ("--receiver", "path:a", "--sharer", "path:b")
+    status, _, err = cli("import-rosetta", str(tmp_path), *models, "--to", str(tmp_path / "to"))
+    assert status == 2
+    assert err.startswith("Error: ")
+    assert "projector_config.json" in err
+
+
+@pytest.mark.parametrize("layout", ["c2c", "rosetta"])
+def test_export_takes_a_champions_folder(cli: Cli, calls: list[Any], layout: str) -> None:
+    status, out, _ = cli("export", "--from", "mine", "--to", "there", "--format", layout)
+    assert status == 0
+    assert "there" in out
+    assert calls == [(layout, (Path("mine"), Path("there")), {"replace": False})]
+
+
+def test_export_takes_a_studys_champion_in_either_layout(
+    cli: Cli, calls: list[Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "champions" / "tiny"
+    folder.mkdir(parents=True)
+    place = ("--to", "there", "--root", str(tmp_path), "--study", "tiny")
+    assert cli("export", *place)[0] == 0
+    assert cli("export", *place, "--format", "rosetta", "--replace")[0] == 0
+    assert calls == [
+        ("c2c", (folder, Path("there")), {"replace": False}),
+        ("rosetta", (folder, Path("there")), {"replace": True}),
+    ]
+
+
+def test_export_takes_a_study_or_a_folder(cli: Cli, calls: list[Any]) -> None:
+    status, _, err = cli("export", "--to", "there", "--study", "tiny", "--from", "mine")
+    assert status == 2
+    assert "--study tiny --from mine" in err
+    assert "Leave one of them out" in err
+    assert calls == []
+    status, _, err = cli("export", "--to", "there", "--format", "onnx")
+    assert status == 2
+    assert "rosetta" in err
