@@ -73,6 +73,5 @@ class TrialConfig(FrozenModel):
         return canonical_hash(self.model_dump(mode="json", by_alias=True))
 
     def with_blank_sharer(self) -> TrialConfig:
-        """The no-sharer twin: the same trial, trained with the sharer's features zeroed."""
-        fuser = self.fuser.model_copy(update={"sharer": "blank"})
-        return self.model_copy(update={"fuser": fuser})
+        """The no-sharer twin, trained the same way; see `FuserConfig.without_sharer`."""
+        return self.model_copy(update={"fuser": self.fuser.without_sharer()})

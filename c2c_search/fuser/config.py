@@ -148,6 +148,24 @@ class FuserConfig(_Frozen):
         """Whether the projector sees the receiver's token: an appended entry belongs to none."""
         return self.injection != "append" and self.projector != "ridge"
 
+    def without_sharer(self) -> FuserConfig:
+        """Its no-sharer twin: what can be adapted in the receiver without hearing anything.
+
+        A fuser whose output is made of the sharer alone (``linear``, ``ridge``, or any that
+        replaces or appends) would be left with a constant, and beating that proves nothing. Its
+        twin is the published kind, which reads and keeps the receiver's own cache.
+        """
+        if self.projector in ("c2c", "joint") and self.injection == "residual":
+            return self.model_copy(update={"sharer": "blank"})
+        return FuserConfig(
+            depth=self.depth,
+            width=self.width,
+            intermediate=self.intermediate,
+            dropout=self.dropout,
+            normalisation=self.normalisation,
+            sharer="blank",
+        )
+
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
         wrong = [*self._gate_faults(), *self._family_faults(), *self._injection_faults()]

@@ -355,6 +355,19 @@ def test_config_survives_json(config):
     assert c.FuserConfig.model_validate_json(config.model_dump_json()) == config
 
 
+def test_the_twin_hears_nothing_and_can_still_adapt_the_receiver(config):
+    twin = config.without_sharer()
+    fuser = trained(twin).eval()
+    receiver, sharer = caches()
+    turned = rotations(twin, 7)
+    fused = fuser(receiver, sharer, turned)
+    assert torch.equal(fused, fuser(receiver, sharer + 1, turned))
+    # What it says depends on what the receiver itself has read.
+    other = receiver.flip(2)
+    changed = fuser(other, sharer, turned) - other
+    assert twin.gate.rule == "hard" or not torch.allclose(changed, fused - receiver, atol=1e-4)
+
+
 def test_every_plug_in_is_registered_with_its_reference():
     assert set(PROJECTORS) == set(PROJECTOR_REFERENCES) == set(get_args(c.ProjectorFamily))
     assert set(LAYER_ALIGNMENTS) == set(ALIGNMENT_REFERENCES) == set(get_args(c.Alignment))
