@@ -31,7 +31,7 @@ from c2c_search.inference.scoring import response_logits
 from c2c_search.pair.batches import PairPrompts
 from c2c_search.pair.loading import load
 from c2c_search.pair.store import PromptCacheStore
-from c2c_search.pair.token_alignment import encode
+from c2c_search.pair.token_alignment import encode_all
 from c2c_search.pipeline.schema import TrainingConfig
 from c2c_search.training.engine import FuserEngine
 from c2c_search.training.loop import calibrate
@@ -46,8 +46,11 @@ def main() -> None:
     receiver, sharer = load(options.receiver), load(options.sharer)
     pair = C2CModel(receiver, sharer, None)
     rows = list(load_splits(DataConfig(limit=SplitLimits(train=options.batch * 4))).train)
-    encoded = tuple(
-        encode(row["messages"], "plain", receiver.tokenizer, sharer.tokenizer) for row in rows
+    encoded = encode_all(
+        [row["messages"] for row in rows],
+        "plain",
+        receiver.text_tokenizer,
+        sharer.text_tokenizer,
     )
     fuser = Fuser(FuserConfig(width=options.width), cache_shape(receiver), cache_shape(sharer))
     responses = [pair.response_ids(row["response"]) for row in rows]
@@ -58,7 +61,8 @@ def main() -> None:
             receiver=store.get(receiver, [prompt.receiver_ids for prompt in encoded]),
             sharer=store.get(sharer, [prompt.sharer_ids for prompt in encoded]),
         )
-        calibrate(fuser, stored, seed=0)
+        model = C2CModel(receiver, sharer, fuser)
+        calibrate(model, stored, seed=0)
         config = TrainingConfig(steps=10**6, batch_size=options.batch)
         with FuserEngine(fuser, config) as engine:
             places = [
@@ -69,11 +73,9 @@ def main() -> None:
             def train(batch_of: Callable[[list[int]], Any], chosen: list[int]) -> float:
                 begun = time.perf_counter()
                 batch = batch_of(chosen)
-                fused = engine(batch.receiver.to(pair.device), batch.sharer.to(pair.device))
+                fused = model.fuse(batch, through=engine)
                 answers = [[responses[row]] for row in chosen]
-                logits = response_logits(
-                    receiver.model, fused, batch.lengths, batch.last_ids, answers
-                )
+                logits = response_logits(receiver.model, fused, batch.last_ids, answers)
                 targets = torch.tensor([t for (answer,) in answers for t in answer])
                 loss = torch.nn.functional.cross_entropy(logits, targets.to(logits.device))
                 engine.backward_and_step(loss)

@@ -146,3 +146,18 @@ def test_from_yaml_reports_every_problem_with_its_line(trial: TrialConfig) -> No
     assert f"mine.yaml:{lines.index('sed: 7') + 1} sed: There is no key `sed`" in message
     assert "Did you mean `seed`?" in message
     assert "seed: This key is missing." in message
+
+
+def test_a_map_that_only_an_import_has_is_not_trained(trial: TrialConfig) -> None:
+    text = trial.to_yaml().replace("layer_alignment: terminal", "layer_alignment: explicit")
+    assert text != trial.to_yaml()
+    with pytest.raises(ConfigError, match="imported checkpoint"):
+        TrialConfig.from_yaml(text)
+
+
+def test_the_twin_of_a_fuser_that_hears_the_sharer_alone_reads_the_receiver(
+    trial: TrialConfig,
+) -> None:
+    linear = FuserConfig(projector="linear", initialisation="ridge", injection="replace", width=32)
+    twin = trial.model_copy(update={"fuser": linear}).with_blank_sharer()
+    assert twin.fuser == FuserConfig(projector="c2c", width=32, sharer="blank")

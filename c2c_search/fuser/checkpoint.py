@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel
 from pydantic import ConfigDict
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from safetensors.torch import save_file
 
@@ -68,7 +69,16 @@ def load(directory: Path, *, device: torch.device | str = "cpu") -> Fuser:
                 value=str(directory / name),
                 hint="This file is missing: export or download the folder again.",
             )
-    stored = StoredConfig.model_validate_json((directory / CONFIG_NAME).read_text())
+    try:
+        stored = StoredConfig.model_validate_json((directory / CONFIG_NAME).read_text())
+    except ValidationError as error:
+        raise IntegrityError(
+            f"{CONFIG_NAME} must be a fuser's configuration as this version writes it.",
+            value="; ".join(
+                f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+            ),
+            hint="Load it with the version of c2c-search that its manifest names.",
+        ) from None
     fuser = Fuser(
         stored.fuser,
         stored.receiver,

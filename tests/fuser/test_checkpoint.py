@@ -45,6 +45,18 @@ def test_wrong_tensors(folder, change):
         checkpoint.load(folder)
 
 
+def test_a_configuration_that_is_not_ours(folder):
+    path = folder / checkpoint.CONFIG_NAME
+    content = json.loads(path.read_text())
+    content["fuser"]["depth"] = 99
+    del content["layers"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(IntegrityError) as error:
+        checkpoint.load(folder)
+    assert "fuser.depth" in str(error.value)
+    assert "layers: Field required" in str(error.value)
+
+
 def test_nothing_half_written_is_left(folder):
     names = {path.name for path in folder.iterdir()}
     assert names == {checkpoint.WEIGHTS_NAME, checkpoint.CONFIG_NAME}

@@ -197,3 +197,22 @@ def test_a_pruner_needs_rungs(make_space: Make) -> None:
 def test_a_space_needs_a_dimension(make_space: Make) -> None:
     message = _refused(make_space, dimensions={}, fixed={"pair": "there"})
     assert "needs at least one dimension" in message
+
+
+def test_a_map_that_only_an_import_has_is_not_searched(make_space: Make) -> None:
+    alignments = _choices("terminal", "explicit")
+    message = _refused(make_space, dimensions={"fuser.layer_alignment": alignments})
+    assert "choose terminal, proportional, similarity or learned" in message
+    assert "'explicit'" in message
+
+
+def test_families_and_their_fields_are_ruled_out_with_when(make_space: Make) -> None:
+    dimensions = {
+        "pair": _choices("there", "back"),
+        "fuser.projector": _choices("c2c", "joint"),
+        "fuser.rank": _choices(8, 16),
+    }
+    message = _refused(make_space, dimensions=dimensions)
+    assert "Rank belongs to projector joint or linear" in message
+    dimensions["fuser.rank"] = _choices(8, 16, when={"fuser.projector": "joint"})
+    make_space(dimensions=dimensions)

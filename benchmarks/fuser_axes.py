@@ -1,0 +1,189 @@
+"""What every value of every axis of the fuser costs and scores, one change at a time.
+
+Each value is trained for the same small budget on the quickstart's pair and data, with the same
+seeds as the base fuser, and judged on validation; intervals resample whole countries over all
+seeds. What is done is kept in the folder of results: an interrupted run goes on.
+
+    python benchmarks/fuser_axes.py --markdown docs/fuser_axes.md
+
+The published fuser's size is compared with small ones by ``--set size`` (hours on two cores).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from fuser_variants import SETS
+from fuser_variants import Variant
+from rich.console import Console
+from rich.progress import Progress
+
+from c2c_search.evaluation.results import SystemResult
+from c2c_search.evaluation.statistics import accuracy_interval
+from c2c_search.evaluation.statistics import paired_bootstrap
+from c2c_search.fuser import cost
+from c2c_search.fuser.config import CacheShape
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.pair.spec import PairSpec
+from c2c_search.pipeline.loading import load_pipeline
+from c2c_search.study.sizes import shape_of
+from c2c_search.training.desk import Desk
+from c2c_search.training.runtime import keep_freed_memory
+from c2c_search.trial import TrialConfig
+
+
+ROOT = Path(__file__).parent.parent
+PAIR = PairSpec(receiver="pypi:smollm2-135m-instruct", sharer="pypi:gemma-3-270m")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A variant's answers, all seeds together, and the mean wall time of a training."""
+
+    variant: Variant
+    result: SystemResult
+    seconds: float
+    seeds: int
+
+
+def main() -> None:
+    """Train what is missing, then write the table."""
+    options = parse()
+    torch.manual_seed(0)
+    keep_freed_memory()
+    variants = list(SETS[options.set])
+    missing = [
+        (variant, seed)
+        for seed in range(options.seeds)
+        for variant in variants
+        if not _place(options, variant, seed).exists()
+    ]
+    if missing and not options.table_only:
+        with Progress(console=Console(stderr=True)) as progress:
+            desk = Desk(_pipeline(options), cache_dir=None, emit=lambda event: None)
+            for variant, seed in progress.track(missing, description="trainings"):
+                progress.console.print(f"{variant.axis} = {variant.value}, seed {seed}")
+                _train(desk, options, variant, seed)
+    table = _table(options, [done for one in variants if (done := _read(options, one))])
+    if options.markdown:
+        options.markdown.write_text(table, encoding="utf-8")
+    print(table)
+
+
+def _pipeline(options: argparse.Namespace) -> Any:
+    pipeline = load_pipeline(ROOT / "pipelines" / "quickstart.yaml")
+    training = pipeline.training.model_copy(update={"steps": options.steps, "rungs": (1.0,)})
+    return pipeline.model_copy(update={"training": training})
+
+
+def _config(desk: Desk, variant: Variant, seed: int) -> TrialConfig:
+    training = desk.pipeline.training.model_copy(update=dict(variant.training))
+    return TrialConfig(
+        pair=PAIR,
+        fuser=FuserConfig.model_validate(variant.fuser),
+        training=training,
+        data=desk.pipeline.data,
+        evaluation=desk.pipeline.evaluation,
+        seed=seed,
+    )
+
+
+def _train(desk: Desk, options: argparse.Namespace, variant: Variant, seed: int) -> None:
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        run = desk.trial(_config(desk, variant, seed), Path(folder), go_on=lambda: True)
+        trained = run.run()
+    assert run.answers is not None
+    content = {
+        "answers": run.answers.model_dump(mode="json"),
+        "seconds": time.perf_counter() - begun,
+        "trained": trained.model_dump(mode="json"),
+    }
+    place = _place(options, variant, seed)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    partial = place.with_suffix(".partial")
+    partial.write_text(json.dumps(content), encoding="utf-8")
+    partial.replace(place)
+
+
+def _place(options: argparse.Namespace, variant: Variant, seed: int) -> Path:
+    return Path(options.results) / f"{variant.name}-{options.steps}-{seed}.json"
+
+
+def _read(options: argparse.Namespace, variant: Variant) -> Done | None:
+    """All seeds' answers as one system: a country's items stay together in the resampling."""
+    items, seconds = [], []
+    for seed in range(options.seeds):
+        place = _place(options, variant, seed)
+        if not place.exists():
+            return None
+        content = json.loads(place.read_text(encoding="utf-8"))
+        answers = SystemResult.model_validate(content["answers"])
+        items += [item.model_copy(update={"id": f"{item.id}#{seed}"}) for item in answers.items]
+        seconds.append(content["seconds"])
+    result = SystemResult(system="c2c", split="validation", items=tuple(items))
+    return Done(variant, result, sum(seconds) / len(seconds), options.seeds)
+
+
+def _table(options: argparse.Namespace, found: list[Done]) -> str:
+    base = SETS[options.set][0]
+    if not found or found[0].variant != base:
+        return "The base fuser has not been trained yet.\n"
+    shapes = shape_of(PAIR.receiver), shape_of(PAIR.sharer)
+    command = f"python benchmarks/fuser_axes.py --set {options.set} --steps {options.steps}"
+    command += f" --seeds {options.seeds}"
+    lines = [
+        "| axis | value | from | parameters | seconds | validation accuracy | minus base |",
+        "|---|---|---|--:|--:|--:|--:|",
+        *(_line(done, found[0], shapes) for done in found),
+    ]
+    fields = json.dumps(base.fuser, sort_keys=True)
+    head = (
+        f"{len(found)} fusers, {options.seeds} seeds each, {options.steps} steps of "
+        f"{_pipeline(options).training.batch_size} questions, judged on "
+        f"{len(found[0].result.items) // options.seeds} validation questions of the quickstart "
+        f"({PAIR}). Intervals: 95 %, whole countries resampled over all seeds; `minus base` is "
+        f"paired by question and seed. Command: `{command}`.\n\nBase: `{fields}`.\n\n"
+    )
+    return head + "\n".join(lines) + "\n"
+
+
+def _line(done: Done, base: Done, shapes: tuple[CacheShape, CacheShape]) -> str:
+    variant = done.variant
+    config = FuserConfig.model_validate(variant.fuser)
+    size = cost.parameters(config, *shapes) / 1e6
+    accuracy = accuracy_interval(done.result)
+    difference = "" if done is base else str(paired_bootstrap(done.result, base.result))
+    cells: Iterable[str] = (
+        variant.axis,
+        variant.value,
+        variant.source,
+        f"{size:.2f} M",
+        f"{done.seconds:.0f}",
+        str(accuracy),
+        difference,
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--set", choices=sorted(SETS), default="axes")
+    parser.add_argument("--steps", type=int, default=60, help="optimizer steps of a training")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each fuser")
+    parser.add_argument("--results", default="mlruns/fuser_axes", help="folder of what is done")
+    parser.add_argument("--markdown", type=Path, help="write the table to this file too")
+    parser.add_argument("--table-only", action="store_true", help="train nothing")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

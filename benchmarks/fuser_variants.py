@@ -1,0 +1,164 @@
+"""The fusers that `fuser_axes.py` compares: a base, and one change at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+
+C2C = "C2C, arXiv 2510.03215"
+OURS = "this project"
+FLOW = "Latent Cache Flow, arXiv 2605.22863"
+RIDGE = "arXiv 2608.03893"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One fuser.
+
+    Args:
+        axis: What is changed.
+        value: To what.
+        source: Paper or thread that the value comes from.
+        fuser: Fields of `FuserConfig`.
+        training: Fields of `TrainingConfig` that go along, e.g. another learning rate.
+    """
+
+    axis: str
+    value: str
+    source: str
+    fuser: Mapping[str, Any]
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return f"{self.axis}-{self.value}".replace(" ", "_").replace("/", "_").replace(",", "")
+
+
+_BASE = {"width": 64, "layer_alignment": "proportional"}
+BASE = Variant("base", "c2c", C2C, _BASE)
+
+
+def _change(axis: str, value: str, source: str, **fuser: Any) -> Variant:
+    return Variant(axis, value, source, {**_BASE, **fuser})
+
+
+def _gate(value: str, source: str, **gate: Any) -> Variant:
+    return _change("gate", value, source, gate=gate)
+
+
+AXES = (
+    BASE,
+    _change("sharer", "blank", "prototype", sharer="blank"),
+    _change("projector", "joint, rank 32", FLOW, projector="joint", rank=32),
+    _change("projector", "joint, rank 8", FLOW, projector="joint", rank=8),
+    _change("projector", "linear", RIDGE, projector="linear"),
+    _change("projector", "ridge, replace", RIDGE, projector="ridge", injection="replace"),
+    _change(
+        "initialisation",
+        "ridge, linear, replace",
+        RIDGE,
+        projector="linear",
+        initialisation="ridge",
+        injection="replace",
+    ),
+    _change("initialisation", "random", C2C, initialisation="random"),
+    _change("depth", "1", OURS, depth=1),
+    _change("depth", "2", OURS, depth=2),
+    _change("depth", "5", C2C, depth=5),
+    _change("width", "32", OURS, width=32),
+    _change("width", "128", OURS, width=128),
+    _change("input_activation", "false", C2C, input_activation=False),
+    _change("activation", "silu", C2C, activation="silu"),
+    _change("dropout", "0.1", C2C, dropout=0.1),
+    _change("normalisation", "none", C2C, normalisation="none"),
+    _change("normalisation", "rms", OURS, normalisation="rms"),
+    _change("dynamic_weight", "false", OURS, dynamic_weight=False),
+    _change("weight_granularity", "value", C2C, weight_granularity="value"),
+    _gate("layer, gumbel, hard", C2C, granularity="layer", noise="gumbel", rule="hard"),
+    _gate("layer, logistic, hard", "C2C #5", granularity="layer", noise="logistic", rule="hard"),
+    _gate("layer, soft", OURS, granularity="layer"),
+    _gate("head, soft", C2C, granularity="head"),
+    _gate("token, soft", C2C, granularity="token"),
+    _gate("value, soft", C2C, granularity="value"),
+    _change("layer_alignment", "terminal", C2C, layer_alignment="terminal"),
+    _change("layer_alignment", "similarity", "arXiv 1905.00414", layer_alignment="similarity"),
+    _change("layer_alignment", "learned", OURS, layer_alignment="learned"),
+    _change("sources_per_layer", "2, concat", RIDGE, sources_per_layer=2),
+    _change("sources_per_layer", "4, concat", RIDGE, sources_per_layer=4),
+    _change("sources_per_layer", "2, mean", OURS, sources_per_layer=2, source_combination="mean"),
+    _change(
+        "sources_per_layer", "2, learned", OURS, sources_per_layer=2, source_combination="learned"
+    ),
+    _change("layer_share", "0.5, last", "KVComm", layer_share=0.5),
+    _change("layer_share", "0.5, attention", RIDGE, layer_share=0.5, layer_choice="attention"),
+    _change("token_alignment", "first", C2C, token_alignment="first"),
+    _change("token_alignment", "longest", C2C, token_alignment="longest"),
+    _change("keys", "unrotated", RIDGE, keys="unrotated"),
+    _change("injection", "replace", OURS, injection="replace"),
+    _change("injection", "append", FLOW, injection="append"),
+    _change("fuse_response", "true", "C2C pull request 6", fuse_response=True),
+)
+
+_LINEAR = {
+    **_BASE,
+    "projector": "linear",
+    "initialisation": "ridge",
+    "injection": "replace",
+}
+LINEAR_BASE = Variant("base", "linear, ridge, replace", RIDGE, _LINEAR)
+
+
+def _linear(axis: str, value: str, source: str, **fuser: Any) -> Variant:
+    return Variant(f"linear {axis}", value, source, {**_LINEAR, **fuser})
+
+
+LINEAR = (
+    LINEAR_BASE,
+    _linear("initialisation", "zero", OURS, initialisation="zero"),
+    _linear("dynamic_weight", "false", OURS, dynamic_weight=False),
+    _linear("injection", "append", FLOW, injection="append"),
+    _linear("rank", "32", FLOW, rank=32),
+    _linear("projector", "joint, rank 32", FLOW, projector="joint", rank=32),
+    _linear("projector", "joint, rank 128", FLOW, projector="joint", rank=128),
+    _linear("keys", "unrotated", RIDGE, keys="unrotated"),
+    _linear("sources_per_layer", "2, concat", RIDGE, sources_per_layer=2),
+    _linear("layer_alignment", "similarity", "arXiv 1905.00414", layer_alignment="similarity"),
+    _linear("layer_share", "0.5, attention", RIDGE, layer_share=0.5, layer_choice="attention"),
+    _linear("gate", "head, soft", C2C, gate={"granularity": "head"}),
+    _linear("ridge_penalty", "1", OURS, ridge_penalty=1.0),
+)
+
+SIZE = (
+    BASE,
+    _change("width", "16", OURS, width=16),
+    _change("projector", "joint, rank 8, width 16", FLOW, projector="joint", rank=8, width=16),
+    Variant(
+        "published",
+        "width 1024",
+        C2C,
+        {
+            "width": 1024,
+            "depth": 3,
+            "input_activation": False,
+            "initialisation": "random",
+            "dropout": 0.1,
+            "normalisation": "none",
+            "layer_alignment": "terminal",
+            "gate": {
+                "granularity": "layer",
+                "noise": "gumbel",
+                "rule": "hard",
+                "temperature_end": 0.001,
+                "learning_rate_multiplier": 1.0,
+            },
+        },
+        # Its own rate, 1e-4, is for 1,929 steps of 256 examples.
+        {"learning_rate": 1e-3},
+    ),
+)
+
+SETS = {"axes": AXES, "linear": LINEAR, "size": SIZE}

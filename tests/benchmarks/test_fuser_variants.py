@@ -1,0 +1,44 @@
+"""The fusers that the benchmark compares exist, and are told apart."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.pipeline.schema import TrainingConfig
+
+
+_FILE = Path(__file__).parents[2] / "benchmarks" / "fuser_variants.py"
+
+
+@pytest.fixture(scope="module")
+def variants():
+    spec = importlib.util.spec_from_file_location("fuser_variants", _FILE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+def test_every_variant_is_a_fuser_of_its_own(variants):
+    for name, chosen in variants.SETS.items():
+        names = [variant.name for variant in chosen]
+        assert len(set(names)) == len(names), name
+        configs = [FuserConfig.model_validate(variant.fuser) for variant in chosen]
+        assert len({config.model_dump_json() for config in configs}) == len(configs)
+        for variant in chosen:
+            TrainingConfig().model_copy(update=dict(variant.training))
+
+
+def test_files_of_different_sets_are_told_apart(variants):
+    everything = {
+        (variant.name, str(variant.fuser))
+        for chosen in variants.SETS.values()
+        for variant in chosen
+    }
+    assert len({name for name, _ in everything}) == len(everything)
