@@ -359,9 +359,10 @@ def sparkline(values: Sequence[float] | deque[float]) -> str:
     if not finite:
         return ""
     low, high = min(finite), max(finite)
-    scale = (len(SPARKS) - 1) / (high - low) if high > low else 0.0
+    span = high / 2 - low / 2  # the difference itself may be too large for a float
     clipped = (value if value in finite else high for value in values)
-    return "".join(SPARKS[round((value - low) * scale)] for value in clipped)
+    shares = ((value / 2 - low / 2) / span if span > 0 else 0.0 for value in clipped)
+    return "".join(SPARKS[round(share * (len(SPARKS) - 1))] for share in shares)
 
 
 def settings_line(settings: Mapping[str, object]) -> str:
@@ -379,6 +380,8 @@ def duration(seconds: float | None) -> str:
 
 
 def _short(value: object) -> str:
+    if value is None:
+        return "null"  # as the space file says it
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

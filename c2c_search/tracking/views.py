@@ -31,7 +31,9 @@ _COLUMNS = (
     "metrics.`objective`",
     "metrics.`fuser/parameters`",
     "params.`pair.receiver`",
-    "params.`fuser.depth`",
+    "params.`fuser.projector`",
+    "params.`fuser.injection`",
+    "params.`fuser.keys`",
     "params.`fuser.gate.granularity`",
     "params.`fuser.layer_alignment`",
     "params.`fuser.normalisation`",
@@ -42,15 +44,17 @@ _COLUMNS = (
 # Only what every trial has: a run without one of them is left out of parallel coordinates.
 _PARALLEL_PARAMS = (
     "pair.receiver",
+    "fuser.projector",
+    "fuser.injection",
+    "fuser.keys",
     "fuser.layer_alignment",
     "fuser.gate.granularity",
     "fuser.normalisation",
-    "fuser.depth",
 )
 _CURVES = {
     "validation": ("validation/accuracy", "validation/loss"),
-    "train": ("train/loss", "train/lr", "train/grad_norm"),
-    "gate": ("gate/open_train", "gate/open_eval"),
+    "train": ("train/loss", "train/learning_rate", "train/gradient_norm"),
+    "gate": ("gate/open_train", "gate/open_eval_keys", "gate/open_eval_values"),
 }
 # The UI draws a bar chart of every other metric; these stay folded, below what matters.
 _FOLDED = ("Model metrics", "fuser", "time", "hp")

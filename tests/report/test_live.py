@@ -4,6 +4,7 @@ import io
 from collections import Counter
 
 import pytest
+from hypothesis import example
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -155,6 +156,7 @@ def test_on_a_terminal_it_is_live(state: StudyState) -> None:
 
 
 @given(st.lists(st.floats(), max_size=60))
+@example([1.7976931348623157e308, -9.9792015476736e291])
 def test_a_sparkline_draws_anything(values: list[float]) -> None:
     drawn = sparkline(values)
     finite = any(abs(value) != float("inf") and value == value for value in values)
@@ -174,3 +176,4 @@ def test_duration(seconds: float | None, text: str) -> None:
 
 def test_settings_line() -> None:
     assert settings_line({"depth": 3, "rate": 0.00123456}) == "depth 3, rate 0.00123"
+    assert settings_line({"rank": None}) == "rank null"
