@@ -6,7 +6,7 @@ seeds. What is done is kept in the folder of results: an interrupted run goes on
 
     python benchmarks/fuser_axes.py --markdown docs/fuser_axes.md
 
-The published fuser's size is compared with small ones by ``--set size`` (hours on two cores).
+``--sets size`` compares the published fuser's size with small ones (minutes a training).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from fuser_variants import SETS
+from fuser_variants import TITLES
 from fuser_variants import Variant
 from rich.console import Console
 from rich.progress import Progress
@@ -46,24 +47,32 @@ PAIR = PairSpec(receiver="pypi:smollm2-135m-instruct", sharer="pypi:gemma-3-270m
 
 @dataclass(frozen=True)
 class Done:
-    """A variant's answers, all seeds together, and the mean wall time of a training."""
+    """A variant's trainings: answers by seed, and the mean wall time."""
 
     variant: Variant
-    result: SystemResult
+    answers: dict[int, SystemResult]
     seconds: float
-    seeds: int
+
+    def pooled(self, seeds: Iterable[int]) -> SystemResult:
+        """Some seeds' answers as one system: a country's items stay together in resampling."""
+        items = [
+            item.model_copy(update={"id": f"{item.id}#{seed}"})
+            for seed in seeds
+            for item in self.answers[seed].items
+        ]
+        return SystemResult(system="c2c", split="validation", items=tuple(items))
 
 
 def main() -> None:
-    """Train what is missing, then write the table."""
+    """Train what is missing, then write the tables."""
     options = parse()
     torch.manual_seed(0)
     keep_freed_memory()
-    variants = list(SETS[options.set])
     missing = [
         (variant, seed)
         for seed in range(options.seeds)
-        for variant in variants
+        for name in options.sets
+        for variant in SETS[name]
         if not _place(options, variant, seed).exists()
     ]
     if missing and not options.table_only:
@@ -72,10 +81,10 @@ def main() -> None:
             for variant, seed in progress.track(missing, description="trainings"):
                 progress.console.print(f"{variant.axis} = {variant.value}, seed {seed}")
                 _train(desk, options, variant, seed)
-    table = _table(options, [done for one in variants if (done := _read(options, one))])
+    text = _head(options) + "".join(_table(options, name) for name in options.sets)
     if options.markdown:
-        options.markdown.write_text(table, encoding="utf-8")
-    print(table)
+        options.markdown.write_text(text, encoding="utf-8")
+    print(text)
 
 
 def _pipeline(options: argparse.Namespace) -> Any:
@@ -119,56 +128,59 @@ def _place(options: argparse.Namespace, variant: Variant, seed: int) -> Path:
 
 
 def _read(options: argparse.Namespace, variant: Variant) -> Done | None:
-    """All seeds' answers as one system: a country's items stay together in the resampling."""
-    items, seconds = [], []
+    answers, seconds = {}, []
     for seed in range(options.seeds):
         place = _place(options, variant, seed)
-        if not place.exists():
-            return None
-        content = json.loads(place.read_text(encoding="utf-8"))
-        answers = SystemResult.model_validate(content["answers"])
-        items += [item.model_copy(update={"id": f"{item.id}#{seed}"}) for item in answers.items]
-        seconds.append(content["seconds"])
-    result = SystemResult(system="c2c", split="validation", items=tuple(items))
-    return Done(variant, result, sum(seconds) / len(seconds), options.seeds)
+        if place.exists():
+            content = json.loads(place.read_text(encoding="utf-8"))
+            answers[seed] = SystemResult.model_validate(content["answers"])
+            seconds.append(content["seconds"])
+    return Done(variant, answers, sum(seconds) / len(seconds)) if answers else None
 
 
-def _table(options: argparse.Namespace, found: list[Done]) -> str:
-    base = SETS[options.set][0]
-    if not found or found[0].variant != base:
-        return "The base fuser has not been trained yet.\n"
+def _head(options: argparse.Namespace) -> str:
+    command = f"python benchmarks/fuser_axes.py --steps {options.steps} --seeds {options.seeds}"
+    batch = _pipeline(options).training.batch_size
+    return (
+        "# What every value of every axis costs and scores\n\n"
+        f"Each fuser is trained for {options.steps} steps of {batch} questions on the "
+        f"quickstart's pair ({PAIR}) and judged on its 300 validation questions. Intervals: 95 %, whole "
+        "countries resampled over all seeds; `minus base` is paired by question and seed. Seconds "
+        "are a training's wall time, beside whatever else ran. What each axis is: "
+        f"[fusers.md](fusers.md). Command: `{command} --sets {' '.join(options.sets)}`.\n"
+    )
+
+
+def _table(options: argparse.Namespace, name: str) -> str:
+    found = [done for one in SETS[name] if (done := _read(options, one))]
+    if not found or found[0].variant != SETS[name][0]:
+        return f"\n## {name}\n\nThe base fuser has not been trained yet.\n"
     shapes = shape_of(PAIR.receiver), shape_of(PAIR.sharer)
-    command = f"python benchmarks/fuser_axes.py --set {options.set} --steps {options.steps}"
-    command += f" --seeds {options.seeds}"
+    base = json.dumps(found[0].variant.fuser, sort_keys=True)
     lines = [
-        "| axis | value | from | parameters | seconds | validation accuracy | minus base |",
-        "|---|---|---|--:|--:|--:|--:|",
+        f"\n## {TITLES[name]}\n\nBase: `{base}`.\n",
+        "| axis | value | from | parameters | seconds | seeds | accuracy | minus base |",
+        "|---|---|---|--:|--:|--:|--:|--:|",
         *(_line(done, found[0], shapes) for done in found),
     ]
-    fields = json.dumps(base.fuser, sort_keys=True)
-    head = (
-        f"{len(found)} fusers, {options.seeds} seeds each, {options.steps} steps of "
-        f"{_pipeline(options).training.batch_size} questions, judged on "
-        f"{len(found[0].result.items) // options.seeds} validation questions of the quickstart "
-        f"({PAIR}). Intervals: 95 %, whole countries resampled over all seeds; `minus base` is "
-        f"paired by question and seed. Command: `{command}`.\n\nBase: `{fields}`.\n\n"
-    )
-    return head + "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _line(done: Done, base: Done, shapes: tuple[CacheShape, CacheShape]) -> str:
     variant = done.variant
-    config = FuserConfig.model_validate(variant.fuser)
-    size = cost.parameters(config, *shapes) / 1e6
-    accuracy = accuracy_interval(done.result)
-    difference = "" if done is base else str(paired_bootstrap(done.result, base.result))
+    size = cost.parameters(FuserConfig.model_validate(variant.fuser), *shapes) / 1e6
+    difference = ""
+    if done is not base:
+        both = [seed for seed in done.answers if seed in base.answers]
+        difference = str(paired_bootstrap(done.pooled(both), base.pooled(both)))
     cells: Iterable[str] = (
         variant.axis,
         variant.value,
         variant.source,
         f"{size:.2f} M",
         f"{done.seconds:.0f}",
-        str(accuracy),
+        str(len(done.answers)),
+        str(accuracy_interval(done.pooled(done.answers))),
         difference,
     )
     return "| " + " | ".join(cells) + " |"
@@ -176,11 +188,11 @@ def _line(done: Done, base: Done, shapes: tuple[CacheShape, CacheShape]) -> str:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--set", choices=sorted(SETS), default="axes")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=["axes", "linear"])
     parser.add_argument("--steps", type=int, default=60, help="optimizer steps of a training")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each fuser")
     parser.add_argument("--results", default="mlruns/fuser_axes", help="folder of what is done")
-    parser.add_argument("--markdown", type=Path, help="write the table to this file too")
+    parser.add_argument("--markdown", type=Path, help="write the tables to this file too")
     parser.add_argument("--table-only", action="store_true", help="train nothing")
     return parser.parse_args()
 

@@ -162,3 +162,8 @@ SIZE = (
 )
 
 SETS = {"axes": AXES, "linear": LINEAR, "size": SIZE}
+TITLES = {
+    "axes": "Around the published kind of fuser",
+    "linear": "Around the best of them",
+    "size": "Size",
+}

@@ -7,6 +7,7 @@ every layer and mask to show in the logits.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from c2c_search.inference.fusion import FusedCache
 
 
 WINDOW = 6
@@ -172,3 +175,20 @@ ARCHITECTURES: dict[str, Callable[[], PreTrainedModel]] = {
 """Builders by name; each call gives a new model, the same one every time."""
 
 NO_ROPE = ("gpt2", "opt")
+
+
+def packed_prompts(
+    model: PreTrainedModel, prompts: Sequence[list[int]]
+) -> tuple[FusedCache, list[int]]:
+    """Exact caches of all prompts but their last tokens, one after the other, and those tokens."""
+    import torch
+
+    from c2c_search.inference.fusion import FusedCache
+    from c2c_search.pair.prefill import prefill
+
+    caches = {}
+    for rows, batch in prefill(model, [prompt[:-1] for prompt in prompts]):
+        caches.update(zip(rows, batch, strict=True))
+    packed = torch.cat([caches[row] for row in range(len(prompts))]).permute(1, 2, 0, 3)
+    lengths = tuple(len(prompt) - 1 for prompt in prompts)
+    return FusedCache(packed.contiguous(), lengths), [prompt[-1] for prompt in prompts]

@@ -17,20 +17,11 @@ from c2c_search.pair.geometry import rope_window
 from c2c_search.pair.prefill import prefill
 from tests.architectures import ARCHITECTURES
 from tests.architectures import WINDOW
+from tests.architectures import packed_prompts
 
 
 PROMPTS = [[5, 9, 12, 7, 30, 8, 11, 40, 41, 12, 13, 14, 17, 18, 19], [13, 4], [6, 12, 8, 11, 90]]
 RESPONSES = [[[7, 7, 12]], [[11], [5, 6]], [[8, 9, 10, 11, 31, 32, 33, 34], [8, 13], [12]]]
-
-
-def packed_prompts(model):
-    """Caches of all prompts but their last tokens, one after the other."""
-    caches = {}
-    for rows, batch in prefill(model, [prompt[:-1] for prompt in PROMPTS]):
-        caches.update(zip(rows, batch, strict=True))
-    packed = torch.cat([caches[row] for row in range(len(PROMPTS))]).permute(1, 2, 0, 3)
-    lengths = tuple(len(prompt) - 1 for prompt in PROMPTS)
-    return FusedCache(packed.contiguous(), lengths), [prompt[-1] for prompt in PROMPTS]
 
 
 def own_logits(model, prompt, response):
@@ -46,7 +37,7 @@ def model(request):
 def test_logits_are_the_models_own(model, attention):
     if attention == "eager":
         model.set_attn_implementation("eager")
-    logits = response_logits(model, *packed_prompts(model), RESPONSES)
+    logits = response_logits(model, *packed_prompts(model, PROMPTS), RESPONSES)
     expected = [
         own_logits(model, prompt, response)
         for prompt, branches in zip(PROMPTS, RESPONSES, strict=True)
@@ -57,7 +48,7 @@ def test_logits_are_the_models_own(model, attention):
 
 
 def test_generate_is_the_models_own(model):
-    together = generate(model, *packed_prompts(model), stop=set(), max_new_tokens=6)
+    together = generate(model, *packed_prompts(model, PROMPTS), stop=set(), max_new_tokens=6)
     for prompt, answer in zip(PROMPTS, together, strict=True):
         ids = torch.tensor([prompt])
         own = model.generate(
@@ -73,14 +64,14 @@ def test_only_what_predicts_goes_through_the_head(name):
     model.get_output_embeddings().register_forward_hook(
         lambda _, inputs, __: rows.append(inputs[0].shape[-2])
     )
-    response_logits(model, *packed_prompts(model), RESPONSES)
+    response_logits(model, *packed_prompts(model, PROMPTS), RESPONSES)
     assert rows == [sum(len(response) for branches in RESPONSES for response in branches)]
 
 
 @pytest.mark.parametrize("name", ["gemma2", "cohere", "opt", "mistral"])
 def test_gradients_pass_head_and_masks(name):
     model = ARCHITECTURES[name]()
-    fused, last = packed_prompts(model)
+    fused, last = packed_prompts(model, PROMPTS)
     packed, lengths = fused.packed.requires_grad_(), fused.lengths
     logits = response_logits(model, fused, last, RESPONSES)
     logits[: len(RESPONSES[0][0])].logsumexp(-1).sum().backward()
@@ -96,7 +87,7 @@ def test_gradients_pass_head_and_masks(name):
 
 
 def test_entries_may_stand_in_any_order(model):
-    fused, last = packed_prompts(model)
+    fused, last = packed_prompts(model, PROMPTS)
     lengths = fused.lengths
     order = [torch.randperm(length) for length in lengths]
     starts = [sum(lengths[:row]) for row in range(len(lengths))]
@@ -109,7 +100,7 @@ def test_entries_may_stand_in_any_order(model):
 
 def test_the_next_position_is_not_the_number_of_entries():
     model = ARCHITECTURES["mistral"]()  # every layer forgets what lies outside its window
-    fused, last = packed_prompts(model)
+    fused, last = packed_prompts(model, PROMPTS)
     length = fused.lengths[0]
     far = torch.randn(2, 2, 3, fused.packed.shape[-1])
     near = torch.arange(length - WINDOW + 1, length)
@@ -132,7 +123,7 @@ def test_the_next_position_is_not_the_number_of_entries():
 
 def test_entries_at_negative_positions_are_read_like_others():
     model = ARCHITECTURES["llama"]()
-    fused, last = packed_prompts(model)
+    fused, last = packed_prompts(model, PROMPTS)
     lengths = fused.lengths
     appended = FusedCache(
         torch.cat([torch.randn(2, 2, 1, fused.packed.shape[-1]), fused.packed], dim=2),
@@ -152,10 +143,10 @@ def test_entries_at_negative_positions_are_read_like_others():
 
 def test_a_window_that_the_architecture_ignores_is_ignored():
     model = ARCHITECTURES["llama"]()
-    expected = response_logits(model, *packed_prompts(model), RESPONSES)
+    expected = response_logits(model, *packed_prompts(model, PROMPTS), RESPONSES)
     model.config.sliding_window = 2
     model.config.layer_types = ["sliding_attention"] * 2
-    logits = response_logits(model, *packed_prompts(model), RESPONSES)
+    logits = response_logits(model, *packed_prompts(model, PROMPTS), RESPONSES)
     torch.testing.assert_close(logits, expected)
 
 
@@ -174,7 +165,7 @@ def test_beyond_the_window_of_its_rope_a_model_is_refused(name):
 
 def test_a_context_tells_where_it_goes_on():
     model = ARCHITECTURES["llama"]()
-    fused, _ = packed_prompts(model)
+    fused, _ = packed_prompts(model, PROMPTS)
     assert PackedContext(model, fused).next_positions == fused.lengths
     elsewhere = replace(fused, next_positions=(9, 8, 7))
     assert PackedContext(model, elsewhere).next_positions == (9, 8, 7)

@@ -6,26 +6,14 @@ import pytest
 import torch
 
 from c2c_search.inference.decoding import generate
-from c2c_search.inference.fusion import FusedCache
 from c2c_search.inference.scoring import response_logits
 from c2c_search.inference.scoring import score_options
 from c2c_search.pair.store import PromptCaches
+from tests.architectures import packed_prompts
 
 
 PROMPTS = [[5, 9, 2, 7, 30, 8, 1, 40, 41, 12, 13, 14], [3, 4, 9], [6, 2, 8, 11, 90, 3]]
 FAMILIES = ["llama", "gemma3", "qwen3"]
-
-
-def packed_prompts(model):
-    """Exact (not rounded) caches of all prompts but their last tokens."""
-    from c2c_search.pair.prefill import prefill
-
-    caches = {}
-    for rows, batch in prefill(model, [prompt[:-1] for prompt in PROMPTS]):
-        caches.update(zip(rows, batch, strict=True))
-    packed = torch.cat([caches[row] for row in range(len(PROMPTS))]).permute(1, 2, 0, 3)
-    lengths = tuple(len(prompt) - 1 for prompt in PROMPTS)
-    return FusedCache(packed.contiguous(), lengths), [prompt[-1] for prompt in PROMPTS]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -33,7 +21,7 @@ def test_response_logits_are_the_models_own(tiny_model, family):
     # gemma3 has a sliding window of 8, shorter than the first prompt.
     model = tiny_model(family, layers=6 if family == "gemma3" else 2).model
     responses = [[[7, 7, 2]], [[1], [5, 6]], [[8, 9, 10, 11], [8, 9, 3], [2]]]
-    logits = response_logits(model, *packed_prompts(model), responses)
+    logits = response_logits(model, *packed_prompts(model, PROMPTS), responses)
     expected = []
     for prompt, branches in zip(PROMPTS, responses, strict=True):
         for response in branches:
@@ -45,7 +33,7 @@ def test_response_logits_are_the_models_own(tiny_model, family):
 def test_score_options_sums_log_probabilities(tiny_model):
     model = tiny_model().model
     options = [[[7, 7], [2]], [[1], [1, 1]], [[3], [4]]]
-    scores = score_options(model, *packed_prompts(model), options)
+    scores = score_options(model, *packed_prompts(model, PROMPTS), options)
     first = model(torch.tensor([[*PROMPTS[0], 7]])).logits[0].log_softmax(-1)
     last = len(PROMPTS[0]) - 1
     assert float(scores[0][0]) == pytest.approx(
@@ -57,7 +45,7 @@ def test_score_options_sums_log_probabilities(tiny_model):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_generate_is_greedy_and_batch_independent(tiny_model, family):
     model = tiny_model(family, layers=6 if family == "gemma3" else 2).model
-    fused, last = packed_prompts(model)
+    fused, last = packed_prompts(model, PROMPTS)
     together = generate(model, fused, last, stop=set(), max_new_tokens=6)
     for prompt, answer in zip(PROMPTS, together, strict=True):
         ids = list(prompt)
@@ -68,7 +56,7 @@ def test_generate_is_greedy_and_batch_independent(tiny_model, family):
 
 def test_generate_leaves_out_the_stop_token(tiny_model):
     model = tiny_model().model
-    fused, last = packed_prompts(model)
+    fused, last = packed_prompts(model, PROMPTS)
     free = generate(model, fused, last, stop=set(), max_new_tokens=5)
     stop = {free[0][0]}
     assert generate(model, fused, last, stop=stop, max_new_tokens=5)[0] == []
@@ -78,7 +66,7 @@ def test_generate_leaves_out_the_stop_token(tiny_model):
 
 def test_gradients_flow_back_into_the_packed_cache(tiny_model):
     model = tiny_model().model
-    fused, last = packed_prompts(model)
+    fused, last = packed_prompts(model, PROMPTS)
     packed = fused.packed.requires_grad_()
     response_logits(model, fused, last, [[[1, 2]]] * 3).logsumexp(-1).sum().backward()
     assert torch.isfinite(packed.grad).all()
