@@ -145,8 +145,8 @@ def _head(options: argparse.Namespace) -> str:
         "# What every value of every axis costs and scores\n\n"
         f"Each fuser is trained for {options.steps} steps of {batch} questions on the "
         f"quickstart's pair ({PAIR}) and judged on its 300 validation questions. Intervals: "
-        "95 %, whole countries resampled over all seeds; `minus base` is paired by question and seed. Seconds "
-        "are a training's wall time, beside whatever else ran. What each axis is: "
+        "95 %, whole countries resampled over all seeds; `minus base` is paired by question and "
+        "seed. Seconds are a training's wall time, beside whatever else ran. What each axis is: "
         f"[fusers.md](fusers.md). Command: `{command} --sets {' '.join(options.sets)}`.\n"
     )
 

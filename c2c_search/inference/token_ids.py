@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -108,7 +109,10 @@ def last_token_output(
             _dense(entries[0], counts, columns, width) for entries in (layer.keys, layer.values)
         ]
         cache.update(*dense, number)
-    return CausalLMOutputWithPast(logits=logits[:, None], past_key_values=cache)
+    # Newer versions of transformers call it `cache`, and answer to the old name too.
+    names = {field.name for field in fields(CausalLMOutputWithPast)}
+    name = "cache" if "cache" in names else "past_key_values"
+    return CausalLMOutputWithPast(logits=logits[:, None], **{name: cache})
 
 
 def sequences(
