@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import get_args
 
@@ -181,6 +182,12 @@ def trained(config: c.FuserConfig) -> Fuser:
     return fuser
 
 
+def only(applies: Callable[[c.FuserConfig], bool]) -> pytest.MarkDecorator:
+    """The configurations that a promise is about."""
+    chosen = [config for config in configs() if applies(config)]
+    return pytest.mark.parametrize("config", chosen, ids=lambda config: config.model_dump_json())
+
+
 @pytest.fixture(params=configs(), ids=lambda config: config.model_dump_json())
 def config(request) -> c.FuserConfig:
     return request.param
@@ -228,17 +235,15 @@ def test_gradients_reach_every_trainable_parameter(config):
     assert silent <= set(blank)
 
 
+@only(lambda config: config.initialisation == "zero" and config.injection == "residual")
 def test_untrained_fuser_changes_nothing(config):
-    if config.initialisation != "zero" or config.injection != "residual":
-        pytest.skip("starts elsewhere")
     fuser = Fuser(config, RECEIVER, SHARER).eval()
     receiver, sharer = caches()
     assert torch.equal(fuser(receiver, sharer, rotations(config, 7)), receiver)
 
 
+@only(lambda config: config.gate.granularity != "none")
 def test_shut_gate_is_the_receiver_alone_bit_for_bit(config):
-    if config.gate.granularity == "none":
-        pytest.skip("no gate to shut")
     fuser = trained(config).eval()
     shut(fuser, range(2 * len(fuser.layers)))
     receiver, sharer = caches()
@@ -271,9 +276,8 @@ def test_tokens_do_not_see_each_other(config):
     torch.testing.assert_close(whole, torch.cat(parts, dim=2), atol=1e-4, rtol=1e-5)
 
 
+@only(lambda config: config.injection != "append")
 def test_layer_by_layer_is_all_layers_at_once(config):
-    if config.injection == "append":
-        pytest.skip("appends no response")
     fuser = trained(config).eval()
     receiver, sharer = caches()
     turned = rotations(config, 7)
@@ -288,9 +292,8 @@ def test_layer_by_layer_is_all_layers_at_once(config):
     torch.testing.assert_close(fused, fuser(receiver, sharer, turned), atol=1e-5, rtol=1e-5)
 
 
+@only(lambda config: config.gate.granularity != "none")
 def test_layers_that_never_open_are_left_out(config):
-    if config.gate.granularity == "none":
-        pytest.skip("no gate to shut")
     fuser = trained(config).eval()
     count = len(fuser.layers)
     # Keys and values of the first layer, and the keys alone of the last.
@@ -336,9 +339,8 @@ def test_parameter_groups_hold_every_parameter_once(config):
     assert len(grouped) == len(trainable)
 
 
+@only(lambda config: config.injection != "append")
 def test_layers_that_are_not_fused_stay_as_they_are(config):
-    if config.injection == "append":
-        pytest.skip("appends to all layers")
     fuser = trained(config).eval()
     receiver, sharer = caches()
     changed = (fuser(receiver, sharer, rotations(config, 7)) != receiver).flatten(2).any(dim=2)
@@ -411,7 +413,7 @@ def test_lower_rank_keeps_the_main_directions():
         )
         fuser = Fuser(config, RECEIVER, SHARER).eval()
         fuser.calibrate(receiver, sharer)
-        errors.append(float((fuser(receiver, sharer) - receiver).square().mean()))
+        errors.append((fuser(receiver, sharer) - receiver).square().mean().item())
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 1e-3
 
@@ -479,6 +481,30 @@ def test_sparsity_closes_gates():
     assert fuser.open_share()["train"] < 0.2
     assert fuser.open_share()["eval"] == 0
     assert len(without_shut_layers(fuser.eval()).layers) == 1
+
+
+@pytest.mark.parametrize("projector", TRAINED_FAMILIES)
+def test_training_memory_is_what_a_step_keeps(projector):
+    config = c.FuserConfig(projector=projector, width=8)
+    tokens, fuser = 30, trained(config).train()
+    own = {tensor.untyped_storage()._cdata for tensor in fuser.state_dict().values()}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return tensor
+
+    read = caches(tokens)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        fused = fuser(*read)
+    for cache in (*read, fused):
+        keep(cache)
+    trainable = sum(parameter.numel() for parameter in fuser.parameters())
+    buffers = sum(buffer.nbytes for buffer in fuser.buffers())
+    expected = 16 * trainable + buffers + sum(storage.nbytes() for storage in kept.values())
+    assert cost.training_bytes(config, RECEIVER, SHARER, tokens) == expected
 
 
 def test_training_memory_holds_optimizer_and_activations():
