@@ -20,14 +20,16 @@ def fit(
 
     Source: arXiv 2608.03893, here over all heads of a layer at once.
     """
-    x, y = inputs.double(), targets.double()
+    # On the CPU: not every accelerator computes in float64, and it is done once a trial.
+    x, y = inputs.cpu().double(), targets.cpu().double()
     x_mean, y_mean = x.mean(dim=1, keepdim=True), y.mean(dim=1, keepdim=True)
     x, y = x - x_mean, y - y_mean
     gram = x.transpose(1, 2) @ x
     scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(1e-12)
     gram = gram + torch.diag_embed((penalty * scale)[:, None].expand(-1, gram.shape[-1]))
     weight = torch.linalg.solve(gram, x.transpose(1, 2) @ y)
-    return weight.float(), (y_mean - x_mean @ weight).float()
+    bias = y_mean - x_mean @ weight
+    return weight.float().to(inputs.device), bias.float().to(inputs.device)
 
 
 def factorise(
@@ -47,8 +49,9 @@ def factorise(
     """
     centred = inputs.float() - inputs.float().mean(dim=1, keepdim=True)
     fitted = centred @ weight
-    covariance = (fitted.transpose(1, 2) @ fitted).double()
-    directions = torch.linalg.eigh(covariance).eigenvectors.flip(-1)[..., :rank].float()
+    covariance = (fitted.transpose(1, 2) @ fitted).cpu().double()
+    directions = torch.linalg.eigh(covariance).eigenvectors.flip(-1)[..., :rank]
+    directions = directions.float().to(weight.device)
     missing = rank - directions.shape[-1]
     directions = torch.nn.functional.pad(directions, (0, missing))
     return weight @ directions, directions.transpose(1, 2)

@@ -1,0 +1,58 @@
+"""Closed-form maps, against numpy and against what they promise."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from c2c_search.fuser import ridge
+
+
+@pytest.fixture
+def data():
+    generator = torch.Generator().manual_seed(0)
+    inputs = 3 + torch.randn(2, 200, 5, generator=generator)
+    noise = 0.1 * torch.randn(2, 200, 4, generator=generator)
+    return inputs, inputs @ torch.randn(2, 5, 4, generator=generator) - 1 + noise
+
+
+def test_without_penalty_it_is_least_squares(data):
+    inputs, targets = data
+    weight, bias = ridge.fit(inputs, targets, 1e-12)
+    design = torch.cat([inputs, torch.ones(2, 200, 1)], dim=2)
+    expected = torch.linalg.lstsq(design, targets).solution
+    torch.testing.assert_close(torch.cat([weight, bias], dim=1), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_a_penalty_shrinks_towards_the_mean(data):
+    inputs, targets = data
+    norms = []
+    for penalty in (1e-3, 1.0, 1e6):
+        weight, bias = ridge.fit(inputs, targets, penalty)
+        norms.append(float(weight.norm()))
+        # The intercept is not penalised: the mean is always met.
+        told = (inputs @ weight + bias).mean(dim=1)
+        torch.testing.assert_close(told, targets.mean(dim=1), atol=1e-3, rtol=1e-3)
+    assert norms[0] > norms[1] > norms[2]
+    assert norms[2] < 1e-3
+
+
+def test_features_that_say_nothing_are_no_error():
+    weight, bias = ridge.fit(torch.zeros(1, 10, 3), torch.ones(1, 10, 2), 0.1)
+    assert torch.equal(weight, torch.zeros(1, 3, 2))
+    assert torch.equal(bias, torch.ones(1, 1, 2))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4, 7])
+def test_factors_are_the_best_of_their_rank(data, rank):
+    inputs, targets = data
+    weight, _ = ridge.fit(inputs, targets, 1e-9)
+    into, out_of = ridge.factorise(weight, inputs, rank)
+    assert into.shape == (2, 5, rank)
+    assert out_of.shape == (2, rank, 4)
+    centred = inputs - inputs.mean(dim=1, keepdim=True)
+    fitted = centred @ weight
+    values = torch.linalg.svdvals(fitted)
+    # Eckart and Young: what is missed is what lies in the other singular values.
+    missed = (fitted - centred @ into @ out_of).square().sum(dim=(1, 2))
+    torch.testing.assert_close(missed, values[:, rank:].square().sum(dim=1), atol=1e-2, rtol=1e-3)
