@@ -159,6 +159,9 @@ SIZE = (
         # Its own rate, 1e-4, is for 1,929 steps of 256 examples.
         {"learning_rate": 1e-3},
     ),
+    # What the width alone is worth: the base's gate, start, alignment and normalisation.
+    Variant("width", "1024", C2C, {**_BASE, "width": 1024}, {"learning_rate": 1e-3}),
+    LINEAR_BASE,
 )
 
 SETS = {"axes": AXES, "linear": LINEAR, "size": SIZE}
