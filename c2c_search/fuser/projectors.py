@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,7 +55,7 @@ class Projection:
     weight: torch.Tensor | None = None
 
 
-class Projector(nn.Module):
+class Projector(nn.Module, ABC):
     """What every projector family is.
 
     Args:
@@ -70,6 +72,7 @@ class Projector(nn.Module):
         self.shape = shape
         self.reads_receiver = config.reads_receiver
 
+    @abstractmethod
     def forward(self, receiver: torch.Tensor, sharer: torch.Tensor) -> Projection:
         """Project.
 
@@ -79,7 +82,6 @@ class Projector(nn.Module):
             sharer: Normalised features of the aligned sharer tokens and layers,
                 ``(2, layers, tokens, sharer_size)``.
         """
-        raise NotImplementedError
 
     @torch.no_grad()
     def fit(self, sharer: torch.Tensor, targets: torch.Tensor) -> None:
