@@ -18,7 +18,7 @@ from c2c_search.inference.integrity import PairIdentity
 from c2c_search.inference.integrity import Provenance
 from c2c_search.inference.integrity import Size
 from c2c_search.inference.integrity import sha256
-from c2c_search.pair.geometry import geometry
+from c2c_search.pair.geometry import cache_shape
 from c2c_search.pair.identity import ResolvedModel
 from c2c_search.pair.identity import weight_files
 from c2c_search.pair.loading import resolve
@@ -110,5 +110,4 @@ def _bytes(fuser: Fuser) -> int:
 
 
 def _shape(model: ResolvedModel) -> CacheShape:
-    found = geometry(json.loads((model.path / "config.json").read_bytes()))
-    return CacheShape(layers=found.layers, heads=found.kv_heads, head_dim=found.head_dim)
+    return cache_shape(json.loads((model.path / "config.json").read_bytes()))

@@ -23,8 +23,8 @@ from c2c_search.inference.scoring import score_options
 from c2c_search.inference.token_ids import IdPrompts
 from c2c_search.inference.token_ids import last_token_output
 from c2c_search.inference.token_ids import sequences
+from c2c_search.pair import geometry
 from c2c_search.pair.batches import PairPrompts
-from c2c_search.pair.geometry import geometry
 from c2c_search.pair.prompts import continuation
 from c2c_search.pair.rope import Rotary
 from c2c_search.pair.store import PromptCaches
@@ -388,8 +388,7 @@ class C2CModel:
 
 def cache_shape(loaded: LoadedModel) -> CacheShape:
     """The shape of a model's KV-cache, as a fuser is built for it."""
-    found = geometry(loaded.model.config)
-    return CacheShape(layers=found.layers, heads=found.kv_heads, head_dim=found.head_dim)
+    return geometry.cache_shape(loaded.model.config)
 
 
 def _asked(text: str) -> list[Message]:

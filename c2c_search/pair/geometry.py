@@ -11,6 +11,7 @@ from pydantic import ConfigDict
 from pydantic import PositiveInt
 
 from c2c_search.errors import ConfigError
+from c2c_search.fuser.config import CacheShape
 
 
 if TYPE_CHECKING:
@@ -107,6 +108,12 @@ def rope_window(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any]) -
         elif "dynamic" in kind:
             windows.append(_number(config, ("max_position_embeddings",)))
     return min(windows, default=None)
+
+
+def cache_shape(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any]) -> CacheShape:
+    """The shape of a model's KV-cache, as a fuser is built for it; see `geometry`."""
+    found = geometry(model)
+    return CacheShape(layers=found.layers, heads=found.kv_heads, head_dim=found.head_dim)
 
 
 def _text_config(model: Any) -> Any:

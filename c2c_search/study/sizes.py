@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 
 from c2c_search.fuser.config import CacheShape
-from c2c_search.pair.geometry import geometry
+from c2c_search.pair.geometry import cache_shape
 from c2c_search.pair.loading import resolve
 from c2c_search.space.sampling import Fits
 from c2c_search.space.schema import Space
@@ -25,9 +25,7 @@ def shape_of(source: str) -> CacheShape:
         SourceError: The model cannot be had.
         ConfigError: Its caches are of no shape that can be fused.
     """
-    config = json.loads((resolve(source).path / "config.json").read_bytes())
-    found = geometry(config)
-    return CacheShape(layers=found.layers, heads=found.kv_heads, head_dim=found.head_dim)
+    return cache_shape(json.loads((resolve(source).path / "config.json").read_bytes()))
 
 
 def make_fits(space: Space, shape: ShapeOf = shape_of) -> Fits | None:
