@@ -10,15 +10,20 @@ from pydantic import ConfigDict
 
 
 class ItemResult(BaseModel):
-    """One item's answer.
+    """One item's answer, chosen or written.
 
     Args:
         id: The item's id, equal across systems.
         group: What the item tests, e.g. ``country/ja``.
         cluster: The fact the item is about; items of a cluster are not independent.
-        answer: Index of the right choice.
-        chosen: Index of the choice with the highest score.
-        scores: Log-likelihood (nats) of each choice.
+        answer: Index of the right choice; -1 where the answer is written.
+        chosen: Index of the choice with the highest score; -1 where the answer is written.
+        scores: What is compared: log-likelihood (nats) of each choice, or the same per token.
+        lengths: Tokens of each choice; with them either score follows from the other.
+        text: What was written.
+        parsed: The answer that was read out of it; None if none was found.
+        graded: Credit of what was written, in [0, 1].
+        likelihood: Mean log-probability (nats) of the tokens written.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,20 +31,44 @@ class ItemResult(BaseModel):
     id: str
     group: str
     cluster: str
-    answer: int
-    chosen: int
-    scores: tuple[float, ...]
+    answer: int = -1
+    chosen: int = -1
+    scores: tuple[float, ...] = ()
+    lengths: tuple[int, ...] = ()
+    text: str | None = None
+    parsed: str | None = None
+    graded: float | None = None
+    likelihood: float | None = None
+
+    @property
+    def credit(self) -> float:
+        """What the answer is worth, in [0, 1]; 1 or 0 where it is right or wrong."""
+        return float(self.chosen == self.answer) if self.graded is None else self.graded
 
     @property
     def correct(self) -> bool:
-        return self.chosen == self.answer
+        """Whether the answer is entirely right."""
+        return self.credit == 1.0
 
     @property
     def loss(self) -> float:
         """Negative log-probability (nats) of the right choice, scores normalised to sum to 1."""
+        return self._log_total() - self.scores[self.answer]
+
+    @property
+    def confidence(self) -> float:
+        """How sure the system was, in [0, 1], whether or not it was right.
+
+        Probability of what it chose among the choices; geometric mean of the probabilities of
+        the tokens it wrote.
+        """
+        if self.scores:
+            return math.exp(max(self.scores) - self._log_total())
+        return 0.0 if self.likelihood is None else math.exp(self.likelihood)
+
+    def _log_total(self) -> float:
         highest = max(self.scores)
-        total = sum(math.exp(score - highest) for score in self.scores)
-        return highest + math.log(total) - self.scores[self.answer]
+        return highest + math.log(sum(math.exp(score - highest) for score in self.scores))
 
 
 class SystemResult(BaseModel):
@@ -53,8 +82,13 @@ class SystemResult(BaseModel):
 
     @property
     def accuracy(self) -> float:
-        """Share of items answered rightly, in [0, 1]."""
-        return sum(item.correct for item in self.items) / len(self.items)
+        """Mean credit, in [0, 1]: the share of items answered rightly where credit is 0 or 1."""
+        return sum(item.credit for item in self.items) / len(self.items)
+
+    @property
+    def graded(self) -> bool:
+        """Whether credit comes in degrees, as of chrF or F1."""
+        return any(item.credit not in (0.0, 1.0) for item in self.items)
 
     @property
     def loss(self) -> float:
@@ -62,8 +96,8 @@ class SystemResult(BaseModel):
         return sum(item.loss for item in self.items) / len(self.items)
 
     def accuracy_by_group(self) -> dict[str, float]:
-        """Accuracy of each group, by name."""
-        groups: dict[str, list[bool]] = defaultdict(list)
+        """Mean credit of each group, by name."""
+        groups: dict[str, list[float]] = defaultdict(list)
         for item in self.items:
-            groups[item.group].append(item.correct)
-        return {name: sum(right) / len(right) for name, right in sorted(groups.items())}
+            groups[item.group].append(item.credit)
+        return {name: sum(credit) / len(credit) for name, credit in sorted(groups.items())}

@@ -12,10 +12,10 @@ import torch
 
 from c2c_search.data.splits import load_splits
 from c2c_search.errors import ConfigError
-from c2c_search.evaluation.systems import answer
-from c2c_search.evaluation.systems import mismatched_partners
-from c2c_search.evaluation.systems import receiver_alone
-from c2c_search.evaluation.systems import sharer_alone
+from c2c_search.evaluation.scoring import answer
+from c2c_search.evaluation.scoring import mismatched_partners
+from c2c_search.evaluation.scoring import receiver_alone
+from c2c_search.evaluation.scoring import sharer_alone
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.model import C2CModel

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from c2c_search.evaluation.results import SystemResult
-from c2c_search.evaluation.systems import answer
+from c2c_search.evaluation.scoring import answer
 from c2c_search.fuser import checkpoint
 from c2c_search.fuser.selection import without_shut_layers
 from c2c_search.inference.layer_scores import attention_cosine

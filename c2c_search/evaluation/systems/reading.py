@@ -1,0 +1,93 @@
+"""Evaluation room: questions as a pair has read them, once for all systems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from c2c_search.pair.batches import PairPrompts
+from c2c_search.pair.prompts import Message
+from c2c_search.pair.store import PromptCaches
+from c2c_search.pair.token_alignment import encode_all
+
+
+if TYPE_CHECKING:
+    from c2c_search.evaluation.items import Question
+    from c2c_search.inference.model import C2CModel
+    from c2c_search.pair.loading import LoadedModel
+
+
+Caches = Callable[["LoadedModel", Sequence[tuple[int, ...]]], PromptCaches]
+"""Where prompt caches come from: computed on the spot, or from the store."""
+
+
+class Reading:
+    """A few questions and both models' caches of their prompts, each computed once.
+
+    Systems that read the same tokens share the caches; a system that asks a model something else
+    (text relay, few-shot) reads that itself.
+
+    Args:
+        pair: Receiver and sharer, without a fuser.
+        questions: What is asked.
+        batch_size: Questions that one pass answers.
+        caches: Where prompt caches come from; computed here when left out.
+    """
+
+    def __init__(
+        self,
+        pair: C2CModel,
+        questions: Sequence[Question],
+        *,
+        batch_size: int = 32,
+        caches: Caches | None = None,
+    ) -> None:
+        self.pair = pair
+        self.questions = questions
+        self.batch_size = batch_size
+        self._caches = caches or self._compute
+        self._known: dict[tuple[str, tuple[tuple[int, ...], ...]], PromptCaches] = {}
+        self._prompts: dict[str, PairPrompts] = {}
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def prompts(self, alignment: str = "span") -> PairPrompts:
+        """The prompts as both models read them under a token alignment, with their caches."""
+        if alignment not in self._prompts:
+            pair = self.pair
+            own = [list(question.messages) for question in self.questions]
+            other: list[list[Message]] | None = None
+            if any(question.sharer_messages for question in self.questions):
+                other = [list(q.sharer_messages or q.messages) for q in self.questions]
+            encoded = encode_all(
+                own,
+                pair.template,
+                pair.receiver.text_tokenizer,
+                pair.sharer.text_tokenizer,
+                alignment,
+                sharer_conversations=other,
+            )
+            self._prompts[alignment] = PairPrompts(
+                encoded=encoded,
+                receiver=self._of(pair.receiver, [prompt.receiver_ids for prompt in encoded]),
+                sharer=self._of(pair.sharer, [prompt.sharer_ids for prompt in encoded]),
+            )
+        return self._prompts[alignment]
+
+    def batches(self, prompts: PairPrompts) -> Iterator[list[int]]:
+        """Rows that are answered in one pass: of about the same length, `batch_size` of them."""
+        order = sorted(range(len(prompts)), key=lambda row: len(prompts.encoded[row].receiver_ids))
+        for first in range(0, len(order), self.batch_size):
+            yield order[first : first + self.batch_size]
+
+    def _of(self, loaded: LoadedModel, ids: list[tuple[int, ...]]) -> PromptCaches:
+        key = (loaded.identity.source, tuple(ids))
+        if key not in self._known:
+            self._known[key] = self._caches(loaded, ids)
+        return self._known[key]
+
+    def _compute(self, loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
+        return PromptCaches.compute(loaded.model, list(ids), self.pair.cache_dtype)

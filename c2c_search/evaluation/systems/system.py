@@ -1,0 +1,70 @@
+"""Evaluation room: what a system is, anything that answers a task's questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from typing import Protocol
+
+
+if TYPE_CHECKING:
+    from c2c_search.evaluation.systems.reading import Reading
+
+
+@dataclass(frozen=True)
+class OptionScores:
+    """How likely a system finds each option of a question.
+
+    Args:
+        likelihoods: Log-likelihood (nats) of each option's whole text.
+        lengths: Tokens of each option, as the answering model counts them.
+    """
+
+    likelihoods: tuple[float, ...]
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Written:
+    """An answer in words.
+
+    Args:
+        text: Without the prompt and without what ended it.
+        likelihood: Mean log-probability (nats) of its tokens, the one that ended it included.
+    """
+
+    text: str
+    likelihood: float
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How an answer is written.
+
+    Args:
+        max_new_tokens: Where a long answer is cut.
+        stop: Texts that end an answer; they are not part of it.
+        temperature: 0 for greedy decoding.
+        top_p: Sample among the likeliest tokens that together have this probability.
+        seed: Of the sampling; what an item's answer is does not depend on its batch.
+    """
+
+    max_new_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+class System(Protocol):
+    """Anything that answers questions."""
+
+    name: str
+
+    def choose(self, reading: Reading) -> list[OptionScores]:
+        """Score the options of every question, in the reading's order."""
+        ...
+
+    def write(self, reading: Reading, decoding: Decoding) -> list[Written]:
+        """Answer every question in words, in the reading's order."""
+        ...

@@ -1,0 +1,1 @@
+"""Tasks room: benchmarks, one file each."""

@@ -1,0 +1,115 @@
+"""Evaluation room: what a task is, and the register of all tasks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from c2c_search.evaluation.items import Item
+from c2c_search.evaluation.items import Method
+
+
+HubRow = Mapping[str, Any]
+"""A row in the columns of the task's hub data set."""
+
+Convert = Callable[[HubRow, str], "Item | None"]
+"""Makes an item of a hub row and an id to use where the row has none; None leaves it out."""
+
+Grade = Callable[[Item, str], "Graded"]
+"""Reads a written answer."""
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A written answer, judged.
+
+    Args:
+        credit: In [0, 1].
+        parsed: What was read as the answer; None if nothing was found.
+    """
+
+    credit: float
+    parsed: str | None
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Where a task's data is published.
+
+    Args:
+        repository: Its id on the hub, e.g. ``allenai/ai2_arc``.
+        configuration: Of the data set, e.g. ``ARC-Easy``; several are read one after the other.
+        split: What is reported on.
+        exemplars: The split that examples for few-shot prompts come from; None if there is none.
+        columns: Those that `Task.convert` needs; a local file that has them is read like the
+            hub's, any other as the workbench's own JSONL.
+    """
+
+    repository: str
+    configuration: str | tuple[str, ...] | None
+    split: str
+    exemplars: str | None
+    columns: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A benchmark: where its items come from, how they are asked and how answers are judged.
+
+    Args:
+        name: As in ``--tasks``.
+        reference: The paper or page it comes from.
+        hub: Where its data is published; None for tasks that are built in or read from a file.
+        convert: Makes an item of a hub row.
+        methods: How it can be answered; the first is the default.
+        metric: What credit means, e.g. ``accuracy``, ``exact_match``, ``chrf``, ``f1``.
+        grade: Judges a written answer; None where only choices are compared.
+        instruction: Stands above the question where the answer is written.
+        max_new_tokens: Of a written answer.
+    """
+
+    name: str
+    reference: str
+    hub: Hub | None
+    convert: Convert
+    methods: tuple[Method, ...] = ("cloze", "letter", "generate")
+    metric: str = "accuracy"
+    grade: Grade | None = None
+    instruction: str = ""
+    max_new_tokens: int = 256
+
+
+TASKS: dict[str, Task] = {}
+"""Every task, by name."""
+
+
+def task(
+    name: str,
+    *,
+    reference: str,
+    hub: Hub | None,
+    methods: tuple[Method, ...] = ("cloze", "letter", "generate"),
+    metric: str = "accuracy",
+    grade: Grade | None = None,
+    instruction: str = "",
+    max_new_tokens: int = 256,
+) -> Callable[[Convert], Convert]:
+    """Register a task: decorates the function that makes an item of a hub row; see `Task`."""
+
+    def register(convert: Convert) -> Convert:
+        TASKS[name] = Task(
+            name=name,
+            reference=reference,
+            hub=hub,
+            convert=convert,
+            methods=methods,
+            metric=metric,
+            grade=grade,
+            instruction=instruction,
+            max_new_tokens=max_new_tokens,
+        )
+        return convert
+
+    return register
