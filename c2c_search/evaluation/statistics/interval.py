@@ -1,0 +1,39 @@
+"""Statistics room: a number and the interval around it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+from pydantic import ConfigDict
+
+from c2c_search.errors import ConfigError
+
+
+class Interval(BaseModel):
+    """A number and the interval around it; ``low <= value <= high``.
+
+    Args:
+        value: The point estimate.
+        low: Lower end.
+        high: Upper end.
+        level: The interval covers the truth with probability ``1 - level``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float
+    low: float
+    high: float
+    level: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def check_level(level: float) -> None:
+    """Refuse what is not a significance level.
+
+    Raises:
+        ConfigError: It does not lie between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ConfigError("level must lie between 0 and 1, e.g. 0.01.", value=level)
