@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from c2c_search.data.schema import Message
 from c2c_search.data.schema import Row
 from c2c_search.data.schema import SplitFiles
 from c2c_search.data.schema import SplitName
+from c2c_search.data.words import asked_key
 from c2c_search.errors import DataError
 from c2c_search.errors import Problem
 
@@ -22,11 +24,29 @@ from c2c_search.errors import Problem
 _SHOWN = 20
 _ROLES = ("system", "user", "assistant")
 # File names that say which split it is, not what it asks.
-_SPLIT_STEMS = frozenset(("train", "validation", "valid", "dev", "test"))
+_SPLIT_STEMS = frozenset(("train", "validation", "valid", "val", "dev", "test"))
+# The columns that a row is made of.
+_COLUMNS = "id group category cluster messages question choices prompt answer sharer_context"
+_OWN = frozenset(_COLUMNS.split())
 _KINDS = (
     "messages (a conversation that ends with the assistant), "
     "question + choices + answer, or prompt + answer"
 )
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row of a file, and what else its line says.
+
+    Args:
+        where: File and line.
+        row: In the canonical columns.
+        extra: The line's further columns.
+    """
+
+    where: str
+    row: Row
+    extra: dict[str, Any]
 
 
 class _BadRow(Exception):
@@ -50,6 +70,14 @@ def read_files(files: Mapping[SplitName, Sequence[str]]) -> dict[SplitName, list
     Raises:
         DataError: Missing files, or rows that do not fit, all of them together.
     """
+    examples = read_examples(files)
+    return {split: [example.row for example in found] for split, found in examples.items()}
+
+
+def read_examples(
+    files: Mapping[SplitName, Sequence[str]],
+) -> dict[SplitName, list[Example]]:
+    """Read the JSONL files of every split as `read_files` does, further columns included."""
     missing = [path for paths in files.values() for path in paths if not Path(path).is_file()]
     if missing:
         raise DataError(
@@ -60,24 +88,35 @@ def read_files(files: Mapping[SplitName, Sequence[str]]) -> dict[SplitName, list
     problems: list[Problem] = []
     places: dict[str, str] = {}
     asked: dict[str, str] = {}
-    rows: dict[SplitName, list[Row]] = {}
+    examples: dict[SplitName, list[Example]] = {}
     for split, paths in files.items():
-        rows[split] = []
+        examples[split] = []
         for path in paths:
-            for where, row in _read_file(Path(path), problems):
+            for example in _read_file(Path(path), problems):
+                where, row = example.where, example.row
                 if row["id"] in places:
                     rule = f"An id must be unique; {places[row['id']]} has it too."
                     problems.append(Problem(where, rule, row["id"]))
                 places[row["id"]] = where
-                key = json.dumps([split, row["messages"]])
+                key = f"{split} {asked_key(row)}"
                 if not row["cluster"]:
                     row["cluster"] = asked.setdefault(key, row["id"])
-                rows[split].append(row)
+                examples[split].append(example)
     if problems:
-        shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
-        more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise DataError(f"{len(problems)} rows do not fit:\n{shown}{more}")
-    return rows
+        raise rows_error(problems)
+    return examples
+
+
+def rows_error(problems: Sequence[Problem]) -> DataError:
+    """Many bad rows as one error that shows the first of them."""
+    shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
+    more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return DataError(f"{len(problems)} rows do not fit:\n{shown}{more}")
+
+
+def set_name(path: Path) -> str:
+    """What a file's examples are called: its name; its folder's if it is named after a split."""
+    return path.parent.resolve().name if path.stem in _SPLIT_STEMS else path.stem
 
 
 def file_provenance(files: SplitFiles) -> dict[str, str]:
@@ -86,8 +125,8 @@ def file_provenance(files: SplitFiles) -> dict[str, str]:
     return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
 
 
-def _read_file(path: Path, problems: list[Problem]) -> Iterator[tuple[str, Row]]:
-    """The rows that fit, each with its file and line; the others become problems."""
+def _read_file(path: Path, problems: list[Problem]) -> Iterator[Example]:
+    """The rows that fit; the others become problems."""
     # Bytes, because text mode also ends lines where a JSON string may hold a line separator.
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -95,7 +134,9 @@ def _read_file(path: Path, problems: list[Problem]) -> Iterator[tuple[str, Row]]
                 continue
             where = f"{path}:{number}"
             try:
-                yield where, _row(_parse(line), path, number)
+                found = _parse(line)
+                extra = {key: value for key, value in found.items() if key not in _OWN}
+                yield Example(where, _row(found, path, number), extra)
             except _BadRow as bad:
                 problems.append(Problem(where, bad.rule, bad.value, bad.hint))
 
@@ -121,7 +162,7 @@ def _row(found: dict[str, Any], path: Path, number: int) -> Row:
         messages, response, choices, answer = _generation(found)
     else:
         raise _BadRow(f"A row must have {_KINDS}.", sorted(found))
-    stem = path.parent.resolve().name if path.stem in _SPLIT_STEMS else path.stem
+    stem = set_name(path)
     return Row(
         id=_label(found, "id") or f"{stem}/{path.stem}:{number}",
         group=_label(found, "group") or _label(found, "category") or stem,

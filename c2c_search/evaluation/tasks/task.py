@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from c2c_search.data.schema import SplitName
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.items import Method
 
 
 HubRow = Mapping[str, Any]
-"""A row in the columns of the task's hub data set."""
+"""A row in the columns of the task's hub data set.
+
+Where that has several configurations, ``configuration`` is added, the name of the row's own.
+"""
 
 Convert = Callable[[HubRow, str], "Item | None"]
 """Makes an item of a hub row and an id to use where the row has none; None leaves it out."""
+
+Adapt = Callable[[Item], Item]
+"""Changes an item, whether it came in the hub's columns or in the workbench's own."""
+
+BuiltIn = Callable[[SplitName], Sequence[HubRow]]
+"""Makes the rows of a split, for a task that needs no data set."""
 
 Grade = Callable[[Item, str], "Graded"]
 """Reads a written answer."""
@@ -63,6 +74,8 @@ class Task:
         reference: The paper or page it comes from.
         hub: Where its data is published; None for tasks that are built in or read from a file.
         convert: Makes an item of a hub row.
+        built_in: Makes the rows, of the split ``test`` and exemplars of ``train``.
+        adapt: What is done to every item, whatever its columns were; None leaves it as it is.
         methods: How it can be answered; the first is the default.
         metric: What credit means, e.g. ``accuracy``, ``exact_match``, ``chrf``, ``f1``.
         grade: Judges a written answer; None where only choices are compared.
@@ -74,6 +87,8 @@ class Task:
     reference: str
     hub: Hub | None
     convert: Convert
+    built_in: BuiltIn | None = None
+    adapt: Adapt | None = None
     methods: tuple[Method, ...] = ("cloze", "letter", "generate")
     metric: str = "accuracy"
     grade: Grade | None = None
@@ -90,6 +105,8 @@ def task(
     *,
     reference: str,
     hub: Hub | None,
+    built_in: BuiltIn | None = None,
+    adapt: Adapt | None = None,
     methods: tuple[Method, ...] = ("cloze", "letter", "generate"),
     metric: str = "accuracy",
     grade: Grade | None = None,
@@ -104,6 +121,8 @@ def task(
             reference=reference,
             hub=hub,
             convert=convert,
+            built_in=built_in,
+            adapt=adapt,
             methods=methods,
             metric=metric,
             grade=grade,

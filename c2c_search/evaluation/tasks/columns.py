@@ -1,0 +1,97 @@
+"""Evaluation room: what hub rows have in common, from letters and digits to items with choices."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+from typing import cast
+
+from c2c_search.data.schema import Row
+from c2c_search.evaluation.items import Item
+from c2c_search.evaluation.tasks.task import HubRow
+
+
+def text(row: HubRow, column: str) -> str:
+    """A column's text, without the white space around it.
+
+    Raises:
+        ValueError: It is no text, or empty.
+    """
+    value = row[column]
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{column} must be a non-empty text, not {value!r}.")
+    return value.strip()
+
+
+def place(answer: Any, labels: Sequence[str]) -> int:
+    """Which of the labels the answer is.
+
+    Raises:
+        ValueError: None of them.
+    """
+    if str(answer).strip() not in labels:
+        raise ValueError(f"The answer must be one of {', '.join(labels)}, not {answer!r}.")
+    return labels.index(str(answer).strip())
+
+
+def digest(text: str) -> str:
+    """A short name for a text, the same in every file and on every machine."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def canonical(row: HubRow, fallback_id: str) -> Item:
+    """A row in the data room's columns (see `data.schema.Row`) as an item."""
+    return Item.of_row(cast(Row, row))
+
+
+def choice_item(
+    id: str,
+    question: str,
+    choices: Sequence[Any],
+    answer: int,
+    *,
+    group: str,
+    cluster: str = "",
+) -> Item | None:
+    """A question with options as an item; None where an option has no text to be scored.
+
+    Raises:
+        ValueError: Fewer than two choices, or the answer is none of them.
+    """
+    if isinstance(choices, str) or len(choices) < 2:
+        raise ValueError(f"There must be at least two choices, not {choices!r}.")
+    if not 0 <= answer < len(choices):
+        raise ValueError(f"The answer must be one of {len(choices)} choices, not {answer!r}.")
+    stripped = tuple(str("" if choice is None else choice).strip() for choice in choices)
+    if not all(stripped):
+        return None
+    return Item(
+        id=id,
+        group=group,
+        cluster=cluster or id,
+        messages=({"role": "user", "content": question},),
+        choices=stripped,
+        answer=answer,
+    )
+
+
+def shuffled(choices: Sequence[str], answer: int, key: str) -> tuple[list[str], int]:
+    """Choices in an order that the key and their texts decide, and where the answer went.
+
+    For data sets that list the right answer first: neither the seed nor the row's place in its
+    file changes what is asked.
+    """
+    order = sorted(range(len(choices)), key=lambda place: digest(f"{key}\n{choices[place]}"))
+    return [choices[place] for place in order], order.index(answer)
+
+
+def passage_cluster(question: str, id: str) -> str:
+    """Cluster of an MMLU question: the passage that it shares with others, else its own id.
+
+    Such questions begin with "This question refers to the following information", and their last
+    line is what is asked.
+    """
+    if not question.startswith("This question refers to the following information"):
+        return id
+    return f"passage-{digest(question.rpartition(chr(10))[0])}"

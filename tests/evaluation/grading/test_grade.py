@@ -1,0 +1,52 @@
+"""Which grader judges an answer, and what a missing library says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from c2c_search.errors import ConfigError
+from c2c_search.evaluation.grading import grade
+from c2c_search.evaluation.grading.optional import optional
+from c2c_search.evaluation.items import Item
+from c2c_search.evaluation.tasks.task import Graded
+from c2c_search.evaluation.tasks.task import Task
+
+
+CHOSEN = Item(id="1", group="g", cluster="1", messages=(), choices=("Paris", "Lyon"), answer=1)
+WRITTEN = Item(id="2", group="g", cluster="2", messages=(), references=("Lyon",))
+
+
+def a_task(grader=None) -> Task:
+    return Task("t", reference="none", hub=None, convert=lambda row, id: None, grade=grader)
+
+
+def test_a_task_judges_by_its_own_grade():
+    half = Graded(0.5, "half")
+    assert grade(a_task(lambda item, text: half), CHOSEN, "B") is half
+
+
+def test_choices_are_read_where_a_task_has_no_grade():
+    assert grade(a_task(), CHOSEN, "Answer: B") == Graded(1.0, "B")
+
+
+def test_references_are_matched_where_there_are_no_choices():
+    assert grade(a_task(), WRITTEN, "lyon.") == Graded(1.0, "lyon.")
+
+
+def test_a_missing_library_says_how_to_install_it():
+    with pytest.raises(ConfigError, match=r"needs the package nowhere\[x\].*pip install 'nowhere"):
+        optional("nowhere_at_all", "nowhere[x]")
+
+
+@pytest.mark.parametrize("first", ["grading", "tasks.catalogue"])
+def test_graders_and_tasks_are_imported_in_any_order_without_optional_libraries(first):
+    code = (
+        f"import sys, c2c_search.evaluation.{first}, c2c_search.evaluation.grading\n"
+        "late = {'sacrebleu', 'math_verify', 'rouge_score', 'jieba', 'rapidfuzz', 'datasets'}\n"
+        "sys.exit(str(late & set(sys.modules)) if late & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
