@@ -79,10 +79,21 @@ def _what_it_is(manifest: Manifest, size: Size) -> str:
     return (
         f"A fuser for {_PAPER}: it lets `{sharer.source}` (the sharer) speak to "
         f"`{receiver.source}` (the receiver) through its prompt cache. The receiver answers from "
-        "the fused cache; both models stay as they are.\n\n"
+        f"the fused cache; both models' weights stay as they are.{_adapted(manifest)}\n\n"
         f"The fuser holds {size.parameters / 1e6:.2f} million numbers "
         f"({size.bytes / 1e6:.1f} MB){relative}. It works only between these two models, which "
         "loading checks, and contains the weights of neither."
+    )
+
+
+def _adapted(manifest: Manifest) -> str:
+    """That the receiver is not the frozen one while it answers, if so."""
+    rank = (manifest.trial or {}).get("fuser", {}).get("lora_rank", 0)
+    if not rank:
+        return ""
+    return (
+        f" A low-rank update (LoRA) of rank {rank} of the receiver's attention is part of the "
+        "fuser, and active while the receiver answers from the fused cache."
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic import ConfigDict
 
 from c2c_search.errors import ConfigError
+from c2c_search.evaluation.guard import refuse_selection_split
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.evaluation.statistics import accuracy_interval
@@ -167,7 +168,8 @@ def judge(
         mismatched: Answers of the finalist fed another item's sharer cache; reported only.
 
     Raises:
-        DataError: The systems did not answer the same items in the same order.
+        DataError: The systems did not answer the same items in the same order, or not those of
+            the test split.
         ConfigError: There is no control, or level and resamples do not fit.
     """
     if not controls or finalists < 1:
@@ -175,6 +177,8 @@ def judge(
             "A verdict needs at least one control and one finalist.",
             value=f"{len(controls)} controls, {finalists} finalists",
         )
+    others = [*controls.values(), *([] if mismatched is None else [mismatched])]
+    refuse_selection_split(candidate, *others)
 
     def against(control: str, other: SystemResult) -> Comparison:
         return _compare(candidate, control, other, level / finalists, resamples, seed)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
+ContaminationRule = Literal["report", "exclude", "refuse"]
+"""What becomes of examples that overlap with what is judged: kept and told, left out, refused."""
+
 # Scripts that a small English model barely reads, which is where another model can help it.
 _SCRIPTS = ("ar", "el", "he", "hi", "ja", "ko", "ru", "th", "uk", "zh")
 _SCRIPT_GROUPS = tuple(f"country/{code}" for code in _SCRIPTS)
@@ -146,6 +149,11 @@ class DataConfig(_Frozen):
     seed: int = Field(default=0, description="Decides which examples a limit or a holdout takes.")
     holdout: Holdout = Field(
         default=Holdout(), description="Shares held out of train (source jsonl)."
+    )
+    contamination: ContaminationRule = Field(
+        default="exclude",
+        description="Training examples that ask a validation or test question, or share 13 words "
+        "in a row with one: exclude leaves them out, report keeps and tells them, refuse stops.",
     )
 
     @model_validator(mode="after")

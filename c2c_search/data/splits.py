@@ -13,15 +13,23 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from c2c_search.data.contamination import Contamination
+from c2c_search.data.contamination import Text
+from c2c_search.data.contamination import judged_text
+from c2c_search.data.contamination import learnt_text
+from c2c_search.data.contamination import overlap
 from c2c_search.data.quiz import quiz_provenance
 from c2c_search.data.quiz import quiz_rows
 from c2c_search.data.schema import SPLITS
+from c2c_search.data.schema import ContaminationRule
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import Row
 from c2c_search.data.schema import SplitName
 from c2c_search.data.schema import features
 from c2c_search.data.sources import file_provenance
 from c2c_search.data.sources import read_files
+from c2c_search.data.words import asked_key
+from c2c_search.data.words import question_of
 from c2c_search.errors import DataError
 
 
@@ -42,6 +50,7 @@ class Splits:
         test: To prove the champion on, once; every example has choices.
         hashes: sha256 of the canonical rows of each split, by name.
         provenance: What the rows were made from: library versions, or files with their sha256.
+        contamination: Overlap of train with validation and test, before any limit.
     """
 
     train: Dataset
@@ -49,6 +58,7 @@ class Splits:
     test: Dataset
     hashes: dict[SplitName, str]
     provenance: dict[str, str]
+    contamination: Contamination
 
 
 def load_splits(config: DataConfig) -> Splits:
@@ -56,7 +66,8 @@ def load_splits(config: DataConfig) -> Splits:
 
     Raises:
         DataError: Files or rows that do not fit, an empty split, examples without choices where
-            choices are scored, or an id, cluster or question that two splits share.
+            choices are scored, an id, cluster or question that two splits share, or examples
+            that overlap with validation or test where the config refuses them.
     """
     from datasets import Dataset
 
@@ -67,12 +78,14 @@ def load_splits(config: DataConfig) -> Splits:
         rows = _file_rows(config)
         provenance = file_provenance(config.files)
     check_disjoint(rows)
+    # Before the limits, so that what a smaller test leaves unseen does not come back into train.
+    rows, contamination = decontaminate(rows, config.contamination)
     for split in SPLITS:
         rows[split] = spread(rows[split], getattr(config.limit, split), config.seed)
     _check_usable(rows)
     tables = {name: Dataset.from_list(list(rows[name]), features=features()) for name in SPLITS}
     hashes = {name: rows_hash(rows[name]) for name in SPLITS}
-    return Splits(**tables, hashes=hashes, provenance=provenance)
+    return Splits(**tables, hashes=hashes, provenance=provenance, contamination=contamination)
 
 
 def rows_hash(rows: Sequence[Row]) -> str:
@@ -135,8 +148,49 @@ def hold_out(
     return divided
 
 
+def decontaminate(
+    rows: Mapping[SplitName, Sequence[Row]], rule: ContaminationRule
+) -> tuple[dict[SplitName, list[Row]], Contamination]:
+    """Compare train with validation and test, and do with what overlaps as the rule says.
+
+    Returns:
+        The rows, those of train that overlap left out if the rule is ``exclude``, and what was
+        found.
+
+    Raises:
+        DataError: Something overlaps and the rule is ``refuse``, or no training row is left.
+    """
+    kept = {split: list(rows[split]) for split in SPLITS}
+    tests: dict[str, list[Text]] = {}
+    for split in SPLITS[1:]:
+        tests[split] = [judged_text(row) for row in rows[split]]
+    contamination = overlap(map(learnt_text, rows["train"]), tests)
+    if not contamination.found or rule == "report":
+        return kept, contamination
+    if rule == "refuse":
+        raise DataError(
+            "Training examples must not overlap with what is judged. "
+            f"{contamination.finding()}\n{contamination.listing(_SHOWN)}",
+            hint="\nRemove these examples, or set data.contamination to exclude.",
+        )
+    overlapping = set(contamination.overlapping)
+    kept["train"] = [row for row in kept["train"] if row["id"] not in overlapping]
+    contamination = contamination.model_copy(update={"left_out": "examples"})
+    if not kept["train"]:
+        raise DataError(
+            "A training example must be left that does not overlap with what is judged. "
+            f"{contamination.finding()}\n{contamination.listing(_SHOWN)}",
+            hint="\nIf they share no more than a long instruction, set data.contamination to "
+            "report.",
+        )
+    return kept, contamination
+
+
 def check_disjoint(rows: Mapping[SplitName, Sequence[Row]]) -> None:
     """Check that no id, cluster or question is in two splits.
+
+    Between validation and test, on which is chosen and which is reported, a question is the same
+    also in other case, punctuation or spaces; train's are for `decontaminate`.
 
     Raises:
         DataError: With every kind of crossing and a few examples of each.
@@ -148,7 +202,8 @@ def check_disjoint(rows: Mapping[SplitName, Sequence[Row]]) -> None:
     }
     crossings = []
     for one, other in combinations(rows, 2):
-        for kind, of in kinds.items():
+        strict = "train" not in (one, other)
+        for kind, of in (kinds | {"question": asked_key} if strict else kinds).items():
             here = {of(row): row["id"] for row in rows[one]}
             there = {of(row): row["id"] for row in rows[other]}
             shared = [value for value in here if value in there]
@@ -162,11 +217,6 @@ def check_disjoint(rows: Mapping[SplitName, Sequence[Row]]) -> None:
             "Splits must not share ids, clusters or questions:\n  " + "\n  ".join(crossings),
             hint="\nRemove these rows from one of the two files.",
         )
-
-
-def question_of(row: Row) -> str:
-    """The prompt as one text, to tell whether two rows ask the same."""
-    return "\n".join(f"{turn['role']}: {turn['content']}" for turn in row["messages"])
 
 
 def _shuffled_indices(count: int, seed: int) -> list[int]:

@@ -49,6 +49,14 @@ def test_size_is_given_relative_to_the_receiver(manifest: Manifest, card: str) -
     assert "of the receiver's parameters" not in model_card(without, SIZE)
 
 
+def test_a_lora_is_told(manifest: Manifest, card: str) -> None:
+    assert "LoRA" not in card
+    assert manifest.trial is not None
+    trial = manifest.trial | {"fuser": {"lora_rank": 4}}
+    adapted = model_card(manifest.model_copy(update={"trial": trial}), SIZE)
+    assert "(LoRA) of rank 4 of the receiver's attention is part of the fuser" in adapted
+
+
 def test_licences_of_models_and_data_are_listed(card: str) -> None:
     assert "| receiver | `pypi:small` | Apache-2.0 (https://example.org/small) |" in card
     assert "| sharer | `pypi:other` | LicenseRef-Gemma (https://example.org/other) |" in card

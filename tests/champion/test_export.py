@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,13 @@ from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.integrity import Manifest
+from c2c_search.inference.integrity import PairIdentity
 from c2c_search.inference.integrity import check_sums
 from c2c_search.inference.integrity import read_sums
+from c2c_search.inference.model import C2CModel
+from c2c_search.inference.model import cache_shape
+from c2c_search.pair.loading import LoadedModel
+from c2c_search.pair.loading import load
 
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +131,41 @@ def test_every_module_of_the_runtime_imports_without_the_workbench(tmp_path: Pat
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "C2CModel"
+
+
+def test_a_lora_travels_with_its_champion(
+    tmp_path: Path, manifest: Manifest, tiny_model: Callable[..., LoadedModel]
+) -> None:
+    pair = []
+    for role, seed in (("receiver", 1), ("sharer", 2)):
+        loaded = tiny_model("llama", seed=seed)
+        loaded.model.save_pretrained(tmp_path / role)
+        loaded.tokenizer.save_pretrained(tmp_path / role)
+        pair.append(load(f"path:{tmp_path / role}", device="cpu"))
+    receiver, sharer = pair
+    config = FuserConfig(width=8, normalisation="none", lora_rank=2)
+    fuser = Fuser(config, cache_shape(receiver, adapted=True), cache_shape(sharer)).eval()
+    with torch.no_grad():
+        for parameter in fuser.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    checkpoint.save(fuser, tmp_path / "fuser")
+    identities = PairIdentity(receiver=receiver.identity, sharer=sharer.identity)
+    told = manifest.model_copy(update={"pair": identities})
+    champion = build(tmp_path / "champion", fuser_dir=tmp_path / "fuser", manifest=told)
+    export(champion, tmp_path / "out")
+
+    again = C2CModel.from_pretrained(tmp_path / "out", device="cpu")
+    assert again.adaptation is not None
+    here = C2CModel(receiver, sharer, fuser)
+    asked = [[{"role": "user", "content": "which?"}]]
+    expected, found = (
+        model.score(model.batch(model.prompts(asked)), [["a", "bc"]])[0][0]
+        for model in (here, again)
+    )
+    assert torch.equal(found, expected)
+    here.adaptation = None
+    other = here.score(here.batch(here.prompts(asked)), [["a", "bc"]])[0][0]
+    assert not torch.allclose(other, expected, atol=1e-2)
 
 
 # The published layout

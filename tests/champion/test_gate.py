@@ -156,9 +156,20 @@ def test_groups_are_reported_for_the_finalist_and_its_controls() -> None:
 
 def test_other_items_cannot_be_judged() -> None:
     with pytest.raises(DataError, match="same items"):
-        _judge(STRONG, {"receiver": WEAK.model_copy(update={"split": "validation"})})
+        _judge(STRONG, {"receiver": _answers([True] * 3)})
     with pytest.raises(DataError, match="same items"):
         _judge(STRONG, {"receiver": WEAK}, mismatched=_answers([True] * 3))
+
+
+def test_what_was_selected_on_proves_nothing() -> None:
+    seen = MIDDLE.model_copy(update={"split": "validation"})
+    for candidate, control, mismatched in (
+        (seen, seen, None),
+        (STRONG, seen, None),
+        (STRONG, WEAK, seen),
+    ):
+        with pytest.raises(DataError, match=r"Only the test split .*s on validation"):
+            _judge(candidate, {"receiver": control}, mismatched=mismatched)
 
 
 def test_a_verdict_needs_a_control() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,10 @@ from hypothesis import strategies as st
 from c2c_search.champion.select import Candidate
 from c2c_search.champion.select import finalists
 from c2c_search.errors import ConfigError
+from c2c_search.errors import DataError
+
+
+_candidate = partial(Candidate, split="validation")
 
 
 def _numbers(trials: list[Candidate], k: int) -> list[int]:
@@ -16,18 +22,18 @@ def _numbers(trials: list[Candidate], k: int) -> list[int]:
 
 
 def test_the_best_come_first() -> None:
-    trials = [Candidate(i, score, 10) for i, score in enumerate([0.5, 0.9, 0.7, 0.6])]
+    trials = [_candidate(i, score, 10) for i, score in enumerate([0.5, 0.9, 0.7, 0.6])]
     assert _numbers(trials, 3) == [1, 2, 3]
 
 
 def test_a_tie_goes_to_fewer_parameters_then_to_the_earlier_trial() -> None:
-    trials = [Candidate(0, 0.9, 30), Candidate(2, 0.9, 10), Candidate(1, 0.9, 10)]
+    trials = [_candidate(0, 0.9, 30), _candidate(2, 0.9, 10), _candidate(1, 0.9, 10)]
     assert _numbers(trials, 3) == [1, 2, 0]
 
 
 def test_diverged_trials_are_left_out() -> None:
-    trials = [Candidate(0, float("nan"), 1), Candidate(1, float("-inf"), 1)]
-    assert finalists([*trials, Candidate(2, 0.1, 1)], 3) == [Candidate(2, 0.1, 1)]
+    trials = [_candidate(0, float("nan"), 1), _candidate(1, float("-inf"), 1)]
+    assert finalists([*trials, _candidate(2, 0.1, 1)], 3) == [_candidate(2, 0.1, 1)]
 
 
 def test_a_study_without_finished_trials_has_no_finalists() -> None:
@@ -39,9 +45,16 @@ def test_no_places_are_refused() -> None:
         finalists([], 0)
 
 
+def test_a_trial_that_was_measured_on_test_is_refused() -> None:
+    peeked = Candidate(4, 0.9, 1, split="test")
+    with pytest.raises(DataError, match="by their validation score alone") as error:
+        finalists([_candidate(3, 0.5, 1), peeked], 1)
+    assert "trial 4 on test" in str(error.value)
+
+
 @given(st.lists(st.floats(0, 1), max_size=12), st.integers(1, 5))
 def test_finalists_are_ranked_distinct_and_hold_the_best(scores: list[float], k: int) -> None:
-    trials = [Candidate(i, score, 1) for i, score in enumerate(scores)]
+    trials = [_candidate(i, score, 1) for i, score in enumerate(scores)]
     chosen = finalists(trials, k)
     assert len(chosen) == len(set(chosen)) == min(k, len(trials))
     assert chosen == sorted(chosen, key=lambda t: (-t.objective, t.number))

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from c2c_search.data.quiz import quiz_rows
 from c2c_search.data.schema import SPLITS
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import Row
@@ -21,8 +22,10 @@ from c2c_search.data.splits import load_splits
 from c2c_search.data.splits import rows_hash
 from c2c_search.data.splits import spread
 from c2c_search.errors import DataError
+from c2c_search.pipeline.loading import load_pipeline
 
 
+QUICKSTART = Path(__file__).parents[2] / "pipelines" / "quickstart.yaml"
 SMALL = {split: ["capital/of", "country/th"] for split in SPLITS}
 
 
@@ -130,6 +133,103 @@ def choice(number: int) -> dict[str, Any]:
 
 def from_files(**files: str) -> DataConfig:
     return DataConfig.model_validate({"source": "jsonl", "files": files})
+
+
+def test_the_quickstart_has_no_overlap_and_stays_as_it_is() -> None:
+    """Its questions are one template; that alone must not leave an example out."""
+    data = load_pipeline(QUICKSTART).data
+    assert data.contamination == "exclude"
+    splits = load_splits(data)
+    assert splits.contamination.overlapping == ()
+    assert splits.contamination.examples == len(splits.train) == 1650
+    for split in SPLITS:
+        assert splits.hashes[split] == rows_hash(quiz_rows(getattr(data.groups, split), split))
+
+
+# Thirteen words.
+PASSAGE = "the moon goes around the earth once in about twenty seven point three"
+
+
+def overlapping(tmp_path: Path, rule: str = "exclude", **more: Any) -> DataConfig:
+    """Of forty training questions, 7 is a test question and 8 shares a passage with validation."""
+    train = [choice(n) for n in range(40)]
+    train[7]["question"] = "QUESTION 50"
+    train[8]["question"] = f"They say: {PASSAGE} days."
+    validation = [choice(n) for n in range(60, 65)]
+    validation[0]["question"] = f"True or not? {PASSAGE} days."
+    paths = {
+        "train": write(tmp_path / "a.jsonl", train),
+        "validation": write(tmp_path / "b.jsonl", validation),
+        "test": write(tmp_path / "c.jsonl", [choice(n) for n in range(50, 55)]),
+    }
+    given = {"source": "jsonl", "files": paths, "contamination": rule, **more}
+    return DataConfig.model_validate(given)
+
+
+def test_training_examples_that_overlap_are_left_out(tmp_path: Path) -> None:
+    splits = load_splits(overlapping(tmp_path))
+    assert [len(getattr(splits, split)) for split in SPLITS] == [38, 5, 5]
+    assert not {"a/a:8", "a/a:9"} & set(splits.train["id"])
+    found = splits.contamination
+    assert found.overlapping == ("a/a:8", "a/a:9")
+    assert [match.item for match in found.sets["test"].exact] == ["c/c:1"]
+    assert [match.ngram for match in found.sets["validation"].ngram] == [PASSAGE]
+    assert found.left_out == "examples"
+
+
+def test_a_limit_is_filled_with_examples_that_do_not_overlap(tmp_path: Path) -> None:
+    splits = load_splits(overlapping(tmp_path, limit={"train": 38, "test": 1}))
+    # Question 50 is not among the tested any more, and still left out.
+    assert len(splits.train) == 38
+    assert not {"a/a:8", "a/a:9"} & set(splits.train["id"])
+
+
+def test_training_examples_that_overlap_can_be_kept(tmp_path: Path) -> None:
+    splits = load_splits(overlapping(tmp_path, "report"))
+    assert len(splits.train) == 40
+    assert splits.contamination.overlapping == ("a/a:8", "a/a:9")
+    assert splits.contamination.sentence().endswith(" All are kept.")
+
+
+def test_training_examples_that_overlap_can_be_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
+        load_splits(overlapping(tmp_path, "refuse"))
+    assert f"a/a:9 and validation item b/b:1 share '{PASSAGE}'" in str(error.value)
+    assert "a/a:8 and test item c/c:1 ask the same" in str(error.value)
+    assert "set data.contamination to exclude" in str(error.value)
+
+
+def test_nothing_is_refused_where_nothing_overlaps() -> None:
+    config = DataConfig(groups=SMALL, contamination="refuse")
+    assert not load_splits(config).contamination.found
+
+
+def test_leaving_out_every_training_example_is_refused(tmp_path: Path) -> None:
+    train = write(tmp_path / "a.jsonl", [choice(1)])
+    judged = [
+        write(tmp_path / f"{n}.jsonl", [choice(n) | {"question": text}])
+        for n, text in enumerate(["QUESTION 1", "Question 9"])
+    ]
+    config = from_files(train=train, validation=judged[0], test=judged[1])
+    with pytest.raises(DataError, match="A training example must be left"):
+        load_splits(config)
+
+
+def test_validation_and_test_may_not_ask_the_same_in_another_case() -> None:
+    shouted = row(3) | {"messages": [{"role": "user", "content": "QUESTION 1"}]}
+    with pytest.raises(DataError, match=r"validation and test share 1 question\(s\)"):
+        check_disjoint({"train": [row(2)], "validation": [row(1)], "test": [shouted]})
+    # With train it is overlap, which has its own rule.
+    check_disjoint({"train": [row(1)], "validation": [row(2)], "test": [shouted]})
+
+
+def test_questions_that_differ_in_case_stay_in_one_split(tmp_path: Path) -> None:
+    pairs = [
+        choice(n) | {"question": f"{word} {n}?"} for n in range(40) for word in ("WHY", "Why")
+    ]
+    splits = load_splits(from_files(train=write(tmp_path / "a.jsonl", pairs)))
+    assert not splits.contamination.found
+    assert [len(getattr(splits, split)) for split in SPLITS] == [56, 8, 16]
 
 
 def test_splits_without_files_are_held_out_of_train(tmp_path: Path) -> None:
