@@ -155,7 +155,7 @@ def _table(options: argparse.Namespace, name: str) -> str:
     found = [done for one in SETS[name] if (done := _read(options, one))]
     if not found or found[0].variant != SETS[name][0]:
         return f"\n## {name}\n\nThe base fuser has not been trained yet.\n"
-    shapes = shape_of(PAIR.receiver), shape_of(PAIR.sharer)
+    shapes = shape_of(PAIR.receiver, adapted=True), shape_of(PAIR.sharer)
     base = json.dumps(found[0].variant.fuser, sort_keys=True)
     lines = [
         f"\n## {TITLES[name]}\n\nBase: `{base}`.\n",

@@ -12,6 +12,7 @@ C2C = "C2C, arXiv 2510.03215"
 OURS = "this project"
 FLOW = "Latent Cache Flow, arXiv 2605.22863"
 RIDGE = "arXiv 2608.03893"
+LORA = "LoRA, arXiv 2106.09685"
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ AXES = (
     _change("injection", "replace", OURS, injection="replace"),
     _change("injection", "append", FLOW, injection="append"),
     _change("fuse_response", "true", "C2C pull request 6", fuse_response=True),
+    _change("lora_rank", "8", LORA, lora_rank=8),
 )
 
 _LINEAR = {
@@ -130,6 +132,7 @@ LINEAR = (
     _linear("layer_share", "0.5, attention", RIDGE, layer_share=0.5, layer_choice="attention"),
     _linear("gate", "head, soft", C2C, gate={"granularity": "head"}),
     _linear("ridge_penalty", "1", OURS, ridge_penalty=1.0),
+    _linear("lora_rank", "8", LORA, lora_rank=8),
 )
 
 SIZE = (

@@ -11,6 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from c2c_search.inference.model import C2CModel
     from c2c_search.pair.loading import LoadedModel
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -78,5 +79,35 @@ def tiny_model(tiny_tokenizer) -> Callable[..., LoadedModel]:
             licence_url=None,
         )
         return LoadedModel(identity=identity, model=model, tokenizer=tiny_tokenizer)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_pair(tiny_model) -> Callable[..., C2CModel]:
+    """A pair whose fuser already says something: ``make_pair(keys="unrotated")``.
+
+    ``receiver=`` and ``sharer=`` are loaded models.
+    """
+    import torch
+
+    from c2c_search.fuser.config import FuserConfig
+    from c2c_search.fuser.fuser import Fuser
+    from c2c_search.inference.model import C2CModel
+    from c2c_search.inference.model import cache_shape
+
+    def make(*, receiver=None, sharer=None, trained=True, **fields) -> C2CModel:
+        receiver = receiver or tiny_model("qwen3", layers=3, heads=2, head_dim=8, seed=1)
+        sharer = sharer or tiny_model("llama", layers=2, heads=1, head_dim=12, seed=2)
+        torch.manual_seed(0)
+        fields = {"width": 8, "normalisation": "none", **fields}
+        config = FuserConfig(**fields)
+        shape = cache_shape(receiver, adapted=config.lora_rank > 0)
+        fuser = Fuser(config, shape, cache_shape(sharer)).eval()
+        if trained:
+            with torch.no_grad():
+                for parameter in fuser.parameters():
+                    parameter.add_(0.3 * torch.randn_like(parameter))
+        return C2CModel(receiver, sharer, fuser, cache_dtype=torch.float32)
 
     return make

@@ -61,9 +61,10 @@ def plan(
         Console().print(render(loaded.study, make_plan(loaded)))
         return
     from c2c_search.fuser.cost import parameters
-    from c2c_search.study.sizes import shape_of
+    from c2c_search.study.sizes import shapes
 
     sources = {source for pair in loaded.pairs.values() for source in (pair.receiver, pair.sharer)}
-    shapes = {source: shape_of(source) for source in sorted(sources)}
-    planned = make_plan(loaded, geometries=shapes, parameters=parameters)
+    shape_of = shapes(loaded)
+    geometries = {source: shape_of(source) for source in sorted(sources)}
+    planned = make_plan(loaded, geometries=geometries, parameters=parameters)
     Console().print(render(loaded.study, planned))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Self
 
 import torch
 from pydantic import BaseModel
 from pydantic import ConfigDict
 from pydantic import ValidationError
+from pydantic import model_validator
 from safetensors.torch import load_file
 from safetensors.torch import save_file
 
@@ -32,6 +34,12 @@ class StoredConfig(BaseModel):
     sharer: CacheShape
     layers: list[int]
     sources: list[list[int]]
+
+    @model_validator(mode="after")
+    def _knows_what_is_adapted(self) -> Self:
+        if self.fuser.lora_rank and not self.receiver.projections:
+            raise ValueError("fuser.lora_rank needs receiver.projections")
+        return self
 
 
 def save(fuser: Fuser, directory: Path) -> None:

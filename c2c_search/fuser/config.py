@@ -26,6 +26,7 @@ TokenAlignment = Literal["span", "first", "longest"]
 Keys = Literal["rotated", "unrotated"]
 Injection = Literal["residual", "replace", "append"]
 SharerMode = Literal["real", "blank", "mismatched"]
+ProjectionRole = Literal["query", "value", "qkv", "output"]
 
 
 class _Frozen(BaseModel):
@@ -137,6 +138,15 @@ class FuserConfig(_Frozen):
         False, description="The response's tokens are fused too, as they are written."
     )
     sharer: SharerMode = Field("real", description="blank: the no-sharer twin, features zeroed.")
+    lora_rank: int = Field(
+        0,
+        ge=0,
+        description="Rank of a LoRA on the receiver's attention, trained with the fuser and "
+        "active where the receiver reads and writes on the fused cache; 0: none.",
+    )
+    lora_learning_rate_multiplier: float = Field(
+        0.1, gt=0, description="At the projector's rate, a LoRA learns by heart."
+    )
 
     @property
     def weighted(self) -> bool:
@@ -153,7 +163,8 @@ class FuserConfig(_Frozen):
 
         A fuser whose output is made of the sharer alone (``linear``, ``ridge``, or any that
         replaces or appends) would be left with a constant, and beating that proves nothing. Its
-        twin is the published kind, which reads and keeps the receiver's own cache.
+        twin is the published kind, which reads and keeps the receiver's own cache. A LoRA stays:
+        it adapts the receiver of both alike.
         """
         if self.projector in ("c2c", "joint") and self.injection == "residual":
             return self.model_copy(update={"sharer": "blank"})
@@ -164,6 +175,8 @@ class FuserConfig(_Frozen):
             dropout=self.dropout,
             normalisation=self.normalisation,
             sharer="blank",
+            lora_rank=self.lora_rank,
+            lora_learning_rate_multiplier=self.lora_learning_rate_multiplier,
         )
 
     @model_validator(mode="after")
@@ -232,17 +245,32 @@ class FuserConfig(_Frozen):
         return wrong
 
 
+class Projection(_Frozen):
+    """A linear map of a model's attention, of one size in all layers."""
+
+    role: ProjectionRole = Field(description="qkv: queries, keys and values at once.")
+    inputs: int = Field(ge=1)
+    outputs: int = Field(ge=1)
+
+
 class CacheShape(_Frozen):
     """Shape of a model's KV-cache: every token has ``2 * layers * heads * head_dim`` numbers."""
 
     layers: int = Field(ge=1)
     heads: int = Field(ge=1, description="KV heads.")
     head_dim: int = Field(ge=1, description="Numbers per KV head.")
+    projections: tuple[Projection, ...] = Field(
+        (), description="Maps that a LoRA adapts; only a receiver that is adapted tells them."
+    )
 
     @property
     def size(self) -> int:
         """Numbers per token, layer and keys or values."""
         return self.heads * self.head_dim
+
+    def without_projections(self) -> CacheShape:
+        """The cache alone."""
+        return self.model_copy(update={"projections": ()})
 
     def last_layers(self, share: float) -> int:
         """How many layers a share of them is, rounded, at least one."""

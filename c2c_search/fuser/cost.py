@@ -42,8 +42,26 @@ def flops_per_token(config: FuserConfig, receiver: CacheShape, sharer: CacheShap
     return int(counter.get_total_flops())
 
 
+def flops_per_response_token(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
+    """What the fuser adds for one token read or written on the fused cache, forward.
+
+    The matrix products of a LoRA, and of fusing the token where the response is fused (without
+    the sharer's own).
+    """
+    fuser = _skeleton(config, receiver, sharer).eval()
+    with FlopCounterMode(display=False) as counter:
+        _adapt(fuser, 1)
+        if config.fuse_response:
+            fuser(*_caches(receiver, sharer, 1))
+    return int(counter.get_total_flops())
+
+
 def training_bytes(
-    config: FuserConfig, receiver: CacheShape, sharer: CacheShape, tokens: int
+    config: FuserConfig,
+    receiver: CacheShape,
+    sharer: CacheShape,
+    tokens: int,
+    response_tokens: int = 0,
 ) -> int:
     """Peak memory that the fuser adds to a training step, in bytes.
 
@@ -55,6 +73,8 @@ def training_bytes(
         receiver: Cache shape of the receiver.
         sharer: Cache shape of the sharer.
         tokens: Prompt tokens of a batch.
+        response_tokens: Tokens of a batch that a LoRA is active for: responses, and each prompt's
+            last token.
     """
     fuser = _skeleton(config, receiver, sharer).train()
     own = {tensor.untyped_storage()._cdata for tensor in fuser.state_dict().values()}
@@ -69,6 +89,7 @@ def training_bytes(
     caches = _caches(receiver, sharer, tokens)
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         fused = fuser(*caches)
+        _adapt(fuser, response_tokens)
     for cache in (*caches, fused):
         keep(cache)
     trained = sum(p.numel() for p in fuser.parameters() if p.requires_grad)
@@ -84,6 +105,21 @@ def _skeleton(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> 
         sources = [list(range(count))] * receiver.last_layers(config.layer_share)
     with torch.device("meta"):
         return Fuser(config, receiver, sharer, sources=sources)
+
+
+def _adapt(fuser: Fuser, tokens: int) -> None:
+    """Run the LoRA for some tokens, on what the receiver's layers would give it in float32."""
+    if fuser.lora is None:
+        return
+    updates, sizes = fuser.lora.updates(), {p.role: p.inputs for p in fuser.lora.projections}
+    for layer in range(fuser.receiver_shape.layers):
+        # Queries and values are made from the same tensor.
+        hidden = {role: "attended" if role == "output" else "read" for role in updates}
+        features = {
+            name: torch.empty(tokens, sizes[role], device="meta") for role, name in hidden.items()
+        }
+        for role, name in hidden.items():
+            updates[role][layer](features[name])
 
 
 def _caches(

@@ -14,6 +14,7 @@ from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.gates import Gate
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
 from c2c_search.fuser.layer_alignment import linear_cka
+from c2c_search.fuser.lora import Lora
 from c2c_search.fuser.normalisation import Normalisation
 from c2c_search.fuser.projectors import PROJECTORS
 from c2c_search.fuser.projectors import Shape
@@ -35,7 +36,7 @@ class Fuser(nn.Module):
 
     Args:
         config: The architecture.
-        receiver: Cache shape of the receiver.
+        receiver: Cache shape of the receiver; with its projections for ``config.lora_rank``.
         sharer: Cache shape of the sharer.
         layers: The receiver layers that are fused, in rising order; the last ones of
             ``config.layer_share`` when left out (``layer_choice: attention`` waits for
@@ -44,7 +45,7 @@ class Fuser(nn.Module):
             ``config.layer_alignment`` when left out (``similarity`` waits for `calibrate`).
 
     Raises:
-        ValueError: Sources that must be given are not.
+        ValueError: Sources or projections that must be given are not.
     """
 
     sources: torch.Tensor
@@ -84,6 +85,12 @@ class Fuser(nn.Module):
         self.gate: Gate | None = None
         if config.gate.granularity != "none":
             self.gate = Gate(config.gate, shape, self.projector.hidden_size)
+        # Last, so that the rest starts with the numbers that it has without.
+        self.lora: Lora | None = None
+        if config.lora_rank:
+            if not receiver.projections:
+                raise ValueError("lora_rank needs the receiver's projections: `adaptable_shape`")
+            self.lora = Lora(config.lora_rank, receiver.layers, receiver.projections)
 
     def forward(
         self, receiver: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None = None
@@ -195,23 +202,26 @@ class Fuser(nn.Module):
         return any(parameter.requires_grad for parameter in self.parameters())
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Optimizer groups: gates at their own rate, and no decay on gates, norms and biases."""
+        """Optimizer groups: gates and LoRA at rates of their own, decay on matrices alone."""
         gate = [] if self.gate is None else list(self.gate.parameters())
         if self.source_logits is not None:
             gate.append(self.source_logits)
-        gate_ids = {id(parameter) for parameter in gate}
+        lora = [] if self.lora is None else list(self.lora.parameters())
+        own_rate = {id(parameter) for parameter in (*gate, *lora)}
         rest = [
             parameter
             for parameter in self.parameters()
-            if parameter.requires_grad and id(parameter) not in gate_ids
+            if parameter.requires_grad and id(parameter) not in own_rate
         ]
         matrices = [parameter for parameter in rest if parameter.shape[-2] > 1]
         vectors = [parameter for parameter in rest if parameter.shape[-2] == 1]
         gate_rate = learning_rate * self.config.gate.learning_rate_multiplier
+        lora_rate = learning_rate * self.config.lora_learning_rate_multiplier
         groups = [
             {"params": matrices, "lr": learning_rate, "weight_decay": weight_decay},
             {"params": vectors, "lr": learning_rate, "weight_decay": 0.0},
             {"params": gate, "lr": gate_rate, "weight_decay": 0.0},
+            {"params": lora, "lr": lora_rate, "weight_decay": weight_decay},
         ]
         return [group for group in groups if group["params"]]
 

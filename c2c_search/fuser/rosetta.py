@@ -45,7 +45,7 @@ _FREE = frozenset(
         *("layer_alignment", "alignment_window", "layer_share", "layer_choice"),
         "source_combination",  # there is one source to combine
         *("initialisation", "ridge_penalty", "gate.initial_logit", "gate.noise"),
-        *("gate.sparsity", "gate.learning_rate_multiplier"),
+        *("gate.sparsity", "gate.learning_rate_multiplier", "lora_learning_rate_multiplier"),
     }
 )
 

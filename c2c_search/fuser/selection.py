@@ -44,7 +44,8 @@ class LayerByLayer:
 
     def __init__(self, fuser: Fuser) -> None:
         self.fuser = fuser
-        config = fuser.config.model_copy(update={"layer_share": 1.0})
+        # The whole receiver is adapted, not a layer's cache.
+        config = fuser.config.model_copy(update={"layer_share": 1.0, "lora_rank": 0})
         shape = fuser.receiver_shape
         one = CacheShape(layers=1, heads=shape.heads, head_dim=shape.head_dim)
         with torch.device("meta"):
@@ -53,7 +54,7 @@ class LayerByLayer:
             )
         self.skeleton = skeleton.train(fuser.training)
         self._states = {
-            layer: partial(_select, fuser, [place]) for place, layer in enumerate(fuser.layers)
+            layer: partial(_without_lora, fuser, place) for place, layer in enumerate(fuser.layers)
         }
 
     def __call__(
@@ -80,6 +81,12 @@ class LayerByLayer:
         return fused
 
 
+def _without_lora(fuser: Fuser, place: int) -> dict[str, torch.Tensor]:
+    """What fuses one layer."""
+    state = _select(fuser, [place])
+    return {name: tensor for name, tensor in state.items() if not name.startswith("lora.")}
+
+
 def _select(fuser: Fuser, places: Sequence[int]) -> dict[str, torch.Tensor]:
     """Parameters and buffers of the fused layers at some places."""
     count = len(fuser.layers)
@@ -88,7 +95,7 @@ def _select(fuser: Fuser, places: Sequence[int]) -> dict[str, torch.Tensor]:
     state = {}
     for name, tensor in (*fuser.named_parameters(), *fuser.named_buffers()):
         room = name.partition(".")[0]
-        if room == "sharer_norm" or tensor.ndim == 0:
+        if room in ("sharer_norm", "lora") or tensor.ndim == 0:
             state[name] = tensor
         elif room in ("receiver_norm", "source_logits"):
             state[name] = tensor.index_select(1, chosen)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Callable
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,6 +72,7 @@ class PackedContext:
     def __init__(self, model: PreTrainedModel, fused: FusedCache) -> None:
         self.model = model
         self.reader = fused.reader
+        self.adaptation = fused.adaptation
         self.next_positions = fused.next_positions or fused.lengths
         kinds, layers, entries, _ = fused.packed.shape
         shape = geometry(model)
@@ -114,14 +117,15 @@ class PackedContext:
         self.read = self.read.then(tokens)
         # The whole model, not its trunk and head: many scale or cap their logits in between.
         sliced = "logits_to_keep" in inspect.signature(self.model.forward).parameters
-        output = self.model(
-            input_ids=ids[None].to(device),
-            attention_mask=self._masks(tokens, device),
-            position_ids=tokens.position[None].to(device),
-            use_cache=True,
-            **cache_argument(self.model, self.cache),
-            **({"logits_to_keep": keep} if sliced else {}),
-        )
+        with nullcontext() if self.adaptation is None else self.adaptation.active():
+            output = self.model(
+                input_ids=ids[None].to(device),
+                attention_mask=self._masks(tokens, device),
+                position_ids=tokens.position[None].to(device),
+                use_cache=True,
+                **cache_argument(self.model, self.cache),
+                **({"logits_to_keep": keep} if sliced else {}),
+            )
         logits: torch.Tensor = output.logits[0] if sliced else output.logits[0, keep]
         return logits
 
@@ -174,7 +178,56 @@ class PackedContext:
         return mask.masked_fill_(~visible, lowest)[None, None].to(device)
 
 
+Choose = Callable[[Sequence[int], torch.Tensor], list[int]]
+"""Next tokens of some prompts, from their numbers and logits ``(prompts, vocabulary)``."""
+
+Ended = Callable[[Sequence[int]], bool]
+"""Whether an answer has ended, given its token ids so far."""
+
+
 @torch.no_grad()
+def go_on(
+    model: PreTrainedModel,
+    fused: FusedCache,
+    last_ids: Sequence[int],
+    *,
+    choose: Choose,
+    ended: Ended,
+    max_new_tokens: int,
+) -> list[list[int]]:
+    """Decode token by token on top of (fused) prompt caches.
+
+    Args:
+        model: The model that answers.
+        fused: The caches of the prompts.
+        last_ids: Each prompt's last token, which is not in the cache.
+        choose: Chooses tokens.
+        ended: Asked after every token; a prompt whose answer has ended stops running.
+        max_new_tokens: Where a long answer is cut.
+
+    Returns:
+        New token ids of each prompt, the one that ended the answer included.
+    """
+    context = PackedContext(model, fused)
+    answers: list[list[int]] = [[] for _ in last_ids]
+    running = list(range(len(last_ids)))
+    ids = torch.tensor(list(last_ids))
+    for new in range(max_new_tokens):
+        tokens = Tokens(
+            prompt=torch.tensor(running),
+            branch=torch.full((len(running),), TRUNK),
+            position=torch.tensor([context.next_positions[row] + new for row in running]),
+        )
+        chosen = choose(running, context.feed(ids, tokens))
+        for row, token in zip(running, chosen, strict=True):
+            answers[row].append(token)
+        running = [row for row in running if not ended(answers[row])]
+        if not running:
+            break
+        ids = torch.tensor([answers[row][-1] for row in running])
+    return answers
+
+
 def generate(
     model: PreTrainedModel,
     fused: FusedCache,
@@ -197,25 +250,14 @@ def generate(
     Returns:
         New token ids of each prompt.
     """
-    context = PackedContext(model, fused)
-    answers: list[list[int]] = [[] for _ in last_ids]
-    running = list(range(len(last_ids)))
-    ids = torch.tensor(list(last_ids))
-    for new in range(max_new_tokens):
-        tokens = Tokens(
-            prompt=torch.tensor(running),
-            branch=torch.full((len(running),), TRUNK),
-            position=torch.tensor([context.next_positions[row] + new for row in running]),
-        )
-        chosen = context.feed(ids, tokens).argmax(dim=-1).tolist()
-        going_on = []
-        for row, token in zip(running, chosen, strict=True):
-            if token not in stop:
-                going_on.append((row, token))
-            if token not in stop or with_stop:
-                answers[row].append(token)
-        if not going_on:
-            break
-        running = [row for row, _ in going_on]
-        ids = torch.tensor([token for _, token in going_on])
-    return answers
+    answers = go_on(
+        model,
+        fused,
+        last_ids,
+        choose=lambda prompts, logits: logits.argmax(dim=-1).tolist(),
+        ended=lambda ids: ids[-1] in stop,
+        max_new_tokens=max_new_tokens,
+    )
+    if with_stop:
+        return answers
+    return [ids[:-1] if ids and ids[-1] in stop else ids for ids in answers]

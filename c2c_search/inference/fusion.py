@@ -13,6 +13,7 @@ from c2c_search.fuser.rotations import Rotations
 
 if TYPE_CHECKING:
     from c2c_search.fuser.config import FuserConfig
+    from c2c_search.inference.adaptation import Adaptation
     from c2c_search.inference.reader import Reader
     from c2c_search.pair.batches import PairBatch
     from c2c_search.pair.rope import Rotary
@@ -32,6 +33,7 @@ class FusedCache:
         positions: Position of each entry, for each prompt; 0, 1, 2 … when left out.
         next_positions: Position of each prompt's last token; its length when left out.
         reader: Fuses what is read from here on too.
+        adaptation: Of the model, while it reads on.
     """
 
     packed: torch.Tensor
@@ -39,6 +41,7 @@ class FusedCache:
     positions: tuple[torch.Tensor, ...] | None = None
     next_positions: tuple[int, ...] | None = None
     reader: Reader | None = None
+    adaptation: Adaptation | None = None
 
 
 @dataclass(frozen=True)

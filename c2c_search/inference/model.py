@@ -11,20 +11,29 @@ from typing import overload
 import torch
 
 from c2c_search.errors import ConfigError
-from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.fuser.config import CacheShape
+from c2c_search.inference.adaptation import Adaptation
 from c2c_search.inference.decoding import generate
 from c2c_search.inference.fusion import Fuse
 from c2c_search.inference.fusion import FusedCache
 from c2c_search.inference.fusion import Rotaries
 from c2c_search.inference.fusion import fuse
+from c2c_search.inference.opening import check_shapes
+from c2c_search.inference.opening import open_champion
 from c2c_search.inference.reader import Reader
 from c2c_search.inference.scoring import score_options
 from c2c_search.inference.token_ids import IdPrompts
 from c2c_search.inference.token_ids import last_token_output
 from c2c_search.inference.token_ids import sequences
+from c2c_search.inference.writing import Draw
+from c2c_search.inference.writing import Stops
+from c2c_search.inference.writing import padding_id
+from c2c_search.inference.writing import stop_ids
+from c2c_search.inference.writing import write
 from c2c_search.pair import geometry
 from c2c_search.pair.batches import PairPrompts
+from c2c_search.pair.projections import adaptable_shape
+from c2c_search.pair.prompts import asked
 from c2c_search.pair.prompts import continuation
 from c2c_search.pair.rope import Rotary
 from c2c_search.pair.store import PromptCaches
@@ -77,16 +86,11 @@ class C2CModel:
         self.fuser = fuser
         self.device: torch.device = receiver.model.device
         self.rotaries: Rotaries | None = None
+        self.adaptation: Adaptation | None = None
         if fuser is not None:
-            for role, loaded in (("receiver", receiver), ("sharer", sharer)):
-                built, found = getattr(fuser, f"{role}_shape"), cache_shape(loaded)
-                if built != found:
-                    raise ConfigError(
-                        f"The {role} must have the cache shape that the fuser is for: {built}.",
-                        value=str(found),
-                        hint=f"Load the {role} that the fuser was trained with.",
-                    )
+            check_shapes(fuser, receiver, sharer)
             fuser.to(self.device)
+            self.adaptation = Adaptation.of(fuser, receiver.model)
             if fuser.config.keys == "unrotated":
                 self.rotaries = Rotaries(Rotary.of(receiver.model), Rotary.of(sharer.model))
 
@@ -104,24 +108,7 @@ class C2CModel:
             IntegrityError: The folder's bytes, or the models, are not those that were measured.
             SourceError: A model cannot be fetched or read.
         """
-        from c2c_search.inference.integrity import check_sums
-        from c2c_search.inference.integrity import read_manifest
-        from c2c_search.inference.integrity import verify_compatibility
-        from c2c_search.pair.loading import load
-
-        directory = Path(directory)
-        check_sums(directory)
-        manifest = read_manifest(directory)
-        receiver = load(manifest.pair.receiver.source, device=device)
-        sharer = load(manifest.pair.sharer.source, device=device)
-        verify_compatibility(manifest, receiver.identity, sharer.identity)
-        return cls(
-            receiver,
-            sharer,
-            load_fuser(directory),
-            template=manifest.template,
-            cache_dtype=getattr(torch, manifest.cache_dtype),
-        )
+        return cls(**vars(open_champion(directory, device)))
 
     def prompts(
         self,
@@ -194,10 +181,10 @@ class C2CModel:
         if self.fuser is None:
             return FusedCache(batch.receiver, batch.lengths)
         fused = fuse(through or self.fuser, self.fuser.config, batch, self.rotaries)
+        reader = None
         if self.fuser.config.fuse_response:
             reader = Reader(self.fuser, self.receiver, self.sharer, batch, self.rotaries)
-            fused = replace(fused, reader=reader)
-        return fused
+        return replace(fused, reader=reader, adaptation=self.adaptation)
 
     @torch.no_grad()
     def score(
@@ -233,9 +220,9 @@ class C2CModel:
 
         Returns:
             Logits of each prompt's last token, ``(batch, 1, vocabulary)``, and the fused cache
-            with that token, from which the receiver alone can go on: as wide as
-            ``receiver_input_ids``, zeros where it is padded (wider, with the appended entries in
-            front, where the injection is ``append``).
+            with that token, from which the receiver alone (in ``adaptation.active()`` if there
+            is one) can go on: as wide as ``receiver_input_ids``, zeros where it is padded (wider,
+            with the appended entries in front, where the injection is ``append``).
 
         Raises:
             ConfigError: The ids do not fit together.
@@ -312,7 +299,7 @@ class C2CModel:
         )
         batch = self.batch(self.cached(read.encoded))
         answers = self._go_on(batch, max_new_tokens, with_stop=True)
-        return sequences(receiver_input_ids, answers, self._padding_id())
+        return sequences(receiver_input_ids, answers, padding_id(self.receiver))
 
     def generate_batch(
         self,
@@ -330,12 +317,51 @@ class C2CModel:
             max_new_tokens: Where a long answer is cut.
         """
         prompts = self.prompts(
-            [_asked(text) for text in questions],
-            None if sharer_contexts is None else [_asked(text) for text in sharer_contexts],
+            [asked(text) for text in questions],
+            None if sharer_contexts is None else [asked(text) for text in sharer_contexts],
         )
-        return [
-            self._decode(tokens) for tokens in self._go_on(self.batch(prompts), max_new_tokens)
-        ]
+        answers = self._go_on(self.batch(prompts), max_new_tokens)
+        # The plain template is written in lines: the next line is another question.
+        stops = Stops(self.receiver.text_tokenizer, ["\n"] if self.template == "plain" else [])
+        return [stops.cut(tokens) for tokens in answers]
+
+    @torch.no_grad()
+    def write(
+        self,
+        batch: PairBatch,
+        *,
+        max_new_tokens: int = 256,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seeds: Sequence[int] | None = None,
+    ) -> list[tuple[str, float]]:
+        """Answer packed prompts in words.
+
+        Args:
+            batch: Prompts, from `prompts` or from a store; see `batch`.
+            max_new_tokens: Where a long answer is cut.
+            stop: Texts that end an answer; neither they nor what follows is part of it.
+            temperature: 0 for greedy decoding.
+            top_p: See `Draw`.
+            seeds: One for each prompt; its answer does not depend on the others in the batch.
+
+        Returns:
+            For each prompt, the answer's text, and the mean log-probability (nats, at
+            temperature 1) of its tokens, the one that ended it included.
+
+        Raises:
+            ConfigError: A temperature, top_p or seeds that cannot be sampled with.
+        """
+        draw = Draw.of(len(batch.last_ids), temperature, top_p, seeds)
+        return write(
+            self.receiver,
+            self.fuse(batch),
+            batch.last_ids,
+            stop=stop,
+            max_new_tokens=max_new_tokens,
+            draw=draw,
+        )
 
     def receiver_alone(self, question: str, *, max_new_tokens: int = 64) -> str:
         """The receiver's own answer, without the sharer."""
@@ -362,34 +388,12 @@ class C2CModel:
             self.receiver.model,
             self.fuse(batch),
             batch.last_ids,
-            stop=self._stop_ids(),
+            stop=stop_ids(self.receiver),
             max_new_tokens=max_new_tokens,
             with_stop=with_stop,
         )
 
-    def _stop_ids(self) -> set[int]:
-        config = self.receiver.model.generation_config
-        eos = None if config is None else config.eos_token_id
-        listed = eos if isinstance(eos, list) else [eos]
-        tokenizer = self.receiver.tokenizer
-        own = None if tokenizer is None else tokenizer.eos_token_id
-        return {token for token in (*listed, own) if token is not None}
 
-    def _padding_id(self) -> int:
-        config = self.receiver.model.generation_config
-        padding = None if config is None else config.pad_token_id
-        return padding if padding is not None else min(self._stop_ids(), default=0)
-
-    def _decode(self, ids: list[int]) -> str:
-        text: str = self.receiver.text_tokenizer.decode(ids, skip_special_tokens=True)
-        # The plain template is written in lines: the next line is another question.
-        return (text.split("\n")[0] if self.template == "plain" else text).strip()
-
-
-def cache_shape(loaded: LoadedModel) -> CacheShape:
-    """The shape of a model's KV-cache, as a fuser is built for it."""
-    return geometry.cache_shape(loaded.model.config)
-
-
-def _asked(text: str) -> list[Message]:
-    return [{"role": "user", "content": text}]
+def cache_shape(loaded: LoadedModel, *, adapted: bool = False) -> CacheShape:
+    """The shape of a model's KV-cache, as a fuser is built for it; see `adaptable_shape`."""
+    return adaptable_shape(loaded.model) if adapted else geometry.cache_shape(loaded.model.config)

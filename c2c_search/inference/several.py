@@ -45,7 +45,8 @@ class SeveralSharers(C2CModel):
             parallel: each reads the receiver's own cache, and their changes are summed.
 
     Raises:
-        ConfigError: The models have not one receiver, or a fuser appends or fuses the response.
+        ConfigError: The models have not one receiver, or a fuser appends, fuses the response or
+            adapts the receiver.
 
     Source: the published C2C's ``multi_source_fusion_mode``.
 
@@ -138,11 +139,20 @@ def _check(models: Sequence[C2CModel], fusion: str) -> None:
             hint="Choose fusers that were trained for the same receiver and template.",
         )
     for model in models:
-        config = None if model.fuser is None else model.fuser.config
-        if config is not None and (config.injection == "append" or config.fuse_response):
+        if model.fuser is None:
+            continue
+        config = model.fuser.config
+        # Each LoRA was trained with the cache of its own fuser: together they are untried.
+        others = {
+            "append": config.injection == "append",
+            "fuse_response": config.fuse_response,
+            f"lora_rank {config.lora_rank}": config.lora_rank > 0,
+        }
+        if any(others.values()):
             raise ConfigError(
                 "Several sharers can be heard together where each changes the prompt's cache in "
-                "place.",
-                value="append" if config.injection == "append" else "fuse_response",
-                hint="Choose fusers with injection residual or replace, without fuse_response.",
+                "place, and nothing else.",
+                value=", ".join(name for name, given in others.items() if given),
+                hint="Choose fusers with injection residual or replace, without fuse_response "
+                "and lora_rank.",
             )

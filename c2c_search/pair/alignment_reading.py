@@ -51,10 +51,14 @@ class Heard(NamedTuple):
 
 
 def read_all(prompts: Sequence[Rendered], tokenizer: PreTrainedTokenizerFast) -> list[Reading]:
-    """Tokenize prompts of one template, in one call."""
-    special = any(prompt.special for prompt in prompts)
-    tokens = tokenize([prompt.text for prompt in prompts], tokenizer, special=special)
-    return [Reading(*both) for both in zip(prompts, tokens, strict=True)]
+    """Tokenize prompts, in one call (two where only some already have their special tokens)."""
+    readings: dict[int, Reading] = {}
+    for special in (True, False):
+        rows = [row for row, prompt in enumerate(prompts) if prompt.special is special]
+        tokens = tokenize([prompts[row].text for row in rows], tokenizer, special=special)
+        for row, read in zip(rows, tokens, strict=True):
+            readings[row] = Reading(prompts[row], read)
+    return [readings[row] for row in range(len(prompts))]
 
 
 def tokenize(

@@ -82,15 +82,22 @@ class PairPrompts:
     def _aligned(self) -> list[torch.Tensor]:
         return [torch.tensor(prompt.alignment[:-1], dtype=torch.long) for prompt in self.encoded]
 
+    @classmethod
+    def alone(cls, ids: Sequence[Sequence[int]], caches: PromptCaches) -> PairPrompts:
+        """Prompts of a model that answers by itself, from its own caches.
+
+        Args:
+            ids: Token ids of each prompt.
+            caches: The model's caches of them.
+        """
+        itself = tuple(
+            EncodedPrompt(tuple(row), tuple(row), tuple(range(len(row)))) for row in ids
+        )
+        return cls(itself, caches, caches)
+
     def of_sharer(self) -> PairPrompts:
         """The same prompts for the sharer alone: it answers, from its own caches."""
-        itself = tuple(
-            EncodedPrompt(
-                prompt.sharer_ids, prompt.sharer_ids, tuple(range(len(prompt.sharer_ids)))
-            )
-            for prompt in self.encoded
-        )
-        return PairPrompts(itself, self.sharer, self.sharer)
+        return self.alone([prompt.sharer_ids for prompt in self.encoded], self.sharer)
 
     def batch(
         self,

@@ -41,6 +41,11 @@ class Rendered:
     special: bool
 
 
+def asked(text: str) -> list[Message]:
+    """A conversation of one question."""
+    return [Message(role="user", content=text)]
+
+
 def render(
     messages: Sequence[Message], template: Template, tokenizer: PreTrainedTokenizerFast
 ) -> Rendered:

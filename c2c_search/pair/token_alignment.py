@@ -104,16 +104,57 @@ def encode_all(
         ConfigError: There is no such alignment.
         DataError: A prompt has no token for one of the models.
     """
+    align = _named(alignment) if sharer_conversations is None else _from_both_ends
+    others = conversations if sharer_conversations is None else sharer_conversations
+    return _encode(
+        render_all(conversations, template, receiver),
+        render_all(others, template, sharer),
+        receiver,
+        sharer,
+        align,
+    )
+
+
+def encode_rendered(
+    receivers: Sequence[Rendered],
+    sharers: Sequence[Rendered],
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+    alignment: str = "span",
+) -> tuple[EncodedPrompt, ...]:
+    """Tokenize prompts that are written out already, and align their tokens.
+
+    Args:
+        receivers: What the receiver reads.
+        sharers: The same prompts as the sharer reads them, with as many contents each.
+        alignment: A name in `TOKEN_ALIGNMENTS`.
+
+    Raises:
+        ConfigError: There is no such alignment.
+        DataError: A prompt has no token for one of the models.
+    """
+    return _encode(receivers, sharers, receiver, sharer, _named(alignment))
+
+
+def _named(alignment: str) -> AlignmentFunction:
     if alignment not in TOKEN_ALIGNMENTS:
         raise ConfigError(
             "A token alignment must be one that is registered.",
             value=alignment,
             hint=f"Choose one of {', '.join(sorted(TOKEN_ALIGNMENTS))}.",
         )
-    align = TOKEN_ALIGNMENTS[alignment] if sharer_conversations is None else _from_both_ends
-    others = conversations if sharer_conversations is None else sharer_conversations
-    receivers = read_all(render_all(conversations, template, receiver), receiver)
-    sharers = read_all(render_all(others, template, sharer), sharer)
+    return TOKEN_ALIGNMENTS[alignment]
+
+
+def _encode(
+    receivers_rendered: Sequence[Rendered],
+    sharers_rendered: Sequence[Rendered],
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+    align: AlignmentFunction,
+) -> tuple[EncodedPrompt, ...]:
+    receivers = read_all(receivers_rendered, receiver)
+    sharers = read_all(sharers_rendered, sharer)
     heard = align(receivers, sharers, receiver, sharer)
     for reading, (ids, _) in zip(receivers, heard, strict=True):
         if not ids or not reading.tokens.ids:

@@ -9,6 +9,7 @@ from functools import cache
 from c2c_search.fuser.config import CacheShape
 from c2c_search.pair.geometry import cache_shape
 from c2c_search.pair.loading import resolve
+from c2c_search.pair.projections import adaptable_shape
 from c2c_search.space.sampling import Fits
 from c2c_search.space.schema import Space
 from c2c_search.trial import TrialConfig
@@ -18,30 +19,45 @@ ShapeOf = Callable[[str], CacheShape]
 
 
 @cache
-def shape_of(source: str) -> CacheShape:
+def shape_of(source: str, *, adapted: bool = False) -> CacheShape:
     """Shape of a model's KV-cache, from its configuration; fetches the model if it must.
+
+    Args:
+        source: Of the model.
+        adapted: Whether a LoRA is trained on it, which needs the sizes of its attention's maps.
 
     Raises:
         SourceError: The model cannot be had.
-        ConfigError: Its caches are of no shape that can be fused.
+        ConfigError: Its caches are of no shape that can be fused, or it cannot be adapted.
     """
-    return cache_shape(json.loads((resolve(source).path / "config.json").read_bytes()))
+    config = json.loads((resolve(source).path / "config.json").read_bytes())
+    return adaptable_shape(config) if adapted else cache_shape(config)
 
 
-def make_fits(space: Space, shape: ShapeOf = shape_of) -> Fits | None:
+def shapes(space: Space) -> ShapeOf:
+    """Gives the shape of each of a space's models, as its fusers need it, by its source."""
+    name = "fuser.lora_rank"
+    ranks = space.dimensions[name].extremes if name in space.dimensions else ()
+    adapts = any((*ranks, space.fixed.get(name)))
+    receivers = {pair.receiver for pair in space.pairs.values() if adapts}
+    return lambda source: shape_of(source, adapted=source in receivers)
+
+
+def make_fits(space: Space, shape: ShapeOf | None = None) -> Fits | None:
     """Whether a candidate keeps to the space's limits; None for a space without limits.
 
     Args:
         space: The space.
-        shape: Gives the shape of a model's KV-cache by its source.
+        shape: Gives the shape of a model's KV-cache by its source; `shapes` when left out.
     """
     if space.limits.max_parameters is None and space.limits.max_bytes is None:
         return None
+    shape_of_model = shape or shapes(space)
 
     def fits(config: TrialConfig) -> bool:
         from c2c_search.fuser.cost import parameters
 
-        shapes = shape(config.pair.receiver), shape(config.pair.sharer)
-        return space.limits.allow(parameters(config.fuser, *shapes))
+        pair = (shape_of_model(source) for source in (config.pair.receiver, config.pair.sharer))
+        return space.limits.allow(parameters(config.fuser, *pair))
 
     return fits

@@ -57,6 +57,27 @@ def test_a_configuration_that_is_not_ours(folder):
     assert "layers: Field required" in str(error.value)
 
 
+def test_what_was_stored_before_there_was_lora_is_read(folder):
+    path = folder / checkpoint.CONFIG_NAME
+    content = json.loads(path.read_text())
+    del content["fuser"]["lora_rank"]
+    for role in ("receiver", "sharer"):
+        del content[role]["projections"]
+    path.write_text(json.dumps(content))
+    fuser = checkpoint.load(folder)
+    assert fuser.lora is None
+    assert fuser.receiver_shape == CacheShape(layers=2, heads=1, head_dim=4)
+
+
+def test_a_lora_without_the_receivers_maps_is_damage(folder):
+    path = folder / checkpoint.CONFIG_NAME
+    content = json.loads(path.read_text())
+    content["fuser"]["lora_rank"] = 2
+    path.write_text(json.dumps(content))
+    with pytest.raises(IntegrityError, match=r"fuser\.lora_rank needs receiver\.projections"):
+        checkpoint.load(folder)
+
+
 def test_nothing_half_written_is_left(folder):
     names = {path.name for path in folder.iterdir()}
     assert names == {checkpoint.WEIGHTS_NAME, checkpoint.CONFIG_NAME}

@@ -17,6 +17,7 @@ from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.gates import Gate
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
 from c2c_search.fuser.layer_alignment import REFERENCES as ALIGNMENT_REFERENCES
+from c2c_search.fuser.lora import Update
 from c2c_search.fuser.projectors import PROJECTORS
 from c2c_search.fuser.projectors import REFERENCES as PROJECTOR_REFERENCES
 from c2c_search.fuser.rotations import Rotations
@@ -24,7 +25,11 @@ from c2c_search.fuser.selection import LayerByLayer
 from c2c_search.fuser.selection import without_shut_layers
 
 
-RECEIVER = c.CacheShape(layers=4, heads=2, head_dim=6)
+MAPS = tuple(
+    c.Projection(role=role, inputs=inputs, outputs=outputs)
+    for role, inputs, outputs in (("output", 18, 10), ("query", 10, 18), ("value", 10, 12))
+)
+RECEIVER = c.CacheShape(layers=4, heads=2, head_dim=6, projections=MAPS)
 SHARER = c.CacheShape(layers=3, heads=1, head_dim=10)
 MADE_ALIGNMENTS = tuple(name for name in get_args(c.Alignment) if name != "explicit")
 TRAINED_FAMILIES = tuple(name for name in get_args(c.ProjectorFamily) if name != "ridge")
@@ -115,7 +120,27 @@ def configs() -> list[c.FuserConfig]:
             TRAINED_FAMILIES, get_args(c.WeightGranularity), get_args(c.Activation)
         )
     ]
-    return base + fitted + shapes + sources + injections + others
+    adapted = [
+        c.FuserConfig(
+            projector=projector,
+            injection=injection,
+            gate=gate,
+            sharer=sharer,
+            width=8,
+            layer_share=share,
+            fuse_response=share < 1,
+            lora_rank=rank,
+        )
+        for projector, injection, gate, sharer, share, rank in (
+            ("c2c", "residual", c.GateConfig(), "real", 1.0, 1),
+            ("c2c", "residual", c.GateConfig(granularity="head", rule="hard"), "real", 0.5, 3),
+            ("joint", "residual", c.GateConfig(granularity="value"), "blank", 1.0, 3),
+            ("linear", "replace", c.GateConfig(granularity="layer"), "mismatched", 1.0, 30),
+            ("ridge", "replace", c.GateConfig(), "real", 0.5, 3),
+            ("ridge", "append", c.GateConfig(), "real", 1.0, 3),
+        )
+    ]
+    return base + fitted + shapes + sources + injections + others + adapted
 
 
 class Turned:
@@ -216,13 +241,16 @@ def test_gradients_reach_every_trainable_parameter(config):
     fuser = trained(config).train()
     if not fuser.trainable:
         assert config.projector == "ridge"
+        assert not config.lora_rank
         return
     loss = fuser(*caches(), rotations(config, 7)).square().sum()
+    for update, inputs in updates(fuser):
+        loss = loss + update(torch.randn(7, inputs)).square().sum()
     (loss if fuser.penalty() is None else loss + fuser.penalty()).backward()
     silent = {
         name
         for name, parameter in fuser.named_parameters()
-        if parameter.grad is None or not parameter.grad.abs().sum() > 0
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
     }
     # A blank sharer is zeros: what reads it has nothing to learn, and it exists so that the twin
     # is the same architecture.
@@ -235,6 +263,35 @@ def test_gradients_reach_every_trainable_parameter(config):
     assert silent <= set(blank)
 
 
+def updates(fuser: Fuser) -> list[tuple[Update, int]]:
+    """Every update of a LoRA, with the size of what it reads; none without one."""
+    if fuser.lora is None:
+        return []
+    sizes = {each.role: each.inputs for each in MAPS}
+    return [(update, sizes[role]) for role, own in fuser.lora.updates().items() for update in own]
+
+
+@only(lambda config: config.lora_rank > 0)
+def test_untrained_lora_adds_exactly_nothing(config):
+    added = [
+        update(torch.randn(7, inputs))
+        for update, inputs in updates(Fuser(config, RECEIVER, SHARER))
+    ]
+    assert len(added) == RECEIVER.layers * len(MAPS)
+    assert not any(one.any() for one in added)
+
+
+@only(lambda config: config.lora_rank > 0)
+def test_lora_is_beside_a_fuser_that_starts_with_the_same_numbers(config):
+    with_lora, without = (
+        calibrated(config.model_copy(update={"lora_rank": rank})).state_dict()
+        for rank in (config.lora_rank, 0)
+    )
+    assert {name for name in with_lora if not name.startswith("lora.")} == set(without)
+    for name, tensor in without.items():
+        assert torch.equal(tensor, with_lora[name])
+
+
 @only(lambda config: config.initialisation == "zero" and config.injection == "residual")
 def test_untrained_fuser_changes_nothing(config):
     fuser = Fuser(config, RECEIVER, SHARER).eval()
@@ -243,7 +300,9 @@ def test_untrained_fuser_changes_nothing(config):
 
 
 @only(lambda config: config.gate.granularity != "none")
-def test_shut_gate_is_the_receiver_alone_bit_for_bit(config):
+def test_shut_gate_leaves_the_receivers_cache_bit_for_bit(config):
+    # The receiver that answers from it is the receiver alone, unless a LoRA adapts it: that is
+    # not behind the gate.
     fuser = trained(config).eval()
     shut(fuser, range(2 * len(fuser.layers)))
     receiver, sharer = caches()
@@ -317,6 +376,9 @@ def test_save_and_load(config, tmp_path):
     assert torch.equal(again.sources, fuser.sources)
     turned = rotations(config, 7)
     assert torch.equal(again(*caches(), turned), fuser(*caches(), turned))
+    for (one, inputs), (other, _) in zip(updates(fuser), updates(again), strict=True):
+        features = torch.randn(7, inputs)
+        assert torch.equal(one(features), other(features))
 
 
 def test_cost_is_the_true_count(config):
@@ -325,7 +387,11 @@ def test_cost_is_the_true_count(config):
     tensors = fuser.state_dict().values()
     assert cost.parameters(config, RECEIVER, SHARER) == parameters
     assert cost.stored_bytes(config, RECEIVER, SHARER) == sum(t.nbytes for t in tensors)
-    assert 0 < cost.flops_per_token(config, RECEIVER, SHARER) <= 4 * parameters
+    in_lora = 0 if fuser.lora is None else sum(p.numel() for p in fuser.lora.parameters())
+    fusing = cost.flops_per_token(config, RECEIVER, SHARER)
+    assert 0 < fusing <= 4 * (parameters - in_lora)
+    reading = cost.flops_per_response_token(config, RECEIVER, SHARER)
+    assert reading == 2 * in_lora + (fusing if config.fuse_response else 0)
     assert cost.training_bytes(config, RECEIVER, SHARER, 20) > cost.training_bytes(
         config, RECEIVER, SHARER, 10
     )
@@ -362,6 +428,7 @@ def test_the_twin_hears_nothing_and_can_still_adapt_the_receiver(config):
     fuser = trained(twin).eval()
     receiver, sharer = caches()
     turned = rotations(twin, 7)
+    assert twin.lora_rank == config.lora_rank
     fused = fuser(receiver, sharer, turned)
     assert torch.equal(fused, fuser(receiver, sharer + 1, turned))
     # What it says depends on what the receiver itself has read.
@@ -455,6 +522,21 @@ def test_an_explicit_map_must_be_given():
     assert fuser(*caches()).shape == caches()[0].shape
 
 
+def test_lora_is_trained_at_a_rate_of_its_own():
+    config = c.FuserConfig(width=8, lora_rank=1, lora_learning_rate_multiplier=0.5)
+    fuser = Fuser(config, RECEIVER, SHARER)
+    *_, group = fuser.parameter_groups(0.1, 0.01)
+    assert {id(one) for one in group["params"]} == {id(one) for one in fuser.lora.parameters()}
+    assert (group["lr"], group["weight_decay"]) == (0.05, 0.01)
+    twin = c.FuserConfig(projector="linear", **config.model_dump(exclude={"projector"}))
+    assert twin.without_sharer().lora_learning_rate_multiplier == 0.5
+
+
+def test_lora_needs_the_sizes_of_the_receivers_maps():
+    with pytest.raises(ValueError, match="adaptable_shape"):
+        Fuser(c.FuserConfig(lora_rank=2), RECEIVER.without_projections(), SHARER)
+
+
 def test_layers_by_attention_need_their_scores():
     fuser = Fuser(c.FuserConfig(layer_choice="attention", layer_share=0.5), RECEIVER, SHARER)
     with pytest.raises(ValueError, match="scores of all layers"):
@@ -514,6 +596,19 @@ def test_training_memory_holds_optimizer_and_activations():
     caches_of_a_token = 4 * 2 * (2 * RECEIVER.layers * RECEIVER.size + SHARER.layers * SHARER.size)
     assert few > 16 * count
     assert (more - few) / 1000 > caches_of_a_token
+
+
+def test_training_memory_of_a_lora_is_what_its_maps_read():
+    plain, adapted = c.FuserConfig(width=8), c.FuserConfig(width=8, lora_rank=3)
+    more = [
+        cost.training_bytes(adapted, RECEIVER, SHARER, 20, response_tokens)
+        - cost.training_bytes(plain, RECEIVER, SHARER, 20)
+        for response_tokens in (0, 5)
+    ]
+    # In each of 4 layers, three maps of rank 3: 16 bytes a trained number.
+    assert more[0] == 16 * 4 * 3 * ((18 + 10) + (10 + 18) + (10 + 12))
+    # What queries and values are made from (10), what is attended to (18), and three latents.
+    assert more[1] - more[0] == 4 * 4 * 5 * (10 + 18 + 3 * 3)
 
 
 @pytest.mark.parametrize(("noise", "share"), [("gumbel", 0.632), ("logistic", 0.5), ("none", 0.5)])

@@ -19,10 +19,15 @@ from c2c_search.fuser import rosetta
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import GateConfig
+from c2c_search.fuser.config import Projection
 from c2c_search.fuser.fuser import Fuser
 
 
-RECEIVER = CacheShape(layers=3, heads=2, head_dim=4)
+MAPS = (
+    Projection(role="output", inputs=8, outputs=6),
+    Projection(role="qkv", inputs=6, outputs=24),
+)
+RECEIVER = CacheShape(layers=3, heads=2, head_dim=4, projections=MAPS)
 SHARER = CacheShape(layers=5, heads=1, head_dim=6)
 WIDTH, INNER = 7, 9
 ARGUMENTS = {
@@ -423,6 +428,7 @@ def test_no_gate_is_written_as_an_open_one(tmp_path: Path) -> None:
         ({"injection": "replace"}, "injection is 'replace'"),
         ({"fuse_response": True}, "fuse_response is True"),
         ({"sharer": "blank"}, "sharer is 'blank'"),
+        ({"lora_rank": 2}, "lora_rank is 2, and the layout knows only 0"),
     ],
 )
 def test_what_the_layout_cannot_say_is_named(

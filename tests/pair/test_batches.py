@@ -51,3 +51,9 @@ def test_sharer_alone_answers_from_its_own_caches(prompts):
     assert alone.last_ids == (21, 25)
     assert alone.receiver[0, 0, :, 0].tolist() == [0, 2, 3, 4]
     assert torch.equal(alone.receiver, alone.sharer)
+
+
+def test_a_model_alone_hears_itself(prompts):
+    batch = PairPrompts.alone([[20, 21], [22, 23, 24, 25]], prompts.sharer).batch([1])
+    assert (batch.lengths, batch.last_ids) == ((3,), (25,))
+    assert batch.receiver[0, 0, :, 0].tolist() == batch.sharer[0, 0, :, 0].tolist() == [2, 3, 4]

@@ -26,6 +26,7 @@ from c2c_search.pair.token_alignment import REFERENCES
 from c2c_search.pair.token_alignment import TOKEN_ALIGNMENTS
 from c2c_search.pair.token_alignment import encode
 from c2c_search.pair.token_alignment import encode_all
+from c2c_search.pair.token_alignment import encode_rendered
 from c2c_search.pair.token_alignment import span_alignment
 
 
@@ -354,3 +355,23 @@ def test_encode_aligns_any_script(tiny_tokenizer, text):
     assert len(prompt.alignment) == len(prompt.receiver_ids)
     assert prompt.alignment[-1] == len(prompt.sharer_ids) - 1
     assert all(place >= own for own, place in enumerate(prompt.alignment))
+
+
+@every_alignment
+@every_pair
+def test_a_prompt_written_out_already_is_read_as_the_template_writes_it(
+    alignment, receiver, sharer
+):
+    messages = [{"role": "user", "content": "the country of Straße"}]
+    text = "Question: the country of Straße\nAnswer:"
+    rendered = [Rendered(text, ((0, len(text)),), special=True)]
+    found = encode_rendered(rendered, rendered, family(receiver), family(sharer), alignment)
+    assert found == (encode(messages, "plain", family(receiver), family(sharer), alignment),)
+
+
+def test_each_prompt_says_for_itself_whether_it_needs_special_tokens():
+    tokenizer = family("llama")
+    texts = ["<s>the country", "the country"]
+    rendered = [Rendered(text, ((0, len(text)),), special=text[0] != "<") for text in texts]
+    encoded = encode_rendered(rendered, rendered, tokenizer, tokenizer)
+    assert [prompt.receiver_ids.count(tokenizer.bos_token_id) for prompt in encoded] == [1, 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitFiles
@@ -27,7 +28,13 @@ FIELDS = [
     {"token_alignment": "longest", "fuse_response": True},
     {"fuse_response": True, "keys": "unrotated", "projector": "joint"},
     {"gate": {"granularity": "layer", "noise": "logistic", "rule": "hard", "sparsity": 0.1}},
+    {"lora_rank": 2, "gate": {"granularity": "layer", "rule": "hard"}},
+    {"lora_rank": 2, "fuse_response": True},
+    {"lora_rank": 2, "projector": "ridge", "injection": "replace"},
 ]
+
+
+ROLES = ("query", "value", "output")
 
 
 @pytest.fixture
@@ -63,6 +70,21 @@ def test_a_ridge_map_is_fitted_and_judged_once(desk, trial, tmp_path):
     assert not any(isinstance(event, Step) for event in desk.events)
     assert not trained.pruned
     assert trained.parameters > 0
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_lora_is_trained_with_the_fuser_or_beside_a_fitted_map(desk, trial, tmp_path, stage):
+    training = trial.training.model_copy(update={"zero_stage": stage})
+    for fields in ({"width": 8}, {"projector": "ridge", "injection": "replace"}):
+        fuser = FuserConfig.model_validate({"lora_rank": 2, **fields})
+        asked = trial.model_copy(update={"fuser": fuser, "training": training})
+        run = desk.trial(asked, tmp_path / f"{len(fields)}", lambda: True)
+        before = {name: one.clone() for name, one in run.fuser.state_dict().items()}
+        run.run()
+        moved = {n for n, one in run.fuser.state_dict().items() if not torch.equal(one, before[n])}
+        factors = {f"lora.{part}.{role}.weight" for part in ("down", "up") for role in ROLES}
+        assert factors <= moved
+        assert (moved == factors) == ("injection" in fields)
 
 
 def test_layers_that_stay_shut_are_not_stored(desk, trial, tmp_path):

@@ -1,0 +1,77 @@
+"""Inference room: a champion folder, opened: its two models and the fuser that joins them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from c2c_search.errors import ConfigError
+from c2c_search.fuser.checkpoint import load as load_fuser
+from c2c_search.inference.integrity import check_sums
+from c2c_search.inference.integrity import read_manifest
+from c2c_search.inference.integrity import verify_compatibility
+from c2c_search.pair.geometry import cache_shape
+
+
+if TYPE_CHECKING:
+    from c2c_search.fuser.fuser import Fuser
+    from c2c_search.pair.loading import LoadedModel
+    from c2c_search.pair.prompts import Template
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What a champion folder holds or names; see `C2CModel` for the arguments."""
+
+    receiver: LoadedModel
+    sharer: LoadedModel
+    fuser: Fuser
+    template: Template
+    cache_dtype: torch.dtype
+
+
+def open_champion(directory: str | Path, device: torch.device | str | None) -> Champion:
+    """Check a champion folder and load what it names.
+
+    Args:
+        directory: The folder.
+        device: Where to run; a GPU if there is one, when None.
+
+    Raises:
+        IntegrityError: The folder's bytes, or the models, are not those that were measured.
+        SourceError: A model cannot be fetched or read.
+    """
+    from c2c_search.pair.loading import load
+
+    directory = Path(directory)
+    check_sums(directory)
+    manifest = read_manifest(directory)
+    receiver = load(manifest.pair.receiver.source, device=device)
+    sharer = load(manifest.pair.sharer.source, device=device)
+    verify_compatibility(manifest, receiver.identity, sharer.identity)
+    return Champion(
+        receiver,
+        sharer,
+        load_fuser(directory),
+        manifest.template,
+        getattr(torch, manifest.cache_dtype),
+    )
+
+
+def check_shapes(fuser: Fuser, receiver: LoadedModel, sharer: LoadedModel) -> None:
+    """Refuse models that the fuser cannot join.
+
+    Raises:
+        ConfigError: A model's cache shape is not the one that the fuser is for.
+    """
+    for role, loaded in (("receiver", receiver), ("sharer", sharer)):
+        built = getattr(fuser, f"{role}_shape").without_projections()
+        if built != (found := cache_shape(loaded.model.config)):
+            raise ConfigError(
+                f"The {role} must have the cache shape that the fuser is for: {built}.",
+                value=str(found),
+                hint=f"Load the {role} that the fuser was trained with.",
+            )
