@@ -1,4 +1,4 @@
-"""Evaluation room: any system answers a split of multiple-choice items, item by item."""
+"""Evaluation room: any system answers questions, and each answer becomes an item's result."""
 
 from __future__ import annotations
 
@@ -7,14 +7,66 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from c2c_search.evaluation.grading import grade
+from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.results import ItemResult
+from c2c_search.evaluation.systems.reading import batches
 from c2c_search.inference.model import C2CModel
 from c2c_search.pair.batches import PairPrompts
 
 
 if TYPE_CHECKING:
     from c2c_search.data.schema import Row
+    from c2c_search.evaluation.items import Method
+    from c2c_search.evaluation.systems.reading import Reading
+    from c2c_search.evaluation.systems.system import Decoding
+    from c2c_search.evaluation.systems.system import System
+    from c2c_search.evaluation.tasks.task import Task
+    from c2c_search.pair.loading import LoadedModel
     from c2c_search.pipeline.schema import EvaluationConfig
+
+
+def answer_questions(
+    system: System,
+    reading: Reading,
+    task: Task,
+    method: Method,
+    *,
+    length_normalised: bool,
+    decoding: Decoding,
+) -> tuple[ItemResult, ...]:
+    """Let a system answer questions of a task.
+
+    Args:
+        system: What answers.
+        reading: The questions, worded for the method.
+        task: Judges what is written.
+        method: How they are answered.
+        length_normalised: Whether ``cloze`` divides an option's log-likelihood by its tokens.
+        decoding: How ``generate`` writes.
+
+    Returns:
+        What was answered, in the reading's order.
+    """
+    items = [question.item for question in reading.questions]
+    if method == "generate":
+        written = system.write(reading, decoding)
+        return tuple(
+            _written(item, task, each.text, each.likelihood)
+            for item, each in zip(items, written, strict=True)
+        )
+    normalised = length_normalised and method == "cloze"
+    return choose_options(system, reading, length_normalised=normalised)
+
+
+def choose_options(
+    system: System, reading: Reading, *, length_normalised: bool
+) -> tuple[ItemResult, ...]:
+    """Let a system choose among the options of every question, in the reading's order."""
+    return tuple(
+        _chosen(question.item, each.likelihoods, each.lengths, length_normalised)
+        for question, each in zip(reading.questions, system.choose(reading), strict=True)
+    )
 
 
 def answer(
@@ -37,24 +89,14 @@ def answer(
         progress: Called with items done and items in all.
     """
     results: dict[int, ItemResult] = {}
-    # Prompts of one length need no padding.
-    order = sorted(range(len(rows)), key=lambda row: len(prompts.encoded[row].receiver_ids))
-    for first in range(0, len(order), config.batch_size):
-        chosen = order[first : first + config.batch_size]
+    lengths = [len(prompt.receiver_ids) for prompt in prompts.encoded]
+    for chosen in batches(lengths, [row["choices"] for row in rows], config.batch_size):
         heard = None if partners is None else [partners[row] for row in chosen]
         batch = model.batch(prompts, chosen, heard)
         scored = model.score(batch, [rows[row]["choices"] for row in chosen])
-        for row, (scores, lengths) in zip(chosen, scored, strict=True):
-            values = scores.tolist()
-            if config.length_normalised:
-                values = [score / length for score, length in zip(values, lengths, strict=True)]
-            results[row] = ItemResult(
-                id=rows[row]["id"],
-                group=rows[row]["group"],
-                cluster=rows[row]["cluster"],
-                answer=rows[row]["answer"],
-                chosen=max(range(len(values)), key=values.__getitem__),
-                scores=tuple(values),
+        for place, (scores, tokens) in zip(chosen, scored, strict=True):
+            results[place] = _chosen(
+                Item.of_row(rows[place]), scores.tolist(), tokens, config.length_normalised
             )
         if progress is not None:
             progress(len(results), len(rows))
@@ -62,34 +104,88 @@ def answer(
 
 
 def sharer_alone(model: C2CModel, prompts: PairPrompts) -> tuple[C2CModel, PairPrompts]:
-    """The pair's sharer as a system of its own, on the caches it already has."""
-    alone = C2CModel(model.sharer, model.sharer, None, template=model.template)
-    return alone, prompts.of_sharer()
+    """The pair's sharer as a system of its own, on the caches it already has.
+
+    Args:
+        model: The pair.
+        prompts: Under token alignment ``span``: under others the sharer reads no text of its own.
+    """
+    return model_alone(model, model.sharer), prompts.of_sharer()
 
 
 def receiver_alone(model: C2CModel) -> C2CModel:
     """The pair's receiver as a system of its own."""
-    return C2CModel(model.receiver, model.sharer, None, template=model.template)
+    return C2CModel(
+        model.receiver,
+        model.sharer,
+        None,
+        template=model.template,
+        cache_dtype=model.cache_dtype,
+    )
+
+
+def model_alone(pair: C2CModel, loaded: LoadedModel) -> C2CModel:
+    """A model as a system of its own, which reads as the pair does."""
+    return C2CModel(loaded, loaded, None, template=pair.template, cache_dtype=pair.cache_dtype)
 
 
 def mismatched_partners(rows: Sequence[Row]) -> list[int]:
+    """`other_subjects` of rows, by group and cluster."""
+    return other_subjects([(row["group"], row["cluster"]) for row in rows])
+
+
+def other_subjects(subjects: Sequence[tuple[str, str]]) -> list[int]:
     """For every item another one of its group, about something else; any other if there is none.
 
     Within a group the prompts differ in what they ask about alone, so what changes is what the
     sharer was asked, not how.
+
+    Args:
+        subjects: Group and cluster of each item.
     """
     groups: dict[str, list[int]] = defaultdict(list)
-    for place, row in enumerate(rows):
-        groups[row["group"]].append(place)
+    for place, (group, _) in enumerate(subjects):
+        groups[group].append(place)
     partners = []
-    for place, row in enumerate(rows):
-        group = groups[row["group"]]
-        start = group.index(place) + 1
-        candidates = [*group[start:], *group[:start], *range(len(rows))]
+    for place, (group, cluster) in enumerate(subjects):
+        members = groups[group]
+        start = members.index(place) + 1
+        candidates = [*members[start:], *members[:start], *range(len(subjects))]
         partners.append(
             next(
-                (other for other in candidates if rows[other]["cluster"] != row["cluster"]),
-                (place + 1) % len(rows),
+                (other for other in candidates if subjects[other][1] != cluster),
+                (place + 1) % len(subjects),
             )
         )
     return partners
+
+
+def _chosen(
+    item: Item, likelihoods: Sequence[float], lengths: Sequence[int], normalised: bool
+) -> ItemResult:
+    """The likeliest option; the first of several that are equally likely."""
+    scores = list(likelihoods)
+    if normalised:
+        scores = [score / length for score, length in zip(scores, lengths, strict=True)]
+    return ItemResult(
+        id=item.id,
+        group=item.group,
+        cluster=item.cluster,
+        answer=item.answer,
+        chosen=max(range(len(scores)), key=scores.__getitem__),
+        scores=tuple(scores),
+        lengths=tuple(lengths),
+    )
+
+
+def _written(item: Item, task: Task, text: str, likelihood: float) -> ItemResult:
+    graded = grade(task, item, text)
+    return ItemResult(
+        id=item.id,
+        group=item.group,
+        cluster=item.cluster,
+        text=text,
+        parsed=graded.parsed,
+        graded=graded.credit,
+        likelihood=likelihood,
+    )

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 Caches = Callable[["LoadedModel", Sequence[tuple[int, ...]]], PromptCaches]
 """Where prompt caches come from: computed on the spot, or from the store."""
 
+PROMPT_TOKENS = 2048
+"""Prompt tokens in one pass, about: every token fed looks at all of them to find its own."""
+
+OPTION_TOKENS = 2048
+"""Option tokens in one pass, about: each of them has logits for the whole vocabulary."""
+
+_BYTES_PER_TOKEN = 3  # of text in UTF-8; a little under what most tokenizers need
+
 
 class Reading:
     """A few questions and both models' caches of their prompts, each computed once.
@@ -32,7 +40,7 @@ class Reading:
     Args:
         pair: Receiver and sharer, without a fuser.
         questions: What is asked.
-        batch_size: Questions that one pass answers.
+        batch_size: Questions that one pass answers, at most.
         caches: Where prompt caches come from; computed here when left out.
     """
 
@@ -78,10 +86,13 @@ class Reading:
         return self._prompts[alignment]
 
     def batches(self, prompts: PairPrompts) -> Iterator[list[int]]:
-        """Rows that are answered in one pass: of about the same length, `batch_size` of them."""
-        order = sorted(range(len(prompts)), key=lambda row: len(prompts.encoded[row].receiver_ids))
-        for first in range(0, len(order), self.batch_size):
-            yield order[first : first + self.batch_size]
+        """Rows that are answered in one pass; see `batches`."""
+        return self.batches_of([len(prompt.receiver_ids) for prompt in prompts.encoded])
+
+    def batches_of(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """The same where a system's prompts are of other lengths, in tokens."""
+        options = [question.options for question in self.questions]
+        return batches(lengths, options, self.batch_size)
 
     def _of(self, loaded: LoadedModel, ids: list[tuple[int, ...]]) -> PromptCaches:
         key = (loaded.identity.source, tuple(ids))
@@ -91,3 +102,32 @@ class Reading:
 
     def _compute(self, loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
         return PromptCaches.compute(loaded.model, list(ids), self.pair.cache_dtype)
+
+
+def batches(
+    lengths: Sequence[int], options: Sequence[Sequence[str]], batch_size: int
+) -> Iterator[list[int]]:
+    """Prompts that are answered in one pass: of about the same length, fewer where they are long.
+
+    Args:
+        lengths: Tokens of each prompt.
+        options: The texts whose likelihoods are compared, for each prompt.
+        batch_size: Prompts in one pass, at most.
+
+    Yields:
+        Indices of prompts, the shortest first; each prompt in exactly one pass.
+    """
+    batch: list[int] = []
+    read = judged = 0
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        size = sum(1 + len(option.encode()) // _BYTES_PER_TOKEN for option in options[row])
+        full = len(batch) == batch_size
+        if batch and (
+            full or read + lengths[row] > PROMPT_TOKENS or judged + size > OPTION_TOKENS
+        ):
+            yield batch
+            batch, read, judged = [], 0, 0
+        batch.append(row)
+        read, judged = read + lengths[row], judged + size
+    if batch:
+        yield batch

@@ -1,0 +1,78 @@
+"""Evaluation room: one model alone, the receiver, the sharer or an adapted receiver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from c2c_search.evaluation.scoring import model_alone
+from c2c_search.evaluation.scoring import receiver_alone
+from c2c_search.evaluation.scoring import sharer_alone
+from c2c_search.evaluation.systems.passes import Pass
+from c2c_search.evaluation.systems.passes import PassByPass
+from c2c_search.evaluation.systems.passes import encode_alone
+from c2c_search.evaluation.systems.passes import read_alone
+
+
+if TYPE_CHECKING:
+    from c2c_search.evaluation.systems.reading import Reading
+    from c2c_search.inference.model import C2CModel
+    from c2c_search.pair.loading import LoadedModel
+
+
+class Receiver(PassByPass):
+    """The receiver, which hears nobody.
+
+    Args:
+        name: In `SYSTEMS`.
+        pair: Receiver and sharer.
+    """
+
+    def __init__(self, name: str, pair: C2CModel) -> None:
+        super().__init__(name)
+        self.model = receiver_alone(pair)
+
+    def passes(self, reading: Reading) -> Iterator[Pass]:
+        prompts = reading.prompts()
+        for rows in reading.batches(prompts):
+            yield Pass(rows, self.model, self.model.batch(prompts, rows))
+
+
+class Sharer(PassByPass):
+    """The sharer, which answers by itself what it reads by its own tokenization.
+
+    Args:
+        name: In `SYSTEMS`.
+        pair: Receiver and sharer.
+    """
+
+    def __init__(self, name: str, pair: C2CModel) -> None:
+        super().__init__(name)
+        self.pair = pair
+
+    def passes(self, reading: Reading) -> Iterator[Pass]:
+        # Only under "span" does the sharer read what it would read without a receiver.
+        model, prompts = sharer_alone(self.pair, reading.prompts("span"))
+        for rows in reading.batches(prompts):
+            yield Pass(rows, model, model.batch(prompts, rows))
+
+
+class Adapted(PassByPass):
+    """The receiver with an adapter merged into its weights, e.g. LoRA's.
+
+    It reads every prompt itself: its caches are not the receiver's, though both have the same
+    identity.
+
+    Args:
+        name: In `SYSTEMS`.
+        pair: Receiver and sharer.
+        adapted: The adapted receiver.
+    """
+
+    def __init__(self, name: str, pair: C2CModel, adapted: LoadedModel) -> None:
+        super().__init__(name)
+        self.model = model_alone(pair, adapted)
+
+    def passes(self, reading: Reading) -> Iterator[Pass]:
+        asked = [question.messages for question in reading.questions]
+        yield from read_alone(reading, self.model, encode_alone(self.model, asked))

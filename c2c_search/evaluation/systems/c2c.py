@@ -1,0 +1,124 @@
+"""Evaluation room: C2C, and the controls that change what the fuser hears, knows or may say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+
+from c2c_search.errors import ConfigError
+from c2c_search.evaluation.scoring import other_subjects
+from c2c_search.evaluation.systems.passes import Pass
+from c2c_search.evaluation.systems.passes import PassByPass
+from c2c_search.fuser.fuser import Fuser
+from c2c_search.inference.fusion import Fuse
+from c2c_search.inference.fusion import FusedCache
+from c2c_search.inference.model import C2CModel
+
+
+if TYPE_CHECKING:
+    from c2c_search.evaluation.systems.reading import Reading
+    from c2c_search.pair.batches import PairBatch
+
+
+class Fused(PassByPass):
+    """A receiver that hears a sharer through a fuser.
+
+    Args:
+        name: In `SYSTEMS`.
+        model: With the fuser.
+        mismatched: Whether each question hears the sharer read another one of the reading, of
+            the same group where there is one: what is left then is not what the sharer knows.
+    """
+
+    def __init__(self, name: str, model: C2CModel, *, mismatched: bool = False) -> None:
+        super().__init__(name)
+        self.model = model
+        self.mismatched = mismatched
+
+    def passes(self, reading: Reading) -> Iterator[Pass]:
+        """The passes.
+
+        Raises:
+            ConfigError: The reading is not one that this fuser can hear, or mismatched there is
+                nothing else to hear.
+        """
+        assert self.model.fuser is not None
+        config = self.model.fuser.config
+        if config.injection != "append" and any(q.sharer_messages for q in reading.questions):
+            raise ConfigError(
+                "A sharer can read something else than the receiver only where its cache is "
+                "appended: otherwise each receiver token hears the same token.",
+                value=f"injection {config.injection}",
+                hint=f"Leave {self.name} out, or use a fuser with injection append.",
+            )
+        prompts = reading.prompts(config.token_alignment)
+        partners = self._partners(reading) if self.mismatched else None
+        for rows in reading.batches(prompts):
+            heard = None if partners is None else [partners[row] for row in rows]
+            yield Pass(rows, self.model, self.model.batch(prompts, rows, heard))
+
+    def _partners(self, reading: Reading) -> list[int]:
+        if len(reading) < 2:
+            raise ConfigError(
+                "A mismatched sharer reads another question, so there must be two at least.",
+                value=len(reading),
+                hint=f"Ask more questions, or leave {self.name} out.",
+            )
+        items = [question.item for question in reading.questions]
+        return other_subjects([(item.group, item.cluster) for item in items])
+
+
+class Shut(C2CModel):
+    """A model whose fuser computes all that it would say, and says nothing.
+
+    What is added is multiplied by zero, what is appended is dropped, no response is fused and
+    the receiver is not adapted: it must answer as the receiver alone, or something else than what
+    the fuser says reaches the receiver.
+    """
+
+    def fuse(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
+        fused = super().fuse(batch, through)
+        receiver = batch.receiver.to(self.device)
+        # A prompt's own entries stand after those that are appended to it.
+        own = torch.cat(
+            [
+                entries[:, :, entries.shape[2] - length :]
+                for entries, length in zip(
+                    fused.packed.split(list(fused.lengths), dim=2), batch.lengths, strict=True
+                )
+            ],
+            dim=2,
+        )
+        return FusedCache(receiver + 0 * (own - receiver), batch.lengths)
+
+
+def shuffled(fuser: Fuser, seed: int) -> Fuser:
+    """A fuser of the same architecture and calibration that has learned nothing.
+
+    In every weight of the projector, the dynamic weight's included, the entries of a layer's
+    keys, values or both change places: sizes and distributions stay. Gates, source weights,
+    normalisation, sources and LoRA stay as they are: as much is said, and none of it is right. A
+    weight of one entry keeps it.
+
+    Args:
+        fuser: The fuser; it stays as it is.
+        seed: Of the places.
+    """
+    state = {name: tensor.clone() for name, tensor in fuser.state_dict().items()}
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in state.items():
+        if name.startswith("projector."):
+            flat = tensor.flatten(1)
+            places = torch.rand(flat.shape, generator=generator).argsort(dim=1)
+            state[name] = flat.gather(1, places.to(flat.device)).view_as(tensor)
+    random = Fuser(
+        fuser.config,
+        fuser.receiver_shape,
+        fuser.sharer_shape,
+        layers=fuser.layers,
+        sources=fuser.sources.tolist(),
+    )
+    random.load_state_dict(state)
+    return random.to(fuser.sources.device).train(fuser.training)

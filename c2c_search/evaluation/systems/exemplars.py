@@ -1,0 +1,154 @@
+"""Evaluation room: a receiver with examples before the question, and C2C's oracle made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from c2c_search.evaluation.prompting import with_exemplars
+from c2c_search.evaluation.scoring import receiver_alone
+from c2c_search.evaluation.systems.passes import Pass
+from c2c_search.evaluation.systems.passes import PassByPass
+from c2c_search.evaluation.systems.passes import encode_alone
+from c2c_search.evaluation.systems.passes import passes_over
+from c2c_search.evaluation.systems.passes import read_alone
+from c2c_search.inference.fusion import Fuse
+from c2c_search.inference.fusion import FusedCache
+from c2c_search.inference.model import C2CModel
+from c2c_search.pair.alignment_reading import read_all
+from c2c_search.pair.batches import PairPrompts
+from c2c_search.pair.prompts import Message
+from c2c_search.pair.prompts import render_all
+from c2c_search.pair.store import PromptCaches
+from c2c_search.pair.token_alignment import EncodedPrompt
+
+
+if TYPE_CHECKING:
+    from c2c_search.evaluation.items import Question
+    from c2c_search.evaluation.systems.reading import Reading
+    from c2c_search.pair.batches import PairBatch
+
+
+Exemplars = Sequence[tuple[Message, Message]]
+"""Questions with their answers: a user's turn, then the assistant's."""
+
+
+class FewShot(PassByPass):
+    """The receiver alone, which reads exemplars before each question.
+
+    Args:
+        name: In `SYSTEMS`.
+        pair: Receiver and sharer.
+        exemplars: The same for every question; what prompts begin with is read once.
+    """
+
+    def __init__(self, name: str, pair: C2CModel, exemplars: Exemplars) -> None:
+        super().__init__(name)
+        self.model = receiver_alone(pair)
+        self.exemplars = exemplars
+
+    def passes(self, reading: Reading) -> Iterator[Pass]:
+        shown = [with_exemplars(each, self.exemplars).messages for each in reading.questions]
+        yield from read_alone(reading, self.model, encode_alone(self.model, shown))
+
+
+class Oracle(PassByPass):
+    """The receiver on a cache as long as the question's, enriched by exemplars it cannot see.
+
+    It reads exemplars and question, then forgets the exemplars' part of the cache. What is left
+    stands at the positions where it was read.
+
+    Args:
+        name: In `SYSTEMS`.
+        pair: Receiver and sharer.
+        exemplars: The same for every question.
+
+    Source: C2C (arXiv 2510.03215), section 3.2, "oracle".
+    """
+
+    def __init__(self, name: str, pair: C2CModel, exemplars: Exemplars) -> None:
+        super().__init__(name)
+        self.model = Slice(
+            pair.receiver,
+            pair.receiver,
+            None,
+            template=pair.template,
+            cache_dtype=pair.cache_dtype,
+        )
+        self.exemplars = exemplars
+
+    def passes(self, reading: Reading) -> Iterator[Pass]:
+        kept = kept_tokens(self.model, reading.questions, self.exemplars)
+
+        def prompts(rows: Sequence[int], caches: PromptCaches) -> PairPrompts:
+            return PairPrompts(tuple(kept[row] for row in rows), caches, caches)
+
+        yield from passes_over(reading, self.model, [each.sharer_ids for each in kept], prompts)
+
+
+class Slice(C2CModel):
+    """A receiver that hears itself after it has read more: each token in that longer prompt.
+
+    The sharer of its prompts is the longer prompt, and stands in the receiver's place.
+    """
+
+    def fuse(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
+        batch = batch.to(self.device)
+        return FusedCache(
+            packed=batch.sharer,
+            lengths=batch.lengths,
+            positions=batch.places,
+            next_positions=tuple(int(places[-1]) + 1 for places in batch.places),
+        )
+
+
+def kept_tokens(
+    model: C2CModel, questions: Sequence[Question], exemplars: Exemplars
+) -> tuple[EncodedPrompt, ...]:
+    """Which tokens of the prompts with exemplars are those of the prompts without them.
+
+    Both texts begin alike (BOS, what the system says) and end alike, from the question's turn on;
+    in between stands what is forgotten. The cut falls between two characters: a token that covers
+    some of the question is kept.
+
+    Args:
+        model: What reads them.
+        questions: What is asked.
+        exemplars: What is put in front.
+
+    Returns:
+        For each prompt its kept tokens as the receiver's, all tokens as the sharer's, and the
+        places of those in these.
+    """
+    tokenizer = model.receiver.text_tokenizer
+    shown = [with_exemplars(question, exemplars).messages for question in questions]
+    asked = [question.messages for question in questions]
+    without = render_all(asked, model.template, tokenizer)
+    readings = read_all(render_all(shown, model.template, tokenizer), tokenizer)
+    kept = []
+    for own, messages, alone in zip(readings, asked, without, strict=True):
+        text, contents = own.rendered.text, own.rendered.contents
+        # The last exemplar's answer may end as what the system says does.
+        system = sum(message["role"] == "system" for message in messages)
+        last_answer = contents[system + 2 * len(exemplars) - 1][1]
+        begins = max(len(text) - _alike(text[::-1], alone.text[::-1]), last_answer)
+        front = alone.text[: len(alone.text) - (len(text) - begins)]
+        ends = _alike(text, front)
+        places = [
+            place
+            for place, (_, stop) in enumerate(own.tokens.spans.tolist())
+            if stop > begins or stop <= ends
+        ]
+        ids = own.tokens.ids
+        kept.append(
+            EncodedPrompt(tuple(ids[place] for place in places), tuple(ids), tuple(places))
+        )
+    return tuple(kept)
+
+
+def _alike(first: str, second: str) -> int:
+    """How many characters both begin with."""
+    pairs = zip(first, second, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

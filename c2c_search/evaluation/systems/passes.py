@@ -1,0 +1,170 @@
+"""Evaluation room: what systems share that answer a few questions in each pass of one model."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from c2c_search.evaluation.systems.system import OptionScores
+from c2c_search.evaluation.systems.system import Written
+from c2c_search.pair.batches import PairPrompts
+from c2c_search.pair.store import PromptCaches
+from c2c_search.pair.token_alignment import encode_all
+
+
+if TYPE_CHECKING:
+    from c2c_search.evaluation.systems.reading import Reading
+    from c2c_search.evaluation.systems.system import Decoding
+    from c2c_search.inference.model import C2CModel
+    from c2c_search.pair.batches import PairBatch
+    from c2c_search.pair.prompts import Message
+
+
+CACHED_TOKENS = 16_384
+"""Tokens whose caches one system keeps in memory, about: 400 MB for a model of 30 small layers."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Questions that are answered together.
+
+    Args:
+        rows: Which of the reading's.
+        model: What answers them.
+        batch: Their prompts, as the model needs them.
+    """
+
+    rows: Sequence[int]
+    model: C2CModel
+    batch: PairBatch
+
+
+class PassByPass(ABC):
+    """A `System` that says what is asked of which model in each pass.
+
+    Args:
+        name: In `SYSTEMS`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
+    def passes(self, reading: Reading) -> Iterator[Pass]:
+        """The passes that answer a reading: each question in exactly one."""
+
+    def choose(self, reading: Reading) -> list[OptionScores]:
+        """Score the options of every question, in the reading's order."""
+        scores: dict[int, OptionScores] = {}
+        for each in self.passes(reading):
+            options = [reading.questions[row].options for row in each.rows]
+            for row, (likelihoods, lengths) in zip(
+                each.rows, each.model.score(each.batch, options), strict=True
+            ):
+                scores[row] = OptionScores(tuple(likelihoods.tolist()), tuple(lengths))
+        return [scores[row] for row in range(len(reading))]
+
+    def write(self, reading: Reading, decoding: Decoding) -> list[Written]:
+        """Answer every question in words, in the reading's order."""
+        written: dict[int, Written] = {}
+        for each in self.passes(reading):
+            ids = [reading.questions[row].item.id for row in each.rows]
+            answers = each.model.write(
+                each.batch,
+                max_new_tokens=decoding.max_new_tokens,
+                stop=decoding.stop,
+                temperature=decoding.temperature,
+                top_p=decoding.top_p,
+                seeds=[item_seed(decoding.seed, one) for one in ids],
+            )
+            written |= {
+                row: Written(*answer) for row, answer in zip(each.rows, answers, strict=True)
+            }
+        return [written[row] for row in range(len(reading))]
+
+
+def item_seed(seed: int, item_id: str) -> int:
+    """An item's own seed, the same in any batch and process."""
+    digest = hashlib.sha256(f"{seed}/{item_id}".encode()).digest()
+    return int.from_bytes(digest[:7])
+
+
+def encode_alone(
+    model: C2CModel, conversations: Sequence[Sequence[Message]]
+) -> list[tuple[int, ...]]:
+    """Token ids of conversations as the receiver of ``model`` reads them.
+
+    Raises:
+        DataError: A prompt has no token.
+    """
+    tokenizer = model.receiver.text_tokenizer
+    encoded = encode_all(conversations, model.template, tokenizer, tokenizer)
+    return [prompt.receiver_ids for prompt in encoded]
+
+
+def read_alone(
+    reading: Reading, model: C2CModel, ids: Sequence[tuple[int, ...]]
+) -> Iterator[Pass]:
+    """Passes over prompts that only the receiver of ``model`` reads, and for one system.
+
+    Args:
+        reading: The questions.
+        model: C2CModel without a fuser.
+        ids: Tokens of each question's prompt; see `encode_alone`.
+    """
+
+    def prompts(rows: Sequence[int], caches: PromptCaches) -> PairPrompts:
+        return PairPrompts.alone([ids[row] for row in rows], caches)
+
+    return passes_over(reading, model, ids, prompts)
+
+
+def passes_over(
+    reading: Reading,
+    model: C2CModel,
+    ids: Sequence[tuple[int, ...]],
+    prompts_of: Callable[[Sequence[int], PromptCaches], PairPrompts],
+) -> Iterator[Pass]:
+    """Passes over prompts whose caches are computed here, for a few passes at a time.
+
+    No other system wants these caches, and all of them need not fit into memory.
+
+    Args:
+        reading: The questions.
+        model: Its receiver reads.
+        ids: What it reads for each question; what many begin with is read once for them all.
+        prompts_of: From rows of the reading and the caches of their ids to prompts.
+    """
+    for group in _grouped(reading.batches_of([len(prompt) for prompt in ids]), ids):
+        rows = [row for batch in group for row in batch]
+        caches = PromptCaches.compute(
+            model.receiver.model, [ids[row] for row in rows], model.cache_dtype
+        )
+        prompts = prompts_of(rows, caches)
+        place = {row: number for number, row in enumerate(rows)}
+        for batch in group:
+            yield Pass(batch, model, model.batch(prompts, [place[row] for row in batch]))
+
+
+def _grouped(
+    batches: Iterable[list[int]], ids: Sequence[tuple[int, ...]]
+) -> Iterator[list[list[int]]]:
+    """Passes whose caches are in memory together."""
+    group: list[list[int]] = []
+    tokens = 0
+    for batch in batches:
+        size = sum(len(ids[row]) for row in batch)
+        if group and tokens + size > CACHED_TOKENS:
+            yield group
+            group, tokens = [], 0
+        group.append(batch)
+        tokens += size
+    if group:
+        yield group

@@ -1,0 +1,122 @@
+"""C2C and the controls that are made of its fuser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from c2c_search.errors import ConfigError
+from c2c_search.evaluation.systems import SYSTEMS
+from c2c_search.evaluation.systems import Decoding
+from c2c_search.evaluation.systems import Materials
+from c2c_search.evaluation.systems.c2c import shuffled
+from c2c_search.evaluation.systems.reading import Reading
+from c2c_search.fuser.config import GateConfig
+
+
+CONFIGS = {
+    "residual": {},
+    "replace": {"injection": "replace"},
+    "append": {"injection": "append"},
+    "ridge": {"projector": "ridge", "injection": "replace"},
+    "some layers": {"layer_share": 0.5},
+    "unrotated": {"keys": "unrotated"},
+    "unrotated append": {"keys": "unrotated", "injection": "append"},
+    "first": {"token_alignment": "first"},
+    "head gate": {"gate": GateConfig(granularity="head", rule="soft")},
+    "open gate": {"gate": GateConfig(granularity="layer", rule="hard", initial_logit=9.0)},
+    "token gate": {"gate": GateConfig(granularity="token", input_dependent=True)},
+    "response": {"fuse_response": True},
+    "response, gated": {"fuse_response": True, "gate": GateConfig(granularity="value")},
+    "lora": {"lora_rank": 2},
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_shut_gate_is_the_receiver_alone_bit_for_bit(config, pair, make_fuser, questions):
+    materials = Materials(pair=pair, fuser=make_fuser(**config))
+    reading = Reading(pair, questions)
+    shut, alone, fused = (SYSTEMS[name].build(materials) for name in ("shut", "receiver", "c2c"))
+    assert shut.choose(reading) == alone.choose(reading)
+    decoding = Decoding(max_new_tokens=4)
+    assert shut.write(reading, decoding) == alone.write(reading, decoding)
+    assert fused.choose(reading) != alone.choose(reading)
+
+
+def test_a_shut_gate_still_computes_what_the_fuser_says(pair, make_fuser, questions):
+    fuser = make_fuser()
+    with torch.no_grad():
+        next(iter(fuser.projector.parameters())).fill_(float("nan"))
+    shut = SYSTEMS["shut"].build(Materials(pair=pair, fuser=fuser))
+    (first, *_) = shut.choose(Reading(pair, questions))
+    assert first.likelihoods[0] != first.likelihoods[0]  # 0 * NaN is not 0
+
+
+def test_a_mismatched_sharer_reads_another_question_of_the_group(pair, make_fuser, questions):
+    materials = Materials(pair=pair, fuser=make_fuser())
+    reading = Reading(pair, questions)
+    system = SYSTEMS["mismatched"].build(materials)
+    prompts = reading.prompts()
+    # "two" hears what the sharer read of "six", the other question about numbers.
+    batch = system.model.batch(prompts, [2], [3])
+    ((expected, _),) = system.model.score(batch, [questions[2].options])
+    assert system.choose(reading)[2].likelihoods == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_a_single_question_has_no_mismatch(pair, make_fuser, questions):
+    system = SYSTEMS["mismatched"].build(Materials(pair=pair, fuser=make_fuser()))
+    with pytest.raises(ConfigError, match="two at least"):
+        system.choose(Reading(pair, questions[:1]))
+
+
+def with_context(question, text):
+    return replace(question, sharer_messages=({"role": "user", "content": text},))
+
+
+def test_a_sharer_that_reads_something_else_must_be_appended(pair, make_fuser, questions):
+    reading = Reading(pair, [with_context(one, "Blood is red.") for one in questions])
+    residual = SYSTEMS["c2c"].build(Materials(pair=pair, fuser=make_fuser()))
+    with pytest.raises(ConfigError, match="appended"):
+        residual.choose(reading)
+    appending = Materials(pair=pair, fuser=make_fuser(injection="append"))
+    told = SYSTEMS["c2c"].build(appending).choose(reading)
+    assert told != SYSTEMS["c2c"].build(appending).choose(Reading(pair, questions))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"projector": "joint"}, {"projector": "ridge", "injection": "replace"}],
+    ids=["c2c", "joint", "ridge"],
+)
+def test_a_random_fuser_has_the_same_numbers_elsewhere(fields, make_fuser):
+    fuser = make_fuser(**fields)
+    random = shuffled(fuser, seed=0)
+    for (name, mine), (other, its) in zip(
+        fuser.state_dict().items(), random.state_dict().items(), strict=True
+    ):
+        assert name == other
+        if name.startswith("projector."):
+            # A layer's keys and values keep their own numbers: their scale stays.
+            assert torch.equal(mine.flatten(1).sort().values, its.flatten(1).sort().values)
+            if mine[0].numel() > 2:
+                assert not torch.equal(mine, its)
+        else:
+            assert torch.equal(mine, its)
+
+
+def test_a_random_fuser_is_the_same_for_the_same_seed(make_fuser):
+    fuser = make_fuser(gate=GateConfig(granularity="head"))
+    first, again, other = (shuffled(fuser, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+    assert torch.equal(first["gate.logit"], fuser.gate.logit)
+
+
+def test_a_random_fuser_of_some_layers_fuses_the_same_ones(make_fuser):
+    fuser = make_fuser(layer_share=0.5, sources_per_layer=2)
+    random = shuffled(fuser, seed=0)
+    assert random.layers == fuser.layers
+    assert torch.equal(random.sources, fuser.sources)
+    assert not random.training

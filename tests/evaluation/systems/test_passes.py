@@ -1,0 +1,45 @@
+"""Prompts that only one system reads: in passes, a few of them in memory at a time."""
+
+from __future__ import annotations
+
+import torch
+
+from c2c_search.evaluation.systems import passes
+from c2c_search.evaluation.systems.passes import item_seed
+from c2c_search.evaluation.systems.passes import read_alone
+from c2c_search.evaluation.systems.reading import Reading
+from c2c_search.pair.store import PromptCaches
+
+
+def test_caches_are_computed_for_as_many_passes_as_fit(pair, questions, monkeypatch):
+    asked = []
+
+    def compute(model, ids, dtype):
+        asked.append([len(one) for one in ids])
+        return real(model, ids, dtype)
+
+    real = PromptCaches.compute
+    monkeypatch.setattr(PromptCaches, "compute", compute)
+    monkeypatch.setattr(passes, "CACHED_TOKENS", 10)
+    ids = [(1, 2, 3, 4, 5, 6), (1, 2, 3), (1, 2, 3, 4), (1, 2, 3, 4, 5, 6, 7)]
+    found = list(read_alone(Reading(pair, questions, batch_size=1), pair, ids))
+    # 3 + 4 fit into 10, another 6 does not.
+    assert asked == [[3, 4], [6], [7]]
+    assert [each.rows for each in found] == [[1], [2], [0], [3]]
+    for each in found:
+        (row,) = each.rows
+        assert each.batch.last_ids == (ids[row][-1],)
+        own = real(pair.receiver.model, [ids[row]], torch.float32).tokens[:-1]
+        # A prompt that begins as another does is read on from there: equal but for rounding.
+        torch.testing.assert_close(
+            each.batch.receiver, own.permute(1, 2, 0, 3), atol=1e-5, rtol=1e-5
+        )
+
+
+def test_an_item_has_the_same_seed_everywhere():
+    # The first seven bytes of sha256("3/item").
+    import hashlib
+
+    expected = int(hashlib.sha256(b"3/item").hexdigest()[:14], 16)
+    assert item_seed(3, "item") == expected
+    assert item_seed(3, "item") != item_seed(4, "item") != item_seed(4, "other")
