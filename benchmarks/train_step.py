@@ -33,7 +33,7 @@ from c2c_search.pair.loading import load
 from c2c_search.pair.store import PromptCacheStore
 from c2c_search.pair.token_alignment import encode_all
 from c2c_search.pipeline.schema import TrainingConfig
-from c2c_search.training.engine import FuserEngine
+from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.loop import calibrate
 from c2c_search.training.runtime import keep_freed_memory
 
@@ -64,7 +64,7 @@ def main() -> None:
         model = C2CModel(receiver, sharer, fuser)
         calibrate(model, stored, seed=0)
         config = TrainingConfig(steps=10**6, batch_size=options.batch)
-        with FuserEngine(fuser, config) as engine:
+        with TrainingEngine(fuser, config) as engine:
             places = [
                 [(step * options.batch + n) % len(rows) for n in range(options.batch)]
                 for step in range(options.steps + 1)

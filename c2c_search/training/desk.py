@@ -12,10 +12,16 @@ import torch
 
 from c2c_search.data.splits import load_splits
 from c2c_search.errors import ConfigError
+from c2c_search.evaluation.items import Item
+from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.scoring import answer
+from c2c_search.evaluation.scoring import choose_options
 from c2c_search.evaluation.scoring import mismatched_partners
 from c2c_search.evaluation.scoring import receiver_alone
 from c2c_search.evaluation.scoring import sharer_alone
+from c2c_search.evaluation.systems import SYSTEMS
+from c2c_search.evaluation.systems import Materials
+from c2c_search.evaluation.systems.reading import Reading
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.model import C2CModel
@@ -25,9 +31,12 @@ from c2c_search.pair.loading import default_cache_dir
 from c2c_search.pair.loading import load
 from c2c_search.pair.store import PromptCacheStore
 from c2c_search.pair.token_alignment import encode_all
-from c2c_search.training.loop import TrainingData
 from c2c_search.training.loop import TrialRun
 from c2c_search.training.loop import calibrate
+from c2c_search.training.lora import adapt
+from c2c_search.training.lora import answer_alone
+from c2c_search.training.lora import load_adapted
+from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
@@ -36,6 +45,7 @@ from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Result
 from c2c_search.training.protocol import Stage
 from c2c_search.training.protocol import Trained
+from c2c_search.training.run import TrainingData
 
 
 if TYPE_CHECKING:
@@ -106,20 +116,30 @@ class Desk:
         pair = self._ready(config.pair)
         self._refuse_other_contexts(config)
         torch.manual_seed(config.seed)
-        fuser = Fuser(config.fuser, cache_shape(pair.receiver), cache_shape(pair.sharer))
+        receiver = cache_shape(pair.receiver, adapted=config.fuser.lora_rank > 0)
+        fuser = Fuser(config.fuser, receiver, cache_shape(pair.sharer))
         model = self._with_fuser(pair, fuser)
-        alignment = config.fuser.token_alignment
-        data = TrainingData(
-            train=self._rows["train"],
-            train_prompts=self._prompts_of(config.pair, "train", alignment),
-            validation=self._rows["validation"],
-            validation_prompts=self._prompts_of(config.pair, "validation", alignment),
-        )
+        data = self._data_of(config)
         calibrate(model, data.train_prompts, config.seed)
         return TrialRun(config, model, data, directory, emit=self.emit, go_on=go_on)
 
+    def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Adapted:
+        """Train LoRA on the receiver as a trial trains its fuser of so many parameters."""
+        return adapt(
+            config,
+            self._ready(config.pair).receiver,
+            self._data_of(config),
+            directory,
+            parameters=parameters,
+            emit=self.emit,
+        )
+
     def evaluate(self, request: Evaluate) -> Result:
         """Answer a split with one system."""
+        if request.system == "lora":
+            return self._evaluate_adapted(request)
+        if request.system in ("text_relay", "shut"):
+            return self._evaluate_system(request)
         pair = self._ready(request.pair)
         rows = self._rows[request.split]
         prompts = self._prompts_of(request.pair, request.split)
@@ -144,6 +164,44 @@ class Desk:
             progress=lambda done, total: self._progress("evaluate", done, total, request.system),
         )
         return Result(system=request.system, split=request.split, items=items)
+
+    def _evaluate_system(self, request: Evaluate) -> Result:
+        """Any system of the evaluation room, on the store's prompt caches."""
+        pair, rows = self._ready(request.pair), self._rows[request.split]
+        fuser = None if request.fuser_dir is None else load_fuser(Path(request.fuser_dir))
+        system = SYSTEMS[request.system].build(Materials(pair, fuser))
+        questions = [
+            Question(item, item.messages, item.choices, item.sharer_messages)
+            for item in map(Item.of_row, rows)
+        ]
+        config = self.pipeline.evaluation
+        reading = Reading(pair, questions, batch_size=config.batch_size, caches=self.store.get)
+        self._progress("evaluate", 0, len(rows), request.system)
+        items = choose_options(system, reading, length_normalised=config.length_normalised)
+        return Result(system=request.system, split=request.split, items=items)
+
+    def _evaluate_adapted(self, request: Evaluate) -> Result:
+        """The store keeps nothing of an adapted receiver, which no other trial reads with."""
+        assert request.adapter_dir is not None, "lora needs an adapter"
+        pair = self._ready(request.pair)
+        items = answer_alone(
+            load_adapted(pair.receiver, Path(request.adapter_dir)),
+            self._rows[request.split],
+            self._prompts_of(request.pair, request.split).encoded,
+            self.pipeline.evaluation,
+            template=pair.template,
+            progress=lambda done, total: self._progress("evaluate", done, total, "lora"),
+        )
+        return Result(system="lora", split=request.split, items=items)
+
+    def _data_of(self, config: TrialConfig) -> TrainingData:
+        alignment = config.fuser.token_alignment
+        return TrainingData(
+            train=self._rows["train"],
+            train_prompts=self._prompts_of(config.pair, "train", alignment),
+            validation=self._rows["validation"],
+            validation_prompts=self._prompts_of(config.pair, "validation", alignment),
+        )
 
     def _ready(self, pair: PairSpec) -> C2CModel:
         """The pair, without a fuser."""
@@ -184,6 +242,8 @@ class Desk:
         if self._rows:
             return
         splits = load_splits(self.pipeline.data)
+        if splits.contamination.found:
+            self.emit(Notice(message=splits.contamination.sentence()))
         for number, split in enumerate(SPLITS):
             self._progress("data", number, len(SPLITS), split)
             self._rows[split] = list(getattr(splits, split))

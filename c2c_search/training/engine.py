@@ -1,4 +1,4 @@
-"""Training room: a DeepSpeed engine around the fuser alone; both language models stay outside."""
+"""Training room: a DeepSpeed engine around what is trained alone; language models stay outside."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import Protocol
 
 import torch
 
@@ -17,34 +18,43 @@ from c2c_search.training.runtime import start_deepspeed
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
-    from c2c_search.fuser.fuser import Fuser
-    from c2c_search.fuser.rotations import Rotations
     from c2c_search.pipeline.schema import TrainingConfig
 
 
 _POINTER = "latest.json"
 
 
-class FuserEngine:
-    """One trial's optimizer state, schedule and checkpoints, around one fuser.
+class Trainable(Protocol):
+    """A torch module that says how its parameters are to be optimized: a fuser, an adapter."""
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]: ...
+
+    def parameter_groups(
+        self, learning_rate: float, weight_decay: float
+    ) -> list[dict[str, Any]]: ...
+
+
+class TrainingEngine:
+    """One training's optimizer state, schedule and checkpoints, around one module.
 
     A context manager: a DeepSpeed engine that is not destroyed leaks its optimizer.
 
     Args:
-        fuser: The network to train, on its device, in float32.
+        module: The network to train, on its device, in float32.
         config: Steps, batch, rates and ZeRO stage.
     """
 
-    def __init__(self, fuser: Fuser, config: TrainingConfig) -> None:
+    def __init__(self, module: Trainable, config: TrainingConfig) -> None:
         deepspeed = start_deepspeed()
-        groups = fuser.parameter_groups(config.learning_rate, config.weight_decay)
+        groups = module.parameter_groups(config.learning_rate, config.weight_decay)
         optimizer = torch.optim.AdamW(groups, fused=True)
-        self.fuser = fuser
+        self.module = module
         self.clip_here = config.gradient_clipping if config.zero_stage == 0 else 0.0
         self.engine, *_ = deepspeed.initialize(
-            model=fuser,
+            model=module,
             optimizer=optimizer,
             lr_scheduler=torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(config)),
             config={
@@ -57,7 +67,7 @@ class FuserEngine:
         )
         self.gradient_norm = math.nan
 
-    def __enter__(self) -> FuserEngine:
+    def __enter__(self) -> TrainingEngine:
         return self
 
     def __exit__(
@@ -69,12 +79,10 @@ class FuserEngine:
         self.engine.destroy()
         release_memory()
 
-    def __call__(
-        self, receiver: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None = None
-    ) -> torch.Tensor:
-        """Fuse, as `Fuser.forward`, under the engine."""
-        fused: torch.Tensor = self.engine(receiver, sharer, rotations)
-        return fused
+    def __call__(self, *inputs: Any) -> torch.Tensor:
+        """The module's own forward pass, under the engine."""
+        output: torch.Tensor = self.engine(*inputs)
+        return output
 
     def backward_and_step(self, loss: torch.Tensor) -> None:
         """One micro-step; the optimizer and the schedule move at accumulation boundaries.
@@ -84,13 +92,13 @@ class FuserEngine:
         """
         self.engine.backward(loss)
         if self.clip_here and self.engine.is_gradient_accumulation_boundary():
-            norm = torch.nn.utils.clip_grad_norm_(self.fuser.parameters(), self.clip_here)
+            norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_here)
             self.gradient_norm = float(norm)
         self.engine.step()
 
     @property
     def learning_rate(self) -> float:
-        """The projector's rate at this step."""
+        """The first group's rate at this step; a fuser's projectors'."""
         return float(self.engine.get_lr()[0])
 
     def save(self, directory: Path, step: int, state: dict[str, Any]) -> None:

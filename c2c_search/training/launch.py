@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c2c_search.training.protocol import EVENT
+from c2c_search.training.protocol import Adapt
+from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Answer
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from c2c_search.trial import TrialConfig
 
 
-_LAST = (Prepared, Trained, Result, Failed)
+_LAST = (Prepared, Trained, Adapted, Result, Failed)
 _GRACE_SECONDS = 5.0
 
 
@@ -92,6 +94,13 @@ class Worker:
     def train(self, config: TrialConfig, directory: Path) -> Iterator[Event]:
         """Run a trial; after every rung but the last call `answer`. Ends with `Trained`."""
         return self._ask(Train(config=config, directory=str(directory)))
+
+    def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Iterator[Event]:
+        """Train LoRA on the receiver as a trial trains its fuser of so many parameters.
+
+        Its rungs want no answer. Ends with `Adapted` or `Failed`.
+        """
+        return self._ask(Adapt(config=config, parameters=parameters, directory=str(directory)))
 
     def evaluate(self, request: Evaluate) -> Iterator[Event]:
         """Answer a split with a system; ends with `Result` or `Failed`."""

@@ -19,7 +19,7 @@ from c2c_search.pair.spec import PairSpec
 from c2c_search.trial import TrialConfig
 
 
-System = Literal["receiver", "sharer", "c2c", "mismatched"]
+System = Literal["receiver", "sharer", "text_relay", "c2c", "mismatched", "shut", "lora"]
 Split = Literal["validation", "test"]
 Failure = Literal["invalid", "diverged", "out_of_memory", "transient", "fatal"]
 Stage = Literal[
@@ -50,14 +50,31 @@ class Train(_Message):
     directory: str
 
 
+class Adapt(_Message):
+    """Train LoRA on the receiver alone as ``config`` trains its fuser, of at most its size.
+
+    ``parameters`` is the fuser's; see `training.lora.adapt`. Goes on from the checkpoint in
+    ``directory`` if there is one.
+    """
+
+    type: Literal["adapt"] = "adapt"
+    config: TrialConfig
+    parameters: int
+    directory: str
+
+
 class Evaluate(_Message):
-    """Answer a split with one system; ``fuser_dir`` for the systems that need a fuser."""
+    """Answer a split with one system.
+
+    ``fuser_dir`` is for the systems that need a fuser, ``adapter_dir`` for ``lora``.
+    """
 
     type: Literal["evaluate"] = "evaluate"
     system: System
     pair: PairSpec
     split: Split
     fuser_dir: str | None = None
+    adapter_dir: str | None = None
 
 
 class Answer(_Message):
@@ -67,7 +84,7 @@ class Answer(_Message):
     go_on: bool
 
 
-Request = Annotated[Prepare | Train | Evaluate | Answer, Field(discriminator="type")]
+Request = Annotated[Prepare | Train | Adapt | Evaluate | Answer, Field(discriminator="type")]
 
 
 class Progress(_Message):
@@ -111,26 +128,48 @@ class Step(_Message):
 
 
 class Rung(_Message):
-    """Validation at a rung; the worker waits for an `Answer` before it goes on."""
+    """Validation at a rung.
+
+    In a `Train` the worker waits for an `Answer` before it goes on; an `Adapt` asks nothing.
+    """
 
     type: Literal["rung"] = "rung"
     rung: int
     step: int
+    split: Split
     objective: float
     metrics: dict[str, float]
 
 
 class Trained(_Message):
-    """A trial's end, complete or pruned; ``best_dir`` holds the fuser of its best rung."""
+    """A trial's end, complete or pruned; ``best_dir`` holds the fuser of its best rung.
+
+    ``split`` is where ``objective`` was measured.
+    """
 
     type: Literal["trained"] = "trained"
     step: int
+    split: Split
     pruned: bool
     objective: float
     best_rung: int
     best_dir: str
     parameters: int
     bytes: int
+    seconds: dict[str, float]
+    metrics: dict[str, float]
+
+
+class Adapted(_Message):
+    """A control's end: ``adapter_dir`` holds the adapter of its best rung, as peft reads it."""
+
+    type: Literal["adapted"] = "adapted"
+    step: int
+    objective: float
+    best_rung: int
+    adapter_dir: str
+    rank: int
+    parameters: int
     seconds: dict[str, float]
     metrics: dict[str, float]
 
@@ -154,7 +193,7 @@ class Failed(_Message):
 
 
 Event = Annotated[
-    Progress | Notice | Prepared | Step | Rung | Trained | Result | Failed,
+    Progress | Notice | Prepared | Step | Rung | Trained | Adapted | Result | Failed,
     Field(discriminator="type"),
 ]
 

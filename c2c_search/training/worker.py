@@ -17,6 +17,7 @@ from c2c_search.errors import C2CError
 from c2c_search.errors import StoreError
 from c2c_search.training.protocol import EVENT
 from c2c_search.training.protocol import REQUEST
+from c2c_search.training.protocol import Adapt
 from c2c_search.training.protocol import Answer
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
@@ -87,6 +88,8 @@ class Server:
             return desk.prepare(request.pair)
         if isinstance(request, Train):
             return desk.train(request.config, Path(request.directory), self._go_on)
+        if isinstance(request, Adapt):
+            return desk.adapt(request.config, request.parameters, Path(request.directory))
         if isinstance(request, Evaluate):
             return desk.evaluate(request)
         raise TypeError(f"an {request.type!r} is only expected after a rung")
@@ -115,7 +118,7 @@ def describe(error: Exception) -> Failed:
     """An exception as the driver needs it: what kind of failure, and in which words."""
     import torch
 
-    from c2c_search.training.loop import DivergedError
+    from c2c_search.training.run import DivergedError
 
     failure: Failure = "transient"
     exit_code = 2

@@ -11,7 +11,7 @@ from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.pipeline.schema import TrainingConfig
-from c2c_search.training.engine import FuserEngine
+from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.engine import schedule
 
 
@@ -35,7 +35,7 @@ def test_equals_a_plain_loop(stage):
     plain = copy.deepcopy(fuser)
     optimizer = torch.optim.AdamW(plain.parameter_groups(1e-2, 0.1), fused=True)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(config))
-    with FuserEngine(fuser, config) as engine:
+    with TrainingEngine(fuser, config) as engine:
         for receiver, sharer in batches(6):
             loss = loss_of(engine(receiver, sharer), receiver)
             engine.backward_and_step(loss)
@@ -58,12 +58,12 @@ def test_schedule(name):
 
 
 def test_resume_without_a_checkpoint(tmp_path):
-    with FuserEngine(Fuser(FuserConfig(width=4), SHAPE, SHAPE), TrainingConfig()) as engine:
+    with TrainingEngine(Fuser(FuserConfig(width=4), SHAPE, SHAPE), TrainingConfig()) as engine:
         assert engine.resume(tmp_path) is None
 
 
 def test_one_checkpoint_is_kept(tmp_path):
-    with FuserEngine(Fuser(FuserConfig(width=4), SHAPE, SHAPE), TrainingConfig()) as engine:
+    with TrainingEngine(Fuser(FuserConfig(width=4), SHAPE, SHAPE), TrainingConfig()) as engine:
         engine.save(tmp_path, 1, {"step": 1})
         engine.save(tmp_path, 2, {"step": 2})
         assert sorted(path.name for path in tmp_path.iterdir()) == ["latest.json", "step-2"]

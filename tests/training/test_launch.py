@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from c2c_search.training.launch import Worker
+from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Prepared
@@ -50,6 +51,16 @@ def test_prepare_train_evaluate(worker, trial, tiny_pair, tmp_path):
         assert [item.id for item in result.items] == [f"test-{number}" for number in range(6)]
     assert accuracies["c2c"] != accuracies["receiver"]
     assert accuracies["c2c"] != accuracies["mismatched"]
+
+    # A control's rungs want no answer.
+    *events, adapted = worker.adapt(trial, 5000, tmp_path / "lora")
+    assert isinstance(adapted, Adapted)
+    assert [event.rung for event in events if isinstance(event, Rung)] == [0, 1]
+    request = Evaluate(
+        system="lora", pair=tiny_pair, split="test", adapter_dir=adapted.adapter_dir
+    )
+    *_, result = worker.evaluate(request)
+    assert [item.scores for item in result.items] not in accuracies.values()
 
     # A failed request leaves the worker ready for the next one.
     *_, failed = worker.prepare(tiny_pair.model_copy(update={"sharer": "path:/nowhere"}))

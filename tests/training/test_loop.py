@@ -7,9 +7,11 @@ import torch
 
 from c2c_search.fuser import checkpoint
 from c2c_search.training import loop
+from c2c_search.training import run as training_run
 from c2c_search.training.desk import Desk
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
+from c2c_search.training.run import DivergedError
 
 
 class Stop(BaseException):
@@ -41,9 +43,11 @@ def rungs(events):
     return [(e.rung, e.objective, e.metrics) for e in events if isinstance(e, Rung)]
 
 
-@pytest.mark.parametrize("stop_at", [1, 2, 3, 5])
-def test_resume_gives_the_same_numbers(run, trial, tmp_path, monkeypatch, stop_at):
-    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+@pytest.mark.parametrize(("stop_at", "lora_rank"), [(1, 0), (2, 2), (3, 0), (5, 2)])
+def test_resume_gives_the_same_numbers(run, trial, tmp_path, monkeypatch, stop_at, lora_rank):
+    fuser = trial.fuser.model_copy(update={"lora_rank": lora_rank})
+    trial = trial.model_copy(update={"fuser": fuser})
+    monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     whole, events = run(trial, "whole")
 
     real = loop.TrialRun._train_step
@@ -107,7 +111,7 @@ def test_divergence_is_told_from_other_failures(run, trial, monkeypatch):
         "cross_entropy",
         lambda logits, *args, **kwargs: logits.sum(),
     )
-    with pytest.raises(loop.DivergedError, match="step 1"):
+    with pytest.raises(DivergedError, match="step 1"):
         run(trial, "diverged")
 
 
@@ -141,5 +145,5 @@ def test_validation_that_is_no_number_is_divergence(run, trial, monkeypatch):
         return (items[0].model_copy(update={"scores": nothing}), *items[1:])
 
     monkeypatch.setattr(loop, "answer", broken)
-    with pytest.raises(loop.DivergedError, match="validation loss is nan"):
+    with pytest.raises(DivergedError, match="validation loss is nan"):
         run(trial, "nan")

@@ -1,0 +1,266 @@
+"""Training room: steps, rungs and checkpoints of a training, whatever it is that learns."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import ClassVar
+
+import torch
+
+from c2c_search.evaluation.guard import SELECTION
+from c2c_search.evaluation.guard import refuse_report_split
+from c2c_search.evaluation.results import SystemResult
+from c2c_search.training.engine import TrainingEngine
+from c2c_search.training.protocol import CHECKPOINTS
+from c2c_search.training.protocol import Event
+from c2c_search.training.protocol import Progress
+from c2c_search.training.protocol import Rung
+from c2c_search.training.protocol import Step
+from c2c_search.training.protocol import System
+
+
+if TYPE_CHECKING:
+    from c2c_search.data.schema import Row
+    from c2c_search.evaluation.results import ItemResult
+    from c2c_search.inference.model import C2CModel
+    from c2c_search.pair.batches import PairPrompts
+    from c2c_search.training.engine import Trainable
+    from c2c_search.trial import TrialConfig
+
+
+_SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+
+class DivergedError(Exception):
+    """The loss is not a finite number any more."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What is learned from and validated on, with both models' caches."""
+
+    train: Sequence[Row]
+    train_prompts: PairPrompts
+    validation: Sequence[Row]
+    validation_prompts: PairPrompts
+
+
+class TrainingRun(ABC):
+    """Trains something on a trial's examples, in a trial's order, for a trial's steps.
+
+    Interrupted at any instant, it goes on from its last checkpoint and ends with the same
+    numbers: the order of examples follows from the seed and the step, and the checkpoint holds
+    optimizer, schedule and random state.
+
+    Args:
+        config: How and on what to train.
+        model: What answers at the rungs.
+        data: Training and validation examples.
+        directory: Checkpoints go to ``checkpoints/``, the best rung's result to ``best/``.
+        emit: Called with every event.
+        go_on: Called after every rung but the last; False stops the training there.
+    """
+
+    system: ClassVar[System]
+    """What the answers at the rungs are recorded as."""
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        model: C2CModel,
+        data: TrainingData,
+        directory: Path,
+        *,
+        emit: Callable[[Event], None],
+        go_on: Callable[[], bool],
+    ) -> None:
+        self.config = config
+        self.training = config.training
+        self.model = model
+        self.data = data
+        self.directory = directory
+        self.emit = emit
+        self.go_on = go_on
+        self.step = 0
+        self.rungs: list[Rung] = []
+        self.answers: SystemResult | None = None  # of the last rung that was judged
+        self.seconds = {"prefill": 0.0, "train": 0.0, "evaluate": 0.0, "overhead": 0.0}
+        self.responses = [self._response(row) for row in data.train]
+        self._epoch = -1
+        self._order: list[int] = []
+
+    @property
+    def best(self) -> Rung:
+        """The rung whose result is in ``best/``: the highest objective, the last of equals."""
+        return max(self.rungs, key=lambda rung: (rung.objective, rung.rung))
+
+    @property
+    def best_dir(self) -> Path:
+        """Where the best rung's result is kept."""
+        return self.directory / "best"
+
+    @abstractmethod
+    def _logits(self, engine: TrainingEngine, rows: list[int]) -> torch.Tensor:
+        """Logits for every response token of these examples, one response after the other."""
+
+    @abstractmethod
+    def _answer(self) -> tuple[ItemResult, ...]:
+        """The answers on validation as things stand."""
+
+    @abstractmethod
+    def _keep(self) -> None:
+        """Write what has been learned into ``best/``."""
+
+    def _penalty(self) -> torch.Tensor | None:
+        """What is minimised beside the loss."""
+        return None
+
+    def _readings(self) -> dict[str, float]:
+        """Metrics of what is trained itself, logged with steps and rungs."""
+        return {}
+
+    def _train(self, module: Trainable) -> bool:
+        """Train and judge rung after rung; True when it was stopped before the end.
+
+        Raises:
+            DivergedError: The loss became infinite or NaN.
+        """
+        begun = time.perf_counter()
+        with TrainingEngine(module, self.training) as engine:
+            self._resume(engine)
+            before = sum(self.seconds.values())
+            pruned = self._to_the_end(engine)
+        busy = sum(self.seconds.values()) - before
+        self.seconds["overhead"] += max(0.0, time.perf_counter() - begun - busy)
+        return pruned
+
+    def _to_the_end(self, engine: TrainingEngine) -> bool:
+        saved = time.perf_counter()
+        for number, rung_step in enumerate(self.training.rung_steps):
+            while self.step < rung_step:
+                self._train_step(engine)
+                if time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+                    self._save(engine)
+                    saved = time.perf_counter()
+            if number >= len(self.rungs):
+                self._judge(number)
+                self._save(engine)
+                saved = time.perf_counter()
+            else:
+                self.emit(self.rungs[number])  # judged before the interruption
+            last = number == len(self.training.rungs) - 1
+            if not last and not self.go_on():
+                return True
+        return False
+
+    def _train_step(self, engine: TrainingEngine) -> None:
+        begun = time.perf_counter()
+        config = self.training
+        rate = engine.learning_rate
+        losses = []
+        for micro in range(config.gradient_accumulation):
+            loss = self._loss(engine, self._rows(self.step * config.gradient_accumulation + micro))
+            penalty = self._penalty()
+            engine.backward_and_step(loss if penalty is None else loss + penalty)
+            losses.append(loss.detach())
+        self.step += 1
+        mean = float(torch.stack(losses).mean())
+        if not math.isfinite(mean):
+            raise DivergedError(f"the loss is {mean} at step {self.step}")
+        self.seconds["train"] += time.perf_counter() - begun
+        if self.step % config.log_every == 0 or self.step in (1, config.steps):
+            self.emit(self._report(mean, engine.gradient_norm, rate))
+
+    def _loss(self, engine: TrainingEngine, rows: list[int]) -> torch.Tensor:
+        """Mean next-token loss (nats) over the response tokens of a batch."""
+        logits = self._logits(engine, rows)
+        targets = torch.tensor(
+            [token for row in rows for token in self.responses[row]], device=logits.device
+        )
+        return torch.nn.functional.cross_entropy(
+            logits, targets, label_smoothing=self.training.label_smoothing
+        )
+
+    def _rows(self, micro_step: int) -> list[int]:
+        """The examples of a micro-step: epoch after epoch, each in an order of its own."""
+        size, total = self.training.batch_size, len(self.data.train)
+        rows = []
+        for place in range(micro_step * size, (micro_step + 1) * size):
+            epoch, within = divmod(place, total)
+            rows.append(self._epoch_order(epoch)[within])
+        return rows
+
+    def _epoch_order(self, epoch: int) -> list[int]:
+        if self._epoch != epoch:
+            self._epoch, self._order = epoch, list(range(len(self.data.train)))
+            random.Random(f"{self.config.seed}/{epoch}").shuffle(self._order)
+        return self._order
+
+    def _judge(self, number: int) -> None:
+        """Validate; keep what was learned if it is the best so far."""
+        begun = time.perf_counter()
+        result = SystemResult(system=self.system, split=SELECTION, items=self._answer())
+        refuse_report_split(result)  # a rung decides what is kept, pruned and tried next
+        self.answers = result
+        if not math.isfinite(result.loss):
+            raise DivergedError(f"the validation loss is {result.loss} at step {self.step}")
+        metrics = {
+            "validation/accuracy": result.accuracy,
+            "validation/loss": result.loss,
+            **self._readings(),
+        }
+        for group, accuracy in result.accuracy_by_group().items():
+            metrics[f"validation/{group}"] = accuracy
+        rung = Rung(
+            rung=number,
+            step=self.step,
+            split=SELECTION,
+            objective=result.accuracy,
+            metrics=metrics,
+        )
+        if all(rung.objective >= earlier.objective for earlier in self.rungs):
+            self._keep()
+        self.rungs.append(rung)
+        self.seconds["evaluate"] += time.perf_counter() - begun
+        self.emit(rung)
+
+    def _judging(self, done: int, total: int) -> None:
+        self.emit(Progress(stage="evaluate", done=done, total=total))
+
+    def _report(self, loss: float, gradient_norm: float, rate: float) -> Step:
+        metrics = {"train/loss": loss, "train/learning_rate": rate, **self._readings()}
+        if math.isfinite(gradient_norm):
+            metrics["train/gradient_norm"] = gradient_norm
+        return Step(step=self.step, steps=self.training.steps, loss=loss, metrics=metrics)
+
+    def _response(self, row: Row) -> list[int]:
+        """A training response and its end, so that generation learns to stop."""
+        return [
+            *self.model.response_ids(row["response"]),
+            self.model.receiver.text_tokenizer.eos_token_id,
+        ]
+
+    def _save(self, engine: TrainingEngine) -> None:
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "rungs": [rung.model_dump_json() for rung in self.rungs],
+        }
+        engine.save(self.directory / CHECKPOINTS, self.step, state)
+
+    def _resume(self, engine: TrainingEngine) -> None:
+        state = engine.resume(self.directory / CHECKPOINTS)
+        if state is not None:
+            self.step = state["step"]
+            self.seconds = dict(state["seconds"])
+            self.rungs = [Rung(**json.loads(rung)) for rung in state["rungs"]]
