@@ -75,3 +75,23 @@ class TrialConfig(FrozenModel):
     def with_blank_sharer(self) -> TrialConfig:
         """The no-sharer twin, trained the same way; see `FuserConfig.without_sharer`."""
         return self.model_copy(update={"fuser": self.fuser.without_sharer()})
+
+    def with_ridge(self) -> TrialConfig:
+        """The closed-form control (arXiv 2608.03893): a ridge map in the fuser's place.
+
+        It hears the same layers and tokens, on the same keys, and is fitted on the same training
+        caches; what only training can set falls back to the default.
+        """
+        own = self.fuser
+        learned = own.layer_alignment == "learned"
+        ridge = FuserConfig(
+            projector="ridge",
+            injection="append" if own.injection == "append" else "replace",
+            normalisation="calibrated",
+            keys=own.keys,
+            token_alignment=own.token_alignment,
+            layer_alignment="proportional" if learned else own.layer_alignment,
+            sources_per_layer=own.sources_per_layer,
+            ridge_penalty=own.ridge_penalty,
+        )
+        return self.model_copy(update={"fuser": ridge})

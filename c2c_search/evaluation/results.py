@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 
@@ -101,3 +102,10 @@ class SystemResult(BaseModel):
         for item in self.items:
             groups[item.group].append(item.credit)
         return {name: sum(credit) / len(credit) for name, credit in sorted(groups.items())}
+
+
+def answers_table(result: SystemResult) -> str:
+    """A system's answers as JSON, one row an item, in the form that MLflow shows as a table."""
+    columns = [*ItemResult.model_fields, "credit"]
+    rows = [[*item.model_dump(mode="json").values(), item.credit] for item in result.items]
+    return json.dumps({"columns": columns, "data": rows}, ensure_ascii=False) + "\n"

@@ -19,6 +19,7 @@ from c2c_search.data.schema import DataConfig
 
 Schedule = Literal["cosine", "linear", "constant"]
 ZeroStage = Literal[0, 1, 2]
+FurtherControl = Literal["routing", "text_relay", "ridge", "lora"]
 
 _WHY_NOT_STAGE_3 = (
     "must be 0, 1 or 2: DeepSpeed's stage 3 computes wrong gradients when a step leaves a "
@@ -122,11 +123,25 @@ class ChampionConfig(FrozenModel):
         0.01, gt=0, lt=1, description="Level of the paired tests and of their intervals."
     )
     resamples: int = Field(10_000, ge=1, description="Resamples of the paired bootstrap.")
+    controls: tuple[FurtherControl, ...] = Field(
+        ("routing",),
+        description="Further controls to beat, beside every single model and the twin: routing "
+        "(either model, by confidence; costs nothing), text_relay (the sharer writes, the "
+        "receiver reads), ridge (closed-form map), lora (of the receiver, of the fuser's size; "
+        "takes minutes).",
+    )
     registered_name: str = Field(
         "c2c-fuser",
         pattern=r"^[^/:\s][^/:]*$",
         description="Name in the model registry; without slash and colon.",
     )
+
+    @field_validator("controls")
+    @classmethod
+    def _each_control_once(cls, controls: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(controls)) < len(controls):
+            raise ValueError("must name each control once")
+        return controls
 
     @model_validator(mode="after")
     def _tails_hold_a_resample(self) -> Self:

@@ -10,10 +10,12 @@ from c2c_search.pair.spec import PairSpec
 from c2c_search.space.reference import reference
 from c2c_search.study import failures
 from c2c_search.study.session import Session
+from c2c_search.study.trainings import recorder
 from c2c_search.study.trainings import train
 from c2c_search.tracking.run import Kind
 from c2c_search.tracking.run import RecordedRun
 from c2c_search.tracking.runs import TrialRun
+from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Split
@@ -138,28 +140,85 @@ def train_twin(
         name: Of the twin.
         to_the_end: Whether it goes on after the first rung.
     """
-    twin = config.with_blank_sharer()
-    with_run = _Once(session, name, "twin", {"c2c.twin_of": config.hash()})
-    if with_run.recorded:
-        return session.bench.known(twin)
-    run = with_run.open()
+    return _train_once(
+        session,
+        config.with_blank_sharer(),
+        _Once(session, name, "twin", {"c2c.twin_of": config.hash()}),
+        shown={"sharer": "blank"},
+        to_the_end=to_the_end,
+    )
+
+
+def train_control(session: Session, config: TrialConfig, name: str) -> Trained | Failed:
+    """Train a control that is a fuser of another kind, to its end.
+
+    Args:
+        session: Of the study.
+        config: Of the control itself.
+        name: Of the control.
+    """
+    once = _Once(session, name, "control", {"c2c.control": config.fuser.projector})
+    return _train_once(session, config, once, shown={"projector": config.fuser.projector})
+
+
+def adapt_control(session: Session, config: TrialConfig, parameters: int, name: str) -> Adapted:
+    """Train LoRA on a trial's receiver alone, with the trial's data, steps and seed.
+
+    Args:
+        session: Of the study.
+        config: Of the trial.
+        parameters: Of the trial's fuser; the adapter has no more.
+        name: Of the control.
+
+    Raises:
+        C2CError: It cannot be trained; a champion could not be compared with it.
+    """
+    directory = session.files.trial(f"{config.hash()}-lora")
+    once = _Once(session, name, "control", {"c2c.control": "lora"})
+    run = None if once.recorded else once.open()
+    if run is not None:
+        session.view.begin(name, {"control": "LoRA"}, config.training.steps, of_budget=False)
+    ended = session.bench.adapt(config, parameters, directory, recorder(session, run))
+    if isinstance(ended, Failed):
+        session.view.end(name, "failed")
+        raise failures.error(ended, f"{name} could not be trained")
+    if run is not None:
+        session.view.end(name, "complete", ended.objective)
+        run.cost(ended.seconds, parameters=ended.parameters, size=4 * ended.parameters)
+        run.summary({**ended.metrics, "lora/rank": ended.rank})
+        run.finish("FINISHED")
+        once.mark()
+    return ended
+
+
+def _train_once(
+    session: Session,
+    config: TrialConfig,
+    once: _Once,
+    *,
+    shown: Mapping[str, object],
+    to_the_end: bool = True,
+) -> Trained | Failed:
+    if once.recorded:
+        return session.bench.known(config)
+    run = once.open()
     ended = train(
         session,
         run,
-        twin,
-        name=name,
-        shown={"sharer": "blank"},
+        config,
+        name=once.name,
+        shown=shown,
         goes_on=lambda rung: to_the_end,
         of_budget=False,
         steps=None if to_the_end else config.training.rung_steps[0],
     )
     if isinstance(ended, Failed):
-        session.view.end(name, "failed")
+        session.view.end(once.name, "failed")
         run.finish("FAILED")
         return ended
-    session.view.end(name, "complete", ended.objective)
+    session.view.end(once.name, "complete", ended.objective)
     run.finish("FINISHED")
-    with_run.mark()
+    once.mark()
     return ended
 
 
@@ -170,7 +229,7 @@ class _Once:
         self, session: Session, name: str, kind: Kind, tags: Mapping[str, object]
     ) -> None:
         self._session = session
-        self._name = name
+        self.name = name
         self._kind = kind
         self._tags = tags
         self._key = f"recorded/{name}"
@@ -180,7 +239,7 @@ class _Once:
         return bool(self._session.study.user_attrs.get(self._key))
 
     def open(self) -> TrialRun:
-        return self._session.child(self._name, self._kind, self._tags)
+        return self._session.child(self.name, self._kind, self._tags)
 
     def mark(self) -> None:
         self._session.study.set_user_attr(self._key, True)

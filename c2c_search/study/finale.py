@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,17 +11,22 @@ from c2c_search.champion.gate import first_passing
 from c2c_search.champion.gate import judge
 from c2c_search.champion.select import Candidate
 from c2c_search.champion.select import finalists
-from c2c_search.evaluation.results import ItemResult
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.evaluation.results import answers_table
 from c2c_search.study.controls import log_accuracy
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import single_models
 from c2c_search.study.controls import train_twin
 from c2c_search.study.controls import twin_name
+from c2c_search.study.further import check_shut
+from c2c_search.study.further import further_name
+from c2c_search.study.further import measure_further
+from c2c_search.study.further import train_further
 from c2c_search.study.resume import complete
 from c2c_search.study.session import Session
 from c2c_search.study.trials import HASH
 from c2c_search.study.trials import PARAMETERS
+from c2c_search.study.trials import SPLIT
 from c2c_search.study.trials import trial_name
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.run import RecordedRun
@@ -103,8 +107,8 @@ class Finale:
 def run_finale(session: Session) -> Finale:
     """Choose the finalists, train their twins, measure each system once on test, and judge.
 
-    The test split is touched only when every twin is trained, and the order of the finalists,
-    which decides between several that pass, is that of validation.
+    The test split is touched only when every twin and control is trained, and the order of the
+    finalists, which decides between several that pass, is that of validation.
     """
     best = choose(session)
     chosen = tuple(
@@ -112,6 +116,8 @@ def run_finale(session: Session) -> Finale:
     )
     session.view.twins(0)
     judged = [one for one in chosen if one.twin is not None]
+    for one in judged:
+        train_further(session, one)
     results = _measure(session, judged) if judged else {}
     verdicts = {one.name: _judge(session, one, results, len(judged)) for one in judged}
     if judged:
@@ -119,6 +125,7 @@ def run_finale(session: Session) -> Finale:
         first = next(one for one in judged if winner is None or one.name == winner.name)
         key = mismatched_name(first.name)
         results[key] = _answer(session, first, "mismatched", key)
+        check_shut(session, first)
         verdicts[first.name] = _judge(session, first, results, len(judged))
     finale = Finale(
         finalists=chosen,
@@ -141,6 +148,7 @@ def choose(session: Session) -> list[tuple[Candidate, TrialConfig]]:
             number=trial.number,
             objective=trial.values[0],
             parameters=trial.user_attrs[PARAMETERS],
+            split=trial.user_attrs[SPLIT],
         ): session.space.configuration(trial.params)
         for trial in first.values()
     }
@@ -170,7 +178,8 @@ def _with_twin(
 def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult]:
     results: dict[str, SystemResult] = {}
     models = single_models(session.space.pairs)
-    total = len(models) + 2 * len(judged) + 1
+    further = len(session.space.pipeline.champion.controls)
+    total = len(models) + (2 + further) * len(judged) + 1
     for model in models:
         session.view.stage("test", len(results), total, model.name)
         results[model.name] = measure_alone(session, model, "test")
@@ -180,6 +189,8 @@ def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult
         name = twin_name(one.name)
         session.view.stage("test", len(results), total, name)
         results[name] = _answer(session, one, "c2c", name)
+        session.view.stage("test", len(results), total, f"further controls of {one.name}")
+        results |= measure_further(session, one)
     return results
 
 
@@ -200,6 +211,7 @@ def _judge(
 ) -> Verdict:
     rules = session.space.pipeline.champion
     names = [model.name for model in single_models(session.space.pairs)] + [twin_name(one.name)]
+    names += [further_name(control, one.name) for control in rules.controls]
     return judge(
         one.name,
         results[one.name],
@@ -219,7 +231,7 @@ def _log(session: Session, finale: Finale) -> None:
     run.log_dict("verdict.json", verdicts)
     run.text("verdict.txt", finale.explanation + "\n")
     for name, result in finale.results.items():
-        run.text(f"items/{name.replace(' ', '-')}.json", _table(result))
+        run.text(f"items/{name.replace(' ', '-')}.json", answers_table(result))
     run_ids = {name: attrs.get(f"{RUN_ID}/{name}") for name in finale.results}
     trials = session.study.get_trials(deepcopy=False)
     run_ids |= {one.name: trials[one.number].user_attrs.get(RUN_ID) for one in finale.finalists}
@@ -227,10 +239,3 @@ def _log(session: Session, finale: Finale) -> None:
     for name, result in finale.results.items():
         if (child := children.get(run_ids[name] or "")) is not None:
             log_accuracy(RecordedRun(session.tracker.client, child), "test", result)
-
-
-def _table(result: SystemResult) -> str:
-    """A system's answers, one row an item, in the form that MLflow shows as a table."""
-    columns = [*ItemResult.model_fields, "correct"]
-    rows = [[*item.model_dump(mode="json").values(), item.correct] for item in result.items]
-    return json.dumps({"columns": columns, "data": rows}, ensure_ascii=False) + "\n"

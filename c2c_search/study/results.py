@@ -21,6 +21,7 @@ from c2c_search.study.controls import single_models
 from c2c_search.study.controls import twin_name
 from c2c_search.study.finale import Finale
 from c2c_search.study.finale import mismatched_name
+from c2c_search.study.further import further_name
 from c2c_search.study.promotion import Champion
 from c2c_search.study.session import Session
 from c2c_search.study.trials import ACCURACY
@@ -92,6 +93,8 @@ def _measured(session: Session, finale: Finale) -> Iterator[MeasuredRow]:
             twin_name(one.name): "twin",
             mismatched_name(one.name): "wrong sharer",
         }
+        controls = session.space.pipeline.champion.controls
+        kinds |= {further_name(control, one.name): "control" for control in controls}
     for name, result in finale.results.items():
         interval = accuracy_interval(result, level=DESCRIPTIVE_LEVEL)
         yield MeasuredRow(name, kinds[name], interval)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from c2c_search.errors import C2CError
+from c2c_search.study.ledger import write_atomically
 from c2c_search.study.session import Session
 from c2c_search.tracking.runs import TrialRun
 from c2c_search.training.protocol import Failed
@@ -45,6 +46,21 @@ class Recorder:
         return self.goes_on(rung)
 
 
+class _Silent:
+    """Hears a training that is recorded already."""
+
+    def on_step(self, step: Step) -> None:
+        pass
+
+    def on_rung(self, rung: Rung) -> bool:
+        return True
+
+
+def recorder(session: Session, run: TrialRun | None) -> Recorder | _Silent:
+    """Hears a training that always goes on; without a run nothing is recorded."""
+    return _Silent() if run is None else Recorder(run, session, lambda rung: True)
+
+
 def train(
     session: Session,
     run: TrialRun,
@@ -76,6 +92,8 @@ def train(
     run.config(config)
     session.view.begin(name, shown, steps or config.training.steps, of_budget=of_budget)
     directory = session.files.trial(config.hash())
+    # With its name in front, by which `c2c-search eval` finds it.
+    write_atomically(directory / "trial.yaml", f"# {name}\n{config.to_yaml()}")
     recorder = Recorder(run, session, goes_on)
     try:
         ended = session.bench.train(config, directory, recorder)

@@ -31,6 +31,7 @@ HASH = "trial_hash"  # user attributes of a trial
 PAIR = "pair"
 PARAMETERS = "parameters"
 ACCURACY = "accuracy"
+SPLIT = "split"  # where it was measured
 ENQUEUED = "enqueued"
 MESSAGE = "failure_message"
 
@@ -136,6 +137,7 @@ class _Trial:
 
         self.trial.set_user_attr(PARAMETERS, ended.parameters)
         self.trial.set_user_attr(ACCURACY, ended.objective)
+        self.trial.set_user_attr(SPLIT, ended.split)
         if ended.pruned:
             state = TrialState.PRUNED
             self.session.study.tell(self.trial, state=state)

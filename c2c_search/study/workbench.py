@@ -23,6 +23,7 @@ from c2c_search.study import failures
 from c2c_search.study import interrupts
 from c2c_search.study.ledger import Ledger
 from c2c_search.training.protocol import CHECKPOINTS
+from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
@@ -42,6 +43,8 @@ class WorkerProcess(Protocol):
     def prepare(self, pair: PairSpec) -> Iterator[Event]: ...
 
     def train(self, config: TrialConfig, directory: Path) -> Iterator[Event]: ...
+
+    def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Iterator[Event]: ...
 
     def answer(self, go_on: bool) -> None: ...
 
@@ -141,6 +144,42 @@ class Workbench:
         # Only now: until the result stands, an interrupted training goes on from them.
         shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
         return trained
+
+    def adapt(
+        self, config: TrialConfig, parameters: int, directory: Path, listener: TrainingListener
+    ) -> Adapted | Failed:
+        """Train LoRA on a trial's receiver alone, or go on with it.
+
+        Args:
+            config: The trial whose data, steps and seed it takes.
+            parameters: Of the trial's fuser.
+            directory: Keeps the adapter and, until it has ended, checkpoints.
+            listener: Hears its steps and rungs.
+
+        Returns:
+            How it ended; its ``adapter_dir`` is absolute.
+        """
+        key = f"adapted/{config.hash()}-{parameters}"
+        known = self._ledger.load(key, Adapted)
+        if known is None:
+            process = self._ready()
+
+            def hear(event: Event) -> None:
+                if isinstance(event, Step):
+                    listener.on_step(event)
+                elif isinstance(event, Rung):
+                    listener.on_rung(event)
+                else:
+                    self._progress(event)
+
+            last = self._attempt(lambda: process.adapt(config, parameters, directory), hear)
+            if not isinstance(last, Adapted):
+                return _failed(last)
+            known = last.model_copy(
+                update={"adapter_dir": os.path.relpath(last.adapter_dir, directory)}
+            )
+            self._ledger.save(key, known)
+        return known.model_copy(update={"adapter_dir": str(directory / known.adapter_dir)})
 
     def known(self, config: TrialConfig) -> Trained:
         """The training that an earlier stage, or an earlier start, has finished.

@@ -26,6 +26,7 @@ from c2c_search.study.promotion import Champion
 from c2c_search.study.session import Session
 from c2c_search.tracking import open_store
 from c2c_search.tracking import relocate
+from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
@@ -70,6 +71,7 @@ class Script:
     Args:
         accuracy: Of a fuser, from its configuration.
         alone: Accuracy of each model on its own.
+        shut_adds: What a finalist with its gate shut answers more than its receiver.
         failures: Failures to come, by the configuration they hit; each is used up.
         at: Called with the number of every event before it is sent; raises to interrupt.
     """
@@ -82,10 +84,12 @@ class Script:
     at: Callable[[int], None] = lambda number: None
     prepare: Callable[[FakeWorker, PairSpec], Iterator[Event]] | None = None
     weights: str = "w"
+    shut_adds: float = 0.0
     events: int = 0
     trained: list[TrialConfig] = field(default_factory=list)
     resumed: list[int] = field(default_factory=list)
     evaluated: list[Evaluate] = field(default_factory=list)
+    adapted: list[TrialConfig] = field(default_factory=list)
     starts: int = 0
 
 
@@ -134,6 +138,7 @@ class FakeWorker:
                 Rung(
                     rung=rung,
                     step=until,
+                    split="validation",
                     objective=accuracy,
                     metrics={"validation/accuracy": accuracy},
                 )
@@ -150,6 +155,7 @@ class FakeWorker:
         assert self._answer is None
         yield Trained(
             step=step,
+            split="validation",
             pruned=pruned,
             objective=accuracy,
             best_rung=0,
@@ -160,6 +166,24 @@ class FakeWorker:
             metrics={"validation/accuracy": accuracy},
         )
 
+    def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Iterator[Event]:
+        self.script.adapted.append(config)
+        adapter = directory / "best"
+        adapter.mkdir(parents=True)
+        yield self._event(
+            Rung(rung=0, step=4, split="validation", objective=0.5, metrics={"train/loss": 1.0})
+        )
+        yield Adapted(
+            step=4,
+            objective=0.5,
+            best_rung=0,
+            adapter_dir=str(adapter),
+            rank=2,
+            parameters=parameters,
+            seconds={"train": 1.0},
+            metrics={"validation/accuracy": 0.5},
+        )
+
     def answer(self, go_on: bool) -> None:
         assert self._answer is None
         self._answer = go_on
@@ -167,7 +191,10 @@ class FakeWorker:
     def evaluate(self, request: Evaluate) -> Iterator[Event]:
         self.script.evaluated.append(request)
         yield self._event(Progress(stage="evaluate", done=0, total=1))
-        if request.fuser_dir is None:
+        if request.system in ("shut", "text_relay", "lora"):
+            accuracy = self.script.alone[request.pair.receiver]
+            accuracy += self.script.shut_adds if request.system == "shut" else 0
+        elif request.fuser_dir is None:
             accuracy = self.script.alone[getattr(request.pair, request.system)]
         else:
             config = json.loads((Path(request.fuser_dir) / "fuser_config.json").read_text())

@@ -12,6 +12,7 @@ import pytest
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
+from c2c_search.errors import IntegrityError
 from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
 from c2c_search.errors import StudyStoppedError
@@ -84,12 +85,48 @@ def test_every_system_meets_the_test_split_once_and_after_all_training(
 ) -> None:
     quick()
     on_test = [request for request in script.evaluated if request.split == "test"]
-    assert len(on_test) == len({request.model_dump_json() for request in on_test}) == 2 + 4 + 1
-    assert [request.system for request in on_test].count("mismatched") == 1
+    assert len(on_test) == len({request.model_dump_json() for request in on_test}) == 2 + 4 + 2
+    for once in ("mismatched", "shut"):
+        assert [request.system for request in on_test].count(once) == 1
     first = script.evaluated.index(on_test[0])
     assert all(request.split == "test" for request in script.evaluated[first:])
     twins = [config for config in script.trained if config.fuser.sharer == "blank"]
     assert len({config.hash() for config in twins}) == len(twins) == 2 + 2  # and two references
+
+
+def test_a_champion_beats_every_further_control_that_the_pipeline_names(
+    run: Run, script: Any, space_file: Path, root: Path
+) -> None:
+    pipeline = space_file.with_name("pipeline.yaml")
+    controls = "controls: [routing, text_relay, ridge, lora]"
+    pipeline.write_text(pipeline.read_text().replace("finalists:", f"{controls}, finalists:"))
+    outcome = run()
+    finalist = outcome.finale.finalists[0]
+    verdict = outcome.finale.verdict(finalist.name)
+    judged = [one.control for one in verdict.comparisons]
+    assert judged[3:] == [
+        f"{finalist.name} {control}" for control in ("routing", "text relay", "ridge", "LoRA")
+    ]
+    assert [config.hash() for config in script.adapted] == [
+        one.config.hash() for one in outcome.finale.finalists
+    ]
+    assert any(config.fuser.projector == "ridge" for config in script.trained)
+    tracker = Tracker.open(root, "tiny-task")
+    names = {child.info.run_name for child in tracker.children(outcome_run(root))}
+    assert {f"{finalist.name} ridge", f"{finalist.name} LoRA"} <= names
+    assert run().finale.verdicts == outcome.finale.verdicts
+    assert len(script.adapted) == len(outcome.finale.finalists)
+
+
+def outcome_run(root: Path) -> str:
+    run_id: str = optuna_study(root).user_attrs["mlflow_run_id"]
+    return run_id
+
+
+def test_a_shut_gate_that_changes_an_answer_ends_the_study(quick: Run, script: Any) -> None:
+    script.shut_adds = 0.1
+    with pytest.raises(IntegrityError, match="gate shut"):
+        quick()
 
 
 def test_a_pair_that_needs_no_sharer_is_not_preferred(quick: Run, root: Path, script: Any) -> None:

@@ -70,7 +70,8 @@ def test_a_champion_is_packaged_with_all_that_was_measured(
     assert manifest.trial_hash == winner.config.hash() == outcome.champion.trial_hash
     assert manifest.pair.receiver.source == winner.config.pair.receiver
     assert manifest.data["test"] == "sha-test"
-    assert manifest.controls.keys() == {"a alone", "b alone", f"{winner.name} twin"}
+    twin, routing = f"{winner.name} twin", f"{winner.name} routing"
+    assert manifest.controls.keys() == {"a alone", "b alone", twin, routing}
     assert manifest.verdict["mismatched"] is not None
     assert manifest.versions["quiz"] == "1"
     asked = [(each.question, each.answer) for each in manifest.questions]
