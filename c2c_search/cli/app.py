@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from c2c_search.cli import champion
+from c2c_search.cli import evaluate
 from c2c_search.cli import study
 from c2c_search.cli import tracking
 from c2c_search.cli import trial
@@ -42,6 +43,7 @@ app.command()(study.study)
 app.command()(study.validate)
 app.command()(study.plan)
 app.command()(tracking.ui)
+app.command("eval")(evaluate.evaluate)
 app.command()(champion.export)
 app.command()(champion.import_rosetta)
 app.command()(champion.ask)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-Kind = Literal["study", "trial", "control", "twin"]
+Kind = Literal["study", "trial", "control", "twin", "evaluation"]
 Status = Literal["FINISHED", "KILLED", "FAILED"]
 
 NOTE = "mlflow.note.content"

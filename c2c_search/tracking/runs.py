@@ -106,6 +106,10 @@ class Tracker:
         run = self._open(f"study: {name}", "study", run_id, {**own, **(tags or {})})
         return StudyRun(self, run, name)
 
+    def evaluation(self, name: str, tags: Mapping[str, object]) -> TrialRun:
+        """Begin the run of an evaluation; each evaluation is a run of its own."""
+        return TrialRun(self.client, self._open(f"eval: {name}", "evaluation", None, tags))
+
     def children(self, parent: str) -> Iterator[Run]:
         """Every run below a parent run, newest first."""
         token = None

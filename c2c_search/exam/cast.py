@@ -1,0 +1,121 @@
+"""Exam room: the systems of an evaluation, the trained ones included, ready to be built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from c2c_search.evaluation.prompting import exemplar
+from c2c_search.evaluation.systems import SYSTEMS
+from c2c_search.evaluation.systems import Materials
+from c2c_search.exam.sitting import Candidate
+from c2c_search.exam.trained import TRAINED
+from c2c_search.exam.trained import Trainer
+from c2c_search.exam.trained import trial_of
+from c2c_search.fuser.checkpoint import load as load_fuser
+from c2c_search.training.lora import load_adapted
+from c2c_search.trial import canonical_hash
+
+
+if TYPE_CHECKING:
+    from c2c_search.evaluation.systems import System
+    from c2c_search.exam.subject import Subject
+    from c2c_search.exam.tasks import Chosen
+    from c2c_search.inference.model import C2CModel
+
+
+DERIVED = ("routing",)
+"""Systems that follow from the answers of others."""
+
+
+@dataclass
+class Cast:
+    """Who answers.
+
+    Args:
+        subject: What is evaluated.
+        pair: Its models, without a fuser.
+        names: Systems in the order of tables.
+        trainer: Trains controls; None where that is not known how.
+        seeds: Trainings of every system that is trained.
+    """
+
+    subject: Subject
+    pair: C2CModel
+    names: Sequence[str]
+    trainer: Trainer | None
+    seeds: int
+    folders: dict[tuple[str, int], Path] = field(default_factory=dict)
+
+    def train(self) -> None:
+        """Train whatever has to be trained and is not yet."""
+        for name in self.names:
+            for seed in self._seeds(name):
+                if name not in TRAINED and seed == 0:
+                    continue
+                assert self.trainer is not None
+                if name == "lora":
+                    self.folders[name, seed] = self.trainer.adapter(self.parameters, seed)
+                else:
+                    self.folders[name, seed] = self.trainer.fuser(name, seed)
+
+    @cached_property
+    def parameters(self) -> int:
+        """Numbers that were trained in the subject's fuser; all of it where it was fitted."""
+        fuser = self.subject.fuser()
+        assert fuser is not None
+        return sum(parameter.numel() for parameter in fuser.parameters())
+
+    def candidates(self, chosen: Chosen) -> Iterator[tuple[str, int, Candidate]]:
+        """Every system that answers a task itself, with its name and training seed."""
+        turns = [exemplar(item, chosen.method, chosen.loaded.task) for item in chosen.exemplars]
+        materials = Materials(
+            pair=self.pair,
+            fuser=None,
+            exemplars=turns,
+            trained={},
+            adapted=None,
+            seed=0,
+        )
+        shown = canonical_hash(turns) if turns else ""
+        for name in self.names:
+            if name in DERIVED or ("exemplars" in SYSTEMS[name].needs and not turns):
+                continue
+            for seed in self._seeds(name):
+                identity = [self.subject.identity(), name, seed]
+                identity += [self._training(name, seed)] if name in TRAINED or seed else []
+                identity += [shown] if "exemplars" in SYSTEMS[name].needs else []
+
+                def build(name: str = name, seed: int = seed) -> System:
+                    return SYSTEMS[name].build(self._with(materials, name, seed))
+
+                label = name if seed == 0 else f"{name}-seed-{seed}"
+                yield name, seed, Candidate(label, canonical_hash(identity), build)
+
+    def _seeds(self, name: str) -> range:
+        trained = name in TRAINED or (name == "c2c" and self.trainer is not None)
+        return range(self.seeds if trained else 1)
+
+    def _training(self, name: str, seed: int) -> str:
+        assert self.trainer is not None
+        if name == "lora":
+            return f"{self.trainer.trial.hash()}-{self.parameters}"
+        return trial_of(name, self.trainer.trial).hash()
+
+    def _with(self, materials: Materials, name: str, seed: int) -> Materials:
+        """What one system is made of."""
+        folder = self.folders.get((name, seed))
+        if name == "lora":
+            assert folder is not None
+            return replace(materials, adapted=load_adapted(self.pair.receiver, folder))
+        if name in TRAINED:
+            assert folder is not None
+            return replace(materials, trained={name: load_fuser(folder)})
+        fuser = self.subject.fuser() if folder is None else load_fuser(folder)
+        return replace(materials, fuser=fuser)

@@ -1,0 +1,292 @@
+"""Exam room: one evaluation from its request to its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from datetime import UTC
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from rich.console import Console
+
+from c2c_search.champion.package import installed_versions
+from c2c_search.champion.package import workbench_version
+from c2c_search.data.splits import Splits
+from c2c_search.data.splits import load_splits
+from c2c_search.errors import ConfigError
+from c2c_search.evaluation.guard import clean
+from c2c_search.evaluation.items import Item
+from c2c_search.evaluation.latency import measure
+from c2c_search.evaluation.record import EvaluationRecord
+from c2c_search.evaluation.record import TaskRecord
+from c2c_search.evaluation.results import SystemResult
+from c2c_search.evaluation.systems import SYSTEMS
+from c2c_search.evaluation.systems.routing import fit_margin
+from c2c_search.evaluation.systems.routing import route
+from c2c_search.exam import harness
+from c2c_search.exam import tasks
+from c2c_search.exam.cast import Cast
+from c2c_search.exam.judged import task_record
+from c2c_search.exam.machine import machine
+from c2c_search.exam.record import Results
+from c2c_search.exam.record import keep
+from c2c_search.exam.request import Request
+from c2c_search.exam.request import choose_systems
+from c2c_search.exam.sitting import Candidate
+from c2c_search.exam.sitting import Sitting
+from c2c_search.exam.subject import Subject
+from c2c_search.exam.subject import find_subject
+from c2c_search.exam.tasks import Chosen
+from c2c_search.exam.trained import Tell
+from c2c_search.exam.trained import Trainer
+from c2c_search.exam.view import watch
+from c2c_search.inference.model import C2CModel
+from c2c_search.pair.loading import load
+from c2c_search.study.interrupts import interruptible
+
+
+if TYPE_CHECKING:
+    from c2c_search.data.contamination import Contamination
+    from c2c_search.evaluation.latency import LatencyReport
+
+
+VALIDATION = "validation"
+LATENCY_QUESTIONS = 8
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What came of an evaluation.
+
+    Args:
+        record: What was found.
+        folder: Where it is kept.
+    """
+
+    record: EvaluationRecord
+    folder: Path
+
+
+def examine(request: Request, *, console: Console | None = None) -> Examined:
+    """Let systems answer tasks, compare them and keep what was found.
+
+    Interrupted at any instant, the same request goes on where it was.
+
+    Args:
+        request: What is asked.
+        console: Where progress goes; standard error when left out.
+
+    Raises:
+        ConfigError: The request does not hold.
+        DataError: A task cannot be read, or has items that the fuser was trained on and the
+            request refuses them.
+        C2CError: A model cannot be loaded, or a control cannot be trained.
+        KeyboardInterrupt: A signal stopped it.
+    """
+    console = console or Console(stderr=True)
+    subject = find_subject(
+        request.target,
+        root=request.root,
+        study=request.study,
+        sharer=request.sharer,
+        template=request.template,
+    )
+    systems, skipped = choose_systems(request.systems, subject)
+    chosen = tasks.choose(request, subject)
+    if not chosen and not request.lm_eval and not request.latency:
+        raise ConfigError(
+            "An evaluation needs a task.",
+            hint="Name tasks with --tasks or --lm-eval, or ask for --latency.",
+        )
+    folder = (request.to or request.root / "evaluations" / _slug(subject.name)).resolve()
+    try:
+        with interruptible(), watch(console) as tell:
+            exam = _Exam(request, subject, systems, chosen, folder, tell)
+            record = exam.run(skipped)
+    except KeyboardInterrupt:
+        console.print(
+            f"\nStopped; everything answered is kept. Go on with:\n  {request.command}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        raise
+    keep(record, exam.results, folder=folder, root=request.root, subject=subject)
+    return Examined(record, folder)
+
+
+@dataclass
+class _Exam:
+    """One evaluation while it runs; see `examine`."""
+
+    request: Request
+    subject: Subject
+    systems: tuple[str, ...]
+    chosen: list[Chosen]
+    folder: Path
+    tell: Tell
+    results: Results = field(default_factory=dict)
+
+    def run(self, skipped: Mapping[str, str]) -> EvaluationRecord:
+        request, subject = self.request, self.subject
+        chosen = [self._clean(each) for each in self.chosen]
+        cast = Cast(subject, self.pair, self.systems, self._trainer(), request.seeds)
+        if chosen:
+            cast.train()
+        records = [self._task(each, contamination, cast) for each, contamination in chosen]
+        if request.lm_eval:
+            more, answers = harness.answer(request, subject, self.pair, self.systems, self.tell)
+            records += more
+            self.results |= answers
+        fuser = subject.fuser()
+        return EvaluationRecord(
+            subject=subject.name,
+            receiver=subject.receiver,
+            sharer=subject.sharer,
+            parameters=None if fuser is None else cast.parameters,
+            command=request.command,
+            created=datetime.now(UTC),
+            versions={"c2c-search": workbench_version(), **installed_versions()},
+            machine=machine(),
+            tasks=tuple(records),
+            skipped=dict(skipped) | self._without_exemplars(),
+            latency=self._latency() if request.latency else None,
+        )
+
+    @cached_property
+    def pair(self) -> C2CModel:
+        """The subject's models; a model alone is its own sharer, whom nobody hears."""
+
+        def told(stage: str, done: int, total: int, message: str) -> None:
+            self.tell(f"{stage} {message}".strip(), done, total)
+
+        subject = self.subject
+        receiver = load(subject.receiver, progress=told)
+        sharer = receiver if subject.sharer is None else load(subject.sharer, progress=told)
+        subject.check(receiver, sharer)
+        return C2CModel(
+            receiver,
+            sharer,
+            None,
+            template=subject.template,
+            cache_dtype=getattr(torch, subject.cache_dtype),
+        )
+
+    @cached_property
+    def _splits(self) -> Splits | None:
+        return None if self.subject.trial is None else load_splits(self.subject.trial.data)
+
+    def _trainer(self) -> Trainer | None:
+        trial = self.subject.trial
+        if trial is None:
+            return None
+        return Trainer(trial, self.folder / "trained", self.request.root.resolve(), self.tell)
+
+    def _clean(self, chosen: Chosen) -> tuple[Chosen, Contamination | None]:
+        """The task without what the fuser has seen, as the request wants it."""
+        if self._splits is None:
+            return chosen, None
+        self.tell(f"{chosen.loaded.name}: looking for overlap with the training data", 0, 0)
+        kept, contamination = clean(
+            chosen.loaded.items,
+            trained_on=self._splits.train,
+            selected_on=self._splits.validation,
+            rule=self.request.contamination,
+            name=chosen.loaded.name,
+        )
+        if len(kept) < len(chosen.loaded.items):
+            chosen = replace(chosen, loaded=tasks.rehashed(chosen.loaded, kept))
+        return chosen, contamination
+
+    def _task(self, chosen: Chosen, contamination: Contamination | None, cast: Cast) -> TaskRecord:
+        loaded = chosen.loaded
+        answering = list(cast.candidates(chosen))
+        answers = self._sit(chosen, [candidate for _, _, candidate in answering])
+        results: dict[str, list[SystemResult]] = {}
+        for name, _, candidate in answering:
+            results.setdefault(name, []).append(answers[candidate.name])
+        margin = None
+        if "routing" in self.systems:
+            margin = self._margin(chosen, cast)
+            routed = route(results["receiver"][0], results["sharer"][0], margin)
+            results["routing"] = [routed]
+        results = {name: results[name] for name in self.systems if name in results}
+        self.results[loaded.name] = results
+        return task_record(
+            results,
+            loaded=loaded,
+            method=chosen.method,
+            length_normalised=chosen.length_normalised,
+            lengths=self._lengths(loaded.items),
+            request=self.request,
+            contamination=contamination,
+            margin=margin,
+        )
+
+    def _sit(self, chosen: Chosen, candidates: list[Candidate]) -> dict[str, SystemResult]:
+        sitting = Sitting(
+            pair=self.pair,
+            task=chosen.loaded,
+            method=chosen.method,
+            length_normalised=bool(chosen.length_normalised),
+            decoding=chosen.decoding,
+            folder=self.folder / "answers",
+            tell=self.tell,
+            batch_size=self.request.batch_size,
+        )
+        return sitting.answers(candidates)
+
+    def _margin(self, chosen: Chosen, cast: Cast) -> float:
+        """How much surer the sharer must be, fitted on the trial's validation split."""
+        if self._splits is None or chosen.method == "generate":
+            return 0.0
+        items = tuple(Item.of_row(row) for row in self._splits.validation)
+        selection = replace(
+            tasks.rehashed(chosen.loaded, items), name="selection", split=VALIDATION
+        )
+        asked = replace(chosen, loaded=selection)
+        wanted = ("receiver", "sharer")
+        candidates = [each for name, _, each in cast.candidates(asked) if name in wanted]
+        found = self._sit(asked, candidates)
+        return fit_margin(found["receiver"], found["sharer"])
+
+    def _lengths(self, items: Sequence[Item]) -> list[int]:
+        """Tokens of each question, as the receiver reads it."""
+        texts = ["\n".join(turn["content"] for turn in item.messages) for item in items]
+        encoded = self.pair.receiver.text_tokenizer(texts, add_special_tokens=False)
+        return [len(ids) for ids in encoded["input_ids"]]
+
+    def _without_exemplars(self) -> dict[str, str]:
+        lacking = [each.loaded.name for each in self.chosen if not each.exemplars]
+        wanting = [name for name in self.systems if "exemplars" in SYSTEMS[name].needs]
+        reason = (
+            f"no worked examples for {', '.join(lacking)}: give a folder that has a train file"
+        )
+        return dict.fromkeys(wanting, reason) if lacking else {}
+
+    def _latency(self) -> LatencyReport:
+        fuser = self.subject.fuser()
+        pair = self.pair
+        model = C2CModel(
+            pair.receiver,
+            pair.sharer,
+            fuser,
+            template=pair.template,
+            cache_dtype=pair.cache_dtype,
+        )
+        items = [item for each in self.chosen for item in each.loaded.items]
+        every = max(1, len(items) // LATENCY_QUESTIONS)
+        asked = [list(item.messages) for item in items[::every][:LATENCY_QUESTIONS]]
+        self.tell("latency", 0, 0)
+        return measure(model, asked)
+
+
+def _slug(name: str) -> str:
+    return "".join(char if char.isalnum() or char in "._-" else "-" for char in name)

@@ -1,0 +1,98 @@
+"""Exam room: a task's answers turned into what the record says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from c2c_search.evaluation.analysis import analyse
+from c2c_search.evaluation.comparison import compare
+from c2c_search.evaluation.comparison import too_small
+from c2c_search.evaluation.grading import corpus_chrf
+from c2c_search.evaluation.record import TaskRecord
+from c2c_search.exam.request import Request
+
+
+if TYPE_CHECKING:
+    from c2c_search.data.contamination import Contamination
+    from c2c_search.evaluation.analysis import Analysis
+    from c2c_search.evaluation.results import SystemResult
+    from c2c_search.evaluation.tasks.loading import LoadedTask
+
+
+SUBJECTS = ("c2c", "receiver")
+"""What others are compared with: C2C, or the receiver where there is no fuser."""
+
+
+def task_record(
+    results: Mapping[str, Sequence[SystemResult]],
+    *,
+    loaded: LoadedTask,
+    method: str,
+    length_normalised: bool | None,
+    lengths: Sequence[int],
+    request: Request,
+    contamination: Contamination | None,
+    margin: float | None,
+) -> TaskRecord:
+    """Compare the systems of one task.
+
+    Args:
+        results: Answers by system, one result for every training seed.
+        loaded: The task.
+        method: How it was answered.
+        length_normalised: How options were compared; None where answers were written.
+        lengths: Tokens of each question.
+        request: Of the evaluation.
+        contamination: What of the task the fuser has seen.
+        margin: Of routing.
+    """
+    subject = next(name for name in (*SUBJECTS, *results) if name in results)
+    mine = results[subject][0]
+    warning = too_small(mine, level=request.level, wished=request.wished)
+    return TaskRecord(
+        task=loaded.name,
+        reference=loaded.task.reference,
+        source=loaded.source,
+        split=loaded.split,
+        sha256=loaded.sha256,
+        items=len(loaded.items),
+        clusters=len({item.cluster for item in loaded.items}),
+        method=method,
+        metric=loaded.task.metric,
+        length_normalised=length_normalised,
+        subject=subject,
+        level=request.level,
+        scores=compare(
+            results,
+            subject,
+            level=request.level,
+            length_normalised=length_normalised,
+            seed=request.seed,
+        ),
+        margin=margin,
+        corpus=_corpus(results, loaded),
+        analysis=_analysis(results, lengths, request.level),
+        contamination=contamination,
+        notes=() if warning is None else (warning,),
+    )
+
+
+def _analysis(
+    results: Mapping[str, Sequence[SystemResult]], lengths: Sequence[int], level: float
+) -> Analysis | None:
+    if any(name not in results for name in ("receiver", "sharer", "c2c")):
+        return None
+    receiver, sharer, c2c = (results[name][0] for name in ("receiver", "sharer", "c2c"))
+    return analyse(receiver, sharer, c2c, lengths=lengths, level=level)
+
+
+def _corpus(results: Mapping[str, Sequence[SystemResult]], loaded: LoadedTask) -> dict[str, float]:
+    if loaded.task.metric != "chrf":
+        return {}
+    references = [item.references for item in loaded.items]
+    return {
+        name: corpus_chrf([item.text or "" for item in each[0].items], references)
+        for name, each in results.items()
+    }

@@ -1,0 +1,66 @@
+"""Exam room: an evaluation kept, as files and as a run in MLflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from c2c_search.evaluation.results import answers_table
+from c2c_search.report.evaluation import markdown
+from c2c_search.study.ledger import write_atomically
+from c2c_search.tracking import Tracker
+
+
+if TYPE_CHECKING:
+    from c2c_search.evaluation.record import EvaluationRecord
+    from c2c_search.evaluation.results import SystemResult
+    from c2c_search.exam.subject import Subject
+
+
+EXPERIMENT = "evaluations"
+JSON = "evaluation.json"
+MARKDOWN = "evaluation.md"
+ITEMS = "items"
+
+Results = dict[str, dict[str, list["SystemResult"]]]
+"""Answers by task and system, one result for every training seed."""
+
+
+def keep(
+    record: EvaluationRecord, results: Results, *, folder: Path, root: Path, subject: Subject
+) -> str:
+    """Write an evaluation's files, each whole or not at all, and its run.
+
+    Args:
+        record: What was found.
+        results: Every answer.
+        folder: Where the files go: ``evaluation.json``, ``evaluation.md`` and one table of
+            answers, ``items/TASK/SYSTEM.json``, for every task and system.
+        root: Folder of all stores.
+        subject: What was evaluated.
+
+    Returns:
+        The id of the MLflow run.
+    """
+    write_atomically(folder / JSON, record.model_dump_json(indent=1) + "\n")
+    write_atomically(folder / MARKDOWN, markdown(record))
+    for task, systems in results.items():
+        for name, each in systems.items():
+            for seed, result in enumerate(each):
+                file = name if seed == 0 else f"{name}-seed-{seed}"
+                write_atomically(folder / ITEMS / task / f"{file}.json", answers_table(result))
+    tracker = Tracker.open(root, EXPERIMENT)
+    trial = {} if subject.trial is None else {"c2c.trial_hash": subject.trial.hash()}
+    run = tracker.evaluation(record.subject, {"c2c.subject": record.subject, **trial})
+    run.params({"receiver": record.receiver, "sharer": record.sharer or "none"})
+    for found in record.tasks:
+        run.dataset(found.task, found.sha256, found.source, found.split, rows=found.items)
+        run.summary(
+            {f"{found.task}/{scored.system}": scored.score.value for scored in found.scores}
+        )
+    run.note(markdown(record))
+    run.text(JSON, record.model_dump_json(indent=1) + "\n")
+    run.text(MARKDOWN, markdown(record))
+    run.artifact_dir(folder / ITEMS, ITEMS)
+    run.finish("FINISHED")
+    return run.run_id

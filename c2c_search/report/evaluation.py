@@ -1,0 +1,165 @@
+"""Report room: an evaluation as one table for the terminal, and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group
+from rich.console import RenderableType
+from rich.markdown import Markdown
+from rich.table import Table
+from rich.text import Text
+
+from c2c_search.evaluation.comparison import SELF_CHECK
+from c2c_search.evaluation.comparison import Scored
+from c2c_search.evaluation.record import EvaluationRecord
+from c2c_search.evaluation.record import TaskRecord
+from c2c_search.evaluation.statistics import Interval
+from c2c_search.evaluation.systems import SYSTEMS
+from c2c_search.report.leaderboard import count
+
+
+_WIDTHS = (30, 19, 22, 8, 5)
+
+
+def render(record: EvaluationRecord) -> RenderableType:
+    """Draw an evaluation: the systems of every task, and what a reader must know to trust it."""
+    parts: list[RenderableType] = [Text(_title(record), style="bold")]
+    for task in record.tasks:
+        table = Table(title=_task_line(task), title_justify="left", title_style="")
+        for place, heading in enumerate(_headings(task)):
+            # Fixed, so that the tasks stand in one table's columns.
+            width = _WIDTHS[place]
+            table.add_column(heading, justify="right" if place else "left", width=width)
+        for scored in task.scores:
+            style = "bold" if scored.system == task.subject else ""
+            table.add_row(*(Text(cell, style=style) for cell in _cells(task, scored)))
+        parts.append(table)
+    if record.latency is not None:
+        parts.append(Markdown(record.latency.markdown()))
+    return Group(*parts, *(Text(f"· {line}", style="dim") for line in _notes(record)))
+
+
+def markdown(record: EvaluationRecord) -> str:
+    """Write an evaluation out: the table, the analysis of every task, latency and provenance."""
+    lines = [f"# {_title(record)}", ""]
+    for task in record.tasks:
+        lines += [f"## {_task_line(task)}", "", *_markdown_table(task), ""]
+        lines += [f"- {note}" for note in _task_notes(task)]
+        if task.contamination is not None:
+            lines.append(f"- {task.contamination.sentence()}")
+        if task.analysis is not None:
+            lines += ["", task.analysis.markdown()]
+        lines.append("")
+    if record.latency is not None:
+        lines += ["## Latency", "", record.latency.markdown(), ""]
+    lines += ["## How it was measured", "", *(f"- {line}" for line in _method(record)), ""]
+    return "\n".join(lines)
+
+
+def _title(record: EvaluationRecord) -> str:
+    size = "" if record.parameters is None else f", fuser of {count(record.parameters)} parameters"
+    pair = record.receiver if record.sharer is None else f"{record.sharer} → {record.receiver}"
+    return f"{record.subject}: {pair}{size}"
+
+
+def _headings(task: TaskRecord) -> tuple[str, ...]:
+    shown = f"[{100 * (1 - task.level):.4g} %]"
+    return "system", f"score {shown}", f"{_name(task.subject)} - it {shown}", "p (Holm)", "finds"
+
+
+def _task_line(task: TaskRecord) -> str:
+    facts = "" if task.clusters == task.items else f" about {task.clusters} facts"
+    reading = {None: "", True: ", per token", False: ", whole text"}[task.length_normalised]
+    how = f"{task.method}{reading}, {task.metric}"
+    return f"{task.task}: {task.items} items{facts} ({how})"
+
+
+def _name(system: str) -> str:
+    return SYSTEMS[system].title if system in SYSTEMS else system
+
+
+def _cells(task: TaskRecord, scored: Scored) -> tuple[str, ...]:
+    name = _name(scored.system)
+    if scored.seeds > 1:
+        name += f" ({scored.seeds} seeds)"
+    if scored.system == SELF_CHECK and scored.unequal is not None:
+        same = "equals the receiver" if not scored.unequal else f"differs on {scored.unequal}"
+        return name, _interval(scored.score), same, "", ""
+    if scored.against is None:
+        return name, _interval(scored.score), "", "", ""
+    other = scored.against
+    found = "" if other.detectable is None else f"{100 * other.detectable:.1f}"
+    return name, _interval(scored.score), _points(other.difference), _p(other.p_holm), found
+
+
+def _interval(interval: Interval) -> str:
+    ends = f"{100 * interval.low:.1f}, {100 * interval.high:.1f}"
+    return f"{100 * interval.value:.1f} [{ends}]"
+
+
+def _points(interval: Interval) -> str:
+    ends = f"{100 * interval.low:+.1f}, {100 * interval.high:+.1f}"
+    return f"{100 * interval.value:+.1f} [{ends}]"
+
+
+def _p(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
+
+
+def _markdown_table(task: TaskRecord) -> Iterator[str]:
+    headings = (*_headings(task), "other reading")
+    yield f"| {' | '.join(headings)} |"
+    yield f"|{'---|' * len(headings)}"
+    for scored in task.scores:
+        other = "" if scored.other is None else f"{100 * scored.other:.1f}"
+        cells = list(_cells(task, scored))
+        if scored.system == task.subject:
+            cells = [f"**{cell}**" if cell else "" for cell in cells]
+        yield f"| {' | '.join([*cells, other])} |"
+
+
+def _task_notes(task: TaskRecord) -> Iterator[str]:
+    yield f"Items: {task.source}, {task.split}; sha256 {task.sha256[:16]}. {task.reference}"
+    if task.margin is not None:
+        yield f"Routing asks the sharer where it is surer by more than {task.margin:.3f}."
+    for system, score in task.corpus.items():
+        yield f"Corpus score of {_name(system)}: {100 * score:.1f}."
+    yield from task.notes
+
+
+def _notes(record: EvaluationRecord) -> Iterator[str]:
+    """What the terminal says below the table."""
+    for task in record.tasks:
+        for note in task.notes:
+            yield f"{task.task}: {note}"
+        if task.contamination is not None and task.contamination.found:
+            yield f"{task.task}: {task.contamination.sentence()}"
+        if task.analysis is not None:
+            yield f"{task.task}: {task.analysis.sentence()}"
+    for system, reason in record.skipped.items():
+        yield f"{_name(system)} was left out: {reason}"
+    yield from _legend()
+
+
+def _legend() -> Iterator[str]:
+    yield (
+        "Intervals resample whole facts, and trainings where there are several. p: exact McNemar; "
+        "where several items are about one fact, sign-flip permutation of facts; corrected for "
+        "all comparisons of the task (Holm). finds: points that would be found in four cases of "
+        "five."
+    )
+
+
+def _method(record: EvaluationRecord) -> Iterator[str]:
+    yield from _legend()
+    yield f"Command: `{record.command}`"
+    yield f"Machine: {record.machine}"
+    yield "Versions: " + ", ".join(
+        f"{name} {version}" for name, version in record.versions.items()
+    )
+    for system, reason in record.skipped.items():
+        yield f"{_name(system)} was left out: {reason}"
+    asked = {scored.system for task in record.tasks for scored in task.scores}
+    for name in asked & set(SYSTEMS):
+        yield f"{SYSTEMS[name].title}: {SYSTEMS[name].reference}"

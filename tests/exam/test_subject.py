@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from c2c_search.errors import ConfigError
+from c2c_search.errors import StoreError
+from c2c_search.exam.subject import find_subject
+
+
+def test_a_trial_is_found_by_hash_by_the_beginning_of_it_by_name_and_by_folder(
+    trial, trained_root
+) -> None:
+    folder = trained_root / "trials" / "tiny" / trial.hash()
+    for target in (trial.hash(), trial.hash()[:6], "trial-007", str(folder)):
+        subject = find_subject(target, root=trained_root)
+        assert subject.trial == trial
+        assert subject.fuser_dir == folder / "best"
+        assert subject.receiver == trial.pair.receiver
+
+
+def test_an_unknown_target_lists_the_trials_there_are(trial, trained_root) -> None:
+    with pytest.raises(ConfigError, match=f"trial-007 = {trial.hash()}"):
+        find_subject("trial-008", root=trained_root)
+
+
+def test_a_trial_without_a_fuser_is_refused(trial, tmp_path: Path) -> None:
+    (tmp_path / "trial.yaml").write_text(trial.to_yaml())
+    with pytest.raises(StoreError, match="first rung"):
+        find_subject(str(tmp_path), root=tmp_path)
+
+
+def test_a_folder_that_is_neither_champion_nor_trial_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"manifest\.json"):
+        find_subject(str(tmp_path), root=tmp_path)
+
+
+def test_models_alone_and_a_pair_without_a_fuser(tmp_path: Path) -> None:
+    alone = find_subject("path:a", root=tmp_path, template="chat")
+    assert (alone.receiver, alone.sharer, alone.template) == ("path:a", None, "chat")
+    assert find_subject("path:a", root=tmp_path, sharer="path:b").name == "path:b to path:a"
+
+
+def test_a_fuser_brings_its_own_sharer(trial, trained_root) -> None:
+    with pytest.raises(ConfigError, match="--sharer"):
+        find_subject(trial.hash(), root=trained_root, sharer="path:b")
+
+
+def test_the_identity_changes_with_the_fuser(trial, trained_root, tmp_path: Path) -> None:
+    subject = find_subject(trial.hash(), root=trained_root)
+    assert subject.identity() == find_subject("trial-007", root=trained_root).identity()
+    assert subject.fuser_dir is not None
+    other = tmp_path / "best"
+    other.mkdir()
+    for path in subject.fuser_dir.iterdir():
+        (other / path.name).write_bytes(path.read_bytes() + b" ")
+    (tmp_path / "trial.yaml").write_text(trial.to_yaml())
+    assert find_subject(str(tmp_path), root=tmp_path).identity() != subject.identity()
