@@ -137,6 +137,15 @@ def test_champion_installs_and_answers_elsewhere(studied, home, monkeypatch, tmp
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip() == repr(asked["answer"])
 
+    examined = command(
+        "eval", str(exported), "--systems", "all", "--limit", "8", "--json", cwd=home
+    )
+    assert examined.returncode == 0, examined.stderr
+    (task,) = json.loads(examined.stdout)["tasks"]
+    scores = {scored["system"]: scored for scored in task["scores"]}
+    assert {"text_relay", "routing", "c2c", "no_sharer", "ridge", "lora", "oracle"} <= set(scores)
+    assert scores["shut"]["unequal"] == 0
+
     side_by_side = command("ask", str(exported), asked["question"], cwd=tmp_path)
     assert side_by_side.returncode == 0, side_by_side.stderr
     for who in ("receiver", "sharer", "C2C"):

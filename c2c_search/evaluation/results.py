@@ -25,6 +25,7 @@ class ItemResult(BaseModel):
         parsed: The answer that was read out of it; None if none was found.
         graded: Credit of what was written, in [0, 1].
         likelihood: Mean log-probability (nats) of the tokens written.
+        heard: What the system was told in words by another, as in a text relay.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +41,7 @@ class ItemResult(BaseModel):
     parsed: str | None = None
     graded: float | None = None
     likelihood: float | None = None
+    heard: str | None = None
 
     @property
     def credit(self) -> float:

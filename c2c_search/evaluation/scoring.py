@@ -52,7 +52,7 @@ def answer_questions(
     if method == "generate":
         written = system.write(reading, decoding)
         return tuple(
-            _written(item, task, each.text, each.likelihood)
+            _heard(_written(item, task, each.text, each.likelihood), system)
             for item, each in zip(items, written, strict=True)
         )
     normalised = length_normalised and method == "cloze"
@@ -64,7 +64,7 @@ def choose_options(
 ) -> tuple[ItemResult, ...]:
     """Let a system choose among the options of every question, in the reading's order."""
     return tuple(
-        _chosen(question.item, each.likelihoods, each.lengths, length_normalised)
+        _heard(_chosen(question.item, each.likelihoods, each.lengths, length_normalised), system)
         for question, each in zip(reading.questions, system.choose(reading), strict=True)
     )
 
@@ -158,6 +158,11 @@ def other_subjects(subjects: Sequence[tuple[str, str]]) -> list[int]:
             )
         )
     return partners
+
+
+def _heard(result: ItemResult, system: System) -> ItemResult:
+    said = system.heard.get(result.id)
+    return result if said is None else result.model_copy(update={"heard": said})
 
 
 def _chosen(

@@ -50,6 +50,7 @@ from c2c_search.exam.view import watch
 from c2c_search.inference.model import C2CModel
 from c2c_search.pair.loading import load
 from c2c_search.study.interrupts import interruptible
+from c2c_search.training.runtime import keep_freed_memory
 
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def examine(request: Request, *, console: Console | None = None) -> Examined:
             hint="Name tasks with --tasks or --lm-eval, or ask for --latency.",
         )
     folder = (request.to or request.root / "evaluations" / _slug(subject.name)).resolve()
+    keep_freed_memory()
     try:
         with interruptible(), watch(console) as tell:
             exam = _Exam(request, subject, systems, chosen, folder, tell)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.console import RenderableType
 from rich.markdown import Markdown
@@ -19,14 +20,22 @@ from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.report.leaderboard import count
 
 
-_WIDTHS = (30, 19, 22, 8, 5)
+# Four numbers stand beside a name in 80 columns.
+_WIDTHS = (22, 17, 20, 6, 5)
 
 
 def render(record: EvaluationRecord) -> RenderableType:
     """Draw an evaluation: the systems of every task, and what a reader must know to trust it."""
     parts: list[RenderableType] = [Text(_title(record), style="bold")]
     for task in record.tasks:
-        table = Table(title=_task_line(task), title_justify="left", title_style="")
+        table = Table(
+            title=_task_line(task),
+            title_justify="left",
+            title_style="",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+        )
         for place, heading in enumerate(_headings(task)):
             # Fixed, so that the tasks stand in one table's columns.
             width = _WIDTHS[place]

@@ -55,6 +55,8 @@ class PassByPass(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.heard: dict[str, str] = {}
+        """What another model said to it in words so far, by the item's id."""
 
     @abstractmethod
     def passes(self, reading: Reading) -> Iterator[Pass]:

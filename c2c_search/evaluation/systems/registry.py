@@ -141,7 +141,7 @@ def _text_relay(name: str, materials: Materials) -> System:
 
 @system(
     "text_relay_answer",
-    title="Text relay, free to answer",
+    title="Text relay, may answer",
     reference="text relay whose sharer may answer, this project",
     needs=["sharer"],
     kind="system",

@@ -70,15 +70,13 @@ class Relay(PassByPass):
         self.max_new_tokens = max_new_tokens
         self.sharer = model_alone(pair, pair.sharer)
         self.receiver = model_alone(pair, pair.receiver)
-        self.texts: dict[str, str] = {}
-        """What was relayed so far, by the item's id."""
 
     def passes(self, reading: Reading) -> Iterator[Pass]:
         self._relay(reading)
         told = []
         for question in reading.questions:
             place, asked = _question(question.messages)
-            words = self.prompt.receiver.format(text=self.texts[question.item.id], question=asked)
+            words = self.prompt.receiver.format(text=self.heard[question.item.id], question=asked)
             before, after = question.messages[:place], question.messages[place + 1 :]
             told.append([*before, Message(role="user", content=words), *after])
         yield from read_alone(reading, self.receiver, encode_alone(self.receiver, told))
@@ -98,7 +96,7 @@ class Relay(PassByPass):
                 each.batch, max_new_tokens=self.max_new_tokens, stop=() if chat else ("\n",)
             )
             for row, (text, _) in zip(each.rows, written, strict=True):
-                self.texts[reading.questions[row].item.id] = text.strip()
+                self.heard[reading.questions[row].item.id] = text.strip()
 
 
 def _question(messages: Sequence[Message]) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import Protocol
@@ -60,6 +61,11 @@ class System(Protocol):
     """Anything that answers questions."""
 
     name: str
+
+    @property
+    def heard(self) -> Mapping[str, str]:
+        """What was said to it in words, by the item's id; empty where nothing is said."""
+        ...
 
     def choose(self, reading: Reading) -> list[OptionScores]:
         """Score the options of every question, in the reading's order."""

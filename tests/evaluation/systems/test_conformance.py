@@ -126,12 +126,12 @@ def test_a_model_alone_scores_as_the_model_itself(name, materials, questions):
 def test_the_receiver_reads_what_the_sharer_wrote(name, materials, questions):
     system = SYSTEMS[name].build(materials)
     found = scores(system, Reading(materials.pair, questions))
-    assert any(system.texts.values())
+    assert any(system.heard.values())
     for question, one in zip(questions, found, strict=True):
         told = system.prompt.receiver.format(
-            text=system.texts[question.item.id], question=question.messages[0]["content"]
+            text=system.heard[question.item.id], question=question.messages[0]["content"]
         )
-        assert system.texts[question.item.id] in told
+        assert system.heard[question.item.id] in told
         messages = [{"role": "user", "content": told}]
         expected = plain(materials.pair.receiver, messages, question.options)
         torch.testing.assert_close(one, expected, atol=1e-3, rtol=1e-4)

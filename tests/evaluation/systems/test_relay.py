@@ -44,7 +44,7 @@ def test_the_receiver_reads_it_before_the_question_and_the_rest_as_it_was(pair, 
     each.choose(Reading(pair, [question]))
     _, ((first, last),) = asked
     assert first == system
-    assert last == {"role": "user", "content": f"Background: {each.texts['two']}\n\nOne and one?"}
+    assert last == {"role": "user", "content": f"Background: {each.heard['two']}\n\nOne and one?"}
 
 
 def test_only_the_sharer_reads_its_context(pair, questions, asked):
@@ -60,9 +60,9 @@ def test_only_the_sharer_reads_its_context(pair, questions, asked):
 def test_a_plain_relay_is_one_line_and_no_longer_than_allowed(pair, questions):
     each = relay.Relay("text_relay", pair, relay.BACKGROUND, max_new_tokens=6)
     each.choose(Reading(pair, questions))
-    assert set(each.texts) == {"long", "red", "two", "six"}
+    assert set(each.heard) == {"long", "red", "two", "six"}
     # The tiny tokenizer has a token for every byte.
-    assert all(len(text) <= 6 and "\n" not in text for text in each.texts.values())
+    assert all(len(text) <= 6 and "\n" not in text for text in each.heard.values())
 
 
 def test_braces_in_what_was_written_are_nothing_special(pair, questions, monkeypatch, asked):

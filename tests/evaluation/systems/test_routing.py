@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from c2c_search.errors import DataError
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.systems.routing import fit_margin
@@ -27,7 +28,7 @@ def result(system, *answers):
         )
         for place, (confidence, right) in enumerate(answers)
     )
-    return SystemResult(system=system, split="test", items=items)
+    return SystemResult(system=system, split="validation", items=items)
 
 
 RECEIVER = result("receiver", (0.5, True), (0.5, False), (0.5, False), (0.5, True))
@@ -37,7 +38,7 @@ SHARER = result("sharer", (0.7, False), (0.8, True), (0.9, True), (0.3, True))
 def test_a_question_goes_to_the_surer_model():
     routed = route(RECEIVER, SHARER)
     assert [item.text for item in routed.items] == ["sharer", "sharer", "sharer", "receiver"]
-    assert (routed.system, routed.split) == ("routing", "test")
+    assert (routed.system, routed.split) == ("routing", "validation")
     assert routed.accuracy == 0.75
 
 
@@ -86,3 +87,9 @@ def test_no_other_margin_is_more_accurate(pairs):
     best = route(receiver, sharer, fit_margin(receiver, sharer)).accuracy
     for margin in (-2.0, -0.5, -0.1, 0.0, 0.05, 0.2, 0.7, 2.0):
         assert route(receiver, sharer, margin).accuracy <= best + 1e-9
+
+
+def test_a_margin_is_not_fitted_on_what_is_reported():
+    reported = [each.model_copy(update={"split": "test"}) for each in (RECEIVER, SHARER)]
+    with pytest.raises(DataError, match="validation"):
+        fit_margin(*reported)
