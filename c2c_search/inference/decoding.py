@@ -6,20 +6,21 @@ keeps them apart. Nothing is padded, on either side, and options of a question s
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
-from transformers import DynamicCache
 
+from c2c_search.inference.cache import RoomyCache
 from c2c_search.pair.geometry import geometry
 from c2c_search.pair.prefill import cache_argument
 from c2c_search.pair.prefill import check_positions
+from c2c_search.pair.prefill import takes
 
 
 if TYPE_CHECKING:
@@ -80,8 +81,7 @@ class PackedContext:
             kinds, layers, 1, entries, shape.kv_heads, shape.head_dim
         )
         keys, values = by_head.transpose(3, 4).unbind(0)
-        # Without a config every layer keeps all its tokens, also those with a sliding window.
-        self.cache = DynamicCache() if self.reader is None else self.reader.cache()
+        self.cache = RoomyCache() if self.reader is None else self.reader.cache()
         for layer, (key, value) in enumerate(zip(keys.unbind(0), values.unbind(0), strict=True)):
             self.cache.update(key, value, layer)
         counts = torch.tensor(fused.lengths)
@@ -111,12 +111,11 @@ class PackedContext:
         """
         check_positions(self.model, int(tokens.position.max()))
         device = self.cache.layers[0].keys.device
-        keep = (torch.arange(len(tokens)) if keep is None else keep).to(device)
         if self.reader is not None:
             self.reader.read(ids, tokens, self)
         self.read = self.read.then(tokens)
         # The whole model, not its trunk and head: many scale or cap their logits in between.
-        sliced = "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        sliced = keep is not None and takes(type(self.model).forward, "logits_to_keep")
         with nullcontext() if self.adaptation is None else self.adaptation.active():
             output = self.model(
                 input_ids=ids[None].to(device),
@@ -124,10 +123,10 @@ class PackedContext:
                 position_ids=tokens.position[None].to(device),
                 use_cache=True,
                 **cache_argument(self.model, self.cache),
-                **({"logits_to_keep": keep} if sliced else {}),
+                **({} if keep is None or not sliced else {"logits_to_keep": keep.to(device)}),
             )
-        logits: torch.Tensor = output.logits[0] if sliced else output.logits[0, keep]
-        return logits
+        logits: torch.Tensor = output.logits[0]
+        return logits if keep is None or sliced else logits[keep.to(device)]
 
     def newest(self, count: int) -> torch.Tensor:
         """What was kept of the last tokens fed, ``(2, layers, count, size)``."""
@@ -139,17 +138,24 @@ class PackedContext:
 
     def _masks(
         self, tokens: Tokens, device: torch.device
-    ) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Additive masks, ``(1, 1, tokens fed, tokens read)``; one a layer type if it has any."""
+    ) -> torch.Tensor | dict[str, torch.Tensor | None] | None:
+        """Additive masks, ``(1, 1, tokens fed, tokens read)``; one a layer type if it has any.
+
+        None where a single token sees all that was read: faster kernels take no mask.
+        """
         config = self.model.config.get_text_config()
         visible, apart = self._visible(tokens)
         # A file may state what its architecture ignores, so ask the architecture, not the file.
-        if "layer_types" not in inspect.signature(type(config)).parameters:
+        architecture: Callable[..., Any] = type(config)
+        if not takes(architecture, "layer_types"):
             module = sys.modules[type(self.model.base_model.get_decoder()).__module__]
             window = getattr(config, "sliding_window", None)
             if window is not None and hasattr(module, "create_sliding_window_causal_mask"):
                 visible &= apart < window
-            return self._additive(visible, device)
+                # Without a mask it makes its own, of places in the cache instead of positions.
+                if len(self.read) >= window:
+                    return self._additive(visible, device)
+            return self._needed(visible, device)
         masks = {"full_attention": visible, "attention": visible}
         kinds = set(config.layer_types)
         if "sliding_attention" in kinds:
@@ -158,7 +164,7 @@ class PackedContext:
             size = config.attention_chunk_size
             chunk, read = tokens.position // size, self.read.position // size
             masks["chunked_attention"] = visible & (chunk[:, None] == read[None, :])
-        return {kind: self._additive(masks[kind], device) for kind in sorted(kinds)}
+        return {kind: self._needed(masks[kind], device) for kind in sorted(kinds)}
 
     def _visible(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
         """What each token fed may see at all, and how far behind it that lies."""
@@ -171,6 +177,11 @@ class PackedContext:
         )
         visible &= slots[None, :] <= own_slots[:, None]
         return visible, tokens.position[:, None] - read.position[None, :]
+
+    def _needed(self, visible: torch.Tensor, device: torch.device) -> torch.Tensor | None:
+        if len(visible) == 1 and bool(visible.all()):
+            return None
+        return self._additive(visible, device)
 
     def _additive(self, visible: torch.Tensor, device: torch.device) -> torch.Tensor:
         lowest = torch.finfo(self.model.dtype).min

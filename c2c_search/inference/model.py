@@ -36,7 +36,7 @@ from c2c_search.pair.projections import adaptable_shape
 from c2c_search.pair.prompts import asked
 from c2c_search.pair.prompts import continuation
 from c2c_search.pair.rope import Rotary
-from c2c_search.pair.store import PromptCaches
+from c2c_search.pair.side_by_side import read_both
 from c2c_search.pair.token_alignment import EncodedPrompt
 from c2c_search.pair.token_alignment import encode_all
 
@@ -145,15 +145,14 @@ class C2CModel:
 
     def cached(self, encoded: Sequence[EncodedPrompt]) -> PairPrompts:
         """Prompts that are token ids already, with both models' prompt caches."""
-        return PairPrompts(
-            encoded=tuple(encoded),
-            receiver=PromptCaches.compute(
-                self.receiver.model, [prompt.receiver_ids for prompt in encoded], self.cache_dtype
-            ),
-            sharer=PromptCaches.compute(
-                self.sharer.model, [prompt.sharer_ids for prompt in encoded], self.cache_dtype
-            ),
+        own, heard = read_both(
+            self.receiver.model,
+            [prompt.receiver_ids for prompt in encoded],
+            self.sharer.model,
+            [prompt.sharer_ids for prompt in encoded],
+            self.cache_dtype,
         )
+        return PairPrompts(tuple(encoded), own, heard)
 
     def batch(
         self,
@@ -365,7 +364,7 @@ class C2CModel:
 
     def receiver_alone(self, question: str, *, max_new_tokens: int = 64) -> str:
         """The receiver's own answer, without the sharer."""
-        alone = C2CModel(self.receiver, self.sharer, None, template=self.template)
+        alone = C2CModel(self.receiver, self.receiver, None, template=self.template)
         return alone.generate(question, max_new_tokens=max_new_tokens)
 
     def sharer_alone(self, question: str, *, max_new_tokens: int = 64) -> str:

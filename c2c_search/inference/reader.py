@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from c2c_search.fuser.selection import LayerByLayer
+from c2c_search.inference.cache import RoomyCache
 from c2c_search.inference.decoding import PackedContext
 from c2c_search.inference.fusion import FusedCache
 from c2c_search.pair.token_alignment import one_to_one
@@ -39,7 +39,7 @@ class _Arriving:
     rotations: Rotations | None
 
 
-class FusingCache(DynamicCache):
+class FusingCache(RoomyCache):
     """A cache that fuses tokens as they come in.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 from c2c_search.inference.decoding import generate
 from c2c_search.inference.scoring import response_logits
 from c2c_search.inference.scoring import score_options
-from c2c_search.pair.store import PromptCaches
+from c2c_search.pair.caches import PromptCaches
 from tests.architectures import packed_prompts
 
 
@@ -76,5 +76,5 @@ def test_gradients_flow_back_into_the_packed_cache(tiny_model):
 
 def test_caches_in_memory_are_rounded_to_bfloat16(tiny_model):
     caches = PromptCaches.compute(tiny_model().model, PROMPTS)
-    assert caches.tokens.dtype == torch.bfloat16
-    assert caches.offsets == (0, 12, 15, 21)
+    assert caches.shards[0].dtype == torch.bfloat16
+    assert [len(shard) for shard in caches.shards] == [12, 6, 3]

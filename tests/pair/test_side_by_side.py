@@ -1,0 +1,95 @@
+"""Both models read at once where a core is idle, and their caches are the same."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from c2c_search.errors import ConfigError
+from c2c_search.pair import side_by_side
+from c2c_search.pair.caches import PromptCaches
+from c2c_search.pair.geometry import rope_window
+from c2c_search.pair.side_by_side import read_both
+from tests.architectures import ARCHITECTURES
+
+
+OWN = [[5, 9, 2, 7], [3, 4]]
+HEARD = [[8, 1, 6], [2, 2, 9, 30, 31]]
+
+
+@pytest.fixture
+def receiver(tiny_model):
+    return tiny_model("qwen3", layers=3).model
+
+
+@pytest.fixture
+def sharer(tiny_model):
+    return tiny_model("llama").model
+
+
+@pytest.fixture
+def threads_of(monkeypatch):
+    """Give the process so many cores for each of torch's threads; in which thread a model ran."""
+
+    def give(cores, *models):
+        monkeypatch.setattr(side_by_side, "_cores", lambda: cores * torch.get_num_threads())
+        found = [set() for _ in models]
+        for model, threads in zip(models, found, strict=True):
+            model.register_forward_pre_hook(
+                lambda *_, threads=threads: threads.add(threading.get_ident())
+            )
+        return found
+
+    return give
+
+
+def whole(caches, prompts):
+    return caches.packed(range(len(prompts)), [torch.arange(len(prompt)) for prompt in prompts])
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_caches_are_those_of_one_model_after_the_other(
+    receiver, sharer, monkeypatch, cores, dtype
+):
+    monkeypatch.setattr(side_by_side, "_cores", lambda: cores * torch.get_num_threads())
+    own, heard = read_both(receiver, OWN, sharer, HEARD, dtype)
+    expected = PromptCaches.compute(receiver, OWN, dtype)
+    assert torch.equal(whole(own, OWN), whole(expected, OWN))
+    expected = PromptCaches.compute(sharer, HEARD, dtype)
+    assert torch.equal(whole(heard, HEARD), whole(expected, HEARD))
+
+
+def test_with_idle_cores_each_model_has_a_thread(threads_of):
+    models = [ARCHITECTURES["llama"](), ARCHITECTURES["qwen3"]()]
+    first, second = threads_of(2, *(model.base_model for model in models))
+    read_both(models[0], OWN, models[1], HEARD, torch.float32)
+    assert len(first) == len(second) == 1
+    assert first != second
+
+
+def test_without_idle_cores_one_thread_reads_both(threads_of):
+    models = [ARCHITECTURES["llama"](), ARCHITECTURES["qwen3"]()]
+    first, second = threads_of(1, *(model.base_model for model in models))
+    read_both(models[0], OWN, models[1], HEARD, torch.float32)
+    assert first == second == {threading.get_ident()}
+
+
+def test_a_model_that_is_its_own_sharer_reads_once(sharer):
+    own, heard = read_both(sharer, OWN, sharer, OWN, torch.float32)
+    assert own is heard
+    own, heard = read_both(sharer, OWN, sharer, HEARD, torch.float32)
+    assert torch.equal(
+        whole(heard, HEARD), whole(PromptCaches.compute(sharer, HEARD, torch.float32), HEARD)
+    )
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_prompt_that_the_sharer_cannot_read_is_refused(receiver, monkeypatch, cores):
+    monkeypatch.setattr(side_by_side, "_cores", lambda: cores * torch.get_num_threads())
+    sharer = ARCHITECTURES["phi3, longrope"]()
+    window = rope_window(sharer)
+    with pytest.raises(ConfigError, match=f"must fit into {window} tokens"):
+        read_both(receiver, OWN, sharer, [[1] * (window + 1)], torch.float32)
