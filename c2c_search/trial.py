@@ -15,6 +15,7 @@ from c2c_search.pair.spec import PairSpec
 from c2c_search.pipeline.document import dump
 from c2c_search.pipeline.document import parse
 from c2c_search.pipeline.problems import build
+from c2c_search.pipeline.schema import CacheDtype
 from c2c_search.pipeline.schema import EvaluationConfig
 from c2c_search.pipeline.schema import FrozenModel
 from c2c_search.pipeline.schema import TrainingConfig
@@ -42,6 +43,9 @@ class TrialConfig(FrozenModel):
     training: TrainingConfig = Field(description="How it is trained.")
     data: DataConfig = Field(description="On which questions it is trained and judged.")
     evaluation: EvaluationConfig = Field(description="How its answers are scored.")
+    cache_dtype: CacheDtype = Field(
+        "bfloat16", description="What the prompt caches that it learns and answers from are in."
+    )
     seed: int = Field(ge=0, lt=2**32, description="Of weights, batches, noise and dropout.")
 
     @field_validator("fuser")

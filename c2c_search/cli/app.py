@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from c2c_search.cli import cache
 from c2c_search.cli import champion
 from c2c_search.cli import evaluate
 from c2c_search.cli import study
@@ -48,3 +49,4 @@ app.command()(champion.export)
 app.command()(champion.import_rosetta)
 app.command()(champion.ask)
 app.add_typer(trial.app, name="trial")
+app.add_typer(cache.app, name="cache")

@@ -159,6 +159,7 @@ def _trial(folder: Path) -> Subject:
         fuser_dir=folder / BEST,
         trial=config,
         template=config.data.template,
+        cache_dtype=config.cache_dtype,
     )
 
 

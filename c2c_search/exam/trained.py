@@ -10,6 +10,7 @@ from pathlib import Path
 
 from c2c_search.exam.subject import BEST
 from c2c_search.exam.subject import TRIAL
+from c2c_search.pipeline.schema import CacheConfig
 from c2c_search.pipeline.schema import Pipeline
 from c2c_search.study import failures
 from c2c_search.study import interrupts
@@ -126,7 +127,11 @@ class Trainer:
     def _worker(self) -> Worker:
         trial = self.trial
         pipeline = Pipeline(
-            name="exam", data=trial.data, training=trial.training, evaluation=trial.evaluation
+            name="exam",
+            data=trial.data,
+            training=trial.training,
+            evaluation=trial.evaluation,
+            caches=CacheConfig(dtype=trial.cache_dtype),
         )
         return Worker(pipeline, log_file=self.folder / "worker.log")
 

@@ -14,7 +14,7 @@ from c2c_search.pair.token_alignment import EncodedPrompt
 
 
 if TYPE_CHECKING:
-    from c2c_search.pair.store import PromptCaches
+    from c2c_search.pair.caches import PromptCaches
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,18 @@ class PairBatch:
             context=context,
         )
 
+    def pinned(self) -> PairBatch:
+        """The same in memory that a GPU copies from while the host goes on."""
+        context = self.context
+        if context is not None:
+            context = replace(context, packed=_pinned(context.packed))
+        return replace(
+            self,
+            receiver=_pinned(self.receiver),
+            sharer=_pinned(self.sharer),
+            context=context,
+        )
+
 
 @dataclass(frozen=True)
 class PairPrompts:
@@ -77,6 +89,11 @@ class PairPrompts:
 
     def __len__(self) -> int:
         return len(self.encoded)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a batch is read, and neither model runs for it."""
+        return self.receiver.ready and self.sharer.ready
 
     @cached_property
     def _aligned(self) -> list[torch.Tensor]:
@@ -146,6 +163,10 @@ class PairPrompts:
             packed=self.sharer.packed(rows, places),
             lengths=tuple(len(place) for place in places),
         )
+
+
+def _pinned(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor.is_cuda else tensor.pin_memory()
 
 
 def _from_both_ends(length: int, aligned: torch.Tensor) -> torch.Tensor:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from functools import cached_property
+from functools import lru_cache
 from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from transformers import DynamicCache
@@ -19,13 +23,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def prefill(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, batch_tokens: int = 2048
-) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """Run prompts through a model and keep its KV-cache.
+BATCH_TOKENS = 2048
+"""Prompt tokens in one batch, about."""
 
-    Prompts of one length run together, so nothing is padded; what all prompts of the call begin
-    with (a template, an instruction) runs only once.
+
+def prefill(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, batch_tokens: int = BATCH_TOKENS
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Run prompts through a model and keep its KV-cache; see `Prefill`.
 
     Args:
         model: A frozen causal language model.
@@ -40,19 +45,66 @@ def prefill(
     Raises:
         ConfigError: A prompt is longer than the model's `rope_window`.
     """
-    check_positions(model, max(map(len, prompts), default=0) - 1)
-    shared = _common_prefix(prompts)
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for index, prompt in enumerate(prompts):
-        by_length[len(prompt)].append(index)
-    prefix_cache = _run(model, torch.tensor([list(prompts[0][:shared])]), None) if shared else None
-    for length in sorted(by_length, reverse=True):
-        indices = by_length[length]
-        rows = max(1, batch_tokens // length)
-        for first in range(0, len(indices), rows):
-            batch = indices[first : first + rows]
-            ids = torch.tensor([list(prompts[index][shared:]) for index in batch])
-            yield batch, stack_cache(_run(model, ids, prefix_cache))
+    planned = Prefill(model, prompts, batch_tokens=batch_tokens)
+    for number, rows in enumerate(planned.batches):
+        yield rows, planned.run(number)
+
+
+class Prefill:
+    """Prompts in batches, any of which can be run at any time, each time with the same result.
+
+    Prompts of one length run together, so nothing is padded; what all prompts begin with (a
+    template, an instruction) runs only once. A cache depends on what it is computed with, in its
+    last bits, so the batches follow from the prompts alone, and from nothing that was run before.
+
+    Args:
+        model: A frozen causal language model.
+        prompts: Token ids of each prompt, each of at least one token.
+        batch_tokens: Prompt tokens in one batch, about.
+
+    Raises:
+        ConfigError: A prompt is longer than the model's `rope_window`.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        *,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> None:
+        check_positions(model, max(map(len, prompts), default=0) - 1)
+        self.model = model
+        self.prompts = prompts
+        self.batches: list[list[int]] = []
+        """Indices of each batch's prompts, the longest first."""
+        by_length: dict[int, list[int]] = defaultdict(list)
+        for index, prompt in enumerate(prompts):
+            by_length[len(prompt)].append(index)
+        for length in sorted(by_length, reverse=True):
+            indices = by_length[length]
+            rows = max(1, batch_tokens // length)
+            self.batches += [
+                indices[first : first + rows] for first in range(0, len(indices), rows)
+            ]
+
+    def tokens(self, number: int) -> int:
+        """Prompt tokens of a batch."""
+        rows = self.batches[number]
+        return len(rows) * len(self.prompts[rows[0]])
+
+    def run(self, number: int) -> torch.Tensor:
+        """Caches of a batch, ``(batch, tokens, 2, layers, size)``, on the model's device."""
+        shared, prefix = self._prefix
+        ids = torch.tensor([list(self.prompts[row][shared:]) for row in self.batches[number]])
+        return stack_cache(_run(self.model, ids, prefix))
+
+    @cached_property
+    def _prefix(self) -> tuple[int, DynamicCache | None]:
+        shared = _common_prefix(self.prompts)
+        if not shared:
+            return 0, None
+        return shared, _run(self.model, torch.tensor([list(self.prompts[0][:shared])]), None)
 
 
 def stack_cache(cache: DynamicCache) -> torch.Tensor:
@@ -87,8 +139,13 @@ def run(
 
 def cache_argument(model: PreTrainedModel, cache: DynamicCache) -> dict[str, DynamicCache]:
     """The cache under the name that this version of transformers gives it."""
-    takes_cache = "cache" in inspect.signature(model.forward).parameters
-    return {"cache" if takes_cache else "past_key_values": cache}
+    return {"cache" if takes(type(model).forward, "cache") else "past_key_values": cache}
+
+
+@lru_cache
+def takes(function: Callable[..., Any], argument: str) -> bool:
+    """Whether a function, or a class, names an argument; asked in every step, so remembered."""
+    return argument in inspect.signature(function).parameters
 
 
 def check_positions(model: PreTrainedModel, last: int) -> None:

@@ -4,103 +4,78 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from errno import EDQUOT
 from errno import ENOSPC
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from filelock import FileLock
 
 from c2c_search.errors import StoreError
-from c2c_search.pair.prefill import prefill
+from c2c_search.pair.budget import VARIABLE
+from c2c_search.pair.budget import budget
+from c2c_search.pair.budget import size_text
+from c2c_search.pair.caches import PromptCaches
+from c2c_search.pair.caches import places
+from c2c_search.pair.caches import rounded
+from c2c_search.pair.entries import FORMAT
+from c2c_search.pair.entries import Entry
+from c2c_search.pair.entries import Meta
+from c2c_search.pair.entries import entries
+from c2c_search.pair.entries import sweep
+from c2c_search.pair.geometry import cache_shape
+from c2c_search.pair.leases import Lease
+from c2c_search.pair.leases import last_used
+from c2c_search.pair.prefill import BATCH_TOKENS
+from c2c_search.pair.prefill import Prefill
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from c2c_search.pair.loading import LoadedModel
 
 
-_FORMAT = 1  # part of every key: caches of another layout are never read
-_BYTES = 2
 Progress = Callable[[int, int], None]
+Notify = Callable[[str], None]
 
-
-@dataclass(frozen=True)
-class PromptCaches:
-    """A model's stored prompt caches, memory-mapped.
-
-    Args:
-        tokens: ``(all tokens, 2, layers, size)`` in bfloat16, or as computed; a prompt's tokens
-            stand together.
-        offsets: Where each prompt begins; one more at the end.
-    """
-
-    tokens: torch.Tensor
-    offsets: tuple[int, ...]
-
-    @classmethod
-    def compute(
-        cls,
-        model: PreTrainedModel,
-        prompts: Sequence[Sequence[int]],
-        dtype: torch.dtype = torch.bfloat16,
-    ) -> PromptCaches:
-        """Compute in memory, by default rounded as the store rounds: a question asked is stored.
-
-        Args:
-            model: A frozen causal language model.
-            prompts: Token ids of each prompt.
-            dtype: What the caches are rounded to.
-        """
-        caches: dict[int, torch.Tensor] = {}
-        for rows, batch in prefill(model, prompts):
-            caches.update(zip(rows, batch.to(dtype).cpu(), strict=True))
-        return cls(
-            tokens=torch.cat([caches[row] for row in range(len(prompts))]),
-            offsets=_offsets(prompts),
-        )
-
-    def packed(self, rows: Sequence[int], places: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Chosen tokens of some prompts, one prompt after the other, in float32.
-
-        Args:
-            rows: The prompts.
-            places: For each, the positions of the tokens to take; they may repeat.
-
-        Returns:
-            ``(2, layers, taken tokens, size)``.
-        """
-        index = torch.cat(
-            [self.offsets[row] + place for row, place in zip(rows, places, strict=True)]
-        )
-        return (
-            self.tokens[index]
-            .permute(1, 2, 0, 3)
-            .to(torch.float32, memory_format=torch.contiguous_format)
-        )
+_COMPUTED_AGAIN = 2**29  # bytes of shards without a place on the disk that stay in memory
+_MAPPED = 4096  # shards mapped at a time; the system allows a process about 65,000 mappings
 
 
 class PromptCacheStore:
-    """Prompt caches by everything that changes them: the model's bytes and the tokens it reads.
+    """Prompt caches by everything that changes them: model, arithmetic, rounding and tokens.
 
-    An interrupted computation goes on after its last finished batch. One process computes a
-    key at a time; readers need no lock.
+    A key stands for a model and a whole list of prompts, because a cache depends, in its last
+    bits, on the prompts it was computed with: were prompts shared one by one between lists, a
+    study's numbers would depend on which studies came before it.
+
+    All studies share one budget. What does not fit is computed again whenever it is read, in the
+    batches in which it would have been stored, so that the numbers are the same. The least
+    recently used caches make room for new ones; those that a living process uses never do. An
+    interrupted computation goes on after its last finished shard. One process computes a key at
+    a time; readers need no lock.
 
     Args:
         directory: Where the caches are kept.
+        dtype: What they are rounded to.
+        budget: Bytes that all of them may take; see `c2c_search.pair.budget.budget`.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        dtype: torch.dtype = torch.bfloat16,
+        budget: int | None = None,
+    ) -> None:
         self.directory = directory
+        self.dtype = dtype
+        self.budget = budget
 
     def get(
         self,
@@ -108,119 +83,182 @@ class PromptCacheStore:
         prompts: Sequence[Sequence[int]],
         *,
         progress: Progress | None = None,
+        notify: Notify | None = None,
     ) -> PromptCaches:
         """The prompt caches of ``prompts``, computed now unless they are there.
 
         Args:
             model: The model and its identity.
             prompts: Token ids of each prompt.
-            progress: Called with prompts done and prompts in all.
+            progress: Called with prompts done and prompts in all that are to be stored.
+            notify: Told in words when not all of them fit the budget.
 
         Raises:
+            ConfigError: A prompt is too long for the model, or a number for ``dtype``.
             StoreError: The disk is full or cannot be written.
         """
+        planned = Prefill(model.model, prompts)
         folder = self.directory / self.key(model, prompts)
-        try:
-            if not (folder / "meta.json").is_file():
-                folder.mkdir(parents=True, exist_ok=True)
+        with _room(folder):
+            lease = Lease(folder)
+            entry = Entry.read(folder)
+            if not entry.complete:
                 with FileLock(folder / "lock"):
-                    if not (folder / "meta.json").is_file():
-                        _compute(folder, model, prompts, progress)
-            return _open(folder)
-        except OSError as error:
-            if error.errno not in (ENOSPC, EDQUOT):
-                raise
-            raise StoreError(
-                "The prompt caches must fit on the disk.",
-                value=f"no space left in {folder}",
-                hint="Free some space, set C2C_SEARCH_CACHE to a folder on a larger disk, or "
-                "lower data.limit; what is computed stays and the same command goes on.",
-            ) from error
+                    entry = self._claim(folder, model, planned)
+                    entry = self._fill(entry, planned, progress)
+        if not entry.complete and notify is not None:
+            notify(self._too_small(entry))
+        return PromptCaches(
+            shards=_Shards(entry, planned, self.dtype, lease),
+            places=places(planned),
+            ready=entry.complete,
+        )
 
     def key(self, model: LoadedModel, prompts: Sequence[Sequence[int]]) -> str:
         """Name of the folder: a hash of format, model bytes, arithmetic and token ids."""
-        digest = hashlib.sha256()
         identity = model.identity
         parts = (
-            _FORMAT,
+            FORMAT,
             identity.weights_sha256,
             identity.config_sha256,  # RoPE, say, is no weight
             str(model.model.dtype),
+            model.model.device.type,
+            torch.get_float32_matmul_precision(),
+            str(self.dtype),
+            BATCH_TOKENS,
         )
-        digest.update(json.dumps([*parts, [list(prompt) for prompt in prompts]]).encode())
-        return digest.hexdigest()[:32]
+        content = json.dumps([*parts, [list(prompt) for prompt in prompts]])
+        return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+    def _claim(self, folder: Path, model: LoadedModel, planned: Prefill) -> Entry:
+        """Take as much of the budget as there is for what is not there, and say so in the meta.
+
+        Where it is too little, the shards of short prompts are kept: they hold the most prompts,
+        and each would cost a whole batch to compute again.
+        """
+        shape = cache_shape(model.model)
+        meta = Meta(
+            format=FORMAT,
+            model=model.identity.source,
+            dtype=str(self.dtype).removeprefix("torch."),
+            prompts=len(planned.prompts),
+            token=(2, shape.layers, shape.size),
+            shards=tuple(planned.tokens(number) for number in range(len(planned.batches))),
+        )
+        with FileLock(self.directory / ".lock"):
+            entry = Entry(folder, meta)
+            entry.clean()
+            granted = self._make_room(entry)
+            first = len(meta.shards)
+            while first > 0:
+                if first - 1 not in entry.there:
+                    granted -= meta.size(first - 1)
+                if granted < 0:
+                    break
+                first -= 1
+            entry = Entry(folder, meta.model_copy(update={"first": first}))
+            entry.write_meta()
+        return entry
+
+    def _make_room(self, entry: Entry) -> int:
+        """Bytes that may be added to an entry; others are removed for it, least used first."""
+        sweep(self.directory)
+        others = [one for one in entries(self.directory) if one.folder != entry.folder]
+        taken = entry.size + sum(one.size for one in others)
+        limit = budget(self.directory, self.budget, taken)
+        needed = entry.claimed
+        used = sum(one.claimed for one in others)
+        for one in sorted(others, key=lambda one: last_used(one.folder)):
+            if used + needed <= limit:
+                break
+            if one.remove():
+                used -= one.claimed
+        return limit - used - entry.size
+
+    def _fill(self, entry: Entry, planned: Prefill, progress: Progress | None) -> Entry:
+        done = sum(len(planned.batches[number]) for number in entry.there)
+        total = done + sum(len(planned.batches[number]) for number in entry.wanted)
+        for number in entry.wanted:
+            shard = rounded(planned.run(number), self.dtype).cpu().contiguous()
+            entry.write(number, memoryview(shard.view(torch.uint8).numpy()).cast("B"))
+            done += len(planned.batches[number])
+            if progress is not None:
+                progress(done, total)
+        return Entry.read(entry.folder)
+
+    def _too_small(self, entry: Entry) -> str:
+        assert entry.meta is not None
+        numbers = range(len(entry.meta.shards))
+        whole = sum(map(entry.meta.size, numbers))
+        stored = sum(entry.meta.size(number) for number in entry.there)
+        return (
+            f"Of {size_text(whole)} of prompt caches of {entry.meta.model}, {size_text(stored)} "
+            f"fit the budget; the rest is computed again whenever it is read: slower, with the "
+            f"same numbers. Make room with `c2c-search cache clear`, or raise {VARIABLE}."
+        )
 
 
-def _compute(
-    folder: Path,
-    model: LoadedModel,
-    prompts: Sequence[Sequence[int]],
-    progress: Progress | None,
-) -> None:
-    """Fill ``tokens.bin``; ``done`` counts finished prompts, in the order of `prefill`."""
-    offsets = _offsets(prompts)
-    order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
-    journal = folder / "done"
-    done = int(journal.read_text()) if journal.is_file() else 0
-    shape: tuple[int, ...] = ()
-    for rows, caches in _remaining(model, prompts, order[done:]):
-        shape = tuple(caches.shape[2:])
-        _reserve(folder / "tokens.bin", offsets[-1] * int(np.prod(shape)) * _BYTES)
-        tokens = _map(folder / "tokens.bin", (offsets[-1], *shape), mode="r+")
-        for row, cache in zip(rows, caches, strict=True):
-            stored = cache.to(torch.bfloat16).cpu().contiguous().view(torch.int16).numpy()
-            tokens[offsets[row] : offsets[row + 1]] = stored
-        tokens.flush()
-        done += len(rows)
-        _write(journal, str(done))
-        if progress is not None:
-            progress(done, len(prompts))
-    meta = {
-        "shape": [offsets[-1], *shape],
-        "offsets": list(offsets),
-        "model": model.identity.source,
-    }
-    _write(folder / "meta.json", json.dumps(meta))
+class _Shards:
+    """Shards as they are read: mapped from the disk, or computed again.
+
+    Args:
+        entry: Where they are.
+        planned: Computes those that are not there.
+        dtype: What they are rounded to.
+        lease: Keeps the entry while this object lives.
+    """
+
+    def __init__(self, entry: Entry, planned: Prefill, dtype: torch.dtype, lease: Lease) -> None:
+        self._entry = entry
+        self._planned = planned
+        self._dtype = dtype
+        self._lease = lease
+        self._mapped: dict[int, torch.Tensor] = {}
+        self._computed: OrderedDict[int, torch.Tensor] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._planned.batches)
+
+    def __getitem__(self, number: int, /) -> torch.Tensor:
+        return self._map(number) if number in self._entry.there else self._compute(number)
+
+    def _map(self, number: int) -> torch.Tensor:
+        shard = self._mapped.get(number)
+        if shard is None:
+            if len(self._mapped) >= _MAPPED:
+                self._mapped.clear()
+            meta = self._entry.meta
+            assert meta is not None
+            shape = (meta.shards[number], *meta.token)
+            path = str(self._entry.path(number))
+            flat = torch.from_file(
+                path, shared=False, size=torch.Size(shape).numel(), dtype=self._dtype
+            )
+            shard = self._mapped[number] = flat.view(shape)
+        return shard
+
+    def _compute(self, number: int) -> torch.Tensor:
+        shard = self._computed.pop(number, None)
+        if shard is None:
+            shard = rounded(self._planned.run(number), self._dtype).cpu()
+        self._computed[number] = shard
+        while sum(each.nbytes for each in self._computed.values()) > _COMPUTED_AGAIN:
+            if len(self._computed) == 1:
+                break
+            self._computed.popitem(last=False)
+        return shard
 
 
-def _remaining(
-    model: LoadedModel, prompts: Sequence[Sequence[int]], rows: Sequence[int]
-) -> Iterator[tuple[list[int], torch.Tensor]]:
-    if not rows:  # interrupted after the last batch: one prompt tells the shape again
-        rows = [0]
-    for batch, caches in prefill(model.model, [prompts[row] for row in rows]):
-        yield [rows[place] for place in batch], caches
-
-
-def _open(folder: Path) -> PromptCaches:
-    meta = json.loads((folder / "meta.json").read_text())
-    tokens = _map(folder / "tokens.bin", tuple(meta["shape"]), mode="c")
-    return PromptCaches(
-        tokens=torch.from_numpy(tokens).view(torch.bfloat16),
-        offsets=tuple(meta["offsets"]),
-    )
-
-
-def _offsets(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    return tuple(accumulate((len(prompt) for prompt in prompts), initial=0))
-
-
-def _map(path: Path, shape: tuple[int, ...], *, mode: str) -> np.memmap:
-    return np.memmap(path, dtype=np.int16, mode=mode, shape=shape)  # type: ignore[call-overload]
-
-
-def _reserve(path: Path, size: int) -> None:
-    """Claim the disk space first: a full disk is an error now, not a bus error later."""
-    if path.is_file() and path.stat().st_size == size:
-        return
-    with path.open("ab") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            file.truncate(size)
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.replace(path)
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (ENOSPC, EDQUOT):
+            raise
+        raise StoreError(
+            "The prompt caches must fit on the disk.",
+            value=f"no space left in {folder}",
+            hint="Free some space, set C2C_SEARCH_CACHE to a folder on a larger disk, or lower "
+            "data.limit; what is computed stays and the same command goes on.",
+        ) from error

@@ -19,6 +19,7 @@ from c2c_search.data.schema import DataConfig
 
 Schedule = Literal["cosine", "linear", "constant"]
 ZeroStage = Literal[0, 1, 2]
+CacheDtype = Literal["bfloat16", "float16", "float32"]
 FurtherControl = Literal["routing", "text_relay", "ridge", "lora"]
 
 _WHY_NOT_STAGE_3 = (
@@ -113,6 +114,28 @@ class EvaluationConfig(FrozenModel):
     batch_size: int = Field(32, ge=1, description="Questions answered in one pass.")
 
 
+class CacheConfig(FrozenModel):
+    """How prompt caches are kept between steps, trials and studies."""
+
+    dtype: CacheDtype = Field(
+        "bfloat16",
+        description="What they are rounded to, in training as in the champion; float32 takes "
+        "twice the disk and the reading.",
+    )
+    budget_gb: float | None = Field(
+        None,
+        gt=0,
+        description="Gigabytes that those of all studies may take on the disk; null: half of what "
+        "is free. What does not fit is computed again whenever it is read, with the same numbers. "
+        "C2C_SEARCH_CACHE_BUDGET overrides it.",
+    )
+
+    @property
+    def budget(self) -> int | None:
+        """The same in bytes."""
+        return None if self.budget_gb is None else int(self.budget_gb * 1e9)
+
+
 class ChampionConfig(FrozenModel):
     """What a fuser must prove on the test split before it is promoted."""
 
@@ -155,7 +178,7 @@ class ChampionConfig(FrozenModel):
 
 
 class Pipeline(FrozenModel):
-    """What every trial of a study shares: data, training, evaluation and the champion's proof."""
+    """What every trial of a study shares: data, training, evaluation, caches, the final proof."""
 
     name: str = Field(min_length=1, description="Name of the pipeline in reports and runs.")
     data: DataConfig = Field(default=DataConfig(), description="Questions and how they are split.")
@@ -163,6 +186,7 @@ class Pipeline(FrozenModel):
     evaluation: EvaluationConfig = Field(
         default=EvaluationConfig(), description="How a system answers."
     )
+    caches: CacheConfig = Field(default=CacheConfig(), description="How prompt caches are kept.")
     champion: ChampionConfig = Field(
         default=ChampionConfig(), description="What a champion must prove."
     )

@@ -133,6 +133,7 @@ def settings(declaration: Declaration, pipeline: Pipeline, params: Params) -> di
         "training": pipeline.training.model_dump(),
         "data": pipeline.data,
         "evaluation": pipeline.evaluation,
+        "cache_dtype": pipeline.caches.dtype,
         "seed": declaration.search.seed,
     }
     for name, value in {"pair": pair, **declaration.fixed, **params}.items():

@@ -87,6 +87,7 @@ class Space(Declaration):
             "seed": own["search"]["seed"],
             "training": pipeline["training"],
             "evaluation": pipeline["evaluation"],
+            "cache_dtype": pipeline["caches"]["dtype"],
             "data": {**pipeline["data"], "files": files},
         }
 

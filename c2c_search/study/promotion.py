@@ -34,7 +34,6 @@ from c2c_search.tracking.reconcile import RUN_ID
 
 QUESTIONS = 5
 MAX_NEW_TOKENS = 16
-CACHE_DTYPE = "bfloat16"  # What `pair.store` keeps.
 
 
 class Champion(BaseModel):
@@ -148,7 +147,7 @@ def make_manifest(session: Session, finale: Finale, winner: Finalist, splits: Sp
         ),
         receiver_size=_receiver_size(config.pair.receiver),
         template=data.template,
-        cache_dtype=CACHE_DTYPE,
+        cache_dtype=config.cache_dtype,
         data=dict(prepared.data),
         trial=config.model_dump(mode="json", by_alias=True),
         trial_hash=config.hash(),

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from c2c_search.errors import ConfigError
+from c2c_search.pipeline.schema import CacheConfig
 from c2c_search.pipeline.schema import Pipeline
 from c2c_search.report.live import StudyState
 from c2c_search.report.live import View
@@ -71,7 +72,11 @@ def repeat_trial(
     name = f"trial-{config.hash()}"
     folder = _claim((directory or Path(name)).absolute(), config)
     pipeline = Pipeline(
-        name=name, data=config.data, training=config.training, evaluation=config.evaluation
+        name=name,
+        data=config.data,
+        training=config.training,
+        evaluation=config.evaluation,
+        caches=CacheConfig(dtype=config.cache_dtype),
     )
     state = StudyState(name=name, trials=1, steps=config.training.steps, twins=0)
     with (

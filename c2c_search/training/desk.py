@@ -27,6 +27,7 @@ from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
 from c2c_search.pair.batches import PairPrompts
+from c2c_search.pair.entries import FOLDER
 from c2c_search.pair.loading import default_cache_dir
 from c2c_search.pair.loading import load
 from c2c_search.pair.store import PromptCacheStore
@@ -74,7 +75,10 @@ class Desk:
         self.pipeline = pipeline
         self.cache_dir = cache_dir or default_cache_dir()
         self.emit = emit
-        self.store = PromptCacheStore(self.cache_dir / "prompt_caches")
+        self.cache_dtype: torch.dtype = getattr(torch, pipeline.caches.dtype)
+        self.store = PromptCacheStore(
+            self.cache_dir / FOLDER, dtype=self.cache_dtype, budget=pipeline.caches.budget
+        )
         self._models: dict[str, LoadedModel] = {}
         self._pairs: dict[PairSpec, C2CModel] = {}
         self._prompts: dict[tuple[PairSpec, str, str], PairPrompts] = {}
@@ -90,7 +94,9 @@ class Desk:
         seconds["load"] = time.perf_counter() - begun
         if pair not in self._pairs:
             template = self.pipeline.data.template
-            self._pairs[pair] = C2CModel(receiver, sharer, None, template=template)
+            self._pairs[pair] = C2CModel(
+                receiver, sharer, None, template=template, cache_dtype=self.cache_dtype
+            )
             for split in SPLITS:
                 self._prompts_of(pair, split)
         seconds["prefill"] = time.perf_counter() - begun - seconds["load"]
@@ -190,6 +196,7 @@ class Desk:
             self._prompts_of(request.pair, request.split).encoded,
             self.pipeline.evaluation,
             template=pair.template,
+            cache_dtype=pair.cache_dtype,
             progress=lambda done, total: self._progress("evaluate", done, total, "lora"),
         )
         return Result(system="lora", split=request.split, items=items)
@@ -210,7 +217,13 @@ class Desk:
         return self._pairs[pair]
 
     def _with_fuser(self, pair: C2CModel, fuser: Fuser) -> C2CModel:
-        return C2CModel(pair.receiver, pair.sharer, fuser, template=pair.template)
+        return C2CModel(
+            pair.receiver,
+            pair.sharer,
+            fuser,
+            template=pair.template,
+            cache_dtype=pair.cache_dtype,
+        )
 
     def _refuse_other_contexts(self, config: TrialConfig) -> None:
         if config.fuser.injection == "append":
@@ -277,7 +290,8 @@ class Desk:
                 progress=lambda done, total: self._progress(
                     "prefill", done, total, f"{split}, {name}"
                 ),
-            )
+                notify=lambda message: self.emit(Notice(message=message)),
+            ).near(loaded.model.device)
 
         return PairPrompts(
             encoded=encoded,

@@ -14,6 +14,7 @@ from c2c_search.fuser import checkpoint
 from c2c_search.fuser.selection import without_shut_layers
 from c2c_search.inference.layer_scores import attention_cosine
 from c2c_search.inference.scoring import response_logits
+from c2c_search.training.prefetch import Prefetcher
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Trained
 from c2c_search.training.run import TrainingData
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.results import ItemResult
     from c2c_search.fuser.fuser import Fuser
     from c2c_search.inference.model import C2CModel
+    from c2c_search.pair.batches import PairBatch
     from c2c_search.pair.batches import PairPrompts
     from c2c_search.training.engine import TrainingEngine
     from c2c_search.trial import TrialConfig
@@ -59,6 +61,8 @@ class TrialRun(TrainingRun):
         assert model.fuser is not None
         super().__init__(config, model, data, directory, emit=emit, go_on=go_on)
         self.fuser: Fuser = model.fuser
+        # Where caches are computed again, the models run, and they run for one thread at a time.
+        self.batches = Prefetcher(self._gather, background=data.train_prompts.ready)
 
     def run(self) -> Trained:
         """Train to the end, or to the rung where the trial is pruned.
@@ -67,7 +71,8 @@ class TrialRun(TrainingRun):
             DivergedError: The loss became infinite or NaN.
         """
         if self.fuser.trainable:
-            pruned = self._train(self.fuser)
+            with self.batches:
+                pruned = self._train(self.fuser)
         else:  # a fit needs no steps: it stands where the others end
             pruned, self.step = False, self.training.steps
             self._judge(len(self.training.rungs) - 1)
@@ -97,13 +102,17 @@ class TrialRun(TrainingRun):
     def _logits(self, engine: TrainingEngine, rows: list[int]) -> torch.Tensor:
         self.fuser.train()
         self.fuser.anneal(self.step / self.training.steps)
-        batch = self.model.batch(self.data.train_prompts, rows, self._partners(rows))
+        batch = self.batches.take(rows, self.upcoming)
         return response_logits(
             self.model.receiver.model,
             self.model.fuse(batch, through=engine),
             batch.last_ids,
             [[self.responses[row]] for row in rows],
         )
+
+    def _gather(self, rows: list[int]) -> PairBatch:
+        batch = self.model.batch(self.data.train_prompts, rows, self._partners(rows))
+        return batch.pinned() if self.model.device.type == "cuda" else batch
 
     def _partners(self, rows: list[int]) -> list[int] | None:
         """Whose sharer each row hears: its own, or (ablation) its neighbour's in the batch."""

@@ -171,7 +171,13 @@ class LoraRun(TrainingRun):
         *,
         emit: Callable[[Event], None],
     ) -> None:
-        alone = C2CModel(receiver, receiver, None, template=config.data.template)
+        alone = C2CModel(
+            receiver,
+            receiver,
+            None,
+            template=config.data.template,
+            cache_dtype=getattr(torch, config.cache_dtype),
+        )
         super().__init__(config, alone, data, directory, emit=emit, go_on=lambda: True)
         self.training = config.training.model_copy(update={"learning_rate": LEARNING_RATE})
         self.adapted = adapted
@@ -209,6 +215,7 @@ class LoraRun(TrainingRun):
             self.data.validation_prompts.encoded,
             self.config.evaluation,
             template=self.model.template,
+            cache_dtype=self.model.cache_dtype,
             progress=self._judging,
         )
 
@@ -259,6 +266,7 @@ def answer_alone(
     config: EvaluationConfig,
     *,
     template: Template,
+    cache_dtype: torch.dtype = torch.bfloat16,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ItemResult, ...]:
     """Let a model answer items without a stored prompt cache.
@@ -269,9 +277,10 @@ def answer_alone(
         encoded: Their prompts; what the receiver reads of them.
         config: Scoring, and items in one pass.
         template: How the prompts were written.
+        cache_dtype: What its prompt caches are rounded to, as those of the fuser that it controls.
         progress: Called with items done and items in all.
     """
-    alone = C2CModel(loaded, loaded, None, template=template)
+    alone = C2CModel(loaded, loaded, None, template=template, cache_dtype=cache_dtype)
     order = sorted(range(len(rows)), key=lambda row: len(encoded[row].receiver_ids))
     results: dict[int, ItemResult] = {}
     some = _BATCHES_OF_CACHES * config.batch_size

@@ -96,6 +96,7 @@ class TrainingRun(ABC):
         self.answers: SystemResult | None = None  # of the last rung that was judged
         self.seconds = {"prefill": 0.0, "train": 0.0, "evaluate": 0.0, "overhead": 0.0}
         self.responses = [self._response(row) for row in data.train]
+        self.upcoming: list[int] | None = None  # the rows after those that are learned from now
         self._epoch = -1
         self._order: list[int] = []
 
@@ -168,8 +169,13 @@ class TrainingRun(ABC):
         config = self.training
         rate = engine.learning_rate
         losses = []
-        for micro in range(config.gradient_accumulation):
-            loss = self._loss(engine, self._rows(self.step * config.gradient_accumulation + micro))
+        first = self.step * config.gradient_accumulation
+        for micro_step in range(first, first + config.gradient_accumulation):
+            rows = self._rows(micro_step)
+            self.upcoming = None
+            if micro_step + 1 < config.steps * config.gradient_accumulation:
+                self.upcoming = self._rows(micro_step + 1)
+            loss = self._loss(engine, rows)
             penalty = self._penalty()
             engine.backward_and_step(loss if penalty is None else loss + penalty)
             losses.append(loss.detach())

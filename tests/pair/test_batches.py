@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
 import torch
 
 from c2c_search.pair.batches import PairPrompts
-from c2c_search.pair.store import PromptCaches
+from c2c_search.pair.caches import PromptCaches
 from c2c_search.pair.token_alignment import EncodedPrompt
 
 
@@ -15,11 +17,10 @@ def prompts():
     """Caches whose only number is the token's place in its store."""
 
     def caches(lengths: list[int]) -> PromptCaches:
-        offsets = [0]
-        for length in lengths:
-            offsets.append(offsets[-1] + length)
-        tokens = torch.arange(offsets[-1]).to(torch.bfloat16)[:, None, None, None]
-        return PromptCaches(tokens.expand(-1, 2, 1, 1).contiguous(), tuple(offsets))
+        starts = [0, *accumulate(lengths)]
+        tokens = torch.arange(starts[-1]).to(torch.bfloat16)[:, None, None, None]
+        shard = tokens.expand(-1, 2, 1, 1).contiguous()
+        return PromptCaches((shard,), tuple((0, start) for start in starts[:-1]))
 
     encoded = (
         EncodedPrompt((10, 11, 12), (20, 21), (0, 0, 1)),

@@ -4,6 +4,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic import ValidationError
 
+from c2c_search.pipeline.schema import CacheConfig
 from c2c_search.pipeline.schema import ChampionConfig
 from c2c_search.pipeline.schema import EvaluationConfig
 from c2c_search.pipeline.schema import Pipeline
@@ -67,3 +68,11 @@ def test_registered_name_has_no_slash_or_colon() -> None:
     for name in ("a/b", "a:b", "", " "):
         with pytest.raises(ValidationError):
             ChampionConfig(registered_name=name)
+
+
+def test_the_budget_of_the_caches_in_bytes() -> None:
+    assert CacheConfig().budget is None
+    assert CacheConfig(budget_gb=1.5).budget == 1_500_000_000
+    for field, value in (("budget_gb", 0), ("dtype", "int8")):
+        with pytest.raises(ValidationError, match=field):
+            CacheConfig.model_validate({field: value})

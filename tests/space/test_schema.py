@@ -8,6 +8,7 @@ import pytest
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitFiles
 from c2c_search.errors import ConfigError
+from c2c_search.pipeline.schema import CacheConfig
 from c2c_search.pipeline.schema import ChampionConfig
 from c2c_search.pipeline.schema import Pipeline
 from c2c_search.space.declaration import Limits
@@ -30,6 +31,23 @@ def test_a_point_becomes_a_trial(make_space: Make) -> None:
     assert trial.training.steps == space.pipeline.training.steps
     assert trial.data == space.pipeline.data
     assert trial.seed == 5
+
+
+def test_what_caches_are_rounded_to_belongs_to_the_trial_and_the_budget_does_not(
+    make_space: Make,
+) -> None:
+    spaces = [
+        make_space(
+            pipeline=Pipeline(name="test", caches=CacheConfig(**caches)),
+            search={"trials": 3, "pruner": "none"},
+        )
+        for caches in ({}, {"budget_gb": 1.0}, {"dtype": "float32"})
+    ]
+    plain, bounded, exact = [space.configuration({}) for space in spaces]
+    assert exact.cache_dtype == "float32"
+    assert plain.hash() == bounded.hash() != exact.hash()
+    hashes = [space.space_hash() for space in spaces]
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_a_point_that_is_no_trial(make_space: Make) -> None:

@@ -69,6 +69,7 @@ def test_a_champion_is_packaged_with_all_that_was_measured(
     assert winner is not None
     assert manifest.trial_hash == winner.config.hash() == outcome.champion.trial_hash
     assert manifest.pair.receiver.source == winner.config.pair.receiver
+    assert manifest.cache_dtype == winner.config.cache_dtype
     assert manifest.data["test"] == "sha-test"
     twin, routing = f"{winner.name} twin", f"{winner.name} routing"
     assert manifest.controls.keys() == {"a alone", "b alone", twin, routing}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
@@ -9,6 +11,8 @@ from c2c_search.fuser import checkpoint
 from c2c_search.training import loop
 from c2c_search.training import run as training_run
 from c2c_search.training.desk import Desk
+from c2c_search.training.prefetch import Prefetcher
+from c2c_search.training.protocol import Notice
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
 from c2c_search.training.run import DivergedError
@@ -147,3 +151,43 @@ def test_validation_that_is_no_number_is_divergence(run, trial, monkeypatch):
     monkeypatch.setattr(loop, "answer", broken)
     with pytest.raises(DivergedError, match="validation loss is nan"):
         run(trial, "nan")
+
+
+@pytest.mark.parametrize("budget", ["0", "3kB"])
+def test_a_budget_too_small_for_the_data_changes_no_number(
+    run, trial, tmp_path, monkeypatch, budget
+):
+    whole, events = run(trial, "whole")
+    assert not any(isinstance(event, Notice) for event in events)
+    shutil.rmtree(tmp_path / "cache" / "prompt_caches")
+    monkeypatch.setenv("C2C_SEARCH_CACHE_BUDGET", budget)
+    partly, others = run(trial, "partly")
+    assert any("fit the budget" in event.message for event in others if isinstance(event, Notice))
+    assert losses(others) == losses(events)
+    assert rungs(others) == rungs(events)
+    assert partly.objective == whole.objective
+
+
+def test_gathering_ahead_changes_no_number(run, trial, monkeypatch):
+    _, events = run(trial, "ahead")
+    monkeypatch.setattr(
+        loop, "Prefetcher", lambda gather, background: Prefetcher(gather, background=False)
+    )
+    _, others = run(trial, "in turn")
+    assert losses(others) == losses(events)
+
+
+def test_caches_are_rounded_as_the_pipeline_says(pipeline, trial, tmp_path):
+    found = {}
+    for dtype in ("bfloat16", "float32"):
+        caches = pipeline.caches.model_copy(update={"dtype": dtype})
+        desk = Desk(
+            pipeline.model_copy(update={"caches": caches}),
+            cache_dir=tmp_path / "cache",
+            emit=lambda event: None,
+        )
+        run = desk.trial(trial, tmp_path / dtype, lambda: True)
+        assert run.model.cache_dtype == getattr(torch, dtype)
+        found[dtype] = run.data.train_prompts.batch([0]).receiver
+    assert torch.equal(found["float32"].bfloat16().float(), found["bfloat16"])
+    assert not torch.equal(found["float32"], found["bfloat16"])

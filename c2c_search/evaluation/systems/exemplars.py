@@ -19,9 +19,9 @@ from c2c_search.inference.fusion import FusedCache
 from c2c_search.inference.model import C2CModel
 from c2c_search.pair.alignment_reading import read_all
 from c2c_search.pair.batches import PairPrompts
+from c2c_search.pair.caches import PromptCaches
 from c2c_search.pair.prompts import Message
 from c2c_search.pair.prompts import render_all
-from c2c_search.pair.store import PromptCaches
 from c2c_search.pair.token_alignment import EncodedPrompt
 
 

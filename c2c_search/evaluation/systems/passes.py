@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from c2c_search.evaluation.systems.system import OptionScores
 from c2c_search.evaluation.systems.system import Written
 from c2c_search.pair.batches import PairPrompts
-from c2c_search.pair.store import PromptCaches
+from c2c_search.pair.caches import PromptCaches
 from c2c_search.pair.token_alignment import encode_all
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from c2c_search.pair.batches import PairPrompts
+from c2c_search.pair.caches import PromptCaches
 from c2c_search.pair.prompts import Message
-from c2c_search.pair.store import PromptCaches
 from c2c_search.pair.token_alignment import encode_all
 
 

@@ -8,7 +8,7 @@ from c2c_search.evaluation.systems import passes
 from c2c_search.evaluation.systems.passes import item_seed
 from c2c_search.evaluation.systems.passes import read_alone
 from c2c_search.evaluation.systems.reading import Reading
-from c2c_search.pair.store import PromptCaches
+from c2c_search.pair.caches import PromptCaches
 
 
 def test_caches_are_computed_for_as_many_passes_as_fit(pair, questions, monkeypatch):
@@ -29,7 +29,7 @@ def test_caches_are_computed_for_as_many_passes_as_fit(pair, questions, monkeypa
     for each in found:
         (row,) = each.rows
         assert each.batch.last_ids == (ids[row][-1],)
-        own = real(pair.receiver.model, [ids[row]], torch.float32).tokens[:-1]
+        own = real(pair.receiver.model, [ids[row]], torch.float32).shards[0][:-1]
         # A prompt that begins as another does is read on from there: equal but for rounding.
         torch.testing.assert_close(
             each.batch.receiver, own.permute(1, 2, 0, 3), atol=1e-5, rtol=1e-5

@@ -9,7 +9,7 @@ from c2c_search.evaluation.systems.reading import OPTION_TOKENS
 from c2c_search.evaluation.systems.reading import PROMPT_TOKENS
 from c2c_search.evaluation.systems.reading import Reading
 from c2c_search.evaluation.systems.reading import batches
-from c2c_search.pair.store import PromptCaches
+from c2c_search.pair.caches import PromptCaches
 
 
 def test_each_models_caches_are_computed_once(pair, questions):

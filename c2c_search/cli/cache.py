@@ -1,0 +1,187 @@
+"""Cli room: ``cache``, the prompt caches on the disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Annotated
+
+import typer
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from c2c_search.pair.housekeeping import Contents
+    from c2c_search.pair.housekeeping import Verified
+
+
+app = typer.Typer(help="Prompt caches on the disk: list, clear, verify.", no_args_is_help=True)
+
+_KEY = 8  # digits of a key that are shown
+
+
+@app.command("ls")
+def list_(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List all prompt caches, the most recently used first, and what they may take."""
+    from c2c_search.pair.housekeeping import contents
+
+    found = contents(_store())
+    if json:
+        typer.echo(_json(found))
+    else:
+        _table(found)
+
+
+@app.command()
+def clear(
+    model: Annotated[
+        str | None, typer.Option(help="Only those of a model, as `cache ls` names it.")
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option(help="Only those not used for so long, e.g. 30d.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Only the least recently used, until the rest takes this, e.g. 20GB."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove prompt caches that no running process uses; they are computed again when needed."""
+    import time
+
+    from c2c_search.pair import housekeeping
+    from c2c_search.pair.budget import read_size
+    from c2c_search.pair.budget import size_text
+
+    found = housekeeping.contents(_store())
+    chosen = housekeeping.choose(
+        found,
+        now=time.time(),
+        model=model,
+        older_than=older_than,
+        down_to=None if budget is None else read_size(budget),
+    )
+    if not chosen:
+        typer.echo("There is nothing to clear.")
+        return
+    size = size_text(sum(each.size for each in chosen))
+    if not yes:
+        typer.confirm(f"Remove {_lists(len(chosen))}, {size}?", abort=True)
+    cleared = housekeeping.clear(found, chosen)
+    freed = size_text(sum(each.size for each in cleared.removed))
+    typer.echo(f"Removed {_lists(len(cleared.removed))}; {freed} freed.")
+    for each in cleared.in_use:
+        typer.echo(f"Kept {each.key[:_KEY]} ({each.model}): a running process uses it.", err=True)
+    if cleared.in_use:
+        raise typer.Exit(2)
+
+
+@app.command()
+def verify(
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove damaged shards, to be computed again.")
+    ] = False,
+) -> None:
+    """Compare every byte with the checksums taken when it was written.
+
+    Exit status 2: something is damaged, and was not removed.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from c2c_search.pair.housekeeping import verify as verify_all
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("verifying", total=None)
+        found = verify_all(
+            _store(),
+            delete=delete,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    _report(found, delete=delete)
+    if any(not damage.removed for damage in found.damaged):
+        raise typer.Exit(2)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+def _store() -> Path:
+    from c2c_search.pair.entries import FOLDER
+    from c2c_search.pair.model_cache import default_cache_dir
+
+    return default_cache_dir() / FOLDER
+
+
+def _json(found: Contents) -> str:
+    import json
+    from dataclasses import asdict
+
+    summary = {"directory": str(found.directory), "size": found.size, "budget": found.budget}
+    return json.dumps({**summary, "kept": [asdict(each) for each in found.kept]}, indent=2)
+
+
+def _table(found: Contents) -> None:
+    from datetime import datetime
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from c2c_search.pair.budget import size_text
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("key", "model"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("prompts", "tokens", "size"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("dtype", "last used", "state"):
+        table.add_column(heading, no_wrap=True)
+    for each in found.kept:
+        used = datetime.fromtimestamp(each.last_used).strftime("%Y-%m-%d %H:%M")
+        table.add_row(
+            each.key[:_KEY],
+            each.model or "?",
+            f"{each.prompts:,}",
+            f"{each.tokens:,}",
+            size_text(each.size),
+            each.dtype,
+            used,
+            f"{each.state}, in use" if each.in_use else each.state,
+        )
+    console = Console(highlight=False)
+    if found.kept:
+        console.print(table)
+    console.print(
+        f"{_lists(len(found.kept))}, {size_text(found.size)} of a budget of "
+        f"{size_text(found.budget)}, in {found.directory}",
+        soft_wrap=True,
+    )
+    if any(each.state == "unreadable" for each in found.kept):
+        console.print("What is unreadable comes from an earlier version: clear it.")
+
+
+def _report(found: Verified, *, delete: bool) -> None:
+    from c2c_search.pair.budget import size_text
+
+    for damage in found.damaged:
+        ended = "removed" if damage.removed else ("in use, kept" if delete else "kept")
+        typer.echo(
+            f"{damage.key[:_KEY]} ({damage.model}), shard {damage.shard}: {damage.what}; {ended}"
+        )
+    for key in found.unreadable:
+        typer.echo(f"{key[:_KEY]}: of an earlier version, without checksums; never read")
+    looked_at = f"{found.shards:,} shards, {size_text(found.size)}"
+    if not found.damaged:
+        typer.echo(f"{looked_at}: all as written.")
+        return
+    typer.echo(f"{looked_at}: {len(found.damaged)} damaged.")
+    if not delete:
+        typer.echo("Remove them with --delete; they are computed again when needed.")
+
+
+def _lists(count: int) -> str:
+    return f"{count:,} list of prompts" if count == 1 else f"{count:,} lists of prompts"

@@ -1,0 +1,155 @@
+"""``c2c-search cache`` on a store made by hand: no model, no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from c2c_search.pair.entries import FOLDER
+from c2c_search.pair.entries import Entry
+from c2c_search.pair.entries import Meta
+from c2c_search.pair.leases import Lease
+
+
+Cli = Callable[..., tuple[int, str, str]]
+
+KEYS = ("a" * 32, "b" * 32)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Caches of two models, of 8 bytes each; the second's were last used in 1970."""
+    monkeypatch.setenv("C2C_SEARCH_CACHE", str(tmp_path))
+    monkeypatch.setenv("C2C_SEARCH_CACHE_BUDGET", "1MB")
+    for key, model in zip(KEYS, ("hf:one", "hf:two"), strict=True):
+        folder = tmp_path / FOLDER / key
+        Lease(folder).end()
+        meta = Meta(
+            format=2, model=model, dtype="bfloat16", prompts=1, token=(2, 1, 1), shards=(2,)
+        )
+        entry = Entry(folder, meta)
+        entry.write_meta()
+        entry.write(0, memoryview(b"12345678"))
+    os.utime(tmp_path / FOLDER / KEYS[1] / "use", (1.0, 1.0))
+    return tmp_path / FOLDER
+
+
+def test_ls_shows_what_is_there_and_the_budget(cli: Cli, store: Path) -> None:
+    status, out, _ = cli("cache", "ls")
+    assert status == 0
+    lines = out.splitlines()
+    assert lines[0].split()[:3] == ["key", "model", "prompts"]
+    assert lines[1].split()[:4] == ["aaaaaaaa", "hf:one", "1", "2"]
+    assert "bfloat16" in lines[1]
+    assert lines[1].endswith("complete")
+    assert lines[2].split()[1] == "hf:two"
+    assert "2 lists of prompts, " in out
+    assert "of a budget of 1.0 MB" in out
+
+
+def test_ls_in_json(cli: Cli, store: Path) -> None:
+    status, out, _ = cli("cache", "ls", "--json")
+    assert status == 0
+    told = json.loads(out)
+    assert told["budget"] == 10**6
+    assert [each["model"] for each in told["kept"]] == ["hf:one", "hf:two"]
+    assert told["size"] == sum(each["size"] for each in told["kept"]) > 16
+
+
+def test_an_empty_store(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("C2C_SEARCH_CACHE", str(tmp_path / "none"))
+    assert "0 lists of prompts, 0 B" in cli("cache", "ls")[1]
+    assert cli("cache", "clear", "--yes")[:2] == (0, "There is nothing to clear.\n")
+    assert cli("cache", "verify")[0] == 0
+    assert not (tmp_path / "none").exists()
+
+
+def test_clear_asks(cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    status, out, _ = cli("cache", "clear")
+    assert status == 1
+    assert "Remove 2 lists of prompts, " in out
+    assert sorted(path.name for path in store.iterdir()) == list(KEYS)
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ((), []),
+        (("--model", "hf:two"), ["a" * 32]),
+        (("--older-than", "30d"), ["a" * 32]),
+        (("--budget", "1B"), []),
+        (("--budget", "1GB"), list(KEYS)),
+    ],
+)
+def test_clear_removes_what_is_meant(
+    cli: Cli, store: Path, options: tuple[str, ...], left: list[str]
+) -> None:
+    status, out, _ = cli("cache", "clear", "--yes", *options)
+    assert status == 0
+    assert ("freed" in out) == (len(left) < 2)
+    assert sorted(path.name for path in store.iterdir()) == left
+
+
+def test_clear_leaves_what_is_in_use_and_says_so(cli: Cli, store: Path) -> None:
+    lease = Lease(store / KEYS[0])
+    status, out, err = cli("cache", "clear", "--yes")
+    lease.end()
+    assert status == 2
+    assert out.startswith("Removed 1 list of prompts; ")
+    assert "Kept aaaaaaaa (hf:one): a running process uses it." in err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--model", "hf:three"), "hf:one, hf:two"),
+        (("--older-than", "soon"), "30d"),
+        (("--budget", "some"), "20GB"),
+    ],
+)
+def test_what_clear_does_not_understand(
+    cli: Cli, store: Path, options: tuple[str, ...], said: str
+) -> None:
+    status, _, err = cli("cache", "clear", "--yes", *options)
+    assert status == 2
+    assert said in err
+    assert sorted(path.name for path in store.iterdir()) == list(KEYS)
+
+
+def test_verify_finds_and_removes_damage(cli: Cli, store: Path) -> None:
+    assert cli("cache", "verify")[:2] == (0, "2 shards, 16 B: all as written.\n")
+    (store / KEYS[0] / "000000.bin").write_bytes(b"12345679")
+    status, out, _ = cli("cache", "verify")
+    assert status == 2
+    assert "aaaaaaaa (hf:one), shard 0: its checksum does not hold; kept" in out
+    assert "1 damaged" in out
+    status, out, _ = cli("cache", "verify", "--delete")
+    assert status == 0
+    assert "removed" in out
+    assert cli("cache", "verify")[0] == 0
+
+
+def test_a_budget_that_is_none(cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("C2C_SEARCH_CACHE_BUDGET", "plenty")
+    status, _, err = cli("cache", "ls")
+    assert status == 2
+    assert "plenty" in err
+
+
+def test_listing_needs_no_torch(store: Path) -> None:
+    code = (
+        "import sys; from c2c_search.cli.app import app\n"
+        "try: app(['cache', 'ls'])\n"
+        "except SystemExit: print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
