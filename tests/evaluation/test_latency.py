@@ -12,12 +12,15 @@ import torch
 from c2c_search.errors import ConfigError
 from c2c_search.evaluation.latency import measure
 from c2c_search.evaluation.latency import turns
+from c2c_search.evaluation.latency_bench import Bench
+from c2c_search.evaluation.latency_bench import Stopwatch
 from c2c_search.evaluation.latency_bench import cache_bytes
 from c2c_search.evaluation.latency_report import LatencyReport
 from c2c_search.evaluation.latency_report import Spread
 from c2c_search.evaluation.latency_report import Timing
 from c2c_search.evaluation.latency_report import ratio
 from c2c_search.evaluation.latency_report import size
+from c2c_search.inference.decoding import generate
 from c2c_search.inference.model import C2CModel
 from c2c_search.pair.prompts import asked
 
@@ -65,6 +68,24 @@ def test_parts_make_up_the_answer(report: LatencyReport) -> None:
         "decode",
     ]
     assert "sharer writes" in report.of("text_relay").parts
+
+
+def test_a_model_alone_writes_what_it_writes_without_this_package(
+    make_pair: Callable[..., C2CModel],
+) -> None:
+    pair = make_pair()
+    bench = Bench(pair, new_tokens=4, relay_tokens=2)
+    watch = Stopwatch(pair.device)
+    first, cache = bench._prefill(pair.receiver, QUESTIONS[0], watch)
+    model = C2CModel(pair.receiver, pair.sharer, None, cache_dtype=torch.float32)
+    prompts = model.prompts([QUESTIONS[0]])
+    batch = model.batch(prompts)
+    fused = model.fuse(batch)
+    (ids,) = generate(model.receiver.model, fused, batch.last_ids, stop=set(), max_new_tokens=1)
+    assert ids == [first]
+    # Without the last token, the cache is the prompt's own.
+    assert cache.lengths == (len(prompts.encoded[0].receiver_ids),)
+    assert torch.allclose(cache.packed[:, :, :-1], fused.packed, atol=1e-5)
 
 
 def test_c2c_is_compared_with_the_receiver_and_with_text_relay(report: LatencyReport) -> None:
