@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from c2c_search.inference.model import C2CModel
     from c2c_search.pair.loading import LoadedModel
+    from c2c_search.pair.spec import PairSpec
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -111,3 +112,21 @@ def make_pair(tiny_model) -> Callable[..., C2CModel]:
         return C2CModel(receiver, sharer, fuser, cache_dtype=torch.float32)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tiny_model, tmp_path_factory) -> PairSpec:
+    """Two tiny random models on disk."""
+    from c2c_search.pair.spec import PairSpec
+
+    paths = {}
+    for role, options in {
+        "receiver": {"seed": 1},
+        "sharer": {"layers": 3, "heads": 1, "head_dim": 12, "seed": 2},
+    }.items():
+        path = tmp_path_factory.mktemp("models") / role
+        loaded = tiny_model("llama", **options)
+        loaded.model.save_pretrained(path)
+        loaded.tokenizer.save_pretrained(path)
+        paths[role] = f"path:{path}"
+    return PairSpec(**paths)

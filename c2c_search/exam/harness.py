@@ -50,13 +50,16 @@ def answer(
     answering = [name for name in ANSWERING if name in systems]
     for number, name in enumerate(answering):
         tell(f"lm-eval: {name}", number, len(answering))
+        model = _model(name, subject, pair)
         logged = run_harness(
-            _model(name, subject, pair),
+            model,
             request.lm_eval,
             limit=request.limit,
             include_path=request.include_path,
             batch_size=request.batch_size,
-            chat=subject.template == "chat",
+            # A base model beside a chat model reads plain text.
+            chat=subject.template == "chat"
+            and model.receiver.text_tokenizer.chat_template is not None,
         )
         for task, result in results_of(logged["samples"], name).items():
             found.setdefault(f"{METHOD}-{task}", {})[name] = [result]

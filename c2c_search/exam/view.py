@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from c2c_search.exam.trained import Tell
+
+
+_SECONDS_BETWEEN_LINES = 30.0
 
 
 @contextmanager
@@ -52,13 +56,14 @@ def watch(console: Console) -> Iterator[Tell]:
 
 
 def _lines(console: Console) -> Callable[[str, int, int], None]:
-    last = ""
+    last, told = "", 0.0
 
     def tell(text: str, done: int, total: int) -> None:
-        nonlocal last
-        stage = text.partition(",")[0]
-        if stage != last:
-            last = stage
-            console.print(f"{text} {done}/{total}", highlight=False, markup=False)
+        nonlocal last, told
+        stage, now = text.partition(",")[0], time.monotonic()
+        if stage != last or now - told > _SECONDS_BETWEEN_LINES:
+            last, told = stage, now
+            share = f" {done}/{total}" if total else ""
+            console.print(f"{text}{share}", highlight=False, markup=False)
 
     return tell

@@ -10,7 +10,6 @@ import pytest
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitFiles
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.pair.spec import PairSpec
 from c2c_search.pipeline.schema import EvaluationConfig
 from c2c_search.pipeline.schema import Pipeline
 from c2c_search.pipeline.schema import TrainingConfig
@@ -42,17 +41,7 @@ def write_rows(path: Path, content: list[dict[str, object]]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trial(tiny_model, tmp_path_factory) -> TrialConfig:
-    paths = {}
-    for role, options in {
-        "receiver": {"seed": 1},
-        "sharer": {"layers": 3, "heads": 1, "head_dim": 12, "seed": 2},
-    }.items():
-        path = tmp_path_factory.mktemp("exam-models") / role
-        loaded = tiny_model("llama", **options)
-        loaded.model.save_pretrained(path)
-        loaded.tokenizer.save_pretrained(path)
-        paths[role] = f"path:{path}"
+def trial(tiny_pair, tmp_path_factory) -> TrialConfig:
     folder = tmp_path_factory.mktemp("exam-data")
     files = {
         split: (str(write_rows(folder / f"{split}.jsonl", rows(split, numbers))),)
@@ -63,7 +52,7 @@ def trial(tiny_model, tmp_path_factory) -> TrialConfig:
         }.items()
     }
     return TrialConfig(
-        pair=PairSpec(**paths),
+        pair=tiny_pair,
         fuser=FuserConfig(width=8),
         training=TrainingConfig(steps=4, batch_size=4, learning_rate=1e-2, rungs=(1.0,)),
         data=DataConfig(source="jsonl", files=SplitFiles(**files)),

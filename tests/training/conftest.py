@@ -10,7 +10,6 @@ from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitFiles
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import GateConfig
-from c2c_search.pair.spec import PairSpec
 from c2c_search.pipeline.schema import EvaluationConfig
 from c2c_search.pipeline.schema import Pipeline
 from c2c_search.pipeline.schema import TrainingConfig
@@ -18,21 +17,6 @@ from c2c_search.trial import TrialConfig
 
 
 WORDS = ["red", "green", "blue", "grey", "pink", "teal", "gold", "plum"]
-
-
-@pytest.fixture(scope="session")
-def tiny_pair(tiny_model, tmp_path_factory) -> PairSpec:
-    paths = {}
-    for role, options in {
-        "receiver": {"seed": 1},
-        "sharer": {"layers": 3, "heads": 1, "head_dim": 12, "seed": 2},
-    }.items():
-        path = tmp_path_factory.mktemp("models") / role
-        loaded = tiny_model("llama", **options)
-        loaded.model.save_pretrained(path)
-        loaded.tokenizer.save_pretrained(path)
-        paths[role] = f"path:{path}"
-    return PairSpec(**paths)
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,17 @@ class RelayPrompt:
     sharer: str
     receiver: str
 
+    def ask(self, messages: Sequence[Message]) -> list[Message]:
+        """What the sharer is asked about the last thing that the user says."""
+        words = messages[_last_of_user(messages)]["content"]
+        return [Message(role="user", content=self.sharer.format(question=words))]
+
+    def tell(self, messages: Sequence[Message], text: str) -> list[Message]:
+        """The conversation with the relayed text before the last thing that the user says."""
+        place = _last_of_user(messages)
+        words = self.receiver.format(text=text, question=messages[place]["content"])
+        return [*messages[:place], Message(role="user", content=words), *messages[place + 1 :]]
+
 
 BACKGROUND = RelayPrompt(
     sharer=(
@@ -73,22 +84,19 @@ class Relay(PassByPass):
 
     def passes(self, reading: Reading) -> Iterator[Pass]:
         self._relay(reading)
-        told = []
-        for question in reading.questions:
-            place, asked = _question(question.messages)
-            words = self.prompt.receiver.format(text=self.heard[question.item.id], question=asked)
-            before, after = question.messages[:place], question.messages[place + 1 :]
-            told.append([*before, Message(role="user", content=words), *after])
+        told = [
+            self.prompt.tell(question.messages, self.heard[question.item.id])
+            for question in reading.questions
+        ]
         yield from read_alone(reading, self.receiver, encode_alone(self.receiver, told))
 
     def _relay(self, reading: Reading) -> None:
         """Ask the sharer, and keep what it says."""
         sharer = self.sharer
-        asked = []
-        for question in reading.questions:
-            _, words = _question(question.sharer_messages or question.messages)
-            content = self.prompt.sharer.format(question=words)
-            asked.append([Message(role="user", content=content)])
+        asked = [
+            self.prompt.ask(question.sharer_messages or question.messages)
+            for question in reading.questions
+        ]
         chat = sharer.template == "chat" and sharer.receiver.text_tokenizer.chat_template
         for each in read_alone(reading, sharer, encode_alone(sharer, asked)):
             # The plain template is written in lines: the next line is another question.
@@ -99,7 +107,5 @@ class Relay(PassByPass):
                 self.heard[reading.questions[row].item.id] = text.strip()
 
 
-def _question(messages: Sequence[Message]) -> tuple[int, str]:
-    """The last thing the user says: which message it is, and its words."""
-    said = [place for place, message in enumerate(messages) if message["role"] == "user"]
-    return said[-1], messages[said[-1]]["content"]
+def _last_of_user(messages: Sequence[Message]) -> int:
+    return max(place for place, message in enumerate(messages) if message["role"] == "user")
