@@ -54,6 +54,7 @@ def clear(
     from c2c_search.pair import housekeeping
     from c2c_search.pair.budget import read_size
     from c2c_search.pair.budget import size_text
+    from c2c_search.pair.model_cache import disk_errors
 
     found = housekeeping.contents(_store())
     chosen = housekeeping.choose(
@@ -69,7 +70,8 @@ def clear(
     size = size_text(sum(each.size for each in chosen))
     if not yes:
         typer.confirm(f"Remove {_lists(len(chosen))}, {size}?", abort=True)
-    cleared = housekeeping.clear(found, chosen)
+    with disk_errors(found.directory):
+        cleared = housekeeping.clear(found, chosen)
     freed = size_text(sum(each.size for each in cleared.removed))
     typer.echo(f"Removed {_lists(len(cleared.removed))}; {freed} freed.")
     for each in cleared.in_use:
@@ -92,11 +94,13 @@ def verify(
     from rich.progress import Progress
 
     from c2c_search.pair.housekeeping import verify as verify_all
+    from c2c_search.pair.model_cache import disk_errors
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    store = _store()
+    with disk_errors(store), Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("verifying", total=None)
         found = verify_all(
-            _store(),
+            store,
             delete=delete,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

@@ -364,13 +364,14 @@ class C2CModel:
 
     def receiver_alone(self, question: str, *, max_new_tokens: int = 64) -> str:
         """The receiver's own answer, without the sharer."""
-        alone = C2CModel(self.receiver, self.receiver, None, template=self.template)
-        return alone.generate(question, max_new_tokens=max_new_tokens)
+        return self._alone(self.receiver).generate(question, max_new_tokens=max_new_tokens)
 
     def sharer_alone(self, question: str, *, max_new_tokens: int = 64) -> str:
         """The sharer's own answer, without the receiver."""
-        alone = C2CModel(self.sharer, self.sharer, None, template=self.template)
-        return alone.generate(question, max_new_tokens=max_new_tokens)
+        return self._alone(self.sharer).generate(question, max_new_tokens=max_new_tokens)
+
+    def _alone(self, loaded: LoadedModel) -> C2CModel:
+        return C2CModel(loaded, loaded, None, template=self.template, cache_dtype=self.cache_dtype)
 
     def response_ids(self, response: str) -> list[int]:
         """Receiver tokens of a response, as they follow a prompt."""

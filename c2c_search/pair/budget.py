@@ -19,8 +19,12 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 _MARGIN = 128 * 2**20  # left free on the disk, whatever the budget
 
 
-def read_size(text: str) -> int:
+def read_size(text: str, what: str = "A size") -> int:
     """Bytes from ``20GB``, ``1.5 TB``, ``512MiB`` or a plain number.
+
+    Args:
+        text: The size.
+        what: What an error calls it.
 
     Raises:
         ConfigError: It is none of these.
@@ -28,7 +32,7 @@ def read_size(text: str) -> int:
     found = _SIZE.fullmatch(text)
     if found is None or (found[3] and not found[2]):
         raise ConfigError(
-            "A size must be a number with a unit: kB, MB, GB, TB, KiB, MiB, GiB or TiB.",
+            f"{what} must be a number with a unit: kB, MB, GB, TB, KiB, MiB, GiB or TiB.",
             value=text,
             hint="For example 20GB.",
         )
@@ -61,7 +65,7 @@ def budget(directory: Path, given: int | None, taken: int) -> int:
     """
     room = taken + _free(directory)
     if text := os.environ.get(VARIABLE):
-        wanted = read_size(text)
+        wanted = read_size(text, f"The environment variable {VARIABLE}")
     else:
         wanted = room // 2 if given is None else given
     return min(wanted, max(0, room - _MARGIN))

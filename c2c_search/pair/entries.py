@@ -96,11 +96,14 @@ class Entry:
         """Checksums of the shards that were completed."""
         found = {}
         with suppress(FileNotFoundError):
-            for line in (self.folder / _JOURNAL).read_text(encoding="utf-8").splitlines():
-                with suppress(ValueError, KeyError):  # a line that was cut short
+            lines = (self.folder / _JOURNAL).read_text(encoding="utf-8", errors="replace")
+            for line in lines.splitlines():
+                # A line that was cut short or damaged.
+                with suppress(ValueError, KeyError, TypeError):
                     written = json.loads(line)
                     found[int(written["shard"])] = str(written["blake2b"])
-        return found
+        shards = range(0 if self.meta is None else len(self.meta.shards))
+        return {number: digest for number, digest in found.items() if number in shards}
 
     @cached_property
     def there(self) -> frozenset[int]:

@@ -202,19 +202,23 @@ def verify(
     done = size = 0
     damaged = []
     for entry in readable:
-        assert entry.meta is not None
-        wrong = {}
+        meta = entry.meta
+        assert meta is not None
+        wrong = []
         for number in sorted(entry.sums):
-            if what := entry.damage(number):
-                wrong[number] = what
-            done, size = done + 1, size + entry.meta.size(number)
+            if entry.damage(number):
+                wrong.append(number)
+            done, size = done + 1, size + meta.size(number)
             progress(done, total)
-        if not entry.folder.exists():  # removed while we looked
+        if not wrong:
             continue
-        removed = bool(wrong) and delete and _delete(entry, wrong)
+        # The folder may have been removed, and begun anew, while we looked.
+        again = Entry.read(entry.folder)
+        still = {n: what for n in wrong if n in again.sums and (what := again.damage(n))}
+        removed = bool(still) and delete and _delete(again, still)
         damaged += [
-            Damage(entry.folder.name, entry.meta.model, number, what, removed)
-            for number, what in wrong.items()
+            Damage(entry.folder.name, meta.model, number, what, removed)
+            for number, what in still.items()
         ]
     unreadable = tuple(entry.folder.name for entry in found if entry.meta is None)
     return Verified(done, size, tuple(damaged), unreadable)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ def read_both(
 
 
 def _in_streams(own: Read, heard: Read, device: torch.device) -> tuple[PromptCaches, PromptCaches]:
-    here, beside = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    here, beside = torch.cuda.current_stream(device), _beside(device)
     beside.wait_stream(here)
     with torch.cuda.stream(beside):
         second = heard()
@@ -73,6 +74,12 @@ def _in_streams(own: Read, heard: Read, device: torch.device) -> tuple[PromptCac
     here.wait_stream(beside)
     second.read_on(here)
     return first, second
+
+
+@lru_cache
+def _beside(device: torch.device) -> torch.cuda.Stream:
+    """Always the same one: the memory that a stream has used is not given to another."""
+    return torch.cuda.Stream(device)
 
 
 def _read(

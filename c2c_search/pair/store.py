@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections import OrderedDict
@@ -9,13 +10,13 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
-from errno import EDQUOT
-from errno import ENOSPC
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import transformers
 from filelock import FileLock
+from filelock import Timeout
 
 from c2c_search.errors import StoreError
 from c2c_search.pair.budget import VARIABLE
@@ -44,6 +45,9 @@ Progress = Callable[[int, int], None]
 Notify = Callable[[str], None]
 
 _COMPUTED_AGAIN = 2**29  # bytes of shards without a place on the disk that stay in memory
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _MAPPED = 4096  # shards mapped at a time; the system allows a process about 65,000 mappings
 
 
@@ -91,7 +95,8 @@ class PromptCacheStore:
             model: The model and its identity.
             prompts: Token ids of each prompt.
             progress: Called with prompts done and prompts in all that are to be stored.
-            notify: Told in words when not all of them fit the budget.
+            notify: Told in words when not all of them fit the budget, and when another process
+                has to be waited for.
 
         Raises:
             ConfigError: A prompt is too long for the model, or a number for ``dtype``.
@@ -103,7 +108,7 @@ class PromptCacheStore:
             lease = Lease(folder)
             entry = Entry.read(folder)
             if not entry.complete:
-                with FileLock(folder / "lock"):
+                with _turn(folder, notify):
                     entry = self._claim(folder, model, planned)
                     entry = self._fill(entry, planned, progress)
         if not entry.complete and notify is not None:
@@ -115,12 +120,17 @@ class PromptCacheStore:
         )
 
     def key(self, model: LoadedModel, prompts: Sequence[Sequence[int]]) -> str:
-        """Name of the folder: a hash of format, model bytes, arithmetic and token ids."""
+        """Name of the folder: a hash of format, model bytes, arithmetic and token ids.
+
+        Other versions of the libraries compute other last bits, or mend an architecture.
+        """
         identity = model.identity
         parts = (
             FORMAT,
             identity.weights_sha256,
             identity.config_sha256,  # RoPE, say, is no weight
+            torch.__version__,
+            transformers.__version__,
             str(model.model.dtype),
             model.model.device.type,
             torch.get_float32_matmul_precision(),
@@ -250,15 +260,37 @@ class _Shards:
 
 
 @contextmanager
+def _turn(folder: Path, notify: Notify | None) -> Iterator[None]:
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if notify is not None:
+            notify("Waiting for another process that computes the same prompt caches …")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def _room(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (ENOSPC, EDQUOT):
-            raise
-        raise StoreError(
-            "The prompt caches must fit on the disk.",
-            value=f"no space left in {folder}",
-            hint="Free some space, set C2C_SEARCH_CACHE to a folder on a larger disk, or lower "
-            "data.limit; what is computed stays and the same command goes on.",
-        ) from error
+        if error.errno in _NO_SPACE:
+            raise StoreError(
+                "The prompt caches must fit on the disk.",
+                value=f"no space left in {folder}",
+                hint="Free some space, set C2C_SEARCH_CACHE to a folder on a larger disk, or lower"
+                " data.limit; what is computed stays and the same command goes on.",
+            ) from error
+        if error.errno in (*_NOT_OURS, *_NO_LOCKS):
+            raise StoreError(
+                "Prompt caches must be kept in a folder that can be written, where files can be "
+                "locked.",
+                value=str(folder.parent),
+                hint=f"{error}: set C2C_SEARCH_CACHE to a folder of yours on a local disk.",
+            ) from error
+        raise

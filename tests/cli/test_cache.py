@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -153,3 +154,15 @@ def test_listing_needs_no_torch(store: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_clear_where_nothing_can_be_removed_says_the_way_out(
+    cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(self: Path, target: Path) -> Path:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "rename", refusing)
+    status, _, err = cli("cache", "clear", "--yes")
+    assert status == 2
+    assert "set C2C_SEARCH_CACHE" in err

@@ -61,8 +61,7 @@ def test_parts_make_up_the_answer(report: LatencyReport) -> None:
         assert 0 < each.first_token < each.answer
     assert list(report.of("c2c").parts) == [
         "tokenize",
-        "sharer prefill",
-        "receiver prefill",
+        "prefill",
         "fuse",
         "first token",
         "decode",

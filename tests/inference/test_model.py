@@ -8,6 +8,7 @@ import torch
 from c2c_search.errors import ConfigError
 from c2c_search.errors import SourceError
 from c2c_search.fuser.config import GateConfig
+from c2c_search.inference.model import C2CModel
 from c2c_search.pair.identity import ModelIdentity
 from c2c_search.pair.loading import LoadedModel
 from tests.architectures import ARCHITECTURES
@@ -151,6 +152,20 @@ def test_a_shut_gate_is_the_receiver_alone_bit_for_bit(make_pair):
         model.fuser.gate.logit.fill_(-1.0)
     batch = model.batch(model.prompts([[{"role": "user", "content": "one two"}]]))
     assert torch.equal(model.fuse(batch).packed, batch.receiver)
+
+
+@pytest.mark.parametrize("role", ["receiver", "sharer"])
+def test_a_model_alone_rounds_as_the_pair_does(make_pair, monkeypatch, role):
+    pair = make_pair()
+    pair.cache_dtype = torch.float16
+    asked = []
+    monkeypatch.setattr(
+        C2CModel,
+        "generate",
+        lambda self, *_, **__: asked.append((self.receiver, self.cache_dtype)),
+    )
+    getattr(pair, f"{role}_alone")("What is wet?")
+    assert asked == [(getattr(pair, role), torch.float16)]
 
 
 def test_appended_entries_stand_in_front_and_the_prompt_stays_as_it_is(make_pair):

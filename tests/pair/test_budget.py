@@ -55,7 +55,7 @@ def test_the_environment_overrides_the_pipeline(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, "7GB")
     assert budget(tmp_path, 5 * 10**9, 0) == 7 * 10**9
     monkeypatch.setenv(VARIABLE, "much")
-    with pytest.raises(ConfigError, match="A size must be"):
+    with pytest.raises(ConfigError, match=f"variable {VARIABLE} must be"):
         budget(tmp_path, None, 0)
 
 

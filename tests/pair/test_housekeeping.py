@@ -10,6 +10,7 @@ import torch
 
 from c2c_search.errors import ConfigError
 from c2c_search.pair import housekeeping
+from c2c_search.pair.entries import Entry
 from c2c_search.pair.store import PromptCacheStore
 
 
@@ -138,6 +139,21 @@ def test_a_shard_that_is_gone_is_damage(kept, tmp_path):
     assert (damage.shard, damage.what) == (0, "missing")
 
 
+def test_a_folder_that_is_begun_anew_while_we_look_is_not_damaged(kept, tmp_path, monkeypatch):
+    real = Entry.damage
+
+    def removing(self, number):
+        if self.folder == kept and (kept / "000000.bin").exists():
+            for path in kept.glob("*.bin"):
+                path.unlink()
+            (kept / "shards.jsonl").write_text("")
+        return real(self, number)
+
+    monkeypatch.setattr(Entry, "damage", removing)
+    found = housekeeping.verify(tmp_path)
+    assert (found.shards, found.damaged) == (6, ())
+
+
 def test_damage_in_use_is_told_and_kept(kept, tiny_model, tmp_path):
     shard = kept / "000000.bin"
     shard.write_bytes(bytes(len(shard.read_bytes())))
@@ -155,3 +171,11 @@ def test_a_line_that_was_cut_short_costs_one_shard(kept, tiny_model, tmp_path):
     assert entry.model == "path:llama-2-2-8-2"
     assert PromptCacheStore(tmp_path).get(tiny_model(seed=2), PROMPTS).ready
     assert {e.state for e in housekeeping.contents(tmp_path).kept} == {"complete"}
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe\n", b"[1]\n", b'{"shard": 99, "blake2b": "0"}\n'])
+def test_a_damaged_journal_costs_nothing_but_its_line(kept, tmp_path, line):
+    journal = kept / "shards.jsonl"
+    journal.write_bytes(line + journal.read_bytes())
+    assert {each.state for each in housekeeping.contents(tmp_path).kept} == {"complete"}
+    assert housekeeping.verify(tmp_path).damaged == ()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+from pathlib import Path
+
+import pytest
 
 from c2c_search.pair.leases import Lease
 from c2c_search.pair.leases import alone
@@ -43,8 +48,6 @@ def test_looking_is_no_use(tmp_path):
 
 
 def test_who_waits_for_a_folder_that_goes_away_gets_a_new_one(tmp_path, monkeypatch):
-    import fcntl
-
     folder = tmp_path / "folder"
     Lease(folder).end()
     real = fcntl.flock
@@ -63,3 +66,78 @@ def test_who_waits_for_a_folder_that_goes_away_gets_a_new_one(tmp_path, monkeypa
 
 def test_a_folder_that_is_gone_was_used_before_all_others(tmp_path):
     assert last_used(tmp_path / "gone") == 0.0
+
+
+def test_a_folder_that_goes_away_while_it_is_made_is_made_again(tmp_path, monkeypatch):
+    real = Path.mkdir
+
+    def meeting(self, *args, **kwargs):  # mkdir meets a folder that is gone when it looks again
+        monkeypatch.setattr(Path, "mkdir", real)
+        raise FileExistsError(self)
+
+    monkeypatch.setattr(Path, "mkdir", meeting)
+    lease = Lease(tmp_path / "folder")
+    assert not unused(tmp_path / "folder")
+    lease.end()
+
+
+def test_a_file_in_the_folders_place_is_refused(tmp_path):
+    (tmp_path / "folder").write_text("")
+    with pytest.raises(FileExistsError):
+        Lease(tmp_path / "folder")
+
+
+def test_who_would_remove_a_folder_does_not_take_a_new_one_for_it(tmp_path, monkeypatch):
+    folder = tmp_path / "folder"
+    Lease(folder).end()
+    real, held = fcntl.flock, []
+
+    def replacing(descriptor, operation):
+        monkeypatch.setattr(fcntl, "flock", real)
+        folder.rename(tmp_path / "trash")  # between opening and locking
+        held.append(Lease(folder))
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", replacing)
+    assert not unused(folder)
+    del held[:]
+    assert unused(folder)
+
+
+def test_a_folder_that_can_only_be_read_is_held_all_the_same(tmp_path, monkeypatch):
+    Lease(tmp_path).end()
+    os.utime(tmp_path / "use", (5.0, 5.0))
+    real = os.open
+
+    def reading(path, flags, *args):
+        if flags & (os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(path, flags, *args)
+
+    def refusing(*args):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "open", reading)
+    monkeypatch.setattr(os, "utime", refusing)
+    lease = Lease(tmp_path)
+    assert not unused(tmp_path)
+    lease.end()
+    assert unused(tmp_path)
+    with pytest.raises(OSError, match="Read-only"):
+        Lease(tmp_path / "new")
+
+
+def test_a_disk_without_locks_leaves_no_file_open(tmp_path, monkeypatch):
+    opened, closed = [], []
+    real_open, real_close = os.open, os.close
+    monkeypatch.setattr(os, "open", lambda *args: opened.append(real_open(*args)) or opened[-1])
+    monkeypatch.setattr(os, "close", lambda number: closed.append(number) or real_close(number))
+
+    def refusing(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refusing)
+    with pytest.raises(OSError, match="No locks"):
+        Lease(tmp_path)
+    assert len(opened) == 1
+    assert closed == opened

@@ -77,6 +77,15 @@ def test_without_idle_cores_one_thread_reads_both(threads_of):
     assert first == second == {threading.get_ident()}
 
 
+def test_a_device_has_one_stream_beside_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: object())
+    side_by_side._beside.cache_clear()
+    first, second = torch.device("cuda", 0), torch.device("cuda", 1)
+    assert side_by_side._beside(first) is side_by_side._beside(first)
+    assert side_by_side._beside(first) is not side_by_side._beside(second)
+    side_by_side._beside.cache_clear()
+
+
 def test_a_model_that_is_its_own_sharer_reads_once(sharer):
     own, heard = read_both(sharer, OWN, sharer, OWN, torch.float32)
     assert own is heard

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 import torch
+import transformers
+from filelock import FileLock
 from hypothesis import HealthCheck
 from hypothesis import given
 from hypothesis import settings
@@ -81,6 +84,16 @@ def test_key_changes_with_what_changes_a_cache(tiny_model, tmp_path):
     assert len(keys) == 5
 
 
+@pytest.mark.parametrize("library", [torch, transformers])
+def test_other_versions_of_the_libraries_have_keys_of_their_own(
+    tiny_model, tmp_path, monkeypatch, library
+):
+    store = PromptCacheStore(tmp_path)
+    before = store.key(tiny_model(), PROMPTS)
+    monkeypatch.setattr(library, "__version__", "5.99")
+    assert store.key(tiny_model(), PROMPTS) != before
+
+
 def test_budget_is_no_part_of_the_key(tiny_model, tmp_path):
     keys = {PromptCacheStore(tmp_path, budget=n).key(tiny_model(), PROMPTS) for n in (None, 7)}
     assert len(keys) == 1
@@ -101,6 +114,21 @@ def test_goes_on_after_an_interruption(tiny_model, tmp_path, ran):
     assert torch.equal(all_of(whole, PROMPTS), computed(tiny_model(), PROMPTS))
 
 
+def test_who_waits_for_another_process_says_so(tiny_model, tmp_path):
+    store = PromptCacheStore(tmp_path)
+    folder = tmp_path / store.key(tiny_model(), PROMPTS)
+    folder.mkdir()
+    other, told = FileLock(folder / "lock"), []
+    other.acquire()
+
+    def notify(message):
+        told.append(message)
+        other.release()
+
+    assert store.get(tiny_model(), PROMPTS, notify=notify).ready
+    assert told == ["Waiting for another process that computes the same prompt caches …"]
+
+
 def test_full_disk_is_said(tiny_model, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -110,6 +138,31 @@ def test_full_disk_is_said(tiny_model, tmp_path, monkeypatch):
         with pytest.raises(StoreError, match="must fit on the disk"):
             PromptCacheStore(tmp_path).get(tiny_model(), PROMPTS)
     assert PromptCacheStore(tmp_path).get(tiny_model(), PROMPTS).ready
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOLCK])
+def test_a_disk_that_cannot_keep_them_is_said(tiny_model, tmp_path, monkeypatch, number):
+    def refusing(*args):
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(entries.Entry, "write_meta", refusing)
+    with pytest.raises(StoreError, match="set C2C_SEARCH_CACHE to a folder of yours"):
+        PromptCacheStore(tmp_path).get(tiny_model(), PROMPTS)
+
+
+def test_what_is_complete_needs_no_disk_that_can_be_written(tiny_model, tmp_path, monkeypatch):
+    store = PromptCacheStore(tmp_path)
+    store.get(tiny_model(), PROMPTS)
+    real = os.open
+
+    def reading(path, flags, *args, **kwargs):
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", reading)
+    stored = store.get(tiny_model(), PROMPTS)
+    assert torch.equal(all_of(stored, PROMPTS), computed(tiny_model(), PROMPTS))
 
 
 def test_what_does_not_fit_is_computed_again_with_the_same_numbers(tiny_model, tmp_path, ran):
