@@ -67,7 +67,7 @@ def evaluate(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions in one pass.")] = 32,
     level: Annotated[
-        float, typer.Option(min=0.0001, max=0.5, help="Level of the intervals.")
+        float, typer.Option(min=0.001, max=0.5, help="Level of the intervals.")
     ] = 0.05,
     wished: Annotated[
         float,
@@ -99,6 +99,12 @@ def evaluate(
 
     Works on a champion, on any trial, or on models alone. Writes evaluation.json, evaluation.md
     and every answer, and records a run in MLflow.
+
+    Systems: receiver, sharer, text_relay, text_relay_answer, routing, c2c, few_shot, oracle,
+    no_sharer, mismatched, random, shut, ridge, lora.
+
+    Tasks: arc_challenge, arc_easy, boolq, ceval, gpqa, gsm8k, longbench, math500, mmlu_pro,
+    mmlu_redux, openbookqa, quiz, translation, truthfulqa_mc, winogrande.
     """
     from rich.console import Console
 

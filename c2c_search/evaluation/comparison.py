@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from statistics import fmean
 
 from pydantic import BaseModel
 from pydantic import ConfigDict
 
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.evaluation.results import answers_differ
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.evaluation.statistics import detectable
 from c2c_search.evaluation.statistics import hierarchical_bootstrap
@@ -55,8 +57,9 @@ class Scored(_Stored):
         score: Mean credit, with an interval.
         seeds: Trainings that the score is the mean of; 1 for what is not trained.
         other: Accuracy by the other reading of the same likelihoods (raw where the score is
-            length-normalised, length-normalised where it is raw); None for written answers.
-        by_group: Mean credit of each group.
+            length-normalised, length-normalised where it is raw), mean over trainings; None for
+            written answers.
+        by_group: Mean credit of each group, over trainings too.
         against: The subject against this system; None for the subject itself.
         unequal: Of the shut gate: items on which it chose otherwise than the receiver.
     """
@@ -97,7 +100,7 @@ def compare(
     others = {
         name: theirs for name, theirs in results.items() if name not in (subject, SELF_CHECK)
     }
-    tests = {name: paired_test(mine[0], theirs[0]) for name, theirs in others.items()}
+    tests = {name: paired_test(mine[0], theirs[0], seed=seed) for name, theirs in others.items()}
     corrected = holm({name: test.p for name, test in tests.items()})
 
     def against(name: str) -> Compared | None:
@@ -118,10 +121,10 @@ def compare(
     return tuple(
         Scored(
             system=name,
-            score=mean_interval(each, level=level),
+            score=mean_interval(each, level=level, resamples=resamples, seed=seed),
             seeds=len(each),
-            other=_other_reading(each[0], length_normalised),
-            by_group=each[0].accuracy_by_group(),
+            other=_other_reading(each, length_normalised),
+            by_group=_by_group(each),
             against=against(name),
             unequal=_unequal(each[0], results) if name == SELF_CHECK else None,
         )
@@ -148,17 +151,25 @@ def read_otherwise(item: ItemResult, *, length_normalised: bool) -> ItemResult:
     return item.model_copy(update={"scores": scores, "chosen": chosen})
 
 
-def _other_reading(result: SystemResult, length_normalised: bool | None) -> float | None:
+def _other_reading(
+    results: Sequence[SystemResult], length_normalised: bool | None
+) -> float | None:
     if length_normalised is None:
         return None
-    read = (
-        read_otherwise(item, length_normalised=length_normalised).credit for item in result.items
+    return fmean(
+        read_otherwise(item, length_normalised=length_normalised).credit
+        for result in results
+        for item in result.items
     )
-    return sum(read) / len(result.items)
+
+
+def _by_group(results: Sequence[SystemResult]) -> dict[str, float]:
+    found = [result.accuracy_by_group() for result in results]
+    return {group: fmean(each[group] for each in found) for group in found[0]}
 
 
 def _unequal(shut: SystemResult, results: Mapping[str, Sequence[SystemResult]]) -> int | None:
     if "receiver" not in results:
         return None
     pairs = zip(shut.items, results["receiver"][0].items, strict=True)
-    return sum((a.chosen, a.text) != (b.chosen, b.text) for a, b in pairs)
+    return sum(answers_differ(a, b) for a, b in pairs)

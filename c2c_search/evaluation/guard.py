@@ -59,21 +59,10 @@ def refuse_selection_split(*results: SystemResult) -> None:
         )
 
 
-def refuse_shared_questions(selection: Sequence[Item], report: Sequence[Item]) -> None:
-    """Check that no item is both chosen on and reported on.
-
-    Raises:
-        DataError: Both ask the same question, up to case, punctuation and spaces.
-    """
-    chosen_on = {_key(item): item.id for item in selection}
-    shared = [(chosen_on[_key(item)], item.id) for item in report if _key(item) in chosen_on]
-    if shared:
-        pairs = ", ".join(f"{one} = {other}" for one, other in shared[:_SHOWN])
-        raise DataError(
-            "Items that something is chosen by must not be among those that are reported; "
-            f"{len(shared)} are, such as {pairs}.",
-            hint="Choose on other items, or leave these out of the report.",
-        )
+def not_reported(selection: Sequence[Item], report: Sequence[Item]) -> list[Item]:
+    """Items to choose by: those whose question, up to case and punctuation, is not reported on."""
+    reported = {_key(item) for item in report}
+    return [item for item in selection if _key(item) not in reported]
 
 
 def clean(

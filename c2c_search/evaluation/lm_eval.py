@@ -20,6 +20,8 @@ from c2c_search.evaluation.results import SystemResult
 
 
 if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
+
     from c2c_search.evaluation.lm_eval_model import C2CLM
     from c2c_search.inference.model import C2CModel
 
@@ -73,12 +75,9 @@ def run(
     Raises:
         ConfigError: The harness is not installed, or there is no such task.
     """
-    _require()
+    manager = find_tasks(tasks, include_path)
     import lm_eval
-    from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=None if include_path is None else str(include_path))
-    _check_names(tasks, manager.all_tasks)
     results: dict[str, Any] = lm_eval.simple_evaluate(
         model=harness_model(model, batch_size=batch_size),
         tasks=list(tasks),
@@ -89,6 +88,24 @@ def run(
         batch_size=batch_size,
     )
     return results
+
+
+def find_tasks(tasks: Sequence[str], include_path: Path | str | None = None) -> TaskManager:
+    """Look tasks up, without answering any.
+
+    Args:
+        tasks: As for `run`.
+        include_path: As for `run`.
+
+    Raises:
+        ConfigError: The harness is not installed, or there is no such task.
+    """
+    _require()
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=None if include_path is None else str(include_path))
+    _check_names(tasks, manager.all_tasks)
+    return manager
 
 
 def results_of(samples: Mapping[str, Sequence[Sample]], system: str) -> dict[str, SystemResult]:

@@ -10,6 +10,9 @@ from pydantic import BaseModel
 from pydantic import ConfigDict
 
 
+_ROUNDING = 0.05  # nats; caches rounded to bf16 move a log-likelihood by about as much
+
+
 class ItemResult(BaseModel):
     """One item's answer, chosen or written.
 
@@ -104,6 +107,17 @@ class SystemResult(BaseModel):
         for item in self.items:
             groups[item.group].append(item.credit)
         return {name: sum(credit) / len(credit) for name, credit in sorted(groups.items())}
+
+
+def answers_differ(one: ItemResult, other: ItemResult) -> bool:
+    """Whether two answers to an item differ by more than rounding.
+
+    Two options that are as good as equally likely may change places between two batches.
+    """
+    if not one.scores:
+        return (one.chosen, one.text) != (other.chosen, other.text)
+    apart = max(abs(a - b) for a, b in zip(one.scores, other.scores, strict=True))
+    return one.chosen != other.chosen and apart > _ROUNDING
 
 
 def answers_table(result: SystemResult) -> str:

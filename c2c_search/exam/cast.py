@@ -15,6 +15,7 @@ from c2c_search.evaluation.prompting import exemplar
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Materials
 from c2c_search.exam.sitting import Candidate
+from c2c_search.exam.sitting import asks_one_alone
 from c2c_search.exam.trained import TRAINED
 from c2c_search.exam.trained import Trainer
 from c2c_search.exam.trained import trial_of
@@ -32,6 +33,15 @@ if TYPE_CHECKING:
 
 DERIVED = ("routing",)
 """Systems that follow from the answers of others."""
+
+
+def lacks(name: str, chosen: Chosen) -> str | None:
+    """What a task lacks for a system to answer it; None where nothing is missing."""
+    if "exemplars" in SYSTEMS[name].needs and not chosen.exemplars:
+        return "no worked examples: give a folder that has a train file"
+    if name == "mismatched" and asks_one_alone(chosen.loaded.items):
+        return "a question is asked with no other beside it: ask more of them"
+    return None
 
 
 @dataclass
@@ -74,7 +84,9 @@ class Cast:
 
     def candidates(self, chosen: Chosen) -> Iterator[tuple[str, int, Candidate]]:
         """Every system that answers a task itself, with its name and training seed."""
-        turns = [exemplar(item, chosen.method, chosen.loaded.task) for item in chosen.exemplars]
+        wanted = any("exemplars" in SYSTEMS[name].needs for name in self.names)
+        examples = chosen.exemplars if wanted else ()
+        turns = [exemplar(item, chosen.method, chosen.loaded.task) for item in examples]
         materials = Materials(
             pair=self.pair,
             fuser=None,
@@ -85,10 +97,10 @@ class Cast:
         )
         shown = canonical_hash(turns) if turns else ""
         for name in self.names:
-            if name in DERIVED or ("exemplars" in SYSTEMS[name].needs and not turns):
+            if name in DERIVED or lacks(name, chosen):
                 continue
             for seed in self._seeds(name):
-                identity = [self.subject.identity(), name, seed]
+                identity = [self.subject.identity(), *self._weights(), name, seed]
                 identity += [self._training(name, seed)] if name in TRAINED or seed else []
                 identity += [shown] if "exemplars" in SYSTEMS[name].needs else []
 
@@ -97,6 +109,16 @@ class Cast:
 
                 label = name if seed == 0 else f"{name}-seed-{seed}"
                 yield name, seed, Candidate(label, canonical_hash(identity), build)
+
+    def _weights(self) -> list[str]:
+        """Digests of the models: a source such as a path may hold others tomorrow.
+
+        None for a champion, whose manifest they are compared with when they are loaded.
+        """
+        if self.subject.manifest is not None:
+            return []
+        identities = (self.pair.receiver.identity, self.pair.sharer.identity)
+        return [one.weights_sha256 + one.tokenizer_sha256 for one in identities]
 
     def _seeds(self, name: str) -> range:
         trained = name in TRAINED or (name == "c2c" and self.trainer is not None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -14,27 +16,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from filelock import FileLock
+from filelock import Timeout
 from rich.console import Console
 
 from c2c_search.champion.package import installed_versions
 from c2c_search.champion.package import workbench_version
 from c2c_search.data.splits import Splits
 from c2c_search.data.splits import load_splits
+from c2c_search.data.splits import spread
 from c2c_search.errors import ConfigError
+from c2c_search.errors import DataError
+from c2c_search.errors import StoreError
+from c2c_search.evaluation.guard import SELECTION
 from c2c_search.evaluation.guard import clean
+from c2c_search.evaluation.guard import not_reported
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.latency import measure
+from c2c_search.evaluation.lm_eval import find_tasks
 from c2c_search.evaluation.record import EvaluationRecord
 from c2c_search.evaluation.record import TaskRecord
 from c2c_search.evaluation.results import SystemResult
-from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems.routing import fit_margin
 from c2c_search.evaluation.systems.routing import route
 from c2c_search.exam import harness
 from c2c_search.exam import tasks
 from c2c_search.exam.cast import Cast
+from c2c_search.exam.cast import lacks
 from c2c_search.exam.judged import task_record
 from c2c_search.exam.machine import machine
+from c2c_search.exam.notes import task_notes
+from c2c_search.exam.notes import token_counts
 from c2c_search.exam.record import Results
 from c2c_search.exam.record import keep
 from c2c_search.exam.request import Request
@@ -58,7 +70,6 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.latency import LatencyReport
 
 
-VALIDATION = "validation"
 LATENCY_QUESTIONS = 8
 
 
@@ -78,7 +89,8 @@ class Examined:
 def examine(request: Request, *, console: Console | None = None) -> Examined:
     """Let systems answer tasks, compare them and keep what was found.
 
-    Interrupted at any instant, the same request goes on where it was.
+    Interrupted at any instant, the same request goes on where it was; only what the harness asks,
+    and timing, begin anew.
 
     Args:
         request: What is asked.
@@ -101,20 +113,17 @@ def examine(request: Request, *, console: Console | None = None) -> Examined:
     )
     systems, skipped = choose_systems(request.systems, subject)
     chosen = tasks.choose(request, subject)
-    if not chosen and not request.lm_eval and not request.latency:
-        raise ConfigError(
-            "An evaluation needs a task.",
-            hint="Name tasks with --tasks or --lm-eval, or ask for --latency.",
-        )
-    folder = (request.to or request.root / "evaluations" / _slug(subject.name)).resolve()
+    _check(request, systems, chosen)
+    own = f"{_slug(subject.name)}-{subject.identity()[:8]}"
+    folder = (request.to or request.root / "evaluations" / own).resolve()
     keep_freed_memory()
     try:
-        with interruptible(), watch(console) as tell:
+        with interruptible(), _alone_in(folder), watch(console) as tell:
             exam = _Exam(request, subject, systems, chosen, folder, tell)
             record = exam.run(skipped)
     except KeyboardInterrupt:
         console.print(
-            f"\nStopped; everything answered is kept. Go on with:\n  {request.command}",
+            f"\nStopped; answers to --tasks are kept. Go on with:\n  {request.command}",
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -138,11 +147,12 @@ class _Exam:
 
     def run(self, skipped: Mapping[str, str]) -> EvaluationRecord:
         request, subject = self.request, self.subject
-        chosen = [self._clean(each) for each in self.chosen]
+        cleaned = [self._clean(each) for each in self.chosen]
+        chosen = [each for each, _ in cleaned]
         cast = Cast(subject, self.pair, self.systems, self._trainer(), request.seeds)
         if chosen:
             cast.train()
-        records = [self._task(each, contamination, cast) for each, contamination in chosen]
+        records = [self._task(each, contamination, cast) for each, contamination in cleaned]
         if request.lm_eval:
             more, answers = harness.answer(request, subject, self.pair, self.systems, self.tell)
             records += more
@@ -158,7 +168,7 @@ class _Exam:
             versions={"c2c-search": workbench_version(), **installed_versions()},
             machine=machine(),
             tasks=tuple(records),
-            skipped=dict(skipped) | self._without_exemplars(),
+            skipped=dict(skipped) | self._not_everywhere(chosen),
             latency=self._latency() if request.latency else None,
         )
 
@@ -183,7 +193,22 @@ class _Exam:
 
     @cached_property
     def _splits(self) -> Splits | None:
-        return None if self.subject.trial is None else load_splits(self.subject.trial.data)
+        """What the fuser was trained and chosen on; None where that is not known or not here.
+
+        Raises:
+            DataError: It is not here, and the request does more than report contamination.
+        """
+        if self.subject.trial is None:
+            return None
+        try:
+            return load_splits(self.subject.trial.data)
+        except DataError as error:
+            if self.request.contamination == "report":
+                return None
+            raise DataError(
+                f"What the fuser was trained on must be here, so that no task asks it. {error}",
+                hint="\nRun this where the files are, or give --contamination report.",
+            ) from error
 
     def _trainer(self) -> Trainer | None:
         trial = self.subject.trial
@@ -226,10 +251,13 @@ class _Exam:
             loaded=loaded,
             method=chosen.method,
             length_normalised=chosen.length_normalised,
-            lengths=self._lengths(loaded.items),
+            lengths=token_counts(self.pair.receiver, loaded.items),
             request=self.request,
             contamination=contamination,
             margin=margin,
+            notes=list(
+                task_notes(self.subject, self.pair, loaded.items, known=self._splits is not None)
+            ),
         )
 
     def _sit(self, chosen: Chosen, candidates: list[Candidate]) -> dict[str, SystemResult]:
@@ -249,9 +277,12 @@ class _Exam:
         """How much surer the sharer must be, fitted on the trial's validation split."""
         if self._splits is None or chosen.method == "generate":
             return 0.0
-        items = tuple(Item.of_row(row) for row in self._splits.validation)
+        rows = spread(list(self._splits.validation), self.request.limit, self.request.seed)
+        items = not_reported([Item.of_row(row) for row in rows], chosen.loaded.items)
+        if not items:
+            return 0.0
         selection = replace(
-            tasks.rehashed(chosen.loaded, items), name="selection", split=VALIDATION
+            tasks.rehashed(chosen.loaded, items), name="selection", split=SELECTION
         )
         asked = replace(chosen, loaded=selection)
         wanted = ("receiver", "sharer")
@@ -259,19 +290,15 @@ class _Exam:
         found = self._sit(asked, candidates)
         return fit_margin(found["receiver"], found["sharer"])
 
-    def _lengths(self, items: Sequence[Item]) -> list[int]:
-        """Tokens of each question, as the receiver reads it."""
-        texts = ["\n".join(turn["content"] for turn in item.messages) for item in items]
-        encoded = self.pair.receiver.text_tokenizer(texts, add_special_tokens=False)
-        return [len(ids) for ids in encoded["input_ids"]]
-
-    def _without_exemplars(self) -> dict[str, str]:
-        lacking = [each.loaded.name for each in self.chosen if not each.exemplars]
-        wanting = [name for name in self.systems if "exemplars" in SYSTEMS[name].needs]
-        reason = (
-            f"no worked examples for {', '.join(lacking)}: give a folder that has a train file"
-        )
-        return dict.fromkeys(wanting, reason) if lacking else {}
+    def _not_everywhere(self, chosen: Sequence[Chosen]) -> dict[str, str]:
+        """Systems that could not answer every task, with the reason."""
+        left_out: dict[str, str] = {}
+        for name in self.systems:
+            lacking = {each.loaded.name: lacks(name, each) for each in chosen}
+            for reason in dict.fromkeys(filter(None, lacking.values())):
+                of = ", ".join(task for task, why in lacking.items() if why == reason)
+                left_out[name] = f"of {of}, {reason}"
+        return left_out
 
     def _latency(self) -> LatencyReport:
         fuser = self.subject.fuser()
@@ -287,7 +314,57 @@ class _Exam:
         every = max(1, len(items) // LATENCY_QUESTIONS)
         asked = [list(item.messages) for item in items[::every][:LATENCY_QUESTIONS]]
         self.tell("latency", 0, 0)
-        return measure(model, asked)
+        # A model alone stands in for its own sharer, too.
+        return measure(model, asked, systems=None if self.subject.sharer else ["receiver"])
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder, so that no second evaluation writes in it.
+
+    Raises:
+        StoreError: Another one does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise StoreError(
+            "One evaluation at a time writes to a folder.",
+            value=str(folder),
+            hint="Wait until the other one has ended, or name another folder with --to.",
+        ) from error
+
+
+def _check(request: Request, systems: Sequence[str], chosen: Sequence[Chosen]) -> None:
+    """Refuse before anything is loaded what would fail, or find nothing, at the end.
+
+    Raises:
+        ConfigError: There is nothing to answer or nobody to answer it, or the harness or one of
+            its tasks is not there.
+    """
+    if not chosen and (request.latency or not request.lm_eval):
+        raise ConfigError(
+            "Timing needs questions to ask." if request.latency else "An evaluation needs a task.",
+            hint="Name tasks with --tasks" + ("." if request.latency else " or --lm-eval."),
+        )
+    for each in chosen:
+        reasons = [lacks(name, each) for name in systems]
+        if reasons and all(reasons):
+            raise ConfigError(
+                f"A system must be able to answer {each.loaded.name}.",
+                value=f"{', '.join(systems)}: {reasons[0]}",
+                hint="Name further systems with --systems.",
+            )
+    if request.lm_eval:
+        find_tasks(request.lm_eval, request.include_path)
+        if not set(systems) & set(harness.ANSWERING):
+            raise ConfigError(
+                f"lm-evaluation-harness can ask {', '.join(harness.ANSWERING)}.",
+                value=", ".join(systems),
+                hint="Name one of them with --systems, or leave --lm-eval out.",
+            )
 
 
 def _slug(name: str) -> str:

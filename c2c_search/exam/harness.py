@@ -79,7 +79,7 @@ def _model(name: str, subject: Subject, pair: C2CModel) -> C2CModel:
 
 def _records(found: Results, request: Request) -> Iterator[TaskRecord]:
     for task, results in found.items():
-        subject = next(name for name in SUBJECTS if name in results)
+        subject = next(name for name in (*SUBJECTS, *results) if name in results)
         mine: SystemResult = results[subject][0]
         warning = too_small(mine, level=request.level, wished=request.wished)
         yield TaskRecord(

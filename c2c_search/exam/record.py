@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.record import EvaluationRecord
     from c2c_search.evaluation.results import SystemResult
     from c2c_search.exam.subject import Subject
+    from c2c_search.tracking.run import RecordedRun
 
 
 EXPERIMENT = "evaluations"
@@ -44,23 +46,42 @@ def keep(
     """
     write_atomically(folder / JSON, record.model_dump_json(indent=1) + "\n")
     write_atomically(folder / MARKDOWN, markdown(record))
-    for task, systems in results.items():
-        for name, each in systems.items():
-            for seed, result in enumerate(each):
-                file = name if seed == 0 else f"{name}-seed-{seed}"
-                write_atomically(folder / ITEMS / task / f"{file}.json", answers_table(result))
+    tables = {
+        f"{ITEMS}/{_plain(task)}/{name}{f'-seed-{seed}' if seed else ''}.json": answers_table(
+            result
+        )
+        for task, systems in results.items()
+        for name, each in systems.items()
+        for seed, result in enumerate(each)
+    }
+    for file, table in tables.items():
+        write_atomically(folder / file, table)
     tracker = Tracker.open(root, EXPERIMENT)
     trial = {} if subject.trial is None else {"c2c.trial_hash": subject.trial.hash()}
     run = tracker.evaluation(record.subject, {"c2c.subject": record.subject, **trial})
+    try:
+        _log(run, record, tables)
+    except BaseException:
+        run.finish("FAILED")
+        raise
+    run.finish("FINISHED")
+    return run.run_id
+
+
+def _log(run: RecordedRun, record: EvaluationRecord, tables: Mapping[str, str]) -> None:
     run.params({"receiver": record.receiver, "sharer": record.sharer or "none"})
     for found in record.tasks:
-        run.dataset(found.task, found.sha256, found.source, found.split, rows=found.items)
-        run.summary(
-            {f"{found.task}/{scored.system}": scored.score.value for scored in found.scores}
-        )
+        task, split = _plain(found.task), _plain(found.split)
+        run.dataset(task, found.sha256, found.source, split, rows=found.items)
+        run.summary({f"{task}/{scored.system}": scored.score.value for scored in found.scores})
     run.note(markdown(record))
     run.text(JSON, record.model_dump_json(indent=1) + "\n")
     run.text(MARKDOWN, markdown(record))
-    run.artifact_dir(folder / ITEMS, ITEMS)
-    run.finish("FINISHED")
-    return run.run_id
+    # Not the folder: an earlier evaluation of other tasks may have left tables in it.
+    for file, table in tables.items():
+        run.text(file, table)
+
+
+def _plain(name: str) -> str:
+    """A name in the characters that MLflow allows in those of metrics and tags."""
+    return "".join(char if char.isalnum() or char in "._- " else "-" for char in name)

@@ -137,8 +137,11 @@ class Sitting:
             "system": candidate.identity,
             "items": self.task.sha256,
             "method": self.method,
-            "length_normalised": self.length_normalised,
-            "decoding": vars(self.decoding),
+            **(
+                {"decoding": vars(self.decoding)}
+                if self.method == "generate"
+                else {"length_normalised": self.length_normalised}
+            ),
         }
         return f"{self.task.name}/{candidate.name}-{canonical_hash(same)}".replace(" ", "-")
 
@@ -160,6 +163,11 @@ def _chunks(items: Sequence[Item]) -> Iterator[list[Item]]:
     if alone and _longest(chunks[-1][0]) == _longest(chunks[-2][0]):
         chunks[-2:] = [chunks[-2] + chunks[-1]]
     yield from chunks
+
+
+def asks_one_alone(items: Sequence[Item]) -> bool:
+    """Whether a question has no other beside it that a mismatched sharer could read."""
+    return any(len(chunk) == 1 for chunk in _chunks(items))
 
 
 def _longest(item: Item) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from c2c_search.inference.integrity import read_manifest
 from c2c_search.inference.integrity import sha256
 from c2c_search.inference.integrity import verify_compatibility
 from c2c_search.pair.prompts import Template
+from c2c_search.study.ledger import Ledger
+from c2c_search.training.protocol import Trained
 from c2c_search.trial import TrialConfig
 from c2c_search.trial import canonical_hash
 
@@ -43,6 +46,7 @@ class Subject:
         template: How a question becomes a prompt.
         cache_dtype: What prompt caches are rounded to.
         manifest: Of a champion.
+        notes: What a reader should know of it.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Subject:
     template: Template = "plain"
     cache_dtype: str = "bfloat16"
     manifest: Manifest | None = None
+    notes: tuple[str, ...] = ()
 
     def identity(self) -> str:
         """Changes as soon as the same command would measure something else."""
@@ -160,7 +165,28 @@ def _trial(folder: Path) -> Subject:
         trial=config,
         template=config.data.template,
         cache_dtype=config.cache_dtype,
+        notes=tuple(_unfinished(folder, config)),
     )
+
+
+def _unfinished(folder: Path, config: TrialConfig) -> Iterator[str]:
+    """Say of a trial that was not trained to its end that its controls will be."""
+    key = f"trained/{config.hash()}"
+    # A study keeps the results of all its trials, `trial run` those of one.
+    ended = next(
+        (
+            found
+            for place in (folder.parent / "results", folder / "results")
+            if (found := Ledger(place).load(key, Trained)) is not None
+        ),
+        None,
+    )
+    if ended is None or ended.pruned:
+        reached = "is not trained to its end" if ended is None else f"was pruned at {ended.step}"
+        yield (
+            f"The trial {reached} of {config.training.steps} steps; controls are trained for all "
+            "of them."
+        )
 
 
 def _by_name(target: str, root: Path, study: str | None) -> Path:

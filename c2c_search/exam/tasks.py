@@ -11,9 +11,10 @@ from c2c_search.data.splits import load_splits
 from c2c_search.data.splits import spread
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
-from c2c_search.evaluation.grading import exact_match
+from c2c_search.evaluation.grading import grade
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.items import Method
+from c2c_search.evaluation.systems.passes import PLAIN_STOP
 from c2c_search.evaluation.systems.system import Decoding
 from c2c_search.evaluation.tasks.loading import LoadedTask
 from c2c_search.evaluation.tasks.loading import items_hash
@@ -34,9 +35,6 @@ OWN = "test"
 SHOTS = 4
 """Worked examples in front of a question, for few-shot prompts."""
 
-# A model in the plain template goes on with a question of its own.
-_PLAIN_STOP = ("\nQuestion:",)
-
 
 @dataclass(frozen=True)
 class Chosen:
@@ -56,7 +54,7 @@ class Chosen:
 
     @property
     def exemplars(self) -> tuple[Item, ...]:
-        """The worked examples in front of every question, spread over the groups."""
+        """The worked examples in front of every question, from all over what there is."""
         rows = self.loaded.exemplars
         places = [round(n * (len(rows) - 1) / max(1, SHOTS - 1)) for n in range(SHOTS)]
         return tuple(rows[place] for place in dict.fromkeys(places)) if rows else ()
@@ -96,6 +94,8 @@ def _chosen(loaded: LoadedTask, spec: str, request: Request, subject: Subject) -
             value=method,
             hint="Leave --method out, or evaluate this task apart.",
         )
+    if method == "generate":
+        _check_graders(loaded)
     plain = subject.template == "plain"
     return Chosen(
         loaded=loaded,
@@ -103,12 +103,22 @@ def _chosen(loaded: LoadedTask, spec: str, request: Request, subject: Subject) -
         length_normalised=None if method == "generate" else _normalised(method, request, subject),
         decoding=Decoding(
             max_new_tokens=request.max_new_tokens or task.max_new_tokens,
-            stop=_PLAIN_STOP if plain else (),
+            stop=PLAIN_STOP if plain else (),
             temperature=request.temperature,
             top_p=request.top_p,
             seed=request.seed,
         ),
     )
+
+
+def _check_graders(loaded: LoadedTask) -> None:
+    """Grade an empty answer to an item of each group, before hours of answers are written.
+
+    Raises:
+        ConfigError: A grader needs a package that is not installed.
+    """
+    for item in {item.group: item for item in loaded.items}.values():
+        grade(loaded.task, item, "")
 
 
 def _normalised(method: Method, request: Request, subject: Subject) -> bool:
@@ -139,13 +149,13 @@ def _own(subject: Subject, request: Request) -> LoadedTask:
         hub=None,
         convert=lambda row, fallback: None,
         methods=("cloze", "letter", "generate"),
-        grade=None if items[0].choices else exact_match,
     )
     return LoadedTask(
         task=task,
         name=f"{source}-{OWN}",
         items=items,
-        exemplars=tuple(Item.of_row(row) for row in splits.train),
+        # What is trained on may also be answered in words; what is judged never is.
+        exemplars=tuple(Item.of_row(row) for row in splits.train if row["choices"]),
         source=_sources(subject.trial),
         split=OWN,
         sha256=items_hash(items),

@@ -170,5 +170,6 @@ def _method(record: EvaluationRecord) -> Iterator[str]:
     for system, reason in record.skipped.items():
         yield f"{_name(system)} was left out: {reason}"
     asked = {scored.system for task in record.tasks for scored in task.scores}
-    for name in asked & set(SYSTEMS):
-        yield f"{SYSTEMS[name].title}: {SYSTEMS[name].reference}"
+    for name, entry in SYSTEMS.items():
+        if name in asked:
+            yield f"{entry.title}: {entry.reference}"

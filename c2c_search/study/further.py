@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from c2c_search.errors import IntegrityError
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.evaluation.results import answers_differ
 from c2c_search.evaluation.systems.routing import fit_margin
 from c2c_search.evaluation.systems.routing import route
 from c2c_search.pair.spec import PairSpec
@@ -81,7 +82,7 @@ def check_shut(session: Session, one: Finalist) -> None:
     )
     shut = session.bench.measure(f"test/{one.config.hash()}-shut", request)
     pairs = zip(shut.items, receiver.items, strict=True)
-    unequal = [mine.id for mine, theirs in pairs if mine.chosen != theirs.chosen]
+    unequal = [mine.id for mine, theirs in pairs if answers_differ(mine, theirs)]
     if unequal:
         raise IntegrityError(
             "With its gate shut a fuser must leave its receiver as it is.",

@@ -43,7 +43,18 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["study", "validate", "plan", "ui", "export", "import-rosetta", "ask", "trial", "trial run"],
+    [
+        "study",
+        "validate",
+        "plan",
+        "ui",
+        "export",
+        "import-rosetta",
+        "ask",
+        "eval",
+        "trial",
+        "trial run",
+    ],
 )
 def test_every_command_has_help(cli: Cli, command: str) -> None:
     status, out, _ = cli(*command.split(), "--help")
@@ -206,3 +217,12 @@ def test_a_trial_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
     status, _, err = cli("trial", "run", str(tmp_path / "trial.yaml"))
     assert status == 2
     assert "trial.yaml" in err
+
+
+def test_help_of_eval_names_every_system_and_task(cli: Cli) -> None:
+    from c2c_search.evaluation.systems import SYSTEMS
+    from c2c_search.evaluation.tasks.catalogue import TASKS
+
+    _, out, _ = cli("eval", "--help")
+    for name in (*SYSTEMS, *TASKS):
+        assert name in out

@@ -52,6 +52,36 @@ def test_trainings_of_several_seeds_are_averaged() -> None:
     _, c2c = compare(results, "c2c", level=0.05)
     assert c2c.seeds == 2
     assert c2c.score.value == pytest.approx(0.75)
+    # Six and three of six right, also by group and by the other reading of the same choices.
+    assert list(c2c.by_group.values()) == pytest.approx([0.75])
+
+
+def test_the_other_reading_is_averaged_over_seeds_too() -> None:
+    def answered(*scores: tuple[float, float]) -> SystemResult:
+        items = tuple(
+            ItemResult(
+                id=str(n),
+                group="g",
+                cluster=str(n),
+                answer=1,
+                chosen=0,
+                scores=each,
+                lengths=(1, 4),
+            )
+            for n, each in enumerate(scores)
+        )
+        return SystemResult(system="c2c", split="test", items=items)
+
+    # Per token the second is likelier: -4/4 > -3/1 in both items of the first training, in one
+    # of the second (-16/4 < -3/1): (2 + 1) / 4.
+    results = {
+        "c2c": [
+            answered((-3.0, -4.0), (-3.0, -4.0)),
+            answered((-3.0, -4.0), (-3.0, -16.0)),
+        ]
+    }
+    (c2c,) = compare(results, "c2c", level=0.05, length_normalised=False)
+    assert c2c.other == pytest.approx(0.75)
 
 
 def test_graded_answers_are_compared_by_permutation() -> None:

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.evaluation.results import answers_differ
 
 
 def _item(number: int, group: str, chosen: int) -> ItemResult:
@@ -40,3 +41,13 @@ def test_json_round_trip_keeps_everything() -> None:
 def test_unknown_keys_are_refused() -> None:
     with pytest.raises(ValidationError):
         SystemResult.model_validate({"system": "c2c", "split": "test", "items": (), "extra": 1})
+
+
+def test_answers_differ_by_more_than_rounding() -> None:
+    one = ItemResult(id="a", group="g", cluster="a", answer=0, chosen=0, scores=(-1.0, -1.01))
+    near = one.model_copy(update={"chosen": 1, "scores": (-1.01, -1.0)})
+    far = one.model_copy(update={"chosen": 1, "scores": (-2.0, -1.0)})
+    assert not answers_differ(one, near)
+    assert answers_differ(one, far)
+    written = ItemResult(id="a", group="g", cluster="a", text="yes", graded=1.0)
+    assert answers_differ(written, written.model_copy(update={"text": "no"}))

@@ -13,6 +13,7 @@ from c2c_search.fuser.config import FuserConfig
 from c2c_search.pipeline.schema import EvaluationConfig
 from c2c_search.pipeline.schema import Pipeline
 from c2c_search.pipeline.schema import TrainingConfig
+from c2c_search.study.ledger import Ledger
 from c2c_search.training.desk import Desk
 from c2c_search.trial import TrialConfig
 
@@ -70,6 +71,8 @@ def trained_root(trial, tmp_path_factory) -> Path:
         name=STUDY, data=trial.data, training=trial.training, evaluation=trial.evaluation
     )
     desk = Desk(pipeline, cache_dir=root / "cache", emit=lambda event: None)
-    desk.train(trial, folder, lambda: True)
+    trained = desk.train(trial, folder, lambda: True)
+    kept = trained.model_copy(update={"best_dir": "best"})
+    Ledger(folder.parent / "results").save(f"trained/{trial.hash()}", kept)
     (folder / "trial.yaml").write_text(f"# trial-007\n{trial.to_yaml()}")
     return root

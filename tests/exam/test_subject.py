@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
 from c2c_search.exam.subject import find_subject
+from c2c_search.study.ledger import Ledger
+from c2c_search.training.protocol import Trained
 
 
 def test_a_trial_is_found_by_hash_by_the_beginning_of_it_by_name_and_by_folder(
@@ -57,3 +60,16 @@ def test_the_identity_changes_with_the_fuser(trial, trained_root, tmp_path: Path
         (other / path.name).write_bytes(path.read_bytes() + b" ")
     (tmp_path / "trial.yaml").write_text(trial.to_yaml())
     assert find_subject(str(tmp_path), root=tmp_path).identity() != subject.identity()
+
+
+def test_a_trial_that_was_not_trained_to_its_end_is_told(trial, trained_root, tmp_path) -> None:
+    assert find_subject(trial.hash(), root=trained_root).notes == ()
+    studies = tmp_path / "trials" / "tiny"
+    shutil.copytree(trained_root / "trials" / "tiny", studies)
+    ledger = Ledger(studies / "results")
+    key = f"trained/{trial.hash()}"
+    ended = ledger.load(key, Trained)
+    assert ended is not None
+    ledger.save(key, ended.model_copy(update={"pruned": True, "step": 2}))
+    (note,) = find_subject(trial.hash(), root=tmp_path).notes
+    assert "was pruned at 2 of 4 steps" in note

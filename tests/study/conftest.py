@@ -230,7 +230,7 @@ def answers(accuracy: float) -> tuple[ItemResult, ...]:
             cluster=f"c{i // 2}",
             answer=0,
             chosen=int(i >= right),
-            scores=(0.0, -1.0),
+            scores=(0.0, -1.0) if i < right else (-1.0, 0.0),
         )
         for i in range(ITEMS)
     )

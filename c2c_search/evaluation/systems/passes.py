@@ -31,6 +31,10 @@ CACHED_TOKENS = 16_384
 """Tokens whose caches one system keeps in memory, about: 400 MB for a model of 30 small layers."""
 
 
+PLAIN_STOP = ("\nQuestion:",)
+"""A model in the plain template goes on with a question of its own."""
+
+
 @dataclass(frozen=True)
 class Pass:
     """Questions that are answered together.
@@ -81,7 +85,7 @@ class PassByPass(ABC):
             answers = each.model.write(
                 each.batch,
                 max_new_tokens=decoding.max_new_tokens,
-                stop=decoding.stop,
+                stop=_stops(each.model, decoding.stop),
                 temperature=decoding.temperature,
                 top_p=decoding.top_p,
                 seeds=[item_seed(decoding.seed, one) for one in ids],
@@ -90,6 +94,12 @@ class PassByPass(ABC):
                 row: Written(*answer) for row, answer in zip(each.rows, answers, strict=True)
             }
         return [written[row] for row in range(len(reading))]
+
+
+def _stops(model: C2CModel, stop: tuple[str, ...]) -> tuple[str, ...]:
+    """What ends an answer, also of a base model in a chat: that reads the plain template."""
+    base = model.template == "chat" and model.receiver.text_tokenizer.chat_template is None
+    return tuple(dict.fromkeys([*stop, *PLAIN_STOP])) if base else stop
 
 
 def item_seed(seed: int, item_id: str) -> int:

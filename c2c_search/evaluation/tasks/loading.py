@@ -19,6 +19,7 @@ from c2c_search.data.sources import read_examples
 from c2c_search.data.sources import rows_error
 from c2c_search.data.sources import set_name
 from c2c_search.data.splits import spread
+from c2c_search.data.words import question_key
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
@@ -327,10 +328,13 @@ def _hold_out(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
 
 
 def _apart(exemplars: Sequence[Item], items: Sequence[Item]) -> tuple[Item, ...]:
-    """Exemplars that give no item away."""
-    clusters, asked = {item.cluster for item in items}, {_asked(item) for item in items}
+    """Exemplars that give no item away: of no item's cluster, and with no item's question."""
+    clusters = {item.cluster for item in items}
+    asked = {question_key(_asked(item)) for item in items}
     return tuple(
-        each for each in exemplars if each.cluster not in clusters and _asked(each) not in asked
+        each
+        for each in exemplars
+        if each.cluster not in clusters and question_key(_asked(each)) not in asked
     )
 
 

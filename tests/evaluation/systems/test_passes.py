@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from c2c_search.evaluation.systems import SYSTEMS
+from c2c_search.evaluation.systems import Decoding
+from c2c_search.evaluation.systems import Materials
 from c2c_search.evaluation.systems import passes
 from c2c_search.evaluation.systems.passes import item_seed
 from c2c_search.evaluation.systems.passes import read_alone
 from c2c_search.evaluation.systems.reading import Reading
+from c2c_search.inference.model import C2CModel
 from c2c_search.pair.caches import PromptCaches
 
 
@@ -34,6 +39,28 @@ def test_caches_are_computed_for_as_many_passes_as_fit(pair, questions, monkeypa
         torch.testing.assert_close(
             each.batch.receiver, own.permute(1, 2, 0, 3), atol=1e-5, rtol=1e-5
         )
+
+
+@pytest.mark.parametrize(
+    ("template", "chats", "stop"),
+    [("chat", None, ("\nQuestion:",)), ("chat", "{{ messages }}", ()), ("plain", None, ())],
+)
+def test_a_base_model_in_a_chat_stops_before_a_question_of_its_own(
+    template, chats, stop, pair, questions, monkeypatch
+):
+    asked = []
+
+    def write(self, batch, **options):
+        asked.append(options["stop"])
+        return [("", 0.0)] * len(batch.last_ids)
+
+    monkeypatch.setattr(C2CModel, "write", write)
+    monkeypatch.setattr(pair, "template", template)
+    reading = Reading(pair, questions[:1])
+    system = SYSTEMS["receiver"].build(Materials(pair))
+    monkeypatch.setattr(pair.receiver.text_tokenizer, "chat_template", chats)
+    system.write(reading, Decoding(max_new_tokens=1))
+    assert asked == [stop]
 
 
 def test_an_item_has_the_same_seed_everywhere():

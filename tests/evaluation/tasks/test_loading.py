@@ -115,6 +115,7 @@ def test_exemplars_that_give_an_item_away_are_left_out(tmp_path: Path) -> None:
     write(
         tmp_path / "train.jsonl",
         CHOICE | {"question": "Who?"},
+        CHOICE | {"question": "who"},
         CHOICE | {"question": "What for?", "cluster": "reasons"},
         CHOICE | {"question": "When?"},
     )
