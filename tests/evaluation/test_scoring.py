@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +30,7 @@ class Said:
     """Finds the longer option likelier as a whole, the shorter one token by token."""
 
     name = "said"
+    heard = MappingProxyType({"b": "a hint"})
 
     def choose(self, reading):
         return [OptionScores((-3.0, -2.0), (4, 2)) for _ in reading.questions]
@@ -144,3 +146,10 @@ def test_a_partner_is_of_the_same_group_and_about_something_else():
     ]
     # y's only item is alone in its group, and z's is about the same: any other one will do.
     assert mismatched_partners(rows) == [2, 2, 0, 0, 0]
+
+
+def test_what_a_system_was_told_is_kept_with_its_answer():
+    items = answer_questions(
+        Said(), READING, TASK, "cloze", length_normalised=False, decoding=Decoding()
+    )
+    assert [item.heard for item in items] == [None, "a hint"]
