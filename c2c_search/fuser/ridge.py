@@ -27,7 +27,10 @@ def fit(
     gram = x.transpose(1, 2) @ x
     scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(1e-12)
     gram = gram + torch.diag_embed((penalty * scale)[:, None].expand(-1, gram.shape[-1]))
-    weight = torch.linalg.solve(gram, x.transpose(1, 2) @ y)
+    # Not `torch.linalg.solve`: its batched LU fails after `torch.set_num_threads` (torch 2.13 with
+    # MKL), and the matrix is symmetric and positive.
+    factor = torch.linalg.cholesky(gram)
+    weight = torch.cholesky_solve(x.transpose(1, 2) @ y, factor)
     bias = y_mean - x_mean @ weight
     return weight.float().to(inputs.device), bias.float().to(inputs.device)
 

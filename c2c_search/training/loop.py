@@ -62,7 +62,9 @@ class TrialRun(TrainingRun):
         super().__init__(config, model, data, directory, emit=emit, go_on=go_on)
         self.fuser: Fuser = model.fuser
         # Where caches are computed again, the models run, and they run for one thread at a time.
-        self.batches = Prefetcher(self._gather, background=data.train_prompts.ready)
+        # On the CPU gathering is less than a hundredth of a step, and a thread would slow that.
+        ahead = data.train_prompts.ready and model.device.type != "cpu"
+        self.batches = Prefetcher(self._gather, background=ahead)
 
     def run(self) -> Trained:
         """Train to the end, or to the rung where the trial is pruned.

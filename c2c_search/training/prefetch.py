@@ -10,8 +10,6 @@ from typing import Generic
 from typing import Self
 from typing import TypeVar
 
-import torch
-
 
 Batch = TypeVar("Batch")
 
@@ -56,13 +54,4 @@ class Prefetcher(Generic[Batch]):
     def _executor(self) -> ThreadPoolExecutor:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
-            threads = torch.get_num_threads()
-            self._thread.submit(_keep_to_one_core).result()
-            torch.set_num_threads(threads)  # what threads that are yet to start take over
         return self._thread
-
-
-def _keep_to_one_core() -> None:
-    """A second team of threads would slow the step that it gathers for."""
-    torch.get_num_threads()  # a thread takes over the process's number when it is first asked
-    torch.set_num_threads(1)

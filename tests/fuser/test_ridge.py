@@ -56,3 +56,16 @@ def test_factors_are_the_best_of_their_rank(data, rank):
     # Eckart and Young: what is missed is what lies in the other singular values.
     missed = (fitted - centred @ into @ out_of).square().sum(dim=(1, 2))
     torch.testing.assert_close(missed, values[:, rank:].square().sum(dim=1), atol=1e-2, rtol=1e-3)
+
+
+def test_a_fit_does_not_depend_on_how_many_threads_were_asked_for():
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(60, 600, 256, generator=generator)
+    targets = torch.randn(60, 600, 32, generator=generator)
+    before, (weight, _) = torch.get_num_threads(), ridge.fit(inputs, targets, 1e-2)
+    torch.set_num_threads(2)
+    try:
+        again, _ = ridge.fit(inputs, targets, 1e-2)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.allclose(weight, again, atol=1e-6)

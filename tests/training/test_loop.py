@@ -169,11 +169,11 @@ def test_a_budget_too_small_for_the_data_changes_no_number(
 
 
 def test_gathering_ahead_changes_no_number(run, trial, monkeypatch):
-    _, events = run(trial, "ahead")
+    _, events = run(trial, "in turn")
     monkeypatch.setattr(
-        loop, "Prefetcher", lambda gather, background: Prefetcher(gather, background=False)
+        loop, "Prefetcher", lambda gather, background: Prefetcher(gather, background=True)
     )
-    _, others = run(trial, "in turn")
+    _, others = run(trial, "beside")
     assert losses(others) == losses(events)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 import pytest
-import torch
 
 from c2c_search.training.prefetch import Prefetcher
 
@@ -51,15 +50,3 @@ def test_an_error_comes_with_the_batch_it_belongs_to():
         assert prefetcher.take([1], [0]) == 1
         with pytest.raises(ZeroDivisionError):
             prefetcher.take([0], None)
-
-
-def test_the_thread_keeps_to_one_core_and_leaves_the_others_to_the_step():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        with Prefetcher(lambda rows: torch.get_num_threads(), background=True) as prefetcher:
-            assert prefetcher.take([1], [2]) == 3
-            assert prefetcher.take([2], None) == 1
-            assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
