@@ -70,7 +70,8 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.latency import LatencyReport
 
 
-LATENCY_QUESTIONS = 8
+LATENCY_QUESTIONS = 4
+LATENCY_REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -313,9 +314,14 @@ class _Exam:
         items = [item for each in self.chosen for item in each.loaded.items]
         every = max(1, len(items) // LATENCY_QUESTIONS)
         asked = [list(item.messages) for item in items[::every][:LATENCY_QUESTIONS]]
-        self.tell("latency", 0, 0)
-        # A model alone stands in for its own sharer, too.
-        return measure(model, asked, systems=None if self.subject.sharer else ["receiver"])
+        return measure(
+            model,
+            asked,
+            # A model alone stands in for its own sharer, too.
+            systems=None if self.subject.sharer else ["receiver"],
+            repeats=LATENCY_REPEATS,
+            progress=lambda done, total: self.tell("latency", done, total),
+        )
 
 
 @contextmanager

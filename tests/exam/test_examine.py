@@ -144,7 +144,7 @@ def test_a_model_alone_is_timed_alone(ask, trial, tmp_path: Path, monkeypatch) -
     )
     path = write_rows(tmp_path / "mine.jsonl", rows("item", range(2)))
     ask(target=trial.pair.receiver, tasks=(str(path),), latency=True)
-    assert timed == {"systems": ["receiver"]}
+    assert timed["systems"] == ["receiver"]
 
 
 def test_a_task_that_no_system_can_answer_is_refused(ask, tmp_path: Path) -> None:
