@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.systems.system import Decoding
     from c2c_search.evaluation.systems.system import System
     from c2c_search.evaluation.tasks.task import Task
+    from c2c_search.fuser.fuser import Fuser
     from c2c_search.pair.loading import LoadedModel
     from c2c_search.pipeline.schema import EvaluationConfig
 
@@ -113,15 +114,20 @@ def sharer_alone(model: C2CModel, prompts: PairPrompts) -> tuple[C2CModel, PairP
     return model_alone(model, model.sharer), prompts.of_sharer()
 
 
+def with_fuser(pair: C2CModel, fuser: Fuser | None, kind: type[C2CModel] = C2CModel) -> C2CModel:
+    """The pair's loaded models with another fuser (None: without), reading as the pair does."""
+    return kind(
+        pair.receiver,
+        pair.sharer,
+        fuser,
+        template=pair.template,
+        cache_dtype=pair.cache_dtype,
+    )
+
+
 def receiver_alone(model: C2CModel) -> C2CModel:
     """The pair's receiver as a system of its own."""
-    return C2CModel(
-        model.receiver,
-        model.sharer,
-        None,
-        template=model.template,
-        cache_dtype=model.cache_dtype,
-    )
+    return with_fuser(model, None)
 
 
 def model_alone(pair: C2CModel, loaded: LoadedModel) -> C2CModel:

@@ -37,6 +37,7 @@ from c2c_search.evaluation.lm_eval import find_tasks
 from c2c_search.evaluation.record import EvaluationRecord
 from c2c_search.evaluation.record import TaskRecord
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.evaluation.systems.routing import fit_margin
 from c2c_search.evaluation.systems.routing import route
 from c2c_search.exam import harness
@@ -158,12 +159,11 @@ class _Exam:
             more, answers = harness.answer(request, subject, self.pair, self.systems, self.tell)
             records += more
             self.results |= answers
-        fuser = subject.fuser()
         return EvaluationRecord(
             subject=subject.name,
             receiver=subject.receiver,
             sharer=subject.sharer,
-            parameters=None if fuser is None else cast.parameters,
+            parameters=None if subject.fuser_dir is None else cast.parameters,
             command=request.command,
             created=datetime.now(UTC),
             versions={"c2c-search": workbench_version(), **installed_versions()},
@@ -302,20 +302,11 @@ class _Exam:
         return left_out
 
     def _latency(self) -> LatencyReport:
-        fuser = self.subject.fuser()
-        pair = self.pair
-        model = C2CModel(
-            pair.receiver,
-            pair.sharer,
-            fuser,
-            template=pair.template,
-            cache_dtype=pair.cache_dtype,
-        )
         items = [item for each in self.chosen for item in each.loaded.items]
         every = max(1, len(items) // LATENCY_QUESTIONS)
         asked = [list(item.messages) for item in items[::every][:LATENCY_QUESTIONS]]
         return measure(
-            model,
+            with_fuser(self.pair, self.subject.fuser()),
             asked,
             # A model alone stands in for its own sharer, too.
             systems=None if self.subject.sharer else ["receiver"],

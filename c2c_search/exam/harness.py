@@ -11,6 +11,8 @@ from c2c_search.evaluation.comparison import too_small
 from c2c_search.evaluation.lm_eval import results_of
 from c2c_search.evaluation.lm_eval import run as run_harness
 from c2c_search.evaluation.record import TaskRecord
+from c2c_search.evaluation.scoring import model_alone
+from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.exam.judged import SUBJECTS
 from c2c_search.exam.record import Results
 from c2c_search.exam.request import Request
@@ -67,14 +69,9 @@ def answer(
 
 
 def _model(name: str, subject: Subject, pair: C2CModel) -> C2CModel:
-    receiver = pair.sharer if name == "sharer" else pair.receiver
-    return C2CModel(
-        receiver,
-        pair.sharer,
-        subject.fuser() if name == "c2c" else None,
-        template=pair.template,
-        cache_dtype=pair.cache_dtype,
-    )
+    if name == "sharer":
+        return model_alone(pair, pair.sharer)
+    return with_fuser(pair, subject.fuser() if name == "c2c" else None)
 
 
 def _records(found: Results, request: Request) -> Iterator[TaskRecord]:

@@ -19,6 +19,7 @@ from c2c_search.evaluation.scoring import choose_options
 from c2c_search.evaluation.scoring import mismatched_partners
 from c2c_search.evaluation.scoring import receiver_alone
 from c2c_search.evaluation.scoring import sharer_alone
+from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Materials
 from c2c_search.evaluation.systems.reading import Reading
@@ -124,7 +125,7 @@ class Desk:
         torch.manual_seed(config.seed)
         receiver = cache_shape(pair.receiver, adapted=config.fuser.lora_rank > 0)
         fuser = Fuser(config.fuser, receiver, cache_shape(pair.sharer))
-        model = self._with_fuser(pair, fuser)
+        model = with_fuser(pair, fuser)
         data = self._data_of(config)
         calibrate(model, data.train_prompts, config.seed)
         return TrialRun(config, model, data, directory, emit=self.emit, go_on=go_on)
@@ -157,7 +158,7 @@ class Desk:
         else:
             assert request.fuser_dir is not None, f"{request.system} needs a fuser"
             fuser = load_fuser(Path(request.fuser_dir))
-            model = self._with_fuser(pair, fuser)
+            model = with_fuser(pair, fuser)
             prompts = self._prompts_of(request.pair, request.split, fuser.config.token_alignment)
             if request.system == "mismatched":
                 partners = mismatched_partners(rows)
@@ -215,15 +216,6 @@ class Desk:
         if pair not in self._pairs:
             self.prepare(pair)
         return self._pairs[pair]
-
-    def _with_fuser(self, pair: C2CModel, fuser: Fuser) -> C2CModel:
-        return C2CModel(
-            pair.receiver,
-            pair.sharer,
-            fuser,
-            template=pair.template,
-            cache_dtype=pair.cache_dtype,
-        )
 
     def _refuse_other_contexts(self, config: TrialConfig) -> None:
         if config.fuser.injection == "append":

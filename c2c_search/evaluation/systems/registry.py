@@ -52,17 +52,11 @@ class Materials:
 
     def fused(self, fuser: Fuser | None, kind: type[C2CModel] | None = None) -> C2CModel:
         """The pair with a fuser, on the models that are loaded already."""
+        from c2c_search.evaluation.scoring import with_fuser
         from c2c_search.inference.model import C2CModel
 
         assert fuser is not None, "a system that needs a fuser"
-        pair = self.pair
-        return (kind or C2CModel)(
-            pair.receiver,
-            pair.sharer,
-            fuser.eval(),
-            template=pair.template,
-            cache_dtype=pair.cache_dtype,
-        )
+        return with_fuser(self.pair, fuser.eval(), kind or C2CModel)
 
 
 Build = Callable[[str, Materials], "System"]
