@@ -22,6 +22,8 @@ settings.load_profile("untimed")
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# The same arithmetic on every machine; what is about the choice sets it itself.
+os.environ.setdefault("C2C_SEARCH_DTYPE", "float32")
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from c2c_search.champion.export import RUNTIME
 from c2c_search.errors import IntegrityError
 from c2c_search.inference.integrity import check_sums
 from c2c_search.inference.integrity import read_manifest
+from c2c_search.pair.arithmetic import VARIABLE as DTYPE_VARIABLE
 from c2c_search.pair.model_cache import CACHE_VARIABLE
 
 
@@ -66,6 +67,7 @@ def verify(exported: Path, *, cache_dir: Path | None = None) -> tuple[str, ...]:
         exported,
         [(asked.question, asked.max_new_tokens) for asked in manifest.questions],
         cache_dir,
+        manifest.dtype,
     )
     wrong = [
         f"to {asked.question!r} it answered {answer!r} and not {asked.answer!r}"
@@ -75,7 +77,8 @@ def verify(exported: Path, *, cache_dir: Path | None = None) -> tuple[str, ...]:
     if wrong:
         raise IntegrityError(
             f"A champion must answer as it did when it was measured, but {'; '.join(wrong)}.",
-            hint="Verify on the device and with the library versions of the manifest.",
+            hint="Verify on the device, in the dtype and with the library versions of the"
+            " manifest.",
         )
     return answers
 
@@ -114,9 +117,11 @@ def _requirements(name: str, extra: str) -> list[Requirement]:
 
 
 def _ask(
-    exported: Path, questions: list[tuple[str, int]], cache_dir: Path | None
+    exported: Path, questions: list[tuple[str, int]], cache_dir: Path | None, dtype: str | None
 ) -> tuple[str, ...]:
     environment = dict(os.environ)
+    if dtype is not None:  # however slow: in another one it may answer otherwise
+        environment[DTYPE_VARIABLE] = dtype
     if cache_dir is not None:
         environment[CACHE_VARIABLE] = str(cache_dir)
     with tempfile.TemporaryDirectory(prefix="c2c-search-verify-") as folder:

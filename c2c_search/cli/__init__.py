@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
 from c2c_search.errors import C2CError
+from c2c_search.pair.cores import thread_environment
 
 
 def main() -> None:
     """Run the command line; what the user can put right is told without a traceback."""
+    # Before any command loads torch: it makes its threads once.
+    os.environ.update(thread_environment(os.environ))
     from c2c_search.cli.app import app
 
     try:

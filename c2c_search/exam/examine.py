@@ -167,7 +167,7 @@ class _Exam:
             command=request.command,
             created=datetime.now(UTC),
             versions={"c2c-search": workbench_version(), **installed_versions()},
-            machine=machine(),
+            machine=machine(subject.dtype),
             tasks=tuple(records),
             skipped=dict(skipped) | self._not_everywhere(chosen),
             latency=self._latency() if request.latency else None,
@@ -181,8 +181,10 @@ class _Exam:
             self.tell(f"{stage} {message}".strip(), done, total)
 
         subject = self.subject
-        receiver = load(subject.receiver, progress=told)
-        sharer = receiver if subject.sharer is None else load(subject.sharer, progress=told)
+        dtype = getattr(torch, subject.dtype)
+        receiver = sharer = load(subject.receiver, dtype=dtype, progress=told)
+        if subject.sharer is not None:
+            sharer = load(subject.sharer, dtype=dtype, progress=told)
         subject.check(receiver, sharer)
         return C2CModel(
             receiver,
@@ -215,7 +217,10 @@ class _Exam:
         trial = self.subject.trial
         if trial is None:
             return None
-        return Trainer(trial, self.folder / "trained", self.request.root.resolve(), self.tell)
+        # Trained in one dtype, they are no controls of what computes in another.
+        folder = self.folder / "trained" / self.subject.dtype
+        root = self.request.root.resolve()
+        return Trainer(trial, folder, root, self.tell, dtype=self.subject.dtype)
 
     def _clean(self, chosen: Chosen) -> tuple[Chosen, Contamination | None]:
         """The task without what the fuser has seen, as the request wants it."""

@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 
-def machine() -> str:
-    """Processor, cores that torch uses, accelerators and system."""
+def machine(dtype: str) -> str:
+    """Processor, cores that torch uses, accelerators, system, and what the models compute in."""
     parts = [_processor(), f"{torch.get_num_threads()} threads"]
     if torch.cuda.is_available():
         parts += [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
-    return ", ".join([*parts, f"{platform.system()} {platform.machine()}"])
+    parts += [f"{platform.system()} {platform.machine()}", f"models in {dtype}"]
+    return ", ".join(parts)
 
 
 def _processor() -> str:

@@ -15,14 +15,22 @@ from c2c_search.inference.integrity import check_sums
 from c2c_search.inference.integrity import read_manifest
 from c2c_search.inference.integrity import sha256
 from c2c_search.inference.integrity import verify_compatibility
+from c2c_search.inference.opening import champion_dtype
+from c2c_search.pair.arithmetic import default_dtype
+from c2c_search.pair.arithmetic import recorded_dtype
+from c2c_search.pair.loading import default_device
+from c2c_search.pair.model_cache import print_notice
 from c2c_search.pair.prompts import Template
 from c2c_search.study.ledger import Ledger
+from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Trained
 from c2c_search.trial import TrialConfig
 from c2c_search.trial import canonical_hash
 
 
 if TYPE_CHECKING:
+    import torch
+
     from c2c_search.fuser.fuser import Fuser
     from c2c_search.inference.integrity import Manifest
     from c2c_search.pair.loading import LoadedModel
@@ -45,6 +53,7 @@ class Subject:
         trial: How the fuser was trained, where that is known: what its controls repeat.
         template: How a question becomes a prompt.
         cache_dtype: What prompt caches are rounded to.
+        dtype: What the models compute in, here and now.
         manifest: Of a champion.
         notes: What a reader should know of it.
     """
@@ -56,6 +65,7 @@ class Subject:
     trial: TrialConfig | None = None
     template: Template = "plain"
     cache_dtype: str = "bfloat16"
+    dtype: str = "float32"
     manifest: Manifest | None = None
     notes: tuple[str, ...] = ()
 
@@ -68,6 +78,7 @@ class Subject:
                 "sharer": self.sharer,
                 "template": self.template,
                 "cache_dtype": self.cache_dtype,
+                "dtype": self.dtype,
                 "fuser": {path.name: sha256(path) for path in files},
             }
         )
@@ -111,7 +122,8 @@ def find_subject(
     """
     if target.startswith(_SOURCES):
         name = target.partition(":")[2] if sharer is None else f"{sharer} to {target}"
-        return Subject(name, target, sharer, template=template or "plain")
+        dtype = default_dtype(default_device())
+        return Subject(name, target, sharer, template=template or "plain", dtype=_name(dtype))
     if sharer is not None or template is not None:
         raise ConfigError(
             "A fuser brings its own sharer and template.",
@@ -144,6 +156,7 @@ def _champion(folder: Path) -> Subject:
         trial=None if manifest.trial is None else TrialConfig.model_validate(manifest.trial),
         template=manifest.template,
         cache_dtype=manifest.cache_dtype,
+        dtype=_name(champion_dtype(manifest, default_device())),
         manifest=manifest,
     )
 
@@ -165,8 +178,24 @@ def _trial(folder: Path) -> Subject:
         trial=config,
         template=config.data.template,
         cache_dtype=config.cache_dtype,
+        dtype=_name(recorded_dtype(_trained_in(folder), default_device(), print_notice)),
         notes=tuple(_unfinished(folder, config)),
     )
+
+
+def studied_in(results: Ledger) -> str | None:
+    """What the models of a study, or of one repeated trial, compute in; None if not recorded."""
+    pairs = sorted((results.folder / "prepared").glob("*.json"))
+    found = (results.load(f"prepared/{path.stem}", Prepared) for path in pairs)
+    return next((each.dtype for each in found if each is not None), None)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _trained_in(folder: Path) -> str | None:
+    return studied_in(Ledger(folder.parent / "results")) or studied_in(Ledger(folder / "results"))
 
 
 def _unfinished(folder: Path, config: TrialConfig) -> Iterator[str]:

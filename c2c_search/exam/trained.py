@@ -10,6 +10,7 @@ from pathlib import Path
 
 from c2c_search.exam.subject import BEST
 from c2c_search.exam.subject import TRIAL
+from c2c_search.exam.subject import studied_in
 from c2c_search.pipeline.schema import CacheConfig
 from c2c_search.pipeline.schema import Pipeline
 from c2c_search.study import failures
@@ -59,12 +60,14 @@ class Trainer:
         folder: Keeps what is trained.
         root: Folder of all stores: a study under it may have trained a control already.
         tell: Hears of progress.
+        dtype: What the models compute in.
     """
 
     trial: TrialConfig
     folder: Path
     root: Path
     tell: Tell
+    dtype: str = "float32"
 
     def fuser(self, system: str, seed: int = 0) -> Path:
         """Folder of a control's fuser, trained if there is none yet.
@@ -114,12 +117,15 @@ class Trainer:
         return folder / known.adapter_dir
 
     def _known(self, config: TrialConfig) -> Path | None:
-        """Where this very configuration has been trained to its end."""
+        """Where this very configuration has been trained to its end, in this dtype."""
         own = self.folder / config.hash()
         if (own / "done").is_file():
             return own / BEST
         for folder in sorted((self.root / "trials").glob(f"*/{config.hash()}")):
-            ended = Ledger(folder.parent / "results").load(f"trained/{config.hash()}", Trained)
+            results = Ledger(folder.parent / "results")
+            if (studied_in(results) or "float32") != self.dtype:
+                continue
+            ended = results.load(f"trained/{config.hash()}", Trained)
             if ended is not None and not ended.pruned and (folder / ended.best_dir).is_dir():
                 return folder / ended.best_dir
         return None
@@ -133,7 +139,7 @@ class Trainer:
             evaluation=trial.evaluation,
             caches=CacheConfig(dtype=trial.cache_dtype),
         )
-        return Worker(pipeline, log_file=self.folder / "worker.log")
+        return Worker(pipeline, log_file=self.folder / "worker.log", dtype=self.dtype)
 
     def _train(
         self,

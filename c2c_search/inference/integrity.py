@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from pathlib import PurePosixPath
 from typing import Any
+from typing import Literal
 from typing import Self
 
 from pydantic import AwareDatetime
@@ -129,6 +130,9 @@ class Manifest(_Stored):
         template: How a question becomes a prompt: ``plain`` or ``chat``.
         cache_dtype: Of the prompt caches it answers from, e.g. ``bfloat16``; those of a study's
             champion it was trained on too.
+        dtype: In which both models computed when it was trained and measured; None where nothing
+            was measured, and in manifests of versions that always took bfloat16 on a GPU and
+            float32 on a CPU.
         data: SHA-256 of each split.
         trial: The TrialConfig.
         trial_hash: Of the TrialConfig.
@@ -149,6 +153,7 @@ class Manifest(_Stored):
     receiver_size: Size | None = None
     template: Template
     cache_dtype: str
+    dtype: Literal["float32", "bfloat16"] | None = None
     data: dict[str, str] = {}
     trial: dict[str, Any] | None = None
     trial_hash: str | None = None

@@ -98,7 +98,7 @@ class C2CModel:
     def from_pretrained(
         cls, directory: str | Path, *, device: torch.device | str | None = None
     ) -> C2CModel:
-        """Load a champion folder and the two models that its manifest names.
+        """Load a champion folder and its two models, to compute as measured (`champion_dtype`).
 
         Args:
             directory: The folder that ``c2c-search export`` or ``import-rosetta`` writes.

@@ -13,11 +13,15 @@ from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.inference.integrity import check_sums
 from c2c_search.inference.integrity import read_manifest
 from c2c_search.inference.integrity import verify_compatibility
+from c2c_search.pair.arithmetic import default_dtype
+from c2c_search.pair.arithmetic import recorded_dtype
 from c2c_search.pair.geometry import cache_shape
+from c2c_search.pair.model_cache import print_notice
 
 
 if TYPE_CHECKING:
     from c2c_search.fuser.fuser import Fuser
+    from c2c_search.inference.integrity import Manifest
     from c2c_search.pair.loading import LoadedModel
     from c2c_search.pair.prompts import Template
 
@@ -34,23 +38,27 @@ class Champion:
 
 
 def open_champion(directory: str | Path, device: torch.device | str | None) -> Champion:
-    """Check a champion folder and load what it names.
+    """Check a champion folder and load what it names, to compute as it was measured.
 
     Args:
         directory: The folder.
         device: Where to run; a GPU if there is one, when None.
 
     Raises:
+        ConfigError: C2C_SEARCH_DTYPE names no dtype.
         IntegrityError: The folder's bytes, or the models, are not those that were measured.
         SourceError: A model cannot be fetched or read.
     """
+    from c2c_search.pair.loading import default_device
     from c2c_search.pair.loading import load
 
     directory = Path(directory)
     check_sums(directory)
     manifest = read_manifest(directory)
-    receiver = load(manifest.pair.receiver.source, device=device)
-    sharer = load(manifest.pair.sharer.source, device=device)
+    place = default_device(device)
+    dtype = champion_dtype(manifest, place)
+    receiver = load(manifest.pair.receiver.source, device=place, dtype=dtype)
+    sharer = load(manifest.pair.sharer.source, device=place, dtype=dtype)
     verify_compatibility(manifest, receiver.identity, sharer.identity)
     return Champion(
         receiver,
@@ -59,6 +67,20 @@ def open_champion(directory: str | Path, device: torch.device | str | None) -> C
         manifest.template,
         getattr(torch, manifest.cache_dtype),
     )
+
+
+def champion_dtype(manifest: Manifest, device: torch.device) -> torch.dtype:
+    """What a champion's models compute in on a device.
+
+    That in which it was measured, if the device is not slow in it (see `recorded_dtype`). One
+    that was imported, and never measured, computes as models by default do.
+
+    Raises:
+        ConfigError: C2C_SEARCH_DTYPE names no dtype.
+    """
+    if manifest.provenance is not None and manifest.dtype is None:
+        return default_dtype(device)
+    return recorded_dtype(manifest.dtype, device, print_notice)
 
 
 def check_shapes(fuser: Fuser, receiver: LoadedModel, sharer: LoadedModel) -> None:

@@ -1,7 +1,7 @@
 """Pair room: a GGUF file turned, once, into the safetensors folder that transformers loads fast.
 
-Weights are kept as float32: dequantised weights are exact in it, transformers maps the file into
-memory without a copy, and bfloat16 moved logits by up to 0.27 on the catalogue's models.
+Weights are kept as float32: dequantised weights are exact in it, and transformers maps the file
+into memory without a copy. A model that computes in bfloat16 rounds them when it is loaded.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from c2c_search.errors import SourceError
+from c2c_search.pair.arithmetic import default_dtype
+from c2c_search.pair.arithmetic import is_slow
 from c2c_search.pair.catalogue import CATALOGUE
 from c2c_search.pair.convert import convert
 from c2c_search.pair.convert import damaged
@@ -58,6 +60,7 @@ __all__ = [
     "Progress",
     "ResolvedModel",
     "default_cache_dir",
+    "default_device",
     "load",
     "resolve",
 ]
@@ -142,8 +145,8 @@ def load(
 
     Args:
         source: As for `resolve`.
-        device: CUDA where there is one, else the CPU, if None.
-        dtype: bfloat16 on CUDA, else float32, if None.
+        device: See `default_device` if None.
+        dtype: What it computes in; see `default_dtype` if None.
         cache_dir: As for `resolve`.
         progress: As for `resolve`.
         notify: As for `resolve`.
@@ -151,13 +154,16 @@ def load(
     Raises:
         SourceError: As for `resolve`; a slow tokenizer; weights that do not fill the model.
         StoreError: As for `resolve`.
-        ConfigError: The model has no plain key-value cache (see `geometry`).
+        ConfigError: The model has no plain key-value cache (see `geometry`), or C2C_SEARCH_DTYPE
+            names no dtype.
     """
-    import torch
-
     resolved = resolve(source, cache_dir=cache_dir, progress=progress, notify=notify)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = dtype or (torch.bfloat16 if place.type == "cuda" else torch.float32)
+    place = default_device(device)
+    dtype = dtype or default_dtype(place)
+    if is_slow(dtype, place):
+        (notify or print_notice)(
+            f"{source} computes in bfloat16, which is slow on this processor."
+        )
     progress = progress or silent
     progress("load", 0, 1, source)
     with quiet():
@@ -169,6 +175,13 @@ def load(
     model = model.to(place).eval().requires_grad_(False)
     progress("load", 1, 1, source)
     return LoadedModel(resolved.identity, model, tokenizer)
+
+
+def default_device(device: torch.device | str | None = None) -> torch.device:
+    """The device named; else CUDA where there is one, and the CPU where not."""
+    import torch
+
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _tokenizer(source: str, folder: Path) -> PreTrainedTokenizerFast:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from c2c_search.pair.caches import PromptCaches
+from c2c_search.pair.cores import usable_cores
 from c2c_search.pair.prefill import BATCH_TOKENS
 
 
@@ -58,7 +58,7 @@ def read_both(
     devices = {receiver.device, sharer.device}
     if len(devices) == 1 and receiver.device.type == "cuda":
         return _in_streams(own, heard, receiver.device)
-    if devices == {torch.device("cpu")} and 2 * torch.get_num_threads() <= _cores():
+    if devices == {torch.device("cpu")} and 2 * torch.get_num_threads() <= usable_cores():
         with ThreadPoolExecutor(1) as pool:
             beside = pool.submit(heard)
             return own(), beside.result()
@@ -88,10 +88,3 @@ def _read(
     # What one batch of the prefill holds was on the device all at once already.
     few = sum(map(len, prompts)) <= BATCH_TOKENS
     return PromptCaches.compute(model, prompts, dtype, keep_on_device=few)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
-WorkerFactory = Callable[[Pipeline, Path], AbstractContextManager[WorkerProcess]]
+WorkerFactory = Callable[[Pipeline, Path, str | None], AbstractContextManager[WorkerProcess]]
 Promote = Callable[[Session, Finale], Champion]
 
 
@@ -79,11 +79,13 @@ class Outcome:
     champion: Champion
 
 
-def start_worker(pipeline: Pipeline, log_file: Path) -> AbstractContextManager[WorkerProcess]:
+def start_worker(
+    pipeline: Pipeline, log_file: Path, dtype: str | None
+) -> AbstractContextManager[WorkerProcess]:
     """Start the process that trains and measures; what it prints goes to ``log_file``."""
     from c2c_search.training.launch import Worker
 
-    return Worker(pipeline, log_file=log_file)
+    return Worker(pipeline, log_file=log_file, dtype=dtype)
 
 
 def run_study(
@@ -220,8 +222,8 @@ class _Start:
     def _session(self, study: Study, tracker: Tracker, run: StudyRun) -> Iterator[Session]:
         space, ledger = self.space, Ledger(self.files.results)
 
-        def start() -> AbstractContextManager[WorkerProcess]:
-            return self.worker_factory(space.pipeline, self.files.worker_log)
+        def start(dtype: str | None) -> AbstractContextManager[WorkerProcess]:
+            return self.worker_factory(space.pipeline, self.files.worker_log, dtype)
 
         with (
             watch(_state(study, space), self.console) as view,

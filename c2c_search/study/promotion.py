@@ -148,6 +148,7 @@ def make_manifest(session: Session, finale: Finale, winner: Finalist, splits: Sp
         receiver_size=_receiver_size(config.pair.receiver),
         template=data.template,
         cache_dtype=config.cache_dtype,
+        dtype=prepared.dtype,
         data=dict(prepared.data),
         trial=config.model_dump(mode="json", by_alias=True),
         trial_hash=config.hash(),

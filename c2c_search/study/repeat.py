@@ -83,7 +83,7 @@ def repeat_trial(
         interruptible(),
         watch(state, console) as view,
         Workbench(
-            lambda: worker_factory(pipeline, folder / "worker.log"),
+            lambda dtype: worker_factory(pipeline, folder / "worker.log", dtype),
             {"pair": config.pair},
             Ledger(folder / "results"),
             view,

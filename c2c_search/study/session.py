@@ -73,9 +73,11 @@ class Session:
         return run
 
     def log_data(self, run: TrialRun, pair: str, *splits: str) -> None:
-        """Record the splits that a run has used as its inputs."""
+        """Record the splits that a run has used as its inputs, and what its models computed in."""
         data = self.space.pipeline.data
         prepared = self.bench.prepared[pair]
+        if prepared.dtype is not None:
+            run.tags({"c2c.dtype": prepared.dtype})
         for split in splits:
             files = ", ".join(getattr(data.files, split)) or data.source
             run.dataset(data.source, prepared.data[split], files, split)

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Protocol
 from typing import Self
 
+from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
 from c2c_search.errors import StoreError
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.pair.arithmetic import VARIABLE
+from c2c_search.pair.arithmetic import requested
 from c2c_search.pair.spec import PairSpec
 from c2c_search.report.live import View
 from c2c_search.study import failures
@@ -51,7 +54,7 @@ class WorkerProcess(Protocol):
     def evaluate(self, request: Evaluate) -> Iterator[Event]: ...
 
 
-StartWorker = Callable[[], AbstractContextManager[WorkerProcess]]
+StartWorker = Callable[[str | None], AbstractContextManager[WorkerProcess]]
 
 
 class TrainingListener(Protocol):
@@ -71,7 +74,7 @@ class Workbench:
     lacks, and then every pair is prepared, so that no trial waits for a download.
 
     Args:
-        start: Starts the worker process.
+        start: Starts the worker process, told what the models compute in, or None to choose.
         pairs: The study's pairs, by name.
         ledger: Of the study.
         view: Shows progress.
@@ -219,11 +222,36 @@ class Workbench:
 
     def _ready(self) -> WorkerProcess:
         if self._process is None:
-            self._process = self._stack.enter_context(self._start())
+            self._process = self._stack.enter_context(self._start(self._dtype()))
             for index, (name, pair) in enumerate(self._pairs.items()):
                 self._view.stage("prepare", index, len(self._pairs), f"pair {name}")
                 self._prepare(self._process, name, pair)
         return self._process
+
+    def _dtype(self) -> str | None:
+        """What this study's models compute in since its beginning; None when it begins.
+
+        Raises:
+            ConfigError: The user asks for another dtype, or a version before this one, which did
+                not record it, began the study.
+        """
+        known = next(iter(self.prepared.values()), None)
+        if known is None:
+            return None
+        asked = requested()
+        if known.dtype is None and asked is None:
+            raise ConfigError(
+                "A study computes in one dtype, and this one began before that was recorded.",
+                hint=f"Set {VARIABLE} to what it was: float32 on a CPU, bfloat16 on a GPU.",
+            )
+        if known.dtype is not None and asked not in (None, known.dtype):
+            raise ConfigError(
+                f"A study computes in one dtype, and this one began in {known.dtype}.",
+                value=f"{VARIABLE}={asked}",
+                hint=f"Unset {VARIABLE} to go on, or begin another study: give the space another "
+                "name under `study:`.",
+            )
+        return known.dtype or asked
 
     def _prepare(self, process: WorkerProcess, name: str, pair: PairSpec) -> None:
         last = self._attempt(lambda: process.prepare(pair), self._progress)
@@ -232,7 +260,8 @@ class Workbench:
         known = self.prepared.get(name)
         if known is not None:
             check_unchanged(name, known, last)
-            return
+            if known.dtype is not None:
+                return
         self._ledger.save(f"prepared/{name}", last)
         self.prepared[name] = last
 

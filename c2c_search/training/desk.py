@@ -108,6 +108,7 @@ class Desk:
             },
             data=self._hashes,
             seconds=seconds,
+            dtype=str(receiver.model.dtype).removeprefix("torch."),
         )
 
     def train(self, config: TrialConfig, directory: Path, go_on: Callable[[], bool]) -> Trained:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from c2c_search.pair.arithmetic import VARIABLE
+from c2c_search.pair.cores import thread_environment
 from c2c_search.training.protocol import EVENT
 from c2c_search.training.protocol import Adapt
 from c2c_search.training.protocol import Adapted
@@ -47,14 +49,22 @@ class Worker:
         pipeline: The study's pipeline.
         log_file: Where the process's own output goes.
         cache_dir: Where models and prompt caches are kept; the user's cache folder by default.
+        dtype: What the models compute in. None leaves the choice to the process (see
+            `pair.arithmetic`), and keeps to it when the process is started again.
     """
 
     def __init__(
-        self, pipeline: Pipeline, *, log_file: Path, cache_dir: Path | None = None
+        self,
+        pipeline: Pipeline,
+        *,
+        log_file: Path,
+        cache_dir: Path | None = None,
+        dtype: str | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.log_file = log_file
         self.cache_dir = cache_dir
+        self.dtype = dtype
         self._process: subprocess.Popen[str] | None = None
         self._events: IO[str] | None = None
 
@@ -118,6 +128,8 @@ class Worker:
         assert self._events is not None
         for line in self._events:
             event = EVENT.validate_json(line)
+            if isinstance(event, Prepared):
+                self.dtype = event.dtype
             yield event
             if isinstance(event, _LAST):
                 return
@@ -166,14 +178,20 @@ class Worker:
                 pass_fds=[write],
                 start_new_session=True,
                 text=True,
-                env=_environment(),
+                env=_environment(self.dtype),
             )
         os.close(write)
         self._events = os.fdopen(read, encoding="utf-8")
 
 
-def _environment() -> dict[str, str]:
-    """The driver's environment without what a launcher or a tracker left in it."""
+def _environment(dtype: str | None) -> dict[str, str]:
+    """The driver's environment without what a launcher or a tracker left in it.
+
+    Threads must be told before torch is loaded: it makes them when it first needs them.
+    """
     dropped = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "MLFLOW_RUN_ID"}
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    return kept | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+    if dtype is not None:
+        kept[VARIABLE] = dtype
+    own = {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+    return kept | own | thread_environment(kept)

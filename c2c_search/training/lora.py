@@ -324,8 +324,10 @@ def save(adapted: PeftModel, source: str, directory: Path) -> None:
 def load_adapted(
     receiver: LoadedModel | str, adapter: Path, cache_dir: Path | None = None
 ) -> LoadedModel:
-    """A second copy of a receiver with an adapter merged into its weights.
+    """A second copy of a receiver with an adapter in it.
 
+    In float32 it is merged into the weights. The digits of bfloat16 would swallow most of a small
+    update: there it is added to what the weights give, as it was trained and validated.
     Its identity is its own, so that no prompt cache of the receiver is taken for one of its own.
 
     Args:
@@ -352,7 +354,9 @@ def load_adapted(
     else:
         base = receiver
         model = copy.deepcopy(base.model)
-    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    adapted = PeftModel.from_pretrained(model, str(adapter))
+    exact = model.dtype == torch.float32
+    adapted = adapted.merge_and_unload() if exact else adapted.get_base_model()
     digest = hashlib.sha256(
         "\0".join(
             [base.identity.weights_sha256]
@@ -365,7 +369,7 @@ def load_adapted(
             "weights_sha256": digest,
         }
     )
-    return replace(base, identity=identity, model=merged.eval().requires_grad_(False))
+    return replace(base, identity=identity, model=adapted.eval().requires_grad_(False))
 
 
 def _trained(adapted: PeftModel) -> list[torch.nn.Parameter]:

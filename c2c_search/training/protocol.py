@@ -21,6 +21,7 @@ from c2c_search.trial import TrialConfig
 
 System = Literal["receiver", "sharer", "text_relay", "c2c", "mismatched", "shut", "lora"]
 Split = Literal["validation", "test"]
+Dtype = Literal["float32", "bfloat16"]
 Failure = Literal["invalid", "diverged", "out_of_memory", "transient", "fatal"]
 Stage = Literal[
     "download", "convert", "load", "data", "prefill", "align", "calibrate", "train", "evaluate"
@@ -108,13 +109,15 @@ class Prepared(_Message):
     """The pair stands ready.
 
     ``models`` is each model's identity (source, revision, hashes, licence) under ``receiver`` and
-    ``sharer``; ``data`` each split's hash; ``seconds`` the wall time by stage.
+    ``sharer``; ``data`` each split's hash; ``seconds`` the wall time by stage; ``dtype`` what
+    both models compute in (None in a record of a version that did not say).
     """
 
     type: Literal["prepared"] = "prepared"
     models: dict[str, dict[str, str | None]]
     data: dict[str, str]
     seconds: dict[str, float]
+    dtype: Dtype | None = None
 
 
 class Step(_Message):

@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +31,8 @@ from c2c_search.inference.integrity import check_sums
 from c2c_search.inference.integrity import read_sums
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
+from c2c_search.inference.opening import champion_dtype
+from c2c_search.pair import arithmetic
 from c2c_search.pair.loading import LoadedModel
 from c2c_search.pair.loading import load
 
@@ -166,6 +169,25 @@ def test_a_lora_travels_with_its_champion(
     here.adaptation = None
     other = here.score(here.batch(here.prompts(asked)), [["a", "bc"]])[0][0]
     assert not torch.allclose(other, expected, atol=1e-2)
+
+
+def test_a_champion_computes_as_it_was_measured_where_that_is_not_slow(
+    manifest: Manifest, imported: Manifest, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.delenv("C2C_SEARCH_DTYPE")
+    device = torch.device("cpu")
+    measured = manifest.model_copy(update={"dtype": "bfloat16"})
+    monkeypatch.setattr(arithmetic, "bfloat16_gain", lambda: 2.0)
+    assert champion_dtype(measured, device) == torch.bfloat16
+    # Of a version that always took float32 on a CPU.
+    assert champion_dtype(manifest, device) == torch.float32
+    # Never measured: the faster one.
+    assert champion_dtype(imported, device) == torch.bfloat16
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(arithmetic, "bfloat16_gain", lambda: 0.01)
+    assert champion_dtype(measured, device) == torch.float32
+    assert champion_dtype(imported, device) == torch.float32
+    assert "compute in float32 here" in capsys.readouterr().err
 
 
 # The published layout

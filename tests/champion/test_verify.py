@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -88,6 +89,17 @@ def test_a_runtime_that_needs_the_workbench_is_refused_with_its_error(exported: 
 def test_the_cache_folder_is_passed_on(exported: Path, tmp_path: Path) -> None:
     check = f"import os\nassert os.environ['C2C_SEARCH_CACHE'] == {str(tmp_path)!r}\n"
     verify(_program(exported, check), cache_dir=tmp_path)
+
+
+def test_it_computes_in_the_dtype_it_was_measured_in(
+    tmp_path: Path, fuser_dir: Path, manifest: Manifest
+) -> None:
+    for dtype, expected in (("bfloat16", "bfloat16"), (None, os.environ["C2C_SEARCH_DTYPE"])):
+        measured = manifest.model_copy(update={"dtype": dtype})
+        champion = build(tmp_path / f"{dtype}", fuser_dir=fuser_dir, manifest=measured)
+        export(champion, tmp_path / f"{dtype} out")
+        check = f"import os\nassert os.environ['C2C_SEARCH_DTYPE'] == {expected!r}\n"
+        verify(_program(tmp_path / f"{dtype} out", check))
 
 
 def test_a_changed_file_is_found_before_anything_runs(exported: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
 from c2c_search.exam.subject import find_subject
+from c2c_search.pair import arithmetic
 from c2c_search.study.ledger import Ledger
+from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Trained
 
 
@@ -60,6 +62,24 @@ def test_the_identity_changes_with_the_fuser(trial, trained_root, tmp_path: Path
         (other / path.name).write_bytes(path.read_bytes() + b" ")
     (tmp_path / "trial.yaml").write_text(trial.to_yaml())
     assert find_subject(str(tmp_path), root=tmp_path).identity() != subject.identity()
+
+
+def test_a_trial_is_examined_in_the_dtype_it_was_trained_in(
+    trial, trained_root, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.delenv("C2C_SEARCH_DTYPE")
+    monkeypatch.setattr(arithmetic, "bfloat16_gain", lambda: 2.0)
+    shutil.copytree(trained_root / "trials" / "tiny", tmp_path / "trials" / "tiny")
+    # Of a version that did not record it, and took float32.
+    before = find_subject(trial.hash(), root=tmp_path)
+    assert before.dtype == "float32"
+    ledger = Ledger(tmp_path / "trials" / "tiny" / "results")
+    for dtype in ("float32", "bfloat16"):
+        ledger.save("prepared/pair", Prepared(models={}, data={}, seconds={}, dtype=dtype))
+        subject = find_subject(trial.hash(), root=tmp_path)
+        assert subject.dtype == dtype
+    assert subject.identity() != before.identity()
+    assert find_subject("path:a", root=tmp_path).dtype == "bfloat16"
 
 
 def test_a_trial_that_was_not_trained_to_its_end_is_told(trial, trained_root, tmp_path) -> None:

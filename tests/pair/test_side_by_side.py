@@ -34,7 +34,7 @@ def threads_of(monkeypatch):
     """Give the process so many cores for each of torch's threads; in which thread a model ran."""
 
     def give(cores, *models):
-        monkeypatch.setattr(side_by_side, "_cores", lambda: cores * torch.get_num_threads())
+        monkeypatch.setattr(side_by_side, "usable_cores", lambda: cores * torch.get_num_threads())
         found = [set() for _ in models]
         for model, threads in zip(models, found, strict=True):
             model.register_forward_pre_hook(
@@ -54,7 +54,7 @@ def whole(caches, prompts):
 def test_the_caches_are_those_of_one_model_after_the_other(
     receiver, sharer, monkeypatch, cores, dtype
 ):
-    monkeypatch.setattr(side_by_side, "_cores", lambda: cores * torch.get_num_threads())
+    monkeypatch.setattr(side_by_side, "usable_cores", lambda: cores * torch.get_num_threads())
     own, heard = read_both(receiver, OWN, sharer, HEARD, dtype)
     expected = PromptCaches.compute(receiver, OWN, dtype)
     assert torch.equal(whole(own, OWN), whole(expected, OWN))
@@ -97,7 +97,7 @@ def test_a_model_that_is_its_own_sharer_reads_once(sharer):
 
 @pytest.mark.parametrize("cores", [1, 2])
 def test_a_prompt_that_the_sharer_cannot_read_is_refused(receiver, monkeypatch, cores):
-    monkeypatch.setattr(side_by_side, "_cores", lambda: cores * torch.get_num_threads())
+    monkeypatch.setattr(side_by_side, "usable_cores", lambda: cores * torch.get_num_threads())
     sharer = ARCHITECTURES["phi3, longrope"]()
     window = rope_window(sharer)
     with pytest.raises(ConfigError, match=f"must fit into {window} tokens"):

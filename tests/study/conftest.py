@@ -90,6 +90,7 @@ class Script:
     resumed: list[int] = field(default_factory=list)
     evaluated: list[Evaluate] = field(default_factory=list)
     adapted: list[TrialConfig] = field(default_factory=list)
+    dtypes: list[str | None] = field(default_factory=list)
     starts: int = 0
 
 
@@ -116,6 +117,7 @@ class FakeWorker:
             models={role: self._identity(getattr(pair, role)) for role in ("receiver", "sharer")},
             data={split: f"sha-{split}" for split in ("train", "validation", "test")},
             seconds={"load": 0.0},
+            dtype="float32",
         )
 
     def train(self, config: TrialConfig, directory: Path) -> Iterator[Event]:
@@ -308,7 +310,11 @@ def output() -> io.StringIO:
 
 @pytest.fixture
 def start_worker(script: Script) -> Callable[..., FakeWorker]:
-    return lambda pipeline, log_file: FakeWorker(script)
+    def start(pipeline: object, log_file: Path, dtype: str | None) -> FakeWorker:
+        script.dtypes.append(dtype)
+        return FakeWorker(script)
+
+    return start
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ from c2c_search.errors import IntegrityError
 from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
 from c2c_search.errors import StudyStoppedError
+from c2c_search.pair.arithmetic import VARIABLE
 from c2c_search.study import storage
 from c2c_search.study.driver import Outcome
+from c2c_search.study.layout import StudyFiles
 from c2c_search.tracking import Tracker
 from c2c_search.training.protocol import Failed
 from c2c_search.trial import TrialConfig
@@ -362,6 +364,45 @@ def test_other_weights_are_refused(quick: Run, script: Any) -> None:
     script.weights = "other"
     with pytest.raises(DataError, match="other weights"):
         quick(trials=2)
+
+
+@pytest.fixture
+def freely(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.delenv(VARIABLE)
+    return monkeypatch
+
+
+def test_a_study_goes_on_in_the_dtype_it_began_in(quick: Run, script: Any, freely: Any) -> None:
+    quick(trials=1)
+    assert set(script.dtypes) == {None}
+    script.dtypes.clear()
+    freely.setenv(VARIABLE, "bfloat16")
+    with pytest.raises(ConfigError, match=r"began in float32.*C2C_SEARCH_DTYPE=bfloat16.*Unset"):
+        quick(trials=2)
+    assert not script.dtypes
+    freely.setenv(VARIABLE, "auto")
+    quick(trials=2)
+    assert set(script.dtypes) == {"float32"}
+
+
+def test_a_study_of_a_version_that_did_not_record_the_dtype(
+    quick: Run, script: Any, freely: Any, root: Path
+) -> None:
+    quick(trials=1)
+    ledger = StudyFiles(root, "tiny").results
+    for path in (ledger / "prepared").iterdir():
+        record = json.loads(path.read_text())
+        del record["dtype"]
+        path.write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match="Set C2C_SEARCH_DTYPE to what it was"):
+        quick(trials=2)
+    freely.setenv(VARIABLE, "float32")
+    script.dtypes.clear()
+    quick(trials=2)
+    assert set(script.dtypes) == {"float32"}
+    # It is on record from now on.
+    freely.delenv(VARIABLE)
+    quick(trials=3)
 
 
 def test_a_study_has_one_driver(quick: Run, root: Path) -> None:

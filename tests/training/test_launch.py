@@ -7,7 +7,10 @@ import signal
 
 import pytest
 
+from c2c_search.pair.cores import THREAD_VARIABLES
+from c2c_search.pair.cores import usable_cores
 from c2c_search.training.launch import Worker
+from c2c_search.training.launch import _environment
 from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Failed
@@ -35,6 +38,8 @@ def test_prepare_train_evaluate(worker, trial, tiny_pair, tmp_path):
     }
     assert set(prepared.data) == {"train", "validation", "test"}
     assert prepared.models["receiver"]["source"] == tiny_pair.receiver
+    # A worker that is started again computes in the same dtype.
+    assert prepared.dtype == worker.dtype == "float32"
 
     for event in worker.train(trial, tmp_path / "trial"):
         if isinstance(event, Rung) and event.rung == 0:
@@ -75,3 +80,30 @@ def test_prepare_train_evaluate(worker, trial, tiny_pair, tmp_path):
         assert died.failure in ("out_of_memory", "transient")
         *_, died = worker.prepare(tiny_pair)
     assert isinstance(died, Prepared)
+
+
+def test_the_process_is_told_its_threads_and_dtype(monkeypatch):
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RANK", "3")
+    told = _environment("bfloat16")
+    assert told["C2C_SEARCH_DTYPE"] == "bfloat16"
+    assert {told[name] for name in THREAD_VARIABLES} == {str(usable_cores())}
+    assert "RANK" not in told
+    # What the user has set stays.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    told = _environment(None)
+    assert told["C2C_SEARCH_DTYPE"] == os.environ["C2C_SEARCH_DTYPE"]
+    assert told["OMP_NUM_THREADS"] == "1"
+    assert "MKL_NUM_THREADS" not in told
+
+
+def test_a_worker_computes_in_the_dtype_it_is_given(pipeline, tiny_pair, tmp_path):
+    with Worker(
+        pipeline,
+        log_file=tmp_path / "worker.log",
+        cache_dir=tmp_path / "cache",
+        dtype="bfloat16",
+    ) as worker:
+        *_, prepared = worker.prepare(tiny_pair)
+    assert prepared.dtype == "bfloat16"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -263,6 +265,21 @@ def test_loaded_adapter_answers_as_the_trained_one(tiny_model, tmp_path):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(found, before, atol=1e-2)
     assert torch.equal(plain_logits(receiver.model, prompt, response), before)
+
+
+def test_in_bfloat16_the_adapter_keeps_its_digits(tiny_model, tmp_path):
+    loaded = tiny_model()
+    receiver = replace(loaded, model=copy.deepcopy(loaded.model).to(torch.bfloat16))
+    prompt, response = list(range(12)), [1, 2, 3]
+    with attached(receiver.model, 2) as adapted:
+        assert {each.dtype for each in lora._trained(adapted)} == {torch.float32}
+        disturb(adapted)
+        lora.save(adapted, receiver.identity.source, tmp_path)
+        expected = plain_logits(receiver.model, prompt, response)
+    again = load_adapted(receiver, tmp_path)
+    # Merged into bfloat16 weights, the update would be rounded.
+    assert torch.equal(plain_logits(again.model, prompt, response), expected)
+    assert not any(parameter.requires_grad for parameter in again.model.parameters())
 
 
 def test_loaded_adapter_is_another_model(tiny_model, tmp_path):

@@ -58,7 +58,7 @@ class Sharer(PassByPass):
 
 
 class Adapted(PassByPass):
-    """The receiver with an adapter merged into its weights, e.g. LoRA's.
+    """The receiver with an adapter in it, e.g. LoRA's.
 
     It reads every prompt itself: its caches are not the receiver's, though both have the same
     identity.

@@ -39,7 +39,7 @@ class Materials:
         fuser: What is evaluated.
         exemplars: Questions with their answers, a user's turn and an assistant's each.
         trained: Fusers trained as controls, by the name of their system.
-        adapted: The receiver with LoRA merged into it.
+        adapted: The receiver with LoRA in it.
         seed: Of what is random.
     """
 
