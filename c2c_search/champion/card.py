@@ -174,6 +174,8 @@ def _limits(manifest: Manifest, verdict: Verdict | None) -> str:
             "Beyond its training data it may make the receiver worse than it is alone: " + beyond,
         ]
         caches = f"Trained on prompt caches in {manifest.cache_dtype}"
+        if manifest.dtype is not None:
+            caches += f", and measured with both models in {manifest.dtype}"
     points += [
         "It inherits the errors and biases of both models; no safety evaluation was made.",
         f"{caches}; another precision or device can change single answers.",

@@ -152,7 +152,10 @@ def _measured_gain() -> float:
 
 
 def _products(dtype: torch.dtype) -> Callable[[], None]:
-    """A linear map and the product that takes its gradient back, as in a training step."""
+    """A linear map, the product that takes its gradient back, and the map of a single token.
+
+    The last costs little, unless it has no kernel: then writing would be slow.
+    """
     import torch
 
     # Not random: the global generator belongs to the caller's seed.
@@ -162,5 +165,6 @@ def _products(dtype: torch.dtype) -> Callable[[], None]:
     def product() -> None:
         output = torch.nn.functional.linear(features, weight)
         torch.mm(output, weight)
+        torch.nn.functional.linear(features[:1], weight)
 
     return product

@@ -49,6 +49,12 @@ def test_size_is_given_relative_to_the_receiver(manifest: Manifest, card: str) -
     assert "of the receiver's parameters" not in model_card(without, SIZE)
 
 
+def test_what_the_models_computed_in_is_told_where_it_is_known(manifest: Manifest) -> None:
+    measured = manifest.model_copy(update={"dtype": "bfloat16"})
+    assert "measured with both models in bfloat16; another precision" in model_card(measured, SIZE)
+    assert "with both models in" not in model_card(manifest, SIZE)
+
+
 def test_a_lora_is_told(manifest: Manifest, card: str) -> None:
     assert "LoRA" not in card
     assert manifest.trial is not None
