@@ -1,22 +1,28 @@
 """Inference room: a model goes on from (fused) prompt caches, many prompts in one sequence.
 
 Prompts are packed: their caches stand one after the other in one sequence, and an attention mask
-keeps them apart. Nothing is padded, on either side, and options of a question share its cache.
+keeps them apart, or blocks of attention where that is less work. Nothing is padded in what a
+model's other layers do, and options of a question share its cache.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from typing import Any
 
 import torch
 
+from c2c_search.inference.attention import attending
+from c2c_search.inference.attention import lends
+from c2c_search.inference.blocks import Blocks
 from c2c_search.inference.cache import RoomyCache
+from c2c_search.inference.masks import Sight
+from c2c_search.inference.masks import masks
+from c2c_search.inference.tokens import TRUNK
+from c2c_search.inference.tokens import Tokens
+from c2c_search.inference.tokens import onto
 from c2c_search.pair.geometry import geometry
 from c2c_search.pair.prefill import cache_argument
 from c2c_search.pair.prefill import check_positions
@@ -27,39 +33,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from c2c_search.inference.fusion import FusedCache
-
-
-TRUNK = -1
-"""Branch of the tokens that every branch of a prompt sees."""
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Tokens of packed prompts, and where each belongs; all of shape ``(tokens,)``.
-
-    Args:
-        prompt: Number of its prompt.
-        branch: `TRUNK`, or which of the prompt's alternatives (options) it is part of.
-        position: Position in its prompt, counted along its branch.
-    """
-
-    prompt: torch.Tensor
-    branch: torch.Tensor
-    position: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.prompt)
-
-    def then(self, more: Tokens) -> Tokens:
-        return Tokens(
-            torch.cat([self.prompt, more.prompt]),
-            torch.cat([self.branch, more.branch]),
-            torch.cat([self.position, more.position]),
-        )
-
-    def take(self, places: torch.Tensor, position: torch.Tensor) -> Tokens:
-        """Some of the tokens, at other positions."""
-        return Tokens(self.prompt[places], self.branch[places], position)
 
 
 class PackedContext:
@@ -74,6 +47,7 @@ class PackedContext:
         self.model = model
         self.reader = fused.reader
         self.adaptation = fused.adaptation
+        self.lends = lends(model)
         self.next_positions = fused.next_positions or fused.lengths
         kinds, layers, entries, _ = fused.packed.shape
         shape = geometry(model)
@@ -114,19 +88,27 @@ class PackedContext:
         if self.reader is not None:
             self.reader.read(ids, tokens, self)
         self.read = self.read.then(tokens)
+        blocks = Blocks.of(tokens, self.read, device) if self.lends else None
+        if blocks is None:
+            sights = [Sight.of_pack(tokens, self.read)]
+        else:
+            sights = Sight.of_blocks(tokens, self.read, blocks)
+        kept = None if keep is None else onto(keep, device)
         # The whole model, not its trunk and head: many scale or cap their logits in between.
         sliced = keep is not None and takes(type(self.model).forward, "logits_to_keep")
-        with nullcontext() if self.adaptation is None else self.adaptation.active():
+        adapted = nullcontext() if self.adaptation is None else self.adaptation.active()
+        lent = attending(self.model, blocks) if self.lends else nullcontext()
+        with adapted, lent:
             output = self.model(
-                input_ids=ids[None].to(device),
-                attention_mask=self._masks(tokens, device),
-                position_ids=tokens.position[None].to(device),
+                input_ids=onto(ids[None], device),
+                attention_mask=masks(self.model, sights, len(self.read), device),
+                position_ids=onto(tokens.position[None], device),
                 use_cache=True,
                 **cache_argument(self.model, self.cache),
-                **({} if keep is None or not sliced else {"logits_to_keep": keep.to(device)}),
+                **({"logits_to_keep": kept} if sliced else {}),
             )
         logits: torch.Tensor = output.logits[0]
-        return logits if keep is None or sliced else logits[keep.to(device)]
+        return logits if kept is None or sliced else logits[kept]
 
     def newest(self, count: int) -> torch.Tensor:
         """What was kept of the last tokens fed, ``(2, layers, count, size)``."""
@@ -135,58 +117,6 @@ class PackedContext:
             for layer in self.cache.layers
         ]
         return torch.stack(layers, dim=1).transpose(2, 3).flatten(3)
-
-    def _masks(
-        self, tokens: Tokens, device: torch.device
-    ) -> torch.Tensor | dict[str, torch.Tensor | None] | None:
-        """Additive masks, ``(1, 1, tokens fed, tokens read)``; one a layer type if it has any.
-
-        None where a single token sees all that was read: faster kernels take no mask.
-        """
-        config = self.model.config.get_text_config()
-        visible, apart = self._visible(tokens)
-        # A file may state what its architecture ignores, so ask the architecture, not the file.
-        architecture: Callable[..., Any] = type(config)
-        if not takes(architecture, "layer_types"):
-            module = sys.modules[type(self.model.base_model.get_decoder()).__module__]
-            window = getattr(config, "sliding_window", None)
-            if window is not None and hasattr(module, "create_sliding_window_causal_mask"):
-                visible &= apart < window
-                # Without a mask it makes its own, of places in the cache instead of positions.
-                if len(self.read) >= window:
-                    return self._additive(visible, device)
-            return self._needed(visible, device)
-        masks = {"full_attention": visible, "attention": visible}
-        kinds = set(config.layer_types)
-        if "sliding_attention" in kinds:
-            masks["sliding_attention"] = visible & (apart < config.sliding_window)
-        if "chunked_attention" in kinds:
-            size = config.attention_chunk_size
-            chunk, read = tokens.position // size, self.read.position // size
-            masks["chunked_attention"] = visible & (chunk[:, None] == read[None, :])
-        return {kind: self._needed(masks[kind], device) for kind in sorted(kinds)}
-
-    def _visible(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
-        """What each token fed may see at all, and how far behind it that lies."""
-        read = self.read
-        slots = torch.arange(len(read))
-        own_slots = slots[len(read) - len(tokens) :]
-        visible = tokens.prompt[:, None] == read.prompt[None, :]
-        visible &= (read.branch[None, :] == TRUNK) | (
-            read.branch[None, :] == tokens.branch[:, None]
-        )
-        visible &= slots[None, :] <= own_slots[:, None]
-        return visible, tokens.position[:, None] - read.position[None, :]
-
-    def _needed(self, visible: torch.Tensor, device: torch.device) -> torch.Tensor | None:
-        if len(visible) == 1 and bool(visible.all()):
-            return None
-        return self._additive(visible, device)
-
-    def _additive(self, visible: torch.Tensor, device: torch.device) -> torch.Tensor:
-        lowest = torch.finfo(self.model.dtype).min
-        mask = torch.zeros(visible.shape, dtype=self.model.dtype)
-        return mask.masked_fill_(~visible, lowest)[None, None].to(device)
 
 
 Choose = Callable[[Sequence[int], torch.Tensor], list[int]]

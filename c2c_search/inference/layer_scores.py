@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,15 +9,15 @@ from typing import Any
 
 import torch
 from transformers import AttentionInterface
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from c2c_search.errors import ConfigError
 from c2c_search.fuser import ridge
 from c2c_search.fuser.layer_alignment import proportional
-from c2c_search.inference.decoding import TRUNK
+from c2c_search.inference.attention import attention
 from c2c_search.inference.decoding import PackedContext
-from c2c_search.inference.decoding import Tokens
 from c2c_search.inference.fusion import FusedCache
+from c2c_search.inference.tokens import TRUNK
+from c2c_search.inference.tokens import Tokens
 
 
 if TYPE_CHECKING:
@@ -69,8 +67,9 @@ def attention_cosine(
         position=torch.tensor(lengths),
     )
     receiver = model.receiver.model
-    context = PackedContext(receiver, FusedCache(own, lengths))
     with _probing(receiver, mapped) as cosines:
+        # Made here: a context asks which attention the model has, and this one runs in no blocks.
+        context = PackedContext(receiver, FusedCache(own, lengths))
         context.feed(torch.tensor(batch.last_ids[split:]), tokens, torch.tensor([0]))
     if set(cosines) != set(range(own.shape[1])):
         raise ConfigError(
@@ -97,14 +96,6 @@ def _predicted(batch: PairBatch, rotations: Rotations | None, border: int) -> to
     return predicted if rotations is None else rotations.apply_receiver(predicted, layers)
 
 
-def _attention(implementation: str, module: torch.nn.Module) -> Callable[..., Any]:
-    if implementation in ALL_ATTENTION_FUNCTIONS:
-        found: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS[implementation]
-    else:  # every architecture has an eager one of its own
-        found = sys.modules[type(module).__module__].eager_attention_forward
-    return found
-
-
 @contextmanager
 def _probing(model: PreTrainedModel, mapped: torch.Tensor) -> Iterator[dict[int, torch.Tensor]]:
     """Have every attention attend a second time, to a mapped cache; gives the cosines by layer."""
@@ -120,7 +111,7 @@ def _probing(model: PreTrainedModel, mapped: torch.Tensor) -> Iterator[dict[int,
         attention_mask: torch.Tensor | None,
         **kwargs: Any,
     ) -> Any:
-        attend = _attention(implementation, module)
+        attend = attention(implementation, module)
         output = attend(module, query, key, value, attention_mask, **kwargs)
         layer = getattr(module, "layer_idx", None)
         if isinstance(layer, int):

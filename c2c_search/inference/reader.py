@@ -24,8 +24,8 @@ from c2c_search.pair.token_alignment import one_to_one
 if TYPE_CHECKING:
     from c2c_search.fuser.fuser import Fuser
     from c2c_search.fuser.rotations import Rotations
-    from c2c_search.inference.decoding import Tokens
     from c2c_search.inference.fusion import Rotaries
+    from c2c_search.inference.tokens import Tokens
     from c2c_search.pair.batches import PairBatch
     from c2c_search.pair.loading import LoadedModel
 

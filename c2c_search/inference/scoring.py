@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from c2c_search.inference.decoding import TRUNK
 from c2c_search.inference.decoding import PackedContext
-from c2c_search.inference.decoding import Tokens
+from c2c_search.inference.tokens import TRUNK
+from c2c_search.inference.tokens import Tokens
+from c2c_search.inference.tokens import onto
 
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def score_options(
     """
     logits = response_logits(model, fused, last_ids, options)
     flat = [option for choices in options for option in choices]
-    targets = torch.tensor([token for option in flat for token in option], device=logits.device)
-    chosen = logits.log_softmax(dim=-1).gather(1, targets[:, None])[:, 0]
+    targets = torch.tensor([token for option in flat for token in option])
+    chosen = logits.log_softmax(dim=-1).gather(1, onto(targets[:, None], logits.device))[:, 0]
     totals = torch.stack([o.sum() for o in chosen.split([len(option) for option in flat])]).cpu()
     return list(totals.split([len(choices) for choices in options]))

@@ -12,9 +12,9 @@ from transformers import DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from c2c_search.errors import ConfigError
-from c2c_search.inference.decoding import TRUNK
 from c2c_search.inference.decoding import PackedContext
-from c2c_search.inference.decoding import Tokens
+from c2c_search.inference.tokens import TRUNK
+from c2c_search.inference.tokens import Tokens
 from c2c_search.pair.token_alignment import EncodedPrompt
 
 

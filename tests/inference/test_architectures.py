@@ -18,6 +18,7 @@ from c2c_search.pair.prefill import prefill
 from tests.architectures import ARCHITECTURES
 from tests.architectures import WINDOW
 from tests.architectures import packed_prompts
+from tests.inference.conftest import ARRANGEMENTS
 
 
 PROMPTS = [[5, 9, 12, 7, 30, 8, 11, 40, 41, 12, 13, 14, 17, 18, 19], [13, 4], [6, 12, 8, 11, 90]]
@@ -33,11 +34,13 @@ def model(request):
     return ARCHITECTURES[request.param]()
 
 
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
 @pytest.mark.parametrize("attention", ["as loaded", "eager"])
-def test_logits_are_the_models_own(model, attention):
+def test_logits_are_the_models_own(model, attention, arrange, arrangement):
     if attention == "eager":
         model.set_attn_implementation("eager")
-    logits = response_logits(model, *packed_prompts(model, PROMPTS), RESPONSES)
+    with arrange(arrangement):
+        logits = response_logits(model, *packed_prompts(model, PROMPTS), RESPONSES)
     expected = [
         own_logits(model, prompt, response)
         for prompt, branches in zip(PROMPTS, RESPONSES, strict=True)
@@ -47,8 +50,10 @@ def test_logits_are_the_models_own(model, attention):
     assert logits.std() > 0.01  # not equal for want of a difference
 
 
-def test_generate_is_the_models_own(model):
-    together = generate(model, *packed_prompts(model, PROMPTS), stop=set(), max_new_tokens=6)
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_generate_is_the_models_own(model, arrange, arrangement):
+    with arrange(arrangement):
+        together = generate(model, *packed_prompts(model, PROMPTS), stop=set(), max_new_tokens=6)
     for prompt, answer in zip(PROMPTS, together, strict=True):
         ids = torch.tensor([prompt])
         own = model.generate(

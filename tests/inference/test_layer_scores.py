@@ -44,6 +44,15 @@ def test_a_layer_that_cannot_be_told_scores_lower(make_pair):
     assert scores[2] <= heard[2]
 
 
+def test_a_pack_that_could_attend_in_blocks_is_looked_into(make_pair, arrange):
+    model = make_pair()
+    batch = calibration(model)
+    with arrange("one sequence"):
+        expected = attention_cosine(model, batch, None)
+    with arrange("blocks of equals"):
+        torch.testing.assert_close(attention_cosine(model, batch, None), expected)
+
+
 @pytest.mark.parametrize("receiver", ["gemma2", "gpt2", "opt", "gpt_neox", "phi3", "mistral"])
 def test_any_architecture_can_be_looked_into(make_pair, receiver):
     from c2c_search.pair.token_alignment import EncodedPrompt

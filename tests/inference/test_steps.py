@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers.cache_utils import DynamicLayer
 
+from c2c_search.inference import masks
 from c2c_search.inference.cache import RoomyLayer
-from c2c_search.inference.decoding import PackedContext
 from c2c_search.inference.decoding import go_on
 from c2c_search.inference.fusion import FusedCache
 from c2c_search.pair.prompts import asked
@@ -27,7 +27,7 @@ def plainly(monkeypatch):
     def run(call):
         with monkeypatch.context() as patch:
             patch.setattr(RoomyLayer, "update", DynamicLayer.update)
-            patch.setattr(PackedContext, "_needed", PackedContext._additive)
+            patch.setattr(masks, "_needed", masks._additive)
             return call()
 
     return run
@@ -49,12 +49,12 @@ def step_logits(model, fused, last):
 
 def masks_of(model, fused, last):
     """What the model was given as a mask in each step."""
-    masks = []
+    given = []
     model.register_forward_pre_hook(
-        lambda _, args, kwargs: masks.append(kwargs["attention_mask"]), with_kwargs=True
+        lambda _, args, kwargs: given.append(kwargs["attention_mask"]), with_kwargs=True
     )
     step_logits(model, fused, last)
-    return masks
+    return given
 
 
 @pytest.fixture(params=ARCHITECTURES)
@@ -101,17 +101,17 @@ def test_a_single_prompt_is_read_without_a_mask():
 
 def test_several_prompts_are_kept_apart_by_masks():
     model = ARCHITECTURES["llama"]()
-    masks = masks_of(model, *packed_prompts(model, PROMPTS))
-    assert [mask.shape[-2] for mask in masks] == [2] * STEPS
+    given = masks_of(model, *packed_prompts(model, PROMPTS))
+    assert [mask.shape[-2] for mask in given] == [2] * STEPS
 
 
 def test_a_mask_is_made_for_the_layers_that_forget():
     model = ARCHITECTURES["gemma3"]()
-    masks = masks_of(model, *packed_prompts(model, PROMPTS[1:]))
-    assert all(mask["full_attention"] is None for mask in masks)
+    given = masks_of(model, *packed_prompts(model, PROMPTS[1:]))
+    assert all(mask["full_attention"] is None for mask in given)
     # One entry is kept and one token is read first: the first step that sees too far is the
     # one with WINDOW + 1 of them.
-    forgets = [mask["sliding_attention"] is not None for mask in masks]
+    forgets = [mask["sliding_attention"] is not None for mask in given]
     assert forgets == [read > WINDOW for read in range(2, 2 + STEPS)]
 
 
