@@ -97,7 +97,9 @@ class PackedContext:
         # The whole model, not its trunk and head: many scale or cap their logits in between.
         sliced = keep is not None and takes(type(self.model).forward, "logits_to_keep")
         adapted = nullcontext() if self.adaptation is None else self.adaptation.active()
-        lent = attending(self.model, blocks) if self.lends else nullcontext()
+        # A token alone gains nothing by it: its answer comes at the model's own speed.
+        gains = self.lends and (blocks is not None or len(tokens) > 1)
+        lent = attending(self.model, blocks) if gains else nullcontext()
         with adapted, lent:
             output = self.model(
                 input_ids=onto(ids[None], device),
