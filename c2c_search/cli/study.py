@@ -46,10 +46,12 @@ def validate(
 def plan(
     space: Space,
     fetch: Annotated[
-        bool, typer.Option("--fetch", help="Fetch the models to tell the fusers' sizes.")
+        bool, typer.Option("--fetch", help="Fetch the models to tell sizes and memory.")
     ] = False,
 ) -> None:
     """Show what a study will do, before anything is spent."""
+    from dataclasses import asdict
+
     from rich.console import Console
 
     from c2c_search.report.planned import render
@@ -61,10 +63,17 @@ def plan(
         Console().print(render(loaded.study, make_plan(loaded)))
         return
     from c2c_search.fuser.cost import parameters
+    from c2c_search.study.memory import memory_of_trials
     from c2c_search.study.sizes import shapes
 
     sources = {source for pair in loaded.pairs.values() for source in (pair.receiver, pair.sharer)}
     shape_of = shapes(loaded)
     geometries = {source: shape_of(source) for source in sorted(sources)}
-    planned = make_plan(loaded, geometries=geometries, parameters=parameters)
+    memory = memory_of_trials(loaded)
+    planned = make_plan(
+        loaded,
+        geometries=geometries,
+        parameters=parameters,
+        memory=lambda trial: asdict(memory(trial)),
+    )
     Console().print(render(loaded.study, planned))

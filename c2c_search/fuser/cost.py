@@ -25,18 +25,18 @@ _BYTES_TRAINED = 16  # weight, gradient and AdamW's two moments, in float32
 
 def parameters(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
     """Exact number of parameters, trained or (``ridge``) fitted."""
-    return sum(p.numel() for p in _skeleton(config, receiver, sharer).parameters())
+    return sum(p.numel() for p in skeleton(config, receiver, sharer).parameters())
 
 
 def stored_bytes(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
     """Exact bytes of the fuser's tensors (parameters and buffers, as trained in float32)."""
-    tensors = _skeleton(config, receiver, sharer).state_dict().values()
+    tensors = skeleton(config, receiver, sharer).state_dict().values()
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def flops_per_token(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
     """Floating-point operations of the matrix products for one prompt token, forward."""
-    fuser = _skeleton(config, receiver, sharer).eval()
+    fuser = skeleton(config, receiver, sharer).eval()
     with FlopCounterMode(display=False) as counter:
         fuser(*_caches(receiver, sharer, 1))
     return int(counter.get_total_flops())
@@ -48,7 +48,7 @@ def flops_per_response_token(config: FuserConfig, receiver: CacheShape, sharer: 
     The matrix products of a LoRA, and of fusing the token where the response is fused (without
     the sharer's own).
     """
-    fuser = _skeleton(config, receiver, sharer).eval()
+    fuser = skeleton(config, receiver, sharer).eval()
     with FlopCounterMode(display=False) as counter:
         _adapt(fuser, 1)
         if config.fuse_response:
@@ -66,7 +66,8 @@ def training_bytes(
     """Peak memory that the fuser adds to a training step, in bytes.
 
     Weights, gradients and optimizer state, the batch's prompt caches in float32, and what the
-    forward pass keeps for the backward pass. The receiver's own activations are not in it.
+    forward pass keeps for the backward pass. The receiver's own activations are not in it:
+    `training.memory` has the whole step.
 
     Args:
         config: The architecture.
@@ -76,7 +77,7 @@ def training_bytes(
         response_tokens: Tokens of a batch that a LoRA is active for: responses, and each prompt's
             last token.
     """
-    fuser = _skeleton(config, receiver, sharer).train()
+    fuser = skeleton(config, receiver, sharer).train()
     own = {tensor.untyped_storage()._cdata for tensor in fuser.state_dict().values()}
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -92,12 +93,18 @@ def training_bytes(
         _adapt(fuser, response_tokens)
     for cache in (*caches, fused):
         keep(cache)
+    return state_bytes(fuser) + sum(s.nbytes() for s in kept.values())
+
+
+def state_bytes(fuser: Fuser) -> int:
+    """Bytes of a fuser while it is trained: its tensors, gradients and AdamW's two moments."""
     trained = sum(p.numel() for p in fuser.parameters() if p.requires_grad)
-    still = stored_bytes(config, receiver, sharer) - 4 * trained
-    return _BYTES_TRAINED * trained + still + sum(s.nbytes() for s in kept.values())
+    stored = sum(tensor.nbytes for tensor in fuser.state_dict().values())
+    return stored + (_BYTES_TRAINED - 4) * trained
 
 
-def _skeleton(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> Fuser:
+def skeleton(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> Fuser:
+    """A fuser on the meta device: all its tensors, and none of their content."""
     # An explicit map is given with the weights: any one costs the same.
     sources = None
     if config.layer_alignment == "explicit":

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from c2c_search.report.leaderboard import count
+from c2c_search.space.plan import MemoryPlan
 from c2c_search.space.plan import Plan
 
 
@@ -55,4 +56,15 @@ def _facts(plan: Plan) -> dict[str, str]:
             facts["within the limits"] = (
                 f"{sizes.fitting:.0%} of the candidates; no others are tried"
             )
+    if plan.memory is not None:
+        facts["memory of training"] = _memory(plan.memory)
     return facts
+
+
+def _memory(memory: MemoryPlan) -> str:
+    most = sum(memory.most.values())
+    parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in memory.most.items())
+    text = f"{memory.least / 1e9:.2f} to {most / 1e9:.2f} GB at its peak ({parts})"
+    if memory.limit is not None and most > memory.limit * 1e9:
+        text += f"; beyond {memory.limit:g} GB none is tried"
+    return text

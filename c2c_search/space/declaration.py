@@ -55,12 +55,22 @@ class Search(FrozenModel):
 
 
 class Limits(FrozenModel):
-    """Bounds on a fuser's size; a candidate beyond them is never suggested."""
+    """Bounds on a fuser and on its training; a candidate beyond them is never suggested."""
 
     max_parameters: int | None = Field(None, ge=1, description="Most parameters of a fuser.")
     max_bytes: int | None = Field(
         None, ge=1, description="Most bytes of a fuser, at 4 per parameter."
     )
+    max_memory_gb: float | None = Field(
+        None,
+        gt=0,
+        description="Most gigabytes of the device that a training step takes: the models of all "
+        "pairs, the batch's prompt caches, fuser and optimizer, activations.",
+    )
+
+    def allow_memory(self, size: int) -> bool:
+        """Whether a training step of this many bytes keeps to the limits."""
+        return self.max_memory_gb is None or size <= self.max_memory_gb * 1e9
 
     def allow(self, parameters: int) -> bool:
         """Whether a fuser of this many parameters keeps to the limits."""
@@ -90,7 +100,7 @@ class Declaration(FrozenModel):
     enqueue: tuple[dict[str, Scalar], ...] = Field(
         default=(), description="Settings tried first; what one leaves out is sampled."
     )
-    limits: Limits = Field(default=Limits(), description="Bounds on a fuser's size.")
+    limits: Limits = Field(default=Limits(), description="Bounds on a fuser and on its training.")
 
 
 class SpaceFile(Declaration):

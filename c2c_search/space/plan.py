@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from random import Random
 from typing import TypeVar
 
@@ -55,13 +57,29 @@ class FuserSizes:
         smallest: Fewest parameters.
         median: Median parameters.
         largest: Most parameters.
-        fitting: Share of the candidates within the space's limits; the others are never tried.
+        fitting: Share of the candidates within the space's limits on the fuser; the others are
+            never tried.
     """
 
     smallest: int
     median: int
     largest: int
     fitting: float
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes of the device at the peak of training, over the smallest to the largest fuser.
+
+    Args:
+        least: Of the trial that takes least, in all.
+        most: Of the trial that takes most, what for, by name.
+        limit: The space's limit, beyond which no trial is tried.
+    """
+
+    least: int
+    most: Mapping[str, int]
+    limit: float | None
 
 
 @dataclass(frozen=True)
@@ -79,6 +97,7 @@ class Plan:
         reference_steps: Optimizer steps of the pairs' no-sharer references, which a study of
             several pairs trains to the first rung.
         sizes: Parameters of the fusers; None without geometries.
+        memory: What training takes; None if nothing can tell it.
     """
 
     dimensions: tuple[DimensionPlan, ...]
@@ -90,6 +109,7 @@ class Plan:
     twin_steps: int
     reference_steps: int
     sizes: FuserSizes | None
+    memory: MemoryPlan | None = None
 
     @property
     def total_steps(self) -> int:
@@ -102,6 +122,7 @@ def plan(
     *,
     geometries: Mapping[str, Geometry] | None = None,
     parameters: Callable[[FuserConfig, Geometry, Geometry], int] | None = None,
+    memory: Callable[[TrialConfig], Mapping[str, int]] | None = None,
     samples: int = 200,
 ) -> Plan:
     """Work out what a study of the space will do.
@@ -111,6 +132,7 @@ def plan(
         geometries: Shape of every model of the space's pairs, by its source.
         parameters: Parameters of a fuser, from its configuration and the geometries of
             receiver and sharer.
+        memory: Bytes that a trial takes at its peak, by what for.
         samples: Random candidates that the sizes are taken from.
     """
     training, search = space.pipeline.training, space.search
@@ -120,9 +142,14 @@ def plan(
         (step - start) * trials
         for start, step, trials in zip(starts, training.rung_steps, reached, strict=False)
     )
-    sizes = None
+    sizes = needed = None
     if geometries is not None and parameters is not None:
-        sizes = _sizes(space, geometries, parameters, samples)
+        by_size = _by_size(space, geometries, parameters, samples)
+        sizes = _sizes(space, [size for size, _ in by_size])
+        if memory is not None:
+            # A trial takes about a second to tell.
+            chosen = [by_size[place][1] for place in (0, len(by_size) // 2, -1)]
+            needed = _memory(space, [memory(trial) for trial in chosen])
     return Plan(
         dimensions=tuple(_dimension(space, name) for name in in_order(space.dimensions)),
         configurations=count(space.dimensions),
@@ -133,6 +160,7 @@ def plan(
         twin_steps=min(space.pipeline.champion.finalists, search.trials) * training.steps,
         reference_steps=len(space.pairs) * training.rung_steps[0] if len(space.pairs) > 1 else 0,
         sizes=sizes,
+        memory=needed,
     )
 
 
@@ -182,22 +210,38 @@ def _dimension(space: Space, name: str) -> DimensionPlan:
     return DimensionPlan(name, str(dimension), dimension.condition)
 
 
-def _sizes(
+def _by_size(
     space: Space,
     geometries: Mapping[str, Geometry],
     parameters: Callable[[FuserConfig, Geometry, Geometry], int],
     samples: int,
-) -> FuserSizes:
-    counts = [
-        parameters(trial.fuser, geometries[trial.pair.receiver], geometries[trial.pair.sharer])
+) -> list[tuple[int, TrialConfig]]:
+    """Random trials with their fusers' parameters, the smallest first."""
+    counted = [
+        (
+            parameters(
+                trial.fuser, geometries[trial.pair.receiver], geometries[trial.pair.sharer]
+            ),
+            trial,
+        )
         for trial in random_trials(space, samples)
     ]
+    return sorted(counted, key=itemgetter(0))
+
+
+def _sizes(space: Space, counts: Sequence[int]) -> FuserSizes:
     return FuserSizes(
-        smallest=min(counts),
+        smallest=counts[0],
         median=round(statistics.median(counts)),
-        largest=max(counts),
+        largest=counts[-1],
         fitting=sum(map(space.limits.allow, counts)) / len(counts),
     )
+
+
+def _memory(space: Space, needed: Sequence[Mapping[str, int]]) -> MemoryPlan:
+    totals = [sum(parts.values()) for parts in needed]
+    most = needed[totals.index(max(totals))]
+    return MemoryPlan(min(totals), most, space.limits.max_memory_gb)
 
 
 def random_trials(space: Space, number: int) -> Iterator[TrialConfig]:

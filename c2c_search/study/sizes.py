@@ -1,4 +1,4 @@
-"""Study room: how large a candidate's fuser would be, to keep a search within its limits."""
+"""Study room: how large a candidate would be, to keep a search within its limits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from c2c_search.fuser.config import CacheShape
 from c2c_search.pair.geometry import cache_shape
 from c2c_search.pair.loading import resolve
 from c2c_search.pair.projections import adaptable_shape
+from c2c_search.space.declaration import Limits
 from c2c_search.space.sampling import Fits
 from c2c_search.space.schema import Space
 from c2c_search.trial import TrialConfig
@@ -50,14 +51,26 @@ def make_fits(space: Space, shape: ShapeOf | None = None) -> Fits | None:
         space: The space.
         shape: Gives the shape of a model's KV-cache by its source; `shapes` when left out.
     """
-    if space.limits.max_parameters is None and space.limits.max_bytes is None:
+    limits = space.limits
+    if limits == Limits():
         return None
     shape_of_model = shape or shapes(space)
+    memory = None if limits.max_memory_gb is None else _memory(space)
 
     def fits(config: TrialConfig) -> bool:
         from c2c_search.fuser.cost import parameters
 
         pair = (shape_of_model(source) for source in (config.pair.receiver, config.pair.sharer))
-        return space.limits.allow(parameters(config.fuser, *pair))
+        # Parameters are told in no time, memory in about a second.
+        if not limits.allow(parameters(config.fuser, *pair)):
+            return False
+        return memory is None or limits.allow_memory(memory(config))
 
     return fits
+
+
+def _memory(space: Space) -> Callable[[TrialConfig], int]:
+    from c2c_search.study.memory import memory_of_trials
+
+    of_trial = memory_of_trials(space)
+    return lambda config: of_trial(config).total

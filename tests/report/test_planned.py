@@ -8,6 +8,7 @@ from rich.console import Console
 from c2c_search.report.planned import render
 from c2c_search.space.plan import DimensionPlan
 from c2c_search.space.plan import FuserSizes
+from c2c_search.space.plan import MemoryPlan
 from c2c_search.space.plan import Plan
 from c2c_search.space.plan import RungPlan
 
@@ -42,3 +43,14 @@ def test_a_plan_with_sizes_and_limits() -> None:
     text = shown(replace(PLAN, sizes=sizes, configurations=1234))
     for part in ("0.1 M to 9.0 M, median 2.0 M", "50% of the candidates", "1,234"):
         assert part in text
+
+
+def test_a_plan_with_memory() -> None:
+    parts = {"models": 1_600_000_000, "caches": 20_000_000, "activations": 300_000_000}
+    memory = MemoryPlan(least=1_750_000_000, most=parts, limit=None)
+    text = " ".join(shown(replace(PLAN, memory=memory)).split())
+    for part in ("1.75 to 1.92 GB", "models 1.60, caches 0.02, activations 0.30"):
+        assert part in text
+    assert "none is tried" not in text
+    limited = shown(replace(PLAN, memory=replace(memory, limit=1.8)))
+    assert "beyond 1.8 GB none is tried" in " ".join(limited.split())

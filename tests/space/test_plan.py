@@ -10,6 +10,7 @@ from c2c_search.space.plan import expected_trials
 from c2c_search.space.plan import plan
 from c2c_search.space.plan import random_trials
 from c2c_search.space.schema import Space
+from c2c_search.trial import TrialConfig
 
 
 Make = Callable[..., Space]
@@ -82,6 +83,24 @@ def test_sizes_of_the_fusers(make_space: Make) -> None:
     # Depth 1 both ways, and depth 2 where the smaller model listens.
     assert sizes.fitting == pytest.approx(0.5, abs=0.1)
     assert plan(space).sizes is None
+
+
+def test_memory_of_the_smallest_and_the_largest_fuser(make_space: Make) -> None:
+    space = make_space(dimensions=DEPTH, limits={"max_memory_gb": 5})
+    geometries = {"path:a": 1, "path:b": 2}
+    asked = []
+
+    def memory(trial: TrialConfig) -> dict[str, int]:
+        asked.append(trial)
+        return {"models": 7, "fuser": trial.fuser.depth}
+
+    planned = plan(space, geometries=geometries, parameters=_parameters, memory=memory)
+    assert planned.memory is not None
+    assert planned.memory.least == 7 + 1
+    assert planned.memory.most == {"models": 7, "fuser": 3}
+    assert planned.memory.limit == 5
+    assert len(asked) == 3
+    assert plan(space, geometries=geometries, parameters=_parameters).memory is None
 
 
 def test_random_trials_repeat(make_space: Make) -> None:

@@ -110,3 +110,6 @@ def test_limits() -> None:
     assert not Limits(max_parameters=10).allow(11)
     assert Limits(max_bytes=40).allow(10)
     assert not Limits(max_bytes=43).allow(11)
+    assert Limits().allow_memory(10**15)
+    assert Limits(max_memory_gb=2.5).allow_memory(2_500_000_000)
+    assert not Limits(max_memory_gb=2.5).allow_memory(2_500_000_001)

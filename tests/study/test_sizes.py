@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.cost import parameters
+from c2c_search.space.schema import Space
 from c2c_search.study import sizes
 from c2c_search.study.sizes import make_fits
 from c2c_search.study.sizes import shape_of
 from c2c_search.study.sizes import shapes
 from c2c_search.study.spaces import load_space
+from c2c_search.training.memory import StepMemory
+from c2c_search.trial import TrialConfig
 
 
 def test_a_space_without_limits_needs_no_sizes(space_file: Path) -> None:
@@ -27,6 +31,25 @@ def test_a_candidate_beyond_the_limits_does_not_fit(space_file: Path) -> None:
     assert fits(trial)
     deeper = trial.fuser.model_copy(update={"depth": 4})
     assert not fits(trial.model_copy(update={"fuser": deeper}))
+
+
+def test_a_candidate_beyond_the_memory_limit_does_not_fit(
+    space_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = CacheShape(layers=2, heads=1, head_dim=4)
+    space_file.write_text(space_file.read_text() + "limits: {max_memory_gb: 2}\n")
+    space = load_space(space_file)
+    trial = space.configuration({"pair": "there", "fuser.depth": 3})
+    deeper = trial.model_copy(update={"fuser": trial.fuser.model_copy(update={"depth": 4})})
+
+    def memory_of_trials(space: Space) -> Callable[[TrialConfig], StepMemory]:
+        return lambda trial: StepMemory(10**9, 0, 10**9 * (trial.fuser.depth > 3), 10**8)
+
+    monkeypatch.setattr("c2c_search.study.memory.memory_of_trials", memory_of_trials)
+    fits = make_fits(space, lambda source: shape)
+    assert fits is not None
+    assert fits(trial)
+    assert not fits(deeper)
 
 
 def test_the_maps_of_receivers_are_looked_at_where_a_lora_is_searched(

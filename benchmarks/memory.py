@@ -1,0 +1,284 @@
+"""Memory of training steps, measured, against what is predicted from configurations alone.
+
+Every case runs in a process of its own: real steps of the real pair, by the training room's own
+loop. Counted is what torch's allocators give out, exactly; beside it stands the most that the
+process had resident, which holds Python, the libraries and what the C library keeps as well.
+
+    python benchmarks/memory.py --data train.jsonl
+
+``--data`` adds cases on prompts from a file of rows, those of about ``--tokens`` tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from c2c_search.data.schema import DataConfig
+from c2c_search.data.schema import SplitFiles
+from c2c_search.data.splits import load_splits
+from c2c_search.evaluation.memory import peak_memory
+from c2c_search.evaluation.scoring import with_fuser
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.fuser import Fuser
+from c2c_search.inference.model import C2CModel
+from c2c_search.inference.model import cache_shape
+from c2c_search.pair.batches import PairPrompts
+from c2c_search.pair.loading import load
+from c2c_search.pair.loading import resolve
+from c2c_search.pair.spec import PairSpec
+from c2c_search.pair.store import PromptCacheStore
+from c2c_search.pair.token_alignment import encode_all
+from c2c_search.pipeline.schema import EvaluationConfig
+from c2c_search.pipeline.schema import TrainingConfig
+from c2c_search.training.engine import TrainingEngine
+from c2c_search.training.loop import TrialRun
+from c2c_search.training.loop import calibrate
+from c2c_search.training.memory import model_bytes
+from c2c_search.training.memory import model_skeleton
+from c2c_search.training.memory import step_memory
+from c2c_search.training.run import TrainingData
+from c2c_search.training.runtime import keep_freed_memory
+from c2c_search.training.runtime import release_memory
+from c2c_search.training.runtime import start_deepspeed
+from c2c_search.trial import TrialConfig
+
+
+FUSERS: dict[str, dict[str, Any]] = {
+    "c2c, width 64": {"width": 64},
+    "c2c, width 512, depth 3": {"width": 512, "depth": 3},
+    "linear, unrotated": {"projector": "linear", "keys": "unrotated", "injection": "replace"},
+    "joint, LoRA 8": {"projector": "joint", "lora_rank": 8},
+    "linear, appended": {"projector": "linear", "injection": "append"},
+}
+_COLUMNS = ("models", "caches", "fuser", "activations", "predicted", "measured", "resident")
+_HEADINGS = (
+    "MB; resident is beyond what an empty worker has; the last two columns are predicted over"
+    " measured,\nin all and beside the models\n"
+    + " " * 48
+    + "".join(f"{name:>12}" for name in _COLUMNS)
+)
+_STEPS = 2  # the first makes the optimizer's moments
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fuser on one batch."""
+
+    fuser: str
+    batch: int
+    data: str
+
+
+def main() -> None:
+    """Measure every case in a process of its own, and print the table."""
+    options = parse()
+    if options.case:
+        print(json.dumps(measure(Case(**json.loads(options.case)), options)))
+        return
+    sources = ["quiz"] if options.data is None else ["quiz", str(options.data)]
+    cases = [
+        Case(fuser, batch, data)
+        for data in sources
+        for fuser in options.fusers
+        for batch in options.batch
+    ]
+    results: list[dict[str, Any]] = []
+    if not options.json:
+        print(_HEADINGS)
+    for case in cases:
+        arguments = [*sys.argv[1:], "--case", json.dumps(asdict(case))]
+        done = subprocess.run(
+            [sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, check=True
+        )
+        results.append(json.loads(done.stdout.strip().splitlines()[-1]))
+        if not options.json:
+            print(line(results[-1]), flush=True)
+    report(results, options)
+
+
+def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
+    """Run a few steps of one trial and count."""
+    keep_freed_memory()
+    start_deepspeed()
+    empty = resident()
+    receiver, sharer = load(options.receiver), load(options.sharer)
+    trial = _trial(case, options)
+    rows = _rows(case, options, receiver.text_tokenizer)
+    pair = C2CModel(receiver, sharer, None)
+    encoded = encode_all(
+        [row["messages"] for row in rows],
+        "plain",
+        receiver.text_tokenizer,
+        sharer.text_tokenizer,
+        trial.fuser.token_alignment,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        store = PromptCacheStore(Path(folder))
+        prompts = PairPrompts(
+            encoded=encoded,
+            receiver=store.get(receiver, [prompt.receiver_ids for prompt in encoded]),
+            sharer=store.get(sharer, [prompt.sharer_ids for prompt in encoded]),
+        )
+        data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
+        device = pair.device
+        shape = cache_shape(receiver, adapted=trial.fuser.lora_rank > 0)
+        model = with_fuser(pair, Fuser(trial.fuser, shape, cache_shape(sharer)))
+        calibrate(model, prompts, seed=0)
+        release_memory()
+        before = resident()
+        # On the CPU once for the resident set, then under the profiler, whose records take memory.
+        grown = peak_memory(lambda: _train(trial, model, data, Path(folder)), device)
+        release_memory()
+        if device.type == "cuda":
+            measured = torch.cuda.max_memory_allocated(device)
+        else:
+            assert model.fuser is not None
+            still = model_bytes(receiver.model) + model_bytes(sharer.model)
+            still += sum(tensor.nbytes for tensor in model.fuser.state_dict().values())
+            measured = still + _counted(lambda: _train(trial, model, data, Path(folder)))
+    bare = [
+        model_skeleton(resolve(source), receiver.model.dtype)
+        for source in (options.receiver, options.sharer)
+    ]
+    predicted = step_memory(trial, bare[0], bare[1], rows, encoded, device=device)
+    return {
+        **asdict(case),
+        "prompt_tokens": sum(len(prompt.receiver_ids) for prompt in encoded) / len(encoded),
+        "predicted": {**asdict(predicted), "total": predicted.total},
+        "measured": measured,
+        "resident": {"empty": empty, "before_steps": before, "peak": before + grown},
+        "device": str(device),
+    }
+
+
+def _train(trial: TrialConfig, model: C2CModel, data: TrainingData, folder: Path) -> None:
+    run = TrialRun(trial, model, data, folder, emit=lambda _: None, go_on=lambda: False)
+    with run.batches, TrainingEngine(run.fuser, trial.training) as engine:
+        for _ in range(_STEPS):
+            run._train_step(engine)
+
+
+def _counted(run: Any) -> int:
+    """The most bytes that torch's CPU allocator had given out during ``run``, from none on."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    events = profiler.profiler.kineto_results.events()
+    changes = sorted(
+        (event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"
+    )
+    return highest(change for _, change in changes)
+
+
+def highest(changes: Iterable[int]) -> int:
+    """The highest sum on the way, from 0."""
+    now = most = 0
+    for change in changes:
+        now += change
+        most = max(most, now)
+    return most
+
+
+def resident() -> int:
+    """Bytes that the process has resident."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def _trial(case: Case, options: argparse.Namespace) -> TrialConfig:
+    return TrialConfig(
+        pair=PairSpec(receiver=options.receiver, sharer=options.sharer),
+        fuser=FuserConfig.model_validate(FUSERS[case.fuser]),
+        training=TrainingConfig(batch_size=case.batch, steps=_STEPS),
+        data=DataConfig(),
+        evaluation=EvaluationConfig(),
+        seed=0,
+    )
+
+
+def _rows(case: Case, options: argparse.Namespace, tokenizer: Any) -> list[Any]:
+    """As many rows as a batch has: those whose prompts come closest to the wished length."""
+    if case.data == "quiz":
+        return list(load_splits(DataConfig()).train)[: case.batch]
+    files = SplitFiles(train=(case.data,))
+    rows = list(load_splits(DataConfig(source="jsonl", files=files)).train)[:2000]
+    texts = [" ".join(message["content"] for message in row["messages"]) for row in rows]
+    lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]]
+    nearest = sorted(range(len(rows)), key=lambda row: abs(lengths[row] - options.tokens))
+    return [rows[row] for row in nearest[: case.batch]]
+
+
+def ratio(result: dict[str, Any]) -> float:
+    """Predicted over measured."""
+    return float(result["predicted"]["total"] / result["measured"])
+
+
+def ratio_beside_models(result: dict[str, Any]) -> float:
+    """The same without both models' weights, which are the same in both."""
+    models = result["predicted"]["models"]
+    return float((result["predicted"]["total"] - models) / (result["measured"] - models))
+
+
+def line(result: dict[str, Any]) -> str:
+    """A case as a line of the table, in megabytes."""
+    name = f"{result['fuser']}, batch {result['batch']}, {result['prompt_tokens']:.0f} tokens"
+    numbers = [*result["predicted"].values(), result["measured"]]
+    numbers += [result["resident"]["peak"] - result["resident"]["empty"]]
+    columns = "".join(f"{number / 1e6:12,.0f}" for number in numbers)
+    return f"{name:48}{columns}{ratio(result):8.2f}{ratio_beside_models(result):8.2f}"
+
+
+def report(results: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Print what the table says in all."""
+    summary = {
+        "pair": f"{options.receiver} <- {options.sharer}",
+        "cases": results,
+        "ratios": [ratio(result) for result in results],
+        "ratios_beside_models": [ratio_beside_models(result) for result in results],
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        },
+    }
+    if options.json:
+        print(json.dumps(summary, indent=2))
+        return
+    print(f"{summary['pair']}, on {summary['machine']}")
+    empty = results[0]["resident"]["empty"] / 1e6
+    print(f"an empty worker has {empty:,.0f} MB resident")
+    for name, ratios in (("in all", ratio), ("beside models", ratio_beside_models)):
+        found = [ratios(result) for result in results]
+        print(f"predicted / measured, {name}: {min(found):.3f} to {max(found):.3f}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--receiver", default="pypi:smollm2-135m-instruct")
+    parser.add_argument("--sharer", default="pypi:gemma-3-270m")
+    parser.add_argument("--batch", type=int, nargs="+", default=[8, 32], help="examples a step")
+    parser.add_argument("--fusers", nargs="+", choices=FUSERS, default=list(FUSERS))
+    parser.add_argument("--data", type=Path, help="JSONL rows for longer prompts")
+    parser.add_argument("--tokens", type=int, default=200, help="of a prompt taken from --data")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Study room: how much of a device the trials of a space take, before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+
+from c2c_search.data.splits import load_splits
+from c2c_search.pair.loading import resolve
+from c2c_search.pair.token_alignment import encode_all
+from c2c_search.training.memory import StepMemory
+from c2c_search.training.memory import heaviest_batches
+from c2c_search.training.memory import model_bytes
+from c2c_search.training.memory import model_skeleton
+from c2c_search.training.memory import step_memory
+
+
+if TYPE_CHECKING:
+    from c2c_search.data.schema import Row
+    from c2c_search.pair.loading import LoadedModel
+    from c2c_search.space.schema import Space
+    from c2c_search.trial import TrialConfig
+
+
+def memory_of_trials(
+    space: Space, device: torch.device | None = None
+) -> Callable[[TrialConfig], StepMemory]:
+    """Tells how much memory a trial of a space takes at the peak of its heaviest step.
+
+    The worker keeps the models of all the space's pairs, so all of them count for each trial.
+
+    Args:
+        space: The space.
+        device: Where trials run; a GPU if there is one, when left out.
+    """
+    place = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # As `load` chooses.
+    dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
+
+    @cache
+    def model(source: str) -> LoadedModel:
+        return model_skeleton(resolve(source), dtype)
+
+    @cache
+    def rows() -> list[Row]:
+        return list(load_splits(space.pipeline.data).train)
+
+    def of_trial(trial: TrialConfig) -> StepMemory:
+        receiver, sharer = model(trial.pair.receiver), model(trial.pair.sharer)
+        steps = []
+        for places in heaviest_batches(trial, rows()):
+            batch = [rows()[place] for place in places]
+            apart = any(row["sharer_messages"] for row in batch)
+            encoded = encode_all(
+                [row["messages"] for row in batch],
+                trial.data.template,
+                receiver.text_tokenizer,
+                sharer.text_tokenizer,
+                trial.fuser.token_alignment,
+                sharer_conversations=[row["sharer_messages"] or row["messages"] for row in batch]
+                if apart
+                else None,
+            )
+            steps.append(step_memory(trial, receiver, sharer, batch, encoded, device=place))
+        heaviest = max(steps, key=lambda step: step.total)
+        sources = {source for pair in space.pairs.values() for _, source in pair}
+        models = sum(model_bytes(model(source).model) for source in sources)
+        return replace(heaviest, models=models)
+
+    return of_trial

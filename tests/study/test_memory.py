@@ -1,0 +1,69 @@
+"""The memory of a space's trials is told from configurations, with all models that stay loaded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from c2c_search.pair.loading import load
+from c2c_search.space.schema import Space
+from c2c_search.study.memory import memory_of_trials
+from c2c_search.training.memory import model_bytes
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def space(tiny_pair, tmp_path) -> Space:
+    """Both ways of a pair, on questions of which one is long; so is one response."""
+    rows = [
+        {
+            "id": str(number),
+            "question": f"{number} and what?",
+            "choices": list("abcd"),
+            "answer": 1,
+        }
+        for number in range(40)
+    ]
+    rows[3]["question"] = "Which " + "long " * 60
+    rows[8]["choices"] = ["a", "very " * 30, "c", "d"]
+    file = tmp_path / "train.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    there = tiny_pair.model_dump()
+    return Space(
+        study="tiny",
+        pairs={"there": there, "back": dict(zip(there, reversed(there.values()), strict=True))},
+        search={"trials": 2, "pruner": "none"},
+        dimensions={
+            "pair": {"choices": ["there", "back"]},
+            "fuser.width": {"choices": [8, 64]},
+            "training.batch_size": {"choices": [2, 8]},
+        },
+        pipeline={
+            "name": "tiny",
+            "data": {"source": "jsonl", "files": {"train": [str(file)]}},
+            "training": {"steps": 20},
+        },
+    )
+
+
+def test_trials_take_what_their_models_batch_and_fuser_take(space, tiny_pair):
+    memory = memory_of_trials(space, CPU)
+
+    def of(**changes):
+        point = {"pair": "there", "fuser.width": 8, "training.batch_size": 2}
+        return memory(space.configuration({**point, **changes}))
+
+    small, back = of(), of(pair="back")
+    loaded = [load(source).model for _, source in tiny_pair]
+    assert small.models == back.models == sum(map(model_bytes, loaded))
+    wide, many = of(**{"fuser.width": 64}), of(**{"training.batch_size": 8})
+    assert (wide.models, wide.caches) == (small.models, small.caches)
+    assert wide.fuser > small.fuser
+    assert wide.activations > small.activations
+    assert many.fuser == small.fuser
+    assert many.caches > small.caches
+    assert many.activations > small.activations

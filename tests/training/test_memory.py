@@ -1,0 +1,172 @@
+"""What is predicted from configurations is what a real step takes."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from c2c_search.data.splits import load_splits
+from c2c_search.evaluation.scoring import with_fuser
+from c2c_search.fuser import cost
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.fuser import Fuser
+from c2c_search.inference.model import C2CModel
+from c2c_search.inference.model import cache_shape
+from c2c_search.pair.loading import load
+from c2c_search.pair.loading import resolve
+from c2c_search.pair.token_alignment import encode_all
+from c2c_search.training.allocations import Allocations
+from c2c_search.training.allocations import AttentionOf
+from c2c_search.training.engine import TrainingEngine
+from c2c_search.training.loop import TrialRun
+from c2c_search.training.memory import heaviest_batches
+from c2c_search.training.memory import model_bytes
+from c2c_search.training.memory import model_skeleton
+from c2c_search.training.memory import step_memory
+from c2c_search.training.run import TrainingData
+
+
+CPU = torch.device("cpu")
+FUSERS = {
+    "c2c": {"width": 24, "gate": {"granularity": "head", "noise": "gumbel"}, "dropout": 0.1},
+    "c2c, huge": {"width": 256, "depth": 4},
+    "joint": {"projector": "joint", "width": 8, "lora_rank": 3},
+    "linear": {"projector": "linear", "keys": "unrotated", "normalisation": "calibrated"},
+    "appended": {"projector": "linear", "injection": "append"},
+    "shared layers": {"layer_share": 0.5, "width": 16, "sharer": "mismatched"},
+    "response": {"projector": "linear", "fuse_response": True, "token_alignment": "longest"},
+}
+
+
+@pytest.fixture(scope="module")
+def models(tiny_model):
+    receiver = tiny_model("qwen3", layers=4, heads=2, head_dim=8, seed=1)
+    return receiver, tiny_model("gemma3", layers=3, heads=1, head_dim=12, seed=2)
+
+
+def weightless(loaded):
+    model = copy.deepcopy(loaded.model).to("meta")
+    model.tie_weights()
+    return replace(loaded, model=model)
+
+
+def measured(trial, models, rows, encoded):
+    """Bytes at the peak of a trial's second step."""
+    pair = C2CModel(*models, None)
+    shapes = cache_shape(models[0], adapted=trial.fuser.lora_rank > 0), cache_shape(models[1])
+    model = with_fuser(pair, Fuser(trial.fuser, *shapes))
+    prompts = model.cached(encoded)
+    data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
+    run = TrialRun(trial, model, data, Path(), emit=lambda _: None, go_on=lambda: True)
+    with TrainingEngine(run.fuser, trial.training) as engine:
+        run._train_step(engine)
+        with Allocations("cpu") as counted:
+            run._train_step(engine)
+    tensors = [*run.fuser.state_dict().values()]
+    moments = 2 * sum(p.nbytes for p in run.fuser.parameters() if p.requires_grad)
+    still = sum(model_bytes(loaded.model) for loaded in models)
+    return still + sum(tensor.nbytes for tensor in tensors) + moments + counted.peak
+
+
+@pytest.mark.parametrize(("name", "passes"), [*((name, 1) for name in FUSERS), ("joint", 2)])
+def test_a_step_takes_what_is_predicted(trial, pipeline, models, name, passes):
+    training = trial.training.model_copy(update={"gradient_accumulation": passes})
+    fuser = FuserConfig.model_validate(FUSERS[name])
+    trial = trial.model_copy(update={"fuser": fuser, "training": training})
+    rows = list(load_splits(pipeline.data).train)[:4]
+    tokenizers = [loaded.text_tokenizer for loaded in models]
+    questions = [row["messages"] for row in rows]
+    encoded = encode_all(questions, "plain", *tokenizers, trial.fuser.token_alignment)
+    predicted = step_memory(trial, *map(weightless, models), rows, encoded, device=CPU)
+    assert predicted.total == pytest.approx(measured(trial, models, rows, encoded), rel=0.03)
+    assert predicted.models == sum(model_bytes(loaded.model) for loaded in models)
+    shapes = cache_shape(models[0], adapted=fuser.lora_rank > 0), cache_shape(models[1])
+    stored, count = cost.stored_bytes(fuser, *shapes), cost.parameters(fuser, *shapes)
+    assert predicted.fuser == stored + 12 * count  # 16 bytes a parameter, and buffers
+
+
+def test_a_gpu_holds_the_next_batch_too(trial, pipeline, models, monkeypatch):
+    # Which kernel a GPU takes only a GPU can tell.
+    monkeypatch.setattr(AttentionOf, "_kernel", lambda *_: "EFFICIENT_ATTENTION")
+    trial = trial.model_copy(update={"fuser": FuserConfig(width=8)})
+    rows = list(load_splits(pipeline.data).train)[:4]
+    tokenizers = [loaded.text_tokenizer for loaded in models]
+    encoded = encode_all([row["messages"] for row in rows], "plain", *tokenizers, "span")
+    skeletons = [*map(weightless, models)]
+    here, there = (
+        step_memory(trial, *skeletons, rows, encoded, device=torch.device(kind))
+        for kind in ("cpu", "cuda")
+    )
+    assert there.caches == 2 * here.caches
+    assert there.fuser == here.fuser
+
+
+def test_heaviest_batches_are_those_of_the_trial(trial, pipeline, models):
+    rows = list(load_splits(pipeline.data).train)
+    rows[5] = {**rows[5], "response": "very " * 50}
+    rows[9] = {**rows[9], "messages": [{"role": "user", "content": "long " * 90}]}
+    prompts = C2CModel(*models, None).cached([])
+    data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
+    pair = C2CModel(*models, Fuser(FuserConfig(width=8), *map(cache_shape, models)))
+    run = TrialRun(trial, pair, data, Path(), emit=lambda _: None, go_on=lambda: True)
+    dealt = [run._rows(number) for number in range(trial.training.steps)]
+    found = heaviest_batches(trial, rows)
+    assert all(batch in dealt for batch in found)
+    assert any(9 in batch for batch in found)
+    assert any(5 in batch for batch in found)
+
+
+def test_a_skeleton_is_the_model_without_its_weights(tiny_pair):
+    loaded, bare = load(tiny_pair.sharer), model_skeleton(resolve(tiny_pair.sharer), torch.float32)
+    assert {each.device.type for each in bare.model.parameters()} == {"meta"}
+    shapes = [
+        {name: each.shape for name, each in one.model.state_dict().items()}
+        for one in (loaded, bare)
+    ]
+    assert shapes[0] == shapes[1]
+    assert model_bytes(loaded.model) == model_bytes(bare.model)
+    half = model_skeleton(resolve(tiny_pair.sharer), torch.bfloat16)
+    assert model_bytes(half.model) == pytest.approx(model_bytes(bare.model) / 2, rel=0.01)
+
+
+def test_only_what_is_alive_counts():
+    with Allocations("cpu") as counted:
+        kept = torch.zeros(1000)
+        view = kept[10:].reshape(-1, 2)
+        passing = torch.zeros(500)
+        del passing
+        another = torch.zeros(100)
+        kept.add_(1)
+    assert counted.peak == 4 * 1500
+    assert counted.live == 4 * 1100
+    del kept
+    assert counted.live == 4 * 1100
+    del view, another
+    assert counted.live == 0
+
+
+def test_tensors_made_before_do_not_count():
+    before = torch.zeros(1000)
+    with Allocations("cpu") as counted:
+        before.view(10, 100).mul_(2)
+        assert before[:5].sum() == 0
+    assert counted.peak <= 16  # the sum and the comparison
+
+
+@pytest.mark.parametrize("tokens", [5, 64])
+def test_attention_takes_the_kernel_of_the_device(tokens):
+    def peak(device):
+        inputs = [
+            torch.empty(1, 4, tokens, 16, device=device, requires_grad=True) for _ in range(3)
+        ]
+        mask = torch.empty(1, 1, tokens, tokens, device=device)
+        with Allocations(device) as counted, AttentionOf(CPU):
+            attended = torch.nn.functional.scaled_dot_product_attention(*inputs, mask)
+            attended.sum().backward()
+        return counted.peak
+
+    assert peak("meta") == peak("cpu")
