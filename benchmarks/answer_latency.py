@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
-import time
 from collections.abc import Callable
 from collections.abc import Sequence
+from typing import Any
 
+import machine
 import torch
+from timing import Times
+from timing import Watch
 from transformers import StoppingCriteria
 from transformers import StoppingCriteriaList
 
@@ -35,29 +37,7 @@ from c2c_search.pair.prompts import render
 
 _TEXT = "The river ran past the old town and under the bridge, where the boats of the market lay. "
 
-Times = dict[str, list[float]]
-"""Seconds of each part of an answer, one for each repeat."""
-
-Answer = Callable[[str, "Watch"], None]
-
-
-class Watch:
-    """Takes the time of an answer's parts."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._last = self._now()
-        self.parts: dict[str, float] = {}
-
-    def lap(self, part: str) -> None:
-        now = self._now()
-        self.parts[part] = self.parts.get(part, 0.0) + now - self._last
-        self._last = now
-
-    def _now(self) -> float:
-        if self._device.type != "cpu":
-            torch.accelerator.synchronize(self._device)
-        return time.perf_counter()
+Answer = Callable[[str, Watch], None]
 
 
 class Clock(StoppingCriteria):
@@ -93,7 +73,7 @@ def main() -> None:
         text = question(receiver, length)
         times = take_turns(systems, text, receiver.model.device, options.repeats)
         results.append({"prompt_tokens": len(read(receiver, text)), **summary(times)})
-    report(results, options)
+    report(results, machine.describe(receiver, sharer), options)
 
 
 def question(loaded: LoadedModel, length: int) -> str:
@@ -207,7 +187,9 @@ def summary(times: dict[str, Times]) -> dict[str, object]:
     }
 
 
-def report(results: list[dict[str, object]], options: argparse.Namespace) -> None:
+def report(
+    results: list[dict[str, object]], described: dict[str, Any], options: argparse.Namespace
+) -> None:
     """Print medians and ratios, for each length of the prompt."""
     result = {
         "lengths": results,
@@ -215,17 +197,13 @@ def report(results: list[dict[str, object]], options: argparse.Namespace) -> Non
         "repeats": options.repeats,
         "width": options.width,
         "pair": f"{options.receiver} <- {options.sharer}",
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        },
+        "machine": described,
     }
     if options.json:
         print(json.dumps(result, indent=2))
         return
-    print(f"{result['pair']}, answers of {options.new_tokens} tokens, on {result['machine']}")
+    print(f"{result['pair']}, answers of {options.new_tokens} tokens")
+    print(f"on {machine.in_words(described)}")
     for each in results:
         print(f"\nprompt of {each['prompt_tokens']} tokens (ms, medians of {options.repeats})")
         for name, system in each["systems"].items():  # type: ignore[attr-defined]
@@ -236,7 +214,7 @@ def report(results: list[dict[str, object]], options: argparse.Namespace) -> Non
             print(f"  {ratio:5.2f}x  {name}")
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--receiver", default="pypi:smollm2-135m-instruct")
     parser.add_argument("--sharer", default="pypi:gemma-3-270m")
@@ -246,7 +224,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=64, help="width of the fuser")
     parser.add_argument("--threads", type=int, help="of torch; half the cores read side by side")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import statistics
-import time
 from collections.abc import Callable
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
+import machine
+import timing
 import torch
+from profiling import Profile
+from profiling import model_parts
+from profiling import profile
+from timing import Times
 
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitLimits
@@ -28,9 +33,18 @@ from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Materials
 from c2c_search.evaluation.systems.passes import encode_alone
 from c2c_search.evaluation.systems.reading import Reading
+from c2c_search.inference.decoding import PackedContext
 from c2c_search.inference.model import C2CModel
+from c2c_search.pair.caches import PromptCaches
 from c2c_search.pair.loading import load
+from c2c_search.pair.prefill import Prefill
 
+
+PARTS = {
+    "read the batch": (PromptCaches, "packed"),
+    "prefill": (Prefill, "run"),
+    "mask and cache": (PackedContext, "feed"),
+}
 
 Scores = list[list[float]]
 """Log-likelihood (nats) of each question's options."""
@@ -49,18 +63,25 @@ def main() -> None:
         "shared": lambda asked: shared(model, asked, options.batch),
         "one by one": lambda asked: one_by_one(model, asked),
     }
-    for way in ways.values():
-        way(questions[:2])
-    times: dict[str, list[float]] = {name: [] for name in ways}
     found: dict[str, Scores] = {}
-    for _ in range(options.repeats):
-        for name, way in ways.items():
-            begun = time.perf_counter()
-            found[name] = way(questions)
-            times[name].append(time.perf_counter() - begun)
+
+    def timed(name: str) -> Callable[[int], None]:
+        def answer(turn: int) -> None:
+            found[name] = ways[name](questions if turn else questions[:2])
+
+        return answer
+
+    times = timing.take_turns({name: timed(name) for name in ways}, options.repeats, model.device)
     difference = furthest(found["shared"], found["one by one"])
     assert difference < _TOLERANCE[loaded.model.dtype], f"likelihoods differ by {difference} nats"
-    report(times, difference, options)
+    profiles = {}
+    if options.profile:
+        parts = {**PARTS, **model_parts(loaded.model)}
+        some = questions[: options.batch]
+        profiles = {
+            name: profile(partial(way, some), parts, model.device) for name, way in ways.items()
+        }
+    report(times, difference, profiles, machine.describe(loaded), options)
 
 
 def four_option_questions(count: int) -> list[Question]:
@@ -102,43 +123,48 @@ def furthest(one: Scores, other: Scores) -> float:
     return max(abs(mine - its) for mine, its in pairs)
 
 
-def report(times: dict[str, list[float]], difference: float, options: argparse.Namespace) -> None:
+def report(
+    times: Times,
+    difference: float,
+    profiles: dict[str, Profile],
+    described: dict[str, Any],
+    options: argparse.Namespace,
+) -> None:
     """Print medians and their ratio."""
-    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
-    cuda = torch.cuda.is_available()
-    result = {
-        "seconds": medians,
-        "ratio": medians["one by one"] / medians["shared"],
-        "largest_difference": difference,
-        "questions": options.questions,
-        "repeats": options.repeats,
-        "model": options.model,
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "device": torch.cuda.get_device_name() if cuda else "cpu",
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        },
-    }
+    ratio = timing.ratio(times["one by one"], times["shared"])
     if options.json:
+        result = {
+            "seconds": timing.medians(times),
+            "ratio": ratio["ratio"],
+            "ratio_of_turns": [ratio["lowest"], ratio["highest"]],
+            "largest_difference": difference,
+            "questions": options.questions,
+            "repeats": options.repeats,
+            "model": options.model,
+            "profiles": {name: each.as_json() for name, each in profiles.items()},
+            "machine": described,
+        }
         print(json.dumps(result, indent=2))
         return
     print(f"{options.model}, {options.questions} four-option questions, {options.repeats} times")
-    for name, seconds in medians.items():
-        low, high = min(times[name]), max(times[name])
-        print(f"  {name:>10}: {seconds:.2f} s (median; {low:.2f} to {high:.2f})")
+    print(f"on {machine.in_words(described)}")
+    for name, seconds in times.items():
+        print(timing.in_words(name, seconds))
     print(f"  the same likelihoods, to {difference:.1e} nats")
-    print(f"  ratio: {result['ratio']:.2f}x, on {result['machine']}")
+    print(timing.ratio_in_words("one by one to shared", ratio))
+    for name, each in profiles.items():
+        print(f"\n{name}, the first {options.batch} questions: {each.in_words()}")
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--model", default="pypi:smollm2-135m-instruct")
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3, help="measured turns of each way")
     parser.add_argument("--batch", type=int, default=32, help="questions in one pass, at most")
+    parser.add_argument("--profile", action="store_true", help="name where time and memory go")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

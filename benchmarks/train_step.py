@@ -1,132 +1,181 @@
-"""Training step with stored prompt caches against one that prefills both models again.
+"""A training step on stored prompt caches against steps that prefill both models again.
 
-Both kinds of step train the same fuser on the same examples, turn by turn in one run; what is
-printed is the ratio of their median times. Run it on a machine that does nothing else:
+All kinds of steps train equal fusers on the same examples, turn by turn in one run, after one
+step's loss and gradient have been compared; printed are the ratios of their median times. Run it
+on a machine that does nothing else:
 
     python benchmarks/train_step.py
+    python benchmarks/train_step.py --recompute-prefills               # that comparison alone
+    python benchmarks/train_step.py --recompute-prefills --layer-loop  # the published code's step
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+import machine
+import timing
+from profiling import Profile
+from profiling import model_parts
+from profiling import profile
+from reference import LayerLoopFuser
+from reference import ReferenceTraining
+from steps import KINDS
+from steps import Examples
+from steps import Steps
+from steps import published
+from timing import Times
 
-from c2c_search.data.schema import DataConfig
-from c2c_search.data.schema import SplitLimits
-from c2c_search.data.splits import load_splits
-from c2c_search.fuser.config import FuserConfig
-from c2c_search.fuser.fuser import Fuser
+from c2c_search.inference.decoding import PackedContext
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.model import cache_shape
-from c2c_search.inference.scoring import response_logits
-from c2c_search.pair.batches import PairPrompts
+from c2c_search.pair.caches import PromptCaches
 from c2c_search.pair.loading import load
-from c2c_search.pair.store import PromptCacheStore
-from c2c_search.pair.token_alignment import encode_all
-from c2c_search.pipeline.schema import TrainingConfig
+from c2c_search.pair.prefill import Prefill
 from c2c_search.training.engine import TrainingEngine
-from c2c_search.training.loop import calibrate
 from c2c_search.training.runtime import keep_freed_memory
+
+
+NAMES = {
+    "stored": "stored prompt caches",
+    "recomputed": "prefills recomputed",
+    "reference": "and layer loop (reference)",
+}
+PARTS = {
+    "read the batch": (PromptCaches, "packed"),
+    "prefill": (Prefill, "run"),
+    "fuse": (C2CModel, "fuse"),
+    "fuse, layer by layer": (LayerLoopFuser, "fuse"),
+    "receiver's mask and cache": (PackedContext, "feed"),
+    "backward, clipping": (TrainingEngine, "backward_and_step"),
+    "backward, clipping (reference)": (ReferenceTraining, "backward_and_step"),
+}
 
 
 def main() -> None:
     """Measure and print."""
     options = parse()
     keep_freed_memory()
-    torch.manual_seed(0)
     receiver, sharer = load(options.receiver), load(options.sharer)
-    pair = C2CModel(receiver, sharer, None)
-    rows = list(load_splits(DataConfig(limit=SplitLimits(train=options.batch * 4))).train)
-    encoded = encode_all(
-        [row["messages"] for row in rows],
-        "plain",
-        receiver.text_tokenizer,
-        sharer.text_tokenizer,
-    )
-    fuser = Fuser(FuserConfig(width=options.width), cache_shape(receiver), cache_shape(sharer))
-    responses = [pair.response_ids(row["response"]) for row in rows]
-    with tempfile.TemporaryDirectory() as folder:
-        store = PromptCacheStore(Path(folder))
-        stored = PairPrompts(
-            encoded=encoded,
-            receiver=store.get(receiver, [prompt.receiver_ids for prompt in encoded]),
-            sharer=store.get(sharer, [prompt.sharer_ids for prompt in encoded]),
-        )
-        model = C2CModel(receiver, sharer, fuser)
-        calibrate(model, stored, seed=0)
-        config = TrainingConfig(steps=10**6, batch_size=options.batch)
-        with TrainingEngine(fuser, config) as engine:
-            places = [
-                [(step * options.batch + n) % len(rows) for n in range(options.batch)]
-                for step in range(options.steps + 1)
-            ]
-
-            def train(batch_of: Callable[[list[int]], Any], chosen: list[int]) -> float:
-                begun = time.perf_counter()
-                batch = batch_of(chosen)
-                fused = model.fuse(batch, through=engine)
-                answers = [[responses[row]] for row in chosen]
-                logits = response_logits(receiver.model, fused, batch.last_ids, answers)
-                targets = torch.tensor([t for (answer,) in answers for t in answer])
-                loss = torch.nn.functional.cross_entropy(logits, targets.to(logits.device))
-                engine.backward_and_step(loss)
-                return time.perf_counter() - begun
-
-            def recomputed(chosen: list[int]) -> Any:
-                prompts = pair.prompts([rows[row]["messages"] for row in chosen])
-                return prompts.batch(range(len(chosen)))
-
-            times: dict[str, list[float]] = {"stored": [], "recomputed": []}
-            for chosen in places:
-                times["stored"].append(train(stored.batch, chosen))
-                times["recomputed"].append(train(recomputed, chosen))
-    report(times, options)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Steps(
+            receiver,
+            sharer,
+            Examples.of_quiz(options.batch * 4),
+            published(options.width),
+            batch=options.batch,
+            folder=Path(folder),
+            kinds=kinds(options),
+        ) as steps,
+    ):
+        agreement = steps.agreement()
+        times = steps.measure(options.steps)
+        profiles = profiled(steps) if options.profile else {}
+    described = machine.describe(receiver, sharer)
+    report(times, agreement, profiles, described, options)
 
 
-def report(times: dict[str, list[float]], options: argparse.Namespace) -> None:
-    """Print medians and their ratio; the first step of each kind is warm-up."""
-    medians = {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
-    result = {
-        "seconds_per_step": medians,
-        "ratio": medians["recomputed"] / medians["stored"],
-        "batch": options.batch,
-        "steps": options.steps,
-        "pair": f"{options.receiver} <- {options.sharer}",
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        },
+def kinds(options: argparse.Namespace) -> tuple[str, ...]:
+    """Which steps are compared."""
+    if not options.recompute_prefills:
+        return KINDS
+    return ("stored", "reference" if options.layer_loop else "recomputed")
+
+
+def profiled(steps: Steps) -> dict[str, Profile]:
+    """Where time and memory go in a step of each kind."""
+    parts = {**PARTS, **model_parts(steps.pair.receiver.model, steps.pair.sharer.model)}
+    return {
+        kind: profile(partial(steps.once, kind), parts, steps.pair.device) for kind in steps.kinds
     }
+
+
+def summary(times: Times) -> dict[str, Any]:
+    """Medians, their ratios to a stored step, and the share of it that reading takes."""
+    stored = times["stored"]
+    return {
+        "seconds_per_step": timing.medians(
+            {kind: times[kind] for kind in times if kind != "read"}
+        ),
+        "ratios": {
+            kind: timing.ratio(times[kind], stored)
+            for kind in ("recomputed", "reference")
+            if kind in times
+        },
+        "read_share": statistics.median(times["read"]) / statistics.median(stored),
+    }
+
+
+def report(
+    times: Times,
+    agreement: dict[str, float],
+    profiles: dict[str, Profile],
+    described: dict[str, Any],
+    options: argparse.Namespace,
+) -> None:
+    """Print medians and ratios."""
+    found = summary(times)
+    pair = f"{options.receiver} <- {options.sharer}"
     if options.json:
+        result = {
+            **found,
+            "agreement": agreement,
+            "batch": options.batch,
+            "steps": options.steps,
+            "width": options.width,
+            "pair": pair,
+            "profiles": {kind: each.as_json() for kind, each in profiles.items()},
+            "machine": described,
+        }
         print(json.dumps(result, indent=2))
         return
-    print(f"{result['pair']}, {options.batch} short questions a step, {options.steps} steps each")
-    for name, seconds in medians.items():
-        low, high = min(times[name][1:]), max(times[name][1:])
-        print(f"  {name:>10}: {seconds:.2f} s a step (median; {low:.2f} to {high:.2f})")
-    print(f"  ratio: {result['ratio']:.2f}x, on {result['machine']}")
+    print(f"{pair}, {options.batch} short questions a step, {options.steps} steps each")
+    print(f"on {machine.in_words(described)}")
+    print(
+        f"  the same step: loss {agreement['loss']:.5f} and {agreement['reference_loss']:.5f}, "
+        f"gradient norm {agreement['gradient_norm']:.5f} and "
+        f"{agreement['reference_gradient_norm']:.5f}"
+    )
+    for kind, name in NAMES.items():
+        if kind in times:
+            print(timing.in_words(name, times[kind]))
+    for kind, ratio in found["ratios"].items():
+        print(timing.ratio_in_words(f"{NAMES[kind]} to {NAMES['stored']}", ratio))
+    print(f"{found['read_share']:8.1%}  of a stored step is reading the batch")
+    for kind, each in profiles.items():
+        print(f"\n{NAMES[kind]}: {each.in_words()}")
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--receiver", default="pypi:smollm2-135m-instruct")
     parser.add_argument("--sharer", default="pypi:gemma-3-270m")
     parser.add_argument("--batch", type=int, default=8, help="examples a step")
     parser.add_argument("--steps", type=int, default=10, help="measured steps of each kind")
     parser.add_argument("--width", type=int, default=64, help="width of the fuser")
+    parser.add_argument(
+        "--recompute-prefills",
+        action="store_true",
+        help="compare with steps in which both models read the prompts anew, and nothing else",
+    )
+    parser.add_argument(
+        "--layer-loop",
+        action="store_true",
+        help="with --recompute-prefills: pad, and loop over layers, as the published code does",
+    )
+    parser.add_argument("--profile", action="store_true", help="name where time and memory go")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.layer_loop and not options.recompute_prefills:
+        parser.error("--layer-loop reads prompts anew: add --recompute-prefills")
+    return options
 
 
 if __name__ == "__main__":

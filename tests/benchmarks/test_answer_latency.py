@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
 
-_FILE = Path(__file__).parents[2] / "benchmarks" / "answer_latency.py"
-
-
 @pytest.fixture(scope="module")
-def latency():
-    spec = importlib.util.spec_from_file_location("answer_latency", _FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def latency(program):
+    return program("answer_latency")
 
 
 def test_a_question_has_about_the_wished_length(latency, tiny_model):
