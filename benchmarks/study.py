@@ -180,6 +180,10 @@ def summary(ours: Run, theirs: Run) -> dict[str, Any]:
         "reference_runs_measured": measured,
         "seconds": {"study": ours.total, "reference": all_of_theirs},
         "ratio": all_of_theirs / ours.total,
+        "ratio_without_validation": _without_validation(theirs)
+        / measured
+        * count
+        / _without_validation(ours),
         "trials_per_hour": {
             "study": 3600 * count / ours.total,
             "reference": 3600 * count / all_of_theirs,
@@ -229,6 +233,11 @@ def report(ours: Run, theirs: Run, options: argparse.Namespace) -> None:
     for name, parts in found["parts"].items():
         print(f"  {name}: " + ", ".join(f"{part} {took:.1f} s" for part, took in parts.items()))
     print(f"{found['ratio']:8.2f}x  as many trials an hour")
+    print(f"{found['ratio_without_validation']:8.2f}x  if neither side validated")
+
+
+def _without_validation(run: Run) -> float:
+    return run.total - run.parts.get("evaluate", 0.0)
 
 
 def _last(events: Iterable[Event], losses: dict[int, float]) -> Event:

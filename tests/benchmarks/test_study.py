@@ -79,11 +79,14 @@ def test_both_sides_run_in_processes_of_their_own(study, trial):
 
 
 def test_few_reference_runs_stand_for_all(study):
-    ours = study.Run(10.0, {}, [{1: 2.0, 5: 1.0}] * 8, [0.5] * 8)
-    theirs = study.Run(30.0, {"train": 20.0}, [{1: 2.0, 5: 1.0}] * 2, [0.25, 0.75])
+    ours = study.Run(10.0, {"evaluate": 1.0}, [{1: 2.0, 5: 1.0}] * 8, [0.5] * 8)
+    theirs = study.Run(
+        30.0, {"train": 20.0, "evaluate": 12.0}, [{1: 2.0, 5: 1.0}] * 2, [0.25, 0.75]
+    )
     found = study.summary(ours, theirs)
     assert found["ratio"] == pytest.approx(12.0)
-    assert found["parts"]["one reference run"] == {"train": 10.0}
+    assert found["ratio_without_validation"] == pytest.approx(8.0)
+    assert found["parts"]["one reference run"] == {"train": 10.0, "evaluate": 6.0}
     assert found["trials_per_hour"]["study"] == pytest.approx(2880)
 
 
