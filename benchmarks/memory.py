@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import machine
 import torch
 
 from c2c_search.data.schema import DataConfig
@@ -245,21 +245,17 @@ def line(result: dict[str, Any]) -> str:
 
 def report(results: list[dict[str, Any]], options: argparse.Namespace) -> None:
     """Print what the table says in all."""
-    summary = {
+    summary: dict[str, Any] = {
         "pair": f"{options.receiver} <- {options.sharer}",
         "cases": results,
         "ratios": [ratio(result) for result in results],
         "ratios_beside_models": [ratio_beside_models(result) for result in results],
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        },
+        "machine": machine.describe(),
     }
     if options.json:
         print(json.dumps(summary, indent=2))
         return
-    print(f"{summary['pair']}, on {summary['machine']}")
+    print(f"{summary['pair']}, on {machine.in_words(summary['machine'])}")
     empty = results[0]["resident"]["empty"] / 1e6
     print(f"an empty worker has {empty:,.0f} MB resident")
     for name, ratios in (("in all", ratio), ("beside models", ratio_beside_models)):

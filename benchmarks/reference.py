@@ -26,7 +26,6 @@ from torch import nn
 from transformers import DynamicCache
 
 from c2c_search.errors import ConfigError
-from c2c_search.fuser.normalisation import Normalisation
 from c2c_search.fuser.projectors import C2CProjector
 from c2c_search.fuser.stacked import StackedBlock
 from c2c_search.fuser.stacked import StackedLinear
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
     from c2c_search.fuser.config import FuserConfig
     from c2c_search.fuser.fuser import Fuser
+    from c2c_search.fuser.normalisation import Normalisation
     from c2c_search.pair.token_alignment import EncodedPrompt
     from c2c_search.pipeline.schema import TrainingConfig
 
@@ -108,8 +108,8 @@ class LayerProjector(nn.Module):
         assert isinstance(projector, C2CProjector)
         group = kind * len(fuser.layers) + place
         (source,) = fuser.sources[place].tolist()
-        self.receiver_norm = _normalisation(fuser.receiver_norm, kind, place)
-        self.sharer_norm = _normalisation(fuser.sharer_norm, kind, source)
+        self.receiver_norm = LayerNormalisation(fuser.receiver_norm, kind, place)
+        self.sharer_norm = LayerNormalisation(fuser.sharer_norm, kind, source)
         self.compress = _plain(projector.from_sharer, group)
         assert isinstance(self.compress, nn.Linear)
         assert projector.from_receiver is not None
@@ -133,6 +133,31 @@ class LayerProjector(nn.Module):
             weight = self.weight(hidden)
             change = change * weight.repeat_interleave(change.shape[-1] // weight.shape[-1], -1)
         return receiver + change.to(receiver.dtype)
+
+
+class LayerNormalisation(nn.Module):
+    """Of one layer's keys or values, ``(batch, tokens, size)``; see `Normalisation`."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(self, stacked: Normalisation, kind: int, layer: int) -> None:
+        super().__init__()
+        self.kind = stacked.kind
+        if self.kind == "calibrated":
+            self.register_buffer("mean", stacked.mean[kind, layer].clone())
+            self.register_buffer("deviation", stacked.deviation[kind, layer].clone())
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        if self.kind == "calibrated":
+            return (features - self.mean) / self.deviation
+        if self.kind == "rms":
+            return features * torch.rsqrt(features.square().mean(dim=-1, keepdim=True) + 1e-6)
+        return features
+
+    def scale(self, added: torch.Tensor) -> torch.Tensor:
+        """What is added to the cache, in its units."""
+        return added * self.deviation if self.kind == "calibrated" else added
 
 
 class Block(nn.Module):
@@ -298,16 +323,6 @@ def _plain(module: nn.Module, group: int) -> nn.Module:
     if isinstance(module, nn.Sequential):
         return nn.Sequential(*(_plain(part, group) for part in module))
     return module
-
-
-def _normalisation(stacked: Normalisation, kind: int, layer: int) -> Normalisation:
-    """Of one layer's keys or values, ``(batch, tokens, size)``."""
-    plain = Normalisation("none", 1, 1)
-    plain.kind = stacked.kind
-    if stacked.kind == "calibrated":
-        plain.register_buffer("mean", stacked.mean[kind, layer].clone())
-        plain.register_buffer("deviation", stacked.deviation[kind, layer].clone())
-    return plain
 
 
 def _refuse_others(config: FuserConfig) -> None:
