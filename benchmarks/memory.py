@@ -45,9 +45,8 @@ from c2c_search.pipeline.schema import TrainingConfig
 from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.loop import TrialRun
 from c2c_search.training.loop import calibrate
+from c2c_search.training.memory import Rehearsal
 from c2c_search.training.memory import model_bytes
-from c2c_search.training.memory import model_skeleton
-from c2c_search.training.memory import step_memory
 from c2c_search.training.run import TrainingData
 from c2c_search.training.runtime import keep_freed_memory
 from c2c_search.training.runtime import release_memory
@@ -148,11 +147,9 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
             still = model_bytes(receiver.model) + model_bytes(sharer.model)
             still += sum(tensor.nbytes for tensor in model.fuser.state_dict().values())
             measured = still + _counted(lambda: _train(trial, model, data, Path(folder)))
-    bare = [
-        model_skeleton(resolve(source), receiver.model.dtype)
-        for source in (options.receiver, options.sharer)
-    ]
-    predicted = step_memory(trial, bare[0], bare[1], rows, encoded, device=device)
+    rehearsal, dtype = Rehearsal(device), receiver.model.dtype
+    bare = [rehearsal.model(resolve(each), dtype) for each in (options.receiver, options.sharer)]
+    predicted = rehearsal.step(trial, bare[0], bare[1], rows, encoded)
     return {
         **asdict(case),
         "prompt_tokens": sum(len(prompt.receiver_ids) for prompt in encoded) / len(encoded),

@@ -25,18 +25,18 @@ _BYTES_TRAINED = 16  # weight, gradient and AdamW's two moments, in float32
 
 def parameters(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
     """Exact number of parameters, trained or (``ridge``) fitted."""
-    return sum(p.numel() for p in skeleton(config, receiver, sharer).parameters())
+    return sum(p.numel() for p in _skeleton(config, receiver, sharer).parameters())
 
 
 def stored_bytes(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
     """Exact bytes of the fuser's tensors (parameters and buffers, as trained in float32)."""
-    tensors = skeleton(config, receiver, sharer).state_dict().values()
+    tensors = _skeleton(config, receiver, sharer).state_dict().values()
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def flops_per_token(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
     """Floating-point operations of the matrix products for one prompt token, forward."""
-    fuser = skeleton(config, receiver, sharer).eval()
+    fuser = _skeleton(config, receiver, sharer).eval()
     with FlopCounterMode(display=False) as counter:
         fuser(*_caches(receiver, sharer, 1))
     return int(counter.get_total_flops())
@@ -48,7 +48,7 @@ def flops_per_response_token(config: FuserConfig, receiver: CacheShape, sharer: 
     The matrix products of a LoRA, and of fusing the token where the response is fused (without
     the sharer's own).
     """
-    fuser = skeleton(config, receiver, sharer).eval()
+    fuser = _skeleton(config, receiver, sharer).eval()
     with FlopCounterMode(display=False) as counter:
         _adapt(fuser, 1)
         if config.fuse_response:
@@ -77,7 +77,7 @@ def training_bytes(
         response_tokens: Tokens of a batch that a LoRA is active for: responses, and each prompt's
             last token.
     """
-    fuser = skeleton(config, receiver, sharer).train()
+    fuser = _skeleton(config, receiver, sharer).train()
     own = {tensor.untyped_storage()._cdata for tensor in fuser.state_dict().values()}
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -103,8 +103,7 @@ def state_bytes(fuser: Fuser) -> int:
     return stored + (_BYTES_TRAINED - 4) * trained
 
 
-def skeleton(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> Fuser:
-    """A fuser on the meta device: all its tensors, and none of their content."""
+def _skeleton(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> Fuser:
     # An explicit map is given with the weights: any one costs the same.
     sources = None
     if config.layer_alignment == "explicit":

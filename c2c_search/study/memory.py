@@ -12,11 +12,10 @@ import torch
 from c2c_search.data.splits import load_splits
 from c2c_search.pair.loading import resolve
 from c2c_search.pair.token_alignment import encode_all
+from c2c_search.training.memory import Rehearsal
 from c2c_search.training.memory import StepMemory
 from c2c_search.training.memory import heaviest_batches
 from c2c_search.training.memory import model_bytes
-from c2c_search.training.memory import model_skeleton
-from c2c_search.training.memory import step_memory
 
 
 if TYPE_CHECKING:
@@ -40,10 +39,11 @@ def memory_of_trials(
     place = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # As `load` chooses.
     dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
+    rehearsal = Rehearsal(place)
 
     @cache
     def model(source: str) -> LoadedModel:
-        return model_skeleton(resolve(source), dtype)
+        return rehearsal.model(resolve(source), dtype)
 
     @cache
     def rows() -> list[Row]:
@@ -65,7 +65,7 @@ def memory_of_trials(
                 if apart
                 else None,
             )
-            steps.append(step_memory(trial, receiver, sharer, batch, encoded, device=place))
+            steps.append(rehearsal.step(trial, receiver, sharer, batch, encoded))
         heaviest = max(steps, key=lambda step: step.total)
         sources = {source for pair in space.pairs.values() for _, source in pair}
         models = sum(model_bytes(model(source).model) for source in sources)

@@ -1,22 +1,28 @@
 """Training room: what a trial's step takes in memory, from configurations alone.
 
 The step itself runs, as `TrialRun` runs it: the batch is gathered and fused, the receiver reads
-the responses, the loss goes back. It runs on the meta device, so that there are no weights, no
+the responses, the loss goes back. It runs on tensors without content: there are no weights, no
 arithmetic, and no second formula that could disagree with it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from typing import cast
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from c2c_search.fuser import cost
+from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.adaptation import Adaptation
 from c2c_search.inference.fusion import Rotaries
 from c2c_search.inference.model import C2CModel
@@ -27,7 +33,6 @@ from c2c_search.pair.geometry import geometry
 from c2c_search.pair.loading import LoadedModel
 from c2c_search.pair.rope import Rotation
 from c2c_search.training.allocations import Allocations
-from c2c_search.training.allocations import AttentionOf
 from c2c_search.training.loop import TrialRun
 from c2c_search.training.run import TrainingData
 from c2c_search.training.run import TrainingRun
@@ -37,7 +42,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from c2c_search.data.schema import Row
-    from c2c_search.fuser.fuser import Fuser
+    from c2c_search.fuser.config import CacheShape
+    from c2c_search.pair.batches import PairBatch
     from c2c_search.pair.identity import ResolvedModel
     from c2c_search.pair.prompts import Message
     from c2c_search.pair.rope import Rotary
@@ -71,81 +77,117 @@ class StepMemory:
         return self.models + self.caches + self.fuser + self.activations
 
 
-def model_skeleton(resolved: ResolvedModel, dtype: torch.dtype) -> LoadedModel:
-    """A model as `load` loads it, but on the meta device: no weights are read.
+class Rehearsal:
+    """Runs steps of trials on tensors that have a shape, a dtype and a device, but no content.
+
+    Torch chooses as it would choose with content, attention kernels for example, and every
+    operation costs the time that it takes to write down its result's shape.
 
     Args:
-        resolved: Its folder.
-        dtype: What its weights would be loaded in.
+        device: Where the trials would run.
     """
-    from transformers import AutoConfig
-    from transformers import AutoModelForCausalLM
-    from transformers import AutoTokenizer
 
-    folder = resolved.path
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    tokenizer = AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
-    return LoadedModel(resolved.identity, model.eval().requires_grad_(False), tokenizer)
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        # What is made outside, e.g. token ids, is as small as in a real step.
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    @contextmanager
+    def without_content(self) -> Iterator[None]:
+        """Tensors made within the block have no content."""
+        with self._mode, torch.device(self.device):
+            yield
+
+    def model(self, resolved: ResolvedModel, dtype: torch.dtype) -> LoadedModel:
+        """A model as `load` loads it, but for its weights, which are not read.
+
+        Args:
+            resolved: Its folder.
+            dtype: What its weights would be loaded in.
+        """
+        from transformers import AutoConfig
+        from transformers import AutoModelForCausalLM
+        from transformers import AutoTokenizer
+
+        local = {"local_files_only": True, "trust_remote_code": False}
+        config = AutoConfig.from_pretrained(resolved.path, **local)
+        tokenizer = AutoTokenizer.from_pretrained(resolved.path, **local)
+        with self.without_content():
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        return LoadedModel(resolved.identity, model.eval().requires_grad_(False), tokenizer)
+
+    def step(
+        self,
+        trial: TrialConfig,
+        receiver: LoadedModel,
+        sharer: LoadedModel,
+        rows: Sequence[Row],
+        encoded: Sequence[EncodedPrompt],
+    ) -> StepMemory:
+        """Memory of a trial's step on one batch.
+
+        Args:
+            trial: The trial.
+            receiver: Made by `model`.
+            sharer: Made by `model`.
+            rows: The examples of the batch.
+            encoded: Their prompts, as both models read them.
+        """
+        run = self._run(trial, receiver, sharer, rows, encoded)
+        places = list(range(len(rows)))
+        caches = _pack_bytes(run._gather(places))
+        trained = [each for each in run.fuser.parameters() if each.requires_grad]
+        gradients = sum(parameter.nbytes for parameter in trained)
+        waiting = 0
+        if trial.training.gradient_accumulation > 1:  # they wait there for the next pass's
+            waiting = gradients
+            for parameter in trained:
+                parameter.grad = torch.empty_like(parameter)
+        with Allocations(self.device.type) as allocations:
+            # The engine hands the fuser's own output on.
+            loss = run._loss(cast("TrainingEngine", run.fuser), places)
+            penalty = run._penalty()
+            (loss if penalty is None else loss + penalty).backward()
+        # Beside weights and moments: in the backward pass, or after it, with all gradients.
+        reduced = gradients + min(gradients, _REDUCED_AT_ONCE)
+        beside = max(allocations.peak + waiting, reduced)
+        return StepMemory(
+            models=model_bytes(receiver.model) + model_bytes(sharer.model),
+            caches=caches * (1 if self.device.type == "cpu" else 2),
+            fuser=cost.state_bytes(run.fuser),
+            activations=max(beside - gradients - caches, 0),
+        )
+
+    def _run(
+        self,
+        trial: TrialConfig,
+        receiver: LoadedModel,
+        sharer: LoadedModel,
+        rows: Sequence[Row],
+        encoded: Sequence[EncodedPrompt],
+    ) -> TrialRun:
+        config, dtype = trial.fuser, getattr(torch, trial.cache_dtype)
+        shapes = cache_shape(receiver, adapted=config.lora_rank > 0), cache_shape(sharer)
+        lengths = (
+            [len(prompt.receiver_ids) for prompt in encoded],
+            [len(prompt.sharer_ids) for prompt in encoded],
+        )
+        pair = C2CModel(receiver, sharer, None, template=trial.data.template, cache_dtype=dtype)
+        with self.without_content():
+            pair.fuser = Fuser(config, *shapes)
+            stored = [_stored(*each, dtype) for each in zip(shapes, lengths, strict=True)]
+        pair.adaptation = Adaptation.of(pair.fuser, receiver.model)
+        if config.keys == "unrotated":
+            ways = [_Rotary(each.model, self) for each in (receiver, sharer)]
+            pair.rotaries = Rotaries(*(cast("Rotary", way) for way in ways))
+        prompts = PairPrompts(tuple(encoded), *stored)
+        data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
+        return TrialRun(trial, pair, data, Path(), emit=lambda _: None, go_on=lambda: False)
 
 
 def model_bytes(model: PreTrainedModel) -> int:
-    """Bytes of a model's weights, those that two of its modules share once."""
+    """Bytes of a model's weights; those that two of its modules share count once."""
     return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
-
-
-def step_memory(
-    trial: TrialConfig,
-    receiver: LoadedModel,
-    sharer: LoadedModel,
-    rows: Sequence[Row],
-    encoded: Sequence[EncodedPrompt],
-    *,
-    device: torch.device,
-) -> StepMemory:
-    """Memory of a trial's step on one batch.
-
-    Args:
-        trial: The trial.
-        receiver: On the meta device; see `model_skeleton`.
-        sharer: On the meta device.
-        rows: The examples of the batch.
-        encoded: Their prompts, as both models read them.
-        device: Where the trial would run.
-    """
-    fuser = cost.skeleton(
-        trial.fuser,
-        cache_shape(receiver, adapted=trial.fuser.lora_rank > 0),
-        cache_shape(sharer),
-    )
-    run = _run(trial, _pair(receiver, sharer, fuser, trial), rows, encoded)
-    places = list(range(len(rows)))
-    batch = run._gather(places)
-    context = () if batch.context is None else (batch.context.packed,)
-    caches = sum(pack.nbytes for pack in (batch.receiver, batch.sharer, *context))
-    del batch
-    trained = [parameter for parameter in fuser.parameters() if parameter.requires_grad]
-    gradients = sum(parameter.nbytes for parameter in trained)
-    if trial.training.gradient_accumulation > 1:  # they wait there for the next pass's
-        for parameter in trained:
-            parameter.grad = torch.empty_like(parameter)
-    with Allocations("meta") as allocations, AttentionOf(device):
-        # The engine hands the fuser's own output on.
-        loss = run._loss(cast("TrainingEngine", fuser), places)
-        penalty = run._penalty()
-        (loss if penalty is None else loss + penalty).backward()
-    kept = gradients if trial.training.gradient_accumulation > 1 else 0
-    # Beside weights and moments: in the backward pass, or after it, when there are all gradients.
-    beside = max(allocations.peak + kept, gradients + min(gradients, _REDUCED_AT_ONCE))
-    return StepMemory(
-        models=model_bytes(receiver.model) + model_bytes(sharer.model),
-        caches=caches * (1 if device.type == "cpu" else 2),
-        fuser=cost.state_bytes(fuser),
-        activations=max(beside - gradients - caches, 0),
-    )
 
 
 def heaviest_batches(trial: TrialConfig, rows: Sequence[Row]) -> list[list[int]]:
@@ -192,55 +234,32 @@ def _dealt(trial: TrialConfig, total: int) -> list[list[int]]:
     return [TrainingRun._rows(run, number) for number in range(passes)]
 
 
-def _pair(
-    receiver: LoadedModel, sharer: LoadedModel, fuser: Fuser, trial: TrialConfig
-) -> C2CModel:
-    pair = C2CModel(
-        receiver,
-        sharer,
-        None,
-        template=trial.data.template,
-        cache_dtype=getattr(torch, trial.cache_dtype),
-    )
-    pair.fuser = fuser
-    pair.adaptation = Adaptation.of(fuser, receiver.model)
-    if fuser.config.keys == "unrotated":
-        ways = [cast("Rotary", _AnyRotary(each.model)) for each in (receiver, sharer)]
-        pair.rotaries = Rotaries(*ways)
-    return pair
+def _pack_bytes(batch: PairBatch) -> int:
+    context = () if batch.context is None else (batch.context.packed,)
+    return sum(pack.nbytes for pack in (batch.receiver, batch.sharer, *context))
 
 
-def _run(
-    trial: TrialConfig, pair: C2CModel, rows: Sequence[Row], encoded: Sequence[EncodedPrompt]
-) -> TrialRun:
-    prompts = PairPrompts(
-        tuple(encoded),
-        _stored(pair.receiver, [len(each.receiver_ids) for each in encoded], pair.cache_dtype),
-        _stored(pair.sharer, [len(each.sharer_ids) for each in encoded], pair.cache_dtype),
-    )
-    data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
-    return TrialRun(trial, pair, data, Path(), emit=lambda _: None, go_on=lambda: False)
+def _stored(shape: CacheShape, lengths: Sequence[int], dtype: torch.dtype) -> PromptCaches:
+    shard = torch.empty(sum(lengths), 2, shape.layers, shape.size, dtype=dtype)
+    starts = [0, *accumulate(lengths)]
+    return PromptCaches((shard,), tuple((0, start) for start in starts[:-1]))
 
 
-def _stored(loaded: LoadedModel, lengths: Sequence[int], dtype: torch.dtype) -> PromptCaches:
-    shape = cache_shape(loaded)
-    tokens = sum(lengths)
-    shard = torch.empty(tokens, 2, shape.layers, shape.size, dtype=dtype, device="meta")
-    starts = [sum(lengths[:number]) for number in range(len(lengths))]
-    return PromptCaches((shard,), tuple((0, start) for start in starts))
+class _Rotary:
+    """Stands in for a model's `Rotary`, which is found by running the model on real numbers.
 
-
-class _AnyRotary:
-    """Stands in for a model's `Rotary`, which is found by running the model.
-
-    It is taken to rotate whole heads, in each layer in its own way.
+    It is taken to rotate whole heads, alike in all layers unless its module tells them apart.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        self._layers = geometry(model).layers
-        self._head_dim = geometry(model).head_dim
+    def __init__(self, model: PreTrainedModel, rehearsal: Rehearsal) -> None:
+        shape = geometry(model)
+        kinds = (getattr(module, "rope_type", None) for module in model.modules())
+        told_apart = any(isinstance(kind, Mapping) for kind in kinds)
+        self._layers = shape.layers if told_apart else 1
+        self._head_dim = shape.head_dim
+        self._rehearsal = rehearsal
 
     def at(self, positions: torch.Tensor) -> Rotation:
         size = (self._layers, len(positions), self._head_dim)
-        cos, sin = torch.empty(size, device="meta"), torch.empty(size, device="meta")
-        return Rotation(cos, sin, self._head_dim, interleaved=False)
+        with self._rehearsal.without_content():
+            return Rotation(torch.empty(size), torch.empty(size), self._head_dim, False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,17 +19,14 @@ from c2c_search.pair.loading import load
 from c2c_search.pair.loading import resolve
 from c2c_search.pair.token_alignment import encode_all
 from c2c_search.training.allocations import Allocations
-from c2c_search.training.allocations import AttentionOf
 from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.loop import TrialRun
+from c2c_search.training.memory import Rehearsal
 from c2c_search.training.memory import heaviest_batches
 from c2c_search.training.memory import model_bytes
-from c2c_search.training.memory import model_skeleton
-from c2c_search.training.memory import step_memory
 from c2c_search.training.run import TrainingData
 
 
-CPU = torch.device("cpu")
 FUSERS = {
     "c2c": {"width": 24, "gate": {"granularity": "head", "noise": "gumbel"}, "dropout": 0.1},
     "c2c, huge": {"width": 256, "depth": 4},
@@ -48,10 +44,16 @@ def models(tiny_model):
     return receiver, tiny_model("gemma3", layers=3, heads=1, head_dim=12, seed=2)
 
 
-def weightless(loaded):
-    model = copy.deepcopy(loaded.model).to("meta")
-    model.tie_weights()
-    return replace(loaded, model=model)
+def bare(loaded, rehearsal):
+    """The model without its weights."""
+    with rehearsal.without_content():
+        model = type(loaded.model)(loaded.model.config)
+    return replace(loaded, model=model.eval().requires_grad_(False))
+
+
+def predict(trial, models, rows, encoded):
+    rehearsal = Rehearsal(torch.device("cpu"))
+    return rehearsal.step(trial, *(bare(each, rehearsal) for each in models), rows, encoded)
 
 
 def measured(trial, models, rows, encoded):
@@ -81,28 +83,12 @@ def test_a_step_takes_what_is_predicted(trial, pipeline, models, name, passes):
     tokenizers = [loaded.text_tokenizer for loaded in models]
     questions = [row["messages"] for row in rows]
     encoded = encode_all(questions, "plain", *tokenizers, trial.fuser.token_alignment)
-    predicted = step_memory(trial, *map(weightless, models), rows, encoded, device=CPU)
+    predicted = predict(trial, models, rows, encoded)
     assert predicted.total == pytest.approx(measured(trial, models, rows, encoded), rel=0.03)
     assert predicted.models == sum(model_bytes(loaded.model) for loaded in models)
     shapes = cache_shape(models[0], adapted=fuser.lora_rank > 0), cache_shape(models[1])
     stored, count = cost.stored_bytes(fuser, *shapes), cost.parameters(fuser, *shapes)
     assert predicted.fuser == stored + 12 * count  # 16 bytes a parameter, and buffers
-
-
-def test_a_gpu_holds_the_next_batch_too(trial, pipeline, models, monkeypatch):
-    # Which kernel a GPU takes only a GPU can tell.
-    monkeypatch.setattr(AttentionOf, "_kernel", lambda *_: "EFFICIENT_ATTENTION")
-    trial = trial.model_copy(update={"fuser": FuserConfig(width=8)})
-    rows = list(load_splits(pipeline.data).train)[:4]
-    tokenizers = [loaded.text_tokenizer for loaded in models]
-    encoded = encode_all([row["messages"] for row in rows], "plain", *tokenizers, "span")
-    skeletons = [*map(weightless, models)]
-    here, there = (
-        step_memory(trial, *skeletons, rows, encoded, device=torch.device(kind))
-        for kind in ("cpu", "cuda")
-    )
-    assert there.caches == 2 * here.caches
-    assert there.fuser == here.fuser
 
 
 def test_heaviest_batches_are_those_of_the_trial(trial, pipeline, models):
@@ -120,17 +106,19 @@ def test_heaviest_batches_are_those_of_the_trial(trial, pipeline, models):
     assert any(5 in batch for batch in found)
 
 
-def test_a_skeleton_is_the_model_without_its_weights(tiny_pair):
-    loaded, bare = load(tiny_pair.sharer), model_skeleton(resolve(tiny_pair.sharer), torch.float32)
-    assert {each.device.type for each in bare.model.parameters()} == {"meta"}
+def test_a_model_without_weights_is_the_model(tiny_pair):
+    loaded, rehearsal = load(tiny_pair.sharer), Rehearsal(torch.device("cpu"))
+    made, half = (
+        rehearsal.model(resolve(tiny_pair.sharer), dtype)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
     shapes = [
         {name: each.shape for name, each in one.model.state_dict().items()}
-        for one in (loaded, bare)
+        for one in (loaded, made)
     ]
     assert shapes[0] == shapes[1]
-    assert model_bytes(loaded.model) == model_bytes(bare.model)
-    half = model_skeleton(resolve(tiny_pair.sharer), torch.bfloat16)
-    assert model_bytes(half.model) == pytest.approx(model_bytes(bare.model) / 2, rel=0.01)
+    assert model_bytes(loaded.model) == model_bytes(made.model)
+    assert model_bytes(half.model) == pytest.approx(model_bytes(made.model) / 2, rel=0.01)
 
 
 def test_only_what_is_alive_counts():
@@ -157,16 +145,15 @@ def test_tensors_made_before_do_not_count():
     assert counted.peak <= 16  # the sum and the comparison
 
 
-@pytest.mark.parametrize("tokens", [5, 64])
-def test_attention_takes_the_kernel_of_the_device(tokens):
-    def peak(device):
-        inputs = [
-            torch.empty(1, 4, tokens, 16, device=device, requires_grad=True) for _ in range(3)
-        ]
-        mask = torch.empty(1, 1, tokens, tokens, device=device)
-        with Allocations(device) as counted, AttentionOf(CPU):
+def test_attention_without_content_takes_the_kernel_of_its_device():
+    def peak():
+        inputs = [torch.empty(1, 4, 64, 16, requires_grad=True) for _ in range(3)]
+        mask = torch.zeros(1, 1, 64, 64)
+        with Allocations("cpu") as counted:
             attended = torch.nn.functional.scaled_dot_product_attention(*inputs, mask)
             attended.sum().backward()
         return counted.peak
 
-    assert peak("meta") == peak("cpu")
+    with Rehearsal(torch.device("cpu")).without_content():
+        rehearsed = peak()
+    assert rehearsed == peak()
