@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import NamedTuple
 
 import torch
 
@@ -20,12 +21,22 @@ if TYPE_CHECKING:
     from c2c_search.inference.tokens import Tokens
 
 
-# Counted in pairs of a token fed and a token read, per head, where a GPU computes far more of
-# them than a CPU in the time that it takes to begin: what a group of blocks costs beyond its
-# pairs, and a token read that is copied into a block.
-_GROUP = {"cpu": 4096}
-_GROUP_ELSEWHERE = 1 << 20
-_COPY = 16
+class _Price(NamedTuple):
+    """What blocks cost beyond their pairs of a token fed and a token read, in such pairs."""
+
+    group: int
+    """To begin with a block; and below this, one sequence is not worth a thought."""
+    prompt: int
+    """A prompt in a block."""
+    copy: int
+    """A token read, copied into a block."""
+
+
+_CPU = _Price(group=4096, prompt=0, copy=16)
+# The CPU's kernel for small numbers prepares every prompt's matrices, most of all backwards.
+_CPU_HALF = _Price(group=4096, prompt=2000, copy=20)
+# A GPU computes a million pairs in the time that it takes to begin.
+_GPU = _Price(group=1 << 20, prompt=0, copy=16)
 
 
 class _Arranged(torch.autograd.Function):
@@ -115,22 +126,25 @@ class Blocks:
     read: Arrangement
 
     @classmethod
-    def of(cls, tokens: Tokens, read: Tokens, device: torch.device) -> Blocks | None:
+    def of(
+        cls, tokens: Tokens, read: Tokens, device: torch.device, dtype: torch.dtype
+    ) -> Blocks | None:
         """Blocks for tokens fed; None where one sequence costs less.
 
         Args:
             tokens: What is fed.
             read: All that was read, what is fed included.
             device: Where they attend.
+            dtype: Of queries, keys and values.
         """
-        alone = _GROUP.get(device.type, _GROUP_ELSEWHERE)
+        price = _price(device, dtype)
         together = len(tokens) * len(read)
-        if together <= alone:
+        if together <= price.group:
             return None
         prompts = int(read.prompt.max()) + 1
         fed_counts = torch.bincount(tokens.prompt, minlength=prompts)
         read_counts = torch.bincount(read.prompt, minlength=prompts)
-        rows, cost = _grouped(fed_counts.tolist(), read_counts.tolist(), alone)
+        rows, cost = _grouped(fed_counts.tolist(), read_counts.tolist(), price)
         if cost >= together:
             return None
         members = [torch.tensor(row) for row in rows]
@@ -149,7 +163,13 @@ class Blocks:
         return [part.view(shape)[:, None] for part, shape in zip(parts, shapes, strict=True)]
 
 
-def _grouped(fed: list[int], read: list[int], alone: int) -> tuple[list[list[int]], int]:
+def _price(device: torch.device, dtype: torch.dtype) -> _Price:
+    if device.type != "cpu":
+        return _GPU
+    return _CPU_HALF if dtype.itemsize < 4 else _CPU
+
+
+def _grouped(fed: list[int], read: list[int], price: _Price) -> tuple[list[list[int]], int]:
     """Prompts with tokens fed, in groups of similar size, and what attention in them costs.
 
     From the longest to the shortest, a prompt joins the group before it unless the padding that
@@ -160,18 +180,22 @@ def _grouped(fed: list[int], read: list[int], alone: int) -> tuple[list[list[int
     for prompt in sorted(range(len(fed)), key=lambda prompt: (-read[prompt], -fed[prompt])):
         if not fed[prompt]:
             continue
-        own = read[prompt] * (fed[prompt] + _COPY) + alone
+        alone = _cost(1, fed[prompt], read[prompt], price)
         if groups:
             most = max(most_fed, fed[prompt])
-            joint = (len(groups[-1]) + 1) * most_read * (most + _COPY) + alone
-            if joint <= cost + own:
+            joint = _cost(len(groups[-1]) + 1, most, most_read, price)
+            if joint <= cost + alone:
                 groups[-1].append(prompt)
                 most_fed, cost = most, joint
                 continue
         spent += cost
         groups.append([prompt])
-        most_fed, most_read, cost = fed[prompt], read[prompt], own
+        most_fed, most_read, cost = fed[prompt], read[prompt], alone
     return groups, spent + cost
+
+
+def _cost(prompts: int, fed: int, read: int, price: _Price) -> int:
+    return price.group + prompts * (price.prompt + read * (fed + price.copy))
 
 
 def _arranged(

@@ -84,11 +84,11 @@ class PackedContext:
             ConfigError: A position is not within the model's `rope_window`.
         """
         check_positions(self.model, int(tokens.position.max()))
-        device = self.cache.layers[0].keys.device
+        device, dtype = self.cache.layers[0].keys.device, self.model.dtype
         if self.reader is not None:
             self.reader.read(ids, tokens, self)
         self.read = self.read.then(tokens)
-        blocks = Blocks.of(tokens, self.read, device) if self.lends else None
+        blocks = Blocks.of(tokens, self.read, device, dtype) if self.lends else None
         if blocks is None:
             sights = [Sight.of_pack(tokens, self.read)]
         else:

@@ -20,11 +20,9 @@ def arrange(monkeypatch):
     def arranged(arrangement):
         assert arrangement in ARRANGEMENTS
         with monkeypatch.context() as patch:
-            if arrangement == "one sequence":
-                patch.setattr(blocks, "_GROUP", {"cpu": 1 << 40})
-            else:
-                patch.setattr(blocks, "_GROUP", {"cpu": 0})
-                patch.setattr(blocks, "_COPY", 0)
+            group = 1 << 40 if arrangement == "one sequence" else 0
+            price = blocks._Price(group=group, prompt=0, copy=0)
+            patch.setattr(blocks, "_price", lambda device, dtype: price)
             if arrangement == "one block":
                 patch.setattr(blocks, "_grouped", _in_one)
             yield
@@ -32,5 +30,5 @@ def arrange(monkeypatch):
     return arranged
 
 
-def _in_one(fed, read, alone):
+def _in_one(fed, read, price):
     return [[prompt for prompt, count in enumerate(fed) if count]], -1

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from c2c_search.inference.blocks import _CPU
 from c2c_search.inference.blocks import Blocks
 from c2c_search.inference.blocks import _grouped
 from c2c_search.inference.decoding import go_on
@@ -22,7 +23,7 @@ from tests.architectures import packed_prompts
 from tests.inference.conftest import ARRANGEMENTS
 
 
-CPU = torch.device("cpu")
+ON_CPU = (torch.device("cpu"), torch.float32)
 PROMPTS = [[7], [1 + n * 7 % 90 for n in range(WINDOW * 7)], [4, 8, 15], [16, 23, 42, 5, 9]]
 RESPONSES = [[[7, 7, 12]], [[11], [5, 6]], [[8, 9, 10, 31, 32, 33], [8, 13], [12]], [[3, 2]]]
 IN_BLOCKS = ARRANGEMENTS[1:]
@@ -156,29 +157,37 @@ def test_no_number_of_one_prompt_reaches_another(arrange):
 )
 def test_blocks_are_for_many_tokens_of_many_prompts(fed, read, pays):
     more = tokens(*fed)
-    assert (Blocks.of(more, tokens(*read).then(more), CPU) is not None) == pays
+    assert (Blocks.of(more, tokens(*read).then(more), *ON_CPU) is not None) == pays
 
 
-def test_on_a_gpu_more_tokens_attend_in_one_sequence():
+@pytest.mark.parametrize(
+    ("device", "dtype", "pays"),
+    [
+        ("cpu", torch.float32, True),
+        ("cpu", torch.bfloat16, False),
+        ("meta", torch.float32, False),
+    ],
+)
+def test_it_takes_more_where_a_pair_costs_less_than_a_block(device, dtype, pays):
     more = tokens(*[3] * 32)
-    blocks = Blocks.of(more, tokens(*[25] * 32).then(more), torch.device("meta"))
-    assert blocks is None
+    read = tokens(*[25] * 32).then(more)
+    assert (Blocks.of(more, read, torch.device(device), dtype) is not None) == pays
 
 
 def test_prompts_of_similar_size_share_a_block():
-    rows, cost = _grouped([3, 200, 3, 200, 0, 4], [40, 2090, 50, 2100, 9, 45], 4096)
+    rows, cost = _grouped([3, 200, 3, 200, 0, 4], [40, 2090, 50, 2100, 9, 45], _CPU)
     assert rows == [[3, 1], [2, 5, 0]]
     assert cost == (2 * 2100 * 216 + 4096) + (3 * 50 * 20 + 4096)
 
 
 def test_padding_must_cost_less_than_a_further_block():
-    rows, _ = _grouped([200, 200], [2000, 2100], 4096)
+    rows, _ = _grouped([200, 200], [2000, 2100], _CPU)
     assert rows == [[1], [0]]
 
 
 def test_a_block_is_padded_with_its_own_prompts_first_token():
     read, more = tokens(2, 60, 56), tokens(0, 95, 100)
-    blocks = Blocks.of(more, read.then(more), CPU)
+    blocks = Blocks.of(more, read.then(more), *ON_CPU)
     (group,) = blocks.groups
     assert group.lengths.tolist() == [156, 155]
     assert group.fed.shape == (2, 100)
