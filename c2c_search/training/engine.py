@@ -65,7 +65,7 @@ class TrainingEngine:
                 "steps_per_print": 10**9,
             },
         )
-        self.gradient_norm = math.nan
+        self._norm: torch.Tensor | None = None
 
     def __enter__(self) -> TrainingEngine:
         return self
@@ -92,9 +92,13 @@ class TrainingEngine:
         """
         self.engine.backward(loss)
         if self.clip_here and self.engine.is_gradient_accumulation_boundary():
-            norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_here)
-            self.gradient_norm = float(norm)
+            self._norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_here)
         self.engine.step()
+
+    @property
+    def gradient_norm(self) -> float:
+        """Of the last step, before clipping; NaN where DeepSpeed clips. Waits for a GPU."""
+        return math.nan if self._norm is None else float(self._norm)
 
     @property
     def learning_rate(self) -> float:

@@ -13,10 +13,11 @@ from c2c_search.evaluation.scoring import answer
 from c2c_search.fuser import checkpoint
 from c2c_search.fuser.selection import without_shut_layers
 from c2c_search.inference.layer_scores import attention_cosine
-from c2c_search.inference.scoring import response_logits
 from c2c_search.training.prefetch import Prefetcher
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Trained
+from c2c_search.training.reading import Reading
+from c2c_search.training.reading import alone
 from c2c_search.training.run import TrainingData
 from c2c_search.training.run import TrainingRun
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from c2c_search.pair.batches import PairBatch
     from c2c_search.pair.batches import PairPrompts
     from c2c_search.training.engine import TrainingEngine
+    from c2c_search.training.reading import Steps
     from c2c_search.trial import TrialConfig
 
 
@@ -72,9 +74,13 @@ class TrialRun(TrainingRun):
         Raises:
             DivergedError: The loss became infinite or NaN.
         """
+        return alone(self.steps())
+
+    def steps(self) -> Steps[Trained]:
+        """The same as `run`, for whoever reads for it; see `training.reading`."""
         if self.fuser.trainable:
             with self.batches:
-                pruned = self._train(self.fuser)
+                pruned = yield from self._train(self.fuser)
         else:  # a fit needs no steps: it stands where the others end
             pruned, self.step = False, self.training.steps
             self._judge(len(self.training.rungs) - 1)
@@ -101,15 +107,16 @@ class TrialRun(TrainingRun):
         share = self.fuser.open_share()
         return {f"gate/open_{reading}": opened for reading, opened in share.items()}
 
-    def _logits(self, engine: TrainingEngine, rows: list[int]) -> torch.Tensor:
+    def _asked(self, engine: TrainingEngine, rows: list[int]) -> Reading:
         self.fuser.train()
         self.fuser.anneal(self.step / self.training.steps)
         batch = self.batches.take(rows, self.upcoming)
-        return response_logits(
+        return Reading(
             self.model.receiver.model,
             self.model.fuse(batch, through=engine),
             batch.last_ids,
-            [[self.responses[row]] for row in rows],
+            [self.responses[row] for row in rows],
+            self.training.label_smoothing,
         )
 
     def _gather(self, rows: list[int]) -> PairBatch:

@@ -36,6 +36,8 @@ from c2c_search.pair.loading import load
 from c2c_search.pair.token_alignment import EncodedPrompt
 from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Event
+from c2c_search.training.reading import Answered
+from c2c_search.training.reading import alone
 from c2c_search.training.run import TrainingData
 from c2c_search.training.run import TrainingRun
 
@@ -189,7 +191,7 @@ class LoraRun(TrainingRun):
             DivergedError: The loss became infinite or NaN.
         """
         adapter = Adapter(self.adapted)
-        self._train(adapter)
+        alone(self._train(adapter))
         best = self.best
         return Adapted(
             step=self.step,
@@ -202,11 +204,10 @@ class LoraRun(TrainingRun):
             metrics=best.metrics,
         )
 
-    def _logits(self, engine: TrainingEngine, rows: list[int]) -> torch.Tensor:
-        encoded = self.data.train_prompts.encoded
-        return engine(
-            [encoded[row].receiver_ids for row in rows], [self.responses[row] for row in rows]
-        )
+    def _asked(self, engine: TrainingEngine, rows: list[int]) -> Answered:
+        prompts = [self.data.train_prompts.encoded[row].receiver_ids for row in rows]
+        responses = [self.responses[row] for row in rows]
+        return Answered(engine(prompts, responses), responses, self.training.label_smoothing)
 
     def _answer(self) -> tuple[ItemResult, ...]:
         return answer_alone(

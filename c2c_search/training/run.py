@@ -20,6 +20,8 @@ import torch
 from c2c_search.evaluation.guard import SELECTION
 from c2c_search.evaluation.guard import refuse_report_split
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.training.divergence import DivergedError
+from c2c_search.training.divergence import LossCheck
 from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.protocol import CHECKPOINTS
 from c2c_search.training.protocol import Event
@@ -35,14 +37,12 @@ if TYPE_CHECKING:
     from c2c_search.inference.model import C2CModel
     from c2c_search.pair.batches import PairPrompts
     from c2c_search.training.engine import Trainable
+    from c2c_search.training.reading import Asked
+    from c2c_search.training.reading import Steps
     from c2c_search.trial import TrialConfig
 
 
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
-
-
-class DivergedError(Exception):
-    """The loss is not a finite number any more."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,8 @@ class TrainingRun(ABC):
         self.seconds = {"prefill": 0.0, "train": 0.0, "evaluate": 0.0, "overhead": 0.0}
         self.responses = [self._response(row) for row in data.train]
         self.upcoming: list[int] | None = None  # the rows after those that are learned from now
+        self.waited = 0.0  # seconds that went to other trainings of a group
+        self._losses = LossCheck()
         self._epoch = -1
         self._order: list[int] = []
 
@@ -111,8 +113,8 @@ class TrainingRun(ABC):
         return self.directory / "best"
 
     @abstractmethod
-    def _logits(self, engine: TrainingEngine, rows: list[int]) -> torch.Tensor:
-        """Logits for every response token of these examples, one response after the other."""
+    def _asked(self, engine: TrainingEngine, rows: list[int]) -> Asked:
+        """What is to be read for the loss over these examples' responses."""
 
     @abstractmethod
     def _answer(self) -> tuple[ItemResult, ...]:
@@ -130,8 +132,8 @@ class TrainingRun(ABC):
         """Metrics of what is trained itself, logged with steps and rungs."""
         return {}
 
-    def _train(self, module: Trainable) -> bool:
-        """Train and judge rung after rung; True when it was stopped before the end.
+    def _train(self, module: Trainable) -> Steps[bool]:
+        """Train and judge rung after rung; returns True if it was stopped before the end.
 
         Raises:
             DivergedError: The loss became infinite or NaN.
@@ -140,16 +142,16 @@ class TrainingRun(ABC):
         with TrainingEngine(module, self.training) as engine:
             self._resume(engine)
             before = sum(self.seconds.values())
-            pruned = self._to_the_end(engine)
-        busy = sum(self.seconds.values()) - before
+            pruned = yield from self._to_the_end(engine)
+        busy = sum(self.seconds.values()) - before + self.waited
         self.seconds["overhead"] += max(0.0, time.perf_counter() - begun - busy)
         return pruned
 
-    def _to_the_end(self, engine: TrainingEngine) -> bool:
+    def _to_the_end(self, engine: TrainingEngine) -> Steps[bool]:
         saved = time.perf_counter()
         for number, rung_step in enumerate(self.training.rung_steps):
             while self.step < rung_step:
-                self._train_step(engine)
+                yield from self._train_step(engine)
                 if time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
                     self._save(engine)
                     saved = time.perf_counter()
@@ -164,8 +166,8 @@ class TrainingRun(ABC):
                 return True
         return False
 
-    def _train_step(self, engine: TrainingEngine) -> None:
-        begun = time.perf_counter()
+    def _train_step(self, engine: TrainingEngine) -> Steps[None]:
+        begun, waited = time.perf_counter(), self.waited
         config = self.training
         rate = engine.learning_rate
         losses = []
@@ -175,27 +177,17 @@ class TrainingRun(ABC):
             self.upcoming = None
             if micro_step + 1 < config.steps * config.gradient_accumulation:
                 self.upcoming = self._rows(micro_step + 1)
-            loss = self._loss(engine, rows)
+            loss = yield self._asked(engine, rows)
             penalty = self._penalty()
             engine.backward_and_step(loss if penalty is None else loss + penalty)
             losses.append(loss.detach())
         self.step += 1
-        mean = float(torch.stack(losses).mean())
-        if not math.isfinite(mean):
-            raise DivergedError(f"the loss is {mean} at step {self.step}")
-        self.seconds["train"] += time.perf_counter() - begun
+        mean = torch.stack(losses).mean()
+        self._losses.note(self.step, mean)
+        self.seconds["train"] += time.perf_counter() - begun - (self.waited - waited)
         if self.step % config.log_every == 0 or self.step in (1, config.steps):
-            self.emit(self._report(mean, engine.gradient_norm, rate))
-
-    def _loss(self, engine: TrainingEngine, rows: list[int]) -> torch.Tensor:
-        """Mean next-token loss (nats) over the response tokens of a batch."""
-        logits = self._logits(engine, rows)
-        targets = torch.tensor(
-            [token for row in rows for token in self.responses[row]], device=logits.device
-        )
-        return torch.nn.functional.cross_entropy(
-            logits, targets, label_smoothing=self.training.label_smoothing
-        )
+            self._losses.settle()
+            self.emit(self._report(float(mean), engine.gradient_norm, rate))
 
     def _rows(self, micro_step: int) -> list[int]:
         """The examples of a micro-step: epoch after epoch, each in an order of its own."""
@@ -214,6 +206,7 @@ class TrainingRun(ABC):
 
     def _judge(self, number: int) -> None:
         """Validate; keep what was learned if it is the best so far."""
+        self._losses.settle()
         begun = time.perf_counter()
         result = SystemResult(system=self.system, split=SELECTION, items=self._answer())
         refuse_report_split(result)  # a rung decides what is kept, pruned and tried next
@@ -257,6 +250,7 @@ class TrainingRun(ABC):
         ]
 
     def _save(self, engine: TrainingEngine) -> None:
+        self._losses.settle()
         state = {
             "step": self.step,
             "seconds": self.seconds,

@@ -118,7 +118,7 @@ def describe(error: Exception) -> Failed:
     """An exception as the driver needs it: what kind of failure, and in which words."""
     import torch
 
-    from c2c_search.training.run import DivergedError
+    from c2c_search.training.divergence import DivergedError
 
     failure: Failure = "transient"
     exit_code = 2

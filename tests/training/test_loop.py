@@ -9,13 +9,14 @@ import torch
 
 from c2c_search.fuser import checkpoint
 from c2c_search.training import loop
+from c2c_search.training import reading
 from c2c_search.training import run as training_run
 from c2c_search.training.desk import Desk
+from c2c_search.training.divergence import DivergedError
 from c2c_search.training.prefetch import Prefetcher
 from c2c_search.training.protocol import Notice
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
-from c2c_search.training.run import DivergedError
 
 
 class Stop(BaseException):
@@ -59,7 +60,7 @@ def test_resume_gives_the_same_numbers(run, trial, tmp_path, monkeypatch, stop_a
     def stopping(self, engine):
         if self.step == stop_at:
             raise Stop
-        real(self, engine)
+        yield from real(self, engine)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrialRun, "_train_step", stopping)
@@ -107,14 +108,7 @@ def test_report_says_what_is_needed(run, trial):
 
 
 def test_divergence_is_told_from_other_failures(run, trial, monkeypatch):
-    monkeypatch.setattr(
-        loop, "response_logits", lambda *args: torch.full((1, 300), torch.nan, requires_grad=True)
-    )
-    monkeypatch.setattr(
-        loop.torch.nn.functional,
-        "cross_entropy",
-        lambda logits, *args, **kwargs: logits.sum(),
-    )
+    monkeypatch.setattr(reading, "response_loss", lambda logits, *rest: logits.sum() * torch.nan)
     with pytest.raises(DivergedError, match="step 1"):
         run(trial, "diverged")
 

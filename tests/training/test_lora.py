@@ -171,7 +171,7 @@ def test_resume_gives_the_same_numbers(desk, trial, tmp_path, monkeypatch, stop_
     def stopping(self, engine):
         if self.step == stop_at:
             raise Stop
-        real(self, engine)
+        yield from real(self, engine)
 
     with monkeypatch.context() as patch:
         patch.setattr(lora.LoraRun, "_train_step", stopping)
