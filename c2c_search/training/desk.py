@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import get_args
@@ -33,6 +34,7 @@ from c2c_search.pair.loading import default_cache_dir
 from c2c_search.pair.loading import load
 from c2c_search.pair.store import PromptCacheStore
 from c2c_search.pair.token_alignment import encode_all
+from c2c_search.training.group import train_together
 from c2c_search.training.loop import TrialRun
 from c2c_search.training.loop import calibrate
 from c2c_search.training.lora import adapt
@@ -42,11 +44,14 @@ from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
+from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Result
 from c2c_search.training.protocol import Stage
+from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
+from c2c_search.training.protocol import TrainedTogether
 from c2c_search.training.run import TrainingData
 
 
@@ -115,8 +120,39 @@ class Desk:
         """Train one trial, from its checkpoint if there is one."""
         return self.trial(config, directory, go_on).run()
 
-    def trial(self, config: TrialConfig, directory: Path, go_on: Callable[[], bool]) -> TrialRun:
+    def train_together(
+        self, trials: Sequence[Train], go_on: Callable[[], bool]
+    ) -> TrainedTogether:
+        """Train trials in lockstep, each from its checkpoint if there is one."""
+
+        def tell(place: int) -> Callable[[Event], None]:
+            return lambda event: self.emit(OfTrial(place=place, event=event))
+
+        def start(place: int, trial: Train) -> Callable[[], TrialRun]:
+            folder = Path(trial.directory)
+            return lambda: self.trial(trial.config, folder, go_on, emit=tell(place))
+
+        train_together(
+            [start(place, trial) for place, trial in enumerate(trials)],
+            lambda place, trained: tell(place)(trained),
+        )
+        return TrainedTogether()
+
+    def trial(
+        self,
+        config: TrialConfig,
+        directory: Path,
+        go_on: Callable[[], bool],
+        *,
+        emit: Callable[[Event], None] | None = None,
+    ) -> TrialRun:
         """One trial, ready to run: its pair, data and calibrated fuser.
+
+        Args:
+            config: The trial.
+            directory: Its checkpoints and its best fuser.
+            go_on: Asked after every rung but the last.
+            emit: Called with its events, instead of the desk's own.
 
         Raises:
             ConfigError: The fuser does not fit the data.
@@ -129,7 +165,7 @@ class Desk:
         model = with_fuser(pair, fuser)
         data = self._data_of(config)
         calibrate(model, data.train_prompts, config.seed)
-        return TrialRun(config, model, data, directory, emit=self.emit, go_on=go_on)
+        return TrialRun(config, model, data, directory, emit=emit or self.emit, go_on=go_on)
 
     def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Adapted:
         """Train LoRA on the receiver as a trial trains its fuser of so many parameters."""

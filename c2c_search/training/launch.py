@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ from c2c_search.training.protocol import Request
 from c2c_search.training.protocol import Result
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
+from c2c_search.training.protocol import TrainedTogether
+from c2c_search.training.protocol import TrainTogether
 
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from c2c_search.trial import TrialConfig
 
 
-_LAST = (Prepared, Trained, Adapted, Result, Failed)
+_LAST = (Prepared, Trained, TrainedTogether, Adapted, Result, Failed)
 _GRACE_SECONDS = 5.0
 
 
@@ -104,6 +107,14 @@ class Worker:
     def train(self, config: TrialConfig, directory: Path) -> Iterator[Event]:
         """Run a trial; after every rung but the last call `answer`. Ends with `Trained`."""
         return self._ask(Train(config=config, directory=str(directory)))
+
+    def train_together(self, trials: Sequence[tuple[TrialConfig, Path]]) -> Iterator[Event]:
+        """Run trials in lockstep, each with a directory; events come as `OfTrial`.
+
+        After every rung of every trial, but its last, call `answer`. Ends with `TrainedTogether`.
+        """
+        asked = tuple(Train(config=config, directory=str(folder)) for config, folder in trials)
+        return self._ask(TrainTogether(trials=asked))
 
     def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Iterator[Event]:
         """Train LoRA on the receiver as a trial trains its fuser of so many parameters.

@@ -51,6 +51,18 @@ class Train(_Message):
     directory: str
 
 
+class TrainTogether(_Message):
+    """Train several trials in lockstep; see `training.group`.
+
+    Their events come in `OfTrial`. The worker waits for an `Answer` after each rung of each
+    trial, as in a `Train`, one at a time. It ends with `TrainedTogether`, or with `Failed` if the
+    group could not go on: the trials that have not ended by then are untouched by its end.
+    """
+
+    type: Literal["train_together"] = "train_together"
+    trials: tuple[Train, ...]
+
+
 class Adapt(_Message):
     """Train LoRA on the receiver alone as ``config`` trains its fuser, of at most its size.
 
@@ -85,7 +97,9 @@ class Answer(_Message):
     go_on: bool
 
 
-Request = Annotated[Prepare | Train | Adapt | Evaluate | Answer, Field(discriminator="type")]
+Request = Annotated[
+    Prepare | Train | TrainTogether | Adapt | Evaluate | Answer, Field(discriminator="type")
+]
 
 
 class Progress(_Message):
@@ -163,6 +177,20 @@ class Trained(_Message):
     metrics: dict[str, float]
 
 
+class OfTrial(_Message):
+    """An event of one trial of a `TrainTogether`, of the trial at this place in it."""
+
+    type: Literal["of_trial"] = "of_trial"
+    place: int
+    event: Annotated[Progress | Notice | Step | Rung | Trained, Field(discriminator="type")]
+
+
+class TrainedTogether(_Message):
+    """Every trial of a `TrainTogether` has ended."""
+
+    type: Literal["trained_together"] = "trained_together"
+
+
 class Adapted(_Message):
     """A control's end: ``adapter_dir`` holds the adapter of its best rung, as peft reads it."""
 
@@ -196,7 +224,17 @@ class Failed(_Message):
 
 
 Event = Annotated[
-    Progress | Notice | Prepared | Step | Rung | Trained | Adapted | Result | Failed,
+    Progress
+    | Notice
+    | Prepared
+    | Step
+    | Rung
+    | Trained
+    | OfTrial
+    | TrainedTogether
+    | Adapted
+    | Result
+    | Failed,
     Field(discriminator="type"),
 ]
 

@@ -26,6 +26,7 @@ from c2c_search.training.protocol import Failure
 from c2c_search.training.protocol import Prepare
 from c2c_search.training.protocol import Request
 from c2c_search.training.protocol import Train
+from c2c_search.training.protocol import TrainTogether
 from c2c_search.training.runtime import die_with_parent
 from c2c_search.training.runtime import keep_freed_memory
 from c2c_search.training.runtime import release_memory
@@ -88,6 +89,8 @@ class Server:
             return desk.prepare(request.pair)
         if isinstance(request, Train):
             return desk.train(request.config, Path(request.directory), self._go_on)
+        if isinstance(request, TrainTogether):
+            return desk.train_together(request.trials, self._go_on)
         if isinstance(request, Adapt):
             return desk.adapt(request.config, request.parameters, Path(request.directory))
         if isinstance(request, Evaluate):

@@ -14,11 +14,13 @@ from c2c_search.training.launch import _environment
 from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Result
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Trained
+from c2c_search.training.protocol import TrainedTogether
 
 
 @pytest.fixture
@@ -46,6 +48,17 @@ def test_prepare_train_evaluate(worker, trial, tiny_pair, tmp_path):
             worker.answer(True)
         last = event
     assert isinstance(last, Trained)
+
+    # Together: an answer after each rung but the last, to the trial that has reached it.
+    pair_of_trials = [(trial, tmp_path / "first"), (trial, tmp_path / "second")]
+    ends = {}
+    for event in worker.train_together(pair_of_trials):
+        if isinstance(event, OfTrial) and isinstance(event.event, Rung) and event.event.rung == 0:
+            worker.answer(event.place == 0)
+        if isinstance(event, OfTrial) and isinstance(event.event, Trained):
+            ends[event.place] = event.event.pruned
+    assert isinstance(event, TrainedTogether)
+    assert ends == {0: False, 1: True}
 
     accuracies = {}
     for system in ("receiver", "sharer", "c2c", "mismatched"):

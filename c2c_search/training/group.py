@@ -1,0 +1,233 @@
+"""Training room: several trials in lockstep, whose fused caches the receiver reads at once.
+
+Fusers are small, and a step's batch often is: much of a step is reading the receiver's weights
+(CPU) or launching its kernels (GPU), which is paid once for all trials of a group. Everything else
+is each trial's own: its configuration, seed, random numbers, batches, engine, rungs and
+checkpoints. Its numbers are those that it has alone, up to rounding.
+
+A group stands and falls as one. If the loss of one trial is no number, or the memory does not
+suffice, nothing of that step is kept, and the exception ends the group: whoever asked for it lets
+its trials go on alone, each from its checkpoint, and the one at fault fails there by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from typing import Any
+
+import torch
+
+from c2c_search.inference.fusion import FusedCache
+from c2c_search.inference.scoring import response_logits
+from c2c_search.training.reading import Asked
+from c2c_search.training.reading import Reading
+from c2c_search.training.reading import response_loss
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from c2c_search.training.loop import TrialRun
+    from c2c_search.training.protocol import Trained
+
+
+def train_together(
+    starts: Sequence[Callable[[], TrialRun]], ended: Callable[[int, Trained], None]
+) -> None:
+    """Train trials in lockstep until each has ended or is pruned.
+
+    Args:
+        starts: Each makes one trial, ready to run.
+        ended: Called with a trial's place in ``starts`` and its end, as soon as it has ended.
+
+    Raises:
+        DivergedError: A loss became infinite or NaN, not necessarily of the trial at fault.
+    """
+    members: dict[int, _Member] = {}
+    try:
+        for place, start in enumerate(starts):
+            members[place] = _Member(start)
+        while members:
+            for place, member in list(members.items()):
+                if member.ended is not None:
+                    del members[place]
+                    ended(place, member.ended)
+            _one_pass(list(members.values()))
+    finally:
+        for member in members.values():
+            member.close()
+
+
+class _Member:
+    """A trial of a group, run up to where it asks the receiver."""
+
+    def __init__(self, start: Callable[[], TrialRun]) -> None:
+        self._random = _RandomStream()
+        self.asked: Asked | None = None
+        self.ended: Trained | None = None
+        with self._random.drawn_from():
+            self._run = start()
+        self._steps = self._run.steps()
+        self._turn(lambda: next(self._steps))
+
+    def take(self) -> Asked:
+        """What it asks for, which it keeps no longer."""
+        asked, self.asked = self.asked, None
+        assert asked is not None
+        return asked
+
+    def loss(self) -> torch.Tensor:
+        """Read what it asks for by itself; a fuser that hears the response draws noise then."""
+        with self._random.drawn_from():
+            return self.take().loss()
+
+    def go_on(self, loss: torch.Tensor, seconds: float) -> None:
+        """Give it the loss that it asked for, and its share of the time that this took."""
+        self._run.waited += time.perf_counter() - self._asked_at - seconds
+        self._turn(lambda: self._steps.send(loss))
+
+    def close(self) -> None:
+        """End it where it stands."""
+        self._steps.close()
+
+    def _turn(self, step: Callable[[], Asked]) -> None:
+        with self._random.drawn_from():
+            try:
+                self.asked = step()
+            except StopIteration as end:
+                self.asked, self.ended = None, end.value
+        self._asked_at = time.perf_counter()
+
+
+class _RandomStream:
+    """Random state of one trial: what others draw in between does not change its numbers."""
+
+    def __init__(self) -> None:
+        self._state: list[torch.Tensor] | None = None
+
+    @contextmanager
+    def drawn_from(self) -> Iterator[None]:
+        before = _random_state()
+        if self._state is not None:
+            _set_random_state(self._state)
+        try:
+            yield
+        finally:
+            self._state = _random_state()
+            _set_random_state(before)
+
+
+def _random_state() -> list[torch.Tensor]:
+    cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+    return [torch.get_rng_state(), *cuda]
+
+
+def _set_random_state(state: list[torch.Tensor]) -> None:
+    torch.set_rng_state(state[0])
+    if len(state) > 1:
+        torch.cuda.set_rng_state(state[1])
+
+
+def _one_pass(members: Sequence[_Member]) -> None:
+    """Read what every member asks for, then let each take its step."""
+    answers: list[tuple[_Member, torch.Tensor, float]] = []
+    for together in _passes(members):
+        begun = time.perf_counter()
+        losses = _losses(together)
+        share = (time.perf_counter() - begun) / len(together)
+        answers += [(member, loss, share) for member, loss in zip(together, losses, strict=True)]
+    for member, loss, share in answers:
+        member.go_on(loss, share)
+
+
+def _passes(members: Sequence[_Member]) -> list[list[_Member]]:
+    """Members whose batches one receiver can read at once; the others each by themselves."""
+    passes: dict[int, list[_Member]] = {}
+    for member in members:
+        asked: object = member
+        if isinstance(member.asked, Reading) and member.asked.shareable:
+            asked = member.asked.model
+        passes.setdefault(id(asked), []).append(member)
+    return list(passes.values())
+
+
+def _losses(together: Sequence[_Member]) -> list[torch.Tensor]:
+    if len(together) == 1:
+        return [together[0].loss()]
+    asked = [member.take() for member in together]
+    return losses_at_once([each for each in asked if isinstance(each, Reading)])
+
+
+def losses_at_once(readings: Sequence[Reading]) -> list[torch.Tensor]:
+    """Losses of several batches from one pass of one receiver, each with its own gradient.
+
+    A value that is no number anywhere makes every loss NaN: masked attention multiplies what it
+    does not see by zero, and zero times NaN is NaN, so that no batch can be told to be sound.
+
+    Args:
+        readings: Of one receiver, all shareable.
+
+    Returns:
+        Scalars whose gradients flow into each reading's fused cache, and into nothing else.
+    """
+    leaves = [reading.fused.packed.detach().requires_grad_() for reading in readings]
+    logits = response_logits(
+        readings[0].model,
+        _side_by_side(
+            [replace(each.fused, packed=leaf) for each, leaf in zip(readings, leaves, strict=True)]
+        ),
+        [last for reading in readings for last in reading.last_ids],
+        [[response] for reading in readings for response in reading.responses],
+    )
+    counts = [sum(map(len, reading.responses)) for reading in readings]
+    losses = torch.stack(
+        [
+            response_loss(part, reading.responses, reading.label_smoothing)
+            for part, reading in zip(logits.split(counts), readings, strict=True)
+        ]
+    )
+    gradients = torch.autograd.grad(losses.sum(), leaves)
+    norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
+    sound = torch.cat([losses.detach(), norms]).isfinite().all()
+    known = torch.where(sound, losses.detach(), torch.nan)
+    return [
+        _Known.apply(reading.fused.packed, loss, gradient)
+        for reading, loss, gradient in zip(readings, known.unbind(), gradients, strict=True)
+    ]
+
+
+def _side_by_side(caches: Sequence[FusedCache]) -> FusedCache:
+    """The prompts of several fused caches as those of one."""
+    return FusedCache(
+        packed=torch.cat([cache.packed for cache in caches], dim=2),
+        lengths=tuple(length for cache in caches for length in cache.lengths),
+        positions=tuple(
+            position
+            for cache in caches
+            for position in cache.positions or map(torch.arange, cache.lengths)
+        ),
+        next_positions=tuple(
+            position for cache in caches for position in cache.next_positions or cache.lengths
+        ),
+    )
+
+
+class _Known(torch.autograd.Function):
+    """A loss whose gradient is known already."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, packed: torch.Tensor, loss: torch.Tensor, gradient: torch.Tensor
+    ) -> torch.Tensor:
+        ctx.save_for_backward(gradient)
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return outer[0] * gradient, None, None
