@@ -33,7 +33,7 @@ Clock = Callable[[], float]
 
 @dataclass
 class Current:
-    """The trial (or twin) that trains now."""
+    """A trial (or twin) that trains now."""
 
     name: str
     settings: Mapping[str, object]
@@ -89,7 +89,7 @@ class StudyState:
     message: str = ""
     done: int = 0
     total: int = 0
-    current: Current | None = None
+    currents: dict[str, Current] = field(default_factory=dict)
     best: Best | None = None
     counts: Counter[str] = field(default_factory=Counter)
     steps_of_finished: list[int] = field(default_factory=list)
@@ -113,31 +113,33 @@ class StudyState:
     def begin(
         self, name: str, settings: Mapping[str, object], steps: int, of_budget: bool
     ) -> None:
-        """A training starts."""
+        """A training starts, perhaps beside others."""
         self._in_stage("train")
-        self.current = Current(name, settings, steps, of_budget)
-        self._training_since = self.clock()
+        if not self.currents:
+            self._training_since = self.clock()
+        self.currents[name] = Current(name, settings, steps, of_budget)
 
-    def advance(self, step: int, loss: float) -> None:
+    def advance(self, name: str, step: int, loss: float) -> None:
         """A training step was logged; a resumed trial's first one counts as no progress."""
-        if self.current is None:
+        if (current := self.currents.get(name)) is None:
             return
         self._in_stage("train")
-        if self.current.losses:
-            self.trained_steps += max(0, step - self.current.step)
-        self.current.step = step
-        self.current.losses.append(loss)
+        if current.losses:
+            self.trained_steps += max(0, step - current.step)
+        current.step = step
+        current.losses.append(loss)
         self._spend()
 
-    def end(self) -> None:
-        """The training is over."""
-        if self.current is None:
+    def end(self, name: str) -> None:
+        """A training is over."""
+        if (current := self.currents.get(name)) is None:
             return
         self._spend()
-        if self.current.of_budget:
-            self.steps_of_finished.append(self.current.step)
-        self.current = None
-        self._training_since = None
+        if current.of_budget:
+            self.steps_of_finished.append(current.step)
+        del self.currents[name]
+        if not self.currents:
+            self._training_since = None
 
     def seconds_left(self) -> float | None:
         """Estimate of the training still to do, from the seconds per step so far.
@@ -152,10 +154,10 @@ class StudyState:
             if self.steps_of_finished
             else self.steps
         )
-        here = trial_now = twin_now = 0
-        if self.current is not None:
-            here = self.current.steps - self.current.step
-            trial_now, twin_now = self.current.of_budget, not self.current.of_budget
+        now = self.currents.values()
+        here = sum(current.steps - current.step for current in now)
+        trial_now = sum(current.of_budget for current in now)
+        twin_now = len(now) - trial_now
         trials = max(0, self.trials - self.finished - trial_now)
         twins = max(0, self.twins - twin_now)
         ahead = here + trials * mean + twins * self.steps
@@ -196,14 +198,14 @@ class View:
         """A training starts; a twin's is not of the budget of trials."""
         self.state.begin(name, settings, steps, of_budget)
 
-    def step(self, step: int, loss: float) -> None:
-        """A training step was logged."""
-        self.state.advance(step, loss)
+    def step(self, name: str, step: int, loss: float) -> None:
+        """A step of a training was logged."""
+        self.state.advance(name, step, loss)
 
-    def rung(self, rung: int, step: int, objective: float) -> None:
-        """The trial in training was validated."""
-        if self.state.current is not None:
-            self.state.current.rungs.append((step, objective))
+    def rung(self, name: str, step: int, objective: float) -> None:
+        """A trial in training was validated."""
+        if (current := self.state.currents.get(name)) is not None:
+            current.rungs.append((step, objective))
 
     def end(
         self, name: str, how: str, accuracy: float | None = None, gain: float | None = None
@@ -216,8 +218,9 @@ class View:
             accuracy: On validation; None if it failed.
             gain: Over its pair's reference, by which a study of several pairs compares trials.
         """
-        of_budget = self.state.current is None or self.state.current.of_budget
-        self.state.end()
+        current = self.state.currents.get(name)
+        of_budget = current is None or current.of_budget
+        self.state.end(name)
         if not of_budget:
             return
         self.state.counts[how] += 1
@@ -264,20 +267,19 @@ class PlainView(View):
         super().begin(name, settings, steps, of_budget=of_budget)
         self.note(f"{name}: {settings_line(settings)}")
 
-    def step(self, step: int, loss: float) -> None:
-        super().step(step, loss)
+    def step(self, name: str, step: int, loss: float) -> None:
+        super().step(name, step, loss)
         now = self.state.clock()
         if now - self._said[1] >= PLAIN_SECONDS:
             self._said = ("", now)
-            current = self.state.current
-            assert current is not None
             left = duration(self.state.seconds_left())
-            self.note(f"{current.name}: step {step}/{current.steps}, loss {loss:.3f}, left {left}")
+            steps = self.state.currents[name].steps
+            self.note(f"{name}: step {step}/{steps}, loss {loss:.3f}, left {left}")
 
-    def rung(self, rung: int, step: int, objective: float) -> None:
-        super().rung(rung, step, objective)
-        if self.state.current is not None:
-            self.note(f"{self.state.current.name}: {objective:.3f} at step {step}")
+    def rung(self, name: str, step: int, objective: float) -> None:
+        super().rung(name, step, objective)
+        if name in self.state.currents:
+            self.note(f"{name}: {objective:.3f} at step {step}")
 
     def end(
         self, name: str, how: str, accuracy: float | None = None, gain: float | None = None
@@ -300,10 +302,9 @@ def watch(state: StudyState, console: Console) -> Iterator[View]:
 
 
 def render(state: StudyState) -> RenderableType:
-    """The live view of a state: header, stage, the trial in training, what is done."""
+    """The live view of a state: header, stage, the trials in training, what is done."""
     parts: list[RenderableType] = [_header(state), _stage(state)]
-    if state.current is not None:
-        parts.append(_training(state.current))
+    parts += [_training(current) for current in state.currents.values()]
     parts.append(_summary(state))
     return Group(*parts)
 

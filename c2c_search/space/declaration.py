@@ -51,6 +51,12 @@ class Search(FrozenModel):
     reduction_factor: int = Field(
         3, ge=2, description="halving and hyperband: one trial in this many goes on from a rung."
     )
+    trials_per_device: int = Field(
+        1,
+        ge=1,
+        description="Trials that train at once in one process, the receiver reading for all of "
+        "them in one pass.",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Of the sampler, and of every trial.")
 
 

@@ -10,8 +10,8 @@ from c2c_search.pair.spec import PairSpec
 from c2c_search.space.reference import reference
 from c2c_search.study import failures
 from c2c_search.study.session import Session
+from c2c_search.study.trainings import Recording
 from c2c_search.study.trainings import recorder
-from c2c_search.study.trainings import train
 from c2c_search.tracking.run import Kind
 from c2c_search.tracking.run import RecordedRun
 from c2c_search.tracking.runs import TrialRun
@@ -178,7 +178,7 @@ def adapt_control(session: Session, config: TrialConfig, parameters: int, name: 
     run = None if once.recorded else once.open()
     if run is not None:
         session.view.begin(name, {"control": "LoRA"}, config.training.steps, of_budget=False)
-    ended = session.bench.adapt(config, parameters, directory, recorder(session, run))
+    ended = session.bench.adapt(config, parameters, directory, recorder(session, run, name))
     if isinstance(ended, Failed):
         session.view.end(name, "failed")
         raise failures.error(ended, f"{name} could not be trained")
@@ -202,16 +202,14 @@ def _train_once(
     if once.recorded:
         return session.bench.known(config)
     run = once.open()
-    ended = train(
-        session,
-        run,
-        config,
-        name=once.name,
-        shown=shown,
-        goes_on=lambda rung: to_the_end,
-        of_budget=False,
-        steps=None if to_the_end else config.training.rung_steps[0],
-    )
+    steps = None if to_the_end else config.training.rung_steps[0]
+    recording = Recording(session, run, config, once.name, lambda rung: to_the_end, steps)
+    try:
+        ended = session.bench.train(*recording.begin(shown, of_budget=False))
+    except BaseException:
+        recording.interrupt()
+        raise
+    ended = recording.end(ended)
     if isinstance(ended, Failed):
         session.view.end(once.name, "failed")
         run.finish("FAILED")

@@ -31,14 +31,15 @@ from c2c_search.trial import TrialConfig
 class _Shown:
     """Shows a training; it always goes on."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, name: str) -> None:
         self._view = view
+        self._name = name
 
     def on_step(self, step: Step) -> None:
-        self._view.step(step.step, step.loss)
+        self._view.step(self._name, step.step, step.loss)
 
     def on_rung(self, rung: Rung) -> bool:
-        self._view.rung(rung.rung, rung.step, rung.objective)
+        self._view.rung(self._name, rung.step, rung.objective)
         return True
 
 
@@ -91,7 +92,7 @@ def repeat_trial(
         ) as bench,
     ):
         view.begin(name, {"pair": str(config.pair)}, config.training.steps)
-        ended = bench.train(config, folder, _Shown(view))
+        ended = bench.train(config, folder, _Shown(view, name))
     if isinstance(ended, Failed):
         raise failures.error(ended, f"{name} failed ({ended.failure})")
     for metric, value in {"objective": ended.objective, **ended.metrics}.items():

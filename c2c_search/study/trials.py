@@ -1,4 +1,4 @@
-"""Study room: the trials of the search, one after the other until the budget is spent."""
+"""Study room: the trials of the search, one or a few at a time until the budget is spent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from c2c_search.space.sampling import suggest
 from c2c_search.study import resume
 from c2c_search.study.failures import FailureStreak
 from c2c_search.study.session import Session
-from c2c_search.study.trainings import train
+from c2c_search.study.trainings import Recording
+from c2c_search.study.workbench import Training
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.reconcile import STATUS
 from c2c_search.tracking.runs import TrialRun
@@ -64,10 +65,28 @@ def run_trials(session: Session, fits: Fits | None) -> None:
     study, streak = session.study, FailureStreak()
     study.sampler = make_sampler(session.space, fits=fits)
     study.pruner = make_pruner(session.space)
-    while (done := len(resume.finished(study))) < session.space.search.trials:
-        session.view.stage("search", done, session.space.search.trials)
-        trial = study.ask()
-        _Trial(session, trial, streak).run(fits)
+    search = session.space.search
+    while (done := len(resume.finished(study))) < search.trials:
+        session.view.stage("search", done, search.trials)
+        _run_some(session, streak, fits, min(search.trials_per_device, search.trials - done))
+
+
+def _run_some(session: Session, streak: FailureStreak, fits: Fits | None, count: int) -> None:
+    """Ask for so many trials, train them together and tell each one's end when it has come."""
+    asked: list[_Trial] = []
+    try:
+        for _ in range(count):
+            asked.append(_Trial(session, session.study.ask(), streak))
+            asked[-1].begin(fits)
+        begun = {trial: trial.training for trial in asked if trial.training is not None}
+        trials = list(begun)
+        session.bench.train_together(
+            list(begun.values()), lambda place, how: trials[place].end(how)
+        )
+    except BaseException:
+        for trial in asked:
+            trial.interrupt()
+        raise
 
 
 class _Trial:
@@ -79,28 +98,44 @@ class _Trial:
         self.streak = streak
         self.name = trial_name(trial.number)
         self.reported = set(session.study.trials[trial.number].intermediate_values)
+        self.training: Training | None = None
+        self._recording: Recording | None = None
 
-    def run(self, fits: Fits | None) -> None:
+    def begin(self, fits: Fits | None) -> None:
+        """Suggest and record it; what was enqueued and is no trial has failed, and no training."""
         try:
             config = suggest(self.session.space, self.trial, fits=fits)
         except C2CError as error:
             self.session.view.end(self.name, "failed")
             self._fail(Failed(failure="invalid", message=str(error)))
             return
-        run = self._open(config)
-        ended = train(
+        self._recording = Recording(
             self.session,
-            run,
+            self._open(config),
             config,
-            name=self.name,
-            shown=shown(self.trial.params),
-            goes_on=lambda rung: self._goes_on(rung, config),
-            of_budget=True,
+            self.name,
+            lambda rung: self._goes_on(rung, config),
         )
+        self.training = self._recording.begin(shown(self.trial.params), of_budget=True)
+
+    def interrupt(self) -> None:
+        """Leave it, if it has not ended, to another start of the study."""
+        if self._recording is not None:
+            self._recording.interrupt()
+
+    def end(self, how: Trained | Failed) -> None:
+        """Record its end and tell Optuna.
+
+        Raises:
+            StudyStoppedError: It failed fatally, or as two others in a row before it.
+        """
+        assert self._recording is not None
+        run, config = self._recording.run, self._recording.config
+        ended = self._recording.end(how)
         if isinstance(ended, Failed) and ended.failure == "fatal":
             # Not the trial's fault: it is queued again when the cause is removed.
-            run.finish("KILLED", state="INTERRUPTED")
             raise StudyStoppedError(f"{self.name} cannot go on: {ended.message}")
+        self._recording = None
         if isinstance(ended, Failed):
             self.session.view.end(self.name, "failed")
             run.tags({"c2c.failure": ended.failure, "c2c.failure_message": ended.message})

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 from typing import Protocol
 from typing import Self
 
@@ -31,6 +33,7 @@ from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Notice
+from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Result
@@ -46,6 +49,8 @@ class WorkerProcess(Protocol):
     def prepare(self, pair: PairSpec) -> Iterator[Event]: ...
 
     def train(self, config: TrialConfig, directory: Path) -> Iterator[Event]: ...
+
+    def train_together(self, trials: Sequence[tuple[TrialConfig, Path]]) -> Iterator[Event]: ...
 
     def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Iterator[Event]: ...
 
@@ -65,6 +70,18 @@ class TrainingListener(Protocol):
     def on_rung(self, rung: Rung) -> bool:
         """Whether the training goes on; not asked for after its last rung."""
         ...
+
+
+class Training(NamedTuple):
+    """A fuser's training: what, where its files lie, and who hears of it."""
+
+    config: TrialConfig
+    directory: Path
+    listener: TrainingListener
+
+
+HowEnded = Callable[[int, Trained | Failed], None]
+"""Called with a training's place among those asked for, and how it ended."""
 
 
 class Workbench:
@@ -98,6 +115,7 @@ class Workbench:
         self._sleep = sleep
         self._stack = ExitStack()
         self._process: WorkerProcess | None = None
+        self._memory_suffices = True  # for several trainings at once
         for name in pairs:
             if (known := ledger.load(f"prepared/{name}", Prepared)) is not None:
                 self.prepared[name] = known
@@ -122,30 +140,84 @@ class Workbench:
             How it ended; a pruned training too is `Trained`. Its ``best_dir`` is relative to
             ``directory``, so that the study can be moved.
         """
-        key = f"trained/{config.hash()}"
-        if (known := self._ledger.load(key, Trained)) is not None:
+        if (known := self._ledger.load(_key(config), Trained)) is not None:
             return known
         process = self._ready()
+        training = Training(config, directory, listener)
 
         def hear(event: Event) -> None:
-            if isinstance(event, Step):
-                listener.on_step(event)
-            elif isinstance(event, Rung):
-                goes_on = listener.on_rung(event)
-                # After the last rung the worker waits for no answer.
-                if event.step < config.training.steps:
-                    process.answer(goes_on)
-            else:
-                self._progress(event)
+            self._hear(event, training, process)
 
         last = self._attempt(lambda: process.train(config, directory), hear)
-        if not isinstance(last, Trained):
-            return _failed(last)
-        best_dir = os.path.relpath(last.best_dir, directory)
-        trained = last.model_copy(update={"best_dir": best_dir})
-        self._ledger.save(key, trained)
+        return self._keep(last, training) if isinstance(last, Trained) else _failed(last)
+
+    def train_together(self, trainings: Sequence[Training], ended: HowEnded) -> None:
+        """Train several fusers, in lockstep as long as that works, and alone where it does not.
+
+        Whatever ends a group early, those of its trainings that have not ended go on alone, from
+        their checkpoints: only what fails alone has failed. After a group that was too large for
+        the memory, trainings are alone until the study is started again.
+
+        Args:
+            trainings: Each known or finished already ends at once.
+            ended: Called as soon as a training has ended; see `train`.
+        """
+        still = dict(enumerate(trainings))
+
+        def over(place: int, how: Trained | Failed) -> None:
+            del still[place]
+            ended(place, how)
+
+        if self._memory_suffices:
+            self._in_lockstep(self._to_do(still), over)
+        for place, training in list(still.items()):
+            over(place, self.train(*training))
+
+    def _to_do(self, trainings: Mapping[int, Training]) -> dict[int, Training]:
+        """Those that the ledger lacks, each once."""
+        by_key = {_key(training.config): place for place, training in trainings.items()}
+        return {
+            place: trainings[place]
+            for key, place in by_key.items()
+            if self._ledger.load(key, Trained) is None
+        }
+
+    def _in_lockstep(self, trainings: Mapping[int, Training], over: HowEnded) -> None:
+        if len(trainings) < 2:
+            return
+        process, places = self._ready(), list(trainings)
+        last: Event | None = None
+        for last in process.train_together([one[:2] for one in trainings.values()]):
+            interrupts.check()
+            if not isinstance(last, OfTrial):
+                self._progress(last)
+                continue
+            place = places[last.place]
+            if isinstance(last.event, Trained):
+                over(place, self._keep(last.event, trainings[place]))
+            else:
+                self._hear(last.event, trainings[place], process)
+        if isinstance(last, Failed):
+            self._memory_suffices &= last.failure != "out_of_memory"
+            self._view.note(f"Trials that trained together go on alone: {last.message}")
+
+    def _hear(self, event: Event, training: Training, process: WorkerProcess) -> None:
+        if isinstance(event, Step):
+            training.listener.on_step(event)
+        elif isinstance(event, Rung):
+            goes_on = training.listener.on_rung(event)
+            # After the last rung the worker waits for no answer.
+            if event.step < training.config.training.steps:
+                process.answer(goes_on)
+        else:
+            self._progress(event)
+
+    def _keep(self, ended: Trained, training: Training) -> Trained:
+        best_dir = os.path.relpath(ended.best_dir, training.directory)
+        trained = ended.model_copy(update={"best_dir": best_dir})
+        self._ledger.save(_key(training.config), trained)
         # Only now: until the result stands, an interrupted training goes on from them.
-        shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
+        shutil.rmtree(training.directory / CHECKPOINTS, ignore_errors=True)
         return trained
 
     def adapt(
@@ -190,7 +262,7 @@ class Workbench:
         Raises:
             StoreError: Its record is gone.
         """
-        key = f"trained/{config.hash()}"
+        key = _key(config)
         if (found := self._ledger.load(key, Trained)) is None:
             raise StoreError(
                 "The results of a study's finished trials must stay in place.",
@@ -305,6 +377,11 @@ def check_unchanged(pair: str, before: Prepared, now: Prepared) -> None:
                 hint="Name the revision that the study began with, or begin another study: give "
                 "the space another name under `study:`.",
             )
+
+
+def _key(config: TrialConfig) -> str:
+    """Of a training in the ledger."""
+    return f"trained/{config.hash()}"
 
 
 def _failed(event: Event) -> Failed:

@@ -42,7 +42,7 @@ def train(view: View, clock: Clock, name: str, steps: int, *, of_budget: bool = 
     """Train for ``steps`` steps of 2 seconds each."""
     view.begin(name, {"depth": 3}, 100, of_budget=of_budget)
     for step in range(0, steps + 1, 10):
-        view.step(step, 1.0)
+        view.step(name, step, 1.0)
         clock.now += 20
     clock.now -= 20
 
@@ -58,9 +58,9 @@ def test_preparing_a_pair_is_no_training_time(state: StudyState, clock: Clock) -
     view.begin("trial-000", {}, 100)
     clock.now += 600
     view.stage("prefill", 10, 10)
-    view.step(1, 1.0)
+    view.step("trial-000", 1, 1.0)
     clock.now += 18
-    view.step(10, 1.0)
+    view.step("trial-000", 10, 1.0)
     # 2 seconds a step: the ten minutes of prefill are not spread over the steps to come.
     assert state.seconds_left() == pytest.approx(2 * (90 + 200 + 100), rel=0.01)
 
@@ -89,10 +89,10 @@ def test_a_twin_is_not_of_the_budget(state: StudyState, clock: Clock) -> None:
 def test_a_resumed_trial_is_not_thought_to_be_fast(state: StudyState, clock: Clock) -> None:
     view = View(state, Console(file=io.StringIO()))
     view.begin("trial-000", {}, 100)
-    view.step(90, 1.0)
+    view.step("trial-000", 90, 1.0)
     assert state.seconds_left() is None
     clock.now += 20
-    view.step(100, 1.0)
+    view.step("trial-000", 100, 1.0)
     assert state.seconds_left() == pytest.approx(2 * (200 + 100), rel=0.01)
 
 
@@ -121,10 +121,27 @@ def test_the_live_view_shows_the_trial_in_training(state: StudyState, clock: Clo
     view = LiveView(state, Console(file=io.StringIO()))
     view.stage("search", 0, 3)
     train(view, clock, "trial-000", 50)
-    view.rung(0, 50, 0.625)
+    view.rung("trial-000", 50, 0.625)
     text = shown(state)
     for part in ("study tiny", "trial-000", "step 50/100", "depth 3", "0.625 at step 50", "loss"):
         assert part in text
+
+
+def test_trials_side_by_side_share_the_time(state: StudyState, clock: Clock) -> None:
+    view = LiveView(state, Console(file=io.StringIO()))
+    for name in ("trial-000", "trial-001"):
+        view.begin(name, {}, 100)
+        view.step(name, 0, 1.0)
+    clock.now += 20
+    for name in ("trial-000", "trial-001"):
+        view.step(name, 10, 1.0)
+    # A second a step, of 90 steps each, one more trial and one twin.
+    assert state.seconds_left() == pytest.approx(2 * 90 + 100 + 100)
+    assert "trial-000 " in shown(state)
+    assert "trial-001 " in shown(state)
+    view.end("trial-000", "pruned", 0.5)
+    assert list(state.currents) == ["trial-001"]
+    assert "trial-000" not in shown(state)
 
 
 def test_without_a_terminal_there_are_lines(state: StudyState, clock: Clock) -> None:
@@ -136,7 +153,7 @@ def test_without_a_terminal_there_are_lines(state: StudyState, clock: Clock) -> 
         clock.now += 20
         view.stage("prefill", 100, 100, "train [path:a]")
         train(view, clock, "trial-000", 20)
-        view.rung(0, 20, 0.5)
+        view.rung("trial-000", 20, 0.5)
         view.end("trial-000", "complete", 0.5)
     assert output.getvalue().splitlines() == [
         "prefill train [path:a] 1/100",

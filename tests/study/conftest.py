@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -30,12 +31,14 @@ from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Result
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Trained
+from c2c_search.training.protocol import TrainedTogether
 from c2c_search.trial import TrialConfig
 
 
@@ -91,6 +94,8 @@ class Script:
     evaluated: list[Evaluate] = field(default_factory=list)
     adapted: list[TrialConfig] = field(default_factory=list)
     dtypes: list[str | None] = field(default_factory=list)
+    together: list[list[TrialConfig]] = field(default_factory=list)
+    fit: int = 100  # trainings that fit the memory together
     starts: int = 0
 
 
@@ -167,6 +172,27 @@ class FakeWorker:
             seconds={"train": 1.0},
             metrics={"validation/accuracy": accuracy},
         )
+
+    def train_together(self, trials: Sequence[tuple[TrialConfig, Path]]) -> Iterator[Event]:
+        """An event of each in turn; what fails in one, or is larger than fits, fails the group."""
+        self.script.together.append([config for config, _ in trials])
+        if len(trials) > self.script.fit:
+            yield Failed(failure="out_of_memory", message="too large")
+            return
+        running = {place: self.train(*trial) for place, trial in enumerate(trials)}
+        while running:
+            for place, training in list(running.items()):
+                event = next(training)
+                if isinstance(event, Failed):
+                    yield event
+                    return
+                yield OfTrial(place=place, event=event)  # type: ignore[arg-type]
+                if isinstance(event, Rung):  # the answer is to it, and to no other trial's
+                    event = next(training)
+                    yield OfTrial(place=place, event=event)  # type: ignore[arg-type]
+                if isinstance(event, Trained):
+                    del running[place]
+        yield TrainedTogether()
 
     def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Iterator[Event]:
         self.script.adapted.append(config)
