@@ -47,6 +47,7 @@ from c2c_search.training.loop import TrialRun
 from c2c_search.training.loop import calibrate
 from c2c_search.training.memory import Rehearsal
 from c2c_search.training.memory import model_bytes
+from c2c_search.training.reading import alone
 from c2c_search.training.run import TrainingData
 from c2c_search.training.runtime import keep_freed_memory
 from c2c_search.training.runtime import release_memory
@@ -164,7 +165,7 @@ def _train(trial: TrialConfig, model: C2CModel, data: TrainingData, folder: Path
     run = TrialRun(trial, model, data, folder, emit=lambda _: None, go_on=lambda: False)
     with run.batches, TrainingEngine(run.fuser, trial.training) as engine:
         for _ in range(_STEPS):
-            run._train_step(engine)
+            alone(run._train_step(engine))
 
 
 def _counted(run: Any) -> int:

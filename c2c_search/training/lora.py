@@ -24,11 +24,11 @@ from safetensors.torch import save_file
 
 from c2c_search.errors import IntegrityError
 from c2c_search.evaluation.scoring import answer
-from c2c_search.inference.decoding import TRUNK
 from c2c_search.inference.decoding import PackedContext
-from c2c_search.inference.decoding import Tokens
 from c2c_search.inference.fusion import FusedCache
 from c2c_search.inference.model import C2CModel
+from c2c_search.inference.tokens import TRUNK
+from c2c_search.inference.tokens import Tokens
 from c2c_search.pair.geometry import cache_shape
 from c2c_search.pair.identity import file_sha256
 from c2c_search.pair.loading import LoadedModel

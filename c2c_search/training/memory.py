@@ -145,7 +145,7 @@ class Rehearsal:
                 parameter.grad = torch.empty_like(parameter)
         with Allocations(self.device.type) as allocations:
             # The engine hands the fuser's own output on.
-            loss = run._loss(cast("TrainingEngine", run.fuser), places)
+            loss = run._asked(cast("TrainingEngine", run.fuser), places).loss()
             penalty = run._penalty()
             (loss if penalty is None else loss + penalty).backward()
         # Beside weights and moments: in the backward pass, or after it, with all gradients.

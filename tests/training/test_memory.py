@@ -24,6 +24,7 @@ from c2c_search.training.loop import TrialRun
 from c2c_search.training.memory import Rehearsal
 from c2c_search.training.memory import heaviest_batches
 from c2c_search.training.memory import model_bytes
+from c2c_search.training.reading import alone
 from c2c_search.training.run import TrainingData
 
 
@@ -65,9 +66,9 @@ def measured(trial, models, rows, encoded):
     data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
     run = TrialRun(trial, model, data, Path(), emit=lambda _: None, go_on=lambda: True)
     with TrainingEngine(run.fuser, trial.training) as engine:
-        run._train_step(engine)
+        alone(run._train_step(engine))
         with Allocations("cpu") as counted:
-            run._train_step(engine)
+            alone(run._train_step(engine))
     tensors = [*run.fuser.state_dict().values()]
     moments = 2 * sum(p.nbytes for p in run.fuser.parameters() if p.requires_grad)
     still = sum(model_bytes(loaded.model) for loaded in models)
