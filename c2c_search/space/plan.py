@@ -69,11 +69,11 @@ class FuserSizes:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes of the device at the peak of training, over the smallest to the largest fuser.
+    """Bytes of the device at the peak of training, with the smallest and the largest fuser.
 
     Args:
-        least: Of the trial that takes least, in all.
-        most: Of the trial that takes most, what for, by name.
+        least: Of the one that takes less, in all.
+        most: Of the one that takes more, what for, by name.
         limit: The space's limit, beyond which no trial is tried.
     """
 
@@ -147,9 +147,8 @@ def plan(
         by_size = _by_size(space, geometries, parameters, samples)
         sizes = _sizes(space, [size for size, _ in by_size])
         if memory is not None:
-            # A trial takes about a second to tell.
-            chosen = [by_size[place][1] for place in (0, len(by_size) // 2, -1)]
-            needed = _memory(space, [memory(trial) for trial in chosen])
+            # A trial takes a few seconds to tell.
+            needed = _memory(space, [memory(by_size[place][1]) for place in (0, -1)])
     return Plan(
         dimensions=tuple(_dimension(space, name) for name in in_order(space.dimensions)),
         configurations=count(space.dimensions),

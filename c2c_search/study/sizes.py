@@ -61,7 +61,7 @@ def make_fits(space: Space, shape: ShapeOf | None = None) -> Fits | None:
         from c2c_search.fuser.cost import parameters
 
         pair = (shape_of_model(source) for source in (config.pair.receiver, config.pair.sharer))
-        # Parameters are told in no time, memory in about a second.
+        # Parameters are told in no time, memory in a few seconds.
         if not limits.allow(parameters(config.fuser, *pair)):
             return False
         return memory is None or limits.allow_memory(memory(config))
