@@ -26,7 +26,7 @@ import machine
 import torch
 
 from c2c_search.data.schema import DataConfig
-from c2c_search.data.schema import SplitFiles
+from c2c_search.data.sources import read_files
 from c2c_search.data.splits import load_splits
 from c2c_search.evaluation.memory import peak_memory
 from c2c_search.evaluation.scoring import with_fuser
@@ -213,8 +213,7 @@ def _rows(case: Case, options: argparse.Namespace, tokenizer: Any) -> list[Any]:
     """As many rows as a batch has: those whose prompts come closest to the wished length."""
     if case.data == "quiz":
         return list(load_splits(DataConfig()).train)[: case.batch]
-    files = SplitFiles(train=(case.data,))
-    rows = list(load_splits(DataConfig(source="jsonl", files=files)).train)[:2000]
+    rows = read_files({"train": [case.data]})["train"][:2000]
     texts = [" ".join(message["content"] for message in row["messages"]) for row in rows]
     lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]]
     nearest = sorted(range(len(rows)), key=lambda row: abs(lengths[row] - options.tokens))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from c2c_search.data.splits import load_splits
+from c2c_search.pair.arithmetic import default_dtype
 from c2c_search.pair.loading import resolve
 from c2c_search.pair.token_alignment import encode_all
 from c2c_search.training.memory import Rehearsal
@@ -30,15 +31,15 @@ def memory_of_trials(
 ) -> Callable[[TrialConfig], StepMemory]:
     """Tells how much memory a trial of a space takes at the peak of its heaviest step.
 
-    The worker keeps the models of all the space's pairs, so all of them count for each trial.
+    The worker keeps the models of all the space's pairs, so all of them count for each trial. Of
+    trials that train at once, the others are taken to be as large.
 
     Args:
         space: The space.
         device: Where trials run; a GPU if there is one, when left out.
     """
     place = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    # As `load` chooses.
-    dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
+    dtype = default_dtype(place)
     rehearsal = Rehearsal(place)
 
     @cache
@@ -69,6 +70,6 @@ def memory_of_trials(
         heaviest = max(steps, key=lambda step: step.total)
         sources = {source for pair in space.pairs.values() for _, source in pair}
         models = sum(model_bytes(model(source).model) for source in sources)
-        return replace(heaviest, models=models)
+        return replace(heaviest, models=models).of_several(space.search.trials_per_device)
 
     return of_trial

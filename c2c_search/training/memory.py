@@ -76,6 +76,12 @@ class StepMemory:
     def total(self) -> int:
         return self.models + self.caches + self.fuser + self.activations
 
+    def of_several(self, trials: int) -> StepMemory:
+        """As much for each of several trials that train in lockstep on the same models."""
+        return StepMemory(
+            self.models, self.caches * trials, self.fuser * trials, self.activations * trials
+        )
+
 
 class Rehearsal:
     """Runs steps of trials on tensors that have a shape, a dtype and a device, but no content.

@@ -50,7 +50,8 @@ def space(tiny_pair, tmp_path) -> Space:
     )
 
 
-def test_trials_take_what_their_models_batch_and_fuser_take(space, tiny_pair):
+def test_trials_take_what_their_models_batch_and_fuser_take(space, tiny_pair, monkeypatch):
+    monkeypatch.setenv("C2C_SEARCH_DTYPE", "float32")
     memory = memory_of_trials(space, CPU)
 
     def of(**changes):
@@ -67,3 +68,17 @@ def test_trials_take_what_their_models_batch_and_fuser_take(space, tiny_pair):
     assert many.fuser == small.fuser
     assert many.caches > small.caches
     assert many.activations > small.activations
+
+    three = space.search.model_copy(update={"trials_per_device": 3})
+    together = memory_of_trials(space.model_copy(update={"search": three}), CPU)
+    point = {"pair": "there", "fuser.width": 8, "training.batch_size": 2}
+    assert together(space.configuration(point)) == small.of_several(3)
+
+
+def test_models_count_in_the_dtype_that_they_compute_in(space, monkeypatch):
+    point = {"pair": "there", "fuser.width": 8, "training.batch_size": 2}
+    needed = {}
+    for dtype in ("float32", "bfloat16"):
+        monkeypatch.setenv("C2C_SEARCH_DTYPE", dtype)
+        needed[dtype] = memory_of_trials(space, CPU)(space.configuration(point)).models
+    assert needed["bfloat16"] == pytest.approx(needed["float32"] / 2, rel=0.01)

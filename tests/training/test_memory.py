@@ -20,6 +20,7 @@ from c2c_search.pair.loading import resolve
 from c2c_search.pair.token_alignment import encode_all
 from c2c_search.training.allocations import Allocations
 from c2c_search.training.engine import TrainingEngine
+from c2c_search.training.group import losses_at_once
 from c2c_search.training.loop import TrialRun
 from c2c_search.training.memory import Rehearsal
 from c2c_search.training.memory import heaviest_batches
@@ -57,14 +58,18 @@ def predict(trial, models, rows, encoded):
     return rehearsal.step(trial, *(bare(each, rehearsal) for each in models), rows, encoded)
 
 
-def measured(trial, models, rows, encoded):
-    """Bytes at the peak of a trial's second step."""
+def ready(trial, models, rows, encoded):
     pair = C2CModel(*models, None)
     shapes = cache_shape(models[0], adapted=trial.fuser.lora_rank > 0), cache_shape(models[1])
     model = with_fuser(pair, Fuser(trial.fuser, *shapes))
     prompts = model.cached(encoded)
     data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
-    run = TrialRun(trial, model, data, Path(), emit=lambda _: None, go_on=lambda: True)
+    return TrialRun(trial, model, data, Path(), emit=lambda _: None, go_on=lambda: True)
+
+
+def measured(trial, models, rows, encoded):
+    """Bytes at the peak of a trial's second step."""
+    run = ready(trial, models, rows, encoded)
     with TrainingEngine(run.fuser, trial.training) as engine:
         alone(run._train_step(engine))
         with Allocations("cpu") as counted:
@@ -90,6 +95,26 @@ def test_a_step_takes_what_is_predicted(trial, pipeline, models, name, passes):
     shapes = cache_shape(models[0], adapted=fuser.lora_rank > 0), cache_shape(models[1])
     stored, count = cost.stored_bytes(fuser, *shapes), cost.parameters(fuser, *shapes)
     assert predicted.fuser == stored + 12 * count  # 16 bytes a parameter, and buffers
+
+
+def test_trials_at_once_take_what_each_takes(trial, pipeline, models):
+    trial = trial.model_copy(update={"fuser": FuserConfig(width=24)})
+    rows = list(load_splits(pipeline.data).train)[:4]
+    tokenizers = [loaded.text_tokenizer for loaded in models]
+    encoded = encode_all([row["messages"] for row in rows], "plain", *tokenizers, "span")
+    runs = [ready(trial, models, rows, encoded) for _ in range(3)]
+    with Allocations("cpu") as counted:
+        asked = [run._asked(run.fuser, [0, 1, 2, 3]) for run in runs]
+        losses = losses_at_once(asked)
+        del asked
+        while losses:
+            losses.pop().backward()
+    one = predict(trial, models, rows, encoded)
+    predicted = one.of_several(3)
+    # Weights and moments were there before; gradients are counted.
+    still = predicted.fuser - 3 * sum(p.nbytes for p in runs[0].fuser.parameters())
+    assert predicted.models == one.models
+    assert predicted.total == pytest.approx(predicted.models + still + counted.peak, rel=0.15)
 
 
 def test_heaviest_batches_are_those_of_the_trial(trial, pipeline, models):
