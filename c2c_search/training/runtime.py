@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 
@@ -64,9 +66,8 @@ def start_deepspeed() -> ModuleType:
     warnings.filterwarnings(
         "ignore", r"`torch\.distributed\.\w+` is deprecated", category=FutureWarning
     )
-    # DeepSpeed's autotuner imports mlflow if it is installed: a second that a worker saves.
-    sys.modules.setdefault("mlflow", None)  # type: ignore[arg-type]
-    import deepspeed
+    with _without("mlflow"):  # which its autotuner imports if it can: a second that a worker saves
+        import deepspeed
 
     if cpu:
         deepspeed.ops.__compatible_ops__ = {}
@@ -75,3 +76,16 @@ def start_deepspeed() -> ModuleType:
             "gloo" if cpu else "nccl", store=dist.HashStore(), rank=0, world_size=1
         )
     return deepspeed
+
+
+@contextmanager
+def _without(name: str) -> Iterator[None]:
+    """Have a module seem not to be installed within the block, unless it is imported already."""
+    hidden = name not in sys.modules
+    if hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[name]
