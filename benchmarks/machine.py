@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import platform
-from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
 import psutil
 import torch
 import transformers
+
+from c2c_search.exam.machine import processor
+from c2c_search.pair.arithmetic import name_of
+from c2c_search.pair.cores import usable_cores
 
 
 if TYPE_CHECKING:
@@ -25,9 +27,9 @@ def describe(*models: LoadedModel) -> dict[str, Any]:
     """
     cuda = torch.cuda.is_available()
     described: dict[str, Any] = {
-        "processor": _processor(),
+        "processor": processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "cores": _cores(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "device": torch.cuda.get_device_name() if cuda else "cpu",
@@ -37,8 +39,7 @@ def describe(*models: LoadedModel) -> dict[str, Any]:
     }
     if models:
         described["models"] = {
-            model.identity.source: str(model.model.dtype).removeprefix("torch.")
-            for model in models
+            model.identity.source: name_of(model.model.dtype) for model in models
         }
     return described
 
@@ -54,19 +55,3 @@ def in_words(described: dict[str, Any]) -> str:
         f"{described['threads']} threads, {described['memory_gib']} GiB{device}, "
         f"torch {described['torch']}{models}"
     )
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -10,7 +10,6 @@ every option of every validation question is scored by itself, its whole prompt 
 from __future__ import annotations
 
 import json
-import random
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
 from c2c_search.pair.loading import load
 from c2c_search.pair.token_alignment import encode_all
+from c2c_search.training.order import Order
 from c2c_search.training.runtime import keep_freed_memory
 from c2c_search.trial import TrialConfig
 
@@ -70,8 +70,9 @@ def run(
     end = receiver.text_tokenizer.eos_token_id
     responses = [[*pair.response_ids(row["response"]), end] for row in train]
     losses = []
+    order = Order(config.seed, len(train), config.training.batch_size)
     for step in range(config.training.steps):
-        rows = order(config, step, len(train))
+        rows = order.rows(step)
         loss = training.step([prompts[row] for row in rows], [responses[row] for row in rows])
         losses.append(float(loss))
     trained = time.perf_counter()
@@ -81,18 +82,6 @@ def run(
         "accuracy": accuracy,
         "seconds": {"train": trained - begun, "evaluate": time.perf_counter() - trained},
     }
-
-
-def order(config: TrialConfig, step: int, total: int) -> list[int]:
-    """The examples of a step, as a trial of ours takes them."""
-    size = config.training.batch_size
-    rows = []
-    for place in range(step * size, (step + 1) * size):
-        epoch, within = divmod(place, total)
-        shuffled = list(range(total))
-        random.Random(f"{config.seed}/{epoch}").shuffle(shuffled)
-        rows.append(shuffled[within])
-    return rows
 
 
 def validate(

@@ -23,7 +23,6 @@ from reference import ReferenceStyle
 from reference import ReferenceTraining
 from timing import Times
 from timing import Watch
-from torch.nn.functional import cross_entropy
 
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitLimits
@@ -32,13 +31,13 @@ from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
-from c2c_search.inference.scoring import response_logits
 from c2c_search.pair.batches import PairPrompts
 from c2c_search.pair.store import PromptCacheStore
 from c2c_search.pair.token_alignment import encode_all
 from c2c_search.pipeline.schema import TrainingConfig
 from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.loop import calibrate
+from c2c_search.training.reading import Reading
 
 
 if TYPE_CHECKING:
@@ -237,11 +236,9 @@ class Steps:
         rows: Sequence[int],
         engine: TrainingEngine | None = None,
     ) -> torch.Tensor:
-        answers = [[self.responses[row]] for row in rows]
         fused = model.fuse(batch, through=engine)
-        logits = response_logits(model.receiver.model, fused, batch.last_ids, answers)
-        targets = torch.tensor([token for (answer,) in answers for token in answer])
-        return cross_entropy(logits, targets.to(logits.device))
+        responses = [self.responses[row] for row in rows]
+        return Reading(model.receiver.model, fused, batch.last_ids, responses, 0.0).loss()
 
 
 def _encoded(pair: C2CModel, examples: Examples) -> tuple[EncodedPrompt, ...]:

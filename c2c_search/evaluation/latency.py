@@ -20,6 +20,7 @@ from c2c_search.evaluation.latency_report import SystemLatency
 from c2c_search.evaluation.latency_report import Timing
 from c2c_search.evaluation.latency_report import ratio
 from c2c_search.evaluation.memory import memory_kind
+from c2c_search.pair.arithmetic import name_of
 
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def measure(
     longest = max(questions, key=lambda asked: sum(len(one["content"]) for one in asked))
     return LatencyReport(
         device=_device_name(model.device),
-        dtypes=f"receiver in {_name(model.receiver.model.dtype)}, sharer in "
-        f"{_name(model.sharer.model.dtype)}, prompt caches in {_name(model.cache_dtype)}",
+        dtypes=f"receiver in {name_of(model.receiver.model.dtype)}, sharer in "
+        f"{name_of(model.sharer.model.dtype)}, prompt caches in {name_of(model.cache_dtype)}",
         threads=torch.get_num_threads(),
         memory=memory_kind(model.device),
         questions=len(questions),
@@ -143,10 +144,6 @@ def turns(systems: Sequence[str], questions: int, rounds: int) -> Iterator[tuple
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _summary(

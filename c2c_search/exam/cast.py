@@ -20,7 +20,7 @@ from c2c_search.exam.trained import TRAINED
 from c2c_search.exam.trained import Trainer
 from c2c_search.exam.trained import trial_of
 from c2c_search.fuser.checkpoint import load as load_fuser
-from c2c_search.training.lora import load_adapted
+from c2c_search.training.adapters import load_adapted
 from c2c_search.trial import canonical_hash
 
 

@@ -10,14 +10,15 @@ import torch
 
 def machine(dtype: str) -> str:
     """Processor, cores that torch uses, accelerators, system, and what the models compute in."""
-    parts = [_processor(), f"{torch.get_num_threads()} threads"]
+    parts = [processor(), f"{torch.get_num_threads()} threads"]
     if torch.cuda.is_available():
         parts += [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     parts += [f"{platform.system()} {platform.machine()}", f"models in {dtype}"]
     return ", ".join(parts)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, as far as the system tells it."""
     information = Path("/proc/cpuinfo")
     if information.is_file():
         for line in information.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -17,6 +17,7 @@ from c2c_search.inference.integrity import sha256
 from c2c_search.inference.integrity import verify_compatibility
 from c2c_search.inference.opening import champion_dtype
 from c2c_search.pair.arithmetic import default_dtype
+from c2c_search.pair.arithmetic import name_of
 from c2c_search.pair.arithmetic import recorded_dtype
 from c2c_search.pair.loading import default_device
 from c2c_search.pair.model_cache import print_notice
@@ -29,8 +30,6 @@ from c2c_search.trial import canonical_hash
 
 
 if TYPE_CHECKING:
-    import torch
-
     from c2c_search.fuser.fuser import Fuser
     from c2c_search.inference.integrity import Manifest
     from c2c_search.pair.loading import LoadedModel
@@ -123,7 +122,7 @@ def find_subject(
     if target.startswith(_SOURCES):
         name = target.partition(":")[2] if sharer is None else f"{sharer} to {target}"
         dtype = default_dtype(default_device())
-        return Subject(name, target, sharer, template=template or "plain", dtype=_name(dtype))
+        return Subject(name, target, sharer, template=template or "plain", dtype=name_of(dtype))
     if sharer is not None or template is not None:
         raise ConfigError(
             "A fuser brings its own sharer and template.",
@@ -156,7 +155,7 @@ def _champion(folder: Path) -> Subject:
         trial=None if manifest.trial is None else TrialConfig.model_validate(manifest.trial),
         template=manifest.template,
         cache_dtype=manifest.cache_dtype,
-        dtype=_name(champion_dtype(manifest, default_device())),
+        dtype=name_of(champion_dtype(manifest, default_device())),
         manifest=manifest,
     )
 
@@ -178,7 +177,7 @@ def _trial(folder: Path) -> Subject:
         trial=config,
         template=config.data.template,
         cache_dtype=config.cache_dtype,
-        dtype=_name(recorded_dtype(_trained_in(folder), default_device(), print_notice)),
+        dtype=name_of(recorded_dtype(_trained_in(folder), default_device(), print_notice)),
         notes=tuple(_unfinished(folder, config)),
     )
 
@@ -188,10 +187,6 @@ def studied_in(results: Ledger) -> str | None:
     pairs = sorted((results.folder / "prepared").glob("*.json"))
     found = (results.load(f"prepared/{path.stem}", Prepared) for path in pairs)
     return next((each.dtype for each in found if each is not None), None)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _trained_in(folder: Path) -> str | None:

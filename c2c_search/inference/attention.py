@@ -16,6 +16,7 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import AttentionInterface
@@ -47,6 +48,9 @@ _now: ContextVar[_Pass | None] = ContextVar("c2c_search_pass", default=None)
 
 # How many passes each configuration serves now, by its id.
 _passes: Counter[int] = Counter()
+
+# Whether all of a model's attention asks its one configuration; looked up once, not in every pass.
+_asks_one: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 _lock = Lock()
 
 
@@ -55,10 +59,13 @@ def lends(model: PreTrainedModel) -> bool:
     config = model.config.get_text_config()
     if config._attn_implementation not in {*_LENT, *_OWN}:
         return False
-    # Not so where a model calls functions of its own (Falcon), or asks other configurations.
-    attentions = [module for module in model.modules() if hasattr(module, "layer_idx")]
-    configs = {id(module.config) for module in attentions if hasattr(module, "config")}
-    return getattr(model, "_supports_attention_backend", False) and configs == {id(config)}
+    if model not in _asks_one:
+        # Not so where a model calls functions of its own (Falcon), or asks other configurations.
+        attentions = [module for module in model.modules() if hasattr(module, "layer_idx")]
+        configs = {id(module.config) for module in attentions if hasattr(module, "config")}
+        backend = getattr(model, "_supports_attention_backend", False)
+        _asks_one[model] = backend and configs == {id(config)}
+    return _asks_one[model]
 
 
 @contextmanager

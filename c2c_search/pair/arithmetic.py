@@ -53,6 +53,11 @@ def requested() -> str | None:
     return None if name == "auto" else name
 
 
+def name_of(dtype: torch.dtype) -> str:
+    """A dtype as it is written down, e.g. ``bfloat16``."""
+    return str(dtype).removeprefix("torch.")
+
+
 def default_dtype(device: torch.device) -> torch.dtype:
     """What models compute in on a device when nobody says otherwise.
 

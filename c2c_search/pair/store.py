@@ -19,6 +19,7 @@ from filelock import FileLock
 from filelock import Timeout
 
 from c2c_search.errors import StoreError
+from c2c_search.pair.arithmetic import name_of
 from c2c_search.pair.budget import VARIABLE
 from c2c_search.pair.budget import budget
 from c2c_search.pair.budget import size_text
@@ -150,7 +151,7 @@ class PromptCacheStore:
         meta = Meta(
             format=FORMAT,
             model=model.identity.source,
-            dtype=str(self.dtype).removeprefix("torch."),
+            dtype=name_of(self.dtype),
             prompts=len(planned.prompts),
             token=(2, shape.layers, shape.size),
             shards=tuple(planned.tokens(number) for number in range(len(planned.batches))),

@@ -90,7 +90,7 @@ def encode_all(
     receiver: PreTrainedTokenizerFast,
     sharer: PreTrainedTokenizerFast,
     alignment: str = "span",
-    sharer_conversations: Sequence[Sequence[Message]] | None = None,
+    sharer_conversations: Sequence[Sequence[Message] | None] | None = None,
 ) -> tuple[EncodedPrompt, ...]:
     """Tokenize prompts for both models and align their tokens.
 
@@ -98,14 +98,18 @@ def encode_all(
         conversations: What the receiver reads.
         alignment: A name in `TOKEN_ALIGNMENTS`.
         sharer_conversations: What the sharer reads by its own tokenization, if it is something
-            else. Tokens are then matched by their place from both ends, not by ``alignment``.
+            else; None where it is not. If it is for any prompt, the tokens of all are matched by
+            their place from both ends, not by ``alignment``.
 
     Raises:
         ConfigError: There is no such alignment.
         DataError: A prompt has no token for one of the models.
     """
-    align = _named(alignment) if sharer_conversations is None else _from_both_ends
-    others = conversations if sharer_conversations is None else sharer_conversations
+    align, others = _named(alignment), conversations
+    if sharer_conversations is not None and any(sharer_conversations):
+        align = _from_both_ends
+        pairs = zip(conversations, sharer_conversations, strict=True)
+        others = [other or own for own, other in pairs]
     return _encode(
         render_all(conversations, template, receiver),
         render_all(others, template, sharer),

@@ -11,6 +11,7 @@ import torch
 
 from c2c_search.data.splits import load_splits
 from c2c_search.pair.arithmetic import default_dtype
+from c2c_search.pair.loading import default_device
 from c2c_search.pair.loading import resolve
 from c2c_search.pair.token_alignment import encode_all
 from c2c_search.training.memory import Rehearsal
@@ -38,7 +39,7 @@ def memory_of_trials(
         space: The space.
         device: Where trials run; a GPU if there is one, when left out.
     """
-    place = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place = device or default_device()
     dtype = default_dtype(place)
     rehearsal = Rehearsal(place)
 
@@ -55,16 +56,13 @@ def memory_of_trials(
         steps = []
         for places in heaviest_batches(trial, rows()):
             batch = [rows()[place] for place in places]
-            apart = any(row["sharer_messages"] for row in batch)
             encoded = encode_all(
                 [row["messages"] for row in batch],
                 trial.data.template,
                 receiver.text_tokenizer,
                 sharer.text_tokenizer,
                 trial.fuser.token_alignment,
-                sharer_conversations=[row["sharer_messages"] or row["messages"] for row in batch]
-                if apart
-                else None,
+                sharer_conversations=[row["sharer_messages"] for row in batch],
             )
             steps.append(rehearsal.step(trial, receiver, sharer, batch, encoded))
         heaviest = max(steps, key=lambda step: step.total)

@@ -28,18 +28,19 @@ from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
+from c2c_search.pair.arithmetic import name_of
 from c2c_search.pair.batches import PairPrompts
 from c2c_search.pair.entries import FOLDER
 from c2c_search.pair.loading import default_cache_dir
 from c2c_search.pair.loading import load
 from c2c_search.pair.store import PromptCacheStore
 from c2c_search.pair.token_alignment import encode_all
+from c2c_search.training.adapters import load_adapted
 from c2c_search.training.group import train_together
 from c2c_search.training.loop import TrialRun
 from c2c_search.training.loop import calibrate
 from c2c_search.training.lora import adapt
 from c2c_search.training.lora import answer_alone
-from c2c_search.training.lora import load_adapted
 from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
@@ -113,7 +114,7 @@ class Desk:
             },
             data=self._hashes,
             seconds=seconds,
-            dtype=str(receiver.model.dtype).removeprefix("torch."),
+            dtype=name_of(receiver.model.dtype),
         )
 
     def train(self, config: TrialConfig, directory: Path, go_on: Callable[[], bool]) -> Trained:
@@ -306,9 +307,7 @@ class Desk:
             model.receiver.text_tokenizer,
             model.sharer.text_tokenizer,
             alignment,
-            sharer_conversations=[row["sharer_messages"] or row["messages"] for row in rows]
-            if any(row["sharer_messages"] for row in rows)
-            else None,
+            sharer_conversations=[row["sharer_messages"] for row in rows],
         )
 
         def caches(loaded: LoadedModel, ids: list[tuple[int, ...]]):  # type: ignore[no-untyped-def]

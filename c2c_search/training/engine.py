@@ -13,6 +13,8 @@ from typing import Protocol
 
 import torch
 
+from c2c_search.training.randomness import random_state
+from c2c_search.training.randomness import set_random_state
 from c2c_search.training.runtime import release_memory
 from c2c_search.training.runtime import start_deepspeed
 
@@ -113,12 +115,8 @@ class TrainingEngine:
         """
         tag = f"step-{step}"
         shutil.rmtree(directory / tag, ignore_errors=True)
-        rng = {"torch": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            rng["cuda"] = torch.cuda.get_rng_state()
-        self.engine.save_checkpoint(
-            str(directory), tag=tag, client_state={"rng": rng, **state}, save_latest=False
-        )
+        kept = {"rng": random_state(), **state}
+        self.engine.save_checkpoint(str(directory), tag=tag, client_state=kept, save_latest=False)
         partial = directory / (_POINTER + ".partial")
         partial.write_text(json.dumps({"tag": tag}))
         partial.replace(directory / _POINTER)
@@ -135,9 +133,7 @@ class TrainingEngine:
         path, state = self.engine.load_checkpoint(str(directory), tag=tag)
         if path is None:
             return None
-        torch.set_rng_state(state["rng"]["torch"])
-        if "cuda" in state["rng"]:
-            torch.cuda.set_rng_state(state["rng"]["cuda"])
+        set_random_state(state["rng"])
         return dict(state)
 
 

@@ -24,6 +24,8 @@ import torch
 
 from c2c_search.inference.fusion import FusedCache
 from c2c_search.inference.scoring import response_logits
+from c2c_search.training.randomness import random_state
+from c2c_search.training.randomness import set_random_state
 from c2c_search.training.reading import Asked
 from c2c_search.training.reading import Reading
 from c2c_search.training.reading import response_loss
@@ -108,29 +110,18 @@ class _RandomStream:
     """Random state of one trial: what others draw in between does not change its numbers."""
 
     def __init__(self) -> None:
-        self._state: list[torch.Tensor] | None = None
+        self._state: dict[str, torch.Tensor] | None = None
 
     @contextmanager
     def drawn_from(self) -> Iterator[None]:
-        before = _random_state()
+        before = random_state()
         if self._state is not None:
-            _set_random_state(self._state)
+            set_random_state(self._state)
         try:
             yield
         finally:
-            self._state = _random_state()
-            _set_random_state(before)
-
-
-def _random_state() -> list[torch.Tensor]:
-    cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
-    return [torch.get_rng_state(), *cuda]
-
-
-def _set_random_state(state: list[torch.Tensor]) -> None:
-    torch.set_rng_state(state[0])
-    if len(state) > 1:
-        torch.cuda.set_rng_state(state[1])
+            self._state = random_state()
+            set_random_state(before)
 
 
 def _one_pass(members: Sequence[_Member]) -> None:

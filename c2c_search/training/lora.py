@@ -7,22 +7,16 @@ the same order for the same steps, shows how much.
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
-from c2c_search.errors import IntegrityError
 from c2c_search.evaluation.scoring import answer
 from c2c_search.inference.decoding import PackedContext
 from c2c_search.inference.fusion import FusedCache
@@ -30,10 +24,9 @@ from c2c_search.inference.model import C2CModel
 from c2c_search.inference.tokens import TRUNK
 from c2c_search.inference.tokens import Tokens
 from c2c_search.pair.geometry import cache_shape
-from c2c_search.pair.identity import file_sha256
 from c2c_search.pair.loading import LoadedModel
-from c2c_search.pair.loading import load
 from c2c_search.pair.token_alignment import EncodedPrompt
+from c2c_search.training.adapters import save
 from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Event
 from c2c_search.training.reading import Answered
@@ -65,8 +58,6 @@ validation questions right. 1e-3 is as good as any here and further from rates t
 SUMMARY = "lora.json"
 """File in the training's directory that says how it ended (`Adapted`)."""
 
-_CONFIG_NAME = "adapter_config.json"
-_WEIGHTS_NAME = "adapter_model.safetensors"
 _ALPHA_PER_RANK = 2
 _PACK_TOKENS = 2048  # a pack's attention mask grows with the square
 _BATCHES_OF_CACHES = 8  # whose prompt caches are in memory at a time
@@ -294,83 +285,6 @@ def answer_alone(
         if progress is not None:
             progress(len(results), len(rows))
     return tuple(results[row] for row in range(len(rows)))
-
-
-def save(adapted: PeftModel, source: str, directory: Path) -> None:
-    """Write an adapter as peft reads it, each file beside its place and then moved there.
-
-    Args:
-        adapted: The model with its adapter.
-        source: What the model is loaded from.
-        directory: Made if absent.
-    """
-    from peft import get_peft_model_state_dict
-
-    directory.mkdir(parents=True, exist_ok=True)
-    weights = directory / (_WEIGHTS_NAME + ".partial")
-    tensors = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-        weights,
-        metadata={"format": "pt"},
-    )
-    weights.replace(directory / _WEIGHTS_NAME)
-    content = adapted.peft_config["default"].to_dict()
-    content |= {"base_model_name_or_path": source, "inference_mode": True}
-    config = directory / (_CONFIG_NAME + ".partial")
-    config.write_text(json.dumps(content, indent=2, sort_keys=True, default=sorted) + "\n")
-    config.replace(directory / _CONFIG_NAME)
-
-
-def load_adapted(
-    receiver: LoadedModel | str, adapter: Path, cache_dir: Path | None = None
-) -> LoadedModel:
-    """A second copy of a receiver with an adapter in it.
-
-    In float32 it is merged into the weights. The digits of bfloat16 would swallow most of a small
-    update: there it is added to what the weights give, as it was trained and validated.
-    Its identity is its own, so that no prompt cache of the receiver is taken for one of its own.
-
-    Args:
-        receiver: Unchanged; or where to load it from.
-        adapter: The folder that `save` writes.
-        cache_dir: Where models are kept, if it is to be loaded.
-
-    Raises:
-        IntegrityError: A file of the adapter is missing.
-        SourceError: The receiver cannot be loaded.
-    """
-    from peft import PeftModel
-
-    for name in (_CONFIG_NAME, _WEIGHTS_NAME):
-        if not (adapter / name).is_file():
-            raise IntegrityError(
-                f"An adapter folder holds {_CONFIG_NAME} and {_WEIGHTS_NAME}.",
-                value=str(adapter / name),
-                hint="This file is missing: train the adapter again.",
-            )
-    if isinstance(receiver, str):
-        base = load(receiver, cache_dir=cache_dir)
-        model = base.model
-    else:
-        base = receiver
-        model = copy.deepcopy(base.model)
-    adapted = PeftModel.from_pretrained(model, str(adapter))
-    exact = model.dtype == torch.float32
-    adapted = adapted.merge_and_unload() if exact else adapted.get_base_model()
-    digest = hashlib.sha256(
-        "\0".join(
-            [base.identity.weights_sha256]
-            + [file_sha256(adapter / name) for name in (_CONFIG_NAME, _WEIGHTS_NAME)]
-        ).encode()
-    ).hexdigest()
-    identity = base.identity.model_copy(
-        update={
-            "source": f"{base.identity.source}+lora-{digest[:12]}",
-            "weights_sha256": digest,
-        }
-    )
-    return replace(base, identity=identity, model=adapted.eval().requires_grad_(False))
 
 
 def _trained(adapted: PeftModel) -> list[torch.nn.Parameter]:

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from typing import cast
 
@@ -34,8 +33,8 @@ from c2c_search.pair.loading import LoadedModel
 from c2c_search.pair.rope import Rotation
 from c2c_search.training.allocations import Allocations
 from c2c_search.training.loop import TrialRun
+from c2c_search.training.order import Order
 from c2c_search.training.run import TrainingData
-from c2c_search.training.run import TrainingRun
 
 
 if TYPE_CHECKING:
@@ -212,7 +211,10 @@ def heaviest_batches(trial: TrialConfig, rows: Sequence[Row]) -> list[list[int]]
         prompt / (sum(prompts) or 1) + response / (sum(responses) or 1)
         for prompt, response in zip(prompts, responses, strict=True)
     ]
-    dealt = _dealt(trial, len(rows))
+    training = trial.training
+    order = Order(trial.seed, len(rows), training.batch_size)
+    passes = training.steps * training.gradient_accumulation
+    dealt = [order.rows(number) for number in range(passes)]
     found: list[list[int]] = []
     for weights in (prompts, responses, both):
         batch = max(dealt, key=lambda batch: sum(weights[row] for row in batch))
@@ -223,21 +225,6 @@ def heaviest_batches(trial: TrialConfig, rows: Sequence[Row]) -> list[list[int]]
 
 def _characters(messages: Sequence[Message] | None) -> int:
     return sum(len(message["content"]) for message in messages or ())
-
-
-def _dealt(trial: TrialConfig, total: int) -> list[list[int]]:
-    """The batches of a trial, as its own run deals them."""
-    dealer = SimpleNamespace(
-        config=trial,
-        training=trial.training,
-        data=SimpleNamespace(train=range(total)),
-        _epoch=-1,
-        _order=[],
-    )
-    run = cast("TrainingRun", dealer)
-    dealer._epoch_order = lambda epoch: TrainingRun._epoch_order(run, epoch)
-    passes = trial.training.steps * trial.training.gradient_accumulation
-    return [TrainingRun._rows(run, number) for number in range(passes)]
 
 
 def _pack_bytes(batch: PairBatch) -> int:

@@ -17,6 +17,7 @@ from typing import TypeVar
 import torch
 
 from c2c_search.inference.scoring import response_logits
+from c2c_search.inference.tokens import onto
 
 
 if TYPE_CHECKING:
@@ -104,12 +105,8 @@ def response_loss(
         label_smoothing: Probability taken from the right token, spread over all.
     """
     targets = torch.tensor([token for response in responses for token in response])
-    if logits.is_cuda:  # from pageable memory the copy would wait for all that is queued
-        targets = targets.pin_memory()
     return torch.nn.functional.cross_entropy(
-        logits,
-        targets.to(logits.device, non_blocking=True),
-        label_smoothing=label_smoothing,
+        logits, onto(targets, logits.device), label_smoothing=label_smoothing
     )
 
 

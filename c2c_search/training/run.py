@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import time
 from abc import ABC
 from abc import abstractmethod
@@ -23,6 +22,7 @@ from c2c_search.evaluation.results import SystemResult
 from c2c_search.training.divergence import DivergedError
 from c2c_search.training.divergence import LossCheck
 from c2c_search.training.engine import TrainingEngine
+from c2c_search.training.order import Order
 from c2c_search.training.protocol import CHECKPOINTS
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Progress
@@ -99,8 +99,7 @@ class TrainingRun(ABC):
         self.upcoming: list[int] | None = None  # the rows after those that are learned from now
         self.waited = 0.0  # seconds that went to other trainings of a group
         self._losses = LossCheck()
-        self._epoch = -1
-        self._order: list[int] = []
+        self._order = Order(config.seed, len(data.train), config.training.batch_size)
 
     @property
     def best(self) -> Rung:
@@ -173,10 +172,10 @@ class TrainingRun(ABC):
         losses = []
         first = self.step * config.gradient_accumulation
         for micro_step in range(first, first + config.gradient_accumulation):
-            rows = self._rows(micro_step)
+            rows = self._order.rows(micro_step)
             self.upcoming = None
             if micro_step + 1 < config.steps * config.gradient_accumulation:
-                self.upcoming = self._rows(micro_step + 1)
+                self.upcoming = self._order.rows(micro_step + 1)
             loss = yield self._asked(engine, rows)
             penalty = self._penalty()
             engine.backward_and_step(loss if penalty is None else loss + penalty)
@@ -188,21 +187,6 @@ class TrainingRun(ABC):
         if self.step % config.log_every == 0 or self.step in (1, config.steps):
             self._losses.settle()
             self.emit(self._report(float(mean), engine.gradient_norm, rate))
-
-    def _rows(self, micro_step: int) -> list[int]:
-        """The examples of a micro-step: epoch after epoch, each in an order of its own."""
-        size, total = self.training.batch_size, len(self.data.train)
-        rows = []
-        for place in range(micro_step * size, (micro_step + 1) * size):
-            epoch, within = divmod(place, total)
-            rows.append(self._epoch_order(epoch)[within])
-        return rows
-
-    def _epoch_order(self, epoch: int) -> list[int]:
-        if self._epoch != epoch:
-            self._epoch, self._order = epoch, list(range(len(self.data.train)))
-            random.Random(f"{self.config.seed}/{epoch}").shuffle(self._order)
-        return self._order
 
     def _judge(self, number: int) -> None:
         """Validate; keep what was learned if it is the best so far."""

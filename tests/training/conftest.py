@@ -13,6 +13,7 @@ from c2c_search.fuser.config import GateConfig
 from c2c_search.pipeline.schema import EvaluationConfig
 from c2c_search.pipeline.schema import Pipeline
 from c2c_search.pipeline.schema import TrainingConfig
+from c2c_search.training.desk import Desk
 from c2c_search.trial import TrialConfig
 
 
@@ -58,3 +59,12 @@ def trial(tiny_pair, pipeline) -> TrialConfig:
         evaluation=pipeline.evaluation,
         seed=3,
     )
+
+
+@pytest.fixture
+def desk(pipeline, tmp_path) -> Desk:
+    """A desk that writes its events down, in ``desk.events``."""
+    events = []
+    desk = Desk(pipeline, cache_dir=tmp_path / "cache", emit=events.append)
+    desk.events = events
+    return desk

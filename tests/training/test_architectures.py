@@ -37,14 +37,6 @@ FIELDS = [
 ROLES = ("query", "value", "output")
 
 
-@pytest.fixture
-def desk(pipeline, tmp_path):
-    events = []
-    desk = Desk(pipeline, cache_dir=tmp_path / "cache", emit=events.append)
-    desk.events = events
-    return desk
-
-
 @pytest.mark.parametrize("fields", FIELDS, ids=str)
 def test_what_is_stored_answers_as_it_was_judged(desk, trial, tmp_path, fields):
     fuser = FuserConfig.model_validate({"width": 8, **fields})

@@ -16,7 +16,6 @@ from c2c_search.inference.model import cache_shape
 from c2c_search.training import group
 from c2c_search.training import loop
 from c2c_search.training import run as training_run
-from c2c_search.training.desk import Desk
 from c2c_search.training.divergence import DivergedError
 from c2c_search.training.group import losses_at_once
 from c2c_search.training.protocol import OfTrial
@@ -30,14 +29,6 @@ from c2c_search.training.reading import Reading
 
 class Stop(BaseException):
     """An interruption, at any instant."""
-
-
-@pytest.fixture
-def desk(pipeline, tmp_path):
-    events = []
-    desk = Desk(pipeline, cache_dir=tmp_path / "cache", emit=events.append)
-    desk.events = events
-    return desk
 
 
 def variant(trial, *, seed=0, training=None, **fuser):

@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 from c2c_search.errors import IntegrityError
 from c2c_search.pair.loading import load
 from c2c_search.pair.token_alignment import EncodedPrompt
+from c2c_search.training import adapters
 from c2c_search.training import lora
 from c2c_search.training import run as training_run
-from c2c_search.training.desk import Desk
+from c2c_search.training.adapters import load_adapted
 from c2c_search.training.lora import Adapter
 from c2c_search.training.lora import attached
-from c2c_search.training.lora import load_adapted
 from c2c_search.training.lora import rank_for
+from c2c_search.training.order import Order
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
@@ -36,15 +37,6 @@ down 32 + 48 each: 2 · 64 + 2 · 48 + 3 · 80 = 464 a layer.
 
 class Stop(BaseException):
     """An interruption, at any instant."""
-
-
-@pytest.fixture
-def desk(pipeline, tmp_path):
-    """A desk that writes its events down, in ``desk.events``."""
-    events = []
-    desk = Desk(pipeline, cache_dir=tmp_path / "cache", emit=events.append)
-    desk.events = events
-    return desk
 
 
 def losses(events):
@@ -194,14 +186,14 @@ def test_checkpoint_holds_the_adapter_alone(desk, trial, tmp_path):
 
 def test_examples_and_their_order_are_the_trials(desk, trial, tmp_path, monkeypatch):
     seen = []
-    real = training_run.TrainingRun._rows
+    real = Order.rows
 
-    def noting(self, micro_step):
-        rows = real(self, micro_step)
-        seen.append((micro_step, rows))
+    def noting(self, number):
+        rows = real(self, number)
+        seen.append((number, rows))
         return rows
 
-    monkeypatch.setattr(training_run.TrainingRun, "_rows", noting)
+    monkeypatch.setattr(Order, "rows", noting)
     desk.train(trial, tmp_path / "fuser", lambda: True)
     heard_by_the_fuser = seen[:]
     seen.clear()
@@ -258,7 +250,7 @@ def test_loaded_adapter_answers_as_the_trained_one(tiny_model, tmp_path):
     before = plain_logits(receiver.model, prompt, response)
     with attached(receiver.model, 2) as adapted:
         disturb(adapted)
-        lora.save(adapted, receiver.identity.source, tmp_path)
+        adapters.save(adapted, receiver.identity.source, tmp_path)
         expected = plain_logits(receiver.model, prompt, response)
     loaded = load_adapted(receiver, tmp_path)
     found = plain_logits(loaded.model, prompt, response)
@@ -274,7 +266,7 @@ def test_in_bfloat16_the_adapter_keeps_its_digits(tiny_model, tmp_path):
     with attached(receiver.model, 2) as adapted:
         assert {each.dtype for each in lora._trained(adapted)} == {torch.float32}
         disturb(adapted)
-        lora.save(adapted, receiver.identity.source, tmp_path)
+        adapters.save(adapted, receiver.identity.source, tmp_path)
         expected = plain_logits(receiver.model, prompt, response)
     again = load_adapted(receiver, tmp_path)
     # Merged into bfloat16 weights, the update would be rounded.
@@ -290,7 +282,7 @@ def test_loaded_adapter_is_another_model(tiny_model, tmp_path):
             disturb(adapted)
             if name == "two":
                 disturb(adapted)
-            lora.save(adapted, receiver.identity.source, tmp_path / name)
+            adapters.save(adapted, receiver.identity.source, tmp_path / name)
         identities.append(load_adapted(receiver, tmp_path / name).identity)
     assert len({identity.weights_sha256 for identity in identities}) == 3
     assert len({identity.source for identity in identities}) == 3
@@ -301,7 +293,7 @@ def test_adapter_loads_by_the_receivers_source(tiny_pair, tmp_path):
     receiver = load(tiny_pair.receiver, cache_dir=tmp_path / "cache")
     with attached(receiver.model, 1) as adapted:
         disturb(adapted)
-        lora.save(adapted, receiver.identity.source, tmp_path / "adapter")
+        adapters.save(adapted, receiver.identity.source, tmp_path / "adapter")
     by_source = load_adapted(tiny_pair.receiver, tmp_path / "adapter", tmp_path / "cache")
     by_model = load_adapted(receiver, tmp_path / "adapter")
     assert by_source.identity == by_model.identity
@@ -312,7 +304,7 @@ def test_adapter_loads_by_the_receivers_source(tiny_pair, tmp_path):
 def test_half_an_adapter_is_refused(tiny_model, tmp_path, missing):
     receiver = tiny_model()
     with attached(receiver.model, 1) as adapted:
-        lora.save(adapted, receiver.identity.source, tmp_path)
+        adapters.save(adapted, receiver.identity.source, tmp_path)
     (tmp_path / missing).unlink()
     with pytest.raises(IntegrityError, match=missing):
         load_adapted(receiver, tmp_path)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from c2c_search.pair.batches import PairPrompts
 from c2c_search.pair.caches import PromptCaches
-from c2c_search.pair.prompts import Message
 from c2c_search.pair.token_alignment import encode_all
 
 
@@ -66,17 +65,13 @@ class Reading:
         """The prompts as both models read them under a token alignment, with their caches."""
         if alignment not in self._prompts:
             pair = self.pair
-            own = [list(question.messages) for question in self.questions]
-            other: list[list[Message]] | None = None
-            if any(question.sharer_messages for question in self.questions):
-                other = [list(q.sharer_messages or q.messages) for q in self.questions]
             encoded = encode_all(
-                own,
+                [question.messages for question in self.questions],
                 pair.template,
                 pair.receiver.text_tokenizer,
                 pair.sharer.text_tokenizer,
                 alignment,
-                sharer_conversations=other,
+                sharer_conversations=[question.sharer_messages for question in self.questions],
             )
             self._prompts[alignment] = PairPrompts(
                 encoded=encoded,
