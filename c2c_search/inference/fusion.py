@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -43,6 +45,34 @@ class FusedCache:
     reader: Reader | None = None
     adaptation: Adaptation | None = None
 
+    def of_rows(self, rows: range) -> FusedCache:
+        """Of some prompts that stand side by side."""
+        first, count = sum(self.lengths[: rows.start]), sum(self.lengths[rows.start : rows.stop])
+        chosen = slice(rows.start, rows.stop)
+        return replace(
+            self,
+            packed=self.packed[:, :, first : first + count],
+            lengths=self.lengths[chosen],
+            positions=None if self.positions is None else self.positions[chosen],
+            next_positions=None if self.next_positions is None else self.next_positions[chosen],
+        )
+
+    @staticmethod
+    def side_by_side(caches: Sequence[FusedCache]) -> FusedCache:
+        """The prompts of several as those of one, without what reads on in ways of its own."""
+        return FusedCache(
+            packed=torch.cat([cache.packed for cache in caches], dim=2),
+            lengths=tuple(length for cache in caches for length in cache.lengths),
+            positions=tuple(
+                position
+                for cache in caches
+                for position in cache.positions or map(torch.arange, cache.lengths)
+            ),
+            next_positions=tuple(
+                position for cache in caches for position in cache.next_positions or cache.lengths
+            ),
+        )
+
 
 @dataclass(frozen=True)
 class Rotaries:
@@ -67,6 +97,15 @@ class Rotaries:
         )
 
 
+def rotations_of(
+    batch: PairBatch, rotaries: Rotaries | None, *, appended: bool = False
+) -> Rotations | None:
+    """Where the tokens of a batch stand, on its device; None without rotaries."""
+    if rotaries is None:
+        return None
+    return rotaries.of(batch, appended=appended).to(batch.receiver.device)
+
+
 def fuse(
     call: Fuse, config: FuserConfig, batch: PairBatch, rotaries: Rotaries | None
 ) -> FusedCache:
@@ -79,9 +118,7 @@ def fuse(
         rotaries: Of the pair, where the keys are projected unrotated.
     """
     appended = config.injection == "append"
-    rotations = None
-    if rotaries is not None:
-        rotations = rotaries.of(batch, appended=appended).to(batch.receiver.device)
+    rotations = rotations_of(batch, rotaries, appended=appended)
     fused = call(batch.receiver, batch.sharer, rotations)
     return _with_entries(batch, fused) if appended else FusedCache(fused, batch.lengths)
 

@@ -16,23 +16,19 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
-from typing import Any
 
-import torch
-
-from c2c_search.inference.fusion import FusedCache
-from c2c_search.inference.scoring import response_logits
 from c2c_search.training.randomness import random_state
 from c2c_search.training.randomness import set_random_state
 from c2c_search.training.reading import Asked
 from c2c_search.training.reading import Reading
-from c2c_search.training.reading import response_loss
+from c2c_search.training.reading import losses_at_once
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import torch
 
     from c2c_search.training.loop import TrialRun
     from c2c_search.training.protocol import Trained
@@ -152,73 +148,3 @@ def _losses(together: Sequence[_Member]) -> list[torch.Tensor]:
         return [together[0].loss()]
     asked = [member.take() for member in together]
     return losses_at_once([each for each in asked if isinstance(each, Reading)])
-
-
-def losses_at_once(readings: Sequence[Reading]) -> list[torch.Tensor]:
-    """Losses of several batches from one pass of one receiver, each with its own gradient.
-
-    A value that is no number anywhere makes every loss NaN: masked attention multiplies what it
-    does not see by zero, and zero times NaN is NaN, so that no batch can be told to be sound.
-
-    Args:
-        readings: Of one receiver, all shareable.
-
-    Returns:
-        Scalars whose gradients flow into each reading's fused cache, and into nothing else.
-    """
-    leaves = [reading.fused.packed.detach().requires_grad_() for reading in readings]
-    logits = response_logits(
-        readings[0].model,
-        _side_by_side(
-            [replace(each.fused, packed=leaf) for each, leaf in zip(readings, leaves, strict=True)]
-        ),
-        [last for reading in readings for last in reading.last_ids],
-        [[response] for reading in readings for response in reading.responses],
-    )
-    counts = [sum(map(len, reading.responses)) for reading in readings]
-    losses = torch.stack(
-        [
-            response_loss(part, reading.responses, reading.label_smoothing)
-            for part, reading in zip(logits.split(counts), readings, strict=True)
-        ]
-    )
-    gradients = torch.autograd.grad(losses.sum(), leaves)
-    norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
-    sound = torch.cat([losses.detach(), norms]).isfinite().all()
-    known = torch.where(sound, losses.detach(), torch.nan)
-    return [
-        _Known.apply(reading.fused.packed, loss, gradient)
-        for reading, loss, gradient in zip(readings, known.unbind(), gradients, strict=True)
-    ]
-
-
-def _side_by_side(caches: Sequence[FusedCache]) -> FusedCache:
-    """The prompts of several fused caches as those of one."""
-    return FusedCache(
-        packed=torch.cat([cache.packed for cache in caches], dim=2),
-        lengths=tuple(length for cache in caches for length in cache.lengths),
-        positions=tuple(
-            position
-            for cache in caches
-            for position in cache.positions or map(torch.arange, cache.lengths)
-        ),
-        next_positions=tuple(
-            position for cache in caches for position in cache.next_positions or cache.lengths
-        ),
-    )
-
-
-class _Known(torch.autograd.Function):
-    """A loss whose gradient is known already."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, packed: torch.Tensor, loss: torch.Tensor, gradient: torch.Tensor
-    ) -> torch.Tensor:
-        ctx.save_for_backward(gradient)
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return outer[0] * gradient, None, None

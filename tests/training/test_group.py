@@ -6,25 +6,19 @@ import json
 from dataclasses import replace
 
 import pytest
-import torch
 
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import GateConfig
-from c2c_search.fuser.fuser import Fuser
-from c2c_search.inference.model import C2CModel
-from c2c_search.inference.model import cache_shape
 from c2c_search.training import group
 from c2c_search.training import loop
 from c2c_search.training import run as training_run
 from c2c_search.training.divergence import DivergedError
-from c2c_search.training.group import losses_at_once
 from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
-from c2c_search.training.reading import Reading
 
 
 class Stop(BaseException):
@@ -187,39 +181,3 @@ def test_time_is_counted_once(desk, trial, tmp_path):
     grouped = together(desk, trials, tmp_path)
     elapsed = time.perf_counter() - begun
     assert sum(sum(events[-1].seconds.values()) for events in grouped) <= elapsed
-
-
-@pytest.fixture
-def readings(tiny_model):
-    """Two batches, of one receiver and two fusers."""
-    receiver, sharer = tiny_model("llama"), tiny_model("qwen3", seed=1)
-    found = []
-    for seed, text in enumerate(("red or green?", "one, two, three: which is it?")):
-        torch.manual_seed(seed)
-        fuser = Fuser(FuserConfig(width=8), cache_shape(receiver), cache_shape(sharer))
-        model = C2CModel(receiver, sharer, fuser)
-        prompts = model.prompts([[{"role": "user", "content": text}]])
-        batch = model.batch(prompts)
-        found.append(
-            Reading(receiver.model, model.fuse(batch), batch.last_ids, [[5, 6, 7 + seed]], 0.0)
-        )
-    return found
-
-
-def test_one_pass_gives_each_its_own_loss_and_gradient(readings):
-    once = losses_at_once(readings)
-    for reading, loss in zip(readings, once, strict=True):
-        alone = reading.loss()
-        assert loss.item() == pytest.approx(alone.item(), abs=1e-5)
-        found, expected = (
-            torch.autograd.grad(2 * each, reading.fused.packed, retain_graph=True)[0]
-            for each in (loss, alone)
-        )
-        assert torch.allclose(found, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_value_that_is_no_number_makes_every_loss_so(readings, value):
-    spoilt = readings[0].fused.packed + torch.tensor(value)
-    readings[0] = replace(readings[0], fused=replace(readings[0].fused, packed=spoilt))
-    assert all(loss.isnan() for loss in losses_at_once(readings))
