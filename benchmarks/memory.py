@@ -1,8 +1,9 @@
-"""Memory of training steps, measured, against what is predicted from configurations alone.
+"""Memory of trials, measured, against what is predicted from configurations alone.
 
-Every case runs in a process of its own: real steps of the real pair, by the training room's own
-loop. Counted is what torch's allocators give out, exactly; beside it stands the most that the
-process had resident, which holds Python, the libraries and what the C library keeps as well.
+Every case runs in a process of its own: a short trial of the real pair, as the worker runs it,
+with calibration, steps, checkpoint and validation. Counted is what torch's allocators give out,
+exactly; beside it stands the most that the process had resident, which holds Python, the
+libraries and what the C library keeps as well.
 
     python benchmarks/memory.py --data train.jsonl
 
@@ -17,9 +18,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 
 import machine
@@ -42,12 +45,12 @@ from c2c_search.pair.store import PromptCacheStore
 from c2c_search.pair.token_alignment import encode_all
 from c2c_search.pipeline.schema import EvaluationConfig
 from c2c_search.pipeline.schema import TrainingConfig
-from c2c_search.training.engine import TrainingEngine
+from c2c_search.training.calibration import calibrate
 from c2c_search.training.loop import TrialRun
-from c2c_search.training.loop import calibrate
 from c2c_search.training.memory import Rehearsal
+from c2c_search.training.memory import heaviest_batches
+from c2c_search.training.memory import heaviest_passes
 from c2c_search.training.memory import model_bytes
-from c2c_search.training.reading import alone
 from c2c_search.training.run import TrainingData
 from c2c_search.training.runtime import keep_freed_memory
 from c2c_search.training.runtime import release_memory
@@ -55,10 +58,21 @@ from c2c_search.training.runtime import start_deepspeed
 from c2c_search.trial import TrialConfig
 
 
+if TYPE_CHECKING:
+    from c2c_search.data.schema import Row
+    from c2c_search.pair.loading import LoadedModel
+    from c2c_search.pair.token_alignment import EncodedPrompt
+
+
 FUSERS: dict[str, dict[str, Any]] = {
     "c2c, width 64": {"width": 64},
     "c2c, width 512, depth 3": {"width": 512, "depth": 3},
-    "linear, unrotated": {"projector": "linear", "keys": "unrotated", "injection": "replace"},
+    "linear, started by ridge": {
+        "projector": "linear",
+        "initialisation": "ridge",
+        "keys": "unrotated",
+        "injection": "replace",
+    },
     "joint, LoRA 8": {"projector": "joint", "lora_rank": 8},
     "linear, appended": {"projector": "linear", "injection": "append"},
 }
@@ -70,6 +84,8 @@ _HEADINGS = (
     + "".join(f"{name:>12}" for name in _COLUMNS)
 )
 _STEPS = 2  # the first makes the optimizer's moments
+_ROWS = 200  # as many as a fuser is calibrated on
+_QUESTIONS = 64
 
 
 @dataclass(frozen=True)
@@ -109,63 +125,63 @@ def main() -> None:
 
 
 def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
-    """Run a few steps of one trial and count."""
+    """Run a short trial, from its calibration to its validation, and count."""
     keep_freed_memory()
     start_deepspeed()
     empty = resident()
     receiver, sharer = load(options.receiver), load(options.sharer)
     trial = _trial(case, options)
-    rows = _rows(case, options, receiver.text_tokenizer)
-    pair = C2CModel(receiver, sharer, None)
-    encoded = encode_all(
-        [row["messages"] for row in rows],
-        "plain",
-        receiver.text_tokenizer,
-        sharer.text_tokenizer,
-        trial.fuser.token_alignment,
-    )
+    rows, questions = _rows(case, options, receiver.text_tokenizer), _questions()
+    alignment = trial.fuser.token_alignment
+    train, asked = (_encoded(receiver, sharer, some, alignment) for some in (rows, questions))
     with tempfile.TemporaryDirectory() as folder:
         store = PromptCacheStore(Path(folder))
-        prompts = PairPrompts(
-            encoded=encoded,
-            receiver=store.get(receiver, [prompt.receiver_ids for prompt in encoded]),
-            sharer=store.get(sharer, [prompt.sharer_ids for prompt in encoded]),
+        data = TrainingData(
+            train=rows,
+            train_prompts=_stored(store, receiver, sharer, train),
+            validation=questions,
+            validation_prompts=_stored(store, receiver, sharer, asked),
         )
-        data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
-        device = pair.device
-        shape = cache_shape(receiver, adapted=trial.fuser.lora_rank > 0)
-        model = with_fuser(pair, Fuser(trial.fuser, shape, cache_shape(sharer)))
-        calibrate(model, prompts, seed=0)
+        pair = C2CModel(receiver, sharer, None)
         release_memory()
         before = resident()
         # On the CPU once for the resident set, then under the profiler, whose records take memory.
-        grown = peak_memory(lambda: _train(trial, model, data, Path(folder)), device)
+        grown = peak_memory(lambda: _train(trial, pair, data), pair.device)
         release_memory()
-        if device.type == "cuda":
-            measured = torch.cuda.max_memory_allocated(device)
+        if pair.device.type == "cuda":
+            measured = torch.cuda.max_memory_allocated(pair.device)
         else:
-            assert model.fuser is not None
             still = model_bytes(receiver.model) + model_bytes(sharer.model)
-            still += sum(tensor.nbytes for tensor in model.fuser.state_dict().values())
-            measured = still + _counted(lambda: _train(trial, model, data, Path(folder)))
-    rehearsal, dtype = Rehearsal(device), receiver.model.dtype
+            measured = still + _counted(lambda: _train(trial, pair, data))
+    rehearsal, dtype = Rehearsal(pair.device), receiver.model.dtype
     bare = [rehearsal.model(resolve(each), dtype) for each in (options.receiver, options.sharer)]
-    predicted = rehearsal.step(trial, bare[0], bare[1], rows, encoded)
+    steps = [
+        rehearsal.step(trial, *bare, [rows[row] for row in few], [train[row] for row in few])
+        for few in heaviest_batches(trial, rows)
+    ]
+    predicted = max(steps, key=lambda step: step.total)
+    for few in heaviest_passes(trial, questions, asked):
+        some = [questions[row] for row in few], [asked[row] for row in few]
+        predicted = predicted.with_validation(rehearsal.validation(trial, *bare, *some))
     return {
         **asdict(case),
-        "prompt_tokens": sum(len(prompt.receiver_ids) for prompt in encoded) / len(encoded),
+        "prompt_tokens": sum(len(prompt.receiver_ids) for prompt in train) / len(train),
         "predicted": {**asdict(predicted), "total": predicted.total},
         "measured": measured,
-        "resident": {"empty": empty, "before_steps": before, "peak": before + grown},
-        "device": str(device),
+        "resident": {"empty": empty, "before": before, "peak": before + grown},
+        "device": str(pair.device),
     }
 
 
-def _train(trial: TrialConfig, model: C2CModel, data: TrainingData, folder: Path) -> None:
-    run = TrialRun(trial, model, data, folder, emit=lambda _: None, go_on=lambda: False)
-    with run.batches, TrainingEngine(run.fuser, trial.training) as engine:
-        for _ in range(_STEPS):
-            alone(run._train_step(engine))
+def _train(trial: TrialConfig, pair: C2CModel, data: TrainingData) -> None:
+    """A trial as the worker runs it, in a folder of its own."""
+    torch.manual_seed(trial.seed)
+    shape = cache_shape(pair.receiver, adapted=trial.fuser.lora_rank > 0)
+    model = with_fuser(pair, Fuser(trial.fuser, shape, cache_shape(pair.sharer)))
+    calibrate(model, data.train_prompts, trial.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        silent = {"emit": lambda _: None, "go_on": lambda: False}
+        TrialRun(trial, model, data, Path(folder), **silent).run()
 
 
 def _counted(run: Any) -> int:
@@ -209,15 +225,40 @@ def _trial(case: Case, options: argparse.Namespace) -> TrialConfig:
     )
 
 
-def _rows(case: Case, options: argparse.Namespace, tokenizer: Any) -> list[Any]:
-    """As many rows as a batch has: those whose prompts come closest to the wished length."""
+def _rows(case: Case, options: argparse.Namespace, tokenizer: Any) -> list[Row]:
+    """What is trained on: of a file, the rows whose prompts come closest to the wished length."""
     if case.data == "quiz":
-        return list(load_splits(DataConfig()).train)[: case.batch]
+        return list(load_splits(DataConfig()).train)[:_ROWS]
     rows = read_files({"train": [case.data]})["train"][:2000]
     texts = [" ".join(message["content"] for message in row["messages"]) for row in rows]
     lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]]
     nearest = sorted(range(len(rows)), key=lambda row: abs(lengths[row] - options.tokens))
-    return [rows[row] for row in nearest[: case.batch]]
+    return [rows[row] for row in nearest[:_ROWS]]
+
+
+def _questions() -> list[Row]:
+    """What is validated on: rows of a file need not have choices."""
+    return list(load_splits(DataConfig()).validation)[:_QUESTIONS]
+
+
+def _encoded(
+    receiver: LoadedModel, sharer: LoadedModel, rows: Sequence[Row], alignment: str
+) -> tuple[EncodedPrompt, ...]:
+    tokenizers = receiver.text_tokenizer, sharer.text_tokenizer
+    return encode_all([row["messages"] for row in rows], "plain", *tokenizers, alignment)
+
+
+def _stored(
+    store: PromptCacheStore,
+    receiver: LoadedModel,
+    sharer: LoadedModel,
+    encoded: tuple[EncodedPrompt, ...],
+) -> PairPrompts:
+    return PairPrompts(
+        encoded=encoded,
+        receiver=store.get(receiver, [prompt.receiver_ids for prompt in encoded]),
+        sharer=store.get(sharer, [prompt.sharer_ids for prompt in encoded]),
+    )
 
 
 def ratio(result: dict[str, Any]) -> float:

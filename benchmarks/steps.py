@@ -35,8 +35,8 @@ from c2c_search.pair.batches import PairPrompts
 from c2c_search.pair.store import PromptCacheStore
 from c2c_search.pair.token_alignment import encode_all
 from c2c_search.pipeline.schema import TrainingConfig
+from c2c_search.training.calibration import calibrate
 from c2c_search.training.engine import TrainingEngine
-from c2c_search.training.loop import calibrate
 from c2c_search.training.reading import Reading
 
 

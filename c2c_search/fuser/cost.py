@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from c2c_search.fuser.fuser import Fuser
@@ -54,46 +53,6 @@ def flops_per_response_token(config: FuserConfig, receiver: CacheShape, sharer: 
         if config.fuse_response:
             fuser(*_caches(receiver, sharer, 1))
     return int(counter.get_total_flops())
-
-
-def training_bytes(
-    config: FuserConfig,
-    receiver: CacheShape,
-    sharer: CacheShape,
-    tokens: int,
-    response_tokens: int = 0,
-) -> int:
-    """Peak memory that the fuser adds to a training step, in bytes.
-
-    Weights, gradients and optimizer state, the batch's prompt caches in float32, and what the
-    forward pass keeps for the backward pass. The receiver's own activations are not in it:
-    `training.memory` has the whole step.
-
-    Args:
-        config: The architecture.
-        receiver: Cache shape of the receiver.
-        sharer: Cache shape of the sharer.
-        tokens: Prompt tokens of a batch.
-        response_tokens: Tokens of a batch that a LoRA is active for: responses, and each prompt's
-            last token.
-    """
-    fuser = _skeleton(config, receiver, sharer).train()
-    own = {tensor.untyped_storage()._cdata for tensor in fuser.state_dict().values()}
-    kept: dict[int, torch.UntypedStorage] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage
-        return tensor
-
-    caches = _caches(receiver, sharer, tokens)
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        fused = fuser(*caches)
-        _adapt(fuser, response_tokens)
-    for cache in (*caches, fused):
-        keep(cache)
-    return state_bytes(fuser) + sum(s.nbytes() for s in kept.values())
 
 
 def state_bytes(fuser: Fuser) -> int:

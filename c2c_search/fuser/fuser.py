@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
@@ -15,6 +19,8 @@ from c2c_search.fuser.gates import Gate
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
 from c2c_search.fuser.layer_alignment import linear_cka
 from c2c_search.fuser.lora import Lora
+from c2c_search.fuser.moments import ChannelMoments
+from c2c_search.fuser.moments import Moments
 from c2c_search.fuser.normalisation import Normalisation
 from c2c_search.fuser.projectors import PROJECTORS
 from c2c_search.fuser.projectors import Shape
@@ -25,6 +31,22 @@ if TYPE_CHECKING:
 
 
 _CENTRE_LOGIT = 2.0  # a learned combination starts close to the layer it is centred on
+
+
+@dataclass(frozen=True)
+class CalibrationPart:
+    """Packed caches of some calibration prompts.
+
+    Args:
+        receiver: As in `Fuser.forward`.
+        sharer: The sharer's at the aligned positions, as in `Fuser.forward` (aligned for
+            ``append`` too: both models must have read the same here).
+        rotations: As in `Fuser.forward`.
+    """
+
+    receiver: torch.Tensor
+    sharer: torch.Tensor
+    rotations: Rotations | None = None
 
 
 class Fuser(nn.Module):
@@ -49,6 +71,9 @@ class Fuser(nn.Module):
     """
 
     sources: torch.Tensor
+
+    recomputes = False
+    """Whether the backward pass computes activations again, so that none of them are kept."""
 
     def __init__(
         self,
@@ -108,6 +133,16 @@ class Fuser(nn.Module):
             The fused cache, of ``receiver``'s shape and dtype; where the injection is ``append``
             the further entries alone, ``(2, receiver_layers, sharer tokens, receiver_size)``.
         """
+        if self.recomputes and torch.is_grad_enabled():
+            fused: torch.Tensor = checkpoint(
+                self._fuse, receiver, sharer, rotations, use_reentrant=False
+            )
+            return fused
+        return self._fuse(receiver, sharer, rotations)
+
+    def _fuse(
+        self, receiver: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None
+    ) -> torch.Tensor:
         own = receiver if len(self.layers) == receiver.shape[1] else receiver[:, self.layers]
         features, heard = self._inputs(own, sharer, rotations)
         projection = self.projector(features, heard)
@@ -129,11 +164,10 @@ class Fuser(nn.Module):
         whole[:, self.layers] = fused
         return whole
 
+    @torch.no_grad()
     def calibrate(
         self,
-        receiver: torch.Tensor,
-        sharer: torch.Tensor,
-        rotations: Rotations | None = None,
+        parts: Callable[[], Iterable[CalibrationPart]],
         *,
         layer_scores: torch.Tensor | None = None,
     ) -> None:
@@ -143,41 +177,29 @@ class Fuser(nn.Module):
         them (``similarity``), normalisation statistics, and closed-form maps.
 
         Args:
-            receiver: Packed prompt caches of calibration prompts, as in `forward`.
-            sharer: The sharer's at the aligned positions, as in `forward` (aligned for
-                ``append`` too: both models must have read the same here).
-            rotations: As in `forward`.
+            parts: Gives the prompts, some at a time, anew at every call.
             layer_scores: How well each receiver layer can be told from the sharer,
                 ``(receiver_layers,)``; needed by ``layer_choice: attention``.
 
         Raises:
             ValueError: ``layer_scores`` is missing.
         """
-        with torch.no_grad():
-            if self.config.layer_choice == "attention" and self.config.layer_share < 1:
-                if layer_scores is None:
-                    raise ValueError("layer_choice attention needs the scores of all layers")
-                self.layers = sorted(layer_scores.topk(len(self.layers)).indices.tolist())
-            cka = None
-            if self.config.layer_alignment == "similarity":
-                cka = torch.stack(
-                    [
-                        linear_cka(r.float(), s.float())
-                        for r, s in zip(receiver, sharer, strict=True)
-                    ]
-                ).mean(dim=0)
-            if self.config.layer_alignment != "explicit":
-                self.sources.copy_(torch.tensor(self._align(cka)))
-            if rotations is not None:
-                sharer = rotations.undo_sharer(sharer)
-            own = receiver[:, self.layers]
-            if rotations is not None:
-                own = rotations.undo_receiver(own, self.layers)
-            self.receiver_norm.calibrate(own)
-            self.sharer_norm.calibrate(sharer)
-            if self.config.projector == "ridge" or self.config.initialisation == "ridge":
-                heard = self._aligned(self.sharer_norm(sharer.float()))
-                self.projector.fit(heard, self.receiver_norm(own.float()))
+        self._choose_layers(parts, layer_scores)
+        own, heard = ChannelMoments(), ChannelMoments()
+        for part in parts():
+            receiver, sharer = self._projected_between(part)
+            own.add(receiver)
+            heard.add(sharer)
+        self.receiver_norm.calibrate(own)
+        self.sharer_norm.calibrate(heard)
+        if self.config.projector != "ridge" and self.config.initialisation != "ridge":
+            return
+        moments = Moments()
+        for part in parts():
+            receiver, sharer = self._projected_between(part)
+            told = self._aligned(self.sharer_norm(sharer.float()))
+            moments.add(*self.projector.regression(told, self.receiver_norm(receiver.float())))
+        self.projector.fit(moments)
 
     def anneal(self, progress: float) -> None:
         """Tell the gate how much of the trial's budget is spent, in [0, 1]."""
@@ -224,6 +246,31 @@ class Fuser(nn.Module):
             {"params": lora, "lr": lora_rate, "weight_decay": weight_decay},
         ]
         return [group for group in groups if group["params"]]
+
+    def _choose_layers(
+        self, parts: Callable[[], Iterable[CalibrationPart]], scores: torch.Tensor | None
+    ) -> None:
+        """Which layers are fused, and which feed them, where calibration prompts decide."""
+        config = self.config
+        if config.layer_choice == "attention" and config.layer_share < 1:
+            if scores is None:
+                raise ValueError("layer_choice attention needs the scores of all layers")
+            self.layers = sorted(scores.topk(len(self.layers)).indices.tolist())
+        cka = None
+        if config.layer_alignment == "similarity":
+            of_kinds = [
+                linear_cka((part.receiver[kind], part.sharer[kind]) for part in parts())
+                for kind in range(2)
+            ]
+            cka = torch.stack(of_kinds).mean(dim=0)
+        if config.layer_alignment != "explicit":
+            self.sources.copy_(torch.tensor(self._align(cka)))
+
+    def _projected_between(self, part: CalibrationPart) -> tuple[torch.Tensor, torch.Tensor]:
+        """Caches of the fused layers and of the sharer, as the projector is to map them."""
+        own, rotations = part.receiver[:, self.layers], part.rotations
+        sharer = part.sharer if rotations is None else rotations.undo_sharer(part.sharer)
+        return self._unrotated(own, rotations), sharer
 
     def _first_sources(self) -> list[list[int]]:
         if self.config.layer_alignment == "similarity":  # until `calibrate` has seen caches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 
@@ -105,27 +106,35 @@ def _proportional_layer(layer: int, receiver_layers: int, sharer_layers: int) ->
     return round(layer * (sharer_layers - 1) / (receiver_layers - 1))
 
 
-def linear_cka(receiver: torch.Tensor, sharer: torch.Tensor) -> torch.Tensor:
+def linear_cka(parts: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
     """Linear CKA between every receiver layer and every sharer layer.
 
     Args:
-        receiver: Features of shape ``(receiver_layers, tokens, receiver_size)``.
-        sharer: Features of the aligned tokens, ``(sharer_layers, tokens, sharer_size)``.
+        parts: The tokens, some at a time: features of shape ``(receiver_layers, tokens,
+            receiver_size)``, and those of the aligned tokens, ``(sharer_layers, tokens,
+            sharer_size)``.
 
     Returns:
         Similarities in [0, 1], shape ``(receiver_layers, sharer_layers)``.
 
     Source: Kornblith et al. 2019 (arXiv 1905.00414), equation 4 with linear kernels.
     """
-    import torch
+    from c2c_search.fuser.moments import Products
 
-    receiver = receiver - receiver.mean(dim=1, keepdim=True)
-    sharer = sharer - sharer.mean(dim=1, keepdim=True)
+    own, heard, both = Products(), Products(), Products()
+    for receiver, sharer in parts:
+        receiver, sharer = receiver.float(), sharer.float()
+        # Every layer with itself alone, but with every layer of the other model at once.
+        own.add(receiver, receiver)
+        heard.add(sharer, sharer)
+        both.add(_in_one(receiver), _in_one(sharer))
+        layers = len(receiver), len(sharer)
+    squares = both.centred()[0].square()
+    cross = squares.unflatten(1, (layers[1], -1)).unflatten(0, (layers[0], -1)).sum(dim=(1, 3))
+    norms = own.centred().norm(dim=(1, 2))[:, None] * heard.centred().norm(dim=(1, 2))[None, :]
+    return cross / norms.clamp_min(1e-12)
 
-    def self_norm(features: torch.Tensor) -> torch.Tensor:
-        return torch.stack([torch.linalg.matrix_norm(x.T @ x) for x in features])
 
-    cross = torch.stack(
-        [torch.stack([torch.linalg.matrix_norm(r.T @ s) ** 2 for s in sharer]) for r in receiver]
-    )
-    return cross / (self_norm(receiver)[:, None] * self_norm(sharer)[None, :]).clamp_min(1e-12)
+def _in_one(features: torch.Tensor) -> torch.Tensor:
+    """``(layers, tokens, size)`` to ``(1, tokens, layers * size)``."""
+    return features.transpose(0, 1).flatten(1)[None]

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
+
+
+if TYPE_CHECKING:
+    from c2c_search.fuser.moments import ChannelMoments
 
 
 _SMALLEST_DEVIATION = 1e-3
@@ -26,13 +32,11 @@ class Normalisation(nn.Module):
             self.register_buffer("mean", torch.zeros(2, layers, 1, size))
             self.register_buffer("deviation", torch.ones(2, layers, 1, size))
 
-    def calibrate(self, caches: torch.Tensor) -> None:
-        """Measure packed calibration caches, ``(2, layers, tokens, size)``, if ``calibrated``."""
+    def calibrate(self, moments: ChannelMoments) -> None:
+        """Take over what was measured on the calibration prompts' caches, if ``calibrated``."""
         if self.kind == "calibrated":
-            caches = caches.float()
-            deviation = caches.std(dim=2, keepdim=True, correction=0)
-            self.mean.copy_(caches.mean(dim=2, keepdim=True))
-            self.deviation.copy_(deviation.clamp_min(_SMALLEST_DEVIATION))
+            self.mean.copy_(moments.mean)
+            self.deviation.copy_(moments.deviation.clamp_min(_SMALLEST_DEVIATION))
 
     def forward(self, caches: torch.Tensor) -> torch.Tensor:
         """Normalise packed caches, ``(2, layers, tokens, size)``."""

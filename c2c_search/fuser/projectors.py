@@ -20,6 +20,7 @@ from c2c_search.fuser.stacked import StackedLinear
 
 if TYPE_CHECKING:
     from c2c_search.fuser.config import FuserConfig
+    from c2c_search.fuser.moments import Moments
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,25 @@ class Projector(nn.Module, ABC):
                 ``(2, layers, tokens, sharer_size)``.
         """
 
-    @torch.no_grad()
-    def fit(self, sharer: torch.Tensor, targets: torch.Tensor) -> None:
-        """Take over the closed-form map of calibration features, where the family has one.
+    def regression(
+        self, sharer: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets of the linear map that the family may take over by `fit`.
 
         Args:
             sharer: As in `forward`.
             targets: The receiver's normalised features, ``(2, layers, tokens, receiver_size)``.
+
+        Returns:
+            ``(groups, tokens, inputs)`` and ``(groups, tokens, outputs)``.
+        """
+        return sharer.flatten(0, 1), targets.flatten(0, 1)
+
+    def fit(self, moments: Moments) -> None:
+        """Take over the closed-form map of calibration features, where the family has one.
+
+        Args:
+            moments: Of what `regression` gives.
         """
 
     def block(self, groups: int, inner: int | None = None) -> StackedBlock:
@@ -210,12 +223,15 @@ class JointProjector(Projector):
         weight = None if self.weight is None else self.weight(hidden)
         return Projection(projected, hidden, weight)
 
+    def regression(
+        self, sharer: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return _side_by_side(sharer), _side_by_side(targets)
+
     @torch.no_grad()
-    def fit(self, sharer: torch.Tensor, targets: torch.Tensor) -> None:
-        inputs, outputs = _side_by_side(sharer), _side_by_side(targets)
-        weight, bias = ridge.fit(inputs, outputs, self.config.ridge_penalty)
-        rank = self.linear.weight.shape[1]
-        into, out_of = ridge.factorise(weight, inputs, rank)
+    def fit(self, moments: Moments) -> None:
+        weight, bias = ridge.fit(moments, self.config.ridge_penalty)
+        into, out_of = ridge.factorise(weight, moments, self.linear.weight.shape[1])
         assert self.latent.bias is not None
         self.latent.weight.copy_(into)
         self.latent.bias.zero_()
@@ -223,9 +239,7 @@ class JointProjector(Projector):
         last = self.projection[-1]
         assert isinstance(last, StackedLinear)
         assert last.bias is not None
-        # A map of lower rank misses the mean of what it leaves out.
-        missed = (inputs.mean(dim=1, keepdim=True) @ (weight - into @ out_of)) + bias
-        last.bias.copy_(missed)
+        last.bias.copy_(bias + _missed(moments, weight, into, out_of))
 
 
 @projector("linear", reference="one affine map, as arXiv 2608.03893 fits in closed form; trained")
@@ -257,12 +271,11 @@ class LinearProjector(Projector):
         return Projection(self.projection(latent), hidden, weight)
 
     @torch.no_grad()
-    def fit(self, sharer: torch.Tensor, targets: torch.Tensor) -> None:
-        inputs = sharer.flatten(0, 1)
-        weight, bias = ridge.fit(inputs, targets.flatten(0, 1), self.config.ridge_penalty)
+    def fit(self, moments: Moments) -> None:
+        weight, bias = ridge.fit(moments, self.config.ridge_penalty)
         if self.compress is not None:
-            into, out_of = ridge.factorise(weight, inputs, self.compress.weight.shape[-1])
-            bias = bias + inputs.mean(dim=1, keepdim=True) @ (weight - into @ out_of)
+            into, out_of = ridge.factorise(weight, moments, self.compress.weight.shape[-1])
+            bias = bias + _missed(moments, weight, into, out_of)
             self.compress.weight.copy_(into)
             weight = out_of
         assert self.projection.bias is not None
@@ -282,3 +295,10 @@ class RidgeProjector(LinearProjector):
 def _side_by_side(features: torch.Tensor) -> torch.Tensor:
     """``(2, layers, tokens, size)`` to ``(layers, tokens, 2 * size)``: keys, then values."""
     return torch.cat(features.unbind(0), dim=-1)
+
+
+def _missed(
+    moments: Moments, weight: torch.Tensor, into: torch.Tensor, out_of: torch.Tensor
+) -> torch.Tensor:
+    """What a map of lower rank misses in the mean, ``(groups, 1, outputs)``."""
+    return moments.means()[0].float() @ (weight - into @ out_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,9 +14,11 @@ from transformers import AttentionInterface
 from c2c_search.errors import ConfigError
 from c2c_search.fuser import ridge
 from c2c_search.fuser.layer_alignment import proportional
+from c2c_search.fuser.moments import Moments
 from c2c_search.inference.attention import attention
 from c2c_search.inference.decoding import PackedContext
 from c2c_search.inference.fusion import FusedCache
+from c2c_search.inference.fusion import rotations_of
 from c2c_search.inference.tokens import TRUNK
 from c2c_search.inference.tokens import Tokens
 
@@ -34,18 +37,18 @@ _PROBE = "c2c_search_probe"
 
 @torch.no_grad()
 def attention_cosine(
-    model: C2CModel, batch: PairBatch, rotations: Rotations | None
+    model: C2CModel, fitted_on: Iterable[PairBatch], judged_on: Iterable[PairBatch]
 ) -> torch.Tensor:
     """Cosine between each layer's attention output on its own and on a mapped cache.
 
     Each receiver layer's keys and values are predicted from the sharer's (closed-form ridge from
-    the layer at the same relative depth, fitted on half of the prompts). The other half's last
-    tokens then attend twice: to the receiver's own cache, and to the predicted one.
+    the layer at the same relative depth). The last tokens of other prompts then attend twice: to
+    the receiver's own cache, and to the predicted one.
 
     Args:
         model: The pair.
-        batch: Calibration prompts, aligned token by token.
-        rotations: Where the tokens stand, if keys are mapped unrotated.
+        fitted_on: Calibration prompts, aligned token by token, some at a time.
+        judged_on: Others.
 
     Returns:
         ``(receiver_layers,)``, in [-1, 1].
@@ -56,22 +59,48 @@ def attention_cosine(
     Source: arXiv 2608.03893 finds this measure to predict what a mapped cache retains
     (r = +0.57), where the fit's R² does not (r = -0.20).
     """
-    split = len(batch.lengths) // 2
-    border = sum(batch.lengths[:split])
-    mapped = _predicted(batch, rotations, border)
-    lengths = batch.lengths[split:]
-    own, mapped = batch.receiver[:, :, border:], mapped[:, :, border:]
+    moments = Moments()
+    for batch in fitted_on:
+        receiver, heard = _between(batch, rotations_of(batch, model.rotaries))
+        moments.add(heard, receiver.flatten(0, 1))
+    weight, bias = ridge.fit(moments, _PENALTY)
+    weight, bias = weight.to(model.device), bias.to(model.device)
+    total, prompts = torch.zeros((), device=model.device), 0
+    for batch in judged_on:
+        rotations = rotations_of(batch, model.rotaries)
+        receiver, heard = _between(batch, rotations)
+        mapped = torch.baddbmm(bias, heard.float(), weight).unflatten(0, receiver.shape[:2])
+        if rotations is not None:
+            mapped = rotations.apply_receiver(mapped, range(receiver.shape[1]))
+        total = total + len(batch.lengths) * _cosines(model, batch, mapped)
+        prompts += len(batch.lengths)
+    return total / prompts
+
+
+def _between(batch: PairBatch, rotations: Rotations | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is mapped to, ``(2, layers, tokens, size)``, and what from, its layers in one row."""
+    receiver, sharer = batch.receiver, batch.sharer
+    layers = range(receiver.shape[1])
+    if rotations is not None:
+        receiver = rotations.undo_receiver(receiver, layers)
+        sharer = rotations.undo_sharer(sharer)
+    sources = proportional(len(layers), sharer.shape[1], 1, None)
+    return receiver, sharer[:, [source for (source,) in sources]].flatten(0, 1)
+
+
+def _cosines(model: C2CModel, batch: PairBatch, mapped: torch.Tensor) -> torch.Tensor:
+    """Mean over prompts, ``(receiver_layers,)``."""
     tokens = Tokens(
-        prompt=torch.arange(len(lengths)),
-        branch=torch.full((len(lengths),), TRUNK),
-        position=torch.tensor(lengths),
+        prompt=torch.arange(len(batch.lengths)),
+        branch=torch.full((len(batch.lengths),), TRUNK),
+        position=torch.tensor(batch.lengths),
     )
     receiver = model.receiver.model
     with _probing(receiver, mapped) as cosines:
         # Made here: a context asks which attention the model has, and this one runs in no blocks.
-        context = PackedContext(receiver, FusedCache(own, lengths))
-        context.feed(torch.tensor(batch.last_ids[split:]), tokens, torch.tensor([0]))
-    if set(cosines) != set(range(own.shape[1])):
+        context = PackedContext(receiver, FusedCache(batch.receiver, batch.lengths))
+        context.feed(torch.tensor(batch.last_ids), tokens, torch.tensor([0]))
+    if set(cosines) != set(range(batch.receiver.shape[1])):
         raise ConfigError(
             "layer_choice attention needs a receiver whose attention transformers lets one look "
             "into, layer by layer.",
@@ -79,21 +108,6 @@ def attention_cosine(
             hint="Set fuser.layer_choice to last.",
         )
     return torch.stack([cosines[layer] for layer in sorted(cosines)])
-
-
-def _predicted(batch: PairBatch, rotations: Rotations | None, border: int) -> torch.Tensor:
-    """The receiver's cache as the sharer's predicts it, fitted on tokens before ``border``."""
-    layers = range(batch.receiver.shape[1])
-    receiver, sharer = batch.receiver, batch.sharer
-    if rotations is not None:
-        receiver = rotations.undo_receiver(receiver, layers)
-        sharer = rotations.undo_sharer(sharer)
-    sources = proportional(len(layers), sharer.shape[1], 1, None)
-    heard = sharer[:, [source for (source,) in sources]].flatten(0, 1)
-    targets = receiver.flatten(0, 1)
-    weight, bias = ridge.fit(heard[:, :border], targets[:, :border], _PENALTY)
-    predicted = torch.baddbmm(bias, heard.float(), weight).unflatten(0, (2, len(layers)))
-    return predicted if rotations is None else rotations.apply_receiver(predicted, layers)
 
 
 @contextmanager

@@ -61,6 +61,11 @@ class TrainingConfig(FrozenModel):
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Probability taken from the right token, spread over all."
     )
+    checkpoint_activations: bool = Field(
+        False,
+        description="The fuser's activations are computed again instead of kept: the same "
+        "numbers, less memory, a slower step.",
+    )
     zero_stage: ZeroStage = Field(0, description="DeepSpeed ZeRO stage; 1 and 2 save memory.")
     log_every: int = Field(10, ge=1, description="Steps between two logged training metrics.")
     rungs: tuple[float, ...] = Field(

@@ -36,9 +36,9 @@ from c2c_search.pair.loading import load
 from c2c_search.pair.store import PromptCacheStore
 from c2c_search.pair.token_alignment import encode_all
 from c2c_search.training.adapters import load_adapted
+from c2c_search.training.calibration import calibrate
 from c2c_search.training.group import train_together
 from c2c_search.training.loop import TrialRun
-from c2c_search.training.loop import calibrate
 from c2c_search.training.lora import adapt
 from c2c_search.training.lora import answer_alone
 from c2c_search.training.protocol import Adapted

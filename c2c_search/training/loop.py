@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,6 @@ import torch
 from c2c_search.evaluation.scoring import answer
 from c2c_search.fuser import checkpoint
 from c2c_search.fuser.selection import without_shut_layers
-from c2c_search.inference.layer_scores import attention_cosine
 from c2c_search.training.prefetch import Prefetcher
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Trained
@@ -27,13 +25,9 @@ if TYPE_CHECKING:
     from c2c_search.fuser.fuser import Fuser
     from c2c_search.inference.model import C2CModel
     from c2c_search.pair.batches import PairBatch
-    from c2c_search.pair.batches import PairPrompts
     from c2c_search.training.engine import TrainingEngine
     from c2c_search.training.reading import Steps
     from c2c_search.trial import TrialConfig
-
-
-_CALIBRATION_PROMPTS = 200
 
 
 class TrialRun(TrainingRun):
@@ -63,6 +57,7 @@ class TrialRun(TrainingRun):
         assert model.fuser is not None
         super().__init__(config, model, data, directory, emit=emit, go_on=go_on)
         self.fuser: Fuser = model.fuser
+        self.fuser.recomputes = config.training.checkpoint_activations
         # Where caches are computed again, the models run, and they run for one thread at a time.
         # On the CPU gathering is less than a hundredth of a step, and a thread would slow that.
         ahead = data.train_prompts.ready and model.device.type != "cpu"
@@ -141,20 +136,3 @@ class TrialRun(TrainingRun):
 
     def _keep(self) -> None:
         checkpoint.save(without_shut_layers(self.fuser), self.best_dir)
-
-
-def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
-    """Show a model's fuser the pair's caches of a few training prompts; see `Fuser.calibrate`."""
-    fuser = model.fuser
-    assert fuser is not None
-    count = min(_CALIBRATION_PROMPTS, len(prompts))
-    rows = sorted(random.Random(seed).sample(range(len(prompts)), count))
-    # Aligned token by token also where entries will be appended: a map needs pairs to fit.
-    batch = prompts.batch(rows).to(model.device)
-    rotations = None
-    if model.rotaries is not None:
-        rotations = model.rotaries.of(batch, appended=False).to(model.device)
-    scores = None
-    if fuser.config.layer_choice == "attention" and fuser.config.layer_share < 1:
-        scores = attention_cosine(model, batch, rotations)
-    fuser.calibrate(batch.receiver, batch.sharer, rotations, layer_scores=scores)

@@ -1,8 +1,8 @@
-"""Training room: what a trial's step takes in memory, from configurations alone.
+"""Training room: what a trial takes in memory, from configurations alone.
 
-The step itself runs, as `TrialRun` runs it: the batch is gathered and fused, the receiver reads
-the responses, the loss goes back. It runs on tensors without content: there are no weights, no
-arithmetic, and no second formula that could disagree with it.
+Its step itself runs, as `TrialRun` runs it: the batch is gathered and fused, the receiver reads
+the responses, the loss goes back; so does a pass of its validation. They run on tensors without
+content: there are no weights, no arithmetic, and no second formula that could disagree with them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from typing import cast
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from c2c_search.evaluation.systems.reading import batches
 from c2c_search.fuser import cost
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.adaptation import Adaptation
@@ -56,8 +58,8 @@ _REDUCED_AT_ONCE = 4 * 500_000_000
 
 
 @dataclass(frozen=True)
-class StepMemory:
-    """Bytes on the training device at the peak of a trial's step.
+class TrialMemory:
+    """Bytes on the training device at the peak of a trial: of a step, or of a validation pass.
 
     Args:
         models: Weights of both models, in the dtype that they are loaded in.
@@ -75,11 +77,15 @@ class StepMemory:
     def total(self) -> int:
         return self.models + self.caches + self.fuser + self.activations
 
-    def of_several(self, trials: int) -> StepMemory:
+    def of_several(self, trials: int) -> TrialMemory:
         """As much for each of several trials that train in lockstep on the same models."""
-        return StepMemory(
+        return TrialMemory(
             self.models, self.caches * trials, self.fuser * trials, self.activations * trials
         )
+
+    def with_validation(self, taken: int) -> TrialMemory:
+        """The same where a pass of validation takes so much beside models and fuser."""
+        return replace(self, activations=max(self.activations, taken - self.caches))
 
 
 class Rehearsal:
@@ -128,7 +134,7 @@ class Rehearsal:
         sharer: LoadedModel,
         rows: Sequence[Row],
         encoded: Sequence[EncodedPrompt],
-    ) -> StepMemory:
+    ) -> TrialMemory:
         """Memory of a trial's step on one batch.
 
         Args:
@@ -156,12 +162,36 @@ class Rehearsal:
         # Beside weights and moments: in the backward pass, or after it, with all gradients.
         reduced = gradients + min(gradients, _REDUCED_AT_ONCE)
         beside = max(allocations.peak + waiting, reduced)
-        return StepMemory(
+        return TrialMemory(
             models=model_bytes(receiver.model) + model_bytes(sharer.model),
             caches=caches * (1 if self.device.type == "cpu" else 2),
             fuser=cost.state_bytes(run.fuser),
             activations=max(beside - gradients - caches, 0),
         )
+
+    def validation(
+        self,
+        trial: TrialConfig,
+        receiver: LoadedModel,
+        sharer: LoadedModel,
+        rows: Sequence[Row],
+        encoded: Sequence[EncodedPrompt],
+    ) -> int:
+        """Bytes beside models and fuser while questions are answered in one pass.
+
+        Args:
+            trial: The trial.
+            receiver: Made by `model`.
+            sharer: Made by `model`.
+            rows: The questions.
+            encoded: Their prompts, as both models read them.
+        """
+        run = self._run(trial, receiver, sharer, rows, encoded)
+        run.fuser.eval()
+        with Allocations(self.device.type) as allocations:
+            batch = run.model.batch(run.data.validation_prompts)
+            run.model.score(batch, [row["choices"] for row in rows])
+        return allocations.peak
 
     def _run(
         self,
@@ -196,28 +226,49 @@ def model_bytes(model: PreTrainedModel) -> int:
 
 
 def heaviest_batches(trial: TrialConfig, rows: Sequence[Row]) -> list[list[int]]:
-    """Of a trial's batches, in its own order, those that may take most memory.
+    """Of a trial's batches, in its own order, those that may take most memory; see `_heaviest`.
 
-    Prompts weigh by what the fuser is, responses by what the receiver is, so these are the batch
-    of the longest prompts, that of the longest responses, and that of most of both; lengths are
-    taken in characters.
+    Lengths are taken in characters.
 
     Returns:
         Places in ``rows``.
     """
     prompts = [_characters(row["messages"]) + _characters(row["sharer_messages"]) for row in rows]
-    responses = [len(row["response"]) for row in rows]
-    both = [
-        prompt / (sum(prompts) or 1) + response / (sum(responses) or 1)
-        for prompt, response in zip(prompts, responses, strict=True)
-    ]
     training = trial.training
     order = Order(trial.seed, len(rows), training.batch_size)
     passes = training.steps * training.gradient_accumulation
     dealt = [order.rows(number) for number in range(passes)]
+    return _heaviest(dealt, prompts, [len(row["response"]) for row in rows])
+
+
+def heaviest_passes(
+    trial: TrialConfig, rows: Sequence[Row], encoded: Sequence[EncodedPrompt]
+) -> list[list[int]]:
+    """Of the passes that validate a trial, those that may take most memory; see `_heaviest`.
+
+    Returns:
+        Places in ``rows``.
+    """
+    prompts = [len(prompt.receiver_ids) for prompt in encoded]
+    options = [row["choices"] for row in rows]
+    passes = batches(prompts, options, trial.evaluation.batch_size)
+    return _heaviest(list(passes), prompts, [sum(map(len, texts)) for texts in options])
+
+
+def _heaviest(
+    batches: Sequence[list[int]], prompts: Sequence[int], responses: Sequence[int]
+) -> list[list[int]]:
+    """The batch of the longest prompts, that of the longest responses, that of most of both.
+
+    Prompts weigh by what the fuser is, responses by what the receiver is.
+    """
+    both = [
+        prompt / (sum(prompts) or 1) + response / (sum(responses) or 1)
+        for prompt, response in zip(prompts, responses, strict=True)
+    ]
     found: list[list[int]] = []
     for weights in (prompts, responses, both):
-        batch = max(dealt, key=lambda batch: sum(weights[row] for row in batch))
+        batch = max(batches, key=lambda batch: sum(weights[row] for row in batch))
         if batch not in found:
             found.append(batch)
     return found

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from c2c_search.errors import ConfigError
+from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.inference.scoring import response_logits
 
 
@@ -70,8 +71,7 @@ def test_loss_and_gradients_are_ours(reference, make_pair, examples, fields):
     model = make_pair(**fields)
     prompts, responses = examples
     batch = prompts.batch(range(len(prompts)))
-    model.fuser.receiver_norm.calibrate(batch.receiver[:, model.fuser.layers])
-    model.fuser.sharer_norm.calibrate(batch.sharer)
+    model.fuser.calibrate(lambda: [CalibrationPart(batch.receiver, batch.sharer)])
     model.fuser.train()
     style = style_of(reference, model)
     loss, its = our_loss(model, prompts, responses), style.loss(prompts.encoded, responses)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from c2c_search.fuser import checkpoint
 from c2c_search.fuser import config as c
 from c2c_search.fuser import cost
+from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.gates import Gate
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
@@ -194,7 +195,8 @@ def calibrated(config: c.FuserConfig) -> Fuser:
     torch.manual_seed(0)
     fuser = Fuser(config, RECEIVER, SHARER)
     scores = torch.tensor([0.1, 0.9, 0.3, 0.8])
-    fuser.calibrate(*caches(50, seed=1), rotations(config, 50), layer_scores=scores)
+    part = CalibrationPart(*caches(50, seed=1), rotations(config, 50))
+    fuser.calibrate(lambda: [part], layer_scores=scores)
     return fuser
 
 
@@ -392,9 +394,8 @@ def test_cost_is_the_true_count(config):
     assert 0 < fusing <= 4 * (parameters - in_lora)
     reading = cost.flops_per_response_token(config, RECEIVER, SHARER)
     assert reading == 2 * in_lora + (fusing if config.fuse_response else 0)
-    assert cost.training_bytes(config, RECEIVER, SHARER, 20) > cost.training_bytes(
-        config, RECEIVER, SHARER, 10
-    )
+    trained = sum(p.numel() for p in fuser.parameters() if p.requires_grad)
+    assert cost.state_bytes(fuser) == sum(t.nbytes for t in tensors) + 12 * trained
 
 
 def test_parameter_groups_hold_every_parameter_once(config):
@@ -462,7 +463,7 @@ def test_ridge_finds_the_map_that_a_pair_was_made_from(projector, rank, injectio
     )
     receiver, sharer = caches(400, seed=3, linear=True)
     fuser = Fuser(config, RECEIVER, SHARER).eval()
-    fuser.calibrate(receiver, sharer)
+    fuser.calibrate(lambda: [CalibrationPart(receiver, sharer)])
     told = fuser(torch.zeros_like(receiver), sharer)
     torch.testing.assert_close(told, receiver, atol=0.05, rtol=1e-3)
 
@@ -479,7 +480,7 @@ def test_lower_rank_keeps_the_main_directions():
             ridge_penalty=1e-6,
         )
         fuser = Fuser(config, RECEIVER, SHARER).eval()
-        fuser.calibrate(receiver, sharer)
+        fuser.calibrate(lambda: [CalibrationPart(receiver, sharer)])
         errors.append((fuser(receiver, sharer) - receiver).square().mean().item())
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 1e-3
@@ -540,7 +541,7 @@ def test_lora_needs_the_sizes_of_the_receivers_maps():
 def test_layers_by_attention_need_their_scores():
     fuser = Fuser(c.FuserConfig(layer_choice="attention", layer_share=0.5), RECEIVER, SHARER)
     with pytest.raises(ValueError, match="scores of all layers"):
-        fuser.calibrate(*caches())
+        fuser.calibrate(lambda: [CalibrationPart(*caches())])
 
 
 def test_noise_is_drawn_for_every_token_and_head():
@@ -565,50 +566,47 @@ def test_sparsity_closes_gates():
     assert len(without_shut_layers(fuser.eval()).layers) == 1
 
 
+def test_activations_that_are_computed_again_change_nothing(config):
+    found = []
+    for recomputes in (False, True):
+        fuser = trained(config).train()
+        fuser.recomputes = recomputes
+        torch.manual_seed(1)  # for the noise of gates and dropout
+        fused = fuser(*caches(), rotations(config, 7))
+        if not fused.requires_grad:  # a fitted map
+            return
+        penalty = fuser.penalty()
+        loss = fused.square().mean()
+        (loss if penalty is None else loss + penalty).backward()
+        gradients = {name: p.grad for name, p in fuser.named_parameters()}
+        found.append((fused, gradients, fuser.open_share(), torch.rand(1)))
+    (fused, gradients, share, drawn), others = found
+    assert torch.equal(others[0], fused)
+    for name, gradient in gradients.items():
+        assert (gradient is None) == (others[1][name] is None)
+        assert gradient is None or torch.equal(others[1][name], gradient), name
+    assert others[2:] == (share, drawn)
+
+
 @pytest.mark.parametrize("projector", TRAINED_FAMILIES)
-def test_training_memory_is_what_a_step_keeps(projector):
-    config = c.FuserConfig(projector=projector, width=8)
-    tokens, fuser = 30, trained(config).train()
-    own = {tensor.untyped_storage()._cdata for tensor in fuser.state_dict().values()}
-    kept = {}
+def test_activations_that_are_computed_again_are_not_kept(projector):
+    kept = []
+    for recomputes in (False, True):
+        fuser = trained(c.FuserConfig(projector=projector, width=8)).train()
+        fuser.recomputes = recomputes
+        read = caches(30)
+        known = {t.untyped_storage()._cdata for t in (*fuser.state_dict().values(), *read)}
+        storages = {}
 
-    def keep(tensor):
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage
-        return tensor
+        def keep(tensor, storages=storages):
+            storage = tensor.untyped_storage()
+            storages[storage._cdata] = storage
+            return tensor
 
-    read = caches(tokens)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        fused = fuser(*read)
-    for cache in (*read, fused):
-        keep(cache)
-    trainable = sum(parameter.numel() for parameter in fuser.parameters())
-    buffers = sum(buffer.nbytes for buffer in fuser.buffers())
-    expected = 16 * trainable + buffers + sum(storage.nbytes() for storage in kept.values())
-    assert cost.training_bytes(config, RECEIVER, SHARER, tokens) == expected
-
-
-def test_training_memory_holds_optimizer_and_activations():
-    config = c.FuserConfig(width=8)
-    count = cost.parameters(config, RECEIVER, SHARER)
-    few, more = (cost.training_bytes(config, RECEIVER, SHARER, n) for n in (1, 1001))
-    caches_of_a_token = 4 * 2 * (2 * RECEIVER.layers * RECEIVER.size + SHARER.layers * SHARER.size)
-    assert few > 16 * count
-    assert (more - few) / 1000 > caches_of_a_token
-
-
-def test_training_memory_of_a_lora_is_what_its_maps_read():
-    plain, adapted = c.FuserConfig(width=8), c.FuserConfig(width=8, lora_rank=3)
-    more = [
-        cost.training_bytes(adapted, RECEIVER, SHARER, 20, response_tokens)
-        - cost.training_bytes(plain, RECEIVER, SHARER, 20)
-        for response_tokens in (0, 5)
-    ]
-    # In each of 4 layers, three maps of rank 3: 16 bytes a trained number.
-    assert more[0] == 16 * 4 * 3 * ((18 + 10) + (10 + 18) + (10 + 12))
-    # What queries and values are made from (10), what is attended to (18), and three latents.
-    assert more[1] - more[0] == 4 * 4 * 5 * (10 + 18 + 3 * 3)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            fuser(*read)
+        kept.append(sum(s.nbytes() for key, s in storages.items() if key not in known))
+    assert kept[1] < kept[0] / 10
 
 
 @pytest.mark.parametrize(("noise", "share"), [("gumbel", 0.632), ("logistic", 0.5), ("none", 0.5)])

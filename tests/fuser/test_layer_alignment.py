@@ -50,10 +50,12 @@ def test_similarity_finds_the_layers_it_was_made_from():
     receiver = torch.randn(3, 200, 6, generator=generator)
     rotation = torch.linalg.qr(torch.randn(6, 6, generator=generator)).Q
     sharer = torch.stack([receiver[2], receiver[0], receiver[1]]) @ rotation * 4 + 1
-    cka = linear_cka(receiver, sharer)
+    cka = linear_cka([(receiver, sharer)])
     assert similarity(3, 3, 1, cka) == [[1], [2], [0]]
     assert [len(sources) for sources in similarity(3, 3, 4, cka)] == [3, 3, 3]
     assert cka.max() == pytest.approx(1.0, abs=1e-4)
+    parts = zip(receiver.split(30, dim=1), sharer.split(30, dim=1), strict=True)
+    torch.testing.assert_close(linear_cka(parts), cka)
 
 
 def test_similarity_says_what_it_needs():

@@ -6,6 +6,18 @@ import pytest
 import torch
 
 from c2c_search.fuser import ridge
+from c2c_search.fuser.moments import Moments
+
+
+def moments(inputs, targets, parts: int = 1) -> Moments:
+    found = Moments()
+    for part in zip(inputs.chunk(parts, dim=1), targets.chunk(parts, dim=1), strict=True):
+        found.add(*part)
+    return found
+
+
+def fit(inputs, targets, penalty):
+    return ridge.fit(moments(inputs, targets), penalty)
 
 
 @pytest.fixture
@@ -18,7 +30,7 @@ def data():
 
 def test_without_penalty_it_is_least_squares(data):
     inputs, targets = data
-    weight, bias = ridge.fit(inputs, targets, 1e-12)
+    weight, bias = fit(inputs, targets, 1e-12)
     design = torch.cat([inputs, torch.ones(2, 200, 1)], dim=2)
     expected = torch.linalg.lstsq(design, targets).solution
     torch.testing.assert_close(torch.cat([weight, bias], dim=1), expected, atol=1e-3, rtol=1e-3)
@@ -28,7 +40,7 @@ def test_a_penalty_shrinks_towards_the_mean(data):
     inputs, targets = data
     norms = []
     for penalty in (1e-3, 1.0, 1e6):
-        weight, bias = ridge.fit(inputs, targets, penalty)
+        weight, bias = fit(inputs, targets, penalty)
         norms.append(float(weight.norm()))
         # The intercept is not penalised: the mean is always met.
         told = (inputs @ weight + bias).mean(dim=1)
@@ -38,7 +50,7 @@ def test_a_penalty_shrinks_towards_the_mean(data):
 
 
 def test_features_that_say_nothing_are_no_error():
-    weight, bias = ridge.fit(torch.zeros(1, 10, 3), torch.ones(1, 10, 2), 0.1)
+    weight, bias = fit(torch.zeros(1, 10, 3), torch.ones(1, 10, 2), 0.1)
     assert torch.equal(weight, torch.zeros(1, 3, 2))
     assert torch.equal(bias, torch.ones(1, 1, 2))
 
@@ -46,8 +58,8 @@ def test_features_that_say_nothing_are_no_error():
 @pytest.mark.parametrize("rank", [1, 2, 4, 7])
 def test_factors_are_the_best_of_their_rank(data, rank):
     inputs, targets = data
-    weight, _ = ridge.fit(inputs, targets, 1e-9)
-    into, out_of = ridge.factorise(weight, inputs, rank)
+    weight, _ = fit(inputs, targets, 1e-9)
+    into, out_of = ridge.factorise(weight, moments(inputs, targets), rank)
     assert into.shape == (2, 5, rank)
     assert out_of.shape == (2, rank, 4)
     centred = inputs - inputs.mean(dim=1, keepdim=True)
@@ -62,10 +74,24 @@ def test_a_fit_does_not_depend_on_how_many_threads_were_asked_for():
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(60, 600, 256, generator=generator)
     targets = torch.randn(60, 600, 32, generator=generator)
-    before, (weight, _) = torch.get_num_threads(), ridge.fit(inputs, targets, 1e-2)
+    before, (weight, _) = torch.get_num_threads(), fit(inputs, targets, 1e-2)
     torch.set_num_threads(2)
     try:
-        again, _ = ridge.fit(inputs, targets, 1e-2)
+        again, _ = fit(inputs, targets, 1e-2)
     finally:
         torch.set_num_threads(before)
     assert torch.allclose(weight, again, atol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [2, 7, 200])
+def test_a_fit_does_not_depend_on_how_many_tokens_come_at_a_time(data, parts):
+    inputs, targets = data
+    inputs = inputs + 1e4  # far from zero, where products alone would have no digits left
+    whole, some = moments(inputs, targets), moments(inputs, targets, parts)
+    for one, other in zip(ridge.fit(whole, 0.1), ridge.fit(some, 0.1), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    weight, _ = ridge.fit(whole, 0.1)
+    for one, other in zip(
+        ridge.factorise(weight, whole, 2), ridge.factorise(weight, some, 2), strict=True
+    ):
+        torch.testing.assert_close(one.abs(), other.abs(), rtol=1e-3, atol=1e-4)  # up to a sign

@@ -26,7 +26,7 @@ from c2c_search.inference.scoring import response_logits
 from c2c_search.pair.arithmetic import bfloat16_gain
 from c2c_search.pair.loading import load
 from c2c_search.pipeline.schema import EvaluationConfig
-from c2c_search.training.loop import calibrate
+from c2c_search.training.calibration import calibrate
 
 
 QUESTIONS = 50

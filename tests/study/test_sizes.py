@@ -13,7 +13,7 @@ from c2c_search.study.sizes import make_fits
 from c2c_search.study.sizes import shape_of
 from c2c_search.study.sizes import shapes
 from c2c_search.study.spaces import load_space
-from c2c_search.training.memory import StepMemory
+from c2c_search.training.memory import TrialMemory
 from c2c_search.trial import TrialConfig
 
 
@@ -42,8 +42,8 @@ def test_a_candidate_beyond_the_memory_limit_does_not_fit(
     trial = space.configuration({"pair": "there", "fuser.depth": 3})
     deeper = trial.model_copy(update={"fuser": trial.fuser.model_copy(update={"depth": 4})})
 
-    def memory_of_trials(space: Space) -> Callable[[TrialConfig], StepMemory]:
-        return lambda trial: StepMemory(10**9, 0, 10**9 * (trial.fuser.depth > 3), 10**8)
+    def memory_of_trials(space: Space) -> Callable[[TrialConfig], TrialMemory]:
+        return lambda trial: TrialMemory(10**9, 0, 10**9 * (trial.fuser.depth > 3), 10**8)
 
     monkeypatch.setattr("c2c_search.study.memory.memory_of_trials", memory_of_trials)
     fits = make_fits(space, lambda source: shape)

@@ -18,14 +18,17 @@ from c2c_search.inference.model import cache_shape
 from c2c_search.pair.loading import load
 from c2c_search.pair.loading import resolve
 from c2c_search.pair.token_alignment import encode_all
+from c2c_search.training import reading
 from c2c_search.training.allocations import Allocations
 from c2c_search.training.engine import TrainingEngine
-from c2c_search.training.group import losses_at_once
 from c2c_search.training.loop import TrialRun
 from c2c_search.training.memory import Rehearsal
+from c2c_search.training.memory import TrialMemory
 from c2c_search.training.memory import heaviest_batches
+from c2c_search.training.memory import heaviest_passes
 from c2c_search.training.memory import model_bytes
 from c2c_search.training.reading import alone
+from c2c_search.training.reading import losses_at_once
 from c2c_search.training.run import TrainingData
 
 
@@ -58,12 +61,12 @@ def predict(trial, models, rows, encoded):
     return rehearsal.step(trial, *(bare(each, rehearsal) for each in models), rows, encoded)
 
 
-def ready(trial, models, rows, encoded):
+def ready(trial, models, rows, encoded, validation=()):
     pair = C2CModel(*models, None)
     shapes = cache_shape(models[0], adapted=trial.fuser.lora_rank > 0), cache_shape(models[1])
     model = with_fuser(pair, Fuser(trial.fuser, *shapes))
     prompts = model.cached(encoded)
-    data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
+    data = TrainingData(rows, prompts, validation=validation, validation_prompts=prompts)
     return TrialRun(trial, model, data, Path(), emit=lambda _: None, go_on=lambda: True)
 
 
@@ -95,6 +98,47 @@ def test_a_step_takes_what_is_predicted(trial, pipeline, models, name, passes):
     shapes = cache_shape(models[0], adapted=fuser.lora_rank > 0), cache_shape(models[1])
     stored, count = cost.stored_bytes(fuser, *shapes), cost.parameters(fuser, *shapes)
     assert predicted.fuser == stored + 12 * count  # 16 bytes a parameter, and buffers
+
+
+@pytest.mark.parametrize("name", FUSERS)
+def test_a_pass_of_validation_takes_what_is_predicted(trial, pipeline, models, name):
+    trial = trial.model_copy(update={"fuser": FuserConfig.model_validate(FUSERS[name])})
+    rows = list(load_splits(pipeline.data).validation)[: trial.evaluation.batch_size]
+    tokenizers = [loaded.text_tokenizer for loaded in models]
+    alignment = trial.fuser.token_alignment
+    encoded = encode_all([row["messages"] for row in rows], "plain", *tokenizers, alignment)
+    (places,) = heaviest_passes(trial, rows, encoded)
+    assert sorted(places) == list(range(len(rows)))  # all of them, in the order of lengths
+    rehearsal = Rehearsal(torch.device("cpu"))
+    predicted = rehearsal.validation(
+        trial,
+        *(bare(each, rehearsal) for each in models),
+        [rows[row] for row in places],
+        [encoded[row] for row in places],
+    )
+    run = ready(trial, models, rows, encoded, rows)
+    with Allocations("cpu") as counted:
+        run._answer()
+    assert predicted == pytest.approx(counted.peak, rel=0.05)
+
+
+def test_the_peak_is_that_of_a_step_or_of_validation():
+    step = TrialMemory(models=1000, caches=10, fuser=100, activations=50)
+    assert step.with_validation(60) == step
+    assert step.with_validation(70).activations == 60
+    assert step.with_validation(70).total == 1000 + 100 + 70
+
+
+def test_several_passes_bound_what_a_long_batch_takes(trial, pipeline, models, monkeypatch):
+    trial = trial.model_copy(update={"fuser": FuserConfig(width=8)})
+    rows = [{**row, "response": "very " * 30} for row in load_splits(pipeline.data).train][:4]
+    tokenizers = [loaded.text_tokenizer for loaded in models]
+    encoded = encode_all([row["messages"] for row in rows], "plain", *tokenizers, "span")
+    at_once = predict(trial, models, rows, encoded)
+    monkeypatch.setattr(reading, "RESPONSE_TOKENS", 1)
+    one_by_one = predict(trial, models, rows, encoded)
+    assert one_by_one.activations < at_once.activations / 2
+    assert one_by_one.total == pytest.approx(measured(trial, models, rows, encoded), rel=0.03)
 
 
 def test_trials_at_once_take_what_each_takes(trial, pipeline, models):

@@ -1,0 +1,61 @@
+"""Training room: shows a fuser the pair's prompt caches, before it is trained."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from c2c_search.fuser.fuser import CalibrationPart
+from c2c_search.inference.fusion import rotations_of
+from c2c_search.inference.layer_scores import attention_cosine
+
+
+if TYPE_CHECKING:
+    from c2c_search.inference.model import C2CModel
+    from c2c_search.pair.batches import PairBatch
+    from c2c_search.pair.batches import PairPrompts
+
+
+_PROMPTS = 200
+
+_TOKENS = 512
+"""In memory at once, about: so that a trial's peak is that of its steps."""
+
+
+def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
+    """Show a model's fuser the pair's caches of a few training prompts; see `Fuser.calibrate`."""
+    fuser = model.fuser
+    assert fuser is not None
+    count = min(_PROMPTS, len(prompts))
+    rows = sorted(random.Random(seed).sample(range(len(prompts)), count))
+
+    def batches(some: Sequence[int]) -> Iterator[PairBatch]:
+        for few in _by_tokens(some, [len(prompts.encoded[row].receiver_ids) for row in some]):
+            # Aligned token by token also where entries will be appended: a map needs pairs to fit.
+            yield prompts.batch(few).to(model.device)
+
+    def parts() -> Iterator[CalibrationPart]:
+        for batch in batches(rows):
+            rotations = rotations_of(batch, model.rotaries)
+            yield CalibrationPart(batch.receiver, batch.sharer, rotations)
+
+    scores = None
+    if fuser.config.layer_choice == "attention" and fuser.config.layer_share < 1:
+        half = count // 2
+        scores = attention_cosine(model, batches(rows[:half]), batches(rows[half:]))
+    fuser.calibrate(parts, layer_scores=scores)
+
+
+def _by_tokens(rows: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+    few: list[int] = []
+    tokens = 0
+    for row, length in zip(rows, lengths, strict=True):
+        if few and tokens + length > _TOKENS:
+            yield few
+            few, tokens = [], 0
+        few.append(row)
+        tokens += length
+    if few:
+        yield few

@@ -1,0 +1,62 @@
+"""A fuser is shown a few prompts, some at a time, and finds what it would find in all at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from c2c_search.fuser.fuser import Fuser
+from c2c_search.training import calibration
+
+
+KINDS = {
+    "plain": {},
+    "unrotated": {"keys": "unrotated"},
+    "by similarity": {"layer_alignment": "similarity"},
+    "by attention": {"layer_choice": "attention", "layer_share": 0.4},
+    "ridge": {"projector": "ridge", "injection": "replace"},
+    "appended": {"projector": "ridge", "injection": "append"},
+    "started by ridge": {"projector": "linear", "initialisation": "ridge", "rank": 3,
+                         "injection": "replace", "keys": "unrotated"},
+    "joint": {"projector": "joint", "initialisation": "ridge", "injection": "replace"},
+}  # fmt: skip
+
+
+def prompts_of(model, count: int = 30):
+    texts = [f"{number} and " * (1 + number % 4) for number in range(count)]
+    return model.prompts([[{"role": "user", "content": text}] for text in texts])
+
+
+@pytest.mark.parametrize("fields", KINDS.values(), ids=KINDS.keys())
+def test_what_is_found_does_not_depend_on_how_much_is_in_memory(make_pair, fields, monkeypatch):
+    model = make_pair(normalisation="calibrated", **fields)
+    prompts = prompts_of(model)
+    found = []
+    for tokens in (1, 40, 10**6):
+        monkeypatch.setattr(calibration, "_TOKENS", tokens)
+        torch.manual_seed(0)
+        shapes = model.fuser.receiver_shape, model.fuser.sharer_shape
+        model.fuser = Fuser(model.fuser.config, *shapes)
+        calibration.calibrate(model, prompts, seed=1)
+        found.append((model.fuser.layers, model.fuser.state_dict()))
+    (layers, whole), others = found[-1], found[:-1]
+    for its_layers, state in others:
+        assert its_layers == layers
+        for name, tensor in state.items():
+            torch.testing.assert_close(tensor, whole[name], rtol=1e-3, atol=1e-3, msg=name)
+
+
+def test_no_more_than_a_few_tokens_are_read_at_once(make_pair, monkeypatch):
+    model = make_pair(normalisation="calibrated")
+    prompts = prompts_of(model)
+    longest = max(len(prompt.receiver_ids) for prompt in prompts.encoded)
+    monkeypatch.setattr(calibration, "_TOKENS", longest)
+    seen = []
+
+    def calibrate(parts, *, layer_scores=None):
+        seen.extend(part.receiver.shape[2] for part in parts())
+
+    monkeypatch.setattr(model.fuser, "calibrate", calibrate)
+    calibration.calibrate(model, prompts, seed=0)
+    assert max(seen) < longest
+    assert sum(seen) == sum(len(prompt.receiver_ids) - 1 for prompt in prompts.encoded)
