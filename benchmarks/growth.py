@@ -103,7 +103,10 @@ def trials(options: argparse.Namespace) -> list[dict[str, Any]]:
     return [
         {
             "value": count,
-            "seconds": {"study": study.study(configs[:count]).total, "reference": one * count},
+            "seconds": {
+                "study": study.study(configs[:count], options.trials_per_device).total,
+                "reference": one * count,
+            },
         }
         for count in options.values
     ]

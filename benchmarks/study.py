@@ -38,6 +38,7 @@ from c2c_search.pipeline.schema import TrainingConfig
 from c2c_search.training.launch import Worker
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Trained
@@ -82,7 +83,7 @@ def main() -> None:
     for source in (options.receiver, options.sharer):
         resolve(source)  # fetched and converted before, on neither side
     theirs = reference_runs(configs[: options.reference_runs])
-    ours = study(configs)
+    ours = study(configs, options.trials_per_device)
     check(ours, theirs)
     report(ours, theirs, options)
 
@@ -108,8 +109,12 @@ def trials(options: argparse.Namespace, count: int) -> list[TrialConfig]:
     ]
 
 
-def study(configs: Sequence[TrialConfig]) -> Run:
+def study(configs: Sequence[TrialConfig], together: int) -> Run:
     """All trials, in one worker process that starts with an empty store.
+
+    Args:
+        configs: The trials.
+        together: So many train in lockstep, as ``search.trials_per_device`` asks for.
 
     Raises:
         RuntimeError: A trial failed.
@@ -127,17 +132,18 @@ def study(configs: Sequence[TrialConfig]) -> Run:
         run, begun = Run(), time.perf_counter()
         log = Path(folder) / "worker.log"
         with Worker(pipeline, log_file=log, cache_dir=cache_dir) as worker:
-            prepared = _last(worker.prepare(first.pair), {})
+            *_, prepared = _sound(worker.prepare(first.pair))
             assert isinstance(prepared, Prepared)
             run.add(prepared.seconds)
-            for number, config in enumerate(configs):
-                losses: dict[int, float] = {}
-                events = worker.train(config, Path(folder) / f"trial-{number}")
-                trained = _last(events, losses)
-                assert isinstance(trained, Trained)
-                run.add(trained.seconds)
-                run.losses.append(losses)
-                run.accuracies.append(trained.objective)
+            named = [(config, Path(folder) / str(n)) for n, config in enumerate(configs)]
+            for first_of_group in range(0, len(named), together):
+                group = named[first_of_group : first_of_group + together]
+                run.losses += [{} for _ in group]
+                losses = dict(enumerate(run.losses[first_of_group:]))
+                ends = _ends(worker.train_together(group), losses)
+                for place in range(len(group)):
+                    run.add(ends[place].seconds)
+                    run.accuracies.append(ends[place].objective)
             run.end(time.perf_counter() - begun)
     return run
 
@@ -214,7 +220,8 @@ def report(ours: Run, theirs: Run, options: argparse.Namespace) -> None:
     count, measured = found["trials"], found["reference_runs_measured"]
     print(
         f"{options.receiver} <- {options.sharer}: {count} trials of {options.steps} steps of "
-        f"{options.batch}, {options.train} training and {options.validation} validation questions"
+        f"{options.batch}, {options.train} training and {options.validation} validation "
+        f"questions, {options.trials_per_device} at once"
     )
     print(f"on {machine.in_words(described)}")
     print(
@@ -240,20 +247,26 @@ def _without_validation(run: Run) -> float:
     return run.total - run.parts.get("evaluate", 0.0)
 
 
-def _last(events: Iterable[Event], losses: dict[int, float]) -> Event:
-    """The last event of a request; steps' losses are kept.
+def _ends(events: Iterable[Event], losses: dict[int, dict[int, float]]) -> dict[int, Trained]:
+    """How each trial of a group ended; steps' losses are kept.
 
     Raises:
-        RuntimeError: The request failed.
+        RuntimeError: One failed.
     """
-    last: Event | None = None
-    for last in events:
-        if isinstance(last, Failed):
-            raise RuntimeError(f"{last.failure}: {last.message}")
-        if isinstance(last, Step):
-            losses[last.step] = last.loss
-    assert last is not None, "a request has an end"
-    return last
+    ends = {}
+    for event in _sound(events):
+        if isinstance(event, OfTrial) and isinstance(event.event, Step):
+            losses[event.place][event.event.step] = event.event.loss
+        elif isinstance(event, OfTrial) and isinstance(event.event, Trained):
+            ends[event.place] = event.event
+    return ends
+
+
+def _sound(events: Iterable[Event]) -> Iterable[Event]:
+    for event in events:
+        if isinstance(event, Failed):
+            raise RuntimeError(f"{event.failure}: {event.message}")
+        yield event
 
 
 def _both(one: Sequence[Any], other: Sequence[Any]) -> list[tuple[Any, Any]]:
@@ -278,6 +291,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=8, help="examples a step")
     parser.add_argument("--train", type=int, default=320, help="training questions")
     parser.add_argument("--validation", type=int, default=60, help="validation questions")
+    parser.add_argument(
+        "--trials-per-device", type=int, default=1, help="trials of the study in lockstep"
+    )
     parser.add_argument("--width", type=int, default=64, help="width of the fuser")
 
 
