@@ -33,6 +33,7 @@ REQUIREMENTS = (
     "rich>=14",
     "safetensors>=0.6",
     "sentencepiece>=0.2",
+    "threadpoolctl>=3.5",
     "torch>=2.8,<2.14",
     "transformers>=5,<6",
 )

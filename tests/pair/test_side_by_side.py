@@ -49,17 +49,17 @@ def whole(caches, prompts):
     return caches.packed(range(len(prompts)), [torch.arange(len(prompt)) for prompt in prompts])
 
 
-@pytest.mark.parametrize("cores", [1, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("threads", [None, (1, 1), (2, 1)])
 def test_the_caches_are_those_of_one_model_after_the_other(
-    receiver, sharer, monkeypatch, cores, dtype
+    receiver, sharer, monkeypatch, threads, dtype
 ):
-    monkeypatch.setattr(side_by_side, "usable_cores", lambda: cores * torch.get_num_threads())
+    monkeypatch.setattr(side_by_side, "_threads", lambda *_: threads)
     own, heard = read_both(receiver, OWN, sharer, HEARD, dtype)
     expected = PromptCaches.compute(receiver, OWN, dtype)
-    assert torch.equal(whole(own, OWN), whole(expected, OWN))
+    torch.testing.assert_close(whole(own, OWN), whole(expected, OWN))
     expected = PromptCaches.compute(sharer, HEARD, dtype)
-    assert torch.equal(whole(heard, HEARD), whole(expected, HEARD))
+    torch.testing.assert_close(whole(heard, HEARD), whole(expected, HEARD))
 
 
 def test_with_idle_cores_each_model_has_a_thread(threads_of):
@@ -70,7 +70,40 @@ def test_with_idle_cores_each_model_has_a_thread(threads_of):
     assert first != second
 
 
-def test_without_idle_cores_one_thread_reads_both(threads_of):
+@pytest.mark.parametrize(
+    ("own", "heard", "threads", "cores", "expected"),
+    [
+        (10, 10, 2, 4, (2, 2)),  # a core for every thread of both
+        (1, 99, 1, 2, (1, 1)),
+        (10, 10, 1, 1, None),
+        (106, 100, 2, 2, (1, 1)),
+        (10, 20, 2, 2, None),  # the longer one would run on one core for twice as long
+        (10, 30, 4, 4, (1, 3)),
+        (1, 99, 8, 8, (1, 7)),
+        (10, 990, 4, 4, None),
+    ],
+)
+def test_threads_are_shared_out_where_that_is_even(own, heard, threads, cores, expected):
+    assert side_by_side._threads(own, heard, threads, cores) == expected
+
+
+def test_shared_out_threads_are_given_back(receiver, sharer, monkeypatch):
+    monkeypatch.setattr(side_by_side, "_threads", lambda *_: (1, 1))
+    seen, before = [], torch.get_num_threads()
+    for model in (receiver, sharer):
+        model.base_model.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    read_both(receiver, OWN, sharer, HEARD, torch.float32)
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == before
+    # Which MKL would compute wrongly if torch had been told.
+    matrix = torch.eye(64).expand(60, 64, 64) * 2
+    assert torch.equal(
+        torch.linalg.solve(matrix, torch.ones(60, 64, 8)), torch.full((60, 64, 8), 0.5)
+    )
+
+
+def test_without_idle_cores_one_thread_reads_both(threads_of, monkeypatch):
+    monkeypatch.setattr(side_by_side, "_UNEVEN", 0.0)
     models = [ARCHITECTURES["llama"](), ARCHITECTURES["qwen3"]()]
     first, second = threads_of(1, *(model.base_model for model in models))
     read_both(models[0], OWN, models[1], HEARD, torch.float32)

@@ -48,6 +48,23 @@ def rungs(events):
     return [(e.rung, e.objective, e.metrics) for e in events if isinstance(e, Rung)]
 
 
+@pytest.mark.parametrize("stage", [0, 2])
+@pytest.mark.parametrize("fields", [{"dropout": 0.2}, {"lora_rank": 2}, {"fuse_response": True}])
+def test_activations_computed_again_give_the_same_numbers(run, trial, fields, stage):
+    found = []
+    for again in (False, True):
+        update = {"checkpoint_activations": again, "zero_stage": stage, "log_every": 1}
+        config = trial.model_copy(
+            update={
+                "fuser": trial.fuser.model_copy(update=fields),
+                "training": trial.training.model_copy(update=update),
+            }
+        )
+        _, events = run(config, f"trial-{again}")
+        found.append((losses(events), rungs(events)))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(("stop_at", "lora_rank"), [(1, 0), (2, 2), (3, 0), (5, 2)])
 def test_resume_gives_the_same_numbers(run, trial, tmp_path, monkeypatch, stop_at, lora_rank):
     fuser = trial.fuser.model_copy(update={"lora_rank": lora_rank})
