@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from c2c_search.fuser.rotations import Rotations
 
 
+_TOKENS_AT_ONCE = 128
+"""Where nothing is kept for a backward pass, on the CPU: what so many need fits its caches."""
+
 _CENTRE_LOGIT = 2.0  # a learned combination starts close to the layer it is centred on
 
 
@@ -138,7 +141,21 @@ class Fuser(nn.Module):
                 self._fuse, receiver, sharer, rotations, use_reentrant=False
             )
             return fused
+        many = sharer.shape[2] > _TOKENS_AT_ONCE
+        if many and receiver.device.type == "cpu" and not torch.is_grad_enabled():
+            return self._fuse_in_parts(receiver, sharer, rotations)
         return self._fuse(receiver, sharer, rotations)
+
+    def _fuse_in_parts(
+        self, receiver: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None
+    ) -> torch.Tensor:
+        parts = []
+        for tokens in torch.arange(sharer.shape[2]).split(_TOKENS_AT_ONCE):
+            few = slice(int(tokens[0]), int(tokens[-1]) + 1)
+            own = receiver if self.config.injection == "append" else receiver[:, :, few]
+            turned = None if rotations is None else rotations.take(tokens)
+            parts.append(self._fuse(own, sharer[:, :, few], turned))
+        return torch.cat(parts, dim=2)
 
     def _fuse(
         self, receiver: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None

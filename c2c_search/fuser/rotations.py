@@ -22,6 +22,9 @@ class Rotation(Protocol):
     def select(self, layers: torch.Tensor) -> Self:
         """The rotation of some layers."""
 
+    def take(self, tokens: torch.Tensor) -> Self:
+        """The rotation of some tokens, by their places."""
+
     def to(self, device: torch.device) -> Self:
         """The rotation on a device."""
 
@@ -41,6 +44,12 @@ class Rotations:
     def to(self, device: torch.device) -> Rotations:
         return Rotations(
             *(None if one is None else one.to(device) for one in (self.receiver, self.sharer))
+        )
+
+    def take(self, tokens: torch.Tensor) -> Rotations:
+        """Of some tokens, by their places."""
+        return Rotations(
+            *(None if one is None else one.take(tokens) for one in (self.receiver, self.sharer))
         )
 
     def of_layer(self, layer: int) -> Rotations:

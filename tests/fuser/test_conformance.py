@@ -165,6 +165,9 @@ class Turned:
     def select(self, layers: torch.Tensor) -> Turned:
         return self
 
+    def take(self, tokens: torch.Tensor) -> Turned:
+        return Turned(self.positions[tokens], self.layers)
+
     def to(self, device: torch.device) -> Turned:
         return self
 
@@ -564,6 +567,15 @@ def test_sparsity_closes_gates():
     assert fuser.open_share()["train"] < 0.2
     assert fuser.open_share()["eval"] == 0
     assert len(without_shut_layers(fuser.eval()).layers) == 1
+
+
+def test_tokens_that_are_fused_some_at_a_time_are_fused_the_same(config, monkeypatch):
+    fuser, inputs = trained(config).eval(), (*caches(), rotations(config, 7))
+    with torch.no_grad():
+        whole = fuser(*inputs)
+        monkeypatch.setattr("c2c_search.fuser.fuser._TOKENS_AT_ONCE", 3)
+        torch.testing.assert_close(fuser(*inputs), whole)
+    torch.testing.assert_close(fuser(*inputs), whole)
 
 
 def test_activations_that_are_computed_again_change_nothing(config):
