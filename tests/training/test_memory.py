@@ -119,7 +119,8 @@ def test_a_pass_of_validation_takes_what_is_predicted(trial, pipeline, models, n
     run = ready(trial, models, rows, encoded, rows)
     with Allocations("cpu") as counted:
         run._answer()
-    assert predicted == pytest.approx(counted.peak, rel=0.05)
+    # Another module stands in for RoPE, whose tensors are large beside those of tiny models.
+    assert predicted == pytest.approx(counted.peak, rel=0.1 if "keys" in FUSERS[name] else 0.03)
 
 
 def test_the_peak_is_that_of_a_step_or_of_validation():
