@@ -48,8 +48,7 @@ from c2c_search.pipeline.schema import TrainingConfig
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.loop import TrialRun
 from c2c_search.training.memory import Rehearsal
-from c2c_search.training.memory import heaviest_batches
-from c2c_search.training.memory import heaviest_passes
+from c2c_search.training.memory import Rows
 from c2c_search.training.memory import model_bytes
 from c2c_search.training.run import TrainingData
 from c2c_search.training.runtime import keep_freed_memory
@@ -155,14 +154,7 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
             measured = still + _counted(lambda: _train(trial, pair, data))
     rehearsal, dtype = Rehearsal(pair.device), receiver.model.dtype
     bare = [rehearsal.model(resolve(each), dtype) for each in (options.receiver, options.sharer)]
-    steps = [
-        rehearsal.step(trial, *bare, [rows[row] for row in few], [train[row] for row in few])
-        for few in heaviest_batches(trial, rows)
-    ]
-    predicted = max(steps, key=lambda step: step.total)
-    for few in heaviest_passes(trial, questions, asked):
-        some = [questions[row] for row in few], [asked[row] for row in few]
-        predicted = predicted.with_validation(rehearsal.validation(trial, *bare, *some))
+    predicted = rehearsal.trial(trial, *bare, Rows(rows, questions))
     return {
         **asdict(case),
         "prompt_tokens": sum(len(prompt.receiver_ids) for prompt in train) / len(train),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -136,50 +138,56 @@ class Fuser(nn.Module):
             The fused cache, of ``receiver``'s shape and dtype; where the injection is ``append``
             the further entries alone, ``(2, receiver_layers, sharer tokens, receiver_size)``.
         """
-        if self.recomputes and torch.is_grad_enabled():
-            fused: torch.Tensor = checkpoint(
-                self._fuse, receiver, sharer, rotations, use_reentrant=False
-            )
-            return fused
         many = sharer.shape[2] > _TOKENS_AT_ONCE
-        if many and receiver.device.type == "cpu" and not torch.is_grad_enabled():
-            return self._fuse_in_parts(receiver, sharer, rotations)
-        return self._fuse(receiver, sharer, rotations)
+        if self.recomputes and torch.is_grad_enabled():
+            inputs = (receiver, sharer, rotations)
+            fused, logit = checkpoint(self._fuse, *inputs, use_reentrant=False)
+        elif many and receiver.device.type == "cpu" and not torch.is_grad_enabled():
+            fused, logit = self._fuse_in_parts(receiver, sharer, rotations)
+        else:
+            fused, logit = self._fuse(receiver, sharer, rotations)
+        if self.gate is not None:
+            self.gate.remember(logit)
+        return fused
 
     def _fuse_in_parts(
         self, receiver: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None
-    ) -> torch.Tensor:
-        parts = []
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        parts, logits = [], []
         for tokens in torch.arange(sharer.shape[2]).split(_TOKENS_AT_ONCE):
             few = slice(int(tokens[0]), int(tokens[-1]) + 1)
             own = receiver if self.config.injection == "append" else receiver[:, :, few]
             turned = None if rotations is None else rotations.take(tokens)
-            parts.append(self._fuse(own, sharer[:, :, few], turned))
-        return torch.cat(parts, dim=2)
+            fused, logit = self._fuse(own, sharer[:, :, few], turned)
+            parts.append(fused)
+            if logit is not None:
+                logits.append(logit)
+        return torch.cat(parts, dim=2), torch.cat(logits, dim=1) if logits else None
 
     def _fuse(
         self, receiver: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What `forward` returns, and the gate's logit where it depends on the input."""
         own = receiver if len(self.layers) == receiver.shape[1] else receiver[:, self.layers]
         features, heard = self._inputs(own, sharer, rotations)
         projection = self.projector(features, heard)
         projected = projection.projected.unflatten(0, (2, len(self.layers)))
         if self.config.injection == "append":
             entries = self.receiver_norm.restore(projected)
-            return self._rotated(entries, rotations).to(receiver.dtype)
+            return self._rotated(entries, rotations).to(receiver.dtype), None
         if self.config.injection == "replace":
             # The projection stands for the cache itself: what is added is the way there.
             change = self.receiver_norm.restore(projected) - self._unrotated(own, rotations)
         else:
             change = self.receiver_norm.scale(projected)
-        opened = None if self.gate is None else self.gate(projection.hidden)
+        opened, logit = (None, None) if self.gate is None else self.gate(projection.hidden)
         change = self._through(self._through(change, projection.weight), opened)
         fused = own + self._rotated(change, rotations).to(own.dtype)
         if own is receiver:
-            return fused
+            return fused, logit
         whole = receiver.clone()
         whole[:, self.layers] = fused
-        return whole
+        return whole, logit
 
     @torch.no_grad()
     def calibrate(
@@ -202,13 +210,14 @@ class Fuser(nn.Module):
             ValueError: ``layer_scores`` is missing.
         """
         self._choose_layers(parts, layer_scores)
-        own, heard = ChannelMoments(), ChannelMoments()
-        for part in parts():
-            receiver, sharer = self._projected_between(part)
-            own.add(receiver)
-            heard.add(sharer)
-        self.receiver_norm.calibrate(own)
-        self.sharer_norm.calibrate(heard)
+        if self.config.normalisation == "calibrated":
+            own, heard = ChannelMoments(), ChannelMoments()
+            for part in parts():
+                receiver, sharer = self._projected_between(part)
+                own.add(receiver)
+                heard.add(sharer)
+            self.receiver_norm.calibrate(own)
+            self.sharer_norm.calibrate(heard)
         if self.config.projector != "ridge" and self.config.initialisation != "ridge":
             return
         moments = Moments()
@@ -275,11 +284,8 @@ class Fuser(nn.Module):
             self.layers = sorted(scores.topk(len(self.layers)).indices.tolist())
         cka = None
         if config.layer_alignment == "similarity":
-            of_kinds = [
-                linear_cka((part.receiver[kind], part.sharer[kind]) for part in parts())
-                for kind in range(2)
-            ]
-            cka = torch.stack(of_kinds).mean(dim=0)
+            both = [partial(_of_kind, parts, kind) for kind in range(2)]
+            cka = torch.stack([linear_cka(features) for features in both]).mean(dim=0)
         if config.layer_alignment != "explicit":
             self.sources.copy_(torch.tensor(self._align(cka)))
 
@@ -349,3 +355,11 @@ class Fuser(nn.Module):
         if self.concatenated > 1:
             return chosen.transpose(2, 3).flatten(3)
         return chosen.mean(dim=2)
+
+
+def _of_kind(
+    parts: Callable[[], Iterable[CalibrationPart]], kind: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Keys (0) or values (1) of both models."""
+    for part in parts():
+        yield part.receiver[kind], part.sharer[kind]

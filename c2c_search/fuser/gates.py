@@ -56,17 +56,26 @@ class Gate(nn.Module):
         start, end = self.config.temperature_start, self.config.temperature_end
         self.temperature.fill_(start * (end / start) ** progress)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Openness in [0, 1], ``(groups, 1 or tokens, 1, heads or values)``.
 
         Args:
             hidden: The projector's hidden features, ``(groups, tokens, hidden_size)``.
+
+        Returns:
+            The openness, and the logit where it depends on the input; see `remember`.
         """
-        logit = self._fixed_logit() if self.from_input is None else self.from_input(hidden)
-        self._last = None if self.from_input is None else logit
-        if not self.training:
-            return self._evaluation(logit)
-        return torch.sigmoid((logit + self._noise(logit, hidden)) / self.temperature)
+        if self.from_input is None:
+            return self._opened(self._fixed_logit(), hidden), None
+        logit = self.from_input(hidden)
+        return self._opened(logit, hidden), logit
+
+    def remember(self, logit: torch.Tensor | None) -> None:
+        """Take note of a whole forward pass, for `penalty` and `open_share`.
+
+        Not within it: it may run some tokens at a time, and again in the backward pass.
+        """
+        self._last = logit
 
     def penalty(self) -> torch.Tensor:
         """Expected share of open gates, with its gradient; on the last pass's input."""
@@ -92,6 +101,11 @@ class Gate(nn.Module):
             "eval_keys": float(keys.mean()),
             "eval_values": float(values.mean()),
         }
+
+    def _opened(self, logit: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return self._evaluation(logit)
+        return torch.sigmoid((logit + self._noise(logit, hidden)) / self.temperature)
 
     def _fixed_logit(self) -> torch.Tensor:
         """The logit that does not depend on the input: the parameter, or the start of one."""

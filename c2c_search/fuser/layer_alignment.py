@@ -17,6 +17,11 @@ Sources = list[list[int]]
 AlignmentFunction = Callable[[int, int, int, "torch.Tensor | None"], Sources]
 """``(receiver_layers, sharer_layers, count, similarity) -> Sources``, ``count`` a layer."""
 
+Features = Callable[[], Iterable[tuple["torch.Tensor", "torch.Tensor"]]]
+"""Gives features of both models' layers, some tokens at a time; see `linear_cka`."""
+
+_LARGEST_MATRIX = 2**25  # numbers, 134 MB in float32
+
 LAYER_ALIGNMENTS: dict[str, AlignmentFunction] = {}
 REFERENCES: dict[str, str] = {}
 
@@ -106,33 +111,41 @@ def _proportional_layer(layer: int, receiver_layers: int, sharer_layers: int) ->
     return round(layer * (sharer_layers - 1) / (receiver_layers - 1))
 
 
-def linear_cka(parts: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+def linear_cka(parts: Features) -> torch.Tensor:
     """Linear CKA between every receiver layer and every sharer layer.
 
     Args:
-        parts: The tokens, some at a time: features of shape ``(receiver_layers, tokens,
-            receiver_size)``, and those of the aligned tokens, ``(sharer_layers, tokens,
-            sharer_size)``.
+        parts: Gives the tokens, some at a time, anew at every call: features of shape
+            ``(receiver_layers, tokens, receiver_size)``, and those of the aligned tokens,
+            ``(sharer_layers, tokens, sharer_size)``.
 
     Returns:
         Similarities in [0, 1], shape ``(receiver_layers, sharer_layers)``.
 
     Source: Kornblith et al. 2019 (arXiv 1905.00414), equation 4 with linear kernels.
     """
+    import torch
+
     from c2c_search.fuser.moments import Products
 
-    own, heard, both = Products(), Products(), Products()
-    for receiver, sharer in parts:
-        receiver, sharer = receiver.float(), sharer.float()
-        # Every layer with itself alone, but with every layer of the other model at once.
-        own.add(receiver, receiver)
-        heard.add(sharer, sharer)
-        both.add(_in_one(receiver), _in_one(sharer))
-        layers = len(receiver), len(sharer)
-    squares = both.centred()[0].square()
-    cross = squares.unflatten(1, (layers[1], -1)).unflatten(0, (layers[0], -1)).sum(dim=(1, 3))
+    own, heard = Products(), Products()
+    for receiver, sharer in parts():
+        own.add(receiver.float(), receiver.float())
+        heard.add(sharer.float(), sharer.float())
+        (layers, _, size), others = receiver.shape, sharer.shape
+    # Every layer of one model with every layer of the other is one matrix, and a large one.
+    at_once = max(1, _LARGEST_MATRIX // (size * others[0] * others[2]))
+    cross = []
+    for first in range(0, layers, at_once):
+        both = Products()
+        for receiver, sharer in parts():
+            few = receiver[first : first + at_once]
+            both.add(_in_one(few.float()), _in_one(sharer.float()))
+        squares = both.centred()[0].square_()
+        by_layer = squares.unflatten(1, (others[0], -1)).unflatten(0, (-1, size))
+        cross.append(by_layer.sum(dim=(1, 3)))
     norms = own.centred().norm(dim=(1, 2))[:, None] * heard.centred().norm(dim=(1, 2))[None, :]
-    return cross / norms.clamp_min(1e-12)
+    return torch.cat(cross) / norms.clamp_min(1e-12)
 
 
 def _in_one(features: torch.Tensor) -> torch.Tensor:

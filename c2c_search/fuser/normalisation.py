@@ -33,10 +33,9 @@ class Normalisation(nn.Module):
             self.register_buffer("deviation", torch.ones(2, layers, 1, size))
 
     def calibrate(self, moments: ChannelMoments) -> None:
-        """Take over what was measured on the calibration prompts' caches, if ``calibrated``."""
-        if self.kind == "calibrated":
-            self.mean.copy_(moments.mean)
-            self.deviation.copy_(moments.deviation.clamp_min(_SMALLEST_DEVIATION))
+        """Take over what was measured on the calibration prompts' caches; of ``calibrated``."""
+        self.mean.copy_(moments.mean)
+        self.deviation.copy_(moments.deviation.clamp_min(_SMALLEST_DEVIATION))
 
     def forward(self, caches: torch.Tensor) -> torch.Tensor:
         """Normalise packed caches, ``(2, layers, tokens, size)``."""

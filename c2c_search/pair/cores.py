@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""What torch's libraries read when they are loaded; torch on MKL heeds the second alone."""
+"""What torch's libraries read when they are loaded; where both are set, MKL's is heeded."""
 
 
 @lru_cache
@@ -41,7 +41,8 @@ def thread_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """
     if any(environment.get(name) for name in THREAD_VARIABLES):
         return {}
-    return dict.fromkeys(THREAD_VARIABLES, str(usable_cores()))
+    # OpenMP's alone: MKL follows it, and by its own could not share threads out (`read_both`).
+    return {"OMP_NUM_THREADS": str(usable_cores())}
 
 
 def _physical_cores(root: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -92,7 +93,8 @@ def _threads(own: int, heard: int, threads: int, cores: int) -> tuple[int, int] 
     """
     if 2 * threads <= cores:
         return threads, threads
-    if threads < 2:
+    # MKL heeds its own variable before OpenMP's number, which is what can be shared out.
+    if threads < 2 or not own + heard or os.environ.get("MKL_NUM_THREADS"):
         return None
     first = min(max(round(threads * own / (own + heard)), 1), threads - 1)
     longer = max(own / first, heard / (threads - first))
@@ -107,6 +109,7 @@ def _in_threads(
     openmp = _openmp()
 
     def beside() -> PromptCaches:
+        torch.get_num_threads()  # which torch makes up for a new thread when it is first asked
         with openmp.limit(limits=second, user_api="openmp"):
             return heard()
 

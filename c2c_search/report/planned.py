@@ -57,7 +57,7 @@ def _facts(plan: Plan) -> dict[str, str]:
                 f"{sizes.fitting:.0%} of the candidates; no others are tried"
             )
     if plan.memory is not None:
-        facts["memory of a step"] = _memory(plan.memory)
+        facts["memory of a trial"] = _memory(plan.memory)
     return facts
 
 

@@ -70,12 +70,12 @@ class Limits(FrozenModel):
     max_memory_gb: float | None = Field(
         None,
         gt=0,
-        description="Most gigabytes of the device that a training step takes: the models of all "
-        "pairs, the batch's prompt caches, fuser and optimizer, activations.",
+        description="Most gigabytes of the device that a trial takes at its peak: the models of "
+        "all pairs, the batch's prompt caches, fuser and optimizer, activations.",
     )
 
     def allow_memory(self, size: int) -> bool:
-        """Whether a training step of this many bytes keeps to the limits."""
+        """Whether a trial of this many bytes at its peak keeps to the limits."""
         return self.max_memory_gb is None or size <= self.max_memory_gb * 1e9
 
     def allow(self, parameters: int) -> bool:

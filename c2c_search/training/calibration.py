@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from c2c_search.errors import ConfigError
 from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.inference.fusion import rotations_of
 from c2c_search.inference.layer_scores import attention_cosine
@@ -25,7 +26,11 @@ _TOKENS = 512
 
 
 def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
-    """Show a model's fuser the pair's caches of a few training prompts; see `Fuser.calibrate`."""
+    """Show a model's fuser the pair's caches of a few training prompts; see `Fuser.calibrate`.
+
+    Raises:
+        ConfigError: ``layer_choice: attention`` has no prompt to fit on beside one to judge by.
+    """
     fuser = model.fuser
     assert fuser is not None
     count = min(_PROMPTS, len(prompts))
@@ -42,8 +47,15 @@ def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
             yield CalibrationPart(batch.receiver, batch.sharer, rotations)
 
     scores = None
+    # Layers are chosen by what a map fitted on one half of the prompts says of the other.
     if fuser.config.layer_choice == "attention" and fuser.config.layer_share < 1:
         half = count // 2
+        if not half:
+            raise ConfigError(
+                "fuser.layer_choice attention needs at least two training examples.",
+                value=count,
+                hint="Give more, or set fuser.layer_choice to last.",
+            )
         scores = attention_cosine(model, batches(rows[:half]), batches(rows[half:]))
     fuser.calibrate(parts, layer_scores=scores)
 

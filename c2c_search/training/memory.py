@@ -33,6 +33,7 @@ from c2c_search.pair.caches import PromptCaches
 from c2c_search.pair.geometry import geometry
 from c2c_search.pair.loading import LoadedModel
 from c2c_search.pair.rope import Rotation
+from c2c_search.pair.token_alignment import encode_all
 from c2c_search.training.allocations import Allocations
 from c2c_search.training.loop import TrialRun
 from c2c_search.training.order import Order
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from c2c_search.pair.identity import ResolvedModel
     from c2c_search.pair.prompts import Message
     from c2c_search.pair.rope import Rotary
+    from c2c_search.pair.spec import PairSpec
     from c2c_search.pair.token_alignment import EncodedPrompt
     from c2c_search.training.engine import TrainingEngine
     from c2c_search.trial import TrialConfig
@@ -88,6 +90,29 @@ class TrialMemory:
         return replace(self, activations=max(self.activations, taken - self.caches))
 
 
+class Rows:
+    """What trials are trained and validated on; the questions are tokenized once a pair.
+
+    Args:
+        train: Examples.
+        validation: Questions.
+    """
+
+    def __init__(self, train: Sequence[Row], validation: Sequence[Row]) -> None:
+        # Of a data set on disk every row would be decoded again at every look.
+        self.train, self.validation = list(train), list(validation)
+        self._asked: dict[tuple[PairSpec, str], Sequence[EncodedPrompt]] = {}
+
+    def asked(
+        self, trial: TrialConfig, receiver: LoadedModel, sharer: LoadedModel
+    ) -> Sequence[EncodedPrompt]:
+        """The questions as both models of a trial read them."""
+        key = (trial.pair, trial.fuser.token_alignment)
+        if key not in self._asked:
+            self._asked[key] = _read(trial, receiver, sharer, self.validation)
+        return self._asked[key]
+
+
 class Rehearsal:
     """Runs steps of trials on tensors that have a shape, a dtype and a device, but no content.
 
@@ -126,6 +151,41 @@ class Rehearsal:
         with self.without_content():
             model = AutoModelForCausalLM.from_config(config, dtype=dtype)
         return LoadedModel(resolved.identity, model.eval().requires_grad_(False), tokenizer)
+
+    def trial(
+        self,
+        trial: TrialConfig,
+        receiver: LoadedModel,
+        sharer: LoadedModel,
+        data: Rows,
+        *,
+        together: int = 1,
+    ) -> TrialMemory:
+        """Memory of a trial at its peak: of its heaviest step, or of a pass of its validation.
+
+        Args:
+            trial: The trial.
+            receiver: Made by `model`.
+            sharer: Made by `model`.
+            data: What it is trained and validated on.
+            together: So many trials train in lockstep. The others are taken to be as large, and
+                to hold what a step of theirs takes while one of them is validated.
+        """
+        models = (receiver, sharer)
+        steps = []
+        for places in heaviest_batches(trial, data.train):
+            batch = [data.train[row] for row in places]
+            steps.append(self.step(trial, *models, batch, _read(trial, *models, batch)))
+        heaviest = max(steps, key=lambda step: step.total)
+        others = (together - 1) * (heaviest.caches + heaviest.activations)
+        peak = heaviest.of_several(together)
+        asked = data.asked(trial, *models)
+        for places in heaviest_passes(trial, data.validation, asked):
+            rows = [data.validation[row] for row in places]
+            encoded = [asked[row] for row in places]
+            taken = self.validation(trial, *models, rows, encoded)
+            peak = peak.with_validation(others + taken)
+        return peak
 
     def step(
         self,
@@ -218,6 +278,19 @@ class Rehearsal:
         prompts = PairPrompts(tuple(encoded), *stored)
         data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
         return TrialRun(trial, pair, data, Path(), emit=lambda _: None, go_on=lambda: False)
+
+
+def _read(
+    trial: TrialConfig, receiver: LoadedModel, sharer: LoadedModel, rows: Sequence[Row]
+) -> Sequence[EncodedPrompt]:
+    return encode_all(
+        [row["messages"] for row in rows],
+        trial.data.template,
+        receiver.text_tokenizer,
+        sharer.text_tokenizer,
+        trial.fuser.token_alignment,
+        sharer_conversations=[row["sharer_messages"] for row in rows],
+    )
 
 
 def model_bytes(model: PreTrainedModel) -> int:

@@ -3,7 +3,7 @@
 A training is a generator: it yields what the receiver is to read, is sent the loss of that, and
 returns how it ended. Whoever drives it decides whether the receiver reads for it alone (`alone`)
 or for several trainings at once (`training.group`). What is long the receiver reads in several
-passes, so that memory does not grow with the batch.
+passes, so that its own memory does not grow with the batch.
 """
 
 from __future__ import annotations

@@ -76,6 +76,7 @@ def test_with_idle_cores_each_model_has_a_thread(threads_of):
         (10, 10, 2, 4, (2, 2)),  # a core for every thread of both
         (1, 99, 1, 2, (1, 1)),
         (10, 10, 1, 1, None),
+        (0, 0, 2, 2, None),
         (106, 100, 2, 2, (1, 1)),
         (10, 20, 2, 2, None),  # the longer one would run on one core for twice as long
         (10, 30, 4, 4, (1, 3)),
@@ -83,8 +84,17 @@ def test_with_idle_cores_each_model_has_a_thread(threads_of):
         (10, 990, 4, 4, None),
     ],
 )
-def test_threads_are_shared_out_where_that_is_even(own, heard, threads, cores, expected):
+def test_threads_are_shared_out_where_that_is_even(
+    own, heard, threads, cores, expected, monkeypatch
+):
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     assert side_by_side._threads(own, heard, threads, cores) == expected
+
+
+def test_threads_that_mkl_was_told_cannot_be_shared_out(monkeypatch):
+    monkeypatch.setenv("MKL_NUM_THREADS", "2")
+    assert side_by_side._threads(10, 10, 2, 2) is None
+    assert side_by_side._threads(10, 10, 2, 4) == (2, 2)
 
 
 def test_shared_out_threads_are_given_back(receiver, sharer, monkeypatch):

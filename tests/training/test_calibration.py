@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from c2c_search.errors import ConfigError
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.training import calibration
 
@@ -60,3 +61,9 @@ def test_no_more_than_a_few_tokens_are_read_at_once(make_pair, monkeypatch):
     calibration.calibrate(model, prompts, seed=0)
     assert max(seen) < longest
     assert sum(seen) == sum(len(prompt.receiver_ids) - 1 for prompt in prompts.encoded)
+
+
+def test_one_prompt_cannot_choose_layers(make_pair):
+    model = make_pair(**KINDS["by attention"])
+    with pytest.raises(ConfigError, match="at least two training examples"):
+        calibration.calibrate(model, prompts_of(model, 1), seed=0)

@@ -23,6 +23,7 @@ from c2c_search.training.allocations import Allocations
 from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.loop import TrialRun
 from c2c_search.training.memory import Rehearsal
+from c2c_search.training.memory import Rows
 from c2c_search.training.memory import TrialMemory
 from c2c_search.training.memory import heaviest_batches
 from c2c_search.training.memory import heaviest_passes
@@ -39,6 +40,7 @@ FUSERS = {
     "linear": {"projector": "linear", "keys": "unrotated", "normalisation": "calibrated"},
     "appended": {"projector": "linear", "injection": "append"},
     "shared layers": {"layer_share": 0.5, "width": 16, "sharer": "mismatched"},
+    "token gate": {"width": 64, "gate": {"granularity": "token", "noise": "logistic"}},
     "response": {"projector": "linear", "fuse_response": True, "token_alignment": "longest"},
 }
 
@@ -83,9 +85,17 @@ def measured(trial, models, rows, encoded):
     return still + sum(tensor.nbytes for tensor in tensors) + moments + counted.peak
 
 
-@pytest.mark.parametrize(("name", "passes"), [*((name, 1) for name in FUSERS), ("joint", 2)])
-def test_a_step_takes_what_is_predicted(trial, pipeline, models, name, passes):
-    training = trial.training.model_copy(update={"gradient_accumulation": passes})
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        *((name, {}) for name in FUSERS),
+        ("joint", {"gradient_accumulation": 2}),
+        ("c2c, huge", {"checkpoint_activations": True}),
+        ("token gate", {"checkpoint_activations": True}),
+    ],
+)
+def test_a_step_takes_what_is_predicted(trial, pipeline, models, name, changes):
+    training = trial.training.model_copy(update=changes)
     fuser = FuserConfig.model_validate(FUSERS[name])
     trial = trial.model_copy(update={"fuser": fuser, "training": training})
     rows = list(load_splits(pipeline.data).train)[:4]
@@ -128,6 +138,21 @@ def test_the_peak_is_that_of_a_step_or_of_validation():
     assert step.with_validation(60) == step
     assert step.with_validation(70).activations == 60
     assert step.with_validation(70).total == 1000 + 100 + 70
+
+
+def test_a_trial_takes_what_its_heaviest_step_or_validation_takes(trial, pipeline, models):
+    splits = load_splits(pipeline.data)
+    rehearsal = Rehearsal(torch.device("cpu"))
+    bares = [bare(each, rehearsal) for each in models]
+    narrow = trial.model_copy(update={"fuser": FuserConfig(width=8)})
+    few = rehearsal.trial(narrow, *bares, Rows(splits.train, splits.validation))
+    # Options as long as these outweigh a step, while which the other trials hold theirs.
+    asked = [{**row, "choices": ["very " * 60] * 4} for row in splits.validation]
+    rows = Rows(splits.train, asked)
+    validated = rehearsal.trial(narrow, *bares, rows)
+    assert validated.activations > few.activations
+    together = rehearsal.trial(narrow, *bares, rows, together=3)
+    assert together.total == validated.total + 2 * (few.total - few.models)
 
 
 def test_several_passes_bound_what_a_long_batch_takes(trial, pipeline, models, monkeypatch):
