@@ -322,10 +322,13 @@ def quarters(values: Sequence[float]) -> list[tuple[float, float, list[int]]]:
     Returns:
         Smallest and largest value of each part and its places; nothing when all values are equal.
     """
-    part = np.searchsorted(np.quantile(values, (0.25, 0.5, 0.75)), values)
-    found = [np.flatnonzero(part == which).tolist() for which in np.unique(part)]
-    if len(found) == 1:
+    different = np.unique(values)
+    if len(different) == 1:
         return []
+    # A border at the largest value would leave nothing behind it.
+    borders = np.minimum(np.quantile(values, (0.25, 0.5, 0.75)), different[-2])
+    part = np.searchsorted(borders, values)
+    found = [np.flatnonzero(part == which).tolist() for which in np.unique(part)]
     return [
         (min(values[place] for place in places), max(values[place] for place in places), places)
         for places in found
