@@ -23,6 +23,7 @@ from c2c_search.evaluation.systems.reading import OPTION_TOKENS
 from c2c_search.evaluation.systems.reading import PROMPT_TOKENS
 from c2c_search.inference.scoring import response_logits
 from c2c_search.pair.batches import PairPrompts
+from c2c_search.pair.portions import portions
 from c2c_search.pair.prompts import Message
 from c2c_search.pair.prompts import Rendered
 from c2c_search.pair.prompts import render
@@ -282,18 +283,11 @@ class C2CLM(TemplateLM):
         lone = self.model.fuser is None
         for model, own in ((self.model, False), (self._alone, True)):
             rows = [row for row, one in enumerate(contexts) if (lone or not one.text) is own]
-            chosen: list[int] = []
-            read = scored = 0
-            for row in sorted(rows, key=lambda row: (-len(contexts[row].ids), contexts[row].ids)):
-                full = len(chosen) == self.batch_size
-                full |= read + len(contexts[row].ids) > PROMPT_TOKENS
-                full |= scored + judged[row] > OPTION_TOKENS
-                if chosen and full:
-                    yield model, chosen
-                    chosen, read, scored = [], 0, 0
-                chosen.append(row)
-                read, scored = read + len(contexts[row].ids), scored + judged[row]
-            if chosen:
+            rows.sort(key=lambda row: (-len(contexts[row].ids), contexts[row].ids))
+            limits = (self.batch_size, PROMPT_TOKENS, OPTION_TOKENS)
+            for chosen in portions(
+                rows, lambda row: (1, len(contexts[row].ids), judged[row]), limits
+            ):
                 yield model, chosen
 
     def _prompts(self, model: C2CModel, contexts: Sequence[_Context]) -> PairPrompts:

@@ -11,6 +11,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.inference.fusion import rotations_of
 from c2c_search.inference.layer_scores import attention_cosine
+from c2c_search.pair.portions import portions
 
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
     rows = sorted(random.Random(seed).sample(range(len(prompts)), count))
 
     def batches(some: Sequence[int]) -> Iterator[PairBatch]:
-        for few in _by_tokens(some, [len(prompts.encoded[row].receiver_ids) for row in some]):
+        for few in portions(some, lambda row: [len(prompts.encoded[row].receiver_ids)], [_TOKENS]):
             # Aligned token by token also where entries will be appended: a map needs pairs to fit.
             yield prompts.batch(few).to(model.device)
 
@@ -58,16 +59,3 @@ def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
             )
         scores = attention_cosine(model, batches(rows[:half]), batches(rows[half:]))
     fuser.calibrate(parts, layer_scores=scores)
-
-
-def _by_tokens(rows: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-    few: list[int] = []
-    tokens = 0
-    for row, length in zip(rows, lengths, strict=True):
-        if few and tokens + length > _TOKENS:
-            yield few
-            few, tokens = [], 0
-        few.append(row)
-        tokens += length
-    if few:
-        yield few

@@ -25,6 +25,7 @@ from c2c_search.inference.tokens import TRUNK
 from c2c_search.inference.tokens import Tokens
 from c2c_search.pair.geometry import cache_shape
 from c2c_search.pair.loading import LoadedModel
+from c2c_search.pair.portions import portions
 from c2c_search.pair.token_alignment import EncodedPrompt
 from c2c_search.training.adapters import save
 from c2c_search.training.protocol import Adapted
@@ -133,14 +134,11 @@ class Adapter(torch.nn.Module):
             ``(all response tokens, vocabulary)`` in float32.
         """
         (model,) = self._model
-        packs: list[list[int]] = [[]]
-        tokens = 0
-        for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-            tokens += len(prompt) + len(response)
-            if packs[-1] and tokens > _PACK_TOKENS:
-                packs.append([])
-                tokens = len(prompt) + len(response)
-            packs[-1].append(row)
+        packs = portions(
+            range(len(prompts)),
+            lambda row: [len(prompts[row]) + len(responses[row])],
+            [_PACK_TOKENS],
+        )
         return torch.cat(
             [
                 _read(model, [prompts[row] for row in pack], [responses[row] for row in pack])

@@ -22,6 +22,7 @@ import torch
 from c2c_search.inference.fusion import FusedCache
 from c2c_search.inference.scoring import response_logits
 from c2c_search.inference.tokens import onto
+from c2c_search.pair.portions import portions
 
 
 if TYPE_CHECKING:
@@ -173,18 +174,22 @@ def losses_at_once(readings: Sequence[Reading]) -> list[torch.Tensor]:
 
 def _passes(readings: Sequence[Reading]) -> list[dict[int, range]]:
     """Passes over several batches: of which of them each reads which rows."""
-    passes: list[dict[int, range]] = []
-    read = judged = 0
-    for place, reading in enumerate(readings):
-        sizes = zip(reading.fused.lengths, map(len, reading.responses), strict=True)
-        for row, (prompt, response) in enumerate(sizes):
-            full = read + prompt > PROMPT_TOKENS or judged + response > RESPONSE_TOKENS
-            if full or not passes:
-                passes.append({})
-                read = judged = 0
-            first = passes[-1].get(place, range(row, row)).start
-            passes[-1][place] = range(first, row + 1)
-            read, judged = read + prompt, judged + response
+    rows = [
+        (place, row)
+        for place, reading in enumerate(readings)
+        for row in range(len(reading.last_ids))
+    ]
+
+    def sizes(which: tuple[int, int]) -> tuple[int, int]:
+        reading, row = readings[which[0]], which[1]
+        return reading.fused.lengths[row], len(reading.responses[row])
+
+    passes = []
+    for portion in portions(rows, sizes, (PROMPT_TOKENS, RESPONSE_TOKENS)):
+        pieces: dict[int, range] = {}
+        for place, row in portion:
+            pieces[place] = range(pieces.get(place, range(row, row)).start, row + 1)
+        passes.append(pieces)
     return passes
 
 

@@ -6,7 +6,6 @@ import hashlib
 from abc import ABC
 from abc import abstractmethod
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from c2c_search.evaluation.systems.system import OptionScores
 from c2c_search.evaluation.systems.system import Written
 from c2c_search.pair.batches import PairPrompts
 from c2c_search.pair.caches import PromptCaches
+from c2c_search.pair.portions import portions
 from c2c_search.pair.token_alignment import encode_all
 
 
@@ -154,7 +154,11 @@ def passes_over(
         ids: What it reads for each question; what many begin with is read once for them all.
         prompts_of: From rows of the reading and the caches of their ids to prompts.
     """
-    for group in _grouped(reading.batches_of([len(prompt) for prompt in ids]), ids):
+    batches = reading.batches_of([len(prompt) for prompt in ids])
+    # Those whose caches are in memory together.
+    for group in portions(
+        batches, lambda batch: [sum(len(ids[row]) for row in batch)], [CACHED_TOKENS]
+    ):
         rows = [row for batch in group for row in batch]
         caches = PromptCaches.compute(
             model.receiver.model, [ids[row] for row in rows], model.cache_dtype
@@ -163,20 +167,3 @@ def passes_over(
         place = {row: number for number, row in enumerate(rows)}
         for batch in group:
             yield Pass(batch, model, model.batch(prompts, [place[row] for row in batch]))
-
-
-def _grouped(
-    batches: Iterable[list[int]], ids: Sequence[tuple[int, ...]]
-) -> Iterator[list[list[int]]]:
-    """Passes whose caches are in memory together."""
-    group: list[list[int]] = []
-    tokens = 0
-    for batch in batches:
-        size = sum(len(ids[row]) for row in batch)
-        if group and tokens + size > CACHED_TOKENS:
-            yield group
-            group, tokens = [], 0
-        group.append(batch)
-        tokens += size
-    if group:
-        yield group

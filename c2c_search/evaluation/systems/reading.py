@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from c2c_search.pair.batches import PairPrompts
 from c2c_search.pair.caches import PromptCaches
+from c2c_search.pair.portions import portions
 from c2c_search.pair.token_alignment import encode_all
 
 
@@ -109,20 +110,13 @@ def batches(
         options: The texts whose likelihoods are compared, for each prompt.
         batch_size: Prompts in one pass, at most.
 
-    Yields:
+    Returns:
         Indices of prompts, the shortest first; each prompt in exactly one pass.
     """
-    batch: list[int] = []
-    read = judged = 0
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        size = sum(1 + len(option.encode()) // _BYTES_PER_TOKEN for option in options[row])
-        full = len(batch) == batch_size
-        if batch and (
-            full or read + lengths[row] > PROMPT_TOKENS or judged + size > OPTION_TOKENS
-        ):
-            yield batch
-            batch, read, judged = [], 0, 0
-        batch.append(row)
-        read, judged = read + lengths[row], judged + size
-    if batch:
-        yield batch
+
+    def sizes(row: int) -> tuple[int, int, int]:
+        judged = sum(1 + len(option.encode()) // _BYTES_PER_TOKEN for option in options[row])
+        return 1, lengths[row], judged
+
+    by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
+    return portions(by_length, sizes, (batch_size, PROMPT_TOKENS, OPTION_TOKENS))
