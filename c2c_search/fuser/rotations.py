@@ -52,11 +52,13 @@ class Rotations:
             *(None if one is None else one.take(tokens) for one in (self.receiver, self.sharer))
         )
 
-    def of_layer(self, layer: int) -> Rotations:
-        """The same for a fuser of this receiver layer alone."""
-        if self.receiver is None:
-            return self
-        return Rotations(self.receiver.select(torch.tensor([layer])), self.sharer)
+    def of_layer(self, layer: int, sources: torch.Tensor) -> Rotations:
+        """The same for a fuser of this receiver layer alone, which hears these sharer layers."""
+        receiver, sharer = self.receiver, self.sharer
+        return Rotations(
+            receiver=None if receiver is None else receiver.select(torch.tensor([layer])),
+            sharer=None if sharer is None else sharer.select(sources),
+        )
 
     def undo_sharer(self, cache: torch.Tensor) -> torch.Tensor:
         """A sharer cache ``(2, layers, tokens, size)`` with its keys unrotated."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch.func import functional_call
@@ -46,16 +45,16 @@ class LayerByLayer:
         self.fuser = fuser
         # The whole receiver is adapted, not a layer's cache.
         config = fuser.config.model_copy(update={"layer_share": 1.0, "lora_rank": 0})
-        shape = fuser.receiver_shape
-        one = CacheShape(layers=1, heads=shape.heads, head_dim=shape.head_dim)
+        per_layer = fuser.sources.shape[1]
         with torch.device("meta"):
             skeleton = Fuser(
-                config, one, fuser.sharer_shape, sources=[[0] * fuser.sources.shape[1]]
+                config,
+                _of_layers(fuser.receiver_shape, 1),
+                _of_layers(fuser.sharer_shape, per_layer),
+                sources=[list(range(per_layer))],
             )
         self.skeleton = skeleton.train(fuser.training)
-        self._states = {
-            layer: partial(_without_lora, fuser, place) for place, layer in enumerate(fuser.layers)
-        }
+        self._places = {layer: place for place, layer in enumerate(fuser.layers)}
 
     def __call__(
         self,
@@ -72,19 +71,40 @@ class LayerByLayer:
             sharer: All sharer layers, ``(2, sharer_layers, tokens, sharer_size)``.
             rotations: Of all layers.
         """
-        if layer not in self._states:
+        if layer not in self._places:
             return receiver
-        own = None if rotations is None else rotations.of_layer(layer)
-        fused: torch.Tensor = functional_call(
-            self.skeleton, self._states[layer](), (receiver, sharer, own)
-        )
+        place = self._places[layer]
+        sources = self.fuser.sources[place]
+        heard = sharer.index_select(1, sources)
+        own = None if rotations is None else rotations.of_layer(layer, sources)
+        state = _one_layer(self.fuser, place)
+        fused: torch.Tensor = functional_call(self.skeleton, state, (receiver, heard, own))
         return fused
 
 
-def _without_lora(fuser: Fuser, place: int) -> dict[str, torch.Tensor]:
-    """What fuses one layer."""
-    state = _select(fuser, [place])
-    return {name: tensor for name, tensor in state.items() if not name.startswith("lora.")}
+def _of_layers(shape: CacheShape, layers: int) -> CacheShape:
+    return CacheShape(layers=layers, heads=shape.heads, head_dim=shape.head_dim)
+
+
+def _one_layer(fuser: Fuser, place: int) -> dict[str, torch.Tensor]:
+    """Parameters and buffers that fuse one layer, all but a few as views."""
+    count, sources = len(fuser.layers), fuser.sources[place]
+    state = {}
+    for name, tensor in (*fuser.named_parameters(), *fuser.named_buffers()):
+        room = name.partition(".")[0]
+        if room == "lora":
+            continue
+        if tensor.ndim == 0:
+            state[name] = tensor
+        elif room == "sources":
+            state[name] = torch.arange(len(sources), device=tensor.device)[None]
+        elif room == "sharer_norm":
+            state[name] = tensor.index_select(1, sources)
+        elif room in ("receiver_norm", "source_logits"):
+            state[name] = tensor[:, place : place + 1]
+        else:  # keys of all layers, then values; or both of each layer together
+            state[name] = tensor[place::count]
+    return state
 
 
 def _select(fuser: Fuser, places: Sequence[int]) -> dict[str, torch.Tensor]:
