@@ -37,6 +37,7 @@ from c2c_search.pair.caches import PromptCaches
 from c2c_search.pair.entries import Entry
 from c2c_search.pair.loading import load
 from c2c_search.pair.prefill import Prefill
+from c2c_search.pair.prefill import prefill
 from c2c_search.pair.prefill import stack_cache
 from c2c_search.pair.store import PromptCacheStore
 from c2c_search.pair.token_alignment import encode_all
@@ -138,10 +139,9 @@ def in_order(total: int, batch: int) -> list[list[int]]:
 
 def difference(model: PreTrainedModel, prompts: Prompts, batch: int) -> float:
     """Root mean square of ours less the plain loop's caches, on real tokens, in deviations."""
-    planned = Prefill(model, prompts)
     ours: dict[int, torch.Tensor] = {}
-    for number, rows in enumerate(planned.batches):
-        ours.update(zip(rows, planned.run(number).float(), strict=True))
+    for rows, caches in prefill(model, prompts):
+        ours.update(zip(rows, (cache.float() for cache in caches), strict=True))
     squares, spread, numbers = 0.0, 0.0, 0
     for rows in in_order(len(prompts), batch):
         cache, mask = padded_prefill(model, [prompts[row] for row in rows])

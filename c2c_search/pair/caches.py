@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING
 from typing import Protocol
 
@@ -128,21 +127,23 @@ class PromptCaches:
 
 def places(planned: Prefill) -> tuple[tuple[int, int], ...]:
     """Where each prompt stands when every batch is a shard: the shard, and the first token."""
-    found = [
-        (row, (number, place * len(planned.prompts[row])))
+    found = {
+        row: (number, first)
         for number, rows in enumerate(planned.batches)
-        for place, row in enumerate(rows)
-    ]
-    return tuple(place for _, place in sorted(found, key=itemgetter(0)))
+        for row, first in zip(
+            rows, accumulate(planned.lengths(number)[:-1], initial=0), strict=True
+        )
+    }
+    return tuple(found[row] for row in range(len(found)))
 
 
 def rounded(caches: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A batch's caches as a shard: ``(batch, tokens, 2, layers, size)``, its first two joined.
+    """A batch's caches as they are kept.
 
     Raises:
         ConfigError: ``dtype`` is float16 and a number lies beyond its 65,504.
     """
-    shard = caches.flatten(0, 1).to(dtype)
+    shard = caches.to(dtype)
     if dtype == torch.float16 and not bool(shard.isfinite().all()):
         raise ConfigError(
             "Prompt caches in float16 must not hold numbers beyond 65,504.",

@@ -31,7 +31,7 @@ from c2c_search.pair.leases import alone
 FOLDER = "prompt_caches"
 """Name of the store in the user's cache folder."""
 
-FORMAT = 2
+FORMAT = 3
 
 _META = "meta.json"
 _JOURNAL = "shards.jsonl"

@@ -1,4 +1,4 @@
-"""Pair room: prompts in, prompt caches out, in batches that need no padding."""
+"""Pair room: prompts in, prompt caches out, in batches of prompts of similar length."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from functools import cached_property
 from functools import lru_cache
+from math import ceil
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -24,21 +25,25 @@ if TYPE_CHECKING:
 
 
 BATCH_TOKENS = 2048
-"""Prompt tokens in one batch, about."""
+"""Tokens in one batch, about."""
+
+# A pass takes as long to begin as so many tokens take in it (reading weights, starting kernels);
+# measured on two cores, and more of them on a GPU.
+_TOKENS_TO_BEGIN = 48
 
 
 def prefill(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, batch_tokens: int = BATCH_TOKENS
-) -> Iterator[tuple[list[int], torch.Tensor]]:
+) -> Iterator[tuple[list[int], tuple[torch.Tensor, ...]]]:
     """Run prompts through a model and keep its KV-cache; see `Prefill`.
 
     Args:
         model: A frozen causal language model.
         prompts: Token ids of each prompt, each of at least one token.
-        batch_tokens: Prompt tokens in one batch, about.
+        batch_tokens: Tokens in one batch, about.
 
     Yields:
-        The indices of a batch's prompts and their caches, ``(batch, tokens, 2, layers, size)``,
+        The indices of a batch's prompts and their caches, each ``(tokens, 2, layers, size)``,
         keys then values, on the model's device. Longest prompts come first, so that memory shows
         its peak at once.
 
@@ -47,20 +52,21 @@ def prefill(
     """
     planned = Prefill(model, prompts, batch_tokens=batch_tokens)
     for number, rows in enumerate(planned.batches):
-        yield rows, planned.run(number)
+        yield rows, planned.run(number).split([len(prompts[row]) for row in rows])
 
 
 class Prefill:
     """Prompts in batches, any of which can be run at any time, each time with the same result.
 
-    Prompts of one length run together, so nothing is padded; what all prompts begin with (a
-    template, an instruction) runs only once. A cache depends on what it is computed with, in its
-    last bits, so the batches follow from the prompts alone, and from nothing that was run before.
+    Prompts of similar length run together, so that little is padded; what all prompts begin with
+    (a template, an instruction) runs only once. Padding stands behind a prompt, where nothing of
+    it looks, and is cut off. A cache depends on what it is computed with, in its last bits, so
+    the batches follow from the prompts alone, and from nothing that was run before.
 
     Args:
         model: A frozen causal language model.
         prompts: Token ids of each prompt, each of at least one token.
-        batch_tokens: Prompt tokens in one batch, about.
+        batch_tokens: Tokens in one batch, about.
 
     Raises:
         ConfigError: A prompt is longer than the model's `rope_window`.
@@ -81,23 +87,34 @@ class Prefill:
         by_length: dict[int, list[int]] = defaultdict(list)
         for index, prompt in enumerate(prompts):
             by_length[len(prompt)].append(index)
-        for length in sorted(by_length, reverse=True):
-            indices = by_length[length]
-            rows = max(1, batch_tokens // length)
+        counts = [(length, len(by_length[length])) for length in sorted(by_length, reverse=True)]
+        for lengths in _together(counts, batch_tokens):
+            indices = [index for length in lengths for index in by_length[length]]
+            most = _most(lengths[0], batch_tokens)
             self.batches += [
-                indices[first : first + rows] for first in range(0, len(indices), rows)
+                indices[first : first + most] for first in range(0, len(indices), most)
             ]
 
-    def tokens(self, number: int) -> int:
-        """Prompt tokens of a batch."""
-        rows = self.batches[number]
-        return len(rows) * len(self.prompts[rows[0]])
+    def lengths(self, number: int) -> list[int]:
+        """Tokens of each prompt of a batch."""
+        return [len(self.prompts[row]) for row in self.batches[number]]
 
     def run(self, number: int) -> torch.Tensor:
-        """Caches of a batch, ``(batch, tokens, 2, layers, size)``, on the model's device."""
+        """Caches of a batch, one prompt after the other, on the model's device.
+
+        Returns:
+            ``(tokens, 2, layers, size)``, without padding.
+        """
         shared, prefix = self._prefix
-        ids = torch.tensor([list(self.prompts[row][shared:]) for row in self.batches[number]])
-        return stack_cache(_run(self.model, ids, prefix))
+        lengths = self.lengths(number)
+        ids = torch.zeros(len(lengths), lengths[0] - shared, dtype=torch.long)
+        for own, row in zip(ids, self.batches[number], strict=True):
+            prompt = self.prompts[row]
+            own[: len(prompt) - shared] = torch.tensor(list(prompt[shared:]))
+        padded = stack_cache(_run(self.model, ids, prefix))
+        if lengths[-1] == lengths[0]:
+            return padded.flatten(0, 1)
+        return torch.cat([own[:length] for own, length in zip(padded, lengths, strict=True)])
 
     @cached_property
     def _prefix(self) -> tuple[int, DynamicCache | None]:
@@ -188,3 +205,37 @@ def _common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     while shared < min(len(first), len(last)) and first[shared] == last[shared]:
         shared += 1
     return min(shared, min(len(prompt) for prompt in prompts) - 1)
+
+
+def _together(counts: Sequence[tuple[int, int]], batch_tokens: int) -> list[list[int]]:
+    """Lengths whose prompts share batches, so that padding and passes cost the least.
+
+    Args:
+        counts: Lengths, the longest first, and how many prompts have them.
+        batch_tokens: Tokens in one batch, about.
+    """
+    least = [0] * (len(counts) + 1)  # of these lengths and all shorter ones
+    ends = [0] * len(counts)
+    for first in reversed(range(len(counts))):
+        longest, prompts = counts[first][0], 0
+        found = []
+        for last in range(first, len(counts)):
+            length, more = counts[last]
+            if longest - length > _TOKENS_TO_BEGIN:
+                break
+            prompts += more
+            passes = ceil(prompts / _most(longest, batch_tokens))
+            work = prompts * longest + passes * _TOKENS_TO_BEGIN
+            found.append((work + least[last + 1], -last))
+        least[first], last = min(found)  # of equals, that of fewer passes
+        ends[first] = 1 - last
+    groups, first = [], 0
+    while first < len(counts):
+        groups.append([length for length, _ in counts[first : ends[first]]])
+        first = ends[first]
+    return groups
+
+
+def _most(longest: int, batch_tokens: int) -> int:
+    """Prompts in one batch, at most."""
+    return max(1, batch_tokens // longest)

@@ -154,7 +154,7 @@ class PromptCacheStore:
             dtype=name_of(self.dtype),
             prompts=len(planned.prompts),
             token=(2, shape.layers, shape.size),
-            shards=tuple(planned.tokens(number) for number in range(len(planned.batches))),
+            shards=tuple(sum(planned.lengths(number)) for number in range(len(planned.batches))),
         )
         with FileLock(self.directory / ".lock"):
             entry = Entry(folder, meta)

@@ -161,8 +161,8 @@ def test_beyond_the_window_of_its_rope_a_model_is_refused(name):
     window = rope_window(model)
     with pytest.raises(ConfigError, match=f"fit into {window} tokens.*position {window}"):
         list(prefill(model, [[1] * (window + 1)]))
-    ((_, caches),) = prefill(model, [[1] * (window - 1)])
-    pack = FusedCache(caches.permute(0, 2, 3, 1, 4)[0], (window - 1,)), [5]
+    ((_, (cache,)),) = prefill(model, [[1] * (window - 1)])
+    pack = FusedCache(cache.permute(1, 2, 0, 3), (window - 1,)), [5]
     assert response_logits(model, *pack, [[[7]]]).shape == (1, 96)
     with pytest.raises(ConfigError, match="neither dynamic nor longrope"):
         response_logits(model, *pack, [[[7, 8]]])

@@ -77,4 +77,4 @@ def test_gradients_flow_back_into_the_packed_cache(tiny_model):
 def test_caches_in_memory_are_rounded_to_bfloat16(tiny_model):
     caches = PromptCaches.compute(tiny_model().model, PROMPTS)
     assert caches.shards[0].dtype == torch.bfloat16
-    assert [len(shard) for shard in caches.shards] == [12, 6, 3]
+    assert sum(len(shard) for shard in caches.shards) == sum(map(len, PROMPTS))

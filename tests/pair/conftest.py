@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from c2c_search.pair import fetch
+from c2c_search.pair import prefill
 from c2c_search.pair.catalogue import CATALOGUE
 from c2c_search.pair.catalogue import CatalogueModel
 from c2c_search.pair.catalogue import Licence
@@ -33,6 +34,12 @@ if failure:
     sys.exit(failure)
 shutil.copy(pathlib.Path(served) / filename, target)
 """
+
+
+@pytest.fixture
+def a_batch_for_each_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no prompts of different lengths share a batch, however short they are."""
+    monkeypatch.setattr(prefill, "_TOKENS_TO_BEGIN", 0)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ from c2c_search.pair.caches import PromptCaches
 from c2c_search.pair.caches import rounded
 
 
+pytestmark = pytest.mark.usefixtures("a_batch_for_each_length")
+
 PROMPTS = [[1, 2, 3], [1, 5], [1, 2, 9, 9], [1, 7], [1, 2, 8]]
 
 
@@ -36,7 +38,7 @@ def test_on_the_cpu_nothing_moves(tiny_model):
 
 def test_float16_refuses_what_it_cannot_hold():
     with pytest.raises(ConfigError, match=r"65,504.* Got 70000\.0"):
-        rounded(torch.full((1, 1, 2, 1, 1), 70_000.0), torch.float16)
+        rounded(torch.full((1, 2, 1, 1), 70_000.0), torch.float16)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -14,6 +14,8 @@ from c2c_search.pair.entries import Entry
 from c2c_search.pair.store import PromptCacheStore
 
 
+pytestmark = pytest.mark.usefixtures("a_batch_for_each_length")
+
 PROMPTS = [[1, 2, 3], [1, 5], [1, 2, 9, 9]]
 DAY = 86400.0
 

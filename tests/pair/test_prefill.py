@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import DynamicCache
 
+from c2c_search.pair import prefill as prefill_module
 from c2c_search.pair.geometry import geometry
+from c2c_search.pair.prefill import Prefill
 from c2c_search.pair.prefill import cache_argument
 from c2c_search.pair.prefill import prefill
 from c2c_search.pair.prefill import stack_cache
@@ -39,14 +43,15 @@ def test_batches_equal_singles(tiny_model, family, batch_tokens):
 
 
 def test_longest_first(tiny_model):
-    lengths = [caches.shape[1] for _, caches in prefill(tiny_model().model, PROMPTS)]
+    model = tiny_model().model
+    lengths = [len(own) for _, caches in prefill(model, PROMPTS, batch_tokens=9) for own in caches]
     assert lengths == sorted(lengths, reverse=True)
 
 
 def test_one_prompt_and_one_token(tiny_model):
-    ((rows, caches),) = prefill(tiny_model().model, [[3]])
+    ((rows, (cache,)),) = prefill(tiny_model().model, [[3]])
     assert rows == [0]
-    assert caches.shape == (1, 1, 2, 2, 16)
+    assert cache.shape == (1, 2, 2, 16)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -69,3 +74,30 @@ def test_no_prompts(tiny_model):
 @pytest.mark.filterwarnings("error::FutureWarning")
 def test_the_cache_is_passed_by_its_name_of_today(tiny_model):
     list(prefill(tiny_model().model, PROMPTS))
+
+
+@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=30), batch=st.integers(1, 3000))
+def test_batches_hold_every_prompt_once_and_little_padding(lengths, batch):
+    prompts = [[1] * length for length in lengths]
+    planned = Prefill(ARCHITECTURES["llama"](), prompts, batch_tokens=batch)
+    assert sorted(row for rows in planned.batches for row in rows) == [*range(len(lengths))]
+    for number in range(len(planned.batches)):
+        own = planned.lengths(number)
+        assert own == sorted(own, reverse=True)
+        assert own[0] - own[-1] <= prefill_module._TOKENS_TO_BEGIN
+        assert len(own) * own[0] <= batch or len(own) == 1
+
+
+def test_a_pass_more_is_dearer_than_some_padding(monkeypatch):
+    def batches(*counts, tokens=1000):
+        return prefill_module._together(counts, tokens)
+
+    monkeypatch.setattr(prefill_module, "_TOKENS_TO_BEGIN", 10)
+    assert batches((30, 1), (21, 1)) == [[30, 21]]
+    assert batches((30, 1), (19, 1)) == [[30], [19]]
+    assert batches((30, 1), (26, 2)) == [[30, 26]]  # 8 tokens of padding
+    assert batches((30, 1), (26, 3)) == [[30], [26]]  # 12
+    assert batches((30, 1), (26, 3), tokens=1) == [[30], [26]]  # each its own pass anyway
+    assert batches((30, 1), (25, 1), (19, 1)) == [[30, 25], [19]]
+    assert batches((30, 1), (25, 1), (20, 1)) == [[30, 25, 20]]  # as much, in fewer passes
+    assert batches() == []

@@ -47,7 +47,7 @@ def packed_keys(model):
     """Cached keys of all prompts, ``(layers, tokens, size)``, and the tokens' positions."""
     caches = {}
     for rows, batch in prefill(model, PROMPTS):
-        caches.update(zip(rows, batch[:, :, 0], strict=True))
+        caches.update(zip(rows, (cache[:, 0] for cache in batch), strict=True))
     keys = torch.cat([caches[row] for row in range(len(PROMPTS))]).transpose(0, 1)
     return keys, torch.cat([torch.arange(len(prompt)) for prompt in PROMPTS])
 

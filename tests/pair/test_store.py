@@ -22,6 +22,8 @@ from c2c_search.pair.prefill import Prefill
 from c2c_search.pair.store import PromptCacheStore
 
 
+pytestmark = pytest.mark.usefixtures("a_batch_for_each_length")
+
 # A token of the tiny model: keys and values of 2 layers, 16 numbers each, 2 bytes a number.
 PROMPTS = [[1, 2, 3], [1, 5], [1, 2, 9, 9], [1, 7], [1, 2, 8, 4, 4, 4]]
 TOKEN = 2 * 2 * 16 * 2

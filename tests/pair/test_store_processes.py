@@ -15,14 +15,18 @@ from c2c_search.pair.prefill import Prefill
 from c2c_search.pair.store import PromptCacheStore
 
 
+pytestmark = pytest.mark.usefixtures("a_batch_for_each_length")
+
 PROMPTS = [[1, 2, 3], [1, 5], [1, 2, 9, 9], [1, 7], [1, 2, 8, 4, 4, 4]]
 
 GET = """
 import os, pickle, signal, sys, time
 from pathlib import Path
 from c2c_search.pair import entries
+from c2c_search.pair import prefill
 from c2c_search.pair.store import PromptCacheStore
 
+prefill._TOKENS_TO_BEGIN = 0
 folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
 model, prompts = pickle.loads((folder / "asked").read_bytes())
 replace, shards = Path.replace, 0
