@@ -158,6 +158,16 @@ class FuserConfig(_Frozen):
         """Whether the projector sees the receiver's token: an appended entry belongs to none."""
         return self.injection != "append" and self.projector != "ridge"
 
+    @property
+    def fitted(self) -> bool:
+        """Whether calibration prompts give it a map in closed form."""
+        return self.projector == "ridge" or self.initialisation == "ridge"
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether calibration prompts give it any numbers."""
+        return self.fitted or self.normalisation == "calibrated"
+
     def without_sharer(self) -> FuserConfig:
         """Its no-sharer twin: what can be adapted in the receiver without hearing anything.
 

@@ -218,7 +218,7 @@ class Fuser(nn.Module):
                 heard.add(sharer)
             self.receiver_norm.calibrate(own)
             self.sharer_norm.calibrate(heard)
-        if self.config.projector != "ridge" and self.config.initialisation != "ridge":
+        if not self.config.fitted:
             return
         moments = Moments()
         for part in parts():

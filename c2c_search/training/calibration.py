@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from c2c_search.pair.batches import PairPrompts
 
 
-_PROMPTS = 200
+PROMPTS = 200
+"""How many a fuser is shown, at most."""
 
-_TOKENS = 512
-"""In memory at once, about: so that a trial's peak is that of its steps."""
+_TOKENS = 512  # in memory at once, about
 
 
 def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
@@ -34,7 +34,7 @@ def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
     """
     fuser = model.fuser
     assert fuser is not None
-    count = min(_PROMPTS, len(prompts))
+    count = min(PROMPTS, len(prompts))
     rows = sorted(random.Random(seed).sample(range(len(prompts)), count))
 
     def batches(some: Sequence[int]) -> Iterator[PairBatch]:

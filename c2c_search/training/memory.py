@@ -1,8 +1,9 @@
 """Training room: what a trial takes in memory, from configurations alone.
 
 Its step itself runs, as `TrialRun` runs it: the batch is gathered and fused, the receiver reads
-the responses, the loss goes back; so does a pass of its validation. They run on tensors without
-content: there are no weights, no arithmetic, and no second formula that could disagree with them.
+the responses, the loss goes back; so do its calibration and a pass of its validation. They run on
+tensors without content: there are no weights, no arithmetic, and no second formula that could
+disagree with them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from typing import cast
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from c2c_search.evaluation.systems.reading import batches
 from c2c_search.fuser import cost
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.adaptation import Adaptation
@@ -35,8 +35,12 @@ from c2c_search.pair.loading import LoadedModel
 from c2c_search.pair.rope import Rotation
 from c2c_search.pair.token_alignment import encode_all
 from c2c_search.training.allocations import Allocations
+from c2c_search.training.calibration import PROMPTS
+from c2c_search.training.calibration import calibrate
+from c2c_search.training.heaviest import heaviest_batches
+from c2c_search.training.heaviest import heaviest_passes
+from c2c_search.training.heaviest import longest_prompts
 from c2c_search.training.loop import TrialRun
-from c2c_search.training.order import Order
 from c2c_search.training.run import TrainingData
 
 
@@ -47,7 +51,6 @@ if TYPE_CHECKING:
     from c2c_search.fuser.config import CacheShape
     from c2c_search.pair.batches import PairBatch
     from c2c_search.pair.identity import ResolvedModel
-    from c2c_search.pair.prompts import Message
     from c2c_search.pair.rope import Rotary
     from c2c_search.pair.spec import PairSpec
     from c2c_search.pair.token_alignment import EncodedPrompt
@@ -61,7 +64,7 @@ _REDUCED_AT_ONCE = 4 * 500_000_000
 
 @dataclass(frozen=True)
 class TrialMemory:
-    """Bytes on the training device at the peak of a trial: of a step, or of a validation pass.
+    """Bytes on the training device at the peak of a trial: of calibration, step, or validation.
 
     Args:
         models: Weights of both models, in the dtype that they are loaded in.
@@ -88,6 +91,10 @@ class TrialMemory:
     def with_validation(self, taken: int) -> TrialMemory:
         """The same where a pass of validation takes so much beside models and fuser."""
         return replace(self, activations=max(self.activations, taken - self.caches))
+
+    def with_calibration(self, taken: int) -> TrialMemory:
+        """The same where calibration takes so much beside the models."""
+        return self.with_validation(taken - self.fuser)
 
 
 class Rows:
@@ -161,7 +168,7 @@ class Rehearsal:
         *,
         together: int = 1,
     ) -> TrialMemory:
-        """Memory of a trial at its peak: of its heaviest step, or of a pass of its validation.
+        """Memory of a trial at its peak: of calibration, its heaviest step, or validation.
 
         Args:
             trial: The trial.
@@ -185,7 +192,11 @@ class Rehearsal:
             encoded = [asked[row] for row in places]
             taken = self.validation(trial, *models, rows, encoded)
             peak = peak.with_validation(others + taken)
-        return peak
+        if not trial.fuser.calibrates:
+            return peak
+        shown = [data.train[row] for row in longest_prompts(data.train, PROMPTS)]
+        taken = self.calibration(trial, *models, shown, _read(trial, *models, shown))
+        return peak.with_calibration(taken)
 
     def step(
         self,
@@ -195,7 +206,7 @@ class Rehearsal:
         rows: Sequence[Row],
         encoded: Sequence[EncodedPrompt],
     ) -> TrialMemory:
-        """Memory of a trial's step on one batch.
+        """Memory of a trial's step on one batch; a fuser that is only fitted makes none.
 
         Args:
             trial: The trial.
@@ -207,6 +218,14 @@ class Rehearsal:
         run = self._run(trial, receiver, sharer, rows, encoded)
         places = list(range(len(rows)))
         caches = _pack_bytes(run._gather(places))
+        memory = TrialMemory(
+            models=model_bytes(receiver.model) + model_bytes(sharer.model),
+            caches=caches * (1 if self.device.type == "cpu" else 2),
+            fuser=cost.state_bytes(run.fuser),
+            activations=0,
+        )
+        if not run.fuser.trainable:
+            return memory
         trained = [each for each in run.fuser.parameters() if each.requires_grad]
         gradients = sum(parameter.nbytes for parameter in trained)
         waiting = 0
@@ -222,12 +241,7 @@ class Rehearsal:
         # Beside weights and moments: in the backward pass, or after it, with all gradients.
         reduced = gradients + min(gradients, _REDUCED_AT_ONCE)
         beside = max(allocations.peak + waiting, reduced)
-        return TrialMemory(
-            models=model_bytes(receiver.model) + model_bytes(sharer.model),
-            caches=caches * (1 if self.device.type == "cpu" else 2),
-            fuser=cost.state_bytes(run.fuser),
-            activations=max(beside - gradients - caches, 0),
-        )
+        return replace(memory, activations=max(beside - gradients - caches, 0))
 
     def validation(
         self,
@@ -252,6 +266,38 @@ class Rehearsal:
             batch = run.model.batch(run.data.validation_prompts)
             run.model.score(batch, [row["choices"] for row in rows])
         return allocations.peak
+
+    def calibration(
+        self,
+        trial: TrialConfig,
+        receiver: LoadedModel,
+        sharer: LoadedModel,
+        rows: Sequence[Row],
+        encoded: Sequence[EncodedPrompt],
+    ) -> int:
+        """Bytes beside the models, the fuser's weights among them, while it is calibrated.
+
+        Without what numbers must decide (which layers are fused, and by which they are fed).
+
+        Args:
+            trial: The trial.
+            receiver: Made by `model`.
+            sharer: Made by `model`.
+            rows: Examples.
+            encoded: Their prompts, as both models read them.
+        """
+        fuser = trial.fuser
+        similar = fuser.layer_alignment == "similarity"
+        decided = {
+            "layer_choice": "last",
+            "layer_alignment": "terminal" if similar else fuser.layer_alignment,
+        }
+        trial = trial.model_copy(update={"fuser": fuser.model_copy(update=decided)})
+        run = self._run(trial, receiver, sharer, rows, encoded)
+        weights = sum(tensor.nbytes for tensor in run.fuser.state_dict().values())
+        with Allocations(self.device.type) as allocations:
+            calibrate(run.model, run.data.train_prompts, trial.seed)
+        return weights + allocations.peak
 
     def _run(
         self,
@@ -296,59 +342,6 @@ def _read(
 def model_bytes(model: PreTrainedModel) -> int:
     """Bytes of a model's weights; those that two of its modules share count once."""
     return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
-
-
-def heaviest_batches(trial: TrialConfig, rows: Sequence[Row]) -> list[list[int]]:
-    """Of a trial's batches, in its own order, those that may take most memory; see `_heaviest`.
-
-    Lengths are taken in characters.
-
-    Returns:
-        Places in ``rows``.
-    """
-    prompts = [_characters(row["messages"]) + _characters(row["sharer_messages"]) for row in rows]
-    training = trial.training
-    order = Order(trial.seed, len(rows), training.batch_size)
-    passes = training.steps * training.gradient_accumulation
-    dealt = [order.rows(number) for number in range(passes)]
-    return _heaviest(dealt, prompts, [len(row["response"]) for row in rows])
-
-
-def heaviest_passes(
-    trial: TrialConfig, rows: Sequence[Row], encoded: Sequence[EncodedPrompt]
-) -> list[list[int]]:
-    """Of the passes that validate a trial, those that may take most memory; see `_heaviest`.
-
-    Returns:
-        Places in ``rows``.
-    """
-    prompts = [len(prompt.receiver_ids) for prompt in encoded]
-    options = [row["choices"] for row in rows]
-    passes = batches(prompts, options, trial.evaluation.batch_size)
-    return _heaviest(list(passes), prompts, [sum(map(len, texts)) for texts in options])
-
-
-def _heaviest(
-    batches: Sequence[list[int]], prompts: Sequence[int], responses: Sequence[int]
-) -> list[list[int]]:
-    """The batch of the longest prompts, that of the longest responses, that of most of both.
-
-    Prompts weigh by what the fuser is, responses by what the receiver is.
-    """
-    both = [
-        prompt / (sum(prompts) or 1) + response / (sum(responses) or 1)
-        for prompt, response in zip(prompts, responses, strict=True)
-    ]
-    found: list[list[int]] = []
-    for weights in (prompts, responses, both):
-        batch = max(batches, key=lambda batch: sum(weights[row] for row in batch))
-        if batch not in found:
-            found.append(batch)
-    return found
-
-
-def _characters(messages: Sequence[Message] | None) -> int:
-    return sum(len(message["content"]) for message in messages or ())
 
 
 def _pack_bytes(batch: PairBatch) -> int:

@@ -20,13 +20,15 @@ from c2c_search.pair.loading import resolve
 from c2c_search.pair.token_alignment import encode_all
 from c2c_search.training import reading
 from c2c_search.training.allocations import Allocations
+from c2c_search.training.calibration import calibrate
 from c2c_search.training.engine import TrainingEngine
+from c2c_search.training.heaviest import heaviest_batches
+from c2c_search.training.heaviest import heaviest_passes
+from c2c_search.training.heaviest import longest_prompts
 from c2c_search.training.loop import TrialRun
 from c2c_search.training.memory import Rehearsal
 from c2c_search.training.memory import Rows
 from c2c_search.training.memory import TrialMemory
-from c2c_search.training.memory import heaviest_batches
-from c2c_search.training.memory import heaviest_passes
 from c2c_search.training.memory import model_bytes
 from c2c_search.training.reading import alone
 from c2c_search.training.reading import losses_at_once
@@ -133,18 +135,90 @@ def test_a_pass_of_validation_takes_what_is_predicted(trial, pipeline, models, n
     assert predicted == pytest.approx(counted.peak, rel=0.1 if "keys" in FUSERS[name] else 0.03)
 
 
-def test_the_peak_is_that_of_a_step_or_of_validation():
+def shown_prompts(pipeline, models):
+    rows = list(load_splits(pipeline.data).train)
+    tokenizers = [loaded.text_tokenizer for loaded in models]
+    return rows, encode_all([row["messages"] for row in rows], "plain", *tokenizers, "span")
+
+
+def predict_calibration(trial, models, rows, encoded, fields):
+    fuser = FuserConfig.model_validate({"width": 8, **fields})
+    rehearsal = Rehearsal(torch.device("cpu"))
+    bares = [bare(each, rehearsal) for each in models]
+    trial = trial.model_copy(update={"fuser": fuser})
+    return trial, rehearsal.calibration(trial, *bares, rows, encoded)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"projector": "ridge", "injection": "append", "normalisation": "none"},
+        {"projector": "linear", "initialisation": "ridge", "injection": "replace", "rank": 4},
+        {"projector": "joint", "initialisation": "ridge", "injection": "replace"},
+        {"normalisation": "calibrated"},
+    ],
+    ids=str,
+)
+def test_calibration_takes_what_is_predicted(trial, pipeline, models, fields):
+    rows, encoded = shown_prompts(pipeline, models)
+    trial, predicted = predict_calibration(trial, models, rows, encoded, fields)
+    run = ready(trial, models, rows, encoded)
+    weights = sum(tensor.nbytes for tensor in run.fuser.state_dict().values())
+    with Allocations("cpu") as counted:
+        calibrate(run.model, run.data.train_prompts, trial.seed)
+    assert predicted == pytest.approx(weights + counted.peak, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"layer_alignment": "similarity"}, {"layer_choice": "attention", "layer_share": 0.5}],
+    ids=str,
+)
+def test_what_numbers_decide_is_left_out(trial, pipeline, models, fields):
+    shown = shown_prompts(pipeline, models)
+    kept = {name: fields[name] for name in fields if name == "layer_share"}
+    _, predicted = predict_calibration(trial, models, *shown, fields)
+    _, without = predict_calibration(trial, models, *shown, kept)
+    assert predicted == without
+
+
+def test_calibration_may_be_the_peak(trial, pipeline, models):
+    splits = load_splits(pipeline.data)
+    rehearsal = Rehearsal(torch.device("cpu"))
+    bares = [bare(each, rehearsal) for each in models]
+    rows = Rows(splits.train, splits.validation)
+    fitted = trial.model_copy(
+        update={"fuser": FuserConfig(projector="ridge", injection="replace")}
+    )
+    shown = [rows.train[row] for row in longest_prompts(rows.train, 200)]
+    tokenizers = [loaded.text_tokenizer for loaded in models]
+    encoded = encode_all([row["messages"] for row in shown], "plain", *tokenizers, "span")
+    taken = rehearsal.calibration(fitted, *bares, shown, encoded)
+    peak = rehearsal.trial(fitted, *bares, rows)
+    assert peak.total >= peak.models + taken
+
+
+def test_the_longest_prompts_are_shown(pipeline):
+    rows = list(load_splits(pipeline.data).train)
+    rows[3] = {**rows[3], "messages": [{"role": "user", "content": "long " * 90}]}
+    assert longest_prompts(rows, 1) == [3]
+    assert sorted(longest_prompts(rows, 10**6)) == [*range(len(rows))]
+
+
+def test_the_peak_is_that_of_calibration_or_a_step_or_validation():
     step = TrialMemory(models=1000, caches=10, fuser=100, activations=50)
     assert step.with_validation(60) == step
     assert step.with_validation(70).activations == 60
     assert step.with_validation(70).total == 1000 + 100 + 70
+    assert step.with_calibration(160) == step
+    assert step.with_calibration(170).total == 1000 + 170
 
 
 def test_a_trial_takes_what_its_heaviest_step_or_validation_takes(trial, pipeline, models):
     splits = load_splits(pipeline.data)
     rehearsal = Rehearsal(torch.device("cpu"))
     bares = [bare(each, rehearsal) for each in models]
-    narrow = trial.model_copy(update={"fuser": FuserConfig(width=8)})
+    narrow = trial.model_copy(update={"fuser": FuserConfig(width=8, normalisation="rms")})
     few = rehearsal.trial(narrow, *bares, Rows(splits.train, splits.validation))
     # Options as long as these outweigh a step, while which the other trials hold theirs.
     asked = [{**row, "choices": ["very " * 60] * 4} for row in splits.validation]
