@@ -177,7 +177,7 @@ def _report(found: Verified, *, delete: bool) -> None:
             f"{damage.key[:_KEY]} ({damage.model}), shard {damage.shard}: {damage.what}; {ended}"
         )
     for key in found.unreadable:
-        typer.echo(f"{key[:_KEY]}: of an earlier version, without checksums; never read")
+        typer.echo(f"{key[:_KEY]}: of an earlier version, never read")
     looked_at = f"{found.shards:,} shards, {size_text(found.size)}"
     if not found.damaged:
         typer.echo(f"{looked_at}: all as written.")

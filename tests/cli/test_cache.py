@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from c2c_search.pair.entries import FOLDER
+from c2c_search.pair.entries import FORMAT
 from c2c_search.pair.entries import Entry
 from c2c_search.pair.entries import Meta
 from c2c_search.pair.leases import Lease
@@ -32,7 +33,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         folder = tmp_path / FOLDER / key
         Lease(folder).end()
         meta = Meta(
-            format=2, model=model, dtype="bfloat16", prompts=1, token=(2, 1, 1), shards=(2,)
+            format=FORMAT, model=model, dtype="bfloat16", prompts=1, token=(2, 1, 1), shards=(2,)
         )
         entry = Entry(folder, meta)
         entry.write_meta()
