@@ -35,8 +35,7 @@ _BEARABLE = 0.5
 _TOKENS, _INPUTS, _OUTPUTS = 32, 768, 2048
 _TURNS = 3  # at least
 _SECONDS = 0.1
-# Other load that lasts for one measurement can make float32, which takes more threads' time, look
-# slow; what is not worth it by any of several is not worth it.
+# Other load, while one measurement lasts, can make float32 look slow: so many more must agree.
 _CONFIRMATIONS = 2
 
 
