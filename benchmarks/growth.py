@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,10 +25,10 @@ import machine
 import numpy as np
 import study
 import timing
-from steps import KINDS
 from steps import Examples
 from steps import Steps
 from steps import published
+from steps import stepping
 
 from c2c_search.evaluation.memory import peak_memory
 from c2c_search.pair.loading import LoadedModel
@@ -198,10 +196,9 @@ def report(
         print(f"drawn in {options.plot}")
 
 
-@contextmanager
 def _steps(
     receiver: LoadedModel, sharer: LoadedModel, options: argparse.Namespace, value: int
-) -> Iterator[Steps]:
+) -> AbstractContextManager[Steps]:
     """Steps at one value of the axis, all else as the options say."""
     batch = value if options.axis == "batch" else options.batch
     share = 1.0
@@ -211,19 +208,7 @@ def _steps(
         examples = long_questions(receiver, 4 * batch, value)
     else:
         examples = Examples.of_quiz(4 * batch)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Steps(
-            receiver,
-            sharer,
-            examples,
-            published(options.width, share),
-            batch=batch,
-            folder=Path(folder),
-            kinds=KINDS,
-        ) as steps,
-    ):
-        yield steps
+    return stepping(receiver, sharer, examples, published(options.width, share), batch=batch)
 
 
 def long_questions(loaded: LoadedModel, count: int, length: int) -> Examples:

@@ -14,9 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -25,8 +23,8 @@ import timing
 import torch
 from steps import KINDS
 from steps import Examples
-from steps import Steps
 from steps import published
+from steps import stepping
 from torch.utils.flop_counter import FlopCounterMode
 
 from c2c_search.inference.decoding import go_on
@@ -73,9 +71,9 @@ def products(loaded: LoadedModel, rows: Sequence[int], turns: int) -> list[dict[
         for weight in weights:
             torch.nn.functional.linear(inputs[count][weight.shape[1]], weight)
 
+    widths = {weight.shape[1] for weight in weights}
     inputs = {
-        count: {width: weights[0].new_ones(count, width) for width in widths(weights)}
-        for count in rows
+        count: {width: weights[0].new_ones(count, width) for width in widths} for count in rows
     }
     ways = {str(count): lambda _, count=count: multiply(count) for count in rows}
     times = timing.medians(timing.take_turns(ways, turns, loaded.model.device))
@@ -89,26 +87,12 @@ def products(loaded: LoadedModel, rows: Sequence[int], turns: int) -> list[dict[
     ]
 
 
-def widths(weights: Sequence[torch.Tensor]) -> set[int]:
-    """Numbers of inputs of some matrices."""
-    return {weight.shape[1] for weight in weights}
-
-
 def training_steps(
     receiver: LoadedModel, sharer: LoadedModel, options: argparse.Namespace
 ) -> dict[str, dict[str, float]]:
     """Operations of matrix products, and median seconds, of each kind of step."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Steps(
-            receiver,
-            sharer,
-            Examples.of_quiz(options.batch * 4),
-            published(options.width),
-            batch=options.batch,
-            folder=Path(folder),
-        ) as steps,
-    ):
+    examples, config = Examples.of_quiz(options.batch * 4), published(options.width)
+    with stepping(receiver, sharer, examples, config, batch=options.batch) as steps:
         times = timing.medians(steps.measure(options.turns))
         counted = {}
         for kind in KINDS:
@@ -130,12 +114,10 @@ def decoding(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, floa
     model = C2CModel(loaded, loaded, None)
     batch = model.batch(model.prompts([asked("What lies behind the hills?")]))
     watch = timing.Watch(loaded.model.device)
-    steps: list[float] = []
 
     def choose(running: Sequence[int], logits: torch.Tensor) -> list[int]:
         chosen: list[int] = logits.argmax(dim=-1).tolist()
-        watch.lap(f"token {len(steps)}")
-        steps.append(watch.parts[f"token {len(steps)}"])
+        watch.lap(f"token {len(watch.parts)}")
         return chosen
 
     go_on(
@@ -148,7 +130,8 @@ def decoding(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, floa
     )
     # Each weight once: a head that shares the embedding's reads it whole, the embedding a row.
     size = sum(weight.nbytes for weight in loaded.model.parameters())
-    seconds = statistics.median(steps[1:])
+    _, *later = watch.parts.values()
+    seconds = statistics.median(later)
     return {"bytes": size, "seconds": seconds, "bytes_per_second": size / seconds}
 
 

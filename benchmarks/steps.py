@@ -8,9 +8,12 @@ same step, but both models read its prompts anew. ``reference``: as the publishe
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -239,6 +242,26 @@ class Steps:
         fused = model.fuse(batch, through=engine)
         responses = [self.responses[row] for row in rows]
         return Reading(model.receiver.model, fused, batch.last_ids, responses, 0.0).loss()
+
+
+@contextmanager
+def stepping(
+    receiver: LoadedModel,
+    sharer: LoadedModel,
+    examples: Examples,
+    config: FuserConfig,
+    *,
+    batch: int,
+    kinds: Sequence[str] = KINDS,
+) -> Iterator[Steps]:
+    """`Steps` whose prompt caches are kept as long as they are open."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Steps(
+            receiver, sharer, examples, config, batch=batch, folder=Path(folder), kinds=kinds
+        ) as steps,
+    ):
+        yield steps
 
 
 def _encoded(pair: C2CModel, examples: Examples) -> tuple[EncodedPrompt, ...]:

@@ -14,10 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import tempfile
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import machine
@@ -31,6 +29,7 @@ from steps import KINDS
 from steps import Examples
 from steps import Steps
 from steps import published
+from steps import stepping
 from timing import Times
 
 from c2c_search.inference.decoding import PackedContext
@@ -63,18 +62,10 @@ def main() -> None:
     options = parse()
     keep_freed_memory()
     receiver, sharer = load(options.receiver), load(options.sharer)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Steps(
-            receiver,
-            sharer,
-            Examples.of_quiz(options.batch * 4),
-            published(options.width),
-            batch=options.batch,
-            folder=Path(folder),
-            kinds=kinds(options),
-        ) as steps,
-    ):
+    examples, config = Examples.of_quiz(options.batch * 4), published(options.width)
+    with stepping(
+        receiver, sharer, examples, config, batch=options.batch, kinds=kinds(options)
+    ) as steps:
         agreement = steps.agreement()
         times = steps.measure(options.steps)
         profiles = profiled(steps) if options.profile else {}

@@ -12,7 +12,7 @@ from c2c_search.champion import package
 from c2c_search.fuser import checkpoint as fuser_checkpoint
 from c2c_search.fuser import rosetta
 from c2c_search.fuser.config import CacheShape
-from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.cost import tensor_bytes
 from c2c_search.inference.integrity import Manifest
 from c2c_search.inference.integrity import PairIdentity
 from c2c_search.inference.integrity import Provenance
@@ -89,7 +89,7 @@ def import_rosetta(
     parent = to.absolute().parent
     with package.disk_errors(to):
         parent.mkdir(parents=True, exist_ok=True)
-        require_space(parent, 2 * _bytes(fuser), "An import, written twice,")
+        require_space(parent, 2 * tensor_bytes(fuser), "An import, written twice,")
         with tempfile.TemporaryDirectory(prefix=".import-", dir=parent) as folder:
             fuser_checkpoint.save(fuser, Path(folder))
             return package.build(to, fuser_dir=Path(folder), manifest=manifest, replace=replace)
@@ -103,10 +103,6 @@ def _provenance(checkpoint: Path) -> Provenance:
         files={path.name: sha256(path) for path in rosetta.files(checkpoint)},
         imported=datetime.now(UTC),
     )
-
-
-def _bytes(fuser: Fuser) -> int:
-    return sum(tensor.nbytes for tensor in fuser.state_dict().values())
 
 
 def _shape(model: ResolvedModel) -> CacheShape:

@@ -29,8 +29,7 @@ def parameters(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) ->
 
 def stored_bytes(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
     """Exact bytes of the fuser's tensors (parameters and buffers, as trained in float32)."""
-    tensors = _skeleton(config, receiver, sharer).state_dict().values()
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return tensor_bytes(_skeleton(config, receiver, sharer))
 
 
 def flops_per_token(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
@@ -58,8 +57,12 @@ def flops_per_response_token(config: FuserConfig, receiver: CacheShape, sharer: 
 def state_bytes(fuser: Fuser) -> int:
     """Bytes of a fuser while it is trained: its tensors, gradients and AdamW's two moments."""
     trained = sum(p.numel() for p in fuser.parameters() if p.requires_grad)
-    stored = sum(tensor.nbytes for tensor in fuser.state_dict().values())
-    return stored + (_BYTES_TRAINED - 4) * trained
+    return tensor_bytes(fuser) + (_BYTES_TRAINED - 4) * trained
+
+
+def tensor_bytes(fuser: Fuser) -> int:
+    """Bytes of a fuser's parameters and buffers, as they are."""
+    return sum(tensor.nbytes for tensor in fuser.state_dict().values())
 
 
 def _skeleton(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> Fuser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 
 import torch
@@ -90,17 +91,16 @@ def _one_layer(fuser: Fuser, place: int) -> dict[str, torch.Tensor]:
     """Parameters and buffers that fuse one layer, all but a few as views."""
     count, sources = len(fuser.layers), fuser.sources[place]
     state = {}
-    for name, tensor in (*fuser.named_parameters(), *fuser.named_buffers()):
-        room = name.partition(".")[0]
-        if room == "lora":
+    for name, tensor, along in _by_layers(fuser):
+        if name.startswith("lora."):
             continue
-        if tensor.ndim == 0:
-            state[name] = tensor
-        elif room == "sources":
-            state[name] = torch.arange(len(sources), device=tensor.device)[None]
-        elif room == "sharer_norm":
+        if name == "sources":
+            state[name] = torch.arange(len(sources), device=sources.device)[None]
+        elif name.startswith("sharer_norm."):
             state[name] = tensor.index_select(1, sources)
-        elif room in ("receiver_norm", "source_logits"):
+        elif along is None:
+            state[name] = tensor
+        elif along == 1:
             state[name] = tensor[:, place : place + 1]
         else:  # keys of all layers, then values; or both of each layer together
             state[name] = tensor[place::count]
@@ -113,12 +113,20 @@ def _select(fuser: Fuser, places: Sequence[int]) -> dict[str, torch.Tensor]:
     chosen = torch.tensor(places, device=fuser.sources.device)
     both = torch.cat([chosen, count + chosen])  # keys, then values
     state = {}
+    for name, tensor, along in _by_layers(fuser):
+        if along is None:
+            state[name] = tensor
+        else:
+            rows = both if along == 0 and len(tensor) == 2 * count else chosen
+            state[name] = tensor.index_select(along, rows)
+    return state
+
+
+def _by_layers(fuser: Fuser) -> Iterator[tuple[str, torch.Tensor, int | None]]:
+    """Parameters and buffers, and in which dimension the fused layers stand; None in none."""
     for name, tensor in (*fuser.named_parameters(), *fuser.named_buffers()):
         room = name.partition(".")[0]
         if room in ("sharer_norm", "lora") or tensor.ndim == 0:
-            state[name] = tensor
-        elif room in ("receiver_norm", "source_logits"):
-            state[name] = tensor.index_select(1, chosen)
+            yield name, tensor, None
         else:
-            state[name] = tensor.index_select(0, both if len(tensor) == 2 * count else chosen)
-    return state
+            yield name, tensor, int(room in ("receiver_norm", "source_logits"))

@@ -52,7 +52,7 @@ def prefill(
     """
     planned = Prefill(model, prompts, batch_tokens=batch_tokens)
     for number, rows in enumerate(planned.batches):
-        yield rows, planned.run(number).split([len(prompts[row]) for row in rows])
+        yield rows, planned.run(number).split(planned.lengths(number))
 
 
 class Prefill:

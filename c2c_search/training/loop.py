@@ -10,6 +10,7 @@ import torch
 
 from c2c_search.evaluation.scoring import answer
 from c2c_search.fuser import checkpoint
+from c2c_search.fuser.cost import tensor_bytes
 from c2c_search.fuser.selection import without_shut_layers
 from c2c_search.training.prefetch import Prefetcher
 from c2c_search.training.protocol import Event
@@ -81,7 +82,6 @@ class TrialRun(TrainingRun):
             self._judge(len(self.training.rungs) - 1)
         best = self.best
         kept = checkpoint.load(self.best_dir)
-        tensors = kept.state_dict().values()
         return Trained(
             step=self.step,
             split=best.split,
@@ -90,7 +90,7 @@ class TrialRun(TrainingRun):
             best_rung=best.rung,
             best_dir=str(self.best_dir),
             parameters=sum(parameter.numel() for parameter in kept.parameters()),
-            bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+            bytes=tensor_bytes(kept),
             seconds=self.seconds,
             metrics=best.metrics,
         )

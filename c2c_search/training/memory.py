@@ -294,10 +294,9 @@ class Rehearsal:
         }
         trial = trial.model_copy(update={"fuser": fuser.model_copy(update=decided)})
         run = self._run(trial, receiver, sharer, rows, encoded)
-        weights = sum(tensor.nbytes for tensor in run.fuser.state_dict().values())
         with Allocations(self.device.type) as allocations:
             calibrate(run.model, run.data.train_prompts, trial.seed)
-        return weights + allocations.peak
+        return cost.tensor_bytes(run.fuser) + allocations.peak
 
     def _run(
         self,
