@@ -28,11 +28,11 @@ from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.decoding import go_on
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
-from c2c_search.pair.alignment_reading import tokenize
-from c2c_search.pair.loading import LoadedModel
-from c2c_search.pair.loading import load
-from c2c_search.pair.prompts import asked
-from c2c_search.pair.prompts import render
+from c2c_search.models.loading import LoadedModel
+from c2c_search.models.loading import load
+from c2c_search.tokenization.spans import tokenize
+from c2c_search.tokenization.templates import asked
+from c2c_search.tokenization.templates import render
 
 
 _TEXT = "The river ran past the old town and under the bridge, where the boats of the market lay. "

@@ -32,12 +32,12 @@ from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Materials
 from c2c_search.evaluation.systems.passes import encode_alone
-from c2c_search.evaluation.systems.reading import Reading
-from c2c_search.inference.decoding import PackedContext
+from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.inference.model import C2CModel
-from c2c_search.pair.caches import PromptCaches
-from c2c_search.pair.loading import load
-from c2c_search.pair.prefill import Prefill
+from c2c_search.inference.packed.context import PackedContext
+from c2c_search.models.loading import load
+from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.prompt_cache.prefill import Prefill
 
 
 PARTS = {
@@ -95,7 +95,7 @@ def four_option_questions(count: int) -> list[Question]:
 def shared(model: C2CModel, questions: Sequence[Question], batch_size: int) -> Scores:
     """As the workbench evaluates: a prompt is read once, and its options on top of its cache."""
     receiver = SYSTEMS["receiver"].build(Materials(pair=model))
-    chosen = receiver.choose(Reading(model, questions, batch_size=batch_size))
+    chosen = receiver.choose(QuestionPrompts(model, questions, batch_size=batch_size))
     return [list(each.likelihoods) for each in chosen]
 
 

@@ -27,18 +27,18 @@ from fuser_variants import Variant
 from rich.console import Console
 from rich.progress import Progress
 
+from c2c_search.config.pipeline import load_pipeline
+from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.statistics import accuracy_interval
 from c2c_search.evaluation.statistics import paired_bootstrap
 from c2c_search.fuser import cost
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.pair.spec import PairSpec
-from c2c_search.pipeline.loading import load_pipeline
+from c2c_search.models.pair import PairSpec
 from c2c_search.study.sizes import shape_of
-from c2c_search.training.desk import Desk
-from c2c_search.training.runtime import keep_freed_memory
-from c2c_search.trial import TrialConfig
+from c2c_search.training.process import keep_freed_memory
+from c2c_search.training.service import WorkerService
 
 
 ROOT = Path(__file__).parent.parent
@@ -77,10 +77,10 @@ def main() -> None:
     ]
     if missing and not options.table_only:
         with Progress(console=Console(stderr=True)) as progress:
-            desk = Desk(_pipeline(options), cache_dir=None, emit=lambda event: None)
+            service = WorkerService(_pipeline(options), cache_dir=None, emit=lambda event: None)
             for variant, seed in progress.track(missing, description="trainings"):
                 progress.console.print(f"{variant.axis} = {variant.value}, seed {seed}")
-                _train(desk, options, variant, seed)
+                _train(service, options, variant, seed)
     text = _head(options) + "".join(_table(options, name) for name in options.sets)
     if options.markdown:
         options.markdown.write_text(text, encoding="utf-8")
@@ -93,22 +93,24 @@ def _pipeline(options: argparse.Namespace) -> Any:
     return pipeline.model_copy(update={"training": training})
 
 
-def _config(desk: Desk, variant: Variant, seed: int) -> TrialConfig:
-    training = desk.pipeline.training.model_copy(update=dict(variant.training))
+def _config(service: WorkerService, variant: Variant, seed: int) -> TrialConfig:
+    training = service.pipeline.training.model_copy(update=dict(variant.training))
     return TrialConfig(
         pair=PAIR,
         fuser=FuserConfig.model_validate(variant.fuser),
         training=training,
-        data=desk.pipeline.data,
-        evaluation=desk.pipeline.evaluation,
+        data=service.pipeline.data,
+        evaluation=service.pipeline.evaluation,
         seed=seed,
     )
 
 
-def _train(desk: Desk, options: argparse.Namespace, variant: Variant, seed: int) -> None:
+def _train(
+    service: WorkerService, options: argparse.Namespace, variant: Variant, seed: int
+) -> None:
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        run = desk.trial(_config(desk, variant, seed), Path(folder), go_on=lambda: True)
+        run = service.trial(_config(service, variant, seed), Path(folder), go_on=lambda: True)
         trained = run.run()
     assert run.answers is not None
     content = {

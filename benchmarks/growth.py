@@ -30,12 +30,12 @@ from steps import Steps
 from steps import published
 from steps import stepping
 
-from c2c_search.evaluation.memory import peak_memory
-from c2c_search.pair.loading import LoadedModel
-from c2c_search.pair.loading import load
-from c2c_search.pair.loading import resolve
-from c2c_search.pair.prompts import asked
-from c2c_search.training.runtime import keep_freed_memory
+from c2c_search.evaluation.latency.peak_memory import peak_memory
+from c2c_search.models.loading import LoadedModel
+from c2c_search.models.loading import load
+from c2c_search.models.loading import resolve
+from c2c_search.tokenization.templates import asked
+from c2c_search.training.process import keep_freed_memory
 
 
 AXES = {

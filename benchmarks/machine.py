@@ -10,13 +10,13 @@ import psutil
 import torch
 import transformers
 
-from c2c_search.exam.machine import processor
-from c2c_search.pair.arithmetic import name_of
-from c2c_search.pair.cores import usable_cores
+from c2c_search.host.description import processor
+from c2c_search.host.dtypes import name_of
+from c2c_search.host.threads import usable_cores
 
 
 if TYPE_CHECKING:
-    from c2c_search.pair.loading import LoadedModel
+    from c2c_search.models.loading import LoadedModel
 
 
 def describe(*models: LoadedModel) -> dict[str, Any]:

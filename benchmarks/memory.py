@@ -28,39 +28,39 @@ from typing import Any
 import machine
 import torch
 
+from c2c_search.config.pipeline import EvaluationConfig
+from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.trial import TrialConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.sources import read_files
 from c2c_search.data.splits import load_splits
-from c2c_search.evaluation.memory import peak_memory
+from c2c_search.evaluation.latency.peak_memory import peak_memory
 from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
-from c2c_search.pair.batches import PairPrompts
-from c2c_search.pair.loading import load
-from c2c_search.pair.loading import resolve
-from c2c_search.pair.spec import PairSpec
-from c2c_search.pair.store import PromptCacheStore
-from c2c_search.pair.token_alignment import encode_all
-from c2c_search.pipeline.schema import EvaluationConfig
-from c2c_search.pipeline.schema import TrainingConfig
+from c2c_search.models.loading import load
+from c2c_search.models.loading import resolve
+from c2c_search.models.pair import PairSpec
+from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.store import PromptCacheStore
+from c2c_search.tokenization.token_alignment import encode_all
 from c2c_search.training.calibration import calibrate
-from c2c_search.training.loop import TrialRun
-from c2c_search.training.memory import Rehearsal
-from c2c_search.training.memory import Rows
-from c2c_search.training.memory import model_bytes
-from c2c_search.training.run import TrainingData
-from c2c_search.training.runtime import keep_freed_memory
-from c2c_search.training.runtime import release_memory
-from c2c_search.training.runtime import start_deepspeed
-from c2c_search.trial import TrialConfig
+from c2c_search.training.fuser_training import FuserTraining
+from c2c_search.training.loop import TrainingData
+from c2c_search.training.memory.prediction import Rehearsal
+from c2c_search.training.memory.prediction import Rows
+from c2c_search.training.memory.prediction import model_bytes
+from c2c_search.training.process import keep_freed_memory
+from c2c_search.training.process import release_memory
+from c2c_search.training.process import start_deepspeed
 
 
 if TYPE_CHECKING:
     from c2c_search.data.schema import Row
-    from c2c_search.pair.loading import LoadedModel
-    from c2c_search.pair.token_alignment import EncodedPrompt
+    from c2c_search.models.loading import LoadedModel
+    from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
 FUSERS: dict[str, dict[str, Any]] = {
@@ -173,7 +173,7 @@ def _train(trial: TrialConfig, pair: C2CModel, data: TrainingData) -> None:
     calibrate(model, data.train_prompts, trial.seed)
     with tempfile.TemporaryDirectory() as folder:
         silent = {"emit": lambda _: None, "go_on": lambda: False}
-        TrialRun(trial, model, data, Path(folder), **silent).run()
+        FuserTraining(trial, model, data, Path(folder), **silent).run()
 
 
 def _counted(run: Any) -> int:

@@ -33,18 +33,18 @@ from steps import Examples
 from timing import Times
 from transformers import PreTrainedModel
 
-from c2c_search.pair.caches import PromptCaches
-from c2c_search.pair.entries import Entry
-from c2c_search.pair.loading import load
-from c2c_search.pair.prefill import Prefill
-from c2c_search.pair.prefill import prefill
-from c2c_search.pair.prefill import stack_cache
-from c2c_search.pair.store import PromptCacheStore
-from c2c_search.pair.token_alignment import encode_all
+from c2c_search.models.loading import load
+from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.prompt_cache.entries import Entry
+from c2c_search.prompt_cache.prefill import Prefill
+from c2c_search.prompt_cache.prefill import prefill
+from c2c_search.prompt_cache.prefill import stack_cache
+from c2c_search.prompt_cache.store import PromptCacheStore
+from c2c_search.tokenization.token_alignment import encode_all
 
 
 if TYPE_CHECKING:
-    from c2c_search.pair.loading import LoadedModel
+    from c2c_search.models.loading import LoadedModel
 
 
 PARTS = {

@@ -21,8 +21,8 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 from torch.profiler import record_function
 
-from c2c_search.evaluation.memory import memory_kind
-from c2c_search.evaluation.memory import peak_memory
+from c2c_search.evaluation.latency.peak_memory import memory_kind
+from c2c_search.evaluation.latency.peak_memory import peak_memory
 
 
 if TYPE_CHECKING:

@@ -29,18 +29,18 @@ from c2c_search.errors import ConfigError
 from c2c_search.fuser.projectors import C2CProjector
 from c2c_search.fuser.stacked import StackedBlock
 from c2c_search.fuser.stacked import StackedLinear
-from c2c_search.pair.prefill import cache_argument
+from c2c_search.prompt_cache.prefill import cache_argument
 from c2c_search.training.engine import schedule
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from c2c_search.config.pipeline import TrainingConfig
     from c2c_search.fuser.config import FuserConfig
     from c2c_search.fuser.fuser import Fuser
     from c2c_search.fuser.normalisation import Normalisation
-    from c2c_search.pair.token_alignment import EncodedPrompt
-    from c2c_search.pipeline.schema import TrainingConfig
+    from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
 _IGNORED = -100  # label of a position whose prediction does not count

@@ -22,21 +22,21 @@ from reference import LayerLoopFuser
 from reference import ReferenceStyle
 from reference import ReferenceTraining
 
+from c2c_search.config.trial import TrialConfig
 from c2c_search.data.splits import load_splits
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
-from c2c_search.pair.loading import load
-from c2c_search.pair.token_alignment import encode_all
-from c2c_search.training.order import Order
-from c2c_search.training.runtime import keep_freed_memory
-from c2c_search.trial import TrialConfig
+from c2c_search.models.loading import load
+from c2c_search.tokenization.token_alignment import encode_all
+from c2c_search.training.loop import Order
+from c2c_search.training.process import keep_freed_memory
 
 
 if TYPE_CHECKING:
     from c2c_search.data.schema import Row
-    from c2c_search.pair.loading import LoadedModel
-    from c2c_search.pair.token_alignment import EncodedPrompt
+    from c2c_search.models.loading import LoadedModel
+    from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
 def main() -> None:

@@ -29,13 +29,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from c2c_search.inference.decoding import go_on
 from c2c_search.inference.model import C2CModel
-from c2c_search.pair.loading import load
-from c2c_search.pair.prompts import asked
-from c2c_search.training.runtime import keep_freed_memory
+from c2c_search.models.loading import load
+from c2c_search.tokenization.templates import asked
+from c2c_search.training.process import keep_freed_memory
 
 
 if TYPE_CHECKING:
-    from c2c_search.pair.loading import LoadedModel
+    from c2c_search.models.loading import LoadedModel
 
 
 def main() -> None:

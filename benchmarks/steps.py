@@ -27,6 +27,7 @@ from reference import ReferenceTraining
 from timing import Times
 from timing import Watch
 
+from c2c_search.config.pipeline import TrainingConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitLimits
 from c2c_search.data.splits import load_splits
@@ -34,20 +35,19 @@ from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
-from c2c_search.pair.batches import PairPrompts
-from c2c_search.pair.store import PromptCacheStore
-from c2c_search.pair.token_alignment import encode_all
-from c2c_search.pipeline.schema import TrainingConfig
+from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.store import PromptCacheStore
+from c2c_search.tokenization.token_alignment import encode_all
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.engine import TrainingEngine
-from c2c_search.training.reading import Reading
+from c2c_search.training.step import ReceiverStep
 
 
 if TYPE_CHECKING:
-    from c2c_search.pair.batches import PairBatch
-    from c2c_search.pair.loading import LoadedModel
-    from c2c_search.pair.prompts import Message
-    from c2c_search.pair.token_alignment import EncodedPrompt
+    from c2c_search.models.loading import LoadedModel
+    from c2c_search.prompt_cache.batches import PairBatch
+    from c2c_search.tokenization.templates import Message
+    from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
 KINDS = ("stored", "recomputed", "reference")
@@ -241,7 +241,7 @@ class Steps:
     ) -> torch.Tensor:
         fused = model.fuse(batch, through=engine)
         responses = [self.responses[row] for row in rows]
-        return Reading(model.receiver.model, fused, batch.last_ids, responses, 0.0).loss()
+        return ReceiverStep(model.receiver.model, fused, batch.last_ids, responses, 0.0).loss()
 
 
 @contextmanager

@@ -27,14 +27,15 @@ from typing import Any
 
 import machine
 
+from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.trial import TrialConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitLimits
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.pair.loading import default_cache_dir
-from c2c_search.pair.loading import resolve
-from c2c_search.pair.spec import PairSpec
-from c2c_search.pipeline.schema import Pipeline
-from c2c_search.pipeline.schema import TrainingConfig
+from c2c_search.models.loading import default_cache_dir
+from c2c_search.models.loading import resolve
+from c2c_search.models.pair import PairSpec
 from c2c_search.training.launch import Worker
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
@@ -42,7 +43,6 @@ from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Trained
-from c2c_search.trial import TrialConfig
 
 
 _PROGRAM = Path(__file__).with_name("reference_run.py")

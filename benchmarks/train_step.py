@@ -32,13 +32,13 @@ from steps import published
 from steps import stepping
 from timing import Times
 
-from c2c_search.inference.decoding import PackedContext
 from c2c_search.inference.model import C2CModel
-from c2c_search.pair.caches import PromptCaches
-from c2c_search.pair.loading import load
-from c2c_search.pair.prefill import Prefill
+from c2c_search.inference.packed.context import PackedContext
+from c2c_search.models.loading import load
+from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.prompt_cache.prefill import Prefill
 from c2c_search.training.engine import TrainingEngine
-from c2c_search.training.runtime import keep_freed_memory
+from c2c_search.training.process import keep_freed_memory
 
 
 NAMES = {

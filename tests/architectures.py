@@ -16,7 +16,7 @@ from typing import Any
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from c2c_search.inference.fusion import FusedCache
+    from c2c_search.inference.packed.fused_cache import FusedCache
 
 
 WINDOW = 6
@@ -183,8 +183,8 @@ def packed_prompts(
     """Exact caches of all prompts but their last tokens, one after the other, and those tokens."""
     import torch
 
-    from c2c_search.inference.fusion import FusedCache
-    from c2c_search.pair.prefill import prefill
+    from c2c_search.inference.packed.fused_cache import FusedCache
+    from c2c_search.prompt_cache.prefill import prefill
 
     caches = {}
     for rows, batch in prefill(model, [prompt[:-1] for prompt in prompts]):

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from c2c_search.pair.cores import usable_cores
+from c2c_search.host.threads import usable_cores
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from c2c_search.inference.model import C2CModel
-    from c2c_search.pair.loading import LoadedModel
-    from c2c_search.pair.spec import PairSpec
+    from c2c_search.models.loading import LoadedModel
+    from c2c_search.models.pair import PairSpec
 
 # How fast a busy machine is says nothing about a property.
 settings.register_profile("untimed", deadline=None)
@@ -60,8 +60,8 @@ def tiny_model(tiny_tokenizer) -> Callable[..., LoadedModel]:
     import torch
     import transformers
 
-    from c2c_search.pair.identity import ModelIdentity
-    from c2c_search.pair.loading import LoadedModel
+    from c2c_search.models.identity import ModelIdentity
+    from c2c_search.models.loading import LoadedModel
 
     families = {
         "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
@@ -135,7 +135,7 @@ def make_pair(tiny_model) -> Callable[..., C2CModel]:
 @pytest.fixture(scope="session")
 def tiny_pair(tiny_model, tmp_path_factory) -> PairSpec:
     """Two tiny random models on disk."""
-    from c2c_search.pair.spec import PairSpec
+    from c2c_search.models.pair import PairSpec
 
     paths = {}
     for role, options in {

@@ -107,11 +107,11 @@ def test_same_command_trains_nothing_again(studied, home):
 
 def test_champion_installs_and_answers_elsewhere(studied, home, monkeypatch, tmp_path):
     from c2c_search.study import driver
-    from c2c_search.study import finale
+    from c2c_search.study import finalists
 
-    real = finale.judge
+    real = finalists.judge
     monkeypatch.setattr(
-        finale, "judge", lambda *a, **k: real(*a, **k).model_copy(update={"passed": True})
+        finalists, "judge", lambda *a, **k: real(*a, **k).model_copy(update={"passed": True})
     )
     monkeypatch.chdir(home)
     outcome = driver.run_study(Path("space.yaml"))

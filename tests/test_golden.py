@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from c2c_search import C2CModel
 from c2c_search.cli import main
 from c2c_search.fuser import checkpoint
-from c2c_search.pair.model_cache import CACHE_VARIABLE
+from c2c_search.models.cache_dir import CACHE_VARIABLE
 
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"

@@ -1,1 +1,1 @@
-"""Champion room: who is tested, who has proved it, and how the winner is packaged."""
+"""Who is tested, who has proved it, and how the winner is packaged."""

@@ -1,4 +1,4 @@
-"""Champion room: the model card, README.md, that says what a champion is and is not."""
+"""The model card, README.md, that says what a champion is and is not."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import yaml
 
 from c2c_search.champion.gate import Comparison
 from c2c_search.champion.gate import Verdict
-from c2c_search.inference.integrity import Manifest
-from c2c_search.inference.integrity import Size
-from c2c_search.pair.identity import NO_TOKENIZER
+from c2c_search.inference.manifest import Manifest
+from c2c_search.inference.manifest import Size
+from c2c_search.models.identity import NO_TOKENIZER
 
 
 _TAGS = ["cache-to-cache", "kv-cache", "model-communication"]

@@ -1,4 +1,4 @@
-"""Champion room: the program that a registered champion answers with (MLflow models-from-code).
+"""The program that a registered champion answers with (MLflow models-from-code).
 
 MLflow copies this file into the model and runs it there, with or without c2c-search installed.
 """
@@ -13,7 +13,7 @@ from mlflow.pyfunc import PythonModel
 from mlflow.pyfunc import PythonModelContext
 
 
-class Champion(PythonModel):
+class ChampionModel(PythonModel):
     """Answers questions with the champion that lies among the model's artifacts."""
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -31,4 +31,4 @@ class Champion(PythonModel):
         return [self._model.generate(question) for question in model_input]
 
 
-set_model(Champion())
+set_model(ChampionModel())

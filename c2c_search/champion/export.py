@@ -1,4 +1,4 @@
-"""Champion room: a champion with all it needs to answer, for a machine without the workbench."""
+"""A champion with all it needs to answer, for a machine without the workbench."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from c2c_search.champion.package import staged
 from c2c_search.champion.package import swapped_in
 from c2c_search.champion.package import workbench_version
 from c2c_search.errors import StoreError
-from c2c_search.inference.integrity import CHAMPION_FILES
-from c2c_search.inference.integrity import FUSER_CONFIG
-from c2c_search.inference.integrity import FUSER_WEIGHTS
-from c2c_search.inference.integrity import check_sums
-from c2c_search.inference.integrity import read_sums
-from c2c_search.inference.integrity import write_sums
-from c2c_search.pair.model_cache import require_space
+from c2c_search.inference.manifest import CHAMPION_FILES
+from c2c_search.inference.manifest import FUSER_CONFIG
+from c2c_search.inference.manifest import FUSER_WEIGHTS
+from c2c_search.inference.manifest import check_sums
+from c2c_search.inference.manifest import read_sums
+from c2c_search.inference.manifest import write_sums
+from c2c_search.models.cache_dir import require_space
 
 
 RUNTIME = "runtime"
-ROOMS = ("fuser", "pair", "inference")
+ROOMS = ("fuser", "host", "inference", "models", "prompt_cache", "tokenization")
 """Rooms that travel; they import nothing from the rest of the house."""
 REQUIREMENTS = (
     # transformers reads no GGUF file without it, and the catalogue's models are GGUF files.
@@ -101,10 +101,10 @@ def export_rosetta(package: Path, to: Path, *, replace: bool = False) -> None:
         ConfigError: Lists everything of the fuser that the layout cannot say.
         StoreError: ``to`` holds something else or cannot be written.
     """
-    from c2c_search.fuser import rosetta
     from c2c_search.fuser.checkpoint import load
-    from c2c_search.fuser.rosetta_layout import MAP_NAME
-    from c2c_search.fuser.rosetta_layout import PROJECTOR_FILE
+    from c2c_search.fuser.rosetta import writing
+    from c2c_search.fuser.rosetta.layout import MAP_NAME
+    from c2c_search.fuser.rosetta.layout import PROJECTOR_FILE
 
     check_sums(package)
     if to.is_symlink() or (to.exists() and not to.is_dir()):
@@ -127,14 +127,14 @@ def export_rosetta(package: Path, to: Path, *, replace: bool = False) -> None:
     # torch tells a full disk by errors that nobody can tell from others.
     require_space(to, (package / FUSER_WEIGHTS).stat().st_size, "A checkpoint")
     with swapped_in(to) as folder:
-        rosetta.write(load(package), folder)
+        writing.write(load(package), folder)
 
 
 def write_runtime(folder: Path) -> None:
     """Write the runtime project: the rooms that travel and what pip needs to install them."""
     source, target = Path(c2c_search.__file__).parent, folder / "c2c_search"
     target.mkdir(parents=True)
-    files = [source / name for name in ("__init__.py", "errors.py", "py.typed")]
+    files = [source / name for name in ("__init__.py", "batching.py", "errors.py", "py.typed")]
     files += [path for room in ROOMS for path in sorted((source / room).rglob("*.py"))]
     for path in files:
         copy = target / path.relative_to(source)

@@ -1,4 +1,4 @@
-"""Champion room: whether a finalist is better than every control, on items no trial has seen."""
+"""Whether a finalist is better than every control, on items no trial has seen."""
 
 from __future__ import annotations
 

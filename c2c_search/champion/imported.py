@@ -1,4 +1,4 @@
-"""Champion room: a champion folder made of a published C2C checkpoint; nothing is measured."""
+"""A champion folder made of a published C2C checkpoint; nothing is measured."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 
 from c2c_search.champion import package
 from c2c_search.fuser import checkpoint as fuser_checkpoint
-from c2c_search.fuser import rosetta
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.cost import tensor_bytes
-from c2c_search.inference.integrity import Manifest
-from c2c_search.inference.integrity import PairIdentity
-from c2c_search.inference.integrity import Provenance
-from c2c_search.inference.integrity import Size
-from c2c_search.inference.integrity import sha256
-from c2c_search.pair.geometry import cache_shape
-from c2c_search.pair.identity import ResolvedModel
-from c2c_search.pair.identity import weight_files
-from c2c_search.pair.loading import resolve
-from c2c_search.pair.model_cache import require_space
-from c2c_search.pair.prompts import Template
+from c2c_search.fuser.rosetta import writing
+from c2c_search.inference.manifest import Manifest
+from c2c_search.inference.manifest import PairIdentity
+from c2c_search.inference.manifest import Provenance
+from c2c_search.inference.manifest import Size
+from c2c_search.inference.manifest import sha256
+from c2c_search.models.cache_dir import require_space
+from c2c_search.models.geometry import cache_shape
+from c2c_search.models.identity import ResolvedModel
+from c2c_search.models.identity import weight_files
+from c2c_search.models.loading import resolve
+from c2c_search.tokenization.templates import Template
 
 
 CACHE_DTYPE = "float32"
@@ -70,11 +70,11 @@ def import_rosetta(
     provenance = _provenance(checkpoint)
     receiver_model = resolve(receiver, cache_dir=cache_dir)
     sharer_model = resolve(sharer, cache_dir=cache_dir)
-    fuser = rosetta.read(
+    fuser = writing.read(
         checkpoint, _shape(receiver_model), _shape(sharer_model), sharer_index=sharer_index
     )
     manifest = Manifest(
-        name=f"{rosetta.LAYOUT}-{provenance.folder}",
+        name=f"{writing.LAYOUT}-{provenance.folder}",
         created=provenance.imported,
         c2c_search_version=package.workbench_version(),
         git_commit=package.source_commit(),
@@ -97,10 +97,10 @@ def import_rosetta(
 
 def _provenance(checkpoint: Path) -> Provenance:
     return Provenance(
-        layout=rosetta.LAYOUT,
+        layout=writing.LAYOUT,
         # Its name alone: the path says more about this machine than about the fuser.
         folder=checkpoint.resolve().name,
-        files={path.name: sha256(path) for path in rosetta.files(checkpoint)},
+        files={path.name: sha256(path) for path in writing.files(checkpoint)},
         imported=datetime.now(UTC),
     )
 

@@ -1,4 +1,4 @@
-"""Champion room: the folder that a champion is, written whole or not at all."""
+"""The folder that a champion is, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import c2c_search
 from c2c_search.champion.card import model_card
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
-from c2c_search.inference.integrity import FUSER_CONFIG
-from c2c_search.inference.integrity import FUSER_WEIGHTS
-from c2c_search.inference.integrity import MANIFEST
-from c2c_search.inference.integrity import MODEL_CARD
-from c2c_search.inference.integrity import Manifest
-from c2c_search.inference.integrity import Size
-from c2c_search.inference.integrity import check_sums
-from c2c_search.inference.integrity import read_sums
-from c2c_search.inference.integrity import sha256
-from c2c_search.inference.integrity import write_sums
+from c2c_search.inference.manifest import FUSER_CONFIG
+from c2c_search.inference.manifest import FUSER_WEIGHTS
+from c2c_search.inference.manifest import MANIFEST
+from c2c_search.inference.manifest import MODEL_CARD
+from c2c_search.inference.manifest import Manifest
+from c2c_search.inference.manifest import Size
+from c2c_search.inference.manifest import check_sums
+from c2c_search.inference.manifest import read_sums
+from c2c_search.inference.manifest import sha256
+from c2c_search.inference.manifest import write_sums
 
 
 _FUSER_FILES = (FUSER_CONFIG, FUSER_WEIGHTS)

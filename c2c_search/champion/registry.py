@@ -1,4 +1,4 @@
-"""Champion room: the champion in MLflow's model registry, under an alias that moves last.
+"""The champion in MLflow's model registry, under an alias that moves last.
 
 Nothing is pickled: the model is `champion_pyfunc` as source, and the exported champion.
 """
@@ -19,12 +19,12 @@ from c2c_search.champion.export import export
 from c2c_search.champion.verify import verify as ask_in_isolation
 from c2c_search.errors import C2CError
 from c2c_search.errors import IntegrityError
-from c2c_search.inference.integrity import SUMS
-from c2c_search.inference.integrity import check_sums
-from c2c_search.inference.integrity import read_manifest
-from c2c_search.inference.integrity import sha256
+from c2c_search.inference.manifest import SUMS
+from c2c_search.inference.manifest import check_sums
+from c2c_search.inference.manifest import read_manifest
+from c2c_search.inference.manifest import sha256
 from c2c_search.tracking.mlflow_store import store_errors
-from c2c_search.tracking.runs import Tracker
+from c2c_search.tracking.tracker import Tracker
 
 
 if TYPE_CHECKING:

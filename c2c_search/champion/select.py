@@ -1,4 +1,4 @@
-"""Champion room: which trials of a study are worth the test split."""
+"""Which trials of a study are worth the test split."""
 
 from __future__ import annotations
 

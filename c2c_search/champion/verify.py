@@ -1,4 +1,4 @@
-"""Champion room: the last gate, an exported champion answers as it did when it was measured.
+"""The last gate, an exported champion answers as it did when it was measured.
 
 It is asked in a process of its own in which only its own ``runtime/`` and what that requires can
 be imported, as on a machine on which nothing else was ever installed.
@@ -24,10 +24,10 @@ from packaging.utils import canonicalize_name
 from c2c_search.champion.export import REQUIREMENTS
 from c2c_search.champion.export import RUNTIME
 from c2c_search.errors import IntegrityError
-from c2c_search.inference.integrity import check_sums
-from c2c_search.inference.integrity import read_manifest
-from c2c_search.pair.arithmetic import VARIABLE as DTYPE_VARIABLE
-from c2c_search.pair.model_cache import CACHE_VARIABLE
+from c2c_search.host.dtypes import VARIABLE as DTYPE_VARIABLE
+from c2c_search.inference.manifest import check_sums
+from c2c_search.inference.manifest import read_manifest
+from c2c_search.models.cache_dir import CACHE_VARIABLE
 
 
 _LAST_LINES = 15

@@ -1,4 +1,4 @@
-"""Cli room: the command ``c2c-search``, thin calls into the house, nothing heavy before needed."""
+"""The command ``c2c-search``, thin calls into the house, nothing heavy before needed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 
 from c2c_search.errors import C2CError
-from c2c_search.pair.cores import thread_environment
+from c2c_search.host.threads import thread_environment
 
 
 def main() -> None:

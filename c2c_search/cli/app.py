@@ -1,4 +1,4 @@
-"""Cli room: the commands of ``c2c-search``, put together."""
+"""The commands of ``c2c-search``, put together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cli room: ``cache``, the prompt caches on the disk."""
+"""``cache``, the prompt caches on the disk."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from c2c_search.pair.housekeeping import Contents
-    from c2c_search.pair.housekeeping import Verified
+    from c2c_search.prompt_cache.maintenance import Contents
+    from c2c_search.prompt_cache.maintenance import Verified
 
 
 app = typer.Typer(help="Prompt caches on the disk: list, clear, verify.", no_args_is_help=True)
@@ -25,7 +25,7 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List all prompt caches, the most recently used first, and what they may take."""
-    from c2c_search.pair.housekeeping import contents
+    from c2c_search.prompt_cache.maintenance import contents
 
     found = contents(_store())
     if json:
@@ -51,13 +51,13 @@ def clear(
     """Remove prompt caches that no running process uses; they are computed again when needed."""
     import time
 
-    from c2c_search.pair import housekeeping
-    from c2c_search.pair.budget import read_size
-    from c2c_search.pair.budget import size_text
-    from c2c_search.pair.model_cache import disk_errors
+    from c2c_search.models.cache_dir import disk_errors
+    from c2c_search.prompt_cache import maintenance
+    from c2c_search.prompt_cache.budget import read_size
+    from c2c_search.prompt_cache.budget import size_text
 
-    found = housekeeping.contents(_store())
-    chosen = housekeeping.choose(
+    found = maintenance.contents(_store())
+    chosen = maintenance.choose(
         found,
         now=time.time(),
         model=model,
@@ -71,7 +71,7 @@ def clear(
     if not yes:
         typer.confirm(f"Remove {_lists(len(chosen))}, {size}?", abort=True)
     with disk_errors(found.directory):
-        cleared = housekeeping.clear(found, chosen)
+        cleared = maintenance.clear(found, chosen)
     freed = size_text(sum(each.size for each in cleared.removed))
     typer.echo(f"Removed {_lists(len(cleared.removed))}; {freed} freed.")
     for each in cleared.in_use:
@@ -93,8 +93,8 @@ def verify(
     from rich.console import Console
     from rich.progress import Progress
 
-    from c2c_search.pair.housekeeping import verify as verify_all
-    from c2c_search.pair.model_cache import disk_errors
+    from c2c_search.models.cache_dir import disk_errors
+    from c2c_search.prompt_cache.maintenance import verify as verify_all
 
     store = _store()
     with disk_errors(store), Progress(console=Console(stderr=True), transient=True) as bar:
@@ -115,8 +115,8 @@ def _group() -> None:
 
 
 def _store() -> Path:
-    from c2c_search.pair.entries import FOLDER
-    from c2c_search.pair.model_cache import default_cache_dir
+    from c2c_search.models.cache_dir import default_cache_dir
+    from c2c_search.prompt_cache.entries import FOLDER
 
     return default_cache_dir() / FOLDER
 
@@ -135,7 +135,7 @@ def _table(found: Contents) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from c2c_search.pair.budget import size_text
+    from c2c_search.prompt_cache.budget import size_text
 
     table = Table(box=None, pad_edge=False)
     for heading in ("key", "model"):
@@ -169,7 +169,7 @@ def _table(found: Contents) -> None:
 
 
 def _report(found: Verified, *, delete: bool) -> None:
-    from c2c_search.pair.budget import size_text
+    from c2c_search.prompt_cache.budget import size_text
 
     for damage in found.damaged:
         ended = "removed" if damage.removed else ("in use, kept" if delete else "kept")

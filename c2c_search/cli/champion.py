@@ -1,4 +1,4 @@
-"""Cli room: ``export``, ``import-rosetta`` and ``ask``, what one does with a champion."""
+"""``export``, ``import-rosetta`` and ``ask``, what one does with a champion."""
 
 from __future__ import annotations
 
@@ -131,13 +131,13 @@ def ask(
     from rich.table import Table
     from rich.text import Text
 
-    from c2c_search.inference.integrity import read_manifest
+    from c2c_search.inference.manifest import read_manifest
 
     folders = [directory, *(also or ())]
     for folder in folders:  # so that a wrong folder is told before any model is loaded
         read_manifest(folder)
     from c2c_search.inference.model import C2CModel
-    from c2c_search.inference.several import SeveralSharers
+    from c2c_search.inference.multi_sharer import SeveralSharers
 
     models = [C2CModel.from_pretrained(folder) for folder in folders]
     first = models[0]

@@ -1,4 +1,4 @@
-"""Cli room: ``eval``, any systems on any tasks, compared item by item."""
+"""``eval``, any systems on any tasks, compared item by item."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ def evaluate(
     """
     from rich.console import Console
 
-    from c2c_search.exam.examine import examine
-    from c2c_search.exam.request import Request
+    from c2c_search.evaluator.evaluate import examine
+    from c2c_search.evaluator.request import Request
     from c2c_search.report.evaluation import render
 
     request = Request(

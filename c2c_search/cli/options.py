@@ -1,4 +1,4 @@
-"""Cli room: options that several commands share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-Space = Annotated[
+SpaceFile = Annotated[
     Path, typer.Option("--space", help="Space file, e.g. spaces/fuser.yaml.", show_default=False)
 ]
 Root = Annotated[Path, typer.Option("--root", help="Folder of all studies, runs and champions.")]

@@ -1,4 +1,4 @@
-"""Cli room: ``study``, ``validate`` and ``plan``, what one does with a space file."""
+"""``study``, ``validate`` and ``plan``, what one does with a space file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import typer
 
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
-from c2c_search.cli.options import Space
+from c2c_search.cli.options import SpaceFile
 
 
 def study(
-    space: Space,
+    space: SpaceFile,
     root: Root = ROOT,
     trials: Annotated[
         int | None,
@@ -33,9 +33,9 @@ def validate(
     file: Annotated[Path, typer.Argument(help="Space file; its pipeline is checked too.")],
 ) -> None:
     """Report every problem of a space and its pipeline at once."""
-    from c2c_search.study.spaces import load_space
+    from c2c_search.space.schema import Space
 
-    space = load_space(file)
+    space = Space.load(file)
     pairs = "1 pair" if len(space.pairs) == 1 else f"{len(space.pairs)} pairs"
     typer.echo(
         f"{file} is valid: study {space.study}, {pairs}, {len(space.dimensions)} dimensions, "
@@ -44,7 +44,7 @@ def validate(
 
 
 def plan(
-    space: Space,
+    space: SpaceFile,
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Fetch the models to tell sizes and memory.")
     ] = False,
@@ -56,9 +56,9 @@ def plan(
 
     from c2c_search.report.planned import render
     from c2c_search.space.plan import plan as make_plan
-    from c2c_search.study.spaces import load_space
+    from c2c_search.space.schema import Space
 
-    loaded = load_space(space)
+    loaded = Space.load(space)
     if not fetch:
         Console().print(render(loaded.study, make_plan(loaded)))
         return

@@ -1,4 +1,4 @@
-"""Cli room: ``ui``, the runs in a browser."""
+"""``ui``, the runs in a browser."""
 
 from __future__ import annotations
 

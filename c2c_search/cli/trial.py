@@ -1,4 +1,4 @@
-"""Cli room: ``trial run``, one trial again from its configuration."""
+"""``trial run``, one trial again from its configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(
     ] = None,
 ) -> None:
     """Repeat a trial and print its metrics; it goes on from a checkpoint in its folder."""
-    from c2c_search.study.repeat import repeat_trial
+    from c2c_search.study.run_trial import repeat_trial
 
     repeat_trial(file, to)
 

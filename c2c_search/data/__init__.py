@@ -1,1 +1,1 @@
-"""Data room: examples as `datasets.Dataset`, in splits that share no fact."""
+"""Examples as `datasets.Dataset`, in splits that share no fact."""

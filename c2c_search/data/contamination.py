@@ -1,4 +1,4 @@
-"""Data room: which items of a test set were learnt from, as the same question or as 13 words."""
+"""Which items of a test set were learnt from, as the same question or as 13 words."""
 
 from __future__ import annotations
 

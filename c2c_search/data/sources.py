@@ -1,4 +1,4 @@
-"""Data room: local JSONL files of three kinds of example, read into the canonical columns."""
+"""Local JSONL files of three kinds of example, read into the canonical columns."""
 
 from __future__ import annotations
 

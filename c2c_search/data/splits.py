@@ -1,4 +1,4 @@
-"""Data room: the three splits of a pipeline's data, checked to share no fact, and hashed."""
+"""The three splits of a pipeline's data, checked to share no fact, and hashed."""
 
 from __future__ import annotations
 

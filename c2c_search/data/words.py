@@ -1,4 +1,4 @@
-"""Data room: texts as words and as questions, to tell whether two of them say the same."""
+"""Texts as words and as questions, to tell whether two of them say the same."""
 
 from __future__ import annotations
 

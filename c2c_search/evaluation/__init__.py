@@ -1,1 +1,1 @@
-"""Evaluation room: systems answer tasks, and statistics says what the answers prove."""
+"""Systems answer tasks, and statistics says what the answers prove."""

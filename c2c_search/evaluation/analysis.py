@@ -1,4 +1,4 @@
-"""Evaluation room: where the sharer's cache helped, where it hurt and where it did not matter.
+"""Where the sharer's cache helped, where it hurt and where it did not matter.
 
 An item counts as right when its credit is at least `RIGHT`, also where credit comes in degrees.
 """

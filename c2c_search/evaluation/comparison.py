@@ -1,4 +1,4 @@
-"""Evaluation room: what every system scored on a task, and what sets C2C apart from each."""
+"""What every system scored on a task, and what sets C2C apart from each."""
 
 from __future__ import annotations
 

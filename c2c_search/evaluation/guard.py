@@ -1,4 +1,4 @@
-"""Evaluation room: what is chosen on is never what is reported, nor learnt from."""
+"""What is chosen on is never what is reported, nor learnt from."""
 
 from __future__ import annotations
 

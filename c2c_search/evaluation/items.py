@@ -1,4 +1,4 @@
-"""Evaluation room: the items of a task, and the questions that systems are asked about them."""
+"""The items of a task, and the questions that systems are asked about them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import Literal
 
-from c2c_search.pair.prompts import Message
+from c2c_search.tokenization.templates import Message
 
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Evaluation room: an item in words, for each way of answering it."""
+"""An item in words, for each way of answering it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.items import Method
 from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.tasks.task import Task
-from c2c_search.pair.prompts import Message
+from c2c_search.tokenization.templates import Message
 
 
 _LETTER_INSTRUCTION = "Answer with the letter of the right option alone."

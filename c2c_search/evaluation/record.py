@@ -1,4 +1,4 @@
-"""Evaluation room: everything that one evaluation found, as data with a JSON round trip."""
+"""Everything that one evaluation found, as data with a JSON round trip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from c2c_search.data.contamination import Contamination
 from c2c_search.evaluation.analysis import Analysis
 from c2c_search.evaluation.comparison import Scored
 from c2c_search.evaluation.items import Method
-from c2c_search.evaluation.latency import LatencyReport
+from c2c_search.evaluation.latency.measure import LatencyReport
 
 
 class _Stored(BaseModel):

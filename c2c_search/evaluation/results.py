@@ -1,4 +1,4 @@
-"""Evaluation room: what a system answered, item by item, so that any two can be paired."""
+"""What a system answered, item by item, so that any two can be paired."""
 
 from __future__ import annotations
 

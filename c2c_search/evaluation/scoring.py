@@ -1,4 +1,4 @@
-"""Evaluation room: any system answers questions, and each answer becomes an item's result."""
+"""Any system answers questions, and each answer becomes an item's result."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 from c2c_search.evaluation.grading import grade
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.results import ItemResult
-from c2c_search.evaluation.systems.reading import batches
+from c2c_search.evaluation.systems.prompts import batches
 from c2c_search.inference.model import C2CModel
-from c2c_search.pair.batches import PairPrompts
+from c2c_search.prompt_cache.batches import PairPrompts
 
 
 if TYPE_CHECKING:
+    from c2c_search.config.pipeline import EvaluationConfig
     from c2c_search.data.schema import Row
     from c2c_search.evaluation.items import Method
-    from c2c_search.evaluation.systems.reading import Reading
+    from c2c_search.evaluation.systems.prompts import QuestionPrompts
     from c2c_search.evaluation.systems.system import Decoding
     from c2c_search.evaluation.systems.system import System
     from c2c_search.evaluation.tasks.task import Task
     from c2c_search.fuser.fuser import Fuser
-    from c2c_search.pair.loading import LoadedModel
-    from c2c_search.pipeline.schema import EvaluationConfig
+    from c2c_search.models.loading import LoadedModel
 
 
 def answer_questions(
     system: System,
-    reading: Reading,
+    reading: QuestionPrompts,
     task: Task,
     method: Method,
     *,
@@ -61,7 +61,7 @@ def answer_questions(
 
 
 def choose_options(
-    system: System, reading: Reading, *, length_normalised: bool
+    system: System, reading: QuestionPrompts, *, length_normalised: bool
 ) -> tuple[ItemResult, ...]:
     """Let a system choose among the options of every question, in the reading's order."""
     return tuple(

@@ -1,1 +1,1 @@
-"""Fuser room: the network that is searched, torch only."""
+"""The network that is searched, torch only."""

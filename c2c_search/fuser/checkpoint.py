@@ -1,4 +1,4 @@
-"""Fuser room: a fuser on disk, as JSON and safetensors; nothing is ever unpickled."""
+"""A fuser on disk, as JSON and safetensors; nothing is ever unpickled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fuser room: the frozen configuration that is the single truth of a fuser's architecture."""
+"""The frozen configuration that is the single truth of a fuser's architecture."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ class FuserConfig(_Frozen):
         return wrong
 
 
-class Projection(_Frozen):
+class AttentionMap(_Frozen):
     """A linear map of a model's attention, of one size in all layers."""
 
     role: ProjectionRole = Field(description="qkv: queries, keys and values at once.")
@@ -269,7 +269,7 @@ class CacheShape(_Frozen):
     layers: int = Field(ge=1)
     heads: int = Field(ge=1, description="KV heads.")
     head_dim: int = Field(ge=1, description="Numbers per KV head.")
-    projections: tuple[Projection, ...] = Field(
+    projections: tuple[AttentionMap, ...] = Field(
         (), description="Maps that a LoRA adapts; only a receiver that is adapted tells them."
     )
 

@@ -1,4 +1,4 @@
-"""Fuser room: what a fuser costs, from its configuration alone.
+"""What a fuser costs, from its configuration alone.
 
 The fuser is built, and run, on the meta device: no memory, no arithmetic, and no second formula
 that could disagree with the network.

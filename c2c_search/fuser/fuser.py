@@ -1,4 +1,4 @@
-"""Fuser room: the network that is searched, trained and shipped."""
+"""The network that is searched, trained and shipped."""
 
 from __future__ import annotations
 

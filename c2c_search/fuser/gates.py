@@ -1,4 +1,4 @@
-"""Fuser room: the learned gates that open or shut what the projector adds."""
+"""The learned gates that open or shut what the projector adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fuser room: which sharer layers feed which receiver layer."""
+"""Which sharer layers feed which receiver layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fuser room: a low-rank update of the receiver's attention, trained together with the fuser."""
+"""A low-rank update of the receiver's attention, trained together with the fuser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from c2c_search.fuser.stacked import StackedLinear
 
 
 if TYPE_CHECKING:
-    from c2c_search.fuser.config import Projection
+    from c2c_search.fuser.config import AttentionMap
     from c2c_search.fuser.config import ProjectionRole
 
 
@@ -48,7 +48,7 @@ class Lora(nn.Module):
     Source: LoRA (arXiv 2106.09685), section 4.1.
     """
 
-    def __init__(self, rank: int, layers: int, projections: Iterable[Projection]) -> None:
+    def __init__(self, rank: int, layers: int, projections: Iterable[AttentionMap]) -> None:
         super().__init__()
         self.projections = tuple(projections)
         self.down, self.up = nn.ModuleDict(), nn.ModuleDict()

@@ -1,4 +1,4 @@
-"""Fuser room: means and second moments of features, from tokens that come some at a time.
+"""Means and second moments of features, from tokens that come some at a time.
 
 What is solved with is float64 on the CPU: not every accelerator computes in it.
 """

@@ -1,4 +1,4 @@
-"""Fuser room: how prompt caches are brought to one scale before they are projected."""
+"""How prompt caches are brought to one scale before they are projected."""
 
 from __future__ import annotations
 

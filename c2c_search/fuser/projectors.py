@@ -1,4 +1,4 @@
-"""Fuser room: projector families, the networks that turn sharer features into receiver ones."""
+"""Projector families, the networks that turn sharer features into receiver ones."""
 
 from __future__ import annotations
 

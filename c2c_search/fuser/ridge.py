@@ -1,4 +1,4 @@
-"""Fuser room: closed-form maps from the sharer's features to the receiver's."""
+"""Closed-form maps from the sharer's features to the receiver's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fuser room: where a batch's tokens stand, so that keys can be freed of their positions."""
+"""Where a batch's tokens stand, so that keys can be freed of their positions."""
 
 from __future__ import annotations
 

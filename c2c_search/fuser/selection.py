@@ -1,4 +1,4 @@
-"""Fuser room: a fuser of some of another one's layers, with the same weights."""
+"""A fuser of some of another one's layers, with the same weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fuser room: layers whose weights are stacked, so that all model layers run as one product."""
+"""Layers whose weights are stacked, so that all model layers run as one product."""
 
 from __future__ import annotations
 

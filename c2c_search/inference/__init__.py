@@ -1,1 +1,1 @@
-"""Inference room: the class that answers, and what a champion needs to travel alone."""
+"""The class that answers, and what a champion needs to travel alone."""

@@ -1,124 +1,22 @@
-"""Inference room: a model goes on from (fused) prompt caches, many prompts in one sequence.
-
-Prompts are packed: their caches stand one after the other in one sequence, and an attention mask
-keeps them apart, or blocks of attention where that is less work. Nothing is padded in what a
-model's other layers do, and options of a question share its cache.
-"""
+"""Decoding token by token on top of (fused) prompt caches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 
-from c2c_search.inference.attention import attending
-from c2c_search.inference.attention import lends
-from c2c_search.inference.blocks import Blocks
-from c2c_search.inference.cache import RoomyCache
-from c2c_search.inference.masks import Sight
-from c2c_search.inference.masks import masks
-from c2c_search.inference.tokens import TRUNK
-from c2c_search.inference.tokens import Tokens
-from c2c_search.inference.tokens import onto
-from c2c_search.pair.geometry import geometry
-from c2c_search.pair.prefill import cache_argument
-from c2c_search.pair.prefill import check_positions
-from c2c_search.pair.prefill import takes
+from c2c_search.inference.packed.context import PackedContext
+from c2c_search.inference.packed.tokens import TRUNK
+from c2c_search.inference.packed.tokens import Tokens
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from c2c_search.inference.fusion import FusedCache
-
-
-class PackedContext:
-    """What a model has read: the caches of packed prompts, and what was fed on top.
-
-    Args:
-        model: The model that goes on.
-        fused: Its (fused) prompt caches. Gradients flow back into them.
-    """
-
-    def __init__(self, model: PreTrainedModel, fused: FusedCache) -> None:
-        self.model = model
-        self.reader = fused.reader
-        self.adaptation = fused.adaptation
-        self.lends = lends(model)
-        self.next_positions = fused.next_positions or fused.lengths
-        kinds, layers, entries, _ = fused.packed.shape
-        shape = geometry(model)
-        by_head = fused.packed.to(model.dtype).view(
-            kinds, layers, 1, entries, shape.kv_heads, shape.head_dim
-        )
-        keys, values = by_head.transpose(3, 4).unbind(0)
-        self.cache = RoomyCache() if self.reader is None else self.reader.cache()
-        for layer, (key, value) in enumerate(zip(keys.unbind(0), values.unbind(0), strict=True)):
-            self.cache.update(key, value, layer)
-        counts = torch.tensor(fused.lengths)
-        positions = fused.positions or [torch.arange(length) for length in fused.lengths]
-        self.read = Tokens(
-            prompt=torch.repeat_interleave(torch.arange(len(counts)), counts),
-            branch=torch.full((entries,), TRUNK),
-            position=torch.cat([position.cpu() for position in positions]),
-        )
-
-    def feed(
-        self, ids: torch.Tensor, tokens: Tokens, keep: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Feed tokens; each sees the trunk of its prompt and its own branch, up to itself.
-
-        Args:
-            ids: ``(tokens,)``.
-            tokens: Where each belongs.
-            keep: Which of them predict a next token, ``(kept,)``; all if left out. Only these go
-                through the model's head.
-
-        Returns:
-            The model's own logits, ``(kept, vocabulary)``.
-
-        Raises:
-            ConfigError: A position is not within the model's `rope_window`.
-        """
-        check_positions(self.model, int(tokens.position.max()))
-        device, dtype = self.cache.layers[0].keys.device, self.model.dtype
-        if self.reader is not None:
-            self.reader.read(ids, tokens, self)
-        self.read = self.read.then(tokens)
-        blocks = Blocks.of(tokens, self.read, device, dtype) if self.lends else None
-        if blocks is None:
-            sights = [Sight.of_pack(tokens, self.read)]
-        else:
-            sights = Sight.of_blocks(tokens, self.read, blocks)
-        kept = None if keep is None else onto(keep, device)
-        # The whole model, not its trunk and head: many scale or cap their logits in between.
-        sliced = keep is not None and takes(type(self.model).forward, "logits_to_keep")
-        adapted = nullcontext() if self.adaptation is None else self.adaptation.active()
-        # A token alone gains nothing by it: its answer comes at the model's own speed.
-        gains = self.lends and (blocks is not None or len(tokens) > 1)
-        lent = attending(self.model, blocks) if gains else nullcontext()
-        with adapted, lent:
-            output = self.model(
-                input_ids=onto(ids[None], device),
-                attention_mask=masks(self.model, sights, len(self.read), device),
-                position_ids=onto(tokens.position[None], device),
-                use_cache=True,
-                **cache_argument(self.model, self.cache),
-                **({"logits_to_keep": kept} if sliced else {}),
-            )
-        logits: torch.Tensor = output.logits[0]
-        return logits if kept is None or sliced else logits[kept]
-
-    def newest(self, count: int) -> torch.Tensor:
-        """What was kept of the last tokens fed, ``(2, layers, count, size)``."""
-        layers = [
-            torch.stack([layer.keys[0, :, -count:], layer.values[0, :, -count:]])
-            for layer in self.cache.layers
-        ]
-        return torch.stack(layers, dim=1).transpose(2, 3).flatten(3)
+    from c2c_search.inference.packed.fused_cache import FusedCache
 
 
 Choose = Callable[[Sequence[int], torch.Tensor], list[int]]

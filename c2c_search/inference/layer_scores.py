@@ -1,4 +1,4 @@
-"""Inference room: how well each receiver layer's attention can be told from the sharer's cache."""
+"""How well each receiver layer's attention can be told from the sharer's cache."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from c2c_search.errors import ConfigError
 from c2c_search.fuser import ridge
 from c2c_search.fuser.layer_alignment import proportional
 from c2c_search.fuser.moments import Moments
-from c2c_search.inference.attention import attention
-from c2c_search.inference.decoding import PackedContext
-from c2c_search.inference.fusion import FusedCache
 from c2c_search.inference.fusion import rotations_of
-from c2c_search.inference.tokens import TRUNK
-from c2c_search.inference.tokens import Tokens
+from c2c_search.inference.packed.attention import attention
+from c2c_search.inference.packed.context import PackedContext
+from c2c_search.inference.packed.fused_cache import FusedCache
+from c2c_search.inference.packed.tokens import TRUNK
+from c2c_search.inference.packed.tokens import Tokens
 
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from c2c_search.fuser.rotations import Rotations
     from c2c_search.inference.model import C2CModel
-    from c2c_search.pair.batches import PairBatch
+    from c2c_search.prompt_cache.batches import PairBatch
 
 
 _PENALTY = 0.1

@@ -1,4 +1,4 @@
-"""Inference room: `C2CModel`, the class that answers in evaluation and in a shipped champion."""
+"""`C2CModel`, the class that answers in evaluation and in a shipped champion."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ import torch
 
 from c2c_search.errors import ConfigError
 from c2c_search.fuser.config import CacheShape
-from c2c_search.inference.adaptation import Adaptation
 from c2c_search.inference.decoding import generate
 from c2c_search.inference.fusion import Fuse
-from c2c_search.inference.fusion import FusedCache
 from c2c_search.inference.fusion import Rotaries
 from c2c_search.inference.fusion import fuse
-from c2c_search.inference.opening import check_shapes
-from c2c_search.inference.opening import open_champion
-from c2c_search.inference.reader import Reader
+from c2c_search.inference.loading import check_shapes
+from c2c_search.inference.loading import open_champion
+from c2c_search.inference.lora import Adaptation
+from c2c_search.inference.packed.fused_cache import FusedCache
+from c2c_search.inference.response_fusion import Reader
+from c2c_search.inference.sampling import Draw
+from c2c_search.inference.sampling import Stops
+from c2c_search.inference.sampling import padding_id
+from c2c_search.inference.sampling import stop_ids
+from c2c_search.inference.sampling import write
 from c2c_search.inference.scoring import score_options
 from c2c_search.inference.token_ids import IdPrompts
 from c2c_search.inference.token_ids import last_token_output
 from c2c_search.inference.token_ids import sequences
-from c2c_search.inference.writing import Draw
-from c2c_search.inference.writing import Stops
-from c2c_search.inference.writing import padding_id
-from c2c_search.inference.writing import stop_ids
-from c2c_search.inference.writing import write
-from c2c_search.pair import geometry
-from c2c_search.pair.batches import PairPrompts
-from c2c_search.pair.projections import adaptable_shape
-from c2c_search.pair.prompts import asked
-from c2c_search.pair.prompts import continuation
-from c2c_search.pair.rope import Rotary
-from c2c_search.pair.side_by_side import read_both
-from c2c_search.pair.token_alignment import EncodedPrompt
-from c2c_search.pair.token_alignment import encode_all
+from c2c_search.models import geometry
+from c2c_search.models.attention_maps import adaptable_shape
+from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.parallel_prefill import read_both
+from c2c_search.prompt_cache.rope import Rotary
+from c2c_search.tokenization.templates import asked
+from c2c_search.tokenization.templates import continuation
+from c2c_search.tokenization.token_alignment import EncodedPrompt
+from c2c_search.tokenization.token_alignment import encode_all
 
 
 if TYPE_CHECKING:
     from transformers.modeling_outputs import CausalLMOutputWithPast
 
     from c2c_search.fuser.fuser import Fuser
-    from c2c_search.pair.batches import PairBatch
-    from c2c_search.pair.loading import LoadedModel
-    from c2c_search.pair.prompts import Message
-    from c2c_search.pair.prompts import Template
+    from c2c_search.models.loading import LoadedModel
+    from c2c_search.prompt_cache.batches import PairBatch
+    from c2c_search.tokenization.templates import Message
+    from c2c_search.tokenization.templates import Template
 
 
 class C2CModel:

@@ -1,4 +1,4 @@
-"""Inference room: how likely a model finds each response, on top of a prompt's cache."""
+"""How likely a model finds each response, on top of a prompt's cache."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from c2c_search.inference.decoding import PackedContext
-from c2c_search.inference.tokens import TRUNK
-from c2c_search.inference.tokens import Tokens
-from c2c_search.inference.tokens import onto
+from c2c_search.inference.packed.context import PackedContext
+from c2c_search.inference.packed.tokens import TRUNK
+from c2c_search.inference.packed.tokens import Tokens
+from c2c_search.inference.packed.tokens import onto
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from c2c_search.inference.fusion import FusedCache
+    from c2c_search.inference.packed.fused_cache import FusedCache
 
 
 def response_logits(

@@ -1,4 +1,4 @@
-"""Inference room: prompts that come as token ids, and answers that go out as tensors."""
+"""Prompts that come as token ids, and answers that go out as tensors."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from transformers import DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from c2c_search.errors import ConfigError
-from c2c_search.inference.decoding import PackedContext
-from c2c_search.inference.tokens import TRUNK
-from c2c_search.inference.tokens import Tokens
-from c2c_search.pair.token_alignment import EncodedPrompt
+from c2c_search.inference.packed.context import PackedContext
+from c2c_search.inference.packed.tokens import TRUNK
+from c2c_search.inference.packed.tokens import Tokens
+from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from c2c_search.inference.fusion import FusedCache
+    from c2c_search.inference.packed.fused_cache import FusedCache
 
 
 @dataclass(frozen=True)

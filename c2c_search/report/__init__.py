@@ -1,1 +1,1 @@
-"""Report room: what a study looks like while it runs and when it is done."""
+"""What a study looks like while it runs and when it is done."""

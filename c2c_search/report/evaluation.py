@@ -1,4 +1,4 @@
-"""Report room: an evaluation as one table for the terminal, and as Markdown."""
+"""An evaluation as one table for the terminal, and as Markdown."""
 
 from __future__ import annotations
 

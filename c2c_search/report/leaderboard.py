@@ -1,4 +1,4 @@
-"""Report room: a study's result on one page, trials and controls side by side."""
+"""A study's result on one page, trials and controls side by side."""
 
 from __future__ import annotations
 

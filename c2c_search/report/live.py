@@ -1,4 +1,4 @@
-"""Report room: what the terminal shows while a study runs, as a live view or as plain lines."""
+"""What the terminal shows while a study runs, as a live view or as plain lines."""
 
 from __future__ import annotations
 

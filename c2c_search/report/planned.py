@@ -1,4 +1,4 @@
-"""Report room: what a study will do, as a page for the terminal."""
+"""What a study will do, as a page for the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Space room: what must hold in a space beyond the shape of its file."""
+"""What must hold in a space beyond the shape of its file."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from c2c_search.config.document import Document
+from c2c_search.config.document import Location
+from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.problems import sentence
+from c2c_search.config.problems import suggestion
+from c2c_search.config.trial import NOT_TRAINED
 from c2c_search.errors import Problem
 from c2c_search.errors import SourceError
-from c2c_search.pair.sources import parse_source
-from c2c_search.pair.spec import PairSpec
-from c2c_search.pipeline.document import Document
-from c2c_search.pipeline.document import Location
-from c2c_search.pipeline.problems import sentence
-from c2c_search.pipeline.problems import suggestion
-from c2c_search.pipeline.schema import Pipeline
+from c2c_search.models.pair import PairSpec
+from c2c_search.models.sources import parse_source
 from c2c_search.space.declaration import NOT_SEARCHED
 from c2c_search.space.declaration import SECTIONS
 from c2c_search.space.declaration import Declaration
@@ -31,7 +32,6 @@ from c2c_search.space.dimensions import Value
 from c2c_search.space.dimensions import applies
 from c2c_search.space.dimensions import in_order
 from c2c_search.space.dimensions import walk
-from c2c_search.trial import NOT_TRAINED
 
 
 _MOST_COMBINATIONS = 20_000

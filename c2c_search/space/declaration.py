@@ -1,4 +1,4 @@
-"""Space room: what a space file declares, and the trial that a point of the space stands for."""
+"""What a space file declares, and the trial that a point of the space stands for."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Literal
 from pydantic import BaseModel
 from pydantic import Field
 
+from c2c_search.config.pipeline import FrozenModel
+from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.pair.spec import PairSpec
-from c2c_search.pipeline.schema import FrozenModel
-from c2c_search.pipeline.schema import Pipeline
-from c2c_search.pipeline.schema import TrainingConfig
+from c2c_search.models.pair import PairSpec
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Scalar
-from c2c_search.trial import TrialConfig
 
 
 BYTES_PER_PARAMETER = 4  # Fusers are trained and saved in float32.

@@ -1,4 +1,4 @@
-"""Space room: the dimensions of a space and the conditions under which they apply."""
+"""The dimensions of a space and the conditions under which they apply."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pydantic import Field
 from pydantic import PlainValidator
 from pydantic import model_validator
 
-from c2c_search.pipeline.schema import FrozenModel
+from c2c_search.config.pipeline import FrozenModel
 
 
 def _scalar(value: Any) -> Any:

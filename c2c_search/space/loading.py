@@ -1,4 +1,4 @@
-"""Space room: a space file and the pipeline it names, read with every problem they have."""
+"""A space file and the pipeline it names, read with every problem they have."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from c2c_search.config.document import Document
+from c2c_search.config.document import Location
+from c2c_search.config.document import read
+from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.pipeline import read_pipeline
+from c2c_search.config.problems import in_order
+from c2c_search.config.problems import validate
 from c2c_search.errors import Problem
-from c2c_search.pipeline.document import Document
-from c2c_search.pipeline.document import Location
-from c2c_search.pipeline.document import read
-from c2c_search.pipeline.loading import read_pipeline
-from c2c_search.pipeline.problems import in_order
-from c2c_search.pipeline.problems import validate
-from c2c_search.pipeline.schema import Pipeline
 from c2c_search.space.checks import check
 from c2c_search.space.declaration import SpaceFile
 

@@ -1,4 +1,4 @@
-"""Space room: what a study will do and cost, before anything is spent."""
+"""What a study will do and cost, before anything is spent."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
+from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.space.dimensions import count
 from c2c_search.space.dimensions import in_order
 from c2c_search.space.dimensions import walk
 from c2c_search.space.sampling import make_pruner
 from c2c_search.space.schema import Space
-from c2c_search.trial import TrialConfig
 
 
 Geometry = TypeVar("Geometry")

@@ -1,4 +1,4 @@
-"""Space room: the setting that stands for a pair, by which its trials are measured."""
+"""The setting that stands for a pair, by which its trials are measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Space room: trials out of a space, suggested by Optuna.
+"""Trials out of a space, suggested by Optuna.
 
 A candidate that is too large must never reach the sampler's memory: pruned or failed after its
 suggestion, it would teach the sampler to avoid what resembles it. `SpaceSampler` therefore
@@ -32,13 +32,13 @@ from optuna.study import Study
 from optuna.trial import BaseTrial
 from optuna.trial import FrozenTrial
 
+from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import ConfigError
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Value
 from c2c_search.space.dimensions import walk
 from c2c_search.space.schema import Space
-from c2c_search.trial import TrialConfig
 
 
 Fits = Callable[[TrialConfig], bool]

@@ -1,4 +1,4 @@
-"""Space room: a space with its pipeline, ready to be searched."""
+"""A space with its pipeline, ready to be searched."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pydantic import Field
 from pydantic import ValidationError
 from pydantic import model_validator
 
+from c2c_search.config.document import Document
+from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.problems import sentence
+from c2c_search.config.trial import TrialConfig
+from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import ConfigError
-from c2c_search.pipeline.document import Document
-from c2c_search.pipeline.problems import sentence
-from c2c_search.pipeline.schema import Pipeline
 from c2c_search.space.checks import check
 from c2c_search.space.declaration import Declaration
 from c2c_search.space.declaration import assemble
 from c2c_search.space.dimensions import Value
 from c2c_search.space.loading import read_space
-from c2c_search.trial import TrialConfig
-from c2c_search.trial import canonical_hash
 
 
 class Space(Declaration):
@@ -40,8 +40,12 @@ class Space(Declaration):
         return self
 
     @classmethod
-    def load(cls, path: Path) -> Space:
+    def load(cls, path: Path, trials: int | None = None) -> Space:
         """Read a space file and the pipeline it names.
+
+        Args:
+            path: The space file.
+            trials: Budget of trials, instead of the space's own.
 
         Raises:
             ConfigError: With every problem of both files, one line each.
@@ -50,7 +54,11 @@ class Space(Declaration):
         if problems or file is None or pipeline is None:
             raise ConfigError.collect(problems)
         declared = {name: getattr(file, name) for name in Declaration.model_fields}
-        return cls(**declared, pipeline=pipeline)
+        space = cls(**declared, pipeline=pipeline)
+        if trials is None:
+            return space
+        search = space.search.model_copy(update={"trials": trials})
+        return space.model_copy(update={"search": search})
 
     def configuration(self, params: Mapping[str, Value]) -> TrialConfig:
         """The trial that a point of the space stands for.

@@ -1,1 +1,1 @@
-"""Study room: the driver that asks Optuna, trains, judges and promotes, and can always go on."""
+"""The driver that asks Optuna, trains, judges and promotes, and can always go on."""

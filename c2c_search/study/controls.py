@@ -1,27 +1,27 @@
-"""Study room: what the fusers are compared with, each model alone and each finalist's twin."""
+"""What the fusers are compared with, each model alone and each finalist's twin."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import SystemResult
-from c2c_search.pair.spec import PairSpec
+from c2c_search.models.pair import PairSpec
 from c2c_search.space.reference import reference
-from c2c_search.study import failures
+from c2c_search.study.recording import Recording
+from c2c_search.study.recording import recorder
 from c2c_search.study.session import Session
-from c2c_search.study.trainings import Recording
-from c2c_search.study.trainings import recorder
-from c2c_search.tracking.run import Kind
-from c2c_search.tracking.run import RecordedRun
-from c2c_search.tracking.runs import TrialRun
+from c2c_search.tracking.recorded_run import Kind
+from c2c_search.tracking.recorded_run import RecordedRun
+from c2c_search.tracking.tracker import ChildRun
+from c2c_search.training import retries
 from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Split
 from c2c_search.training.protocol import System
 from c2c_search.training.protocol import Trained
-from c2c_search.trial import TrialConfig
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def single_models(pairs: Mapping[str, PairSpec]) -> list[SingleModel]:
 def measure_alone(session: Session, model: SingleModel, split: Split) -> SystemResult:
     """Let a model answer a split without any fuser."""
     request = Evaluate(system=model.role, pair=session.space.pairs[model.pair], split=split)
-    return session.bench.measure(f"{split}/{model.key}", request)
+    return session.trainer.measure(f"{split}/{model.key}", request)
 
 
 def run_controls(session: Session) -> None:
@@ -109,7 +109,7 @@ def train_references(session: Session) -> None:
         config = config.model_copy(update={"seed": config.seed + 1})
         ended = train_twin(session, config, reference_name(name), to_the_end=False)
         if isinstance(ended, Failed):
-            raise failures.error(ended, f"{reference_name(name)} could not be trained")
+            raise retries.error(ended, f"{reference_name(name)} could not be trained")
         session.references[str(pair)] = ended.objective
 
 
@@ -178,10 +178,10 @@ def adapt_control(session: Session, config: TrialConfig, parameters: int, name: 
     run = None if once.recorded else once.open()
     if run is not None:
         session.view.begin(name, {"control": "LoRA"}, config.training.steps, of_budget=False)
-    ended = session.bench.adapt(config, parameters, directory, recorder(session, run, name))
+    ended = session.trainer.adapt(config, parameters, directory, recorder(session, run, name))
     if isinstance(ended, Failed):
         session.view.end(name, "failed")
-        raise failures.error(ended, f"{name} could not be trained")
+        raise retries.error(ended, f"{name} could not be trained")
     if run is not None:
         session.view.end(name, "complete", ended.objective)
         run.cost(ended.seconds, parameters=ended.parameters, size=4 * ended.parameters)
@@ -200,12 +200,12 @@ def _train_once(
     to_the_end: bool = True,
 ) -> Trained | Failed:
     if once.recorded:
-        return session.bench.known(config)
+        return session.trainer.known(config)
     run = once.open()
     steps = None if to_the_end else config.training.rung_steps[0]
     recording = Recording(session, run, config, once.name, lambda rung: to_the_end, steps)
     try:
-        ended = session.bench.train(*recording.begin(shown, of_budget=False))
+        ended = session.trainer.train(*recording.begin(shown, of_budget=False))
     except BaseException:
         recording.interrupt()
         raise
@@ -236,7 +236,7 @@ class _Once:
     def recorded(self) -> bool:
         return bool(self._session.study.user_attrs.get(self._key))
 
-    def open(self) -> TrialRun:
+    def open(self) -> ChildRun:
         return self._session.child(self.name, self._kind, self._tags)
 
     def mark(self) -> None:

@@ -1,4 +1,4 @@
-"""Study room: a whole study, from the space file to the champion, and on from any interruption."""
+"""A whole study, from the space file to the champion, and on from any interruption."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from c2c_search.config.pipeline import Pipeline
 from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
-from c2c_search.pipeline.schema import Pipeline
+from c2c_search.host.json_store import JsonStore
+from c2c_search.host.signals import interruptible
 from c2c_search.report import leaderboard
 from c2c_search.report.leaderboard import Leaderboard
 from c2c_search.report.live import Best
@@ -28,24 +30,20 @@ from c2c_search.study import resume
 from c2c_search.study import storage
 from c2c_search.study.controls import run_controls
 from c2c_search.study.controls import train_references
-from c2c_search.study.finale import Finale
-from c2c_search.study.finale import run_finale
-from c2c_search.study.interrupts import interruptible
+from c2c_search.study.finalists import FinalEvaluation
+from c2c_search.study.finalists import run_finale
 from c2c_search.study.layout import StudyFiles
-from c2c_search.study.ledger import Ledger
-from c2c_search.study.promotion import Champion
+from c2c_search.study.leaderboard import make_leaderboard
+from c2c_search.study.promotion import PromotedChampion
 from c2c_search.study.promotion import promote
-from c2c_search.study.results import make_leaderboard
 from c2c_search.study.session import Session
 from c2c_search.study.sizes import make_fits
-from c2c_search.study.spaces import identity
-from c2c_search.study.spaces import load_space
+from c2c_search.study.trainer import TrainerClient
+from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import enqueue
 from c2c_search.study.trials import run_trials
 from c2c_search.study.trials import trial_name
-from c2c_search.study.workbench import Workbench
-from c2c_search.study.workbench import WorkerProcess
 from c2c_search.tracking import StudyRun
 from c2c_search.tracking import Tracker
 from c2c_search.tracking import reconcile
@@ -59,7 +57,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 WorkerFactory = Callable[[Pipeline, Path, str | None], AbstractContextManager[WorkerProcess]]
-Promote = Callable[[Session, Finale], Champion]
+Promote = Callable[[Session, FinalEvaluation], PromotedChampion]
 
 
 @dataclass(frozen=True)
@@ -69,14 +67,14 @@ class Outcome:
     Args:
         study: Its name.
         leaderboard: Its result on one page.
-        finale: What the test split said.
+        final: What the test split said.
         champion: What was promoted.
     """
 
     study: str
     leaderboard: Leaderboard
-    finale: Finale
-    champion: Champion
+    final: FinalEvaluation
+    champion: PromotedChampion
 
 
 def start_worker(
@@ -119,7 +117,7 @@ def run_study(
         KeyboardInterrupt: A signal stopped the study; the same call goes on.
     """
     console = console or Console()
-    space = load_space(space_path, trials)
+    space = Space.load(space_path, trials)
     files = StudyFiles(root.expanduser().resolve(), space.study)
     command = f"c2c-search study --space {shlex.quote(str(space_path))}"
     command += "" if root == Path("mlruns") else f" --root {shlex.quote(str(root))}"
@@ -127,7 +125,7 @@ def run_study(
     try:
         with interruptible(), _opened(space, files) as study:
             start = _Start(space, files, console, worker_factory, promotion, sleep)
-            finale, champion, board = start.drive(study)
+            final, champion, board = start.drive(study)
     except KeyboardInterrupt:
         console.print(
             f"\nStopped; everything finished is kept. Go on with:\n  {command}",
@@ -144,7 +142,7 @@ def run_study(
             hint="The table says by how much each one misses. More steps, more trials or another "
             "pair may do it.",
         )
-    return Outcome(space.study, board, finale, champion)
+    return Outcome(space.study, board, final, champion)
 
 
 @contextmanager
@@ -155,7 +153,7 @@ def _opened(space: Space, files: StudyFiles) -> Iterator[Study]:
     try:
         opened: RDBStorage = storage.open_storage(files.root)
         with storage.sole_driver(files.root, space.study, opened):
-            content = identity(space)
+            content = space.identity()
             yield storage.open_study(opened, space.study, space.space_hash(), content)
     except StorageInternalError as error:
         reason = str(error.__cause__ or error).strip().split("\n")[0]
@@ -177,7 +175,7 @@ class _Start:
     promotion: Promote
     sleep: Callable[[float], None]
 
-    def drive(self, study: Study) -> tuple[Finale, Champion | None, Leaderboard]:
+    def drive(self, study: Study) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
         """Go through every stage; those that an earlier start has finished cost nothing."""
         interrupted = resume.recover(study)
         tracker = Tracker.open(self.files.root, self.space.pipeline.name)
@@ -199,17 +197,19 @@ class _Start:
         run.finish("FINISHED")
         return result
 
-    def _stages(self, session: Session) -> tuple[Finale, Champion | None, Leaderboard]:
+    def _stages(
+        self, session: Session
+    ) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
         train_references(session)
         run_controls(session)
         enqueue(session)
         run_trials(session, make_fits(self.space))
-        finale = run_finale(session)
-        session.bench.close()
-        champion = None if finale.champion is None else self.promotion(session, finale)
-        board = make_leaderboard(session, finale, champion)
+        final = run_finale(session)
+        session.trainer.close()
+        champion = None if final.champion is None else self.promotion(session, final)
+        board = make_leaderboard(session, final, champion)
         session.run.note(leaderboard.markdown(board))
-        return finale, champion, board
+        return final, champion, board
 
     def _parent(self, tracker: Tracker, study: Study) -> StudyRun:
         tags = {"c2c.space_hash": self.space.space_hash(), "c2c.trials": self.space.search.trials}
@@ -220,16 +220,16 @@ class _Start:
 
     @contextmanager
     def _session(self, study: Study, tracker: Tracker, run: StudyRun) -> Iterator[Session]:
-        space, ledger = self.space, Ledger(self.files.results)
+        space, store = self.space, JsonStore(self.files.results)
 
         def start(dtype: str | None) -> AbstractContextManager[WorkerProcess]:
             return self.worker_factory(space.pipeline, self.files.worker_log, dtype)
 
         with (
             watch(_state(study, space), self.console) as view,
-            Workbench(start, space.pairs, ledger, view, sleep=self.sleep) as bench,
+            TrainerClient(start, space.pairs, store, view, sleep=self.sleep) as trainer,
         ):
-            yield Session(space, self.files, study, tracker, run, bench, ledger, view)
+            yield Session(space, self.files, study, tracker, run, trainer, store, view)
 
 
 def _state(study: Study, space: Space) -> StudyState:

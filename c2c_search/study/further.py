@@ -1,31 +1,31 @@
-"""Study room: further controls that a champion must beat, and the check of the plumbing."""
+"""Further controls that a champion must beat, and the check of the plumbing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import IntegrityError
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.results import answers_differ
 from c2c_search.evaluation.systems.routing import fit_margin
 from c2c_search.evaluation.systems.routing import route
-from c2c_search.pair.spec import PairSpec
-from c2c_search.study import failures
+from c2c_search.models.pair import PairSpec
 from c2c_search.study.controls import adapt_control
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import single_models
 from c2c_search.study.controls import train_control
 from c2c_search.study.session import Session
+from c2c_search.training import retries
 from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Split
 from c2c_search.training.protocol import Trained
-from c2c_search.trial import canonical_hash
 
 
 if TYPE_CHECKING:
-    from c2c_search.study.finale import Finalist
+    from c2c_search.study.finalist import Finalist
 
 
 TITLES = {
@@ -80,7 +80,7 @@ def check_shut(session: Session, one: Finalist) -> None:
     request = Evaluate(
         system="shut", pair=one.config.pair, split="test", fuser_dir=_fuser_dir(session, one)
     )
-    shut = session.bench.measure(f"test/{one.config.hash()}-shut", request)
+    shut = session.trainer.measure(f"test/{one.config.hash()}-shut", request)
     pairs = zip(shut.items, receiver.items, strict=True)
     unequal = [mine.id for mine, theirs in pairs if answers_differ(mine, theirs)]
     if unequal:
@@ -105,28 +105,28 @@ def _routing(session: Session, one: Finalist) -> SystemResult:
 
 def _text_relay(session: Session, one: Finalist) -> SystemResult:
     request = Evaluate(system="text_relay", pair=one.config.pair, split="test")
-    return session.bench.measure(f"test/{_pair_key(one.config.pair)}-text-relay", request)
+    return session.trainer.measure(f"test/{_pair_key(one.config.pair)}-text-relay", request)
 
 
 def _ridge(session: Session, one: Finalist) -> SystemResult:
     config = one.config.with_ridge()
     fuser = session.files.trial(config.hash()) / _fitted(session, one).best_dir
     request = Evaluate(system="c2c", pair=config.pair, split="test", fuser_dir=str(fuser))
-    return session.bench.measure(f"test/{config.hash()}", request)
+    return session.trainer.measure(f"test/{config.hash()}", request)
 
 
 def _fitted(session: Session, one: Finalist) -> Trained:
     name = further_name("ridge", one.name)
     ended = train_control(session, one.config.with_ridge(), name)
     if isinstance(ended, Failed):
-        raise failures.error(ended, f"{name} could not be fitted")
+        raise retries.error(ended, f"{name} could not be fitted")
     return ended
 
 
 def _lora(session: Session, one: Finalist) -> SystemResult:
     adapter = _adapted(session, one).adapter_dir
     request = Evaluate(system="lora", pair=one.config.pair, split="test", adapter_dir=adapter)
-    return session.bench.measure(f"test/{one.config.hash()}-lora", request)
+    return session.trainer.measure(f"test/{one.config.hash()}-lora", request)
 
 
 def _adapted(session: Session, one: Finalist) -> Adapted:

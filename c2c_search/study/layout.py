@@ -1,4 +1,4 @@
-"""Study room: where under the root a study's files lie."""
+"""Where under the root a study's files lie."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StudyFiles:
 
     @property
     def results(self) -> Path:
-        """Finished measurements, for the ledger."""
+        """Finished measurements, for the store."""
         return self.folder / "results"
 
     @property

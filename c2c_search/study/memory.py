@@ -1,4 +1,4 @@
-"""Study room: how much of a device the trials of a space take, before anything is loaded."""
+"""How much of a device the trials of a space take, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 import torch
 
 from c2c_search.data.splits import load_splits
-from c2c_search.pair.arithmetic import default_dtype
-from c2c_search.pair.loading import default_device
-from c2c_search.pair.loading import resolve
-from c2c_search.training.memory import Rehearsal
-from c2c_search.training.memory import Rows
-from c2c_search.training.memory import TrialMemory
-from c2c_search.training.memory import model_bytes
+from c2c_search.host.dtypes import default_dtype
+from c2c_search.models.loading import default_device
+from c2c_search.models.loading import resolve
+from c2c_search.training.memory.prediction import Rehearsal
+from c2c_search.training.memory.prediction import Rows
+from c2c_search.training.memory.prediction import TrialMemory
+from c2c_search.training.memory.prediction import model_bytes
 
 
 if TYPE_CHECKING:
-    from c2c_search.pair.loading import LoadedModel
+    from c2c_search.config.trial import TrialConfig
+    from c2c_search.models.loading import LoadedModel
     from c2c_search.space.schema import Space
-    from c2c_search.trial import TrialConfig
 
 
 def memory_of_trials(

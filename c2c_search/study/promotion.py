@@ -1,4 +1,4 @@
-"""Study room: the champion packaged, verified in a clean runtime, and only then registered."""
+"""The champion packaged, verified in a clean runtime, and only then registered."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from c2c_search.champion.registry import register
 from c2c_search.data.quiz import LICENCES
 from c2c_search.data.splits import Splits
 from c2c_search.data.splits import load_splits
-from c2c_search.inference.integrity import Manifest
-from c2c_search.inference.integrity import PairIdentity
-from c2c_search.inference.integrity import Question
-from c2c_search.inference.integrity import Size
-from c2c_search.inference.integrity import read_manifest
-from c2c_search.pair.identity import ModelIdentity
-from c2c_search.pair.identity import weight_files
-from c2c_search.pair.loading import resolve
-from c2c_search.study.finale import Finale
-from c2c_search.study.finale import Finalist
+from c2c_search.inference.manifest import Manifest
+from c2c_search.inference.manifest import PairIdentity
+from c2c_search.inference.manifest import Question
+from c2c_search.inference.manifest import Size
+from c2c_search.inference.manifest import read_manifest
+from c2c_search.models.identity import ModelIdentity
+from c2c_search.models.identity import weight_files
+from c2c_search.models.loading import resolve
+from c2c_search.study.finalist import Finalist
+from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.session import Session
 from c2c_search.tracking.reconcile import RUN_ID
 
@@ -36,7 +36,7 @@ QUESTIONS = 5
 MAX_NEW_TOKENS = 16
 
 
-class Champion(BaseModel):
+class PromotedChampion(BaseModel):
     """What was promoted.
 
     Args:
@@ -67,7 +67,7 @@ def ask_here(champion: Path, questions: Sequence[str]) -> Sequence[str]:
     return [model.generate(text, max_new_tokens=MAX_NEW_TOKENS) for text in questions]
 
 
-def promote(session: Session, finale: Finale, *, ask: Ask = ask_here) -> Champion:
+def promote(session: Session, final: FinalEvaluation, *, ask: Ask = ask_here) -> PromotedChampion:
     """Package the champion, let it prove itself in a clean runtime, and register it.
 
     The alias in the registry moves, and the package appears under its path, only when the
@@ -76,53 +76,53 @@ def promote(session: Session, finale: Finale, *, ask: Ask = ask_here) -> Champio
 
     Args:
         session: Of the study.
-        finale: With a champion.
+        final: With a champion.
         ask: Gives a package's answers to questions.
 
     Raises:
         IntegrityError: The exported package does not answer as the measured fuser does.
         StoreError: A store or the disk cannot be written.
     """
-    winner = finale.champion
+    winner = final.champion
     assert winner is not None
     name, files = session.space.pipeline.champion.registered_name, session.files
-    known = session.ledger.load("promoted", Champion)
+    known = session.store.load("promoted", PromotedChampion)
     if known is not None and _stands(known, winner, name):
         return known
     candidate = files.folder / "candidate"
-    if not _is_of(candidate, winner, finale):
+    if not _is_of(candidate, winner, final):
         session.view.stage("package", 0, 2, "asking the champion")
-        _build(candidate, session, finale, winner, ask)
+        _build(candidate, session, final, winner, ask)
     session.view.stage("package", 1, 2, "asking it in a clean runtime, then registering it")
     run_id = session.study.trials[winner.number].user_attrs[RUN_ID]
     version = register(session.tracker, candidate, name, run_id)
     manifest = read_manifest(candidate)
     package.build(files.champion, fuser_dir=candidate, manifest=manifest, replace=True)
-    champion = Champion(
+    champion = PromotedChampion(
         name=winner.name,
         trial_hash=winner.config.hash(),
         folder=files.champion,
         registered_name=name,
         version=version,
     )
-    session.ledger.save("promoted", champion)
+    session.store.save("promoted", champion)
     shutil.rmtree(candidate)
     return champion
 
 
-def _is_of(candidate: Path, winner: Finalist, finale: Finale) -> bool:
+def _is_of(candidate: Path, winner: Finalist, final: FinalEvaluation) -> bool:
     """Whether a start that was interrupted has packaged this champion already."""
     if not candidate.exists():
         return False
     manifest = read_manifest(candidate)
-    verdict = finale.verdict(winner.name).model_dump(mode="json")
+    verdict = final.verdict(winner.name).model_dump(mode="json")
     return manifest.trial_hash == winner.config.hash() and manifest.verdict == verdict
 
 
-def _build(to: Path, session: Session, finale: Finale, winner: Finalist, ask: Ask) -> None:
+def _build(to: Path, session: Session, final: FinalEvaluation, winner: Finalist, ask: Ask) -> None:
     fuser = session.files.trial(winner.config.hash()) / winner.trained.best_dir
     splits = load_splits(winner.config.data)
-    manifest = make_manifest(session, finale, winner, splits)
+    manifest = make_manifest(session, final, winner, splits)
     with tempfile.TemporaryDirectory(dir=session.files.folder, prefix=".draft-") as folder:
         draft = package.build(Path(folder) / "draft", fuser_dir=fuser, manifest=manifest)
         asked = _questions(draft, splits, ask)
@@ -130,12 +130,14 @@ def _build(to: Path, session: Session, finale: Finale, winner: Finalist, ask: As
     package.build(to, fuser_dir=fuser, manifest=manifest, replace=True)
 
 
-def make_manifest(session: Session, finale: Finale, winner: Finalist, splits: Splits) -> Manifest:
+def make_manifest(
+    session: Session, final: FinalEvaluation, winner: Finalist, splits: Splits
+) -> Manifest:
     """Everything that a champion's package says about where it comes from, questions aside."""
     config, data = winner.config, session.space.pipeline.data
     pair = next(name for name, each in session.space.pairs.items() if each == config.pair)
-    prepared = session.bench.prepared[pair]
-    verdict = finale.verdict(winner.name)
+    prepared = session.trainer.prepared[pair]
+    verdict = final.verdict(winner.name)
     quiz = data.source == "quiz"
     return Manifest(
         name=f"{session.space.study}-{winner.name}",
@@ -175,7 +177,7 @@ def _questions(champion: Path, splits: Splits, ask: Ask) -> tuple[Question, ...]
     )
 
 
-def _stands(known: Champion, winner: Finalist, registered_name: str) -> bool:
-    """Whether the promotion that the ledger remembers is this one, and its package is there."""
+def _stands(known: PromotedChampion, winner: Finalist, registered_name: str) -> bool:
+    """Whether the promotion that the store remembers is this one, and its package is there."""
     same = known.trial_hash == winner.config.hash()
     return same and known.registered_name == registered_name and known.folder.is_dir()

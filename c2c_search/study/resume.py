@@ -1,4 +1,4 @@
-"""Study room: what an earlier run of the same study left behind, put right before going on."""
+"""What an earlier run of the same study left behind, put right before going on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Study room: what every stage of a study works with, and the runs that it records."""
+"""What every stage of a study works with, and the runs that it records."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import TYPE_CHECKING
 
-from c2c_search.pair.spec import PairSpec
+from c2c_search.host.json_store import JsonStore
+from c2c_search.models.pair import PairSpec
 from c2c_search.report.live import View
 from c2c_search.space.schema import Space
 from c2c_search.study.layout import StudyFiles
-from c2c_search.study.ledger import Ledger
-from c2c_search.study.workbench import Workbench
+from c2c_search.study.trainer import TrainerClient
 from c2c_search.tracking.reconcile import RUN_ID
-from c2c_search.tracking.run import Kind
-from c2c_search.tracking.runs import StudyRun
-from c2c_search.tracking.runs import Tracker
-from c2c_search.tracking.runs import TrialRun
+from c2c_search.tracking.recorded_run import Kind
+from c2c_search.tracking.tracker import ChildRun
+from c2c_search.tracking.tracker import StudyRun
+from c2c_search.tracking.tracker import Tracker
 
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class Session:
         study: Optuna's study, the truth about trials.
         tracker: MLflow's experiment.
         run: The study's parent run.
-        bench: Trains and measures.
-        ledger: What is finished.
+        trainer: Trains and measures.
+        store: What is finished.
         view: What the terminal shows.
         references: By pair, validation accuracy of its no-sharer reference; see `objective`.
     """
@@ -45,8 +45,8 @@ class Session:
     study: Study
     tracker: Tracker
     run: StudyRun
-    bench: Workbench
-    ledger: Ledger
+    trainer: TrainerClient
+    store: JsonStore
     view: View
     references: dict[str, float] = field(default_factory=dict)
 
@@ -65,17 +65,17 @@ class Session:
         reference = self.references.get(str(pair))
         return None if reference is None else accuracy - reference
 
-    def child(self, name: str, kind: Kind, tags: Mapping[str, object] | None = None) -> TrialRun:
+    def child(self, name: str, kind: Kind, tags: Mapping[str, object] | None = None) -> ChildRun:
         """Open the run of a control or twin, the same one at every start of the study."""
         key = f"{RUN_ID}/{name}"
         run = self.run.trial(name, run_id=self.study.user_attrs.get(key), kind=kind, tags=tags)
         self.study.set_user_attr(key, run.run_id)
         return run
 
-    def log_data(self, run: TrialRun, pair: str, *splits: str) -> None:
+    def log_data(self, run: ChildRun, pair: str, *splits: str) -> None:
         """Record the splits that a run has used as its inputs, and what its models computed in."""
         data = self.space.pipeline.data
-        prepared = self.bench.prepared[pair]
+        prepared = self.trainer.prepared[pair]
         if prepared.dtype is not None:
             run.tags({"c2c.dtype": prepared.dtype})
         for split in splits:

@@ -1,4 +1,4 @@
-"""Study room: how large a candidate would be, to keep a search within its limits."""
+"""How large a candidate would be, to keep a search within its limits."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable
 from functools import cache
 
+from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import CacheShape
-from c2c_search.pair.geometry import cache_shape
-from c2c_search.pair.loading import resolve
-from c2c_search.pair.projections import adaptable_shape
+from c2c_search.models.attention_maps import adaptable_shape
+from c2c_search.models.geometry import cache_shape
+from c2c_search.models.loading import resolve
 from c2c_search.space.declaration import Limits
 from c2c_search.space.sampling import Fits
 from c2c_search.space.schema import Space
-from c2c_search.trial import TrialConfig
 
 
 ShapeOf = Callable[[str], CacheShape]

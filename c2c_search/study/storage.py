@@ -1,4 +1,4 @@
-"""Study room: Optuna's store under the root, and who may drive a study in it."""
+"""Optuna's store under the root, and who may drive a study in it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from filelock import Timeout
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
-from c2c_search.study.ledger import write_atomically
-from c2c_search.tracking import owner
+from c2c_search.host import process
+from c2c_search.host.json_store import write_atomically
 
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def sole_driver(root: Path, study: str, storage: RDBStorage) -> Iterator[None]:
     except Timeout:
         raise _busy(study, note.read_text().strip() if note.exists() else None) from None
     with lock:
-        write_atomically(note, owner.this_process() + "\n")
+        write_atomically(note, process.this_process() + "\n")
         yield
 
 

@@ -1,10 +1,11 @@
-"""Study room: the trials of the search, one or a few at a time until the budget is spent."""
+"""The trials of the search, one or a few at a time until the budget is spent."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
 from c2c_search.errors import StudyStoppedError
 from c2c_search.space.sampling import Fits
@@ -12,17 +13,16 @@ from c2c_search.space.sampling import make_pruner
 from c2c_search.space.sampling import make_sampler
 from c2c_search.space.sampling import suggest
 from c2c_search.study import resume
-from c2c_search.study.failures import FailureStreak
+from c2c_search.study.recording import Recording
 from c2c_search.study.session import Session
-from c2c_search.study.trainings import Recording
-from c2c_search.study.workbench import Training
+from c2c_search.study.trainer import TrainingRequest
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.reconcile import STATUS
-from c2c_search.tracking.runs import TrialRun
+from c2c_search.tracking.tracker import ChildRun
 from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Failure
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Trained
-from c2c_search.trial import TrialConfig
 
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ ACCURACY = "accuracy"
 SPLIT = "split"  # where it was measured
 ENQUEUED = "enqueued"
 MESSAGE = "failure_message"
+IN_A_ROW = 3  # failures of one class that end the study
 
 
 def trial_name(number: int) -> str:
@@ -80,7 +81,7 @@ def _run_some(session: Session, streak: FailureStreak, fits: Fits | None, count:
             asked[-1].begin(fits)
         begun = {trial: trial.training for trial in asked if trial.training is not None}
         trials = list(begun)
-        session.bench.train_together(
+        session.trainer.train_together(
             list(begun.values()), lambda place, how: trials[place].end(how)
         )
     except BaseException:
@@ -98,7 +99,7 @@ class _Trial:
         self.streak = streak
         self.name = trial_name(trial.number)
         self.reported = set(session.study.trials[trial.number].intermediate_values)
-        self.training: Training | None = None
+        self.training: TrainingRequest | None = None
         self._recording: Recording | None = None
 
     def begin(self, fits: Fits | None) -> None:
@@ -144,7 +145,7 @@ class _Trial:
         else:
             self._tell(run, ended, config)
 
-    def _open(self, config: TrialConfig) -> TrialRun:
+    def _open(self, config: TrialConfig) -> ChildRun:
         trial = self.trial
         run = self.session.run.trial(
             self.name,
@@ -167,7 +168,7 @@ class _Trial:
         # A numpy.bool_, which is no JSON.
         return not bool(self.trial.should_prune())
 
-    def _tell(self, run: TrialRun, ended: Trained, config: TrialConfig) -> None:
+    def _tell(self, run: ChildRun, ended: Trained, config: TrialConfig) -> None:
         from optuna.trial import TrialState
 
         self.trial.set_user_attr(PARAMETERS, ended.parameters)
@@ -194,3 +195,34 @@ class _Trial:
         self.session.study.tell(self.trial, state=TrialState.FAIL)
         self.session.view.note(f"{self.name} failed ({failed.failure}): {failed.message}")
         self.streak.failed(failed.failure, failed.message)
+
+
+class FailureStreak:
+    """Stops the study once trials keep failing for the same reason.
+
+    Diverged and out-of-memory trials teach the search something; three in a row teach that the
+    space, not the trial, is wrong.
+    """
+
+    def __init__(self) -> None:
+        self._failure: Failure | None = None
+        self._count = 0
+
+    def failed(self, failure: Failure, message: str) -> None:
+        """A trial failed for good.
+
+        Raises:
+            StudyStoppedError: It is the third of its class in a row.
+        """
+        self._count = self._count + 1 if failure == self._failure else 1
+        self._failure = failure
+        if self._count >= IN_A_ROW:
+            raise StudyStoppedError(
+                f"{IN_A_ROW} trials in a row failed in the same way ({failure}); the last one: "
+                f"{message}",
+                hint="Finished trials are kept: remove the cause and run the same command again.",
+            )
+
+    def succeeded(self) -> None:
+        """A trial ended in order, complete or pruned."""
+        self._failure, self._count = None, 0

@@ -1,4 +1,4 @@
-"""Tracking room: the environment that MLflow reads, set before it is first imported."""
+"""The environment that MLflow reads, set before it is first imported."""
 
 from __future__ import annotations
 

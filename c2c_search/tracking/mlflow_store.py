@@ -1,4 +1,4 @@
-"""Tracking room: the local MLflow store, made once, opened by many, moved with its project.
+"""The local MLflow store, made once, opened by many, moved with its project.
 
 Layout: ``ROOT/mlflow.db`` (SQLite, WAL) and ``ROOT/artifacts/EXPERIMENT``. A shared store (an
 MLflow server or PostgreSQL) is named by its URI and used as it is.

@@ -1,4 +1,4 @@
-"""Tracking room: nested configuration as MLflow's flat, short, textual parameters."""
+"""Nested configuration as MLflow's flat, short, textual parameters."""
 
 from __future__ import annotations
 

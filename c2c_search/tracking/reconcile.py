@@ -1,4 +1,4 @@
-"""Tracking room: runs put right after an interruption; Optuna is the truth about trials."""
+"""Runs put right after an interruption; Optuna is the truth about trials."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from c2c_search.tracking import owner
-from c2c_search.tracking.run import RecordedRun
-from c2c_search.tracking.run import Status
-from c2c_search.tracking.runs import Tracker
+from c2c_search.host import process
+from c2c_search.tracking.recorded_run import RecordedRun
+from c2c_search.tracking.recorded_run import Status
+from c2c_search.tracking.tracker import Tracker
 
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def reconcile(tracker: Tracker, study: Study) -> list[Repair]:
         trial = joined.get(run_id)
         if trial is not None and trial.state.is_finished():
             repairs += _repair(tracker, run, trial)
-        elif run.info.status == "RUNNING" and owner.is_gone(run.data.tags.get("c2c.owner", "")):
+        elif run.info.status == "RUNNING" and process.is_gone(run.data.tags.get("c2c.owner", "")):
             tracker.client.set_terminated(run_id, "KILLED")
             number = None if trial is None else trial.number
             repairs.append(Repair(run_id, number, "KILLED: its process is gone"))

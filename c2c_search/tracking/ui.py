@@ -1,4 +1,4 @@
-"""Tracking room: the MLflow UI on a store, as one child process that ends with this one."""
+"""The MLflow UI on a store, as one child process that ends with this one."""
 
 from __future__ import annotations
 

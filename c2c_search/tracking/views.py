@@ -1,4 +1,4 @@
-"""Tracking room: what the MLflow UI shows of an experiment at one click.
+"""What the MLflow UI shows of an experiment at one click.
 
 The UI's landing page folds the trials of a study into one line, so a saved view is written: a
 leaderboard, and charts of what made the difference. Its format is MLflow's own, undocumented and
@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 from urllib.parse import urlencode
 
-from c2c_search.tracking.runs import Tracker
+from c2c_search.tracking.tracker import Tracker
 
 
 KEY = "c2c-leaderboard"

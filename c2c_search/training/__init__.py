@@ -1,1 +1,1 @@
-"""Training room: the worker process that trains fusers with DeepSpeed."""
+"""The worker process that trains fusers with DeepSpeed."""

@@ -1,4 +1,4 @@
-"""Training room: an adapter in a folder, as peft reads it, and a receiver with one in it."""
+"""An adapter in a folder, as peft reads it, and a receiver with one in it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 from c2c_search.errors import IntegrityError
-from c2c_search.pair.identity import file_sha256
-from c2c_search.pair.loading import LoadedModel
-from c2c_search.pair.loading import load
+from c2c_search.models.identity import file_sha256
+from c2c_search.models.loading import LoadedModel
+from c2c_search.models.loading import load
 
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Training room: shows a fuser the pair's prompt caches, before it is trained."""
+"""Shows a fuser the pair's prompt caches, before it is trained."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from c2c_search.batching import portions
 from c2c_search.errors import ConfigError
 from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.inference.fusion import rotations_of
 from c2c_search.inference.layer_scores import attention_cosine
-from c2c_search.pair.portions import portions
 
 
 if TYPE_CHECKING:
     from c2c_search.inference.model import C2CModel
-    from c2c_search.pair.batches import PairBatch
-    from c2c_search.pair.batches import PairPrompts
+    from c2c_search.prompt_cache.batches import PairBatch
+    from c2c_search.prompt_cache.batches import PairPrompts
 
 
 PROMPTS = 200

@@ -1,4 +1,4 @@
-"""Training room: a DeepSpeed engine around what is trained alone; language models stay outside."""
+"""A DeepSpeed engine around what is trained alone; language models stay outside."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Protocol
 
 import torch
 
+from c2c_search.training.process import release_memory
+from c2c_search.training.process import start_deepspeed
 from c2c_search.training.randomness import random_state
 from c2c_search.training.randomness import set_random_state
-from c2c_search.training.runtime import release_memory
-from c2c_search.training.runtime import start_deepspeed
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    from c2c_search.pipeline.schema import TrainingConfig
+    from c2c_search.config.pipeline import TrainingConfig
 
 
 _POINTER = "latest.json"

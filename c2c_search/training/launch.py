@@ -1,4 +1,4 @@
-"""Training room: the driver's end of the worker process."""
+"""The driver's end of the worker process."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from c2c_search.pair.arithmetic import VARIABLE
-from c2c_search.pair.cores import thread_environment
+from c2c_search.host.dtypes import VARIABLE
+from c2c_search.host.threads import thread_environment
 from c2c_search.training.protocol import EVENT
 from c2c_search.training.protocol import Adapt
 from c2c_search.training.protocol import Adapted
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO
 
-    from c2c_search.pair.spec import PairSpec
-    from c2c_search.pipeline.schema import Pipeline
-    from c2c_search.trial import TrialConfig
+    from c2c_search.config.pipeline import Pipeline
+    from c2c_search.config.trial import TrialConfig
+    from c2c_search.models.pair import PairSpec
 
 
 _LAST = (Prepared, Trained, TrainedTogether, Adapted, Result, Failed)

@@ -1,49 +1,76 @@
-"""Training room: one trial, from its first step to the fuser of its best rung."""
+"""Steps, rungs and checkpoints of a training, whatever it is that learns."""
 
 from __future__ import annotations
 
+import json
+import math
+import random
+import time
+from abc import ABC
+from abc import abstractmethod
 from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 
-from c2c_search.evaluation.scoring import answer
-from c2c_search.fuser import checkpoint
-from c2c_search.fuser.cost import tensor_bytes
-from c2c_search.fuser.selection import without_shut_layers
-from c2c_search.training.prefetch import Prefetcher
+from c2c_search.evaluation.guard import SELECTION
+from c2c_search.evaluation.guard import refuse_report_split
+from c2c_search.evaluation.results import SystemResult
+from c2c_search.training.engine import TrainingEngine
+from c2c_search.training.protocol import CHECKPOINTS
 from c2c_search.training.protocol import Event
-from c2c_search.training.protocol import Trained
-from c2c_search.training.reading import Reading
-from c2c_search.training.reading import alone
-from c2c_search.training.run import TrainingData
-from c2c_search.training.run import TrainingRun
+from c2c_search.training.protocol import Progress
+from c2c_search.training.protocol import Rung
+from c2c_search.training.protocol import Step
+from c2c_search.training.protocol import System
 
 
 if TYPE_CHECKING:
+    from c2c_search.config.trial import TrialConfig
+    from c2c_search.data.schema import Row
     from c2c_search.evaluation.results import ItemResult
-    from c2c_search.fuser.fuser import Fuser
     from c2c_search.inference.model import C2CModel
-    from c2c_search.pair.batches import PairBatch
-    from c2c_search.training.engine import TrainingEngine
-    from c2c_search.training.reading import Steps
-    from c2c_search.trial import TrialConfig
+    from c2c_search.prompt_cache.batches import PairPrompts
+    from c2c_search.training.engine import Trainable
+    from c2c_search.training.step import Asked
+    from c2c_search.training.step import Steps
 
 
-class TrialRun(TrainingRun):
-    """Trains one fuser.
+_SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What is learned from and validated on, with both models' caches."""
+
+    train: Sequence[Row]
+    train_prompts: PairPrompts
+    validation: Sequence[Row]
+    validation_prompts: PairPrompts
+
+
+class Training(ABC):
+    """Trains something on a trial's examples, in a trial's order, for a trial's steps.
+
+    Interrupted at any instant, it goes on from its last checkpoint and ends with the same
+    numbers: the order of examples follows from the seed and the step, and the checkpoint holds
+    optimizer, schedule and random state.
 
     Args:
-        config: What to train, how and on what.
-        model: The pair, with the trial's (untrained) fuser in it.
+        config: How and on what to train.
+        model: What answers at the rungs.
         data: Training and validation examples.
-        directory: Checkpoints go to ``checkpoints/``, the best rung's fuser to ``best/``.
+        directory: Checkpoints go to ``checkpoints/``, the best rung's result to ``best/``.
         emit: Called with every event.
-        go_on: Called after every rung but the last; False stops the trial there.
+        go_on: Called after every rung but the last; False stops the training there.
     """
 
-    system = "c2c"
+    system: ClassVar[System]
+    """What the answers at the rungs are recorded as."""
 
     def __init__(
         self,
@@ -55,84 +82,243 @@ class TrialRun(TrainingRun):
         emit: Callable[[Event], None],
         go_on: Callable[[], bool],
     ) -> None:
-        assert model.fuser is not None
-        super().__init__(config, model, data, directory, emit=emit, go_on=go_on)
-        self.fuser: Fuser = model.fuser
-        self.fuser.recomputes = config.training.checkpoint_activations
-        # Where caches are computed again, the models run, and they run for one thread at a time.
-        # On the CPU gathering is less than a hundredth of a step, and a thread would slow that.
-        ahead = data.train_prompts.ready and model.device.type != "cpu"
-        self.batches = Prefetcher(self._gather, background=ahead)
+        self.config = config
+        self.training = config.training
+        self.model = model
+        self.data = data
+        self.directory = directory
+        self.emit = emit
+        self.go_on = go_on
+        self.step = 0
+        self.rungs: list[Rung] = []
+        self.answers: SystemResult | None = None  # of the last rung that was judged
+        self.seconds = {"prefill": 0.0, "train": 0.0, "evaluate": 0.0, "overhead": 0.0}
+        self.responses = [self._response(row) for row in data.train]
+        self.upcoming: list[int] | None = None  # the rows after those that are learned from now
+        self.waited = 0.0  # seconds that went to other trainings of a group
+        self._losses = LossCheck()
+        self._order = Order(config.seed, len(data.train), config.training.batch_size)
 
-    def run(self) -> Trained:
-        """Train to the end, or to the rung where the trial is pruned.
+    @property
+    def best(self) -> Rung:
+        """The rung whose result is in ``best/``: the highest objective, the last of equals."""
+        return max(self.rungs, key=lambda rung: (rung.objective, rung.rung))
+
+    @property
+    def best_dir(self) -> Path:
+        """Where the best rung's result is kept."""
+        return self.directory / "best"
+
+    @abstractmethod
+    def _asked(self, engine: TrainingEngine, rows: list[int]) -> Asked:
+        """What is to be read for the loss over these examples' responses."""
+
+    @abstractmethod
+    def _answer(self) -> tuple[ItemResult, ...]:
+        """The answers on validation as things stand."""
+
+    @abstractmethod
+    def _keep(self) -> None:
+        """Write what has been learned into ``best/``."""
+
+    def _penalty(self) -> torch.Tensor | None:
+        """What is minimised beside the loss."""
+        return None
+
+    def _readings(self) -> dict[str, float]:
+        """Metrics of what is trained itself, logged with steps and rungs."""
+        return {}
+
+    def _train(self, module: Trainable) -> Steps[bool]:
+        """Train and judge rung after rung; returns True if it was stopped before the end.
 
         Raises:
             DivergedError: The loss became infinite or NaN.
         """
-        return alone(self.steps())
+        begun = time.perf_counter()
+        with TrainingEngine(module, self.training) as engine:
+            self._resume(engine)
+            before = sum(self.seconds.values())
+            pruned = yield from self._to_the_end(engine)
+        busy = sum(self.seconds.values()) - before + self.waited
+        self.seconds["overhead"] += max(0.0, time.perf_counter() - begun - busy)
+        return pruned
 
-    def steps(self) -> Steps[Trained]:
-        """The same as `run`, for whoever reads for it; see `training.reading`."""
-        if self.fuser.trainable:
-            with self.batches:
-                pruned = yield from self._train(self.fuser)
-        else:  # a fit needs no steps: it stands where the others end
-            pruned, self.step = False, self.training.steps
-            self._judge(len(self.training.rungs) - 1)
-        best = self.best
-        kept = checkpoint.load(self.best_dir)
-        return Trained(
+    def _to_the_end(self, engine: TrainingEngine) -> Steps[bool]:
+        saved = time.perf_counter()
+        for number, rung_step in enumerate(self.training.rung_steps):
+            while self.step < rung_step:
+                yield from self._train_step(engine)
+                if time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+                    self._save(engine)
+                    saved = time.perf_counter()
+            if number >= len(self.rungs):
+                self._judge(number)
+                self._save(engine)
+                saved = time.perf_counter()
+            else:
+                self.emit(self.rungs[number])  # judged before the interruption
+            last = number == len(self.training.rungs) - 1
+            if not last and not self.go_on():
+                return True
+        return False
+
+    def _train_step(self, engine: TrainingEngine) -> Steps[None]:
+        begun, waited = time.perf_counter(), self.waited
+        config = self.training
+        rate = engine.learning_rate
+        losses = []
+        first = self.step * config.gradient_accumulation
+        for micro_step in range(first, first + config.gradient_accumulation):
+            rows = self._order.rows(micro_step)
+            self.upcoming = None
+            if micro_step + 1 < config.steps * config.gradient_accumulation:
+                self.upcoming = self._order.rows(micro_step + 1)
+            loss = yield self._asked(engine, rows)
+            penalty = self._penalty()
+            engine.backward_and_step(loss if penalty is None else loss + penalty)
+            losses.append(loss.detach())
+        self.step += 1
+        mean = torch.stack(losses).mean()
+        self._losses.note(self.step, mean)
+        self.seconds["train"] += time.perf_counter() - begun - (self.waited - waited)
+        if self.step % config.log_every == 0 or self.step in (1, config.steps):
+            self._losses.settle()
+            self.emit(self._report(float(mean), engine.gradient_norm, rate))
+
+    def _judge(self, number: int) -> None:
+        """Validate; keep what was learned if it is the best so far."""
+        self._losses.settle()
+        begun = time.perf_counter()
+        result = SystemResult(system=self.system, split=SELECTION, items=self._answer())
+        refuse_report_split(result)  # a rung decides what is kept, pruned and tried next
+        self.answers = result
+        if not math.isfinite(result.loss):
+            raise DivergedError(f"the validation loss is {result.loss} at step {self.step}")
+        metrics = {
+            "validation/accuracy": result.accuracy,
+            "validation/loss": result.loss,
+            **self._readings(),
+        }
+        for group, accuracy in result.accuracy_by_group().items():
+            metrics[f"validation/{group}"] = accuracy
+        rung = Rung(
+            rung=number,
             step=self.step,
-            split=best.split,
-            pruned=pruned,
-            objective=best.objective,
-            best_rung=best.rung,
-            best_dir=str(self.best_dir),
-            parameters=sum(parameter.numel() for parameter in kept.parameters()),
-            bytes=tensor_bytes(kept),
-            seconds=self.seconds,
-            metrics=best.metrics,
+            split=SELECTION,
+            objective=result.accuracy,
+            metrics=metrics,
         )
+        if all(rung.objective >= earlier.objective for earlier in self.rungs):
+            self._keep()
+        self.rungs.append(rung)
+        self.seconds["evaluate"] += time.perf_counter() - begun
+        self.emit(rung)
 
-    def _penalty(self) -> torch.Tensor | None:
-        return self.fuser.penalty()
+    def _judging(self, done: int, total: int) -> None:
+        self.emit(Progress(stage="evaluate", done=done, total=total))
 
-    def _readings(self) -> dict[str, float]:
-        share = self.fuser.open_share()
-        return {f"gate/open_{reading}": opened for reading, opened in share.items()}
+    def _report(self, loss: float, gradient_norm: float, rate: float) -> Step:
+        metrics = {"train/loss": loss, "train/learning_rate": rate, **self._readings()}
+        if math.isfinite(gradient_norm):
+            metrics["train/gradient_norm"] = gradient_norm
+        return Step(step=self.step, steps=self.training.steps, loss=loss, metrics=metrics)
 
-    def _asked(self, engine: TrainingEngine, rows: list[int]) -> Reading:
-        self.fuser.train()
-        self.fuser.anneal(self.step / self.training.steps)
-        batch = self.batches.take(rows, self.upcoming)
-        return Reading(
-            self.model.receiver.model,
-            self.model.fuse(batch, through=engine),
-            batch.last_ids,
-            [self.responses[row] for row in rows],
-            self.training.label_smoothing,
-        )
+    def _response(self, row: Row) -> list[int]:
+        """A training response and its end, so that generation learns to stop."""
+        return [
+            *self.model.response_ids(row["response"]),
+            self.model.receiver.text_tokenizer.eos_token_id,
+        ]
 
-    def _gather(self, rows: list[int]) -> PairBatch:
-        batch = self.model.batch(self.data.train_prompts, rows, self._partners(rows))
-        return batch.pinned() if self.model.device.type == "cuda" else batch
+    def _save(self, engine: TrainingEngine) -> None:
+        self._losses.settle()
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "rungs": [rung.model_dump_json() for rung in self.rungs],
+        }
+        engine.save(self.directory / CHECKPOINTS, self.step, state)
 
-    def _partners(self, rows: list[int]) -> list[int] | None:
-        """Whose sharer each row hears: its own, or (ablation) its neighbour's in the batch."""
-        if self.config.fuser.sharer != "mismatched":
-            return None
-        return rows[1:] + rows[:1]
+    def _resume(self, engine: TrainingEngine) -> None:
+        state = engine.resume(self.directory / CHECKPOINTS)
+        if state is not None:
+            self.step = state["step"]
+            self.seconds = dict(state["seconds"])
+            self.rungs = [Rung(**json.loads(rung)) for rung in state["rungs"]]
 
-    def _answer(self) -> tuple[ItemResult, ...]:
-        self.fuser.eval()
-        return answer(
-            self.model,
-            self.data.validation,
-            self.data.validation_prompts,
-            self.config.evaluation,
-            progress=self._judging,
-        )
 
-    def _keep(self) -> None:
-        checkpoint.save(without_shut_layers(self.fuser), self.best_dir)
+class Order:
+    """Examples epoch after epoch, each epoch in an order of its own.
+
+    Args:
+        seed: Of the trial.
+        total: Examples that there are.
+        batch: Examples of a pass.
+    """
+
+    def __init__(self, seed: int, total: int, batch: int) -> None:
+        self._seed, self._total, self._batch = seed, total, batch
+        self._epoch = -1
+        self._places: list[int] = []
+
+    def rows(self, number: int) -> list[int]:
+        """The examples of a pass, counted from 0 over the whole training."""
+        rows = []
+        for place in range(number * self._batch, (number + 1) * self._batch):
+            epoch, within = divmod(place, self._total)
+            rows.append(self._of_epoch(epoch)[within])
+        return rows
+
+    def _of_epoch(self, epoch: int) -> list[int]:
+        if self._epoch != epoch:
+            self._epoch, self._places = epoch, list(range(self._total))
+            random.Random(f"{self._seed}/{epoch}").shuffle(self._places)
+        return self._places
+
+
+class DivergedError(Exception):
+    """The loss is not a finite number any more."""
+
+
+class LossCheck:
+    """Looks at the loss of every step: at once on a CPU, one step late on a GPU.
+
+    Reading a number from a GPU waits until everything queued has been computed, and then nothing
+    is queued. A step later its copy has arrived, while the GPU computes that next step.
+    """
+
+    def __init__(self) -> None:
+        self._unread: tuple[int, torch.Tensor, torch.cuda.Event | None] | None = None
+
+    def note(self, step: int, loss: torch.Tensor) -> None:
+        """Hand in the loss of a step, a tensor of one number.
+
+        Raises:
+            DivergedError: It, or the one before it, is infinite or NaN.
+        """
+        self.settle()
+        if loss.is_cuda:
+            copy = torch.empty(loss.shape, dtype=loss.dtype, pin_memory=True)
+            copy.copy_(loss, non_blocking=True)
+            copied = torch.cuda.Event()
+            copied.record()
+            self._unread = step, copy, copied
+        else:
+            self._unread = step, loss, None
+            self.settle()
+
+    def settle(self) -> None:
+        """Look at what was handed in last; to be called before anything is kept or told.
+
+        Raises:
+            DivergedError: It is infinite or NaN.
+        """
+        unread, self._unread = self._unread, None
+        if unread is None:
+            return
+        step, loss, copied = unread
+        if copied is not None:
+            copied.synchronize()
+        if not math.isfinite(value := float(loss)):
+            raise DivergedError(f"the loss is {value} at step {step}")

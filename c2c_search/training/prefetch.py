@@ -1,4 +1,4 @@
-"""Training room: the next batch, gathered in the background while a step computes."""
+"""The next batch, gathered in the background while a step computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training room: what the driver and the worker process say to each other, one JSON line each.
+"""What the driver and the worker process say to each other, one JSON line each.
 
 The driver writes requests to the worker's standard input; the worker writes events to a pipe of
 its own. Both are frozen pydantic models, told apart by ``type``.
@@ -14,9 +14,9 @@ from pydantic import ConfigDict
 from pydantic import Field
 from pydantic import TypeAdapter
 
+from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import ItemResult
-from c2c_search.pair.spec import PairSpec
-from c2c_search.trial import TrialConfig
+from c2c_search.models.pair import PairSpec
 
 
 System = Literal["receiver", "sharer", "text_relay", "c2c", "mismatched", "shut", "lora"]

@@ -1,4 +1,4 @@
-"""Training room: the state of torch's random numbers, to go on from later."""
+"""The state of torch's random numbers, to go on from later."""
 
 from __future__ import annotations
 

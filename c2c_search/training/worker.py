@@ -1,4 +1,4 @@
-"""Training room: the process that runs trials; models and caches stay in it from trial to trial.
+"""The process that runs trials; models and caches stay in it from trial to trial.
 
 Started by `c2c_search.training.launch` as ``python -m c2c_search.training.worker``. Requests
 come in on standard input, events go out on the file descriptor given, one JSON line each.
@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 
 from c2c_search.errors import C2CError
 from c2c_search.errors import StoreError
+from c2c_search.training.process import die_with_parent
+from c2c_search.training.process import keep_freed_memory
+from c2c_search.training.process import release_memory
 from c2c_search.training.protocol import EVENT
 from c2c_search.training.protocol import REQUEST
 from c2c_search.training.protocol import Adapt
@@ -27,15 +30,12 @@ from c2c_search.training.protocol import Prepare
 from c2c_search.training.protocol import Request
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import TrainTogether
-from c2c_search.training.runtime import die_with_parent
-from c2c_search.training.runtime import keep_freed_memory
-from c2c_search.training.runtime import release_memory
 
 
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from c2c_search.training.desk import Desk
+    from c2c_search.training.service import WorkerService
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 class Server:
-    """Reads requests, runs them at the `Desk`, writes events.
+    """Reads requests, runs them at the `WorkerService`, writes events.
 
     Args:
         requests: Where requests come in.
@@ -62,7 +62,7 @@ class Server:
         self.events = events
         self.pipeline = pipeline
         self.cache_dir = cache_dir
-        self._desk: Desk | None = None
+        self._desk: WorkerService | None = None
 
     def serve(self) -> None:
         """Answer one request after the other."""
@@ -84,26 +84,26 @@ class Server:
         return REQUEST.validate_json(line) if line else None
 
     def _run(self, request: Request) -> Event:
-        desk = self.desk()
+        service = self.service()
         if isinstance(request, Prepare):
-            return desk.prepare(request.pair)
+            return service.prepare(request.pair)
         if isinstance(request, Train):
-            return desk.train(request.config, Path(request.directory), self._go_on)
+            return service.train(request.config, Path(request.directory), self._go_on)
         if isinstance(request, TrainTogether):
-            return desk.train_together(request.trials, self._go_on)
+            return service.train_together(request.trials, self._go_on)
         if isinstance(request, Adapt):
-            return desk.adapt(request.config, request.parameters, Path(request.directory))
+            return service.adapt(request.config, request.parameters, Path(request.directory))
         if isinstance(request, Evaluate):
-            return desk.evaluate(request)
+            return service.evaluate(request)
         raise TypeError(f"an {request.type!r} is only expected after a rung")
 
-    def desk(self) -> Desk:
-        """The desk, set up at the first request: torch takes a while to import."""
+    def service(self) -> WorkerService:
+        """The service, set up at the first request: torch takes a while to import."""
         if self._desk is None:
-            from c2c_search.pipeline.schema import Pipeline
-            from c2c_search.training.desk import Desk
+            from c2c_search.config.pipeline import Pipeline
+            from c2c_search.training.service import WorkerService
 
-            self._desk = Desk(
+            self._desk = WorkerService(
                 Pipeline.model_validate_json(self.pipeline),
                 cache_dir=Path(self.cache_dir) if self.cache_dir else None,
                 emit=self.emit,
@@ -121,7 +121,7 @@ def describe(error: Exception) -> Failed:
     """An exception as the driver needs it: what kind of failure, and in which words."""
     import torch
 
-    from c2c_search.training.divergence import DivergedError
+    from c2c_search.training.loop import DivergedError
 
     failure: Failure = "transient"
     exit_code = 2

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from c2c_search.config.pipeline import TrainingConfig
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.pipeline.schema import TrainingConfig
 
 
 _FILE = Path(__file__).parents[2] / "benchmarks" / "fuser_variants.py"

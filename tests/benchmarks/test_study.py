@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from c2c_search.config.pipeline import CacheConfig
+from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.trial import TrialConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitLimits
 from c2c_search.data.splits import load_splits
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.pair.loading import load
-from c2c_search.pipeline.schema import CacheConfig
-from c2c_search.pipeline.schema import Pipeline
-from c2c_search.pipeline.schema import TrainingConfig
-from c2c_search.training.desk import Desk
+from c2c_search.models.loading import load
 from c2c_search.training.protocol import Step
-from c2c_search.trial import TrialConfig
+from c2c_search.training.service import WorkerService
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,8 @@ def test_a_reference_run_trains_as_a_trial_does(program, trial, tmp_path):
         evaluation=trial.evaluation,
         caches=CacheConfig(dtype="float32"),
     )
-    desk = Desk(pipeline, cache_dir=tmp_path / "cache", emit=emit)
-    trained = desk.train(trial, tmp_path / "trial", lambda: True)
+    service = WorkerService(pipeline, cache_dir=tmp_path / "cache", emit=emit)
+    trained = service.train(trial, tmp_path / "trial", lambda: True)
     splits = load_splits(trial.data)
     receiver, sharer = (
         load(source, cache_dir=tmp_path / "cache", device="cpu")

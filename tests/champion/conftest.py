@@ -13,12 +13,12 @@ from c2c_search.champion.gate import Verdict
 from c2c_search.champion.gate import judge
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.evaluation.results import SystemResult
-from c2c_search.inference.integrity import Manifest
-from c2c_search.inference.integrity import PairIdentity
-from c2c_search.inference.integrity import Provenance
-from c2c_search.inference.integrity import Question
-from c2c_search.inference.integrity import Size
-from c2c_search.pair.identity import ModelIdentity
+from c2c_search.inference.manifest import Manifest
+from c2c_search.inference.manifest import PairIdentity
+from c2c_search.inference.manifest import Provenance
+from c2c_search.inference.manifest import Question
+from c2c_search.inference.manifest import Size
+from c2c_search.models.identity import ModelIdentity
 
 
 def _system(name: str, wrong_every: int) -> SystemResult:

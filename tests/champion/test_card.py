@@ -7,8 +7,8 @@ import yaml
 
 from c2c_search.champion.card import model_card
 from c2c_search.champion.gate import Verdict
-from c2c_search.inference.integrity import Manifest
-from c2c_search.inference.integrity import Size
+from c2c_search.inference.manifest import Manifest
+from c2c_search.inference.manifest import Size
 
 
 SIZE = Size(parameters=6, bytes=250)

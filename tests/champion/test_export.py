@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from c2c_search.champion.export import REQUIREMENTS
+from c2c_search.champion.export import ROOMS
 from c2c_search.champion.export import export
 from c2c_search.champion.export import export_rosetta
 from c2c_search.champion.export import write_runtime
@@ -21,20 +22,20 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
 from c2c_search.fuser import checkpoint
-from c2c_search.fuser import rosetta
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
-from c2c_search.inference.integrity import Manifest
-from c2c_search.inference.integrity import PairIdentity
-from c2c_search.inference.integrity import check_sums
-from c2c_search.inference.integrity import read_sums
+from c2c_search.fuser.rosetta import writing
+from c2c_search.host import dtypes
+from c2c_search.inference.loading import champion_dtype
+from c2c_search.inference.manifest import Manifest
+from c2c_search.inference.manifest import PairIdentity
+from c2c_search.inference.manifest import check_sums
+from c2c_search.inference.manifest import read_sums
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
-from c2c_search.inference.opening import champion_dtype
-from c2c_search.pair import arithmetic
-from c2c_search.pair.loading import LoadedModel
-from c2c_search.pair.loading import load
+from c2c_search.models.loading import LoadedModel
+from c2c_search.models.loading import load
 
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +84,7 @@ def test_the_copy_holds_champion_and_runtime_under_one_set_of_sums(
     listed = {path.relative_to(to).as_posix() for path in to.rglob("*") if path.is_file()}
     assert listed == sums.keys() | {"SHA256SUMS"}
     rooms = {path.name for path in (to / "runtime" / "c2c_search").iterdir()}
-    assert rooms == {"__init__.py", "errors.py", "py.typed", "fuser", "pair", "inference"}
+    assert rooms == {"__init__.py", "batching.py", "errors.py", "py.typed", *ROOMS}
     assert not list(to.rglob("__pycache__"))
 
 
@@ -177,14 +178,14 @@ def test_a_champion_computes_as_it_was_measured_where_that_is_not_slow(
     monkeypatch.delenv("C2C_SEARCH_DTYPE")
     device = torch.device("cpu")
     measured = manifest.model_copy(update={"dtype": "bfloat16"})
-    monkeypatch.setattr(arithmetic, "bfloat16_gain", lambda: 2.0)
+    monkeypatch.setattr(dtypes, "bfloat16_gain", lambda: 2.0)
     assert champion_dtype(measured, device) == torch.bfloat16
     # Of a version that always took float32 on a CPU.
     assert champion_dtype(manifest, device) == torch.float32
     # Never measured: the faster one.
     assert champion_dtype(imported, device) == torch.bfloat16
     assert not capsys.readouterr().err
-    monkeypatch.setattr(arithmetic, "bfloat16_gain", lambda: 0.01)
+    monkeypatch.setattr(dtypes, "bfloat16_gain", lambda: 0.01)
     assert champion_dtype(measured, device) == torch.float32
     assert champion_dtype(imported, device) == torch.float32
     assert "compute in float32 here" in capsys.readouterr().err
@@ -215,7 +216,7 @@ def test_the_fuser_is_written_in_the_published_layout(tmp_path: Path, published:
         "projector_config.json",
         *(f"projector_{place}.{ending}" for place in (0, 1) for ending in ("json", "pt")),
     }
-    written, fuser = rosetta.read(to, SHAPE, SHAPE), checkpoint.load(published)
+    written, fuser = writing.read(to, SHAPE, SHAPE), checkpoint.load(published)
     for name, tensor in fuser.state_dict().items():
         assert torch.equal(written.state_dict()[name], tensor)
     assert [path.name for path in to.parent.iterdir()] == ["out"]

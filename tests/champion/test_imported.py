@@ -19,16 +19,16 @@ from c2c_search.errors import IntegrityError
 from c2c_search.errors import SourceError
 from c2c_search.errors import StoreError
 from c2c_search.fuser import checkpoint
-from c2c_search.fuser import rosetta
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import GateConfig
 from c2c_search.fuser.fuser import Fuser
-from c2c_search.inference.integrity import check_sums
-from c2c_search.inference.integrity import read_manifest
-from c2c_search.inference.integrity import sha256
-from c2c_search.pair import model_cache
-from c2c_search.pair.model_cache import CACHE_VARIABLE
+from c2c_search.fuser.rosetta import writing
+from c2c_search.inference.manifest import check_sums
+from c2c_search.inference.manifest import read_manifest
+from c2c_search.inference.manifest import sha256
+from c2c_search.models import cache_dir
+from c2c_search.models.cache_dir import CACHE_VARIABLE
 
 
 RECEIVER = CacheShape(layers=2, heads=2, head_dim=4)
@@ -84,7 +84,7 @@ def fuser() -> Fuser:
 
 @pytest.fixture
 def published(tmp_path: Path, fuser: Fuser) -> Path:
-    rosetta.write(fuser, tmp_path / "final")
+    writing.write(fuser, tmp_path / "final")
     return tmp_path / "final"
 
 
@@ -98,7 +98,7 @@ def test_a_champion_with_its_provenance(
     origin = manifest.provenance
     assert origin is not None
     assert (origin.layout, origin.folder, manifest.name) == ("rosetta", "final", "rosetta-final")
-    assert origin.files == {path.name: sha256(path) for path in rosetta.files(published)}
+    assert origin.files == {path.name: sha256(path) for path in writing.files(published)}
     assert "training_state.pt" not in origin.files
     assert str(tmp_path) not in origin.model_dump_json()
     assert (manifest.cache_dtype, manifest.template, manifest.verdict) == (
@@ -147,7 +147,7 @@ def test_an_import_is_exported_with_its_runtime(
     export(to, tmp_path / "out")
     check_sums(tmp_path / "out")
     runtime = tmp_path / "out" / "runtime" / "c2c_search" / "fuser"
-    assert (runtime / "rosetta.py").is_file()
+    assert (runtime / "rosetta" / "writing.py").is_file()
 
 
 def test_a_wrong_folder_is_told_before_a_model_is_fetched(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_another_champion_is_replaced_only_when_asked(
 ) -> None:
     to = import_rosetta(published, tmp_path / "to", receiver=receiver, sharer=sharer)
     torch.manual_seed(1)
-    rosetta.write(Fuser(CONFIG, RECEIVER, SHARER), tmp_path / "other")
+    writing.write(Fuser(CONFIG, RECEIVER, SHARER), tmp_path / "other")
     with pytest.raises(StoreError, match="only when that is asked for"):
         import_rosetta(tmp_path / "other", to, receiver=receiver, sharer=sharer)
     import_rosetta(tmp_path / "other", to, receiver=receiver, sharer=sharer, replace=True)
@@ -190,7 +190,7 @@ def test_a_full_disk_is_told_before_anything_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     to = import_rosetta(published, tmp_path / "to", receiver=receiver, sharer=sharer)
-    monkeypatch.setattr(model_cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
+    monkeypatch.setattr(cache_dir.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
     with pytest.raises(StoreError, match="free disk space"):
         import_rosetta(published, tmp_path / "more", receiver=receiver, sharer=sharer)
     with pytest.raises(StoreError, match="free disk space"):

@@ -14,10 +14,10 @@ from c2c_search.champion.registry import promote
 from c2c_search.champion.registry import register
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
-from c2c_search.inference.integrity import Manifest
-from c2c_search.inference.integrity import check_sums
+from c2c_search.inference.manifest import Manifest
+from c2c_search.inference.manifest import check_sums
+from c2c_search.tracking import ChildRun
 from c2c_search.tracking import Tracker
-from c2c_search.tracking import TrialRun
 from c2c_search.tracking import open_store
 from c2c_search.tracking import relocate
 
@@ -43,7 +43,7 @@ def tracker(template: Path, tmp_path: Path) -> Tracker:
 
 
 @pytest.fixture
-def run(tracker: Tracker) -> TrialRun:
+def run(tracker: Tracker) -> ChildRun:
     return tracker.study("s").trial("trial-007")
 
 
@@ -77,7 +77,7 @@ def versions(tracker: Tracker) -> dict[str, str]:
 
 
 def test_a_champion_is_registered_verified_and_promoted(
-    tracker: Tracker, run: TrialRun, package: Path
+    tracker: Tracker, run: ChildRun, package: Path
 ) -> None:
     seen = []
     number = register(tracker, package, NAME, run.run_id, verify=seen.append)
@@ -97,7 +97,7 @@ def test_a_champion_is_registered_verified_and_promoted(
 
 
 def test_what_is_verified_comes_before_the_alias(
-    tracker: Tracker, run: TrialRun, package: Path
+    tracker: Tracker, run: ChildRun, package: Path
 ) -> None:
     before = []
     register(tracker, package, NAME, run.run_id, verify=lambda _: before.append(aliases(tracker)))
@@ -105,7 +105,7 @@ def test_what_is_verified_comes_before_the_alias(
 
 
 def test_a_champion_that_answers_otherwise_is_not_promoted(
-    tracker: Tracker, run: TrialRun, package: Path, successor: Path
+    tracker: Tracker, run: ChildRun, package: Path, successor: Path
 ) -> None:
     register(tracker, package, NAME, run.run_id, verify=right)
     with pytest.raises(IntegrityError):
@@ -115,7 +115,7 @@ def test_a_champion_that_answers_otherwise_is_not_promoted(
 
 
 def test_the_previous_champion_is_kept_and_can_come_back(
-    tracker: Tracker, run: TrialRun, package: Path, successor: Path
+    tracker: Tracker, run: ChildRun, package: Path, successor: Path
 ) -> None:
     register(tracker, package, NAME, run.run_id, verify=right)
     assert register(tracker, successor, NAME, run.run_id, verify=right) == "2"
@@ -127,7 +127,7 @@ def test_the_previous_champion_is_kept_and_can_come_back(
 
 
 def test_promoting_what_is_not_there_moves_nothing(
-    tracker: Tracker, run: TrialRun, package: Path
+    tracker: Tracker, run: ChildRun, package: Path
 ) -> None:
     register(tracker, package, NAME, run.run_id, verify=right)
     with pytest.raises(StoreError):
@@ -136,7 +136,7 @@ def test_promoting_what_is_not_there_moves_nothing(
 
 
 def test_an_interrupted_registration_goes_on_without_a_second_version(
-    tracker: Tracker, run: TrialRun, package: Path
+    tracker: Tracker, run: ChildRun, package: Path
 ) -> None:
     def interrupted(exported: Path) -> None:
         raise KeyboardInterrupt
@@ -149,7 +149,7 @@ def test_an_interrupted_registration_goes_on_without_a_second_version(
 
 
 def test_a_damaged_package_is_not_registered(
-    tracker: Tracker, run: TrialRun, package: Path
+    tracker: Tracker, run: ChildRun, package: Path
 ) -> None:
     (package / "manifest.json").write_text("{}")
     with pytest.raises(IntegrityError):
@@ -158,7 +158,7 @@ def test_a_damaged_package_is_not_registered(
 
 
 def test_an_import_proved_nothing_and_is_not_registered(
-    tracker: Tracker, run: TrialRun, tmp_path: Path, fuser_dir: Path, imported: Manifest
+    tracker: Tracker, run: ChildRun, tmp_path: Path, fuser_dir: Path, imported: Manifest
 ) -> None:
     package = build(tmp_path / "imported", fuser_dir=fuser_dir, manifest=imported)
     with pytest.raises(IntegrityError, match="proved itself in a study"):
@@ -167,7 +167,7 @@ def test_an_import_proved_nothing_and_is_not_registered(
 
 
 def test_a_failed_upload_leaves_no_version(
-    tracker: Tracker, run: TrialRun, package: Path, monkeypatch: pytest.MonkeyPatch
+    tracker: Tracker, run: ChildRun, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
@@ -181,7 +181,7 @@ def test_a_failed_upload_leaves_no_version(
 
 
 def test_the_registered_model_answers_questions_and_holds_no_pickle(
-    tracker: Tracker, run: TrialRun, package: Path, monkeypatch: pytest.MonkeyPatch
+    tracker: Tracker, run: ChildRun, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow.pyfunc
 

@@ -13,8 +13,8 @@ from c2c_search.champion.package import build
 from c2c_search.champion.verify import foreign_packages
 from c2c_search.champion.verify import verify
 from c2c_search.errors import IntegrityError
-from c2c_search.inference.integrity import Manifest
-from c2c_search.inference.integrity import write_sums
+from c2c_search.inference.manifest import Manifest
+from c2c_search.inference.manifest import write_sums
 
 
 # Answers from a file beside the runtime; what each test adds runs first.

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from c2c_search.pair.entries import FOLDER
-from c2c_search.pair.entries import FORMAT
-from c2c_search.pair.entries import Entry
-from c2c_search.pair.entries import Meta
-from c2c_search.pair.leases import Lease
+from c2c_search.prompt_cache.entries import FOLDER
+from c2c_search.prompt_cache.entries import FORMAT
+from c2c_search.prompt_cache.entries import Entry
+from c2c_search.prompt_cache.entries import Meta
+from c2c_search.prompt_cache.leases import Lease
 
 
 Cli = Callable[..., tuple[int, str, str]]

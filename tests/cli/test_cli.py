@@ -181,7 +181,7 @@ class FakeModel:
 
 @pytest.fixture
 def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    from c2c_search.inference import integrity
+    from c2c_search.inference import manifest
 
     def several(models: list[FakeModel], *, fusion: str) -> FakeModel:
         return FakeModel(f"{'+'.join(model.name for model in models)} {fusion}")
@@ -189,8 +189,8 @@ def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
     module = SimpleNamespace(C2CModel=FakeModel)
     monkeypatch.setitem(sys.modules, "c2c_search.inference.model", module)
     several_module = SimpleNamespace(SeveralSharers=several)
-    monkeypatch.setitem(sys.modules, "c2c_search.inference.several", several_module)
-    monkeypatch.setattr(integrity, "read_manifest", lambda path: None)
+    monkeypatch.setitem(sys.modules, "c2c_search.inference.multi_sharer", several_module)
+    monkeypatch.setattr(manifest, "read_manifest", lambda path: None)
 
 
 def test_ask_shows_three_answers(cli: Cli, fake_models: None) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from c2c_search.config.pipeline import load_pipeline
 from c2c_search.data.quiz import quiz_rows
 from c2c_search.data.schema import SPLITS
 from c2c_search.data.schema import DataConfig
@@ -22,7 +23,6 @@ from c2c_search.data.splits import load_splits
 from c2c_search.data.splits import rows_hash
 from c2c_search.data.splits import spread
 from c2c_search.errors import DataError
-from c2c_search.pipeline.loading import load_pipeline
 
 
 QUICKSTART = Path(__file__).parents[2] / "pipelines" / "quickstart.yaml"

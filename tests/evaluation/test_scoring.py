@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from c2c_search.config.pipeline import EvaluationConfig
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.scoring import answer
@@ -16,10 +17,9 @@ from c2c_search.evaluation.scoring import receiver_alone
 from c2c_search.evaluation.systems import Decoding
 from c2c_search.evaluation.systems import OptionScores
 from c2c_search.evaluation.systems import Written
-from c2c_search.evaluation.systems.reading import Reading
+from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.evaluation.tasks.task import Graded
 from c2c_search.evaluation.tasks.task import Task
-from c2c_search.pipeline.schema import EvaluationConfig
 
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def graded(item, text):
 
 
 ITEMS = [Item(name, "g", "c" + name, (), ("long one", "no"), 0) for name in ("a", "b")]
-READING = Reading(pair=None, questions=[Question(item, (), item.choices) for item in ITEMS])
+READING = QuestionPrompts(
+    pair=None, questions=[Question(item, (), item.choices) for item in ITEMS]
+)
 TASK = Task("t", "nobody", None, convert=lambda row, name: None, grade=graded)
 
 
@@ -122,7 +124,7 @@ def test_rows_are_answered_as_questions_are(alone, length_normalised):
     system = SYSTEMS["receiver"].build(Materials(pair=alone))
     asked = answer_questions(
         system,
-        Reading(alone, questions, batch_size=2),
+        QuestionPrompts(alone, questions, batch_size=2),
         TASK,
         "cloze",
         length_normalised=length_normalised,

@@ -27,7 +27,7 @@ from c2c_search.fuser.selection import without_shut_layers
 
 
 MAPS = tuple(
-    c.Projection(role=role, inputs=inputs, outputs=outputs)
+    c.AttentionMap(role=role, inputs=inputs, outputs=outputs)
     for role, inputs, outputs in (("output", 18, 10), ("query", 10, 18), ("value", 10, 12))
 )
 RECEIVER = c.CacheShape(layers=4, heads=2, head_dim=6, projections=MAPS)

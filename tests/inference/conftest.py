@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from c2c_search.inference import blocks
+from c2c_search.inference.packed import blocks
 
 
 ARRANGEMENTS = ["one sequence", "one block", "blocks of equals"]

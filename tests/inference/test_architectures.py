@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from c2c_search.errors import ConfigError
-from c2c_search.inference.decoding import PackedContext
 from c2c_search.inference.decoding import generate
-from c2c_search.inference.fusion import FusedCache
+from c2c_search.inference.packed.context import PackedContext
+from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.inference.scoring import response_logits
 from c2c_search.inference.scoring import score_options
-from c2c_search.pair.geometry import rope_window
-from c2c_search.pair.prefill import prefill
+from c2c_search.models.geometry import rope_window
+from c2c_search.prompt_cache.prefill import prefill
 from tests.architectures import ARCHITECTURES
 from tests.architectures import WINDOW
 from tests.architectures import packed_prompts

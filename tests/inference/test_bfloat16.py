@@ -10,8 +10,8 @@ import torch
 
 from c2c_search.inference.layer_scores import attention_cosine
 from c2c_search.inference.model import C2CModel
+from c2c_search.inference.multi_sharer import SeveralSharers
 from c2c_search.inference.scoring import response_logits
-from c2c_search.inference.several import SeveralSharers
 
 
 CONVERSATIONS = [[{"role": "user", "content": text}] for text in ("one two", "three")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from c2c_search.config.pipeline import EvaluationConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.splits import load_splits
 from c2c_search.data.splits import spread
@@ -17,15 +18,14 @@ from c2c_search.evaluation.scoring import sharer_alone
 from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Materials
-from c2c_search.evaluation.systems.reading import Reading
+from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.host.dtypes import bfloat16_gain
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
 from c2c_search.inference.scoring import response_logits
-from c2c_search.pair.arithmetic import bfloat16_gain
-from c2c_search.pair.loading import load
-from c2c_search.pipeline.schema import EvaluationConfig
+from c2c_search.models.loading import load
 from c2c_search.training.calibration import calibrate
 
 
@@ -107,7 +107,7 @@ def test_a_shut_gate_still_equals_the_receiver(pairs, rows):
         Question(item, item.messages, item.choices, item.sharer_messages)
         for item in map(Item.of_row, rows)
     ]
-    reading = Reading(pair, questions, batch_size=config.batch_size)
+    reading = QuestionPrompts(pair, questions, batch_size=config.batch_size)
     found = choose_options(shut, reading, length_normalised=False)
     for one, other in zip(found, answer(receiver_alone(pair), rows, prompts, config), strict=True):
         assert one.scores == other.scores

@@ -8,7 +8,7 @@ import torch
 from c2c_search.inference.decoding import generate
 from c2c_search.inference.scoring import response_logits
 from c2c_search.inference.scoring import score_options
-from c2c_search.pair.caches import PromptCaches
+from c2c_search.prompt_cache.caches import PromptCaches
 from tests.architectures import packed_prompts
 
 

@@ -72,7 +72,7 @@ def test_scores_do_not_depend_on_how_many_prompts_come_at_a_time(make_pair, keys
 
 @pytest.mark.parametrize("receiver", ["gemma2", "gpt2", "opt", "gpt_neox", "phi3", "mistral"])
 def test_any_architecture_can_be_looked_into(make_pair, receiver):
-    from c2c_search.pair.token_alignment import EncodedPrompt
+    from c2c_search.tokenization.token_alignment import EncodedPrompt
 
     model = make_pair(receiver=bare(receiver), sharer=bare("llama"))
     generator = torch.Generator().manual_seed(0)

@@ -9,8 +9,8 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import SourceError
 from c2c_search.fuser.config import GateConfig
 from c2c_search.inference.model import C2CModel
-from c2c_search.pair.identity import ModelIdentity
-from c2c_search.pair.loading import LoadedModel
+from c2c_search.models.identity import ModelIdentity
+from c2c_search.models.loading import LoadedModel
 from tests.architectures import ARCHITECTURES
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers.cache_utils import DynamicLayer
 
-from c2c_search.inference import masks
-from c2c_search.inference.cache import RoomyLayer
 from c2c_search.inference.decoding import go_on
-from c2c_search.inference.fusion import FusedCache
-from c2c_search.pair.prompts import asked
+from c2c_search.inference.packed import masks
+from c2c_search.inference.packed.fused_cache import FusedCache
+from c2c_search.inference.packed.kv_cache import RoomyLayer
+from c2c_search.tokenization.templates import asked
 from tests.architectures import ARCHITECTURES
 from tests.architectures import WINDOW
 from tests.architectures import packed_prompts

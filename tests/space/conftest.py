@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from c2c_search.pipeline.schema import Pipeline
-from c2c_search.pipeline.schema import TrainingConfig
+from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.pipeline import TrainingConfig
 from c2c_search.space.schema import Space
 
 
@@ -29,6 +30,42 @@ DIMENSIONS = {
     "fuser.gate.granularity": {"choices": ["none", "layer", "head"]},
     "training.learning_rate": {"float": [1e-4, 1e-2], "log": True},
 }
+
+
+PIPELINE = """\
+name: tiny-task
+training: {steps: 4, log_every: 1, rungs: [0.5, 1.0]}
+champion: {finalists: 2, level: 0.05, resamples: 200}
+"""
+
+SPACE = """\
+study: tiny
+pipeline: pipeline.yaml
+pairs:
+  there: {receiver: "path:a", sharer: "path:b"}
+  back: {receiver: "path:b", sharer: "path:a"}
+search: {trials: 5, sampler: auto, pruner: halving, reduction_factor: 2, seed: 0}
+dimensions:
+  pair: {choices: [there, back]}
+  fuser.depth: {int: [1, 8]}
+  training.learning_rate: {float: [1.0e-4, 1.0e-2], log: true}
+enqueue:
+  - {pair: there, fuser.depth: 4, training.learning_rate: 1.0e-3}
+  - {pair: back, fuser.depth: 4, training.learning_rate: 1.0e-3}
+"""
+
+
+def write_space(folder: Path) -> Path:
+    """Write a space and its pipeline."""
+    (folder / "pipeline.yaml").write_text(PIPELINE)
+    path = folder / "space.yaml"
+    path.write_text(SPACE)
+    return path
+
+
+@pytest.fixture
+def space_file(tmp_path: Path) -> Path:
+    return write_space(tmp_path)
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from c2c_search.config.pipeline import Pipeline
 from c2c_search.errors import ConfigError
-from c2c_search.pipeline.schema import Pipeline
 from c2c_search.space.schema import Space
 
 

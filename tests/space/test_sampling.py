@@ -11,9 +11,10 @@ from hypothesis import reject
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import ConfigError
-from c2c_search.pipeline.schema import Pipeline
-from c2c_search.pipeline.schema import TrainingConfig
 from c2c_search.space.dimensions import applies
 from c2c_search.space.sampling import DoesNotFit
 from c2c_search.space.sampling import Fits
@@ -21,7 +22,6 @@ from c2c_search.space.sampling import make_pruner
 from c2c_search.space.sampling import make_sampler
 from c2c_search.space.sampling import suggest
 from c2c_search.space.schema import Space
-from c2c_search.trial import TrialConfig
 
 
 Make = Callable[..., Space]

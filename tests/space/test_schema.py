@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from c2c_search.config.pipeline import CacheConfig
+from c2c_search.config.pipeline import ChampionConfig
+from c2c_search.config.pipeline import Pipeline
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitFiles
 from c2c_search.errors import ConfigError
-from c2c_search.pipeline.schema import CacheConfig
-from c2c_search.pipeline.schema import ChampionConfig
-from c2c_search.pipeline.schema import Pipeline
 from c2c_search.space.declaration import Limits
 from c2c_search.space.declaration import field_names
 from c2c_search.space.schema import Space

@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import ItemResult
-from c2c_search.pair.spec import PairSpec
+from c2c_search.models.pair import PairSpec
 from c2c_search.study import driver
 from c2c_search.study import storage
 from c2c_search.study.driver import Outcome
 from c2c_search.study.driver import run_study
-from c2c_search.study.finale import Finale
-from c2c_search.study.promotion import Champion
+from c2c_search.study.finalists import FinalEvaluation
+from c2c_search.study.promotion import PromotedChampion
 from c2c_search.study.session import Session
 from c2c_search.tracking import open_store
 from c2c_search.tracking import relocate
@@ -39,32 +40,10 @@ from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
-from c2c_search.trial import TrialConfig
+from tests.space.conftest import write_space
 
 
 ITEMS = 240
-
-SPACE = """\
-study: tiny
-pipeline: pipeline.yaml
-pairs:
-  there: {receiver: "path:a", sharer: "path:b"}
-  back: {receiver: "path:b", sharer: "path:a"}
-search: {trials: 5, sampler: auto, pruner: halving, reduction_factor: 2, seed: 0}
-dimensions:
-  pair: {choices: [there, back]}
-  fuser.depth: {int: [1, 8]}
-  training.learning_rate: {float: [1.0e-4, 1.0e-2], log: true}
-enqueue:
-  - {pair: there, fuser.depth: 4, training.learning_rate: 1.0e-3}
-  - {pair: back, fuser.depth: 4, training.learning_rate: 1.0e-3}
-"""
-
-PIPELINE = """\
-name: tiny-task
-training: {steps: 4, log_every: 1, rungs: [0.5, 1.0]}
-champion: {finalists: 2, level: 0.05, resamples: 200}
-"""
 
 
 @dataclass
@@ -269,11 +248,11 @@ def _safetensors() -> bytes:
     return len(header).to_bytes(8, "little") + header + bytes(8)
 
 
-def fake_promotion(session: Session, finale: Finale) -> Champion:
-    assert finale.champion is not None
-    return Champion(
-        name=finale.champion.name,
-        trial_hash=finale.champion.config.hash(),
+def fake_promotion(session: Session, final: FinalEvaluation) -> PromotedChampion:
+    assert final.champion is not None
+    return PromotedChampion(
+        name=final.champion.name,
+        trial_hash=final.champion.config.hash(),
         folder=session.files.champion,
         registered_name=session.space.pipeline.champion.registered_name,
         version="1",
@@ -318,10 +297,7 @@ def root(stores: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def space_file(tmp_path: Path) -> Path:
-    (tmp_path / "pipeline.yaml").write_text(PIPELINE)
-    path = tmp_path / "space.yaml"
-    path.write_text(SPACE)
-    return path
+    return write_space(tmp_path)
 
 
 @pytest.fixture

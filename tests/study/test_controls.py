@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from c2c_search.pair.spec import PairSpec
+from c2c_search.models.pair import PairSpec
 from c2c_search.study.controls import single_models
 
 

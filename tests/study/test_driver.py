@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
@@ -16,13 +17,12 @@ from c2c_search.errors import IntegrityError
 from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
 from c2c_search.errors import StudyStoppedError
-from c2c_search.pair.arithmetic import VARIABLE
+from c2c_search.host.dtypes import VARIABLE
 from c2c_search.study import storage
 from c2c_search.study.driver import Outcome
 from c2c_search.study.layout import StudyFiles
 from c2c_search.tracking import Tracker
 from c2c_search.training.protocol import Failed
-from c2c_search.trial import TrialConfig
 
 
 Run = Callable[..., Outcome]
@@ -103,21 +103,21 @@ def test_a_champion_beats_every_further_control_that_the_pipeline_names(
     controls = "controls: [routing, text_relay, ridge, lora]"
     pipeline.write_text(pipeline.read_text().replace("finalists:", f"{controls}, finalists:"))
     outcome = run()
-    finalist = outcome.finale.finalists[0]
-    verdict = outcome.finale.verdict(finalist.name)
+    finalist = outcome.final.finalists[0]
+    verdict = outcome.final.verdict(finalist.name)
     judged = [one.control for one in verdict.comparisons]
     assert judged[3:] == [
         f"{finalist.name} {control}" for control in ("routing", "text relay", "ridge", "LoRA")
     ]
     assert [config.hash() for config in script.adapted] == [
-        one.config.hash() for one in outcome.finale.finalists
+        one.config.hash() for one in outcome.final.finalists
     ]
     assert any(config.fuser.projector == "ridge" for config in script.trained)
     tracker = Tracker.open(root, "tiny-task")
     names = {child.info.run_name for child in tracker.children(outcome_run(root))}
     assert {f"{finalist.name} ridge", f"{finalist.name} LoRA"} <= names
-    assert run().finale.verdicts == outcome.finale.verdicts
-    assert len(script.adapted) == len(outcome.finale.finalists)
+    assert run().final.verdicts == outcome.final.verdicts
+    assert len(script.adapted) == len(outcome.final.finalists)
 
 
 def outcome_run(root: Path) -> str:
@@ -140,7 +140,7 @@ def test_a_pair_that_needs_no_sharer_is_not_preferred(quick: Run, root: Path, sc
 
     script.accuracy = accuracy
     outcome = quick()
-    assert outcome.finale.finalists[0].config.pair.receiver == "path:b"
+    assert outcome.final.finalists[0].config.pair.receiver == "path:b"
     trials = optuna_study(root).trials
     assert max(trials, key=lambda each: each.value or -1.0).value == pytest.approx(0.3, abs=0.01)
     assert {each.user_attrs["accuracy"] > 0.5 for each in trials} == {True}
@@ -154,7 +154,7 @@ def test_one_pair_needs_no_reference(quick: Run, script: Any, space_file: Path) 
     space_file.write_text(text)
     outcome = quick()
     twins = sum(config.fuser.sharer == "blank" for config in script.trained)
-    assert twins == len(outcome.finale.finalists)
+    assert twins == len(outcome.final.finalists)
 
 
 def test_the_same_command_after_the_end_does_nothing_again(quick: Run, script: Any) -> None:
@@ -259,7 +259,7 @@ def test_without_a_champion_nothing_is_promoted(quick: Run, script: Any) -> None
     script.accuracy = lambda config: 0.45
     promoted = []
     with pytest.raises(NoChampionError, match="nothing was promoted") as error:
-        quick(promotion=lambda session, finale: promoted.append(finale))
+        quick(promotion=lambda session, final: promoted.append(final))
     assert error.value.exit_code == 3
     assert promoted == []
 
@@ -356,7 +356,7 @@ def test_the_budget_and_the_proof_may_be_edited(quick: Run, space_file: Path) ->
     quick(trials=1)
     pipeline = space_file.with_name("pipeline.yaml")
     pipeline.write_text(pipeline.read_text().replace("level: 0.05", "level: 0.02"))
-    assert quick(trials=2).finale.verdicts[0].level == 0.02
+    assert quick(trials=2).final.verdicts[0].level == 0.02
 
 
 def test_other_weights_are_refused(quick: Run, script: Any) -> None:
@@ -389,8 +389,8 @@ def test_a_study_of_a_version_that_did_not_record_the_dtype(
     quick: Run, script: Any, freely: Any, root: Path
 ) -> None:
     quick(trials=1)
-    ledger = StudyFiles(root, "tiny").results
-    for path in (ledger / "prepared").iterdir():
+    store = StudyFiles(root, "tiny").results
+    for path in (store / "prepared").iterdir():
         record = json.loads(path.read_text())
         del record["dtype"]
         path.write_text(json.dumps(record))

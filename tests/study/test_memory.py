@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 
-from c2c_search.pair.loading import load
+from c2c_search.models.loading import load
 from c2c_search.space.schema import Space
 from c2c_search.study.memory import memory_of_trials
-from c2c_search.training.memory import model_bytes
+from c2c_search.training.memory.prediction import model_bytes
 
 
 CPU = torch.device("cpu")

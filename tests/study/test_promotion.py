@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from c2c_search.errors import IntegrityError
-from c2c_search.inference.integrity import Manifest
-from c2c_search.inference.integrity import Size
-from c2c_search.inference.integrity import check_sums
-from c2c_search.inference.integrity import read_manifest
-from c2c_search.inference.integrity import sha256
+from c2c_search.inference.manifest import Manifest
+from c2c_search.inference.manifest import Size
+from c2c_search.inference.manifest import check_sums
+from c2c_search.inference.manifest import read_manifest
+from c2c_search.inference.manifest import sha256
 from c2c_search.study import promotion
 from c2c_search.study.driver import Outcome
 from c2c_search.study.promotion import QUESTIONS
@@ -65,7 +65,7 @@ def test_a_champion_is_packaged_with_all_that_was_measured(
     assert outcome.champion.folder == folder
     check_sums(folder)
     manifest: Manifest = read_manifest(folder)
-    winner = outcome.finale.champion
+    winner = outcome.final.champion
     assert winner is not None
     assert manifest.trial_hash == winner.config.hash() == outcome.champion.trial_hash
     assert manifest.pair.receiver.source == winner.config.pair.receiver

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.cost import parameters
 from c2c_search.space.schema import Space
@@ -12,21 +13,19 @@ from c2c_search.study import sizes
 from c2c_search.study.sizes import make_fits
 from c2c_search.study.sizes import shape_of
 from c2c_search.study.sizes import shapes
-from c2c_search.study.spaces import load_space
-from c2c_search.training.memory import TrialMemory
-from c2c_search.trial import TrialConfig
+from c2c_search.training.memory.prediction import TrialMemory
 
 
 def test_a_space_without_limits_needs_no_sizes(space_file: Path) -> None:
-    assert make_fits(load_space(space_file)) is None
+    assert make_fits(Space.load(space_file)) is None
 
 
 def test_a_candidate_beyond_the_limits_does_not_fit(space_file: Path) -> None:
     shape = CacheShape(layers=2, heads=1, head_dim=4)
-    trial = load_space(space_file).configuration({"pair": "there", "fuser.depth": 3})
+    trial = Space.load(space_file).configuration({"pair": "there", "fuser.depth": 3})
     limit = parameters(trial.fuser, shape, shape)
     space_file.write_text(space_file.read_text() + f"limits: {{max_parameters: {limit}}}\n")
-    fits = make_fits(load_space(space_file), lambda source: shape)
+    fits = make_fits(Space.load(space_file), lambda source: shape)
     assert fits is not None
     assert fits(trial)
     deeper = trial.fuser.model_copy(update={"depth": 4})
@@ -38,7 +37,7 @@ def test_a_candidate_beyond_the_memory_limit_does_not_fit(
 ) -> None:
     shape = CacheShape(layers=2, heads=1, head_dim=4)
     space_file.write_text(space_file.read_text() + "limits: {max_memory_gb: 2}\n")
-    space = load_space(space_file)
+    space = Space.load(space_file)
     trial = space.configuration({"pair": "there", "fuser.depth": 3})
     deeper = trial.model_copy(update={"fuser": trial.fuser.model_copy(update={"depth": 4})})
 
@@ -57,7 +56,7 @@ def test_the_maps_of_receivers_are_looked_at_where_a_lora_is_searched(
 ) -> None:
     asked: list[tuple[str, bool]] = []
     monkeypatch.setattr(sizes, "shape_of", lambda source, adapted: asked.append((source, adapted)))
-    plain = load_space(space_file)
+    plain = Space.load(space_file)
     pair = plain.pairs["there"]
     rank = plain.dimensions["fuser.depth"].model_copy(update={"choices": (0, 4)})
     searched = {**plain.dimensions, "fuser.lora_rank": rank}

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import ConfigError
 from c2c_search.errors import StudyStoppedError
 from c2c_search.study import storage
 from c2c_search.study import trials
 from c2c_search.study.driver import Outcome
 from c2c_search.training.protocol import Failed
-from c2c_search.trial import TrialConfig
 
 
 Run = Callable[..., Outcome]

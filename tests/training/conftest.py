@@ -6,15 +6,15 @@ import json
 
 import pytest
 
+from c2c_search.config.pipeline import EvaluationConfig
+from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.trial import TrialConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitFiles
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import GateConfig
-from c2c_search.pipeline.schema import EvaluationConfig
-from c2c_search.pipeline.schema import Pipeline
-from c2c_search.pipeline.schema import TrainingConfig
-from c2c_search.training.desk import Desk
-from c2c_search.trial import TrialConfig
+from c2c_search.training.service import WorkerService
 
 
 WORDS = ["red", "green", "blue", "grey", "pink", "teal", "gold", "plum"]
@@ -62,9 +62,9 @@ def trial(tiny_pair, pipeline) -> TrialConfig:
 
 
 @pytest.fixture
-def desk(pipeline, tmp_path) -> Desk:
-    """A desk that writes its events down, in ``desk.events``."""
+def service(pipeline, tmp_path) -> WorkerService:
+    """A service that writes its events down, in ``service.events``."""
     events = []
-    desk = Desk(pipeline, cache_dir=tmp_path / "cache", emit=events.append)
-    desk.events = events
-    return desk
+    service = WorkerService(pipeline, cache_dir=tmp_path / "cache", emit=events.append)
+    service.events = events
+    return service

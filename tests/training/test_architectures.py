@@ -12,10 +12,10 @@ from c2c_search.data.schema import SplitFiles
 from c2c_search.errors import ConfigError
 from c2c_search.fuser import checkpoint
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.training.desk import Desk
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
+from c2c_search.training.service import WorkerService
 
 
 FIELDS = [
@@ -38,39 +38,39 @@ ROLES = ("query", "value", "output")
 
 
 @pytest.mark.parametrize("fields", FIELDS, ids=str)
-def test_what_is_stored_answers_as_it_was_judged(desk, trial, tmp_path, fields):
+def test_what_is_stored_answers_as_it_was_judged(service, trial, tmp_path, fields):
     fuser = FuserConfig.model_validate({"width": 8, **fields})
     trial = trial.model_copy(update={"fuser": fuser})
-    run = desk.trial(trial, tmp_path / "trial", lambda: True)
+    run = service.trial(trial, tmp_path / "trial", lambda: True)
     trained = run.run()
-    assert any(isinstance(event, Step) for event in desk.events)
+    assert any(isinstance(event, Step) for event in service.events)
     asked = Evaluate(system="c2c", pair=trial.pair, split="validation", fuser_dir=trained.best_dir)
-    result = desk.evaluate(asked)
+    result = service.evaluate(asked)
     accuracy = sum(item.correct for item in result.items) / len(result.items)
     assert accuracy == trained.objective
     if trained.best_rung == 1:
         assert result.items == run.answers.items
 
 
-def test_a_ridge_map_is_fitted_and_judged_once(desk, trial, tmp_path):
+def test_a_ridge_map_is_fitted_and_judged_once(service, trial, tmp_path):
     fuser = FuserConfig(projector="ridge", injection="replace")
-    trained = desk.train(
+    trained = service.train(
         trial.model_copy(update={"fuser": fuser}), tmp_path / "trial", lambda: pytest.fail("asked")
     )
-    rungs = [event for event in desk.events if isinstance(event, Rung)]
+    rungs = [event for event in service.events if isinstance(event, Rung)]
     assert [(rung.rung, rung.step) for rung in rungs] == [(1, trial.training.steps)]
-    assert not any(isinstance(event, Step) for event in desk.events)
+    assert not any(isinstance(event, Step) for event in service.events)
     assert not trained.pruned
     assert trained.parameters > 0
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
-def test_lora_is_trained_with_the_fuser_or_beside_a_fitted_map(desk, trial, tmp_path, stage):
+def test_lora_is_trained_with_the_fuser_or_beside_a_fitted_map(service, trial, tmp_path, stage):
     training = trial.training.model_copy(update={"zero_stage": stage})
     for fields in ({"width": 8}, {"projector": "ridge", "injection": "replace"}):
         fuser = FuserConfig.model_validate({"lora_rank": 2, **fields})
         asked = trial.model_copy(update={"fuser": fuser, "training": training})
-        run = desk.trial(asked, tmp_path / f"{len(fields)}", lambda: True)
+        run = service.trial(asked, tmp_path / f"{len(fields)}", lambda: True)
         before = {name: one.clone() for name, one in run.fuser.state_dict().items()}
         run.run()
         moved = {n for n, one in run.fuser.state_dict().items() if not torch.equal(one, before[n])}
@@ -79,22 +79,24 @@ def test_lora_is_trained_with_the_fuser_or_beside_a_fitted_map(desk, trial, tmp_
         assert (moved == factors) == ("injection" in fields)
 
 
-def test_layers_that_stay_shut_are_not_stored(desk, trial, tmp_path):
+def test_layers_that_stay_shut_are_not_stored(service, trial, tmp_path):
     gate = {"granularity": "layer", "rule": "hard", "initial_logit": -5.0}
     fuser = FuserConfig.model_validate({"width": 8, "gate": gate})
-    run = desk.trial(trial.model_copy(update={"fuser": fuser}), tmp_path / "trial", lambda: True)
+    run = service.trial(
+        trial.model_copy(update={"fuser": fuser}), tmp_path / "trial", lambda: True
+    )
     trained = run.run()
     stored = checkpoint.load(tmp_path / "trial" / "best")
     assert len(stored.layers) == 1 < len(run.fuser.layers)
     assert trained.parameters == sum(p.numel() for p in stored.parameters())
 
 
-def test_sparsity_is_paid_for_in_training(desk, trial, tmp_path):
+def test_sparsity_is_paid_for_in_training(service, trial, tmp_path):
     gate = {"granularity": "layer", "noise": "logistic", "rule": "hard"}
     shares = []
     for sparsity in (0.0, 50.0):
         fuser = FuserConfig.model_validate({"width": 8, "gate": {**gate, "sparsity": sparsity}})
-        run = desk.trial(
+        run = service.trial(
             trial.model_copy(update={"fuser": fuser}), tmp_path / str(sparsity), lambda: True
         )
         run.run()
@@ -124,14 +126,14 @@ def two_contexts(pipeline, tmp_path) -> DataConfig:
 
 def test_a_sharer_may_read_another_context(pipeline, trial, tmp_path, two_contexts):
     pipeline = pipeline.model_copy(update={"data": two_contexts})
-    desk = Desk(pipeline, cache_dir=tmp_path / "cache", emit=lambda event: None)
+    service = WorkerService(pipeline, cache_dir=tmp_path / "cache", emit=lambda event: None)
     fuser = FuserConfig(width=8, injection="append")
     trial = trial.model_copy(update={"fuser": fuser, "data": two_contexts})
-    trained = desk.train(trial, tmp_path / "trial", lambda: True)
+    trained = service.train(trial, tmp_path / "trial", lambda: True)
     asked = Evaluate(
         system="mismatched", pair=trial.pair, split="test", fuser_dir=trained.best_dir
     )
-    assert len(desk.evaluate(asked).items) == 4
+    assert len(service.evaluate(asked).items) == 4
     refused = trial.model_copy(update={"fuser": FuserConfig(width=8)})
     with pytest.raises(ConfigError, match=r"sharer_context need fuser\.injection append"):
-        desk.train(refused, tmp_path / "refused", lambda: True)
+        service.train(refused, tmp_path / "refused", lambda: True)

@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from c2c_search.pair.cores import THREAD_VARIABLES
-from c2c_search.pair.cores import usable_cores
+from c2c_search.host.threads import THREAD_VARIABLES
+from c2c_search.host.threads import usable_cores
 from c2c_search.training.launch import Worker
 from c2c_search.training.launch import _environment
 from c2c_search.training.protocol import Adapted

@@ -1,4 +1,4 @@
-"""Evaluation room: answers in words, read and judged."""
+"""Answers in words, read and judged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation room: which option a text chooses, however it says so."""
+"""Which option a text chooses, however it says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation room: which grader judges a written answer."""
+"""Which grader judges a written answer."""
 
 from __future__ import annotations
 

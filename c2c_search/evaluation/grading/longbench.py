@@ -1,4 +1,4 @@
-"""Evaluation room: LongBench's metrics, one for each of its data sets.
+"""LongBench's metrics, one for each of its data sets.
 
 What each measures is as published (arXiv 2308.14508). Three differences: ROUGE-L comes from
 another library, with another tokenizer for English; code is compared without the white space

@@ -1,4 +1,4 @@
-"""Evaluation room: short answers compared with references, word for word."""
+"""Short answers compared with references, word for word."""
 
 from __future__ import annotations
 

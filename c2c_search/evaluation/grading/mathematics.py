@@ -1,4 +1,4 @@
-"""Evaluation room: an answer that is a mathematical expression, compared by its value."""
+"""An answer that is a mathematical expression, compared by its value."""
 
 from __future__ import annotations
 

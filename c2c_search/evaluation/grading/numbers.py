@@ -1,4 +1,4 @@
-"""Evaluation room: an answer that is a number, read out of its working."""
+"""An answer that is a number, read out of its working."""
 
 from __future__ import annotations
 

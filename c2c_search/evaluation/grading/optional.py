@@ -1,4 +1,4 @@
-"""Evaluation room: libraries that only some graders need, imported when they are."""
+"""Libraries that only some graders need, imported when they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation room: chrF, how much a translation shares with references in runs of characters."""
+"""ChrF, how much a translation shares with references in runs of characters."""
 
 from __future__ import annotations
 

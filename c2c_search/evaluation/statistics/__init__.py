@@ -1,4 +1,4 @@
-"""Statistics room: how sure a number is, and whether two systems really differ.
+"""How sure a number is, and whether two systems really differ.
 
 Items about the same fact (a *cluster*) are not independent, so intervals are made from clusters.
 ``level`` is the significance level throughout: an interval at level 0.01 is meant to cover the

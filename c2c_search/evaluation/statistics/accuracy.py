@@ -1,4 +1,4 @@
-"""Statistics room: how sure the accuracy of a single system is."""
+"""How sure the accuracy of a single system is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics room: intervals from resampled clusters."""
+"""Intervals from resampled clusters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics room: credit of items, summed over the clusters that are independent."""
+"""Credit of items, summed over the clusters that are independent."""
 
 from __future__ import annotations
 

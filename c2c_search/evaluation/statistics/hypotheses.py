@@ -1,4 +1,4 @@
-"""Statistics room: how likely a difference is between systems that are equally good."""
+"""How likely a difference is between systems that are equally good."""
 
 from __future__ import annotations
 

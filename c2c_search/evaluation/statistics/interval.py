@@ -1,4 +1,4 @@
-"""Statistics room: a number and the interval around it."""
+"""A number and the interval around it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics room: which differences a split is large enough to find."""
+"""Which differences a split is large enough to find."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics room: intervals that also hold for another training seed."""
+"""Intervals that also hold for another training seed."""
 
 from __future__ import annotations
 

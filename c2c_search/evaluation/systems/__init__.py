@@ -1,4 +1,4 @@
-"""Systems room: receiver, sharer, C2C and everything that it is compared with."""
+"""Receiver, sharer, C2C and everything that it is compared with."""
 
 from __future__ import annotations
 

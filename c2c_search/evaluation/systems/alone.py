@@ -1,4 +1,4 @@
-"""Evaluation room: one model alone, the receiver, the sharer or an adapted receiver."""
+"""One model alone, the receiver, the sharer or an adapted receiver."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from c2c_search.evaluation.systems.passes import read_alone
 
 
 if TYPE_CHECKING:
-    from c2c_search.evaluation.systems.reading import Reading
+    from c2c_search.evaluation.systems.prompts import QuestionPrompts
     from c2c_search.inference.model import C2CModel
-    from c2c_search.pair.loading import LoadedModel
+    from c2c_search.models.loading import LoadedModel
 
 
 class Receiver(PassByPass):
@@ -32,7 +32,7 @@ class Receiver(PassByPass):
         super().__init__(name)
         self.model = receiver_alone(pair)
 
-    def passes(self, reading: Reading) -> Iterator[Pass]:
+    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
         prompts = reading.prompts()
         for rows in reading.batches(prompts):
             yield Pass(rows, self.model, self.model.batch(prompts, rows))
@@ -50,7 +50,7 @@ class Sharer(PassByPass):
         super().__init__(name)
         self.pair = pair
 
-    def passes(self, reading: Reading) -> Iterator[Pass]:
+    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
         # Only under "span" does the sharer read what it would read without a receiver.
         model, prompts = sharer_alone(self.pair, reading.prompts("span"))
         for rows in reading.batches(prompts):
@@ -73,6 +73,6 @@ class Adapted(PassByPass):
         super().__init__(name)
         self.model = model_alone(pair, adapted)
 
-    def passes(self, reading: Reading) -> Iterator[Pass]:
+    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
         asked = [question.messages for question in reading.questions]
         yield from read_alone(reading, self.model, encode_alone(self.model, asked))

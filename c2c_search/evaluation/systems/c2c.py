@@ -1,4 +1,4 @@
-"""Evaluation room: C2C, and the controls that change what the fuser hears, knows or may say."""
+"""C2C, and the controls that change what the fuser hears, knows or may say."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from c2c_search.evaluation.systems.passes import Pass
 from c2c_search.evaluation.systems.passes import PassByPass
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.fusion import Fuse
-from c2c_search.inference.fusion import FusedCache
 from c2c_search.inference.model import C2CModel
+from c2c_search.inference.packed.fused_cache import FusedCache
 
 
 if TYPE_CHECKING:
-    from c2c_search.evaluation.systems.reading import Reading
-    from c2c_search.pair.batches import PairBatch
+    from c2c_search.evaluation.systems.prompts import QuestionPrompts
+    from c2c_search.prompt_cache.batches import PairBatch
 
 
 class Fused(PassByPass):
@@ -37,7 +37,7 @@ class Fused(PassByPass):
         self.model = model
         self.mismatched = mismatched
 
-    def passes(self, reading: Reading) -> Iterator[Pass]:
+    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
         """The passes.
 
         Raises:
@@ -59,7 +59,7 @@ class Fused(PassByPass):
             heard = None if partners is None else [partners[row] for row in rows]
             yield Pass(rows, self.model, self.model.batch(prompts, rows, heard))
 
-    def _partners(self, reading: Reading) -> list[int]:
+    def _partners(self, reading: QuestionPrompts) -> list[int]:
         if len(reading) < 2:
             raise ConfigError(
                 "A mismatched sharer reads another question, so there must be two at least.",

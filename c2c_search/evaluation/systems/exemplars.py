@@ -1,4 +1,4 @@
-"""Evaluation room: a receiver with examples before the question, and C2C's oracle made of them."""
+"""A receiver with examples before the question, and C2C's oracle made of them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from c2c_search.evaluation.systems.passes import encode_alone
 from c2c_search.evaluation.systems.passes import passes_over
 from c2c_search.evaluation.systems.passes import read_alone
 from c2c_search.inference.fusion import Fuse
-from c2c_search.inference.fusion import FusedCache
 from c2c_search.inference.model import C2CModel
-from c2c_search.pair.alignment_reading import read_all
-from c2c_search.pair.batches import PairPrompts
-from c2c_search.pair.caches import PromptCaches
-from c2c_search.pair.prompts import Message
-from c2c_search.pair.prompts import render_all
-from c2c_search.pair.token_alignment import EncodedPrompt
+from c2c_search.inference.packed.fused_cache import FusedCache
+from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.tokenization.spans import read_all
+from c2c_search.tokenization.templates import Message
+from c2c_search.tokenization.templates import render_all
+from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
 if TYPE_CHECKING:
     from c2c_search.evaluation.items import Question
-    from c2c_search.evaluation.systems.reading import Reading
-    from c2c_search.pair.batches import PairBatch
+    from c2c_search.evaluation.systems.prompts import QuestionPrompts
+    from c2c_search.prompt_cache.batches import PairBatch
 
 
 Exemplars = Sequence[tuple[Message, Message]]
@@ -49,7 +49,7 @@ class FewShot(PassByPass):
         self.model = receiver_alone(pair)
         self.exemplars = exemplars
 
-    def passes(self, reading: Reading) -> Iterator[Pass]:
+    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
         shown = [with_exemplars(each, self.exemplars).messages for each in reading.questions]
         yield from read_alone(reading, self.model, encode_alone(self.model, shown))
 
@@ -79,7 +79,7 @@ class Oracle(PassByPass):
         )
         self.exemplars = exemplars
 
-    def passes(self, reading: Reading) -> Iterator[Pass]:
+    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
         kept = kept_tokens(self.model, reading.questions, self.exemplars)
 
         def prompts(rows: Sequence[int], caches: PromptCaches) -> PairPrompts:

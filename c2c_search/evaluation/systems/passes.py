@@ -1,4 +1,4 @@
-"""Evaluation room: what systems share that answer a few questions in each pass of one model."""
+"""What systems share that answer a few questions in each pass of one model."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from c2c_search.batching import portions
 from c2c_search.evaluation.systems.system import OptionScores
 from c2c_search.evaluation.systems.system import Written
-from c2c_search.pair.batches import PairPrompts
-from c2c_search.pair.caches import PromptCaches
-from c2c_search.pair.portions import portions
-from c2c_search.pair.token_alignment import encode_all
+from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.tokenization.token_alignment import encode_all
 
 
 if TYPE_CHECKING:
-    from c2c_search.evaluation.systems.reading import Reading
+    from c2c_search.evaluation.systems.prompts import QuestionPrompts
     from c2c_search.evaluation.systems.system import Decoding
     from c2c_search.inference.model import C2CModel
-    from c2c_search.pair.batches import PairBatch
-    from c2c_search.pair.prompts import Message
+    from c2c_search.prompt_cache.batches import PairBatch
+    from c2c_search.tokenization.templates import Message
 
 
 CACHED_TOKENS = 16_384
@@ -63,10 +63,10 @@ class PassByPass(ABC):
         """What another model said to it in words so far, by the item's id."""
 
     @abstractmethod
-    def passes(self, reading: Reading) -> Iterator[Pass]:
+    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
         """The passes that answer a reading: each question in exactly one."""
 
-    def choose(self, reading: Reading) -> list[OptionScores]:
+    def choose(self, reading: QuestionPrompts) -> list[OptionScores]:
         """Score the options of every question, in the reading's order."""
         scores: dict[int, OptionScores] = {}
         for each in self.passes(reading):
@@ -77,7 +77,7 @@ class PassByPass(ABC):
                 scores[row] = OptionScores(tuple(likelihoods.tolist()), tuple(lengths))
         return [scores[row] for row in range(len(reading))]
 
-    def write(self, reading: Reading, decoding: Decoding) -> list[Written]:
+    def write(self, reading: QuestionPrompts, decoding: Decoding) -> list[Written]:
         """Answer every question in words, in the reading's order."""
         written: dict[int, Written] = {}
         for each in self.passes(reading):
@@ -122,7 +122,7 @@ def encode_alone(
 
 
 def read_alone(
-    reading: Reading, model: C2CModel, ids: Sequence[tuple[int, ...]]
+    reading: QuestionPrompts, model: C2CModel, ids: Sequence[tuple[int, ...]]
 ) -> Iterator[Pass]:
     """Passes over prompts that only the receiver of ``model`` reads, and for one system.
 
@@ -139,7 +139,7 @@ def read_alone(
 
 
 def passes_over(
-    reading: Reading,
+    reading: QuestionPrompts,
     model: C2CModel,
     ids: Sequence[tuple[int, ...]],
     prompts_of: Callable[[Sequence[int], PromptCaches], PairPrompts],

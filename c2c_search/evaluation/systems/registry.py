@@ -1,4 +1,4 @@
-"""Evaluation room: the register of all systems by name, and what each of them is made of.
+"""The register of all systems by name, and what each of them is made of.
 
 The systems themselves are imported when they are built, so that names can be checked first.
 """
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.systems.system import System
     from c2c_search.fuser.fuser import Fuser
     from c2c_search.inference.model import C2CModel
-    from c2c_search.pair.loading import LoadedModel
-    from c2c_search.pair.prompts import Message
+    from c2c_search.models.loading import LoadedModel
+    from c2c_search.tokenization.templates import Message
 
 
 Kind = Literal["model", "system", "control"]

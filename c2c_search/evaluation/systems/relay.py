@@ -1,4 +1,4 @@
-"""Evaluation room: text relay, where the sharer writes and the receiver reads what it wrote."""
+"""Text relay, where the sharer writes and the receiver reads what it wrote."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from c2c_search.evaluation.systems.passes import Pass
 from c2c_search.evaluation.systems.passes import PassByPass
 from c2c_search.evaluation.systems.passes import encode_alone
 from c2c_search.evaluation.systems.passes import read_alone
-from c2c_search.pair.prompts import Message
+from c2c_search.tokenization.templates import Message
 
 
 if TYPE_CHECKING:
-    from c2c_search.evaluation.systems.reading import Reading
+    from c2c_search.evaluation.systems.prompts import QuestionPrompts
     from c2c_search.inference.model import C2CModel
 
 
@@ -82,7 +82,7 @@ class Relay(PassByPass):
         self.sharer = model_alone(pair, pair.sharer)
         self.receiver = model_alone(pair, pair.receiver)
 
-    def passes(self, reading: Reading) -> Iterator[Pass]:
+    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
         self._relay(reading)
         told = [
             self.prompt.tell(question.messages, self.heard[question.item.id])
@@ -90,7 +90,7 @@ class Relay(PassByPass):
         ]
         yield from read_alone(reading, self.receiver, encode_alone(self.receiver, told))
 
-    def _relay(self, reading: Reading) -> None:
+    def _relay(self, reading: QuestionPrompts) -> None:
         """Ask the sharer, and keep what it says."""
         sharer = self.sharer
         asked = [

@@ -1,4 +1,4 @@
-"""Evaluation room: query-level routing, where each question goes to the model that is surer."""
+"""Query-level routing, where each question goes to the model that is surer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation room: what a system is, anything that answers a task's questions."""
+"""What a system is, anything that answers a task's questions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 if TYPE_CHECKING:
-    from c2c_search.evaluation.systems.reading import Reading
+    from c2c_search.evaluation.systems.prompts import QuestionPrompts
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class System(Protocol):
         """What was said to it in words, by the item's id; empty where nothing is said."""
         ...
 
-    def choose(self, reading: Reading) -> list[OptionScores]:
+    def choose(self, reading: QuestionPrompts) -> list[OptionScores]:
         """Score the options of every question, in the reading's order."""
         ...
 
-    def write(self, reading: Reading, decoding: Decoding) -> list[Written]:
+    def write(self, reading: QuestionPrompts, decoding: Decoding) -> list[Written]:
         """Answer every question in words, in the reading's order."""
         ...

@@ -1,1 +1,1 @@
-"""Tasks room: benchmarks, one file each."""
+"""Benchmarks, one file each."""

@@ -1,4 +1,4 @@
-"""Evaluation room: ARC-Challenge and ARC-Easy, grade-school science in two sets."""
+"""ARC-Challenge and ARC-Easy, grade-school science in two sets."""
 
 from __future__ import annotations
 

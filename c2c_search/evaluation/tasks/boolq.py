@@ -1,4 +1,4 @@
-"""Evaluation room: BoolQ, yes-or-no questions that people typed, about a passage.
+"""BoolQ, yes-or-no questions that people typed, about a passage.
 
 A local copy may lack the passages; the questions are then asked closed-book.
 """

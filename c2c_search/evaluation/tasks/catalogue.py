@@ -1,4 +1,4 @@
-"""Evaluation room: imports every task's file, so that the register is complete.
+"""Imports every task's file, so that the register is complete.
 
 Not in the package's ``__init__``, because graders import `task`, and tasks import graders.
 """

@@ -1,4 +1,4 @@
-"""Evaluation room: C-Eval, Chinese examinations in 52 subjects.
+"""C-Eval, Chinese examinations in 52 subjects.
 
 Reported on ``val``: the answers of ``test`` are not public.
 """

@@ -1,4 +1,4 @@
-"""Evaluation room: what hub rows have in common, from letters and digits to items with choices."""
+"""What hub rows have in common, from letters and digits to items with choices."""
 
 from __future__ import annotations
 

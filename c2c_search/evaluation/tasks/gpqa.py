@@ -1,4 +1,4 @@
-"""Evaluation room: GPQA Diamond, graduate-level science that searching the web does not answer.
+"""GPQA Diamond, graduate-level science that searching the web does not answer.
 
 The data set is gated: its terms are accepted on its page, and they forbid publishing its items.
 """

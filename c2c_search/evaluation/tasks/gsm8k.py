@@ -1,4 +1,4 @@
-"""Evaluation room: GSM8K, grade-school mathematics in a few steps, answered by a number."""
+"""GSM8K, grade-school mathematics in a few steps, answered by a number."""
 
 from __future__ import annotations
 

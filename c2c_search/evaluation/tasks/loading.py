@@ -1,4 +1,4 @@
-"""Evaluation room: a task's items and exemplars, from the hub, a local copy, or a user's file."""
+"""A task's items and exemplars, from the hub, a local copy, or a user's file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation room: LongBench (v1), 21 data sets of long texts in English, Chinese and code.
+"""LongBench (v1), 21 data sets of long texts in English, Chinese and code.
 
 Prompts ask for what the published ones ask for. Each data set has its own metric and its own
 limit of new tokens (``max_new_tokens`` in an item's facts), as published.

@@ -1,4 +1,4 @@
-"""Evaluation room: MATH-500, competition mathematics, answered by an expression."""
+"""MATH-500, competition mathematics, answered by an expression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation room: MMLU-Pro, harder questions in 14 categories with up to ten options."""
+"""MMLU-Pro, harder questions in 14 categories with up to ten options."""
 
 from __future__ import annotations
 

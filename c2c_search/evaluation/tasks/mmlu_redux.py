@@ -1,4 +1,4 @@
-"""Evaluation room: MMLU-Redux 2.0, MMLU's 57 subjects annotated anew (100 questions of each).
+"""MMLU-Redux 2.0, MMLU's 57 subjects annotated anew (100 questions of each).
 
 ``error_type`` says what the annotators found. Kept are ``ok``, and ``wrong_groundtruth`` with the
 corrected answer where one of the options is right; questions that are unclear, or have no or

@@ -1,4 +1,4 @@
-"""Evaluation room: OpenBookQA, elementary science questions, without the open book."""
+"""OpenBookQA, elementary science questions, without the open book."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation room: the built-in quiz about countries, which needs no download."""
+"""The built-in quiz about countries, which needs no download."""
 
 from __future__ import annotations
 

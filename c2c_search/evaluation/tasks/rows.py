@@ -1,4 +1,4 @@
-"""Evaluation room: rows of a task's data set, from the hub or from a local copy of its files."""
+"""Rows of a task's data set, from the hub or from a local copy of its files."""
 
 from __future__ import annotations
 

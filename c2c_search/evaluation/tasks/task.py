@@ -1,4 +1,4 @@
-"""Evaluation room: what a task is, and the register of all tasks by name."""
+"""What a task is, and the register of all tasks by name."""
 
 from __future__ import annotations
 

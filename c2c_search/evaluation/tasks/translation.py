@@ -1,4 +1,4 @@
-"""Evaluation room: translation, from English into nine languages or as a local file says.
+"""Translation, from English into nine languages or as a local file says.
 
 The workbench's own rows (``prompt``, ``answer``) may name their languages: with ``src_lang`` and
 ``tgt_lang`` they are grouped by language pair, and with ``src`` those that translate one English

@@ -1,4 +1,4 @@
-"""Evaluation room: TruthfulQA as multiple choice with one right answer (MC1).
+"""TruthfulQA as multiple choice with one right answer (MC1).
 
 Published MC1 prompts show six questions with answers first; here few-shot prompts are a system
 of their own, so a question stands alone unless that system asks it.

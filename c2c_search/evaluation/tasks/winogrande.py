@@ -1,4 +1,4 @@
-"""Evaluation room: Winogrande, which of two names fills the blank.
+"""Winogrande, which of two names fills the blank.
 
 Published numbers compare the likelihood of the text *after* the blank under either name (partial
 evaluation). Here, as for every other task, options are continuations of one prompt: the sentence

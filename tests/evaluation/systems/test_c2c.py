@@ -12,7 +12,7 @@ from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Decoding
 from c2c_search.evaluation.systems import Materials
 from c2c_search.evaluation.systems.c2c import shuffled
-from c2c_search.evaluation.systems.reading import Reading
+from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.fuser.config import GateConfig
 
 
@@ -37,7 +37,7 @@ CONFIGS = {
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_a_shut_gate_is_the_receiver_alone_bit_for_bit(config, pair, make_fuser, questions):
     materials = Materials(pair=pair, fuser=make_fuser(**config))
-    reading = Reading(pair, questions)
+    reading = QuestionPrompts(pair, questions)
     shut, alone, fused = (SYSTEMS[name].build(materials) for name in ("shut", "receiver", "c2c"))
     assert shut.choose(reading) == alone.choose(reading)
     decoding = Decoding(max_new_tokens=4)
@@ -50,13 +50,13 @@ def test_a_shut_gate_still_computes_what_the_fuser_says(pair, make_fuser, questi
     with torch.no_grad():
         next(iter(fuser.projector.parameters())).fill_(float("nan"))
     shut = SYSTEMS["shut"].build(Materials(pair=pair, fuser=fuser))
-    (first, *_) = shut.choose(Reading(pair, questions))
+    (first, *_) = shut.choose(QuestionPrompts(pair, questions))
     assert first.likelihoods[0] != first.likelihoods[0]  # 0 * NaN is not 0
 
 
 def test_a_mismatched_sharer_reads_another_question_of_the_group(pair, make_fuser, questions):
     materials = Materials(pair=pair, fuser=make_fuser())
-    reading = Reading(pair, questions)
+    reading = QuestionPrompts(pair, questions)
     system = SYSTEMS["mismatched"].build(materials)
     prompts = reading.prompts()
     # "two" hears what the sharer read of "six", the other question about numbers.
@@ -68,7 +68,7 @@ def test_a_mismatched_sharer_reads_another_question_of_the_group(pair, make_fuse
 def test_a_single_question_has_no_mismatch(pair, make_fuser, questions):
     system = SYSTEMS["mismatched"].build(Materials(pair=pair, fuser=make_fuser()))
     with pytest.raises(ConfigError, match="two at least"):
-        system.choose(Reading(pair, questions[:1]))
+        system.choose(QuestionPrompts(pair, questions[:1]))
 
 
 def with_context(question, text):
@@ -76,13 +76,13 @@ def with_context(question, text):
 
 
 def test_a_sharer_that_reads_something_else_must_be_appended(pair, make_fuser, questions):
-    reading = Reading(pair, [with_context(one, "Blood is red.") for one in questions])
+    reading = QuestionPrompts(pair, [with_context(one, "Blood is red.") for one in questions])
     residual = SYSTEMS["c2c"].build(Materials(pair=pair, fuser=make_fuser()))
     with pytest.raises(ConfigError, match="appended"):
         residual.choose(reading)
     appending = Materials(pair=pair, fuser=make_fuser(injection="append"))
     told = SYSTEMS["c2c"].build(appending).choose(reading)
-    assert told != SYSTEMS["c2c"].build(appending).choose(Reading(pair, questions))
+    assert told != SYSTEMS["c2c"].build(appending).choose(QuestionPrompts(pair, questions))
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import torch
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Decoding
 from c2c_search.evaluation.systems import Materials
-from c2c_search.evaluation.systems.reading import Reading
-from c2c_search.pair.prompts import continuation
-from c2c_search.pair.prompts import render
+from c2c_search.evaluation.systems.prompts import QuestionPrompts
+from c2c_search.tokenization.templates import continuation
+from c2c_search.tokenization.templates import render
 
 
 NAMES = (
@@ -79,13 +79,13 @@ def test_what_is_not_needed_may_be_missing(name, materials):
 
 @pytest.mark.parametrize("name", BUILT)
 def test_every_option_is_scored_in_the_order_asked(name, materials, questions):
-    reading = Reading(materials.pair, questions)
+    reading = QuestionPrompts(materials.pair, questions)
     chosen = SYSTEMS[name].build(materials).choose(reading)
     # The tiny tokenizer has a token for every byte, and a space stands before the option.
     assert [each.lengths for each in chosen] == [
         tuple(len(option) + 1 for option in question.options) for question in questions
     ]
-    backwards = Reading(materials.pair, questions[::-1])
+    backwards = QuestionPrompts(materials.pair, questions[::-1])
     again = SYSTEMS[name].build(materials).choose(backwards)
     for one, other in zip(chosen, again[::-1], strict=True):
         assert one.likelihoods == pytest.approx(other.likelihoods, abs=1e-3)
@@ -94,8 +94,8 @@ def test_every_option_is_scored_in_the_order_asked(name, materials, questions):
 @pytest.mark.parametrize("name", BUILT)
 def test_likelihoods_do_not_depend_on_the_batch(name, materials, questions):
     system = SYSTEMS[name].build(materials)
-    together = scores(system, Reading(materials.pair, questions))
-    one_by_one = scores(system, Reading(materials.pair, questions, batch_size=1))
+    together = scores(system, QuestionPrompts(materials.pair, questions))
+    one_by_one = scores(system, QuestionPrompts(materials.pair, questions, batch_size=1))
     for one, other in zip(together, one_by_one, strict=True):
         torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4)
 
@@ -104,8 +104,8 @@ def test_likelihoods_do_not_depend_on_the_batch(name, materials, questions):
 @pytest.mark.parametrize("name", BUILT)
 def test_what_is_written_does_not_depend_on_the_batch(name, decoding, materials, questions):
     system = SYSTEMS[name].build(materials)
-    together = system.write(Reading(materials.pair, questions), decoding)
-    apart = system.write(Reading(materials.pair, questions[::-1], batch_size=1), decoding)
+    together = system.write(QuestionPrompts(materials.pair, questions), decoding)
+    apart = system.write(QuestionPrompts(materials.pair, questions[::-1], batch_size=1), decoding)
     assert [one.text for one in together] == [one.text for one in apart[::-1]]
     for one, other in zip(together, apart[::-1], strict=True):
         assert one.likelihood == pytest.approx(other.likelihood, abs=1e-3)
@@ -116,7 +116,7 @@ def test_a_model_alone_scores_as_the_model_itself(name, materials, questions):
     answering = {"sharer": materials.pair.sharer, "lora": materials.adapted}
     loaded = answering.get(name, materials.pair.receiver)
     before = [turn for turns in materials.exemplars for turn in turns] * (name == "few_shot")
-    found = scores(SYSTEMS[name].build(materials), Reading(materials.pair, questions))
+    found = scores(SYSTEMS[name].build(materials), QuestionPrompts(materials.pair, questions))
     for question, one in zip(questions, found, strict=True):
         expected = plain(loaded, [*before, *question.messages], question.options)
         torch.testing.assert_close(one, expected, atol=1e-3, rtol=1e-4)
@@ -125,7 +125,7 @@ def test_a_model_alone_scores_as_the_model_itself(name, materials, questions):
 @pytest.mark.parametrize("name", ["text_relay", "text_relay_answer"])
 def test_the_receiver_reads_what_the_sharer_wrote(name, materials, questions):
     system = SYSTEMS[name].build(materials)
-    found = scores(system, Reading(materials.pair, questions))
+    found = scores(system, QuestionPrompts(materials.pair, questions))
     assert any(system.heard.values())
     for question, one in zip(questions, found, strict=True):
         told = system.prompt.receiver.format(
@@ -139,7 +139,7 @@ def test_the_receiver_reads_what_the_sharer_wrote(name, materials, questions):
 
 @pytest.mark.parametrize("name", ["c2c", "no_sharer", "mismatched", "random", "ridge"])
 def test_a_fuser_is_heard(name, materials, questions):
-    reading = Reading(materials.pair, questions)
+    reading = QuestionPrompts(materials.pair, questions)
     alone = scores(SYSTEMS["receiver"].build(materials), reading)
     told = scores(SYSTEMS[name].build(materials), reading)
     assert all((one - other).abs().max() > 1e-3 for one, other in zip(alone, told, strict=True))

@@ -14,10 +14,10 @@ from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.systems.exemplars import Oracle
 from c2c_search.evaluation.systems.exemplars import kept_tokens
-from c2c_search.evaluation.systems.reading import Reading
+from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.inference.model import C2CModel
-from c2c_search.pair.prefill import prefill
-from c2c_search.pair.prompts import render
+from c2c_search.prompt_cache.prefill import prefill
+from c2c_search.tokenization.templates import render
 
 
 # With a system turn of its own, as some chat templates have.
@@ -55,7 +55,7 @@ def texts(model, messages, kept):
 
 def test_the_oracle_keeps_the_caches_of_the_question_where_they_were_read(pair, materials):
     question = ask("One and one?")
-    reading = Reading(pair, [question])
+    reading = QuestionPrompts(pair, [question])
     ((only),) = Oracle("oracle", pair, materials.exemplars).passes(reading)
     fused = only.model.fuse(only.batch)
     tokenizer, model = pair.receiver.tokenizer, pair.receiver.model
@@ -76,7 +76,7 @@ def test_the_oracle_keeps_the_caches_of_the_question_where_they_were_read(pair, 
 def test_the_oracle_is_few_shot_for_a_receiver_that_may_look_back(pair, materials, questions):
     from c2c_search.evaluation.systems import SYSTEMS
 
-    reading = Reading(pair, questions)
+    reading = QuestionPrompts(pair, questions)
     oracle, few_shot, alone = (
         SYSTEMS[name].build(materials).choose(reading)
         for name in ("oracle", "few_shot", "receiver")

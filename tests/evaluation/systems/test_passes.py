@@ -11,9 +11,9 @@ from c2c_search.evaluation.systems import Materials
 from c2c_search.evaluation.systems import passes
 from c2c_search.evaluation.systems.passes import item_seed
 from c2c_search.evaluation.systems.passes import read_alone
-from c2c_search.evaluation.systems.reading import Reading
+from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.inference.model import C2CModel
-from c2c_search.pair.caches import PromptCaches
+from c2c_search.prompt_cache.caches import PromptCaches
 
 
 def test_caches_are_computed_for_as_many_passes_as_fit(pair, questions, monkeypatch):
@@ -27,7 +27,7 @@ def test_caches_are_computed_for_as_many_passes_as_fit(pair, questions, monkeypa
     monkeypatch.setattr(PromptCaches, "compute", compute)
     monkeypatch.setattr(passes, "CACHED_TOKENS", 10)
     ids = [(1, 2, 3, 4, 5, 6), (1, 2, 3), (1, 2, 3, 4), (1, 2, 3, 4, 5, 6, 7)]
-    found = list(read_alone(Reading(pair, questions, batch_size=1), pair, ids))
+    found = list(read_alone(QuestionPrompts(pair, questions, batch_size=1), pair, ids))
     # 3 + 4 fit into 10, another 6 does not.
     assert asked == [[3, 4], [6], [7]]
     assert [each.rows for each in found] == [[1], [2], [0], [3]]
@@ -56,7 +56,7 @@ def test_a_base_model_in_a_chat_stops_before_a_question_of_its_own(
 
     monkeypatch.setattr(C2CModel, "write", write)
     monkeypatch.setattr(pair, "template", template)
-    reading = Reading(pair, questions[:1])
+    reading = QuestionPrompts(pair, questions[:1])
     system = SYSTEMS["receiver"].build(Materials(pair))
     monkeypatch.setattr(pair.receiver.text_tokenizer, "chat_template", chats)
     system.write(reading, Decoding(max_new_tokens=1))

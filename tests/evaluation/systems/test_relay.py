@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from c2c_search.evaluation.systems import relay
-from c2c_search.evaluation.systems.reading import Reading
+from c2c_search.evaluation.systems.prompts import QuestionPrompts
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def asked(monkeypatch):
 
 
 def test_the_sharer_is_asked_in_the_papers_words(pair, questions, asked):
-    relay.Relay("text_relay", pair, relay.BACKGROUND).choose(Reading(pair, questions))
+    relay.Relay("text_relay", pair, relay.BACKGROUND).choose(QuestionPrompts(pair, questions))
     (first, *_), _ = asked
     assert first == [
         {
@@ -41,7 +41,7 @@ def test_the_receiver_reads_it_before_the_question_and_the_rest_as_it_was(pair, 
     system = {"role": "system", "content": "Be brief."}
     question = replace(questions[2], messages=(system, *questions[2].messages))
     each = relay.Relay("text_relay", pair, relay.BACKGROUND, max_new_tokens=6)
-    each.choose(Reading(pair, [question]))
+    each.choose(QuestionPrompts(pair, [question]))
     _, ((first, last),) = asked
     assert first == system
     assert last == {"role": "user", "content": f"Background: {each.heard['two']}\n\nOne and one?"}
@@ -50,7 +50,7 @@ def test_the_receiver_reads_it_before_the_question_and_the_rest_as_it_was(pair, 
 def test_only_the_sharer_reads_its_context(pair, questions, asked):
     context = ({"role": "user", "content": "Blood is red. Colour of {blood}?"},)
     question = replace(questions[1], sharer_messages=context)
-    relay.Relay("text_relay_answer", pair, relay.ADVICE).choose(Reading(pair, [question]))
+    relay.Relay("text_relay_answer", pair, relay.ADVICE).choose(QuestionPrompts(pair, [question]))
     ((heard,),), ((told,),) = asked
     assert "Blood is red. Colour of {blood}?" in heard["content"]
     assert "Blood is red." not in told["content"]
@@ -59,7 +59,7 @@ def test_only_the_sharer_reads_its_context(pair, questions, asked):
 
 def test_a_plain_relay_is_one_line_and_no_longer_than_allowed(pair, questions):
     each = relay.Relay("text_relay", pair, relay.BACKGROUND, max_new_tokens=6)
-    each.choose(Reading(pair, questions))
+    each.choose(QuestionPrompts(pair, questions))
     assert set(each.heard) == {"long", "red", "two", "six"}
     # The tiny tokenizer has a token for every byte.
     assert all(len(text) <= 6 and "\n" not in text for text in each.heard.values())
@@ -72,6 +72,6 @@ def test_braces_in_what_was_written_are_nothing_special(pair, questions, monkeyp
         "write",
         lambda self, batch, **_: [("{question} {0}", 0.0)] * len(batch.lengths),
     )
-    each.choose(Reading(pair, questions[2:3]))
+    each.choose(QuestionPrompts(pair, questions[2:3]))
     _, ((told,),) = asked
     assert told["content"] == "Background: {question} {0}\n\nOne and one?"

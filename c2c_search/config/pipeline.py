@@ -1,0 +1,255 @@
+"""How a trial is trained and judged, and what its champion must prove, as data."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from typing import Literal
+from typing import Self
+
+from pydantic import BaseModel
+from pydantic import ConfigDict
+from pydantic import Field
+from pydantic import ValidationError
+from pydantic import field_validator
+from pydantic import model_validator
+
+from c2c_search.config.document import Document
+from c2c_search.config.document import read
+from c2c_search.config.problems import in_order
+from c2c_search.config.problems import suggestion
+from c2c_search.config.problems import validate
+from c2c_search.data.quiz import group_names
+from c2c_search.data.schema import SPLITS
+from c2c_search.data.schema import DataConfig
+from c2c_search.errors import ConfigError
+from c2c_search.errors import Problem
+
+
+Schedule = Literal["cosine", "linear", "constant"]
+ZeroStage = Literal[0, 1, 2]
+CacheDtype = Literal["bfloat16", "float16", "float32"]
+FurtherControl = Literal["routing", "text_relay", "ridge", "lora"]
+
+_WHY_NOT_STAGE_3 = (
+    "must be 0, 1 or 2: DeepSpeed's stage 3 computes wrong gradients when a step leaves a "
+    "parameter unused, and leaks memory from trial to trial; the engine wraps the fuser alone, "
+    "which fits without it"
+)
+
+
+class FrozenModel(BaseModel):
+    """A configuration: immutable, without unknown keys, infinities or NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TrainingConfig(FrozenModel):
+    """How one trial trains its fuser; receiver and sharer stay frozen.
+
+    The defaults of ``learning_rate``, ``weight_decay``, ``warmup`` and ``schedule`` are the
+    recipe that C2C (arXiv 2510.03215) published.
+    """
+
+    steps: int = Field(200, ge=1, description="Optimizer steps of a trial that is not pruned.")
+    batch_size: int = Field(
+        8, ge=1, description="Examples per device in one forward and backward pass."
+    )
+    gradient_accumulation: int = Field(
+        1, ge=1, description="Passes whose gradients are averaged into one optimizer step."
+    )
+    learning_rate: float = Field(1e-4, gt=0, description="Peak rate, reached after the warm-up.")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled weight decay.")
+    warmup: float = Field(
+        0.1, ge=0, lt=1, description="Share of the trial's steps that the rate rises over."
+    )
+    schedule: Schedule = Field("linear", description="How the rate falls after the warm-up.")
+    gradient_clipping: float = Field(
+        1.0, ge=0, description="Largest norm of the gradient; 0: not clipped."
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Probability taken from the right token, spread over all."
+    )
+    checkpoint_activations: bool = Field(
+        False,
+        description="The fuser's activations are computed again instead of kept: the same "
+        "numbers, less memory, a slower step.",
+    )
+    zero_stage: ZeroStage = Field(0, description="DeepSpeed ZeRO stage; 1 and 2 save memory.")
+    log_every: int = Field(10, ge=1, description="Steps between two logged training metrics.")
+    rungs: tuple[float, ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="Shares of `steps` after which the trial is validated and may be pruned.",
+    )
+
+    @field_validator("zero_stage", mode="before")
+    @classmethod
+    def _stage_3_is_wrong(cls, value: Any) -> Any:
+        if value == 3:
+            raise ValueError(_WHY_NOT_STAGE_3)
+        return value
+
+    @field_validator("rungs")
+    @classmethod
+    def _rungs_rise_to_one(cls, rungs: tuple[float, ...]) -> tuple[float, ...]:
+        rising = all(low < high for low, high in pairwise(rungs))
+        if rungs[0] <= 0 or not rising or rungs[-1] != 1.0:
+            raise ValueError(
+                "must be shares of the steps that rise from above 0 to 1.0 at the end"
+            )
+        return rungs
+
+    @model_validator(mode="after")
+    def _rungs_fall_on_different_steps(self) -> Self:
+        if len(set(self.rung_steps)) < len(self.rungs) or self.rung_steps[0] < 1:
+            raise ValueError(
+                f"every rung needs a step of its own, but rungs {list(self.rungs)} of "
+                f"{self.steps} steps are the steps {list(self.rung_steps)}; "
+                "take more steps or fewer rungs"
+            )
+        return self
+
+    @property
+    def rung_steps(self) -> tuple[int, ...]:
+        """The optimizer step after which each rung is judged; the last is ``steps``."""
+        return tuple(round(share * self.steps) for share in self.rungs)
+
+
+class EvaluationConfig(FrozenModel):
+    """How a system answers the questions of a split."""
+
+    method: Literal["cloze"] = Field(
+        "cloze", description="cloze: the choice whose text has the highest log-likelihood."
+    )
+    length_normalised: bool = Field(
+        True, description="Divide a choice's log-likelihood by its number of tokens."
+    )
+    batch_size: int = Field(32, ge=1, description="Questions answered in one pass.")
+
+
+class CacheConfig(FrozenModel):
+    """How prompt caches are kept between steps, trials and studies."""
+
+    dtype: CacheDtype = Field(
+        "bfloat16",
+        description="What they are rounded to, in training as in the champion; float32 takes "
+        "twice the disk and the reading.",
+    )
+    budget_gb: float | None = Field(
+        None,
+        gt=0,
+        description="Gigabytes that those of all studies may take on the disk; null: half of what "
+        "is free. What does not fit is computed again whenever it is read, with the same numbers. "
+        "C2C_SEARCH_CACHE_BUDGET overrides it.",
+    )
+
+    @property
+    def budget(self) -> int | None:
+        """The same in bytes."""
+        return None if self.budget_gb is None else int(self.budget_gb * 1e9)
+
+
+class ChampionConfig(FrozenModel):
+    """What a fuser must prove on the test split before it is promoted."""
+
+    finalists: int = Field(
+        3, ge=1, description="Best trials on validation that are measured on test, once."
+    )
+    level: float = Field(
+        0.01, gt=0, lt=1, description="Level of the paired tests and of their intervals."
+    )
+    resamples: int = Field(10_000, ge=1, description="Resamples of the paired bootstrap.")
+    controls: tuple[FurtherControl, ...] = Field(
+        ("routing",),
+        description="Further controls to beat, beside every single model and the twin: routing "
+        "(either model, by confidence; costs nothing), text_relay (the sharer writes, the "
+        "receiver reads), ridge (closed-form map), lora (of the receiver, of the fuser's size; "
+        "takes minutes).",
+    )
+    registered_name: str = Field(
+        "c2c-fuser",
+        pattern=r"^[^/:\s][^/:]*$",
+        description="Name in the model registry; without slash and colon.",
+    )
+
+    @field_validator("controls")
+    @classmethod
+    def _each_control_once(cls, controls: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(controls)) < len(controls):
+            raise ValueError("must name each control once")
+        return controls
+
+    @model_validator(mode="after")
+    def _tails_hold_a_resample(self) -> Self:
+        level = self.level / self.finalists
+        if self.resamples * level < 2:
+            raise ValueError(
+                f"resamples must be at least {math.ceil(2 / level)} at level {self.level} shared "
+                f"by {self.finalists} finalists: fewer leave nothing beyond the interval's ends"
+            )
+        return self
+
+
+class Pipeline(FrozenModel):
+    """What every trial of a study shares: data, training, evaluation, caches, the final proof."""
+
+    name: str = Field(min_length=1, description="Name of the pipeline in reports and runs.")
+    data: DataConfig = Field(default=DataConfig(), description="Questions and how they are split.")
+    training: TrainingConfig = Field(default=TrainingConfig(), description="How a trial trains.")
+    evaluation: EvaluationConfig = Field(
+        default=EvaluationConfig(), description="How a system answers."
+    )
+    caches: CacheConfig = Field(default=CacheConfig(), description="How prompt caches are kept.")
+    champion: ChampionConfig = Field(
+        default=ChampionConfig(), description="What a champion must prove."
+    )
+
+
+def load_pipeline(path: Path) -> Pipeline:
+    """Read a pipeline; its data files are named relative to it and come back absolute.
+
+    Raises:
+        ConfigError: With every problem of the file, one line each.
+    """
+    pipeline, problems = read_pipeline(path)
+    if pipeline is None or problems:
+        raise ConfigError.collect(problems)
+    return pipeline
+
+
+def read_pipeline(path: Path) -> tuple[Pipeline | None, list[Problem]]:
+    """Read a pipeline without raising; it is None when its shape is wrong."""
+    document = read(path)
+    pipeline, problems = validate(Pipeline, document)
+    problems = in_order([*problems, *_missing_data(document, path.parent)])
+    if pipeline is None:
+        return None, problems
+    files = {
+        split: tuple(str((path.parent / name).resolve()) for name in names)
+        for split, names in pipeline.data.files
+    }
+    data = pipeline.data.model_copy(update={"files": pipeline.data.files.model_copy(update=files)})
+    return pipeline.model_copy(update={"data": data}), problems
+
+
+def _missing_data(document: Document, folder: Path) -> Iterator[Problem]:
+    """Data files and quiz groups that the pipeline names and that are not there."""
+    try:
+        data = DataConfig.model_validate((document.data or {}).get("data") or {})
+    except ValidationError:
+        return
+    for split in SPLITS:
+        for name in getattr(data.files, split):
+            if not (folder / name).is_file():
+                rule = "A data file must exist; its path is relative to the pipeline file."
+                yield document.problem(("data", "files", split), rule, value=name)
+        for pattern in getattr(data.groups, split):
+            if not fnmatch.filter(group_names(), pattern):
+                rule = "A pattern must match a group of the quiz."
+                hint = suggestion(pattern, group_names())
+                yield document.problem(("data", "groups", split), rule, value=pattern, hint=hint)

@@ -1,0 +1,135 @@
+"""What pydantic finds wrong, said in the words and lines of the user's file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Annotated
+from typing import Any
+from typing import TypeVar
+from typing import get_args
+from typing import get_origin
+
+from pydantic import BaseModel
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from c2c_search.config.document import Document
+from c2c_search.config.document import Location
+from c2c_search.errors import ConfigError
+from c2c_search.errors import Problem
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_SHOWN = 30
+_LINE = re.compile(r":(\d+)(?: |$)")
+
+_PLAIN_RULES = {
+    "model_type": "Must be a mapping of keys to values.",
+    "dict_type": "Must be a mapping of keys to values.",
+    "tuple_type": "Must be a list.",
+    "list_type": "Must be a list.",
+    "missing": "This key is missing.",
+}
+
+
+def suggestion(name: object, names: Iterable[str]) -> str:
+    """The way out of a wrong name: the nearest valid one, or those there are."""
+    valid = sorted(names)
+    near = get_close_matches(str(name), valid, n=1, cutoff=0.6)
+    if near:
+        return f"Did you mean `{near[0]}`?"
+    shown = ", ".join(valid[:_SHOWN]) + (", ..." if len(valid) > _SHOWN else "")
+    return f"Valid: {shown}." if valid else ""
+
+
+def build(model: type[Model], document: Document) -> Model:
+    """Validate a document as ``model``.
+
+    Raises:
+        ConfigError: With every problem of the document, one line each.
+    """
+    built, problems = validate(model, document)
+    if built is None or problems:
+        raise ConfigError.collect(problems)
+    return built
+
+
+def validate(model: type[Model], document: Document) -> tuple[Model | None, list[Problem]]:
+    """Validate a document as ``model``; the model is None when there are pydantic's problems."""
+    problems = list(document.problems)
+    if document.data is None:
+        return None, problems
+    try:
+        return model.model_validate(document.data), problems
+    except ValidationError as error:
+        problems += [translate(model, document, details) for details in error.errors()]
+        return None, in_order(problems)
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems of one file from its top to its bottom."""
+
+    def line(problem: Problem) -> int:
+        found = _LINE.search(problem.where)
+        return int(found[1]) if found else 0
+
+    return sorted(problems, key=line)
+
+
+def translate(model: type[BaseModel], document: Document, error: ErrorDetails) -> Problem:
+    """Say one of pydantic's errors about ``model`` as a problem of ``document``."""
+    location: Location = error["loc"]
+    value = error["input"]
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        valid = _keys(model, location[:-1])
+        rule = f"There is no key `{location[-1]}` here."
+        return document.problem(location, rule, hint=suggestion(location[-1], valid))
+    if kind == "missing":
+        return document.problem(location, _PLAIN_RULES[kind])
+    rule = _PLAIN_RULES.get(kind) or sentence(error)
+    if isinstance(value, dict | BaseModel):
+        return document.problem(location, rule)
+    hint = ""
+    if kind == "literal_error":
+        near = get_close_matches(str(value), re.findall(r"'([^']*)'", error["ctx"]["expected"]), 1)
+        hint = f"Did you mean `{near[0]}`?" if near else ""
+    return document.problem(location, rule, value=value, hint=hint)
+
+
+def sentence(error: ErrorDetails) -> str:
+    """Pydantic's message as a rule: ``Must be greater than 0.``"""
+    text = error["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
+    text = re.sub(r"^\w+ should", "must", text).replace(" after validation", "")
+    if text.partition(" ")[0].isalpha():
+        text = text[0].upper() + text[1:]
+    return text if text.endswith(".") else text + "."
+
+
+def _keys(model: type[BaseModel], location: Location) -> list[str]:
+    """The valid keys of the mapping at ``location``."""
+    kind: Any = model
+    for part in location:
+        kind = _inner(kind, part)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return [field.alias or name for name, field in kind.model_fields.items()]
+    return []
+
+
+def _inner(kind: Any, part: str | int) -> Any:
+    """The type of the member ``part`` of a value of type ``kind``, without ``| None``."""
+    inner: Any = None
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        fields = {field.alias or name: field for name, field in kind.model_fields.items()}
+        inner = fields[part].annotation if part in fields else None
+    elif get_origin(kind) is dict:
+        inner = get_args(kind)[1]
+    elif get_origin(kind) in (tuple, list):
+        inner = get_args(kind)[0]
+    while get_origin(inner) is Annotated:
+        inner = get_args(inner)[0]
+    options = [option for option in get_args(inner) if option is not type(None)]
+    return options[0] if type(None) in get_args(inner) else inner

@@ -1,0 +1,101 @@
+"""Between pipeline and search: a trial as data, everything that is needed to run it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import Field
+from pydantic import field_validator
+
+from c2c_search.config.document import dump
+from c2c_search.config.document import parse
+from c2c_search.config.pipeline import CacheDtype
+from c2c_search.config.pipeline import EvaluationConfig
+from c2c_search.config.pipeline import FrozenModel
+from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.problems import build
+from c2c_search.data.schema import DataConfig
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.models.pair import PairSpec
+
+
+NO_MAP = ("fuser.layer_alignment", "explicit")
+NOT_TRAINED = {
+    NO_MAP: "explicit is how an imported checkpoint keeps its map of layers; choose terminal, "
+    "proportional, similarity or learned"
+}
+"""Values that a fuser can have and a trial cannot, with the reason."""
+
+
+def canonical_hash(content: Any) -> str:
+    """Hash JSON content, whatever the order of its keys: 16 hexadecimal digits of SHA-256."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class TrialConfig(FrozenModel):
+    """One trial: the same configuration and seed repeat it anywhere."""
+
+    pair: PairSpec = Field(description="The two frozen models.")
+    fuser: FuserConfig = Field(description="Architecture of the fuser that is trained.")
+    training: TrainingConfig = Field(description="How it is trained.")
+    data: DataConfig = Field(description="On which questions it is trained and judged.")
+    evaluation: EvaluationConfig = Field(description="How its answers are scored.")
+    cache_dtype: CacheDtype = Field(
+        "bfloat16", description="What the prompt caches that it learns and answers from are in."
+    )
+    seed: int = Field(ge=0, lt=2**32, description="Of weights, batches, noise and dropout.")
+
+    @field_validator("fuser")
+    @classmethod
+    def _map_is_made_from_the_pair(cls, fuser: FuserConfig) -> FuserConfig:
+        if fuser.layer_alignment == "explicit":
+            raise ValueError(f"layer_alignment: {NOT_TRAINED[NO_MAP]}")
+        return fuser
+
+    def to_yaml(self) -> str:
+        """Write every field, defaults included, in the order of the schema."""
+        return dump(self.model_dump(mode="json", by_alias=True))
+
+    @classmethod
+    def from_yaml(cls, text: str, *, name: str = "trial.yaml") -> TrialConfig:
+        """Read what `to_yaml` wrote.
+
+        Args:
+            text: The YAML document.
+            name: What errors call the document, e.g. its path.
+
+        Raises:
+            ConfigError: With every problem and its line.
+        """
+        return build(cls, parse(text, name))
+
+    def hash(self) -> str:
+        """Identity of the trial, equal across processes and machines: 16 hexadecimal digits."""
+        return canonical_hash(self.model_dump(mode="json", by_alias=True))
+
+    def with_blank_sharer(self) -> TrialConfig:
+        """The no-sharer twin, trained the same way; see `FuserConfig.without_sharer`."""
+        return self.model_copy(update={"fuser": self.fuser.without_sharer()})
+
+    def with_ridge(self) -> TrialConfig:
+        """The closed-form control (arXiv 2608.03893): a ridge map in the fuser's place.
+
+        It hears the same layers and tokens, on the same keys, and is fitted on the same training
+        caches; what only training can set falls back to the default.
+        """
+        own = self.fuser
+        learned = own.layer_alignment == "learned"
+        ridge = FuserConfig(
+            projector="ridge",
+            injection="append" if own.injection == "append" else "replace",
+            normalisation="calibrated",
+            keys=own.keys,
+            token_alignment=own.token_alignment,
+            layer_alignment="proportional" if learned else own.layer_alignment,
+            sources_per_layer=own.sources_per_layer,
+            ridge_penalty=own.ridge_penalty,
+        )
+        return self.model_copy(update={"fuser": ridge})

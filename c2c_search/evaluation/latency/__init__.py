@@ -1,0 +1,1 @@
+"""How long systems take to answer, side by side."""

@@ -1,0 +1,375 @@
+"""One evaluation from its request to its record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from datetime import UTC
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from filelock import FileLock
+from filelock import Timeout
+from rich.console import Console
+
+from c2c_search.champion.package import installed_versions
+from c2c_search.champion.package import workbench_version
+from c2c_search.data.splits import Splits
+from c2c_search.data.splits import load_splits
+from c2c_search.data.splits import spread
+from c2c_search.errors import ConfigError
+from c2c_search.errors import DataError
+from c2c_search.errors import StoreError
+from c2c_search.evaluation.guard import SELECTION
+from c2c_search.evaluation.guard import clean
+from c2c_search.evaluation.guard import not_reported
+from c2c_search.evaluation.items import Item
+from c2c_search.evaluation.latency.measure import measure
+from c2c_search.evaluation.lm_eval.run import find_tasks
+from c2c_search.evaluation.record import EvaluationRecord
+from c2c_search.evaluation.record import TaskRecord
+from c2c_search.evaluation.results import SystemResult
+from c2c_search.evaluation.scoring import with_fuser
+from c2c_search.evaluation.systems.routing import fit_margin
+from c2c_search.evaluation.systems.routing import route
+from c2c_search.evaluator import lm_eval
+from c2c_search.evaluator import tasks
+from c2c_search.evaluator.answers import Candidate
+from c2c_search.evaluator.answers import TaskAnswers
+from c2c_search.evaluator.controls import Trainer
+from c2c_search.evaluator.notes import task_notes
+from c2c_search.evaluator.notes import token_counts
+from c2c_search.evaluator.output import Results
+from c2c_search.evaluator.output import keep
+from c2c_search.evaluator.request import Request
+from c2c_search.evaluator.request import choose_systems
+from c2c_search.evaluator.scores import task_record
+from c2c_search.evaluator.systems import SystemSet
+from c2c_search.evaluator.systems import lacks
+from c2c_search.evaluator.target import Target
+from c2c_search.evaluator.target import find_subject
+from c2c_search.evaluator.tasks import Chosen
+from c2c_search.host.description import machine
+from c2c_search.host.signals import interruptible
+from c2c_search.inference.model import C2CModel
+from c2c_search.models.loading import load
+from c2c_search.report.progress import Tell
+from c2c_search.report.progress import watch
+from c2c_search.training.process import keep_freed_memory
+
+
+if TYPE_CHECKING:
+    from c2c_search.data.contamination import Contamination
+    from c2c_search.evaluation.latency.measure import LatencyReport
+
+
+LATENCY_QUESTIONS = 4
+LATENCY_REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What came of an evaluation.
+
+    Args:
+        record: What was found.
+        folder: Where it is kept.
+    """
+
+    record: EvaluationRecord
+    folder: Path
+
+
+def examine(request: Request, *, console: Console | None = None) -> Examined:
+    """Let systems answer tasks, compare them and keep what was found.
+
+    Interrupted at any instant, the same request goes on where it was; only what the harness asks,
+    and timing, begin anew.
+
+    Args:
+        request: What is asked.
+        console: Where progress goes; standard error when left out.
+
+    Raises:
+        ConfigError: The request does not hold.
+        DataError: A task cannot be read, or has items that the fuser was trained on and the
+            request refuses them.
+        C2CError: A model cannot be loaded, or a control cannot be trained.
+        KeyboardInterrupt: A signal stopped it.
+    """
+    console = console or Console(stderr=True)
+    subject = find_subject(
+        request.target,
+        root=request.root,
+        study=request.study,
+        sharer=request.sharer,
+        template=request.template,
+    )
+    systems, skipped = choose_systems(request.systems, subject)
+    chosen = tasks.choose(request, subject)
+    _check(request, systems, chosen)
+    own = f"{_slug(subject.name)}-{subject.identity()[:8]}"
+    folder = (request.to or request.root / "evaluations" / own).resolve()
+    keep_freed_memory()
+    try:
+        with interruptible(), _alone_in(folder), watch(console) as tell:
+            exam = _Exam(request, subject, systems, chosen, folder, tell)
+            record = exam.run(skipped)
+    except KeyboardInterrupt:
+        console.print(
+            f"\nStopped; answers to --tasks are kept. Go on with:\n  {request.command}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        raise
+    keep(record, exam.results, folder=folder, root=request.root, subject=subject)
+    return Examined(record, folder)
+
+
+@dataclass
+class _Exam:
+    """One evaluation while it runs; see `examine`."""
+
+    request: Request
+    subject: Target
+    systems: tuple[str, ...]
+    chosen: list[Chosen]
+    folder: Path
+    tell: Tell
+    results: Results = field(default_factory=dict)
+
+    def run(self, skipped: Mapping[str, str]) -> EvaluationRecord:
+        request, subject = self.request, self.subject
+        cleaned = [self._clean(each) for each in self.chosen]
+        chosen = [each for each, _ in cleaned]
+        cast = SystemSet(subject, self.pair, self.systems, self._trainer(), request.seeds)
+        if chosen:
+            cast.train()
+        records = [self._task(each, contamination, cast) for each, contamination in cleaned]
+        if request.lm_eval:
+            more, answers = lm_eval.answer(request, subject, self.pair, self.systems, self.tell)
+            records += more
+            self.results |= answers
+        return EvaluationRecord(
+            subject=subject.name,
+            receiver=subject.receiver,
+            sharer=subject.sharer,
+            parameters=None if subject.fuser_dir is None else cast.parameters,
+            command=request.command,
+            created=datetime.now(UTC),
+            versions={"c2c-search": workbench_version(), **installed_versions()},
+            machine=machine(subject.dtype),
+            tasks=tuple(records),
+            skipped=dict(skipped) | self._not_everywhere(chosen),
+            latency=self._latency() if request.latency else None,
+        )
+
+    @cached_property
+    def pair(self) -> C2CModel:
+        """The subject's models; a model alone is its own sharer, whom nobody hears."""
+
+        def told(stage: str, done: int, total: int, message: str) -> None:
+            self.tell(f"{stage} {message}".strip(), done, total)
+
+        subject = self.subject
+        dtype = getattr(torch, subject.dtype)
+        receiver = sharer = load(subject.receiver, dtype=dtype, progress=told)
+        if subject.sharer is not None:
+            sharer = load(subject.sharer, dtype=dtype, progress=told)
+        subject.check(receiver, sharer)
+        return C2CModel(
+            receiver,
+            sharer,
+            None,
+            template=subject.template,
+            cache_dtype=getattr(torch, subject.cache_dtype),
+        )
+
+    @cached_property
+    def _splits(self) -> Splits | None:
+        """What the fuser was trained and chosen on; None where that is not known or not here.
+
+        Raises:
+            DataError: It is not here, and the request does more than report contamination.
+        """
+        if self.subject.trial is None:
+            return None
+        try:
+            return load_splits(self.subject.trial.data)
+        except DataError as error:
+            if self.request.contamination == "report":
+                return None
+            raise DataError(
+                f"What the fuser was trained on must be here, so that no task asks it. {error}",
+                hint="\nRun this where the files are, or give --contamination report.",
+            ) from error
+
+    def _trainer(self) -> Trainer | None:
+        trial = self.subject.trial
+        if trial is None:
+            return None
+        # Trained in one dtype, they are no controls of what computes in another.
+        folder = self.folder / "trained" / self.subject.dtype
+        root = self.request.root.resolve()
+        return Trainer(trial, folder, root, self.tell, dtype=self.subject.dtype)
+
+    def _clean(self, chosen: Chosen) -> tuple[Chosen, Contamination | None]:
+        """The task without what the fuser has seen, as the request wants it."""
+        if self._splits is None:
+            return chosen, None
+        self.tell(f"{chosen.loaded.name}: looking for overlap with the training data", 0, 0)
+        kept, contamination = clean(
+            chosen.loaded.items,
+            trained_on=self._splits.train,
+            selected_on=self._splits.validation,
+            rule=self.request.contamination,
+            name=chosen.loaded.name,
+        )
+        if len(kept) < len(chosen.loaded.items):
+            chosen = replace(chosen, loaded=tasks.rehashed(chosen.loaded, kept))
+        return chosen, contamination
+
+    def _task(
+        self, chosen: Chosen, contamination: Contamination | None, cast: SystemSet
+    ) -> TaskRecord:
+        loaded = chosen.loaded
+        answering = list(cast.candidates(chosen))
+        answers = self._sit(chosen, [candidate for _, _, candidate in answering])
+        results: dict[str, list[SystemResult]] = {}
+        for name, _, candidate in answering:
+            results.setdefault(name, []).append(answers[candidate.name])
+        margin = None
+        if "routing" in self.systems:
+            margin = self._margin(chosen, cast)
+            routed = route(results["receiver"][0], results["sharer"][0], margin)
+            results["routing"] = [routed]
+        results = {name: results[name] for name in self.systems if name in results}
+        self.results[loaded.name] = results
+        return task_record(
+            results,
+            loaded=loaded,
+            method=chosen.method,
+            length_normalised=chosen.length_normalised,
+            lengths=token_counts(self.pair.receiver, loaded.items),
+            request=self.request,
+            contamination=contamination,
+            margin=margin,
+            notes=list(
+                task_notes(self.subject, self.pair, loaded.items, known=self._splits is not None)
+            ),
+        )
+
+    def _sit(self, chosen: Chosen, candidates: list[Candidate]) -> dict[str, SystemResult]:
+        sitting = TaskAnswers(
+            pair=self.pair,
+            task=chosen.loaded,
+            method=chosen.method,
+            length_normalised=bool(chosen.length_normalised),
+            decoding=chosen.decoding,
+            folder=self.folder / "answers",
+            tell=self.tell,
+            batch_size=self.request.batch_size,
+        )
+        return sitting.answers(candidates)
+
+    def _margin(self, chosen: Chosen, cast: SystemSet) -> float:
+        """How much surer the sharer must be, fitted on the trial's validation split."""
+        if self._splits is None or chosen.method == "generate":
+            return 0.0
+        rows = spread(list(self._splits.validation), self.request.limit, self.request.seed)
+        items = not_reported([Item.of_row(row) for row in rows], chosen.loaded.items)
+        if not items:
+            return 0.0
+        selection = replace(
+            tasks.rehashed(chosen.loaded, items), name="selection", split=SELECTION
+        )
+        asked = replace(chosen, loaded=selection)
+        wanted = ("receiver", "sharer")
+        candidates = [each for name, _, each in cast.candidates(asked) if name in wanted]
+        found = self._sit(asked, candidates)
+        return fit_margin(found["receiver"], found["sharer"])
+
+    def _not_everywhere(self, chosen: Sequence[Chosen]) -> dict[str, str]:
+        """Systems that could not answer every task, with the reason."""
+        left_out: dict[str, str] = {}
+        for name in self.systems:
+            lacking = {each.loaded.name: lacks(name, each) for each in chosen}
+            for reason in dict.fromkeys(filter(None, lacking.values())):
+                of = ", ".join(task for task, why in lacking.items() if why == reason)
+                left_out[name] = f"of {of}, {reason}"
+        return left_out
+
+    def _latency(self) -> LatencyReport:
+        items = [item for each in self.chosen for item in each.loaded.items]
+        every = max(1, len(items) // LATENCY_QUESTIONS)
+        asked = [list(item.messages) for item in items[::every][:LATENCY_QUESTIONS]]
+        return measure(
+            with_fuser(self.pair, self.subject.fuser()),
+            asked,
+            # A model alone stands in for its own sharer, too.
+            systems=None if self.subject.sharer else ["receiver"],
+            repeats=LATENCY_REPEATS,
+            progress=lambda done, total: self.tell("latency", done, total),
+        )
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder, so that no second evaluation writes in it.
+
+    Raises:
+        StoreError: Another one does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise StoreError(
+            "One evaluation at a time writes to a folder.",
+            value=str(folder),
+            hint="Wait until the other one has ended, or name another folder with --to.",
+        ) from error
+
+
+def _check(request: Request, systems: Sequence[str], chosen: Sequence[Chosen]) -> None:
+    """Refuse before anything is loaded what would fail, or find nothing, at the end.
+
+    Raises:
+        ConfigError: There is nothing to answer or nobody to answer it, or the harness or one of
+            its tasks is not there.
+    """
+    if not chosen and (request.latency or not request.lm_eval):
+        raise ConfigError(
+            "Timing needs questions to ask." if request.latency else "An evaluation needs a task.",
+            hint="Name tasks with --tasks" + ("." if request.latency else " or --lm-eval."),
+        )
+    for each in chosen:
+        reasons = [lacks(name, each) for name in systems]
+        if reasons and all(reasons):
+            raise ConfigError(
+                f"A system must be able to answer {each.loaded.name}.",
+                value=f"{', '.join(systems)}: {reasons[0]}",
+                hint="Name further systems with --systems.",
+            )
+    if request.lm_eval:
+        find_tasks(request.lm_eval, request.include_path)
+        if not set(systems) & set(lm_eval.ANSWERING):
+            raise ConfigError(
+                f"lm-evaluation-harness can ask {', '.join(lm_eval.ANSWERING)}.",
+                value=", ".join(systems),
+                hint="Name one of them with --systems, or leave --lm-eval out.",
+            )
+
+
+def _slug(name: str) -> str:
+    return "".join(char if char.isalnum() or char in "._-" else "-" for char in name)

@@ -1,0 +1,47 @@
+"""What a reader should know of a task's answers before believing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from c2c_search.evaluation.items import Item
+    from c2c_search.evaluator.target import Target
+    from c2c_search.inference.model import C2CModel
+    from c2c_search.models.loading import LoadedModel
+
+
+def task_notes(
+    subject: Target, pair: C2CModel, items: Sequence[Item], *, known: bool
+) -> Iterator[str]:
+    """What to tell about a task.
+
+    Args:
+        subject: What is evaluated.
+        pair: Its models.
+        items: Of the task.
+        known: Whether it is known what the fuser was trained on.
+    """
+    yield from subject.notes
+    if subject.trial is not None and not known:
+        yield "The fuser's training data is not here: what it has seen of these items is unknown."
+    models = {"receiver": pair.receiver, "sharer": pair.sharer}
+    for role in models if subject.sharer else ("receiver",):
+        config = models[role].model.config.get_text_config()
+        most = getattr(config, "max_position_embeddings", None)
+        count = sum(length > most for length in token_counts(models[role], items)) if most else 0
+        if count:
+            yield (
+                f"{count} of {len(items)} questions have more tokens than the {most} that the "
+                f"{role} was made for; nothing is cut."
+            )
+
+
+def token_counts(loaded: LoadedModel, items: Sequence[Item]) -> list[int]:
+    """Tokens of each question, as a model reads it, without its template."""
+    texts = ["\n".join(turn["content"] for turn in item.messages) for item in items]
+    encoded = loaded.text_tokenizer(texts, add_special_tokens=False)
+    return [len(ids) for ids in encoded["input_ids"]]

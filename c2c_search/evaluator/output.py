@@ -1,0 +1,87 @@
+"""An evaluation kept, as files and as a run in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from c2c_search.evaluation.results import answers_table
+from c2c_search.host.json_store import write_atomically
+from c2c_search.report.evaluation import markdown
+from c2c_search.tracking import Tracker
+
+
+if TYPE_CHECKING:
+    from c2c_search.evaluation.record import EvaluationRecord
+    from c2c_search.evaluation.results import SystemResult
+    from c2c_search.evaluator.target import Target
+    from c2c_search.tracking.recorded_run import RecordedRun
+
+
+EXPERIMENT = "evaluations"
+JSON = "evaluation.json"
+MARKDOWN = "evaluation.md"
+ITEMS = "items"
+
+Results = dict[str, dict[str, list["SystemResult"]]]
+"""Answers by task and system, one result for every training seed."""
+
+
+def keep(
+    record: EvaluationRecord, results: Results, *, folder: Path, root: Path, subject: Target
+) -> str:
+    """Write an evaluation's files, each whole or not at all, and its run.
+
+    Args:
+        record: What was found.
+        results: Every answer.
+        folder: Where the files go: ``evaluation.json``, ``evaluation.md`` and one table of
+            answers, ``items/TASK/SYSTEM.json``, for every task and system.
+        root: Folder of all stores.
+        subject: What was evaluated.
+
+    Returns:
+        The id of the MLflow run.
+    """
+    write_atomically(folder / JSON, record.model_dump_json(indent=1) + "\n")
+    write_atomically(folder / MARKDOWN, markdown(record))
+    tables = {
+        f"{ITEMS}/{_plain(task)}/{name}{f'-seed-{seed}' if seed else ''}.json": answers_table(
+            result
+        )
+        for task, systems in results.items()
+        for name, each in systems.items()
+        for seed, result in enumerate(each)
+    }
+    for file, table in tables.items():
+        write_atomically(folder / file, table)
+    tracker = Tracker.open(root, EXPERIMENT)
+    trial = {} if subject.trial is None else {"c2c.trial_hash": subject.trial.hash()}
+    run = tracker.evaluation(record.subject, {"c2c.subject": record.subject, **trial})
+    try:
+        _log(run, record, tables)
+    except BaseException:
+        run.finish("FAILED")
+        raise
+    run.finish("FINISHED")
+    return run.run_id
+
+
+def _log(run: RecordedRun, record: EvaluationRecord, tables: Mapping[str, str]) -> None:
+    run.params({"receiver": record.receiver, "sharer": record.sharer or "none"})
+    for found in record.tasks:
+        task, split = _plain(found.task), _plain(found.split)
+        run.dataset(task, found.sha256, found.source, split, rows=found.items)
+        run.summary({f"{task}/{scored.system}": scored.score.value for scored in found.scores})
+    run.note(markdown(record))
+    run.text(JSON, record.model_dump_json(indent=1) + "\n")
+    run.text(MARKDOWN, markdown(record))
+    # Not the folder: an earlier evaluation of other tasks may have left tables in it.
+    for file, table in tables.items():
+        run.text(file, table)
+
+
+def _plain(name: str) -> str:
+    """A name in the characters that MLflow allows in those of metrics and tags."""
+    return "".join(char if char.isalnum() or char in "._- " else "-" for char in name)

@@ -1,0 +1,250 @@
+"""What is examined, a champion, a trial or models alone, and how it is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from c2c_search.config.trial import TrialConfig
+from c2c_search.config.trial import canonical_hash
+from c2c_search.errors import ConfigError
+from c2c_search.errors import StoreError
+from c2c_search.fuser.checkpoint import load as load_fuser
+from c2c_search.host.dtypes import default_dtype
+from c2c_search.host.dtypes import name_of
+from c2c_search.host.dtypes import recorded_dtype
+from c2c_search.host.json_store import JsonStore
+from c2c_search.inference.loading import champion_dtype
+from c2c_search.inference.manifest import MANIFEST
+from c2c_search.inference.manifest import check_sums
+from c2c_search.inference.manifest import read_manifest
+from c2c_search.inference.manifest import sha256
+from c2c_search.inference.manifest import verify_compatibility
+from c2c_search.models.cache_dir import print_notice
+from c2c_search.models.loading import default_device
+from c2c_search.tokenization.templates import Template
+from c2c_search.training.protocol import Prepared
+from c2c_search.training.protocol import Trained
+
+
+if TYPE_CHECKING:
+    from c2c_search.fuser.fuser import Fuser
+    from c2c_search.inference.manifest import Manifest
+    from c2c_search.models.loading import LoadedModel
+
+
+TRIAL = "trial.yaml"
+BEST = "best"
+_SOURCES = ("pypi:", "hf:", "path:", "gguf:")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is examined.
+
+    Args:
+        name: What reports call it.
+        receiver: Source of the model that answers.
+        sharer: Source of the model that speaks; None for a model alone.
+        fuser_dir: Folder of the fuser; None for models alone.
+        trial: How the fuser was trained, where that is known: what its controls repeat.
+        template: How a question becomes a prompt.
+        cache_dtype: What prompt caches are rounded to.
+        dtype: What the models compute in, here and now.
+        manifest: Of a champion.
+        notes: What a reader should know of it.
+    """
+
+    name: str
+    receiver: str
+    sharer: str | None = None
+    fuser_dir: Path | None = None
+    trial: TrialConfig | None = None
+    template: Template = "plain"
+    cache_dtype: str = "bfloat16"
+    dtype: str = "float32"
+    manifest: Manifest | None = None
+    notes: tuple[str, ...] = ()
+
+    def identity(self) -> str:
+        """Changes as soon as the same command would measure something else."""
+        files = () if self.fuser_dir is None else sorted(self.fuser_dir.glob("fuser*"))
+        return canonical_hash(
+            {
+                "receiver": self.receiver,
+                "sharer": self.sharer,
+                "template": self.template,
+                "cache_dtype": self.cache_dtype,
+                "dtype": self.dtype,
+                "fuser": {path.name: sha256(path) for path in files},
+            }
+        )
+
+    def fuser(self) -> Fuser | None:
+        """The fuser, read anew."""
+        return None if self.fuser_dir is None else load_fuser(self.fuser_dir)
+
+    def check(self, receiver: LoadedModel, sharer: LoadedModel) -> None:
+        """Check that the models loaded are those that a champion was trained between.
+
+        Raises:
+            IntegrityError: They are not.
+        """
+        if self.manifest is not None:
+            verify_compatibility(self.manifest, receiver.identity, sharer.identity)
+
+
+def find_subject(
+    target: str,
+    *,
+    root: Path,
+    study: str | None = None,
+    sharer: str | None = None,
+    template: Template | None = None,
+) -> Target:
+    """Make sense of what the user wants examined.
+
+    Args:
+        target: A champion's folder, a trial's folder (with ``trial.yaml``), a trial's hash or
+            name, or a model source.
+        root: Folder of all stores, where trials are looked for.
+        study: The study of a trial that is given by name.
+        sharer: Beside a model source: the model that speaks.
+        template: For models alone; a fuser is asked as it was trained.
+
+    Raises:
+        ConfigError: The target is none of these, or an option does not go with it.
+        IntegrityError: A champion's files are not those that were measured.
+        StoreError: The trial's fuser is not there.
+    """
+    if target.startswith(_SOURCES):
+        name = target.partition(":")[2] if sharer is None else f"{sharer} to {target}"
+        dtype = default_dtype(default_device())
+        return Target(name, target, sharer, template=template or "plain", dtype=name_of(dtype))
+    if sharer is not None or template is not None:
+        raise ConfigError(
+            "A fuser brings its own sharer and template.",
+            value=sharer or template,
+            hint="Leave --sharer and --template out, or name a model source instead of "
+            f"{target!r}.",
+        )
+    folder = Path(target).expanduser()
+    if (folder / MANIFEST).is_file():
+        return _champion(folder)
+    if (folder / TRIAL).is_file():
+        return _trial(folder)
+    if folder.is_dir():
+        raise ConfigError(
+            f"A folder to evaluate holds {MANIFEST} (a champion) or {TRIAL} (a trial).",
+            value=target,
+            hint="Name the folder that `c2c-search export` or `c2c-search trial run` wrote.",
+        )
+    return _trial(_by_name(target, root, study))
+
+
+def _champion(folder: Path) -> Target:
+    check_sums(folder)
+    manifest = read_manifest(folder)
+    return Target(
+        name=manifest.name,
+        receiver=manifest.pair.receiver.source,
+        sharer=manifest.pair.sharer.source,
+        fuser_dir=folder,
+        trial=None if manifest.trial is None else TrialConfig.model_validate(manifest.trial),
+        template=manifest.template,
+        cache_dtype=manifest.cache_dtype,
+        dtype=name_of(champion_dtype(manifest, default_device())),
+        manifest=manifest,
+    )
+
+
+def _trial(folder: Path) -> Target:
+    path = folder / TRIAL
+    config = TrialConfig.from_yaml(path.read_text(encoding="utf-8"), name=str(path))
+    if not (folder / BEST).is_dir():
+        raise StoreError(
+            "A trial can be evaluated once it has passed its first rung.",
+            value=str(folder),
+            hint="Let the trial run, or name another one.",
+        )
+    return Target(
+        name=f"trial {config.hash()}",
+        receiver=config.pair.receiver,
+        sharer=config.pair.sharer,
+        fuser_dir=folder / BEST,
+        trial=config,
+        template=config.data.template,
+        cache_dtype=config.cache_dtype,
+        dtype=name_of(recorded_dtype(_trained_in(folder), default_device(), print_notice)),
+        notes=tuple(_unfinished(folder, config)),
+    )
+
+
+def studied_in(results: JsonStore) -> str | None:
+    """What the models of a study, or of one repeated trial, compute in; None if not recorded."""
+    pairs = sorted((results.folder / "prepared").glob("*.json"))
+    found = (results.load(f"prepared/{path.stem}", Prepared) for path in pairs)
+    return next((each.dtype for each in found if each is not None), None)
+
+
+def _trained_in(folder: Path) -> str | None:
+    return studied_in(JsonStore(folder.parent / "results")) or studied_in(
+        JsonStore(folder / "results")
+    )
+
+
+def _unfinished(folder: Path, config: TrialConfig) -> Iterator[str]:
+    """Say of a trial that was not trained to its end that its controls will be."""
+    key = f"trained/{config.hash()}"
+    # A study keeps the results of all its trials, `trial run` those of one.
+    ended = next(
+        (
+            found
+            for place in (folder.parent / "results", folder / "results")
+            if (found := JsonStore(place).load(key, Trained)) is not None
+        ),
+        None,
+    )
+    if ended is None or ended.pruned:
+        reached = "is not trained to its end" if ended is None else f"was pruned at {ended.step}"
+        yield (
+            f"The trial {reached} of {config.training.steps} steps; controls are trained for all "
+            "of them."
+        )
+
+
+def _by_name(target: str, root: Path, study: str | None) -> Path:
+    """The folder of a trial given by its hash (or the hash's beginning) or by its name."""
+    trials = root / "trials"
+    pattern = f"{study or '*'}/{target}*/{TRIAL}"
+    found = sorted({path.parent for path in trials.glob(pattern)}, key=str)
+    if not found:
+        found = [folder for folder in _named(trials, study) if _name_of(folder) == target]
+    if len(found) == 1:
+        return found[0]
+    known = [f"{_name_of(folder)} = {folder.name}" for folder in _named(trials, study)]
+    if found:
+        raise ConfigError(
+            "Several trials answer to that name.",
+            value=target,
+            hint=f"Name the study with --study, or give the hash: "
+            f"{', '.join(f'{folder.parent.name}/{folder.name}' for folder in found)}.",
+        )
+    raise ConfigError(
+        "What is evaluated must be a champion's folder, a trial's folder, hash or name, or a "
+        "model source (pypi:, hf:, path:, gguf:).",
+        value=target,
+        hint=f"Trials under {trials}: {', '.join(known) or 'none'}.",
+    )
+
+
+def _named(trials: Path, study: str | None) -> list[Path]:
+    return sorted(path.parent for path in trials.glob(f"{study or '*'}/*/{TRIAL}"))
+
+
+def _name_of(folder: Path) -> str:
+    """What its study calls a trial; its hash where it has none."""
+    first = (folder / TRIAL).read_text(encoding="utf-8").partition("\n")[0]
+    return first.removeprefix("# ") if first.startswith("# ") else folder.name

@@ -1,1 +1,0 @@
-"""Exam room: ``c2c-search eval``, any systems on any tasks, from the command to the record."""

@@ -1,0 +1,1 @@
+"""Published C2C checkpoints, read and written."""

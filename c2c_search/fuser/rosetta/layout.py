@@ -1,0 +1,133 @@
+"""What a published C2C checkpoint consists of, tensor by tensor.
+
+One projector a file (``projector_{i}.pt``, a state dict; ``projector_{i}.json``, how it is built)
+and a map of receiver layers to sharer layers and projectors (``projector_config.json``).
+
+Source: the repository thu-nics/C2C, class C2CProjector.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic import ConfigDict
+from pydantic import Field
+from pydantic import PositiveFloat
+from pydantic import PositiveInt
+
+from c2c_search.fuser.config import Alignment
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.config import GateConfig
+
+
+MAP_NAME = "projector_config.json"
+PROJECTOR_FILE = re.compile(r"projector_(\d+)\.(pt|json)")
+PROJECTOR_CLASS = "C2CProjector"
+KINDS = ("key", "value")
+SHALLOWEST = 3
+TEMPERATURE = "gate_temperature"
+
+
+class Arguments(BaseModel):
+    """How a projector is built; what a file leaves out has the published class's default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    source_dim: PositiveInt
+    target_dim: PositiveInt
+    source_num_heads: PositiveInt = 1
+    target_num_heads: PositiveInt = 1
+    hidden_dim: PositiveInt = 1024
+    intermediate_dim: PositiveInt = 1024
+    num_layers: Annotated[int, Field(ge=SHALLOWEST)] = 3
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    initial_temperature: PositiveFloat = 1.0
+    final_temperature: PositiveFloat = 0.001
+    anneal_steps: PositiveInt = 1929
+    dtype: Any = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One tensor of a projector's keys or values, there and here.
+
+    Args:
+        name: Published name, behind ``key_`` or ``value_``.
+        shape: Published shape; a matrix is (out, in), ours are (in, out).
+        ours: Our tensors, stacked over groups; several stand one after the other in the inputs.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    ours: tuple[str, ...]
+
+
+def parts(own: Arguments) -> Iterator[Part]:
+    """Every tensor of a projector's keys, and likewise of its values."""
+    width, depth = own.hidden_dim, own.num_layers
+    heard, size = own.source_dim * own.source_num_heads, own.target_dim * own.target_num_heads
+
+    def linear(name: str, ours: str, outputs: int) -> Iterator[Part]:
+        yield Part(f"{name}.weight", (outputs, width), (f"{ours}.weight",))
+        yield Part(f"{name}.bias", (outputs,), (f"{ours}.bias",))
+
+    def block(name: str, ours: str, inner: int) -> Iterator[Part]:
+        yield Part(f"{name}.norm.weight", (width,), (f"{ours}.norm.weight",))
+        yield Part(f"{name}.w1.weight", (inner, width), (f"{ours}.w1.weight",))
+        yield Part(f"{name}.w2.weight", (width, inner), (f"{ours}.w2.weight",))
+
+    entrances = ("projector.from_sharer.weight", "projector.from_receiver.weight")
+    yield Part("in.weight", (width, heard + size), entrances)
+    yield Part("in.bias", (width,), ("projector.from_sharer.bias",))
+    yield from block("mlp1.blocks.0", "projector.trunk", own.intermediate_dim)
+    yield from block("scalar_mlp2.blocks.0", "projector.weight.0", width)
+    yield from linear("scalar_head", "projector.weight.1", own.target_num_heads)
+    for place in range(depth - 2):
+        ours = f"projector.projection.{place}"
+        yield from block(f"proj_mlp2.blocks.{place}", ours, own.intermediate_dim)
+    yield from linear("proj_out", f"projector.projection.{depth - 2}", size)
+    yield Part("gate_logit", (), ("gate.logit",))
+
+
+def shapes(own: Arguments) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor of a projector's state dict."""
+    named = {f"{kind}_{part.name}": part.shape for kind in KINDS for part in parts(own)}
+    return {**named, TEMPERATURE: ()}
+
+
+def published(
+    arguments: Arguments | None = None, alignment: Alignment = "terminal", share: float = 1.0
+) -> FuserConfig:
+    """The configuration that the published class has, fed by a share of the layers."""
+    own = arguments or Arguments(source_dim=1, target_dim=1)
+    return FuserConfig(
+        projector="c2c",
+        depth=own.num_layers,
+        width=own.hidden_dim,
+        intermediate=own.intermediate_dim,
+        activation="gelu",
+        input_activation=False,
+        initialisation="random",
+        dropout=own.dropout,
+        dynamic_weight=True,
+        weight_granularity="head",
+        normalisation="none",
+        gate=GateConfig(
+            granularity="layer",
+            noise="gumbel",
+            rule="hard",
+            temperature_start=own.initial_temperature,
+            temperature_end=own.final_temperature,
+        ),
+        layer_alignment=alignment,
+        layer_share=share,
+        # What the published recipe evaluates with; the layout itself does not say it.
+        token_alignment="longest",
+        keys="rotated",
+        injection="residual",
+    )

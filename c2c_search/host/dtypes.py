@@ -1,0 +1,185 @@
+"""In which floating-point numbers the two frozen models compute.
+
+Importing this costs nothing: the driver of a study asks what the user wants, and only the process
+that computes imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from typing import cast
+
+from c2c_search.errors import ConfigError
+
+
+if TYPE_CHECKING:
+    import torch
+
+
+VARIABLE = "C2C_SEARCH_DTYPE"
+"""Environment variable that chooses: ``float32``, ``bfloat16``, or ``auto`` (as if unset)."""
+
+DTYPES = ("float32", "bfloat16")
+
+# The models must not compute otherwise tomorrow than today on one machine, so a gain that other
+# load could turn into a loss is left alone. Processors with bfloat16 instructions gain 2 and more
+# (AVX-512) or 5 and more (AMX); those that imitate them lose.
+_WORTH_IT = 1.3
+_BEARABLE = 0.5
+
+# A decoder layer's gate or up projection of a small model, reading the tokens of a short batch.
+_TOKENS, _INPUTS, _OUTPUTS = 32, 768, 2048
+_TURNS = 3  # at least
+_SECONDS = 0.1
+# Other load, while one measurement lasts, can make float32 look slow: so many more must agree.
+_CONFIRMATIONS = 2
+
+
+def requested() -> str | None:
+    """The dtype that `VARIABLE` names; None where the choice is ours.
+
+    Raises:
+        ConfigError: It names something else.
+    """
+    name = os.environ.get(VARIABLE, "").strip() or "auto"
+    if name not in (*DTYPES, "auto"):
+        raise ConfigError(
+            f"{VARIABLE} must be one of {', '.join(DTYPES)} and auto.",
+            value=name,
+            hint="Unset it to let the machine choose.",
+        )
+    return None if name == "auto" else name
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """A dtype as it is written down, e.g. ``bfloat16``."""
+    return str(dtype).removeprefix("torch.")
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """What models compute in on a device when nobody says otherwise.
+
+    What `VARIABLE` names; else bfloat16 on a GPU, and on a CPU the faster of float32 and bfloat16:
+    measured, since whether oneDNN has bfloat16 kernels for a processor does not say that they are
+    fast.
+
+    Raises:
+        ConfigError: `VARIABLE` names no dtype.
+    """
+    import torch
+
+    if (name := requested()) is not None:
+        return cast("torch.dtype", getattr(torch, name))
+    if device.type != "cpu":
+        return torch.bfloat16
+    return torch.bfloat16 if bfloat16_gain() >= _WORTH_IT else torch.float32
+
+
+def recorded_dtype(
+    name: str | None, device: torch.device, notify: Callable[[str], None]
+) -> torch.dtype:
+    """What models compute in that were measured in a dtype, perhaps on another machine.
+
+    That dtype, unless `VARIABLE` names another one or this CPU would take at least twice as long
+    in it as in float32, which is told.
+
+    Args:
+        name: What they were measured in; None for the records of versions that always took
+            bfloat16 on a GPU and float32 on a CPU.
+        device: Where they are to compute.
+        notify: Told where it is something else.
+
+    Raises:
+        ConfigError: `VARIABLE` names no dtype.
+    """
+    import torch
+
+    name = name or ("float32" if device.type == "cpu" else "bfloat16")
+    chosen = requested() or name
+    slow = requested() is None and is_slow(getattr(torch, chosen), device)
+    if slow:
+        chosen = "float32"
+    if chosen != name:
+        notify(
+            f"The models were measured in {name} and compute in {chosen} here"
+            + (f", since this processor is slow in {name}" if slow else f", as {VARIABLE} says")
+            + ": log-likelihoods differ in the second decimal, and an answer now and then."
+        )
+    return cast("torch.dtype", getattr(torch, chosen))
+
+
+def is_slow(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether a device takes at least twice as long in a dtype as in float32."""
+    import torch
+
+    on_cpu = dtype == torch.bfloat16 and device.type == "cpu"
+    return on_cpu and bfloat16_gain() < _BEARABLE
+
+
+@lru_cache(maxsize=1)
+def bfloat16_gain() -> float:
+    """How many times as fast as in float32 this CPU multiplies matrices in bfloat16.
+
+    0 without measuring where torch has no kernels for it and would multiply element by element,
+    a hundred times slower. Measured once per process, in about 100 ms; where it seems worth it,
+    again, and the least counts.
+    """
+    if not _has_kernels():
+        return 0.0
+    gain = _measured_gain()
+    for _ in range(_CONFIRMATIONS):
+        if gain < _WORTH_IT:
+            break
+        gain = min(gain, _measured_gain())
+    return gain
+
+
+def _has_kernels() -> bool:
+    """Whether oneDNN (or, on ARM, the Compute Library below it) multiplies bfloat16."""
+    import torch
+
+    if not torch.backends.mkldnn.is_available():
+        return False
+    # No public function asks this. A version without it keeps to float32, which is always right.
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return supported is not None and bool(supported())
+
+
+def _measured_gain() -> float:
+    """Time in float32 over time in bfloat16, each the least of several turns, turn by turn."""
+    import torch
+
+    products = {name: _products(getattr(torch, name)) for name in DTYPES}
+    times: dict[str, list[float]] = {name: [] for name in DTYPES}
+    begun = time.perf_counter()
+    with torch.no_grad():
+        # Many short turns: other processes disturb some of them, and the best of each is compared.
+        while len(times["float32"]) < _TURNS or time.perf_counter() - begun < _SECONDS:
+            for name, product in products.items():
+                start = time.perf_counter()
+                product()
+                times[name].append(time.perf_counter() - start)
+    return min(times["float32"]) / min(times["bfloat16"])
+
+
+def _products(dtype: torch.dtype) -> Callable[[], None]:
+    """A linear map, the product that takes its gradient back, and the map of a single token.
+
+    The last costs little, unless it has no kernel: then writing would be slow.
+    """
+    import torch
+
+    # Not random: the global generator belongs to the caller's seed.
+    features = torch.linspace(-1, 1, _TOKENS * _INPUTS).view(_TOKENS, _INPUTS).to(dtype)
+    weight = torch.linspace(-1, 1, _OUTPUTS * _INPUTS).view(_OUTPUTS, _INPUTS).to(dtype)
+
+    def product() -> None:
+        output = torch.nn.functional.linear(features, weight)
+        torch.mm(output, weight)
+        torch.nn.functional.linear(features[:1], weight)
+
+    return product

@@ -1,0 +1,82 @@
+"""Where a study keeps what it has finished, so that nothing is measured twice."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from c2c_search.errors import StoreError
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class JsonStore:
+    """Finished pieces of work as JSON files, each written whole or not at all.
+
+    Args:
+        folder: Made when the first piece is kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, key: str) -> Path:
+        """The file of a piece, whether it exists or not."""
+        return self.folder / f"{key}.json"
+
+    def load(self, key: str, model: type[Model]) -> Model | None:
+        """Read a piece; None if it isn't finished.
+
+        Raises:
+            StoreError: The file is there but isn't what was written.
+        """
+        path = self.path(key)
+        try:
+            return model.model_validate(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise StoreError(
+                "A study's results must be as this version wrote them.",
+                value=str(path),
+                hint="Delete that file to measure this piece again.",
+            ) from error
+
+    def save(self, key: str, piece: BaseModel) -> Path:
+        """Keep a piece.
+
+        Raises:
+            StoreError: The disk is full or the folder cannot be written.
+        """
+        path = self.path(key)
+        try:
+            # Not pydantic's own writer, which makes NaN a null that cannot be read back.
+            write_atomically(path, json.dumps(piece.model_dump(mode="json"), indent=1) + "\n")
+        except OSError as error:
+            raise StoreError(
+                "A study's results must be writable.", value=f"{path}: {error.strerror}"
+            ) from error
+        return path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash at any instant, finds all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise

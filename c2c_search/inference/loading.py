@@ -1,0 +1,99 @@
+"""A champion folder, opened: its two models and the fuser that joins them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from c2c_search.errors import ConfigError
+from c2c_search.fuser.checkpoint import load as load_fuser
+from c2c_search.host.dtypes import default_dtype
+from c2c_search.host.dtypes import recorded_dtype
+from c2c_search.inference.manifest import check_sums
+from c2c_search.inference.manifest import read_manifest
+from c2c_search.inference.manifest import verify_compatibility
+from c2c_search.models.cache_dir import print_notice
+from c2c_search.models.geometry import cache_shape
+
+
+if TYPE_CHECKING:
+    from c2c_search.fuser.fuser import Fuser
+    from c2c_search.inference.manifest import Manifest
+    from c2c_search.models.loading import LoadedModel
+    from c2c_search.tokenization.templates import Template
+
+
+@dataclass(frozen=True)
+class LoadedChampion:
+    """What a champion folder holds or names; see `C2CModel` for the arguments."""
+
+    receiver: LoadedModel
+    sharer: LoadedModel
+    fuser: Fuser
+    template: Template
+    cache_dtype: torch.dtype
+
+
+def open_champion(directory: str | Path, device: torch.device | str | None) -> LoadedChampion:
+    """Check a champion folder and load what it names, to compute as it was measured.
+
+    Args:
+        directory: The folder.
+        device: Where to run; a GPU if there is one, when None.
+
+    Raises:
+        ConfigError: C2C_SEARCH_DTYPE names no dtype.
+        IntegrityError: The folder's bytes, or the models, are not those that were measured.
+        SourceError: A model cannot be fetched or read.
+    """
+    from c2c_search.models.loading import default_device
+    from c2c_search.models.loading import load
+
+    directory = Path(directory)
+    check_sums(directory)
+    manifest = read_manifest(directory)
+    place = default_device(device)
+    dtype = champion_dtype(manifest, place)
+    receiver = load(manifest.pair.receiver.source, device=place, dtype=dtype)
+    sharer = load(manifest.pair.sharer.source, device=place, dtype=dtype)
+    verify_compatibility(manifest, receiver.identity, sharer.identity)
+    return LoadedChampion(
+        receiver,
+        sharer,
+        load_fuser(directory),
+        manifest.template,
+        getattr(torch, manifest.cache_dtype),
+    )
+
+
+def champion_dtype(manifest: Manifest, device: torch.device) -> torch.dtype:
+    """What a champion's models compute in on a device.
+
+    That in which it was measured, if the device is not slow in it (see `recorded_dtype`). One
+    that was imported, and never measured, computes as models by default do.
+
+    Raises:
+        ConfigError: C2C_SEARCH_DTYPE names no dtype.
+    """
+    if manifest.provenance is not None and manifest.dtype is None:
+        return default_dtype(device)
+    return recorded_dtype(manifest.dtype, device, print_notice)
+
+
+def check_shapes(fuser: Fuser, receiver: LoadedModel, sharer: LoadedModel) -> None:
+    """Refuse models that the fuser cannot join.
+
+    Raises:
+        ConfigError: A model's cache shape is not the one that the fuser is for.
+    """
+    for role, loaded in (("receiver", receiver), ("sharer", sharer)):
+        built = getattr(fuser, f"{role}_shape").without_projections()
+        if built != (found := cache_shape(loaded.model.config)):
+            raise ConfigError(
+                f"The {role} must have the cache shape that the fuser is for: {built}.",
+                value=str(found),
+                hint=f"Load the {role} that the fuser was trained with.",
+            )

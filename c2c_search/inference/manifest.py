@@ -1,0 +1,348 @@
+"""Whether a champion's files and models are those that were measured.
+
+Travels with the champion: standard library and pydantic only. SHA256SUMS tells damage and
+mix-ups, not malice: whoever changes a file can change its sum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from pathlib import PurePosixPath
+from typing import Any
+from typing import Literal
+from typing import Self
+
+from pydantic import AwareDatetime
+from pydantic import BaseModel
+from pydantic import ConfigDict
+from pydantic import Field
+from pydantic import ValidationError
+from pydantic import model_validator
+
+from c2c_search.errors import IntegrityError
+from c2c_search.models.identity import ModelIdentity
+from c2c_search.tokenization.templates import Template
+
+
+FORMAT_VERSION = 2
+FUSER_CONFIG = "fuser_config.json"
+FUSER_WEIGHTS = "fuser.safetensors"
+MANIFEST = "manifest.json"
+MODEL_CARD = "README.md"
+SUMS = "SHA256SUMS"
+CHAMPION_FILES = (FUSER_CONFIG, FUSER_WEIGHTS, MANIFEST, MODEL_CARD)
+"""What a champion folder holds beside SHA256SUMS."""
+
+_AGAIN = "Copy or export the champion again."
+_PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill")
+_SIDES = ("receiver", "sharer")
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Size(_Stored):
+    """How big a network is.
+
+    Args:
+        parameters: Numbers stored: weights, and the calibration that goes with them.
+        bytes: Of the files.
+    """
+
+    parameters: int
+    bytes: int
+
+    @classmethod
+    def measure(cls, files: Iterable[Path]) -> Self:
+        """Read the size of a network off the headers of its safetensors files.
+
+        Raises:
+            IntegrityError: A file is not a safetensors file.
+        """
+        parameters, size = 0, 0
+        for path in files:
+            try:
+                with path.open("rb") as stream:
+                    length = int.from_bytes(stream.read(8), "little")
+                    size += path.stat().st_size
+                    header = json.loads(stream.read(min(length, path.stat().st_size)))
+                header.pop("__metadata__", None)
+                parameters += sum(math.prod(entry["shape"]) for entry in header.values())
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise IntegrityError(
+                    f"{path.name} must be a safetensors file.", value=str(error), hint=_AGAIN
+                ) from error
+        return cls(parameters=parameters, bytes=size)
+
+
+class PairIdentity(_Stored):
+    """The two models that a fuser was trained between."""
+
+    receiver: ModelIdentity
+    sharer: ModelIdentity
+
+
+class Question(_Stored):
+    """What the champion answered when it was packaged, greedily, to the character."""
+
+    question: str
+    answer: str
+    max_new_tokens: int = Field(16, ge=1)
+
+
+class Provenance(_Stored):
+    """Where a fuser comes from that was trained outside this workbench.
+
+    Args:
+        layout: The layout it was read from, e.g. ``rosetta``.
+        folder: Name of the folder that it lay in, without the path to it.
+        files: SHA-256 of each file that was read, by its name.
+        imported: When.
+    """
+
+    layout: str
+    folder: str
+    files: dict[str, str]
+    imported: AwareDatetime
+
+
+class Manifest(_Stored):
+    """Where a champion comes from and what was measured; ``manifest.json``.
+
+    A champion of a study has a trial and a verdict. One that was imported has a provenance
+    instead, and nothing was measured.
+
+    Args:
+        format_version: Of this file; a reader refuses what is newer than it knows. Version 2
+            brought the provenance.
+        name: Of the champion.
+        created: When it was packaged.
+        c2c_search_version: Of the workbench that made it.
+        git_commit: Of the workbench, where it ran from a checkout.
+        pair: Identities of receiver and sharer.
+        receiver_size: Of the receiver, to compare the fuser with.
+        template: How a question becomes a prompt: ``plain`` or ``chat``.
+        cache_dtype: Of the prompt caches it answers from, e.g. ``bfloat16``; those of a study's
+            champion it was trained on too.
+        dtype: In which both models computed when it was trained and measured; None where nothing
+            was measured, and in manifests of versions that always took bfloat16 on a GPU and
+            float32 on a CPU.
+        data: SHA-256 of each split.
+        trial: The TrialConfig.
+        trial_hash: Of the TrialConfig.
+        verdict: The champion gate's verdict, with intervals.
+        provenance: Of an imported fuser.
+        controls: Accuracy of each control on test.
+        versions: Of the libraries that trained and measured it.
+        licences: What else is under a licence (data sources), by name.
+        questions: With the answers that `verify` expects.
+    """
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    created: AwareDatetime
+    c2c_search_version: str
+    git_commit: str | None = None
+    pair: PairIdentity
+    receiver_size: Size | None = None
+    template: Template
+    cache_dtype: str
+    dtype: Literal["float32", "bfloat16"] | None = None
+    data: dict[str, str] = {}
+    trial: dict[str, Any] | None = None
+    trial_hash: str | None = None
+    verdict: dict[str, Any] | None = None
+    provenance: Provenance | None = None
+    controls: dict[str, float] = {}
+    versions: dict[str, str]
+    licences: dict[str, str] = {}
+    questions: tuple[Question, ...] = ()
+
+    @model_validator(mode="after")
+    def _comes_from_somewhere(self) -> Self:
+        found = (self.trial, self.trial_hash, self.verdict)
+        measured, imported = None not in found, self.provenance is not None
+        if measured == imported or (imported and any(part is not None for part in found)):
+            raise ValueError("a champion has trial, trial_hash and verdict, or else a provenance")
+        return self
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read a champion's manifest; keys that a newer version added are left out with a warning.
+
+    Raises:
+        IntegrityError: There is none, it is not valid, or its format is newer than this version.
+    """
+    path = directory / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.get("format_version", FORMAT_VERSION)
+    except FileNotFoundError:
+        raise IntegrityError(
+            f"A champion folder holds {MANIFEST}.",
+            value=str(directory),
+            hint="Name a folder that `c2c-search export` or `import-rosetta` wrote with --to.",
+        ) from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise IntegrityError(
+            f"{MANIFEST} must be a JSON object.", value=str(error), hint=_AGAIN
+        ) from error
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise IntegrityError(
+            f"This version reads champions up to format {FORMAT_VERSION}.",
+            value=version,
+            hint="Upgrade c2c-search, or install the runtime/ folder that came with the champion.",
+        )
+    unknown = _take_unknown(content)
+    if unknown:
+        warnings.warn(
+            f"{path} has entries that this version does not know and leaves out: "
+            f"{', '.join(unknown)}. A newer c2c-search wrote it: upgrade to use them.",
+            stacklevel=2,
+        )
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+        )
+        raise IntegrityError(
+            f"{MANIFEST} must say where the champion comes from.", value=wrong, hint=_AGAIN
+        ) from error
+
+
+def write_sums(directory: Path) -> None:
+    """Write SHA256SUMS over every file below ``directory``, as ``sha256sum -c`` reads it."""
+    files = (path for path in directory.rglob("*") if path.is_file() and path.name != SUMS)
+    lines = sorted((path.relative_to(directory).as_posix(), sha256(path)) for path in files)
+    text = "".join(f"{digest}  {name}\n" for name, digest in lines)
+    (directory / SUMS).write_text(text, encoding="utf-8", newline="\n")
+
+
+def read_sums(directory: Path) -> dict[str, str]:
+    """SHA-256 that SHA256SUMS gives for each file, by its path below ``directory``.
+
+    Raises:
+        IntegrityError: There is no such file, or a line is not a sum and a path inside the folder.
+    """
+    try:
+        lines = (directory / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise IntegrityError(
+            f"A champion folder holds {SUMS}.", value=str(directory), hint=_AGAIN
+        ) from error
+    sums = {}
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        path = PurePosixPath(name)
+        if len(digest) != 64 or not name or path.is_absolute() or ".." in path.parts:
+            raise IntegrityError(
+                f"A line of {SUMS} is a SHA-256, two spaces and a path inside the folder.",
+                value=line,
+                hint=_AGAIN,
+            )
+        sums[name] = digest
+    return sums
+
+
+def check_sums(directory: Path) -> None:
+    """Check that every file is there, is as it was written, and that none can hide a pickle.
+
+    Files that are not listed are let be: an installation leaves some beside ``runtime/``.
+
+    Raises:
+        IntegrityError: Names each file that is wrong, with the sum expected and the one found.
+    """
+    sums = read_sums(directory)
+    wrong = [f"{name} is not listed" for name in CHAMPION_FILES if name not in sums]
+    for name, expected in sums.items():
+        path = directory / name
+        if not path.is_file():
+            wrong.append(f"{name} is missing")
+        elif (got := sha256(path)) != expected:
+            wrong.append(f"{name}: expected {expected}, got {got}")
+    if wrong:
+        raise IntegrityError(
+            f"Every file of a champion must be there and be as {SUMS} says.",
+            value="; ".join(wrong),
+            hint=_AGAIN,
+        )
+    pickles = sorted(path.name for path in directory.rglob("*") if path.suffix in _PICKLES)
+    if pickles:
+        raise IntegrityError(
+            "A champion holds no file that could be a pickle, which runs code when it is read.",
+            value=", ".join(pickles),
+            hint="Remove it, or export the champion again.",
+        )
+
+
+def verify_compatibility(
+    manifest: Manifest, receiver: ModelIdentity, sharer: ModelIdentity
+) -> None:
+    """Check that two models are those that the fuser was trained between.
+
+    Content counts (architecture, configuration, weights, tokenizer), not where it came from.
+
+    Raises:
+        IntegrityError: Names all that differs, and the models to load instead.
+    """
+    differences, needed = [], []
+    for side, found in zip(_SIDES, (receiver, sharer), strict=True):
+        expected: ModelIdentity = getattr(manifest.pair, side)
+        parts = [
+            f"{side} {what}: expected {getattr(expected, field)}, got {getattr(found, field)}"
+            for what, field in (
+                ("architecture", "architecture"),
+                ("configuration", "config_sha256"),
+                ("weights", "weights_sha256"),
+                ("tokenizer", "tokenizer_sha256"),
+            )
+            if getattr(expected, field) != getattr(found, field)
+        ]
+        differences += parts
+        if parts:
+            revision = f" at revision {expected.revision}" if expected.revision else ""
+            needed.append(f"{side} {expected.source}{revision}")
+    if differences:
+        raise IntegrityError(
+            "A fuser works only between the two models it was trained between.",
+            value="; ".join(differences),
+            hint=f"Load {' and '.join(needed)}, or train a fuser for these models.",
+        )
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as lower-case hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _take_unknown(content: dict[str, Any]) -> list[str]:
+    """Remove the keys that this version's models do not have; return their dotted names."""
+    unknown = _strip(content, Manifest, "")
+    pair = content.get("pair")
+    if isinstance(pair, dict):
+        unknown += _strip(pair, PairIdentity, "pair.")
+        for side in _SIDES:
+            unknown += _strip(pair.get(side), ModelIdentity, f"pair.{side}.")
+    unknown += _strip(content.get("receiver_size"), Size, "receiver_size.")
+    unknown += _strip(content.get("provenance"), Provenance, "provenance.")
+    questions = content.get("questions")
+    for question in questions if isinstance(questions, list) else []:
+        unknown += _strip(question, Question, "questions.")
+    return list(dict.fromkeys(unknown))
+
+
+def _strip(content: Any, model: type[BaseModel], prefix: str) -> list[str]:
+    if not isinstance(content, dict):
+        return []
+    unknown = [key for key in content if key not in model.model_fields]
+    for key in unknown:
+        del content[key]
+    return [prefix + key for key in unknown]

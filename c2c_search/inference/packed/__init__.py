@@ -1,0 +1,1 @@
+"""Many prompts side by side in one forward pass, without padding."""

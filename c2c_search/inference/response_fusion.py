@@ -1,0 +1,147 @@
+"""The sharer reads on while the receiver answers, and its tokens are fused too.
+
+A token's keys and values are fused as they enter the cache, layer by layer, by whatever
+architecture the receiver is: reading an answer at once (training, scoring) and writing it token
+by token give the same. (The published ``include_response`` runs every token twice, in one
+architecture, and reads the first run's unfused context where it scores.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from typing import Any
+
+import torch
+
+from c2c_search.fuser.selection import LayerByLayer
+from c2c_search.inference.packed.context import PackedContext
+from c2c_search.inference.packed.fused_cache import FusedCache
+from c2c_search.inference.packed.kv_cache import RoomyCache
+from c2c_search.tokenization.token_alignment import one_to_one
+
+
+if TYPE_CHECKING:
+    from c2c_search.fuser.fuser import Fuser
+    from c2c_search.fuser.rotations import Rotations
+    from c2c_search.inference.fusion import Rotaries
+    from c2c_search.inference.packed.tokens import Tokens
+    from c2c_search.models.loading import LoadedModel
+    from c2c_search.prompt_cache.batches import PairBatch
+
+
+@dataclass(frozen=True)
+class _Arriving:
+    """What the sharer says to the tokens that the receiver reads now."""
+
+    slots: torch.Tensor
+    heard: torch.Tensor
+    rotations: Rotations | None
+
+
+class FusingCache(RoomyCache):
+    """A cache that fuses tokens as they come in.
+
+    Args:
+        layers: Fuses one layer's tokens.
+    """
+
+    def __init__(self, layers: LayerByLayer) -> None:
+        super().__init__()
+        self._fuse = layers
+        self.arriving: _Arriving | None = None
+
+    def update(
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        layer_idx: int,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fuse, then keep; keys and values are ``(1, heads, tokens, head_dim)``."""
+        if self.arriving is not None:
+            key_states, value_states = self._fused(
+                key_states, value_states, layer_idx, self.arriving
+            )
+        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
+
+    def _fused(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, arriving: _Arriving
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        _, heads, _, dim = keys.shape
+        read = torch.stack([keys[0], values[0]])  # (2, heads, tokens, dim)
+        chosen = read[:, :, arriving.slots].transpose(1, 2).flatten(2)[:, None]
+        fused = self._fuse(layer, chosen, arriving.heard, arriving.rotations)
+        by_head = fused[:, 0].unflatten(-1, (heads, dim)).transpose(1, 2)
+        whole = read.index_copy(2, arriving.slots, by_head.to(read.dtype))
+        return whole[0][None], whole[1][None]
+
+
+class Reader:
+    """The sharer of a batch, reading what the receiver reads.
+
+    Each receiver token is read as one sharer token (``first`` or ``longest``, which also stands
+    in for ``span``): a token must be read before the next one is known.
+
+    Args:
+        fuser: With ``fuse_response``.
+        receiver: The model that answers.
+        sharer: The model that reads along.
+        batch: With the sharer's whole prompts.
+        rotaries: Of the pair, where the keys are projected unrotated.
+    """
+
+    def __init__(
+        self,
+        fuser: Fuser,
+        receiver: LoadedModel,
+        sharer: LoadedModel,
+        batch: PairBatch,
+        rotaries: Rotaries | None,
+    ) -> None:
+        assert batch.context is not None
+        self.rotaries = rotaries
+        self.receiver, self.sharer = receiver, sharer
+        self.rule = "first" if fuser.config.token_alignment == "first" else "longest"
+        self.layers = LayerByLayer(fuser)
+        self.context = PackedContext(
+            sharer.model, FusedCache(batch.context.packed, batch.context.lengths)
+        )
+
+    def cache(self) -> FusingCache:
+        """An empty cache for the receiver, to be fed by one context."""
+        self._cache = FusingCache(self.layers)
+        return self._cache
+
+    def read(self, ids: torch.Tensor, tokens: Tokens, receiver: PackedContext) -> None:
+        """Read what the receiver is about to read; a prompt's last token is never fused.
+
+        Args:
+            ids: Receiver tokens, ``(tokens,)``.
+            tokens: Where each belongs.
+            receiver: The receiver's context.
+        """
+        starts = torch.tensor(receiver.next_positions)[tokens.prompt]
+        (slots,) = (tokens.position > starts).nonzero(as_tuple=True)
+        self._cache.arriving = None
+        if not len(slots):
+            return
+        ahead = tokens.position[slots] - starts[slots] - 1
+        own_starts = torch.tensor(self.context.next_positions)[tokens.prompt[slots]]
+        heard = tokens.take(slots, own_starts + ahead)
+        heard_ids = one_to_one(
+            ids[slots].tolist(),
+            self.receiver.text_tokenizer,
+            self.sharer.text_tokenizer,
+            self.rule,
+        )
+        with torch.no_grad():
+            self.context.feed(torch.tensor(heard_ids), heard, torch.tensor([0]))
+        device = self.receiver.model.device
+        rotations = None
+        if self.rotaries is not None:
+            rotations = self.rotaries.at(tokens.position[slots], heard.position).to(device)
+        self._cache.arriving = _Arriving(
+            slots.to(device), self.context.newest(len(slots)).to(device), rotations
+        )

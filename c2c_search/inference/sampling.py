@@ -1,0 +1,183 @@
+"""Answers in words, greedy or sampled, with how likely the model finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from c2c_search.errors import ConfigError
+from c2c_search.inference.decoding import go_on
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from c2c_search.inference.packed.fused_cache import FusedCache
+    from c2c_search.models.loading import LoadedModel
+
+
+# Tokens decoded beside a stop text's own: a tokenizer may swallow what a text begins with.
+_MARGIN = 4
+
+
+def write(
+    loaded: LoadedModel,
+    fused: FusedCache,
+    last_ids: Sequence[int],
+    *,
+    stop: Sequence[str],
+    max_new_tokens: int,
+    draw: Draw | None,
+) -> list[tuple[str, float]]:
+    """Write an answer to each prompt.
+
+    Args:
+        loaded: The model that answers.
+        fused: The (fused) caches of the prompts.
+        last_ids: Each prompt's last token, which is not in the cache.
+        stop: Texts that end an answer.
+        max_new_tokens: Where a long answer is cut.
+        draw: Chooses tokens at random; the likeliest are chosen when left out.
+
+    Returns:
+        Each answer's text, and the mean log-probability (nats) of its tokens under the model
+        itself, the one that ended it included; 0 where nothing was written.
+    """
+    stops = Stops(loaded.text_tokenizer, stop)
+    ends = stop_ids(loaded)
+    # Left on the device until the end: a step waits for the tokens alone.
+    steps: list[torch.Tensor] = []
+    running: list[int] = []
+
+    def choose(prompts: Sequence[int], logits: torch.Tensor) -> list[int]:
+        logits = logits.float()
+        chosen = logits.argmax(dim=-1) if draw is None else draw(prompts, logits)
+        steps.append(logits.log_softmax(dim=-1).gather(1, chosen[:, None])[:, 0])
+        running.extend(prompts)
+        return chosen.tolist()
+
+    answers = go_on(
+        loaded.model,
+        fused,
+        last_ids,
+        choose=choose,
+        ended=lambda ids: ids[-1] in ends or stops.hit(ids),
+        max_new_tokens=max_new_tokens,
+    )
+    likelihoods = torch.cat(steps).tolist() if steps else []
+    totals = [0.0] * len(answers)
+    for prompt, likelihood in zip(running, likelihoods, strict=True):
+        totals[prompt] += likelihood
+    return [
+        (stops.cut(ids[:-1] if ids and ids[-1] in ends else ids), total / max(len(ids), 1))
+        for ids, total in zip(answers, totals, strict=True)
+    ]
+
+
+class Draw:
+    """Draws tokens at random; a prompt's tokens do not depend on what is drawn beside them.
+
+    Args:
+        temperature: Logits are divided by it.
+        top_p: Only the likeliest tokens that together have this probability are drawn.
+        seeds: One for each prompt.
+
+    Source: nucleus sampling, arXiv 1904.09751.
+    """
+
+    def __init__(self, temperature: float, top_p: float, seeds: Sequence[int]) -> None:
+        self.temperature = temperature
+        self.top_p = top_p
+        # On the CPU, so that a seed means the same on every device.
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    @classmethod
+    def of(
+        cls, prompts: int, temperature: float, top_p: float, seeds: Sequence[int] | None
+    ) -> Draw | None:
+        """As a caller asks for it; None for greedy decoding (temperature 0).
+
+        Raises:
+            ConfigError: A value is out of its range, or a prompt has no seed.
+        """
+        if temperature < 0:
+            raise ConfigError("temperature must not be negative.", value=temperature)
+        if not 0 < top_p <= 1:
+            raise ConfigError("top_p must be above 0 and at most 1.", value=top_p)
+        if temperature == 0:
+            return None
+        if seeds is None or len(seeds) != prompts:
+            raise ConfigError(
+                "Sampling needs a seed for each prompt.",
+                value=f"{0 if seeds is None else len(seeds)} seeds, {prompts} prompts",
+                hint="Give seeds=, or temperature 0 for greedy decoding.",
+            )
+        return cls(temperature, top_p, seeds)
+
+    def __call__(self, prompts: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
+        """Token ids ``(prompts,)`` from logits ``(prompts, vocabulary)``, on their device."""
+        probabilities = (logits / self.temperature).softmax(dim=-1)
+        probabilities, order = probabilities.sort(dim=-1, descending=True, stable=True)
+        # A token is kept while those before it have less than top_p; the likeliest always is.
+        before = probabilities.cumsum(dim=-1) - probabilities
+        kept = probabilities.masked_fill(before >= self.top_p, 0.0)
+        kept[:, 0] = probabilities[:, 0]
+        total = kept.cumsum(dim=-1)
+        uniform = torch.cat([torch.rand(1, generator=self.generators[row]) for row in prompts])
+        # One draw a token: the kept token in whose share of the total it falls.
+        target = uniform.to(logits.device)[:, None] * total[:, -1:]
+        last = (kept > 0).sum(dim=-1, keepdim=True) - 1
+        place = torch.searchsorted(total, target, right=True).minimum(last)
+        return order.gather(1, place)[:, 0]
+
+
+class Stops:
+    """Texts that end an answer.
+
+    Args:
+        tokenizer: Of the model that answers.
+        texts: The stop texts.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> None:
+        self.tokenizer = tokenizer
+        self.texts = [text for text in texts if text]
+        # A token that says anything says a byte at least.
+        longest = max((len(text.encode()) for text in self.texts), default=0)
+        self.tail = longest + _MARGIN
+
+    def hit(self, ids: Sequence[int]) -> bool:
+        """Whether the newest token completes a stop text; only the end of the answer is read."""
+        if not self.texts:
+            return False
+        tail = self._decode(ids[-self.tail :])
+        return any(text in tail for text in self.texts)
+
+    def cut(self, ids: Sequence[int]) -> str:
+        """The answer up to the first stop text, without white space around it."""
+        text = self._decode(ids)
+        places = [place for stop in self.texts if (place := text.find(stop)) >= 0]
+        return text[: min(places, default=len(text))].strip()
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        assert isinstance(text, str)
+        return text
+
+
+def stop_ids(loaded: LoadedModel) -> set[int]:
+    """Token ids that end a model's answer."""
+    config = loaded.model.generation_config
+    eos = None if config is None else config.eos_token_id
+    listed = eos if isinstance(eos, list) else [eos]
+    own = None if loaded.tokenizer is None else loaded.tokenizer.eos_token_id
+    return {token for token in (*listed, own) if token is not None}
+
+
+def padding_id(loaded: LoadedModel) -> int:
+    """The token that fills up what a model has written."""
+    config = loaded.model.generation_config
+    padding = None if config is None else config.pad_token_id
+    return padding if padding is not None else min(stop_ids(loaded), default=0)

@@ -1,0 +1,1 @@
+"""The two frozen models, what they read, and their prompt caches."""

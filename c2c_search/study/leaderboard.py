@@ -1,0 +1,128 @@
+"""A study's outcome as the page that the report room draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from c2c_search.champion.gate import DESCRIPTIVE_LEVEL
+from c2c_search.champion.gate import Comparison
+from c2c_search.evaluation.statistics import accuracy_interval
+from c2c_search.report.leaderboard import Duel
+from c2c_search.report.leaderboard import Leaderboard
+from c2c_search.report.leaderboard import MeasuredRow
+from c2c_search.report.leaderboard import SearchRow
+from c2c_search.report.live import settings_line
+from c2c_search.study import resume
+from c2c_search.study.controls import measure_alone
+from c2c_search.study.controls import reference_name
+from c2c_search.study.controls import single_models
+from c2c_search.study.controls import twin_name
+from c2c_search.study.finalists import FinalEvaluation
+from c2c_search.study.finalists import mismatched_name
+from c2c_search.study.further import further_name
+from c2c_search.study.promotion import PromotedChampion
+from c2c_search.study.session import Session
+from c2c_search.study.trials import ACCURACY
+from c2c_search.study.trials import PAIR
+from c2c_search.study.trials import PARAMETERS
+from c2c_search.study.trials import shown
+from c2c_search.study.trials import trial_name
+
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+def make_leaderboard(
+    session: Session, final: FinalEvaluation, champion: PromotedChampion | None
+) -> Leaderboard:
+    """Put everything that a study found on one page."""
+    return Leaderboard(
+        study=session.space.study,
+        search=[*_trials(session), *_controls(session)],
+        test=list(_measured(session, final)),
+        duels=list(_duels(final)),
+        verdict=final.conclusion,
+        champion=None if champion is None else champion.name,
+        places=_places(session, champion),
+    )
+
+
+def _trials(session: Session) -> Iterator[SearchRow]:
+    states = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+    names = {str(pair): name for name, pair in session.space.pairs.items()}
+    for trial in resume.finished(session.study):
+        yield SearchRow(
+            name=trial_name(trial.number),
+            kind="trial",
+            state=states[trial.state.name],
+            accuracy=trial.user_attrs.get(ACCURACY),
+            pair=names.get(trial.user_attrs.get(PAIR, ""), ""),
+            parameters=trial.user_attrs.get(PARAMETERS),
+            settings=settings_line(
+                {name: value for name, value in shown(trial.params).items() if name != "pair"}
+            ),
+            gain=_gain(session, trial),
+        )
+
+
+def _gain(session: Session, trial: FrozenTrial) -> float | None:
+    accuracy = trial.user_attrs.get(ACCURACY)
+    if accuracy is None or not session.references:
+        return None
+    return float(accuracy - session.references[trial.user_attrs[PAIR]])
+
+
+def _controls(session: Session) -> Iterator[SearchRow]:
+    for model in single_models(session.space.pairs):
+        accuracy = measure_alone(session, model, "validation").accuracy
+        yield SearchRow(model.name, "control", "", accuracy, model.source, None, "")
+    for name, pair in session.space.pairs.items():
+        if (reference := session.references.get(str(pair))) is not None:
+            settings = f"after {session.space.pipeline.training.rung_steps[0]} steps"
+            yield SearchRow(
+                reference_name(name), "control", "", reference, name, None, settings, gain=0.0
+            )
+
+
+def _measured(session: Session, final: FinalEvaluation) -> Iterator[MeasuredRow]:
+    kinds = {model.name: "control" for model in single_models(session.space.pairs)}
+    for one in final.finalists:
+        kinds |= {
+            one.name: "finalist",
+            twin_name(one.name): "twin",
+            mismatched_name(one.name): "wrong sharer",
+        }
+        controls = session.space.pipeline.champion.controls
+        kinds |= {further_name(control, one.name): "control" for control in controls}
+    for name, result in final.results.items():
+        interval = accuracy_interval(result, level=DESCRIPTIVE_LEVEL)
+        yield MeasuredRow(name, kinds[name], interval)
+
+
+def _duels(final: FinalEvaluation) -> Iterator[Duel]:
+    for verdict in final.verdicts:
+        for one in verdict.comparisons:
+            yield _duel(verdict.name, one, one.beaten)
+        if verdict.mismatched is not None:
+            yield _duel(verdict.name, verdict.mismatched, None)
+
+
+def _duel(finalist: str, one: Comparison, beaten: bool | None) -> Duel:
+    return Duel(finalist, one.control, one.difference, one.p, beaten)
+
+
+def _places(session: Session, champion: PromotedChampion | None) -> dict[str, str]:
+    root = session.files.root
+    option = "" if root == Path("mlruns").resolve() else f" --root {root}"
+    places = {"every run": f"c2c-search ui{option}"}
+    if champion is not None:
+        places |= {
+            "champion": str(champion.folder),
+            "registered": f"{champion.registered_name} version {champion.version}",
+            "ask it": f'c2c-search ask {champion.folder} "..."',
+            "take it along": f"c2c-search export --to DIR --study {session.space.study}{option}",
+        }
+    return places

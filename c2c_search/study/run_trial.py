@@ -1,0 +1,115 @@
+"""One trial again, from nothing but its configuration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from c2c_search.config.pipeline import CacheConfig
+from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.trial import TrialConfig
+from c2c_search.errors import ConfigError
+from c2c_search.host.json_store import JsonStore
+from c2c_search.host.json_store import write_atomically
+from c2c_search.host.signals import interruptible
+from c2c_search.report.live import StudyState
+from c2c_search.report.live import View
+from c2c_search.report.live import watch
+from c2c_search.study.driver import WorkerFactory
+from c2c_search.study.driver import start_worker
+from c2c_search.study.trainer import TrainerClient
+from c2c_search.training import retries
+from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Rung
+from c2c_search.training.protocol import Step
+from c2c_search.training.protocol import Trained
+
+
+class _Shown:
+    """Shows a training; it always goes on."""
+
+    def __init__(self, view: View, name: str) -> None:
+        self._view = view
+        self._name = name
+
+    def on_step(self, step: Step) -> None:
+        self._view.step(self._name, step.step, step.loss)
+
+    def on_rung(self, rung: Rung) -> bool:
+        self._view.rung(self._name, rung.step, rung.objective)
+        return True
+
+
+def repeat_trial(
+    path: Path,
+    directory: Path | None = None,
+    *,
+    console: Console | None = None,
+    worker_factory: WorkerFactory = start_worker,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Trained:
+    """Train the trial of a file to its end and print its metrics.
+
+    Args:
+        path: A ``trial.yaml``.
+        directory: Keeps checkpoints and fusers; ``trial-HASH`` here if None. Goes on from a
+            checkpoint in it.
+        console: Where progress and metrics go; standard output by default.
+        worker_factory: Starts the worker process.
+        sleep: Waits before a new attempt.
+
+    Raises:
+        ConfigError: The file is not a trial.
+        C2CError: The trial failed.
+    """
+    console = console or Console()
+    try:
+        config = TrialConfig.from_yaml(path.read_text(encoding="utf-8"), name=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("A trial's file must be readable.", value=str(path)) from error
+    name = f"trial-{config.hash()}"
+    folder = _claim((directory or Path(name)).absolute(), config)
+    pipeline = Pipeline(
+        name=name,
+        data=config.data,
+        training=config.training,
+        evaluation=config.evaluation,
+        caches=CacheConfig(dtype=config.cache_dtype),
+    )
+    state = StudyState(name=name, trials=1, steps=config.training.steps, twins=0)
+    with (
+        interruptible(),
+        watch(state, console) as view,
+        TrainerClient(
+            lambda dtype: worker_factory(pipeline, folder / "worker.log", dtype),
+            {"pair": config.pair},
+            JsonStore(folder / "results"),
+            view,
+            sleep=sleep,
+        ) as trainer,
+    ):
+        view.begin(name, {"pair": str(config.pair)}, config.training.steps)
+        ended = trainer.train(config, folder, _Shown(view, name))
+    if isinstance(ended, Failed):
+        raise retries.error(ended, f"{name} failed ({ended.failure})")
+    for metric, value in {"objective": ended.objective, **ended.metrics}.items():
+        console.print(f"{metric:<32}{value:.6g}", highlight=False)
+    console.print(f"{'fuser':<32}{folder / ended.best_dir}", highlight=False, soft_wrap=True)
+    return ended
+
+
+def _claim(folder: Path, config: TrialConfig) -> Path:
+    """Bind a folder to a trial, so that no other one goes on from its checkpoints."""
+    bound = folder / "trial.yaml"
+    if not bound.exists():
+        write_atomically(bound, config.to_yaml())
+    elif TrialConfig.from_yaml(bound.read_text(encoding="utf-8")).hash() != config.hash():
+        raise ConfigError(
+            "A folder keeps the checkpoints of one trial, and this one has another's.",
+            value=str(folder),
+            hint="Name another folder with --to.",
+        )
+    return folder

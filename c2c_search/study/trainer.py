@@ -1,0 +1,391 @@
+"""The worker as the driver uses it, started when needed, its pairs prepared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+from typing import Protocol
+from typing import Self
+
+from c2c_search.config.trial import TrialConfig
+from c2c_search.errors import ConfigError
+from c2c_search.errors import DataError
+from c2c_search.errors import StoreError
+from c2c_search.evaluation.results import SystemResult
+from c2c_search.host import signals
+from c2c_search.host.dtypes import VARIABLE
+from c2c_search.host.dtypes import requested
+from c2c_search.host.json_store import JsonStore
+from c2c_search.models.pair import PairSpec
+from c2c_search.report.live import View
+from c2c_search.training import retries
+from c2c_search.training.protocol import CHECKPOINTS
+from c2c_search.training.protocol import Adapted
+from c2c_search.training.protocol import Evaluate
+from c2c_search.training.protocol import Event
+from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Notice
+from c2c_search.training.protocol import OfTrial
+from c2c_search.training.protocol import Prepared
+from c2c_search.training.protocol import Progress
+from c2c_search.training.protocol import Result
+from c2c_search.training.protocol import Rung
+from c2c_search.training.protocol import Step
+from c2c_search.training.protocol import Trained
+
+
+class WorkerProcess(Protocol):
+    """What the driver needs of `training.launch.Worker`."""
+
+    def prepare(self, pair: PairSpec) -> Iterator[Event]: ...
+
+    def train(self, config: TrialConfig, directory: Path) -> Iterator[Event]: ...
+
+    def train_together(self, trials: Sequence[tuple[TrialConfig, Path]]) -> Iterator[Event]: ...
+
+    def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Iterator[Event]: ...
+
+    def answer(self, go_on: bool) -> None: ...
+
+    def evaluate(self, request: Evaluate) -> Iterator[Event]: ...
+
+
+StartWorker = Callable[[str | None], AbstractContextManager[WorkerProcess]]
+
+
+class TrainingListener(Protocol):
+    """What a training tells while it runs."""
+
+    def on_step(self, step: Step) -> None: ...
+
+    def on_rung(self, rung: Rung) -> bool:
+        """Whether the training goes on; not asked for after its last rung."""
+        ...
+
+
+class TrainingRequest(NamedTuple):
+    """A fuser's training: what, where its files lie, and who hears of it."""
+
+    config: TrialConfig
+    directory: Path
+    listener: TrainingListener
+
+
+HowEnded = Callable[[int, Trained | Failed], None]
+"""Called with a training's place among those asked for, and how it ended."""
+
+
+class TrainerClient:
+    """Trainings and measurements of one study, each done once.
+
+    What the store has is not done again; the worker process starts with the first piece that it
+    lacks, and then every pair is prepared, so that no trial waits for a download.
+
+    Args:
+        start: Starts the worker process, told what the models compute in, or None to choose.
+        pairs: The study's pairs, by name.
+        store: Of the study.
+        view: Shows progress.
+        sleep: Waits before a new attempt.
+    """
+
+    def __init__(
+        self,
+        start: StartWorker,
+        pairs: Mapping[str, PairSpec],
+        store: JsonStore,
+        view: View,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.prepared: dict[str, Prepared] = {}
+        self._start = start
+        self._pairs = pairs
+        self._ledger = store
+        self._view = view
+        self._sleep = sleep
+        self._stack = ExitStack()
+        self._process: WorkerProcess | None = None
+        self._memory_suffices = True  # for several trainings at once
+        for name in pairs:
+            if (known := store.load(f"prepared/{name}", Prepared)) is not None:
+                self.prepared[name] = known
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker process; the next piece of work starts another."""
+        self._process = None
+        self._stack.close()
+
+    def train(
+        self, config: TrialConfig, directory: Path, listener: TrainingListener
+    ) -> Trained | Failed:
+        """Train a fuser, going on from its checkpoint if there is one.
+
+        Returns:
+            How it ended; a pruned training too is `Trained`. Its ``best_dir`` is relative to
+            ``directory``, so that the study can be moved.
+        """
+        if (known := self._ledger.load(_key(config), Trained)) is not None:
+            return known
+        process = self._ready()
+        training = TrainingRequest(config, directory, listener)
+
+        def hear(event: Event) -> None:
+            self._hear(event, training, process)
+
+        last = self._attempt(lambda: process.train(config, directory), hear)
+        return self._keep(last, training) if isinstance(last, Trained) else _failed(last)
+
+    def train_together(self, trainings: Sequence[TrainingRequest], ended: HowEnded) -> None:
+        """Train several fusers, in lockstep as long as that works, and alone where it does not.
+
+        Whatever ends a group early, those of its trainings that have not ended go on alone, from
+        their checkpoints: only what fails alone has failed. After a group that was too large for
+        the memory, trainings are alone until the study is started again.
+
+        Args:
+            trainings: Each known or finished already ends at once.
+            ended: Called as soon as a training has ended; see `train`.
+        """
+        still = dict(enumerate(trainings))
+
+        def over(place: int, how: Trained | Failed) -> None:
+            del still[place]
+            ended(place, how)
+
+        if self._memory_suffices:
+            self._in_lockstep(self._to_do(still), over)
+        for place, training in list(still.items()):
+            over(place, self.train(*training))
+
+    def _to_do(self, trainings: Mapping[int, TrainingRequest]) -> dict[int, TrainingRequest]:
+        """Those that the store lacks, each once."""
+        by_key = {_key(training.config): place for place, training in trainings.items()}
+        return {
+            place: trainings[place]
+            for key, place in by_key.items()
+            if self._ledger.load(key, Trained) is None
+        }
+
+    def _in_lockstep(self, trainings: Mapping[int, TrainingRequest], over: HowEnded) -> None:
+        if len(trainings) < 2:
+            return
+        process, places = self._ready(), list(trainings)
+        last: Event | None = None
+        for last in process.train_together([one[:2] for one in trainings.values()]):
+            signals.check()
+            if not isinstance(last, OfTrial):
+                self._progress(last)
+                continue
+            place = places[last.place]
+            if isinstance(last.event, Trained):
+                over(place, self._keep(last.event, trainings[place]))
+            else:
+                self._hear(last.event, trainings[place], process)
+        if isinstance(last, Failed):
+            self._memory_suffices &= last.failure != "out_of_memory"
+            self._view.note(f"Trials that trained together go on alone: {last.message}")
+
+    def _hear(self, event: Event, training: TrainingRequest, process: WorkerProcess) -> None:
+        if isinstance(event, Step):
+            training.listener.on_step(event)
+        elif isinstance(event, Rung):
+            goes_on = training.listener.on_rung(event)
+            # After the last rung the worker waits for no answer.
+            if event.step < training.config.training.steps:
+                process.answer(goes_on)
+        else:
+            self._progress(event)
+
+    def _keep(self, ended: Trained, training: TrainingRequest) -> Trained:
+        best_dir = os.path.relpath(ended.best_dir, training.directory)
+        trained = ended.model_copy(update={"best_dir": best_dir})
+        self._ledger.save(_key(training.config), trained)
+        # Only now: until the result stands, an interrupted training goes on from them.
+        shutil.rmtree(training.directory / CHECKPOINTS, ignore_errors=True)
+        return trained
+
+    def adapt(
+        self, config: TrialConfig, parameters: int, directory: Path, listener: TrainingListener
+    ) -> Adapted | Failed:
+        """Train LoRA on a trial's receiver alone, or go on with it.
+
+        Args:
+            config: The trial whose data, steps and seed it takes.
+            parameters: Of the trial's fuser.
+            directory: Keeps the adapter and, until it has ended, checkpoints.
+            listener: Hears its steps and rungs.
+
+        Returns:
+            How it ended; its ``adapter_dir`` is absolute.
+        """
+        key = f"adapted/{config.hash()}-{parameters}"
+        known = self._ledger.load(key, Adapted)
+        if known is None:
+            process = self._ready()
+
+            def hear(event: Event) -> None:
+                if isinstance(event, Step):
+                    listener.on_step(event)
+                elif isinstance(event, Rung):
+                    listener.on_rung(event)
+                else:
+                    self._progress(event)
+
+            last = self._attempt(lambda: process.adapt(config, parameters, directory), hear)
+            if not isinstance(last, Adapted):
+                return _failed(last)
+            known = last.model_copy(
+                update={"adapter_dir": os.path.relpath(last.adapter_dir, directory)}
+            )
+            self._ledger.save(key, known)
+        return known.model_copy(update={"adapter_dir": str(directory / known.adapter_dir)})
+
+    def known(self, config: TrialConfig) -> Trained:
+        """The training that an earlier stage, or an earlier start, has finished.
+
+        Raises:
+            StoreError: Its record is gone.
+        """
+        key = _key(config)
+        if (found := self._ledger.load(key, Trained)) is None:
+            raise StoreError(
+                "The results of a study's finished trials must stay in place.",
+                value=str(self._ledger.path(key)),
+                hint="Restore that file, or begin another study: give the space another name "
+                "under `study:`.",
+            )
+        return found
+
+    def measure(self, key: str, request: Evaluate) -> SystemResult:
+        """Let a system answer a split.
+
+        Args:
+            key: Name of the measurement in the study, e.g. ``test/gemma-3-270m``.
+            request: The system and the split.
+
+        Raises:
+            C2CError: It cannot be measured; there is no judging without it.
+        """
+        if (known := self._ledger.load(key, SystemResult)) is not None:
+            return known
+        process = self._ready()
+        last = self._attempt(lambda: process.evaluate(request), self._progress)
+        if not isinstance(last, Result):
+            raise retries.error(_failed(last), f"{key} could not be measured")
+        result = SystemResult(system=key.split("/", 1)[-1], split=last.split, items=last.items)
+        self._ledger.save(key, result)
+        return result
+
+    def _ready(self) -> WorkerProcess:
+        if self._process is None:
+            self._process = self._stack.enter_context(self._start(self._dtype()))
+            for index, (name, pair) in enumerate(self._pairs.items()):
+                self._view.stage("prepare", index, len(self._pairs), f"pair {name}")
+                self._prepare(self._process, name, pair)
+        return self._process
+
+    def _dtype(self) -> str | None:
+        """What this study's models compute in since its beginning; None when it begins.
+
+        Raises:
+            ConfigError: The user asks for another dtype, or a version before this one, which did
+                not record it, began the study.
+        """
+        known = next(iter(self.prepared.values()), None)
+        if known is None:
+            return None
+        asked = requested()
+        if known.dtype is None and asked is None:
+            raise ConfigError(
+                "A study computes in one dtype, and this one began before that was recorded.",
+                hint=f"Set {VARIABLE} to what it was: float32 on a CPU, bfloat16 on a GPU.",
+            )
+        if known.dtype is not None and asked not in (None, known.dtype):
+            raise ConfigError(
+                f"A study computes in one dtype, and this one began in {known.dtype}.",
+                value=f"{VARIABLE}={asked}",
+                hint=f"Unset {VARIABLE} to go on, or begin another study: give the space another "
+                "name under `study:`.",
+            )
+        return known.dtype or asked
+
+    def _prepare(self, process: WorkerProcess, name: str, pair: PairSpec) -> None:
+        last = self._attempt(lambda: process.prepare(pair), self._progress)
+        if not isinstance(last, Prepared):
+            raise retries.error(_failed(last), f"pair {name} could not be prepared")
+        known = self.prepared.get(name)
+        if known is not None:
+            check_unchanged(name, known, last)
+            if known.dtype is not None:
+                return
+        self._ledger.save(f"prepared/{name}", last)
+        self.prepared[name] = last
+
+    def _attempt(
+        self, request: Callable[[], Iterator[Event]], on_event: Callable[[Event], None]
+    ) -> Event:
+        def hear(event: Event) -> None:
+            signals.check()
+            on_event(event)
+
+        return retries.attempt(request, hear, on_retry=self._view.note, sleep=self._sleep)
+
+    def _progress(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._view.stage(event.stage, event.done, event.total, event.message)
+        elif isinstance(event, Notice):
+            self._view.note(event.message)
+
+
+def check_unchanged(pair: str, before: Prepared, now: Prepared) -> None:
+    """Refuse to compare what was measured on other models or other data.
+
+    Raises:
+        DataError: The models' weights or the data are not those that the study began with.
+    """
+    changed = [split for split in before.data if before.data[split] != now.data.get(split)]
+    if changed:
+        raise DataError(
+            "A study's data must stay as it was, but these splits have changed.",
+            value=", ".join(changed),
+            hint="Restore the data files, or begin another study: give the space another name "
+            "under `study:`.",
+        )
+    for role, model in before.models.items():
+        weights = now.models.get(role, {}).get("weights_sha256")
+        if model.get("weights_sha256") != weights:
+            raise DataError(
+                f"A study's models must stay as they were; the {role} of pair {pair} has other "
+                "weights now.",
+                value=model.get("source"),
+                hint="Name the revision that the study began with, or begin another study: give "
+                "the space another name under `study:`.",
+            )
+
+
+def _key(config: TrialConfig) -> str:
+    """Of a training in the store."""
+    return f"trained/{config.hash()}"
+
+
+def _failed(event: Event) -> Failed:
+    if isinstance(event, Failed):
+        return event
+    message = f"the worker ended with {event.type!r}, which was not asked for"
+    return Failed(failure="fatal", message=message, exit_code=1)

@@ -1,0 +1,115 @@
+"""Prompts as one model's tokenizer cuts them, with the text that each token covers."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TYPE_CHECKING
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2c_search.tokenization.templates import Rendered
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+Integers = NDArray[np.int64]
+
+
+class Tokens(NamedTuple):
+    """A text's tokens.
+
+    Args:
+        ids: Their numbers.
+        spans: ``(tokens, 2)``, start and end of the characters that each covers; both never go
+            backwards. A token that covers none (BOS, say) has an empty span.
+    """
+
+    ids: list[int]
+    spans: Integers
+
+
+@dataclass(frozen=True)
+class TokenizedPrompt:
+    """A prompt as one model reads it by itself."""
+
+    rendered: Rendered
+    tokens: Tokens
+
+
+class Heard(NamedTuple):
+    """What the sharer reads, and for each receiver token the position in it that stands for it."""
+
+    ids: Sequence[int]
+    alignment: Sequence[int]
+
+
+def read_all(
+    prompts: Sequence[Rendered], tokenizer: PreTrainedTokenizerFast
+) -> list[TokenizedPrompt]:
+    """Tokenize prompts, in one call (two where only some already have their special tokens)."""
+    readings: dict[int, TokenizedPrompt] = {}
+    for special in (True, False):
+        rows = [row for row, prompt in enumerate(prompts) if prompt.special is special]
+        tokens = tokenize([prompts[row].text for row in rows], tokenizer, special=special)
+        for row, read in zip(rows, tokens, strict=True):
+            readings[row] = TokenizedPrompt(prompts[row], read)
+    return [readings[row] for row in range(len(prompts))]
+
+
+def tokenize(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, *, special: bool
+) -> list[Tokens]:
+    """Tokenize texts, in one call.
+
+    Args:
+        special: Whether the tokenizer adds its special tokens.
+    """
+    if not texts:
+        return []
+    encoding = tokenizer(list(texts), add_special_tokens=special, return_offsets_mapping=True)
+    return [
+        Tokens(ids, _covered(text, np.array(offsets, dtype=np.int64).reshape(-1, 2)))
+        for text, ids, offsets in zip(
+            texts, encoding["input_ids"], encoding["offset_mapping"], strict=True
+        )
+    ]
+
+
+def segment_ends(contents: Sequence[tuple[int, int]], length: int) -> Integers:
+    """Where each segment ends: template, content, template, … template; any may be empty."""
+    return np.array([*(place for span in contents for place in span), length], dtype=np.int64)
+
+
+def _covered(text: str, offsets: Integers) -> Integers:
+    """Offsets as spans, with the characters that the tokenizer reports for no token.
+
+    Some tokenizers trim whitespace off the offsets, even all of it (byte-level BPE with
+    ``trim_offsets``), some drop whitespace between words (BERT), and normalizers drop the second
+    character of two that they compose (NFC).
+    """
+    starts, ends = offsets.T
+    empty = ends <= starts
+    ends = np.maximum.accumulate(ends)
+    before = np.concatenate([[0], ends[:-1]])[: len(ends)]
+    # Whitespace that was trimmed away ends where it ended, after the token before it. A special
+    # token reports (0, 0) and stays empty.
+    starts = np.where(empty, before, starts)
+    for place in np.flatnonzero(starts > before).tolist():
+        gap = text[before[place] : starts[place]]
+        if place and not empty[place - 1]:
+            ends[place - 1] += sum(1 for _ in takewhile(_composes, gap))
+        if gap[-1] == " ":
+            starts[place] -= 1
+    return np.stack([np.maximum.accumulate(starts), ends], axis=1)
+
+
+def _composes(character: str) -> bool:
+    """Whether normalizers merge it into the character before: a mark, or a Hangul part."""
+    return unicodedata.category(character).startswith("M") or "\u1160" <= character <= "\u11ff"

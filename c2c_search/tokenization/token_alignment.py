@@ -1,0 +1,300 @@
+"""Which sharer token stands for each receiver token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from c2c_search.errors import ConfigError
+from c2c_search.errors import DataError
+from c2c_search.tokenization.one_to_one import synthesize
+from c2c_search.tokenization.spans import Heard
+from c2c_search.tokenization.spans import Integers
+from c2c_search.tokenization.spans import TokenizedPrompt
+from c2c_search.tokenization.spans import read_all
+from c2c_search.tokenization.spans import segment_ends
+from c2c_search.tokenization.templates import Message
+from c2c_search.tokenization.templates import Rendered
+from c2c_search.tokenization.templates import Template
+from c2c_search.tokenization.templates import render_all
+from c2c_search.tokenization.vocabulary import CHOICES
+from c2c_search.tokenization.vocabulary import translate
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+AlignmentFunction = Callable[
+    [
+        Sequence[TokenizedPrompt],
+        Sequence[TokenizedPrompt],
+        "PreTrainedTokenizerFast",
+        "PreTrainedTokenizerFast",
+    ],
+    list[Heard],
+]
+"""``(prompts as the receiver reads them, as the sharer does, both tokenizers) -> [Heard, …]``."""
+
+TOKEN_ALIGNMENTS: dict[str, AlignmentFunction] = {}
+REFERENCES: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """A prompt as both models read it.
+
+    Args:
+        receiver_ids: The receiver's tokens.
+        sharer_ids: What the sharer reads: the same prompt by its own tokenization (``span``), or
+            made from the receiver's tokens (``first``, ``longest``).
+        alignment: For each receiver token, the position of its sharer token.
+    """
+
+    receiver_ids: tuple[int, ...]
+    sharer_ids: tuple[int, ...]
+    alignment: tuple[int, ...]
+
+
+def token_alignment(
+    name: str, *, reference: str
+) -> Callable[[AlignmentFunction], AlignmentFunction]:
+    """Register a token alignment under ``name``; ``reference`` says where it comes from."""
+
+    def register(function: AlignmentFunction) -> AlignmentFunction:
+        TOKEN_ALIGNMENTS[name] = function
+        REFERENCES[name] = reference
+        return function
+
+    return register
+
+
+def encode(
+    messages: Sequence[Message],
+    template: Template,
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+    alignment: str = "span",
+) -> EncodedPrompt:
+    """Tokenize a prompt for both models and align their tokens; see `encode_all`."""
+    return encode_all([messages], template, receiver, sharer, alignment)[0]
+
+
+def encode_all(
+    conversations: Sequence[Sequence[Message]],
+    template: Template,
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+    alignment: str = "span",
+    sharer_conversations: Sequence[Sequence[Message] | None] | None = None,
+) -> tuple[EncodedPrompt, ...]:
+    """Tokenize prompts for both models and align their tokens.
+
+    Args:
+        conversations: What the receiver reads.
+        alignment: A name in `TOKEN_ALIGNMENTS`.
+        sharer_conversations: What the sharer reads by its own tokenization, if it is something
+            else; None where it is not. If it is for any prompt, the tokens of all are matched by
+            their place from both ends, not by ``alignment``.
+
+    Raises:
+        ConfigError: There is no such alignment.
+        DataError: A prompt has no token for one of the models.
+    """
+    align, others = _named(alignment), conversations
+    if sharer_conversations is not None and any(sharer_conversations):
+        align = _from_both_ends
+        pairs = zip(conversations, sharer_conversations, strict=True)
+        others = [other or own for own, other in pairs]
+    return _encode(
+        render_all(conversations, template, receiver),
+        render_all(others, template, sharer),
+        receiver,
+        sharer,
+        align,
+    )
+
+
+def encode_rendered(
+    receivers: Sequence[Rendered],
+    sharers: Sequence[Rendered],
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+    alignment: str = "span",
+) -> tuple[EncodedPrompt, ...]:
+    """Tokenize prompts that are written out already, and align their tokens.
+
+    Args:
+        receivers: What the receiver reads.
+        sharers: The same prompts as the sharer reads them, with as many contents each.
+        alignment: A name in `TOKEN_ALIGNMENTS`.
+
+    Raises:
+        ConfigError: There is no such alignment.
+        DataError: A prompt has no token for one of the models.
+    """
+    return _encode(receivers, sharers, receiver, sharer, _named(alignment))
+
+
+def _named(alignment: str) -> AlignmentFunction:
+    if alignment not in TOKEN_ALIGNMENTS:
+        raise ConfigError(
+            "A token alignment must be one that is registered.",
+            value=alignment,
+            hint=f"Choose one of {', '.join(sorted(TOKEN_ALIGNMENTS))}.",
+        )
+    return TOKEN_ALIGNMENTS[alignment]
+
+
+def _encode(
+    receivers_rendered: Sequence[Rendered],
+    sharers_rendered: Sequence[Rendered],
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+    align: AlignmentFunction,
+) -> tuple[EncodedPrompt, ...]:
+    receivers = read_all(receivers_rendered, receiver)
+    sharers = read_all(sharers_rendered, sharer)
+    heard = align(receivers, sharers, receiver, sharer)
+    for reading, (ids, _) in zip(receivers, heard, strict=True):
+        if not ids or not reading.tokens.ids:
+            raise DataError(
+                "A prompt must have at least one token for both models.",
+                value=reading.rendered.text,
+                hint=f"It has none for the {'receiver' if ids else 'sharer'}: leave the prompt"
+                " out, or choose a model that knows its script.",
+            )
+    return tuple(
+        EncodedPrompt(tuple(reading.tokens.ids), tuple(ids), tuple(places))
+        for reading, (ids, places) in zip(receivers, heard, strict=True)
+    )
+
+
+@token_alignment("span", reference="character spans, this project")
+def span(
+    receivers: Sequence[TokenizedPrompt],
+    sharers: Sequence[TokenizedPrompt],
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+) -> list[Heard]:
+    """The sharer reads its own tokens; see `span_alignment`."""
+    return [
+        Heard(
+            theirs.tokens.ids,
+            span_alignment(ours.rendered, ours.tokens.spans, theirs.rendered, theirs.tokens.spans),
+        )
+        for ours, theirs in zip(receivers, sharers, strict=True)
+    ]
+
+
+@token_alignment("first", reference="C2C (arXiv 2510.03215), `AlignmentStrategy.FIRST`")
+def first(
+    receivers: Sequence[TokenizedPrompt],
+    sharers: Sequence[TokenizedPrompt],
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+) -> list[Heard]:
+    """The sharer reads the first of its tokens that each receiver token's text gives."""
+    return synthesize(receivers, sharers, receiver, sharer, "first")
+
+
+@token_alignment("longest", reference="C2C (arXiv 2510.03215), `AlignmentStrategy.LONGEST`")
+def longest(
+    receivers: Sequence[TokenizedPrompt],
+    sharers: Sequence[TokenizedPrompt],
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+) -> list[Heard]:
+    """The sharer reads the longest of its tokens that each receiver token's text gives."""
+    return synthesize(receivers, sharers, receiver, sharer, "longest")
+
+
+def one_to_one(
+    ids: Sequence[int],
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+    alignment: str,
+) -> list[int]:
+    """One sharer token for each receiver token, each by itself: what follows need not be known.
+
+    Args:
+        alignment: ``first`` or ``longest``.
+
+    Raises:
+        ConfigError: The alignment is another one.
+    """
+    if alignment not in CHOICES:
+        raise ConfigError(
+            "A token alignment by single tokens must take one sharer token for each.",
+            value=alignment,
+            hint=f"Choose one of {', '.join(sorted(CHOICES))}.",
+        )
+    return translate(ids, receiver, sharer, alignment)
+
+
+def span_alignment(
+    receiver: Rendered,
+    receiver_spans: Sequence[tuple[int, int]] | Integers,
+    sharer: Rendered,
+    sharer_spans: Sequence[tuple[int, int]] | Integers,
+) -> list[int]:
+    """Each receiver token takes the sharer token that covers its last character.
+
+    A token that covers no text (a special token in front) takes the sharer's first. Contents map
+    to contents; template text between them maps to the other template's text, end to end. The
+    result never goes backwards.
+
+    Args:
+        receiver_spans: ``(start, end)`` of each receiver token in its text, in characters.
+        sharer_spans: The same for the sharer.
+    """
+    ours = np.asarray(receiver_spans, dtype=np.int64).reshape(-1, 2)
+    theirs = np.asarray(sharer_spans, dtype=np.int64).reshape(-1, 2)
+    # A sharer token without text, e.g. BOS, is never the one that covers a character.
+    places = np.flatnonzero(theirs[:, 1] > theirs[:, 0])
+    alignment = np.zeros(len(ours), dtype=np.int64)
+    if len(places):
+        with_text = ours[:, 1] > ours[:, 0]
+        characters = _to_sharer(receiver, sharer, ours[with_text, 1] - 1)
+        covering = np.searchsorted(theirs[places, 0], characters, side="right") - 1
+        alignment[with_text] = places[np.maximum(covering, 0)]
+    aligned: list[int] = np.maximum.accumulate(alignment).tolist()
+    return aligned
+
+
+def _to_sharer(receiver: Rendered, sharer: Rendered, characters: Integers) -> Integers:
+    """From characters of the receiver's text to those of the sharer's."""
+    ours = segment_ends(receiver.contents, len(receiver.text))
+    theirs = segment_ends(sharer.contents, len(sharer.text))
+    shift = theirs - ours
+    # Templates may trim a content at both ends, so that its ends do not stand for each other.
+    for place, (our, their) in enumerate(zip(receiver.contents, sharer.contents, strict=True)):
+        our_text, their_text = receiver.text[slice(*our)], sharer.text[slice(*their)]
+        trimmed = our_text.find(their_text), their_text.find(our_text)
+        shift[2 * place + 1] = their[0] - our[0] - max(trimmed[0], 0) + max(trimmed[1], 0)
+    segment = np.searchsorted(ours, characters, side="right")
+    starts = np.concatenate([[0], theirs[:-1]])
+    highest = np.maximum(theirs - 1, starts)
+    return np.clip(characters + shift[segment], starts[segment], highest[segment])
+
+
+def _from_both_ends(
+    receivers: Sequence[TokenizedPrompt],
+    sharers: Sequence[TokenizedPrompt],
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+) -> list[Heard]:
+    """Match two different texts: the front with the front, the end with the end."""
+    heard = []
+    for ours, theirs in zip(receivers, sharers, strict=True):
+        tokens, places = len(ours.tokens.ids), len(theirs.tokens.ids)
+        token = np.arange(tokens)
+        front = np.minimum(token, places // 2)
+        end = np.maximum(places - tokens + token, places // 2)
+        place = np.where(token < tokens // 2, front, end)
+        heard.append(Heard(theirs.tokens.ids, np.clip(place, 0, places - 1).tolist()))
+    return heard

@@ -1,0 +1,137 @@
+"""What every run can record, whatever its kind."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Literal
+from typing import TypeVar
+
+from c2c_search.tracking.params import flatten
+
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+    from mlflow.entities import Run
+
+
+Kind = Literal["study", "trial", "control", "twin", "evaluation"]
+Status = Literal["FINISHED", "KILLED", "FAILED"]
+
+NOTE = "mlflow.note.content"
+MAX_METRICS = 1000  # of one log_batch call; MLflow refuses more
+MAX_PARAMS = 100
+DIGEST = 16  # hexadecimal digits shown in the UI; MLflow allows 36
+MAX_TAG = 8000  # characters; MLflow truncates longer values without a word
+
+_T = TypeVar("_T")
+
+
+class RecordedRun:
+    """A run in the store, opened for writing.
+
+    Args:
+        client: Bound to the store.
+        run: The run as it was read when it was opened; what it holds is not logged again.
+    """
+
+    def __init__(self, client: MlflowClient, run: Run) -> None:
+        self._client = client
+        self.run_id: str = run.info.run_id
+        self._latest: dict[str, float] = dict(run.data.metrics)
+
+    def tags(self, tags: Mapping[str, object]) -> None:
+        """Set tags; a tag that exists is replaced."""
+        from mlflow.entities import RunTag
+
+        entities = [RunTag(name, str(value)) for name, value in tags.items()]
+        for chunk in _chunks(entities, MAX_PARAMS):
+            self._client.log_batch(self.run_id, tags=chunk)
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Log nested configuration as flat dotted parameters.
+
+        Raises:
+            mlflow.exceptions.MlflowException: A parameter has another value in this run already.
+        """
+        from mlflow.entities import Param
+
+        entities = [Param(name, text) for name, text in flatten(values).items()]
+        for chunk in _chunks(entities, MAX_PARAMS):
+            self._client.log_batch(self.run_id, params=chunk)
+
+    def summary(self, values: Mapping[str, float]) -> None:
+        """Log numbers that a run has once, e.g. ``fuser/parameters``; logging again replaces."""
+        new = {name: value for name, value in values.items() if not self._has(name, value)}
+        entities = metrics(0, new)
+        for chunk in _chunks(entities, MAX_METRICS):
+            self._client.log_batch(self.run_id, metrics=chunk)
+        self._latest |= new
+
+    def _has(self, name: str, value: float) -> bool:
+        known = self._latest.get(name)
+        if known is None:
+            return False
+        return known == value or (math.isnan(known) and math.isnan(value))
+
+    def dataset(
+        self, name: str, digest: str, source: str, context: str, *, rows: int | None = None
+    ) -> None:
+        """Log a dataset as an input of the run; logging it again changes nothing.
+
+        Args:
+            name: What the UI shows, e.g. ``quiz``.
+            digest: SHA-256 of the canonical rows; kept whole as the tag ``c2c.data.CONTEXT``.
+            source: Where the rows come from, e.g. a file.
+            context: The split: ``train``, ``validation`` or ``test``.
+            rows: Number of rows.
+        """
+        from mlflow.entities import Dataset
+        from mlflow.entities import DatasetInput
+        from mlflow.entities import InputTag
+
+        dataset = Dataset(
+            name=name,
+            digest=digest[:DIGEST],
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            profile=None if rows is None else json.dumps({"num_rows": rows}),
+        )
+        tags = [InputTag("mlflow.data.context", context), InputTag("sha256", digest)]
+        self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
+        self.tags({f"c2c.data.{context}": digest})
+
+    def text(self, name: str, content: str) -> None:
+        """Write an artifact file, e.g. ``trial.yaml``; it replaces the one of that name."""
+        self._client.log_text(self.run_id, content, name)
+
+    def artifact_dir(self, path: Path, name: str) -> None:
+        """Copy the files of a folder into the artifact folder ``name``."""
+        self._client.log_artifacts(self.run_id, str(path), name)
+
+    def note(self, markdown: str) -> None:
+        """Set the description that the run's page shows; one too long ends with a whole line."""
+        if len(markdown) > MAX_TAG:
+            markdown = markdown[: MAX_TAG - 3].rpartition("\n")[0] + "\n\n…"
+        self.tags({NOTE: markdown})
+
+
+def metrics(step: int, values: Mapping[str, float]) -> list[Metric]:
+    """Metrics of one step, stamped with the present."""
+    from mlflow.entities import Metric
+
+    now = time.time_ns() // 1_000_000
+    return [Metric(name, float(value), now, step) for name, value in values.items()]
+
+
+def _chunks(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,138 @@
+"""One trial, from its first step to the fuser of its best rung."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from c2c_search.evaluation.scoring import answer
+from c2c_search.fuser import checkpoint
+from c2c_search.fuser.cost import tensor_bytes
+from c2c_search.fuser.selection import without_shut_layers
+from c2c_search.training.loop import Training
+from c2c_search.training.loop import TrainingData
+from c2c_search.training.prefetch import Prefetcher
+from c2c_search.training.protocol import Event
+from c2c_search.training.protocol import Trained
+from c2c_search.training.step import ReceiverStep
+from c2c_search.training.step import alone
+
+
+if TYPE_CHECKING:
+    from c2c_search.config.trial import TrialConfig
+    from c2c_search.evaluation.results import ItemResult
+    from c2c_search.fuser.fuser import Fuser
+    from c2c_search.inference.model import C2CModel
+    from c2c_search.prompt_cache.batches import PairBatch
+    from c2c_search.training.engine import TrainingEngine
+    from c2c_search.training.step import Steps
+
+
+class FuserTraining(Training):
+    """Trains one fuser.
+
+    Args:
+        config: What to train, how and on what.
+        model: The pair, with the trial's (untrained) fuser in it.
+        data: Training and validation examples.
+        directory: Checkpoints go to ``checkpoints/``, the best rung's fuser to ``best/``.
+        emit: Called with every event.
+        go_on: Called after every rung but the last; False stops the trial there.
+    """
+
+    system = "c2c"
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        model: C2CModel,
+        data: TrainingData,
+        directory: Path,
+        *,
+        emit: Callable[[Event], None],
+        go_on: Callable[[], bool],
+    ) -> None:
+        assert model.fuser is not None
+        super().__init__(config, model, data, directory, emit=emit, go_on=go_on)
+        self.fuser: Fuser = model.fuser
+        self.fuser.recomputes = config.training.checkpoint_activations
+        # Where caches are computed again, the models run, and they run for one thread at a time.
+        # On the CPU gathering is less than a hundredth of a step, and a thread would slow that.
+        ahead = data.train_prompts.ready and model.device.type != "cpu"
+        self.batches = Prefetcher(self._gather, background=ahead)
+
+    def run(self) -> Trained:
+        """Train to the end, or to the rung where the trial is pruned.
+
+        Raises:
+            DivergedError: The loss became infinite or NaN.
+        """
+        return alone(self.steps())
+
+    def steps(self) -> Steps[Trained]:
+        """The same as `run`, for whoever reads for it; see `training.reading`."""
+        if self.fuser.trainable:
+            with self.batches:
+                pruned = yield from self._train(self.fuser)
+        else:  # a fit needs no steps: it stands where the others end
+            pruned, self.step = False, self.training.steps
+            self._judge(len(self.training.rungs) - 1)
+        best = self.best
+        kept = checkpoint.load(self.best_dir)
+        return Trained(
+            step=self.step,
+            split=best.split,
+            pruned=pruned,
+            objective=best.objective,
+            best_rung=best.rung,
+            best_dir=str(self.best_dir),
+            parameters=sum(parameter.numel() for parameter in kept.parameters()),
+            bytes=tensor_bytes(kept),
+            seconds=self.seconds,
+            metrics=best.metrics,
+        )
+
+    def _penalty(self) -> torch.Tensor | None:
+        return self.fuser.penalty()
+
+    def _readings(self) -> dict[str, float]:
+        share = self.fuser.open_share()
+        return {f"gate/open_{reading}": opened for reading, opened in share.items()}
+
+    def _asked(self, engine: TrainingEngine, rows: list[int]) -> ReceiverStep:
+        self.fuser.train()
+        self.fuser.anneal(self.step / self.training.steps)
+        batch = self.batches.take(rows, self.upcoming)
+        return ReceiverStep(
+            self.model.receiver.model,
+            self.model.fuse(batch, through=engine),
+            batch.last_ids,
+            [self.responses[row] for row in rows],
+            self.training.label_smoothing,
+        )
+
+    def _gather(self, rows: list[int]) -> PairBatch:
+        batch = self.model.batch(self.data.train_prompts, rows, self._partners(rows))
+        return batch.pinned() if self.model.device.type == "cuda" else batch
+
+    def _partners(self, rows: list[int]) -> list[int] | None:
+        """Whose sharer each row hears: its own, or (ablation) its neighbour's in the batch."""
+        if self.config.fuser.sharer != "mismatched":
+            return None
+        return rows[1:] + rows[:1]
+
+    def _answer(self) -> tuple[ItemResult, ...]:
+        self.fuser.eval()
+        return answer(
+            self.model,
+            self.data.validation,
+            self.data.validation_prompts,
+            self.config.evaluation,
+            progress=self._judging,
+        )
+
+    def _keep(self) -> None:
+        checkpoint.save(without_shut_layers(self.fuser), self.best_dir)

@@ -1,0 +1,150 @@
+"""Several trials in lockstep, whose fused caches the receiver reads at once.
+
+Fusers are small, and a step's batch often is: much of a step is reading the receiver's weights
+(CPU) or launching its kernels (GPU), which is paid once for all trials of a group. Everything else
+is each trial's own: its configuration, seed, random numbers, batches, engine, rungs and
+checkpoints. Its numbers are those that it has alone, up to rounding.
+
+A group stands and falls as one. If the loss of one trial is no number, or the memory does not
+suffice, nothing of that step is kept, and the exception ends the group: whoever asked for it lets
+its trials go on alone, each from its checkpoint, and the one at fault fails there by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from c2c_search.training.randomness import random_state
+from c2c_search.training.randomness import set_random_state
+from c2c_search.training.step import Asked
+from c2c_search.training.step import ReceiverStep
+from c2c_search.training.step import losses_at_once
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+
+    from c2c_search.training.fuser_training import FuserTraining
+    from c2c_search.training.protocol import Trained
+
+
+def train_together(
+    starts: Sequence[Callable[[], FuserTraining]], ended: Callable[[int, Trained], None]
+) -> None:
+    """Train trials in lockstep until each has ended or is pruned.
+
+    Args:
+        starts: Each makes one trial, ready to run.
+        ended: Called with a trial's place in ``starts`` and its end, as soon as it has ended.
+
+    Raises:
+        DivergedError: A loss became infinite or NaN, not necessarily of the trial at fault.
+    """
+    members: dict[int, _Member] = {}
+    try:
+        for place, start in enumerate(starts):
+            members[place] = _Member(start)
+        while members:
+            for place, member in list(members.items()):
+                if member.ended is not None:
+                    del members[place]
+                    ended(place, member.ended)
+            _one_pass(list(members.values()))
+    finally:
+        for member in members.values():
+            member.close()
+
+
+class _Member:
+    """A trial of a group, run up to where it asks the receiver."""
+
+    def __init__(self, start: Callable[[], FuserTraining]) -> None:
+        self._random = _RandomStream()
+        self.asked: Asked | None = None
+        self.ended: Trained | None = None
+        with self._random.drawn_from():
+            self._run = start()
+        self._steps = self._run.steps()
+        self._turn(lambda: next(self._steps))
+
+    def take(self) -> Asked:
+        """What it asks for, which it keeps no longer."""
+        asked, self.asked = self.asked, None
+        assert asked is not None
+        return asked
+
+    def loss(self) -> torch.Tensor:
+        """Read what it asks for by itself; a fuser that hears the response draws noise then."""
+        with self._random.drawn_from():
+            return self.take().loss()
+
+    def go_on(self, loss: torch.Tensor, seconds: float) -> None:
+        """Give it the loss that it asked for, and its share of the time that this took."""
+        self._run.waited += time.perf_counter() - self._asked_at - seconds
+        self._turn(lambda: self._steps.send(loss))
+
+    def close(self) -> None:
+        """End it where it stands."""
+        self._steps.close()
+
+    def _turn(self, step: Callable[[], Asked]) -> None:
+        with self._random.drawn_from():
+            try:
+                self.asked = step()
+            except StopIteration as end:
+                self.asked, self.ended = None, end.value
+        self._asked_at = time.perf_counter()
+
+
+class _RandomStream:
+    """Random state of one trial: what others draw in between does not change its numbers."""
+
+    def __init__(self) -> None:
+        self._state: dict[str, torch.Tensor] | None = None
+
+    @contextmanager
+    def drawn_from(self) -> Iterator[None]:
+        before = random_state()
+        if self._state is not None:
+            set_random_state(self._state)
+        try:
+            yield
+        finally:
+            self._state = random_state()
+            set_random_state(before)
+
+
+def _one_pass(members: Sequence[_Member]) -> None:
+    """Read what every member asks for, then let each take its step."""
+    answers: list[tuple[_Member, torch.Tensor, float]] = []
+    for together in _passes(members):
+        begun = time.perf_counter()
+        losses = _losses(together)
+        share = (time.perf_counter() - begun) / len(together)
+        answers += [(member, loss, share) for member, loss in zip(together, losses, strict=True)]
+    for member, loss, share in answers:
+        member.go_on(loss, share)
+
+
+def _passes(members: Sequence[_Member]) -> list[list[_Member]]:
+    """Members whose batches one receiver can read at once; the others each by themselves."""
+    passes: dict[int, list[_Member]] = {}
+    for member in members:
+        asked: object = member
+        if isinstance(member.asked, ReceiverStep) and member.asked.shareable:
+            asked = member.asked.model
+        passes.setdefault(id(asked), []).append(member)
+    return list(passes.values())
+
+
+def _losses(together: Sequence[_Member]) -> list[torch.Tensor]:
+    if len(together) == 1:
+        return [together[0].loss()]
+    asked = [member.take() for member in together]
+    return losses_at_once([each for each in asked if isinstance(each, ReceiverStep)])

@@ -1,0 +1,1 @@
+"""The memory of a training, predicted without weights."""

@@ -1,0 +1,374 @@
+"""What a trial takes in memory, from configurations alone.
+
+Its step itself runs, as `FuserTraining` runs it: the batch is gathered and fused, the receiver
+reads the responses, the loss goes back; so do its calibration and a pass of its validation. They
+run on tensors without content: there are no weights, no arithmetic, and no second formula that
+could disagree with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import cast
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from c2c_search.fuser import cost
+from c2c_search.fuser.fuser import Fuser
+from c2c_search.inference.fusion import Rotaries
+from c2c_search.inference.lora import Adaptation
+from c2c_search.inference.model import C2CModel
+from c2c_search.inference.model import cache_shape
+from c2c_search.models.geometry import geometry
+from c2c_search.models.loading import LoadedModel
+from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.prompt_cache.rope import Rotation
+from c2c_search.tokenization.token_alignment import encode_all
+from c2c_search.training.calibration import PROMPTS
+from c2c_search.training.calibration import calibrate
+from c2c_search.training.fuser_training import FuserTraining
+from c2c_search.training.loop import TrainingData
+from c2c_search.training.memory.allocations import Allocations
+from c2c_search.training.memory.heaviest import heaviest_batches
+from c2c_search.training.memory.heaviest import heaviest_passes
+from c2c_search.training.memory.heaviest import longest_prompts
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from c2c_search.config.trial import TrialConfig
+    from c2c_search.data.schema import Row
+    from c2c_search.fuser.config import CacheShape
+    from c2c_search.models.identity import ResolvedModel
+    from c2c_search.models.pair import PairSpec
+    from c2c_search.prompt_cache.batches import PairBatch
+    from c2c_search.prompt_cache.rope import Rotary
+    from c2c_search.tokenization.token_alignment import EncodedPrompt
+    from c2c_search.training.engine import TrainingEngine
+
+
+# Once a step DeepSpeed copies the gradients, so many bytes at a time, to reduce them over ranks.
+_REDUCED_AT_ONCE = 4 * 500_000_000
+
+
+@dataclass(frozen=True)
+class TrialMemory:
+    """Bytes on the training device at the peak of a trial: of calibration, step, or validation.
+
+    Args:
+        models: Weights of both models, in the dtype that they are loaded in.
+        caches: The batch's prompt caches, and those of the next batch where it is gathered ahead.
+        fuser: Its tensors, their gradients and the optimizer's moments.
+        activations: All else: what the forward pass keeps, and what the backward pass needs.
+    """
+
+    models: int
+    caches: int
+    fuser: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.models + self.caches + self.fuser + self.activations
+
+    def of_several(self, trials: int) -> TrialMemory:
+        """As much for each of several trials that train in lockstep on the same models."""
+        return TrialMemory(
+            self.models, self.caches * trials, self.fuser * trials, self.activations * trials
+        )
+
+    def with_validation(self, taken: int) -> TrialMemory:
+        """The same where a pass of validation takes so much beside models and fuser."""
+        return replace(self, activations=max(self.activations, taken - self.caches))
+
+    def with_calibration(self, taken: int) -> TrialMemory:
+        """The same where calibration takes so much beside the models."""
+        return self.with_validation(taken - self.fuser)
+
+
+class Rows:
+    """What trials are trained and validated on; the questions are tokenized once a pair.
+
+    Args:
+        train: Examples.
+        validation: Questions.
+    """
+
+    def __init__(self, train: Sequence[Row], validation: Sequence[Row]) -> None:
+        # Of a data set on disk every row would be decoded again at every look.
+        self.train, self.validation = list(train), list(validation)
+        self._asked: dict[tuple[PairSpec, str], Sequence[EncodedPrompt]] = {}
+
+    def asked(
+        self, trial: TrialConfig, receiver: LoadedModel, sharer: LoadedModel
+    ) -> Sequence[EncodedPrompt]:
+        """The questions as both models of a trial read them."""
+        key = (trial.pair, trial.fuser.token_alignment)
+        if key not in self._asked:
+            self._asked[key] = _read(trial, receiver, sharer, self.validation)
+        return self._asked[key]
+
+
+class Rehearsal:
+    """Runs steps of trials on tensors that have a shape, a dtype and a device, but no content.
+
+    Torch chooses as it would choose with content, attention kernels for example, and every
+    operation costs the time that it takes to write down its result's shape.
+
+    Args:
+        device: Where the trials would run.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        # What is made outside, e.g. token ids, is as small as in a real step.
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    @contextmanager
+    def without_content(self) -> Iterator[None]:
+        """Tensors made within the block have no content."""
+        with self._mode, torch.device(self.device):
+            yield
+
+    def model(self, resolved: ResolvedModel, dtype: torch.dtype) -> LoadedModel:
+        """A model as `load` loads it, but for its weights, which are not read.
+
+        Args:
+            resolved: Its folder.
+            dtype: What its weights would be loaded in.
+        """
+        from transformers import AutoConfig
+        from transformers import AutoModelForCausalLM
+        from transformers import AutoTokenizer
+
+        local = {"local_files_only": True, "trust_remote_code": False}
+        config = AutoConfig.from_pretrained(resolved.path, **local)
+        tokenizer = AutoTokenizer.from_pretrained(resolved.path, **local)
+        with self.without_content():
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        return LoadedModel(resolved.identity, model.eval().requires_grad_(False), tokenizer)
+
+    def trial(
+        self,
+        trial: TrialConfig,
+        receiver: LoadedModel,
+        sharer: LoadedModel,
+        data: Rows,
+        *,
+        together: int = 1,
+    ) -> TrialMemory:
+        """Memory of a trial at its peak: of calibration, its heaviest step, or validation.
+
+        Args:
+            trial: The trial.
+            receiver: Made by `model`.
+            sharer: Made by `model`.
+            data: What it is trained and validated on.
+            together: So many trials train in lockstep. The others are taken to be as large, and
+                to hold what a step of theirs takes while one of them is validated.
+        """
+        models = (receiver, sharer)
+        steps = []
+        for places in heaviest_batches(trial, data.train):
+            batch = [data.train[row] for row in places]
+            steps.append(self.step(trial, *models, batch, _read(trial, *models, batch)))
+        heaviest = max(steps, key=lambda step: step.total)
+        others = (together - 1) * (heaviest.caches + heaviest.activations)
+        peak = heaviest.of_several(together)
+        asked = data.asked(trial, *models)
+        for places in heaviest_passes(trial, data.validation, asked):
+            rows = [data.validation[row] for row in places]
+            encoded = [asked[row] for row in places]
+            taken = self.validation(trial, *models, rows, encoded)
+            peak = peak.with_validation(others + taken)
+        if not trial.fuser.calibrates:
+            return peak
+        shown = [data.train[row] for row in longest_prompts(data.train, PROMPTS)]
+        taken = self.calibration(trial, *models, shown, _read(trial, *models, shown))
+        return peak.with_calibration(taken)
+
+    def step(
+        self,
+        trial: TrialConfig,
+        receiver: LoadedModel,
+        sharer: LoadedModel,
+        rows: Sequence[Row],
+        encoded: Sequence[EncodedPrompt],
+    ) -> TrialMemory:
+        """Memory of a trial's step on one batch; a fuser that is only fitted makes none.
+
+        Args:
+            trial: The trial.
+            receiver: Made by `model`.
+            sharer: Made by `model`.
+            rows: The examples of the batch.
+            encoded: Their prompts, as both models read them.
+        """
+        run = self._run(trial, receiver, sharer, rows, encoded)
+        places = list(range(len(rows)))
+        caches = _pack_bytes(run._gather(places))
+        memory = TrialMemory(
+            models=model_bytes(receiver.model) + model_bytes(sharer.model),
+            caches=caches * (1 if self.device.type == "cpu" else 2),
+            fuser=cost.state_bytes(run.fuser),
+            activations=0,
+        )
+        if not run.fuser.trainable:
+            return memory
+        trained = [each for each in run.fuser.parameters() if each.requires_grad]
+        gradients = sum(parameter.nbytes for parameter in trained)
+        waiting = 0
+        if trial.training.gradient_accumulation > 1:  # they wait there for the next pass's
+            waiting = gradients
+            for parameter in trained:
+                parameter.grad = torch.empty_like(parameter)
+        with Allocations(self.device.type) as allocations:
+            # The engine hands the fuser's own output on.
+            loss = run._asked(cast("TrainingEngine", run.fuser), places).loss()
+            penalty = run._penalty()
+            (loss if penalty is None else loss + penalty).backward()
+        # Beside weights and moments: in the backward pass, or after it, with all gradients.
+        reduced = gradients + min(gradients, _REDUCED_AT_ONCE)
+        beside = max(allocations.peak + waiting, reduced)
+        return replace(memory, activations=max(beside - gradients - caches, 0))
+
+    def validation(
+        self,
+        trial: TrialConfig,
+        receiver: LoadedModel,
+        sharer: LoadedModel,
+        rows: Sequence[Row],
+        encoded: Sequence[EncodedPrompt],
+    ) -> int:
+        """Bytes beside models and fuser while questions are answered in one pass.
+
+        Args:
+            trial: The trial.
+            receiver: Made by `model`.
+            sharer: Made by `model`.
+            rows: The questions.
+            encoded: Their prompts, as both models read them.
+        """
+        run = self._run(trial, receiver, sharer, rows, encoded)
+        run.fuser.eval()
+        with Allocations(self.device.type) as allocations:
+            batch = run.model.batch(run.data.validation_prompts)
+            run.model.score(batch, [row["choices"] for row in rows])
+        return allocations.peak
+
+    def calibration(
+        self,
+        trial: TrialConfig,
+        receiver: LoadedModel,
+        sharer: LoadedModel,
+        rows: Sequence[Row],
+        encoded: Sequence[EncodedPrompt],
+    ) -> int:
+        """Bytes beside the models, the fuser's weights among them, while it is calibrated.
+
+        Without what numbers must decide (which layers are fused, and by which they are fed).
+
+        Args:
+            trial: The trial.
+            receiver: Made by `model`.
+            sharer: Made by `model`.
+            rows: Examples.
+            encoded: Their prompts, as both models read them.
+        """
+        fuser = trial.fuser
+        similar = fuser.layer_alignment == "similarity"
+        decided = {
+            "layer_choice": "last",
+            "layer_alignment": "terminal" if similar else fuser.layer_alignment,
+        }
+        trial = trial.model_copy(update={"fuser": fuser.model_copy(update=decided)})
+        run = self._run(trial, receiver, sharer, rows, encoded)
+        with Allocations(self.device.type) as allocations:
+            calibrate(run.model, run.data.train_prompts, trial.seed)
+        return cost.tensor_bytes(run.fuser) + allocations.peak
+
+    def _run(
+        self,
+        trial: TrialConfig,
+        receiver: LoadedModel,
+        sharer: LoadedModel,
+        rows: Sequence[Row],
+        encoded: Sequence[EncodedPrompt],
+    ) -> FuserTraining:
+        config, dtype = trial.fuser, getattr(torch, trial.cache_dtype)
+        shapes = cache_shape(receiver, adapted=config.lora_rank > 0), cache_shape(sharer)
+        lengths = (
+            [len(prompt.receiver_ids) for prompt in encoded],
+            [len(prompt.sharer_ids) for prompt in encoded],
+        )
+        pair = C2CModel(receiver, sharer, None, template=trial.data.template, cache_dtype=dtype)
+        with self.without_content():
+            pair.fuser = Fuser(config, *shapes)
+            stored = [_stored(*each, dtype) for each in zip(shapes, lengths, strict=True)]
+        pair.adaptation = Adaptation.of(pair.fuser, receiver.model)
+        if config.keys == "unrotated":
+            ways = [_Rotary(each.model, self) for each in (receiver, sharer)]
+            pair.rotaries = Rotaries(*(cast("Rotary", way) for way in ways))
+        prompts = PairPrompts(tuple(encoded), *stored)
+        data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
+        return FuserTraining(trial, pair, data, Path(), emit=lambda _: None, go_on=lambda: False)
+
+
+def _read(
+    trial: TrialConfig, receiver: LoadedModel, sharer: LoadedModel, rows: Sequence[Row]
+) -> Sequence[EncodedPrompt]:
+    return encode_all(
+        [row["messages"] for row in rows],
+        trial.data.template,
+        receiver.text_tokenizer,
+        sharer.text_tokenizer,
+        trial.fuser.token_alignment,
+        sharer_conversations=[row["sharer_messages"] for row in rows],
+    )
+
+
+def model_bytes(model: PreTrainedModel) -> int:
+    """Bytes of a model's weights; those that two of its modules share count once."""
+    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+
+
+def _pack_bytes(batch: PairBatch) -> int:
+    context = () if batch.context is None else (batch.context.packed,)
+    return sum(pack.nbytes for pack in (batch.receiver, batch.sharer, *context))
+
+
+def _stored(shape: CacheShape, lengths: Sequence[int], dtype: torch.dtype) -> PromptCaches:
+    shard = torch.empty(sum(lengths), 2, shape.layers, shape.size, dtype=dtype)
+    starts = [0, *accumulate(lengths)]
+    return PromptCaches((shard,), tuple((0, start) for start in starts[:-1]))
+
+
+class _Rotary:
+    """Stands in for a model's `Rotary`, which is found by running the model on real numbers.
+
+    It is taken to rotate whole heads, alike in all layers unless its module tells them apart.
+    """
+
+    def __init__(self, model: PreTrainedModel, rehearsal: Rehearsal) -> None:
+        shape = geometry(model)
+        kinds = (getattr(module, "rope_type", None) for module in model.modules())
+        told_apart = any(isinstance(kind, Mapping) for kind in kinds)
+        self._layers = shape.layers if told_apart else 1
+        self._head_dim = shape.head_dim
+        self._rehearsal = rehearsal
+
+    def at(self, positions: torch.Tensor) -> Rotation:
+        size = (self._layers, len(positions), self._head_dim)
+        with self._rehearsal.without_content():
+            return Rotation(torch.empty(size), torch.empty(size), self._head_dim, False)

@@ -1,0 +1,53 @@
+"""Trying again after transient failures of the worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+
+from c2c_search.errors import C2CError
+from c2c_search.errors import StudyStoppedError
+from c2c_search.training.protocol import Event
+from c2c_search.training.protocol import Failed
+
+
+BACK_OFF = (5.0, 20.0, 60.0)  # seconds before each new attempt after a transient failure
+
+
+def attempt(
+    request: Callable[[], Iterator[Event]],
+    on_event: Callable[[Event], None],
+    *,
+    on_retry: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Event:
+    """Send a request to the worker until it ends, trying again after transient failures.
+
+    Args:
+        request: Starts the request and yields its events; a later attempt goes on from the
+            checkpoint of the one before.
+        on_event: Called with every event but `Failed`.
+        on_retry: Told why an attempt is repeated and when.
+        sleep: Waits that many seconds.
+
+    Returns:
+        The last event: what was asked for, or `Failed`.
+    """
+    pauses = iter(BACK_OFF)
+    while True:
+        last: Event = Failed(failure="transient", message="the worker ended without an answer")
+        for last in request():
+            if not isinstance(last, Failed):
+                on_event(last)
+        pause = next(pauses, None)
+        if not isinstance(last, Failed) or last.failure != "transient" or pause is None:
+            return last
+        on_retry(f"{last.message}; trying again in {pause:.0f} s")
+        sleep(pause)
+
+
+def error(failed: Failed, doing: str) -> C2CError:
+    """The error that ends the study where a failure leaves nothing else to try."""
+    text = f"{doing}: {failed.message}"
+    return StudyStoppedError(text) if failed.exit_code != 2 else C2CError(text)

@@ -1,0 +1,251 @@
+"""What a training step asks of the receiver, so that several may ask at once.
+
+A training is a generator: it yields what the receiver is to read, is sent the loss of that, and
+returns how it ended. Whoever drives it decides whether the receiver reads for it alone (`alone`)
+or for several trainings at once (`training.group`). What is long the receiver reads in several
+passes, so that its own memory does not grow with the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Protocol
+from typing import TypeVar
+
+import torch
+
+from c2c_search.batching import portions
+from c2c_search.inference.packed.fused_cache import FusedCache
+from c2c_search.inference.packed.tokens import onto
+from c2c_search.inference.scoring import response_logits
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+PROMPT_TOKENS = 4096
+"""Prompt tokens in one pass, about: the receiver keeps queries and keys for the way back."""
+
+RESPONSE_TOKENS = 1024
+"""Response tokens in one pass, about: each of them has logits for the whole vocabulary."""
+
+Ended = TypeVar("Ended")
+
+
+class Asked(Protocol):
+    """Something to be read."""
+
+    def loss(self) -> torch.Tensor:
+        """Mean next-token loss (nats) over the response tokens; gradients flow."""
+        ...
+
+
+Steps = Generator[Asked, torch.Tensor, Ended]
+"""A training in steps; see the module."""
+
+
+@dataclass(frozen=True)
+class ReceiverStep:
+    """Responses that a receiver reads on top of a batch's fused cache.
+
+    Args:
+        model: The receiver.
+        fused: The batch's fused cache.
+        last_ids: Each prompt's last token, which is not in the cache.
+        responses: For each prompt, the token ids of its response.
+        label_smoothing: Of the loss.
+    """
+
+    model: PreTrainedModel
+    fused: FusedCache
+    last_ids: Sequence[int]
+    responses: Sequence[Sequence[int]]
+    label_smoothing: float
+
+    @property
+    def shareable(self) -> bool:
+        """Whether the receiver can read it together with others.
+
+        Not where its trial changes the receiver itself (``lora_rank``) or fuses while the
+        receiver reads (``fuse_response``).
+        """
+        return self.fused.reader is None and self.fused.adaptation is None
+
+    @property
+    def tokens(self) -> int:
+        """Of all responses."""
+        return sum(map(len, self.responses))
+
+    def of_rows(self, rows: range) -> ReceiverStep:
+        """Of some prompts that stand side by side."""
+        chosen = slice(rows.start, rows.stop)
+        return replace(
+            self,
+            fused=self.fused.of_rows(rows),
+            last_ids=self.last_ids[chosen],
+            responses=self.responses[chosen],
+        )
+
+    def loss(self) -> torch.Tensor:
+        """Mean next-token loss (nats) over the response tokens; gradients flow."""
+        if self.shareable and len(_passes([self])) > 1:
+            return losses_at_once([self])[0]
+        branches = [[response] for response in self.responses]
+        logits = response_logits(self.model, self.fused, self.last_ids, branches)
+        return response_loss(logits, self.responses, self.label_smoothing)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Responses that were read already, by what is trained itself.
+
+    Args:
+        logits: ``(all response tokens, vocabulary)``.
+        responses: Their token ids.
+        label_smoothing: Of the loss.
+    """
+
+    logits: torch.Tensor
+    responses: Sequence[Sequence[int]]
+    label_smoothing: float
+
+    def loss(self) -> torch.Tensor:
+        """Mean next-token loss (nats) over the response tokens; gradients flow."""
+        return response_loss(self.logits, self.responses, self.label_smoothing)
+
+
+def response_loss(
+    logits: torch.Tensor, responses: Sequence[Sequence[int]], label_smoothing: float
+) -> torch.Tensor:
+    """Mean next-token loss (nats).
+
+    Args:
+        logits: ``(all response tokens, vocabulary)``.
+        responses: Their token ids.
+        label_smoothing: Probability taken from the right token, spread over all.
+    """
+    targets = torch.tensor([token for response in responses for token in response])
+    return torch.nn.functional.cross_entropy(
+        logits, onto(targets, logits.device), label_smoothing=label_smoothing
+    )
+
+
+def losses_at_once(readings: Sequence[ReceiverStep]) -> list[torch.Tensor]:
+    """Losses of several batches that one receiver reads, each with its own gradient.
+
+    They are read in one pass, or in several of at most about `PROMPT_TOKENS` and
+    `RESPONSE_TOKENS`, each of which forgets what it had to keep before the next begins.
+
+    A value that is no number anywhere makes every loss NaN: masked attention multiplies what it
+    does not see by zero, and zero times NaN is NaN, so that no batch can be told to be sound.
+
+    Args:
+        readings: Of one receiver, all shareable.
+
+    Returns:
+        Scalars whose gradients flow into each reading's fused cache, and into nothing else.
+    """
+    losses: list[list[torch.Tensor]] = [[] for _ in readings]
+    gradients: list[list[torch.Tensor]] = [[] for _ in readings]
+    for pieces in _passes(readings):
+        found = _one_pass(
+            [readings[place].of_rows(rows) for place, rows in pieces.items()],
+            [readings[place].tokens for place in pieces],
+        )
+        for place, loss, gradient in zip(pieces, *found, strict=True):
+            losses[place].append(loss)
+            gradients[place].append(gradient)
+    totals = torch.stack([torch.stack(parts).sum() for parts in losses])
+    whole = [parts[0] if len(parts) == 1 else torch.cat(parts, dim=2) for parts in gradients]
+    norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in whole])
+    sound = torch.cat([totals, norms]).isfinite().all()
+    known = torch.where(sound, totals, torch.nan)
+    return [
+        _Known.apply(reading.fused.packed, loss, gradient)
+        for reading, loss, gradient in zip(readings, known.unbind(), whole, strict=True)
+    ]
+
+
+def _passes(readings: Sequence[ReceiverStep]) -> list[dict[int, range]]:
+    """Passes over several batches: of which of them each reads which rows."""
+    rows = [
+        (place, row)
+        for place, reading in enumerate(readings)
+        for row in range(len(reading.last_ids))
+    ]
+
+    def sizes(which: tuple[int, int]) -> tuple[int, int]:
+        reading, row = readings[which[0]], which[1]
+        return reading.fused.lengths[row], len(reading.responses[row])
+
+    passes = []
+    for portion in portions(rows, sizes, (PROMPT_TOKENS, RESPONSE_TOKENS)):
+        pieces: dict[int, range] = {}
+        for place, row in portion:
+            pieces[place] = range(pieces.get(place, range(row, row)).start, row + 1)
+        passes.append(pieces)
+    return passes
+
+
+def _one_pass(
+    readings: Sequence[ReceiverStep], tokens: Sequence[int]
+) -> tuple[list[torch.Tensor], Sequence[torch.Tensor]]:
+    """Parts of batches in one pass: what each adds to its batch's loss, and its gradient.
+
+    Args:
+        readings: The parts.
+        tokens: Response tokens of the whole batch of each.
+    """
+    leaves = [reading.fused.packed.detach().requires_grad_() for reading in readings]
+    logits = response_logits(
+        readings[0].model,
+        FusedCache.side_by_side(
+            [replace(each.fused, packed=leaf) for each, leaf in zip(readings, leaves, strict=True)]
+        ),
+        [last for reading in readings for last in reading.last_ids],
+        [[response] for reading in readings for response in reading.responses],
+    )
+    counts = [reading.tokens for reading in readings]
+    losses = [
+        response_loss(part, reading.responses, reading.label_smoothing) * (count / total)
+        for part, reading, count, total in zip(
+            logits.split(counts), readings, counts, tokens, strict=True
+        )
+    ]
+    gradients = torch.autograd.grad(torch.stack(losses).sum(), leaves)
+    return [loss.detach() for loss in losses], gradients
+
+
+class _Known(torch.autograd.Function):
+    """A loss whose gradient is known already."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, packed: torch.Tensor, loss: torch.Tensor, gradient: torch.Tensor
+    ) -> torch.Tensor:
+        ctx.save_for_backward(gradient)
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return outer[0] * gradient, None, None
+
+
+def alone(training: Steps[Ended]) -> Ended:
+    """Drive one training to its end; the receiver reads for it alone."""
+    try:
+        asked = next(training)
+        while True:
+            loss = asked.loss()
+            del asked  # and its cache with it, before the next one is made
+            asked = training.send(loss)
+    except StopIteration as end:
+        ended: Ended = end.value
+        return ended

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from c2c_search.config.document import dump
+from c2c_search.config.document import parse
+from c2c_search.config.document import read
+from c2c_search.config.document import spell
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+_TREES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(10**30), 10**30),
+        st.floats(allow_nan=False),
+        _TEXT,
+        st.sampled_from(["1e-3", "yes", "0x1F", "1_000", "12:30", "=", "<<", "2020-01-01", "~"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(_TEXT, inner, max_size=3)
+    ),
+    max_leaves=9,
+)
+
+
+def _problem(text: str) -> str:
+    (problem,) = parse(text, "a.yaml").problems
+    return str(problem)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(_TEXT, _TREES, max_size=3))
+def test_what_is_dumped_is_parsed_back(content: dict[str, Any]) -> None:
+    document = parse(dump(content), "a.yaml")
+    assert document.problems == ()
+    assert document.data == content
+
+
+def test_scalars_follow_the_core_schema() -> None:
+    text = "a: 1e-4\nb: no\nc: 012\nd: ~\ne: 1_000\nf: True\ng: '1'\nh: -.inf\ni: .5\nj:\nk: none"
+    assert parse(text, "a.yaml").data == {
+        "a": 1e-4,
+        "b": "no",
+        "c": 12,
+        "d": None,
+        "e": "1_000",
+        "f": True,
+        "g": "1",
+        "h": float("-inf"),
+        "i": 0.5,
+        "j": None,
+        "k": "none",
+    }
+
+
+def test_lines_are_remembered() -> None:
+    document = parse("a: 1\nb:\n  c.d:\n    - x\n    - y: 2\n", "a.yaml")
+    assert document.lines == {
+        (): 1,
+        ("a",): 1,
+        ("b",): 2,
+        ("b", "c.d"): 3,
+        ("b", "c.d", 0): 4,
+        ("b", "c.d", 1): 5,
+        ("b", "c.d", 1, "y"): 5,
+    }
+
+
+def test_a_missing_key_has_its_parents_line() -> None:
+    document = parse("a: 1\nb:\n  c: 1\n", "a.yaml")
+    assert str(document.problem(("b", "x"), "Rule.")) == "a.yaml:2 b.x: Rule."
+    assert str(document.problem((), "Rule.")) == "a.yaml:1: Rule."
+
+
+def test_anchors_are_resolved() -> None:
+    assert parse("a: &x [1, 2]\nb: *x\n", "a.yaml").data == {"a": [1, 2], "b": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1\nb: [1,\n", "a.yaml:3: Must be valid YAML, but"),
+        ("a: b: c", "a.yaml:1: Must be valid YAML, but mapping values are not allowed here."),
+        ("a: 1\n---\nb: 2", "a.yaml:2: Must be valid YAML, but"),
+        ("", "a.yaml: Must be a mapping of keys to values."),
+        ("\n- 1", "a.yaml:2: Must be a mapping of keys to values."),
+        ("a: 1\nb: 2\na: 3", "a.yaml:3 a: This key stands here already, on line 1."),
+        ("a:\n  1: x", "a.yaml:2 a: A key must be a word; put it in quotes. Got 1."),
+        ("a:\n  [1]: x", "a.yaml:2 a: A key must be a word"),
+        ("a: !!python/name:os.system", "a.yaml:1 a: YAML tags have no meaning here"),
+        ("a: &a [*a]", "a.yaml:1 a[0]: An anchor must not contain itself."),
+        ("a: \x07", "a.yaml: Must be valid YAML, but"),
+    ],
+)
+def test_bad_yaml_is_a_problem_with_its_line(text: str, expected: str) -> None:
+    assert _problem(text).startswith(expected)
+
+
+def test_every_duplicate_is_reported() -> None:
+    assert len(parse("a: 1\na: 2\nb: {c: 1, c: 2}", "a.yaml").problems) == 2
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"a: caf\xe9")
+    assert "does not exist" in str(read(tmp_path / "no.yaml").problems[0])
+    assert "not at byte 6" in str(read(tmp_path / "latin.yaml").problems[0])
+    assert "cannot be read" in str(read(tmp_path).problems[0])
+
+
+def test_locations_are_spelled_as_users_write_them() -> None:
+    assert spell(("enqueue", 0, "fuser.depth")) == "enqueue[0].fuser.depth"

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import BaseModel
+from pydantic import ValidationError
+
+from c2c_search.config.pipeline import CacheConfig
+from c2c_search.config.pipeline import ChampionConfig
+from c2c_search.config.pipeline import EvaluationConfig
+from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.pipeline import TrainingConfig
+
+
+@pytest.mark.parametrize("model", [Pipeline, TrainingConfig, EvaluationConfig, ChampionConfig])
+def test_every_field_says_what_it_is(model: type[BaseModel]) -> None:
+    assert all(field.description for field in model.model_fields.values())
+
+
+def test_rungs_fall_on_steps() -> None:
+    assert TrainingConfig(steps=200, rungs=(0.25, 0.5, 1.0)).rung_steps == (50, 100, 200)
+    assert TrainingConfig(steps=200, rungs=(1 / 3, 1.0)).rung_steps == (67, 200)
+
+
+@pytest.mark.parametrize(
+    "rungs", [(0.5,), (0.5, 0.5, 1.0), (0.7, 0.3, 1.0), (0.0, 1.0), (1.0, 2.0)]
+)
+def test_rungs_rise_to_one(rungs: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError, match=r"rise from above 0 to 1\.0"):
+        TrainingConfig(rungs=rungs)
+
+
+def test_rungs_need_steps_of_their_own() -> None:
+    with pytest.raises(ValidationError, match="take more steps or fewer rungs"):
+        TrainingConfig(steps=2, rungs=(0.9, 1.0))
+    with pytest.raises(ValidationError, match="take more steps or fewer rungs"):
+        TrainingConfig(steps=2, rungs=(0.1, 1.0))
+
+
+def test_stage_3_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValidationError, match="wrong gradients when a step leaves a parameter"):
+        TrainingConfig.model_validate({"zero_stage": 3})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("inf")),
+        ("warmup", 1.0),
+        ("label_smoothing", 1.0),
+        ("gradient_clipping", -1.0),
+        ("schedule", "cosin"),
+    ],
+)
+def test_training_values_out_of_range(field: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=field):
+        TrainingConfig.model_validate({field: value})
+
+
+def test_resamples_reach_the_tails() -> None:
+    ChampionConfig(level=0.01, resamples=600, finalists=3)
+    with pytest.raises(ValidationError, match=r"at least 600 at level 0\.01 shared by 3"):
+        ChampionConfig(level=0.01, resamples=599, finalists=3)
+
+
+def test_registered_name_has_no_slash_or_colon() -> None:
+    for name in ("a/b", "a:b", "", " "):
+        with pytest.raises(ValidationError):
+            ChampionConfig(registered_name=name)
+
+
+def test_the_budget_of_the_caches_in_bytes() -> None:
+    assert CacheConfig().budget is None
+    assert CacheConfig(budget_gb=1.5).budget == 1_500_000_000
+    for field, value in (("budget_gb", 0), ("dtype", "int8")):
+        with pytest.raises(ValidationError, match=field):
+            CacheConfig.model_validate({field: value})

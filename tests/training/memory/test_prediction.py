@@ -1,0 +1,329 @@
+"""What is predicted from configurations is what a real step takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from c2c_search.data.splits import load_splits
+from c2c_search.evaluation.scoring import with_fuser
+from c2c_search.fuser import cost
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.fuser import Fuser
+from c2c_search.inference.model import C2CModel
+from c2c_search.inference.model import cache_shape
+from c2c_search.models.loading import load
+from c2c_search.models.loading import resolve
+from c2c_search.tokenization.token_alignment import encode_all
+from c2c_search.training import step
+from c2c_search.training.calibration import calibrate
+from c2c_search.training.engine import TrainingEngine
+from c2c_search.training.fuser_training import FuserTraining
+from c2c_search.training.loop import TrainingData
+from c2c_search.training.memory.allocations import Allocations
+from c2c_search.training.memory.heaviest import heaviest_batches
+from c2c_search.training.memory.heaviest import heaviest_passes
+from c2c_search.training.memory.heaviest import longest_prompts
+from c2c_search.training.memory.prediction import Rehearsal
+from c2c_search.training.memory.prediction import Rows
+from c2c_search.training.memory.prediction import TrialMemory
+from c2c_search.training.memory.prediction import model_bytes
+from c2c_search.training.step import alone
+from c2c_search.training.step import losses_at_once
+
+
+FUSERS = {
+    "c2c": {"width": 24, "gate": {"granularity": "head", "noise": "gumbel"}, "dropout": 0.1},
+    "c2c, huge": {"width": 256, "depth": 4},
+    "joint": {"projector": "joint", "width": 8, "lora_rank": 3},
+    "linear": {"projector": "linear", "keys": "unrotated", "normalisation": "calibrated"},
+    "appended": {"projector": "linear", "injection": "append"},
+    "shared layers": {"layer_share": 0.5, "width": 16, "sharer": "mismatched"},
+    "token gate": {"width": 64, "gate": {"granularity": "token", "noise": "logistic"}},
+    "response": {"projector": "linear", "fuse_response": True, "token_alignment": "longest"},
+}
+
+
+@pytest.fixture(scope="module")
+def models(tiny_model):
+    receiver = tiny_model("qwen3", layers=4, heads=2, head_dim=8, seed=1)
+    return receiver, tiny_model("gemma3", layers=3, heads=1, head_dim=12, seed=2)
+
+
+def bare(loaded, rehearsal):
+    """The model without its weights."""
+    with rehearsal.without_content():
+        model = type(loaded.model)(loaded.model.config)
+    return replace(loaded, model=model.eval().requires_grad_(False))
+
+
+def predict(trial, models, rows, encoded):
+    rehearsal = Rehearsal(torch.device("cpu"))
+    return rehearsal.step(trial, *(bare(each, rehearsal) for each in models), rows, encoded)
+
+
+def ready(trial, models, rows, encoded, validation=()):
+    pair = C2CModel(*models, None)
+    shapes = cache_shape(models[0], adapted=trial.fuser.lora_rank > 0), cache_shape(models[1])
+    model = with_fuser(pair, Fuser(trial.fuser, *shapes))
+    prompts = model.cached(encoded)
+    data = TrainingData(rows, prompts, validation=validation, validation_prompts=prompts)
+    return FuserTraining(trial, model, data, Path(), emit=lambda _: None, go_on=lambda: True)
+
+
+def measured(trial, models, rows, encoded):
+    """Bytes at the peak of a trial's second step."""
+    run = ready(trial, models, rows, encoded)
+    with TrainingEngine(run.fuser, trial.training) as engine:
+        alone(run._train_step(engine))
+        with Allocations("cpu") as counted:
+            alone(run._train_step(engine))
+    tensors = [*run.fuser.state_dict().values()]
+    moments = 2 * sum(p.nbytes for p in run.fuser.parameters() if p.requires_grad)
+    still = sum(model_bytes(loaded.model) for loaded in models)
+    return still + sum(tensor.nbytes for tensor in tensors) + moments + counted.peak
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        *((name, {}) for name in FUSERS),
+        ("joint", {"gradient_accumulation": 2}),
+        ("c2c, huge", {"checkpoint_activations": True}),
+        ("token gate", {"checkpoint_activations": True}),
+    ],
+)
+def test_a_step_takes_what_is_predicted(trial, pipeline, models, name, changes):
+    training = trial.training.model_copy(update=changes)
+    fuser = FuserConfig.model_validate(FUSERS[name])
+    trial = trial.model_copy(update={"fuser": fuser, "training": training})
+    rows = list(load_splits(pipeline.data).train)[:4]
+    tokenizers = [loaded.text_tokenizer for loaded in models]
+    questions = [row["messages"] for row in rows]
+    encoded = encode_all(questions, "plain", *tokenizers, trial.fuser.token_alignment)
+    predicted = predict(trial, models, rows, encoded)
+    assert predicted.total == pytest.approx(measured(trial, models, rows, encoded), rel=0.03)
+    assert predicted.models == sum(model_bytes(loaded.model) for loaded in models)
+    shapes = cache_shape(models[0], adapted=fuser.lora_rank > 0), cache_shape(models[1])
+    stored, count = cost.stored_bytes(fuser, *shapes), cost.parameters(fuser, *shapes)
+    assert predicted.fuser == stored + 12 * count  # 16 bytes a parameter, and buffers
+
+
+@pytest.mark.parametrize("name", FUSERS)
+def test_a_pass_of_validation_takes_what_is_predicted(trial, pipeline, models, name):
+    trial = trial.model_copy(update={"fuser": FuserConfig.model_validate(FUSERS[name])})
+    rows = list(load_splits(pipeline.data).validation)[: trial.evaluation.batch_size]
+    tokenizers = [loaded.text_tokenizer for loaded in models]
+    alignment = trial.fuser.token_alignment
+    encoded = encode_all([row["messages"] for row in rows], "plain", *tokenizers, alignment)
+    (places,) = heaviest_passes(trial, rows, encoded)
+    assert sorted(places) == list(range(len(rows)))  # all of them, in the order of lengths
+    rehearsal = Rehearsal(torch.device("cpu"))
+    predicted = rehearsal.validation(
+        trial,
+        *(bare(each, rehearsal) for each in models),
+        [rows[row] for row in places],
+        [encoded[row] for row in places],
+    )
+    run = ready(trial, models, rows, encoded, rows)
+    with Allocations("cpu") as counted:
+        run._answer()
+    # Another module stands in for RoPE, whose tensors are large beside those of tiny models.
+    assert predicted == pytest.approx(counted.peak, rel=0.1 if "keys" in FUSERS[name] else 0.03)
+
+
+def shown_prompts(pipeline, models):
+    rows = list(load_splits(pipeline.data).train)
+    tokenizers = [loaded.text_tokenizer for loaded in models]
+    return rows, encode_all([row["messages"] for row in rows], "plain", *tokenizers, "span")
+
+
+def predict_calibration(trial, models, rows, encoded, fields):
+    fuser = FuserConfig.model_validate({"width": 8, **fields})
+    rehearsal = Rehearsal(torch.device("cpu"))
+    bares = [bare(each, rehearsal) for each in models]
+    trial = trial.model_copy(update={"fuser": fuser})
+    return trial, rehearsal.calibration(trial, *bares, rows, encoded)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"projector": "ridge", "injection": "append", "normalisation": "none"},
+        {"projector": "linear", "initialisation": "ridge", "injection": "replace", "rank": 4},
+        {"projector": "joint", "initialisation": "ridge", "injection": "replace"},
+        {"normalisation": "calibrated"},
+    ],
+    ids=str,
+)
+def test_calibration_takes_what_is_predicted(trial, pipeline, models, fields):
+    rows, encoded = shown_prompts(pipeline, models)
+    trial, predicted = predict_calibration(trial, models, rows, encoded, fields)
+    run = ready(trial, models, rows, encoded)
+    weights = sum(tensor.nbytes for tensor in run.fuser.state_dict().values())
+    with Allocations("cpu") as counted:
+        calibrate(run.model, run.data.train_prompts, trial.seed)
+    assert predicted == pytest.approx(weights + counted.peak, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"layer_alignment": "similarity"}, {"layer_choice": "attention", "layer_share": 0.5}],
+    ids=str,
+)
+def test_what_numbers_decide_is_left_out(trial, pipeline, models, fields):
+    shown = shown_prompts(pipeline, models)
+    kept = {name: fields[name] for name in fields if name == "layer_share"}
+    _, predicted = predict_calibration(trial, models, *shown, fields)
+    _, without = predict_calibration(trial, models, *shown, kept)
+    assert predicted == without
+
+
+def test_calibration_may_be_the_peak(trial, pipeline, models):
+    splits = load_splits(pipeline.data)
+    rehearsal = Rehearsal(torch.device("cpu"))
+    bares = [bare(each, rehearsal) for each in models]
+    rows = Rows(splits.train, splits.validation)
+    fitted = trial.model_copy(
+        update={"fuser": FuserConfig(projector="ridge", injection="replace")}
+    )
+    shown = [rows.train[row] for row in longest_prompts(rows.train, 200)]
+    tokenizers = [loaded.text_tokenizer for loaded in models]
+    encoded = encode_all([row["messages"] for row in shown], "plain", *tokenizers, "span")
+    taken = rehearsal.calibration(fitted, *bares, shown, encoded)
+    peak = rehearsal.trial(fitted, *bares, rows)
+    assert peak.total >= peak.models + taken
+
+
+def test_the_longest_prompts_are_shown(pipeline):
+    rows = list(load_splits(pipeline.data).train)
+    rows[3] = {**rows[3], "messages": [{"role": "user", "content": "long " * 90}]}
+    assert longest_prompts(rows, 1) == [3]
+    assert sorted(longest_prompts(rows, 10**6)) == [*range(len(rows))]
+
+
+def test_the_peak_is_that_of_calibration_or_a_step_or_validation():
+    step = TrialMemory(models=1000, caches=10, fuser=100, activations=50)
+    assert step.with_validation(60) == step
+    assert step.with_validation(70).activations == 60
+    assert step.with_validation(70).total == 1000 + 100 + 70
+    assert step.with_calibration(160) == step
+    assert step.with_calibration(170).total == 1000 + 170
+
+
+def test_a_trial_takes_what_its_heaviest_step_or_validation_takes(trial, pipeline, models):
+    splits = load_splits(pipeline.data)
+    rehearsal = Rehearsal(torch.device("cpu"))
+    bares = [bare(each, rehearsal) for each in models]
+    narrow = trial.model_copy(update={"fuser": FuserConfig(width=8, normalisation="rms")})
+    few = rehearsal.trial(narrow, *bares, Rows(splits.train, splits.validation))
+    # Options as long as these outweigh a step, while which the other trials hold theirs.
+    asked = [{**row, "choices": ["very " * 60] * 4} for row in splits.validation]
+    rows = Rows(splits.train, asked)
+    validated = rehearsal.trial(narrow, *bares, rows)
+    assert validated.activations > few.activations
+    together = rehearsal.trial(narrow, *bares, rows, together=3)
+    assert together.total == validated.total + 2 * (few.total - few.models)
+
+
+def test_several_passes_bound_what_a_long_batch_takes(trial, pipeline, models, monkeypatch):
+    trial = trial.model_copy(update={"fuser": FuserConfig(width=8)})
+    rows = [{**row, "response": "very " * 30} for row in load_splits(pipeline.data).train][:4]
+    tokenizers = [loaded.text_tokenizer for loaded in models]
+    encoded = encode_all([row["messages"] for row in rows], "plain", *tokenizers, "span")
+    at_once = predict(trial, models, rows, encoded)
+    monkeypatch.setattr(step, "RESPONSE_TOKENS", 1)
+    one_by_one = predict(trial, models, rows, encoded)
+    assert one_by_one.activations < at_once.activations / 2
+    assert one_by_one.total == pytest.approx(measured(trial, models, rows, encoded), rel=0.03)
+
+
+def test_trials_at_once_take_what_each_takes(trial, pipeline, models):
+    trial = trial.model_copy(update={"fuser": FuserConfig(width=24)})
+    rows = list(load_splits(pipeline.data).train)[:4]
+    tokenizers = [loaded.text_tokenizer for loaded in models]
+    encoded = encode_all([row["messages"] for row in rows], "plain", *tokenizers, "span")
+    runs = [ready(trial, models, rows, encoded) for _ in range(3)]
+    with Allocations("cpu") as counted:
+        asked = [run._asked(run.fuser, [0, 1, 2, 3]) for run in runs]
+        losses = losses_at_once(asked)
+        del asked
+        while losses:
+            losses.pop().backward()
+    one = predict(trial, models, rows, encoded)
+    predicted = one.of_several(3)
+    # Weights and moments were there before; gradients are counted.
+    still = predicted.fuser - 3 * sum(p.nbytes for p in runs[0].fuser.parameters())
+    assert predicted.models == one.models
+    assert predicted.total == pytest.approx(predicted.models + still + counted.peak, rel=0.15)
+
+
+def test_heaviest_batches_are_those_of_the_trial(trial, pipeline, models):
+    rows = list(load_splits(pipeline.data).train)
+    rows[5] = {**rows[5], "response": "very " * 50}
+    rows[9] = {**rows[9], "messages": [{"role": "user", "content": "long " * 90}]}
+    prompts = C2CModel(*models, None).cached([])
+    data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
+    pair = C2CModel(*models, Fuser(FuserConfig(width=8), *map(cache_shape, models)))
+    run = FuserTraining(trial, pair, data, Path(), emit=lambda _: None, go_on=lambda: True)
+    dealt = [run._order.rows(number) for number in range(trial.training.steps)]
+    found = heaviest_batches(trial, rows)
+    assert all(batch in dealt for batch in found)
+    assert any(9 in batch for batch in found)
+    assert any(5 in batch for batch in found)
+
+
+def test_a_model_without_weights_is_the_model(tiny_pair):
+    loaded, rehearsal = load(tiny_pair.sharer), Rehearsal(torch.device("cpu"))
+    made, half = (
+        rehearsal.model(resolve(tiny_pair.sharer), dtype)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    shapes = [
+        {name: each.shape for name, each in one.model.state_dict().items()}
+        for one in (loaded, made)
+    ]
+    assert shapes[0] == shapes[1]
+    assert model_bytes(loaded.model) == model_bytes(made.model)
+    assert model_bytes(half.model) == pytest.approx(model_bytes(made.model) / 2, rel=0.01)
+
+
+def test_only_what_is_alive_counts():
+    with Allocations("cpu") as counted:
+        kept = torch.zeros(1000)
+        view = kept[10:].reshape(-1, 2)
+        passing = torch.zeros(500)
+        del passing
+        another = torch.zeros(100)
+        kept.add_(1)
+    assert counted.peak == 4 * 1500
+    assert counted.live == 4 * 1100
+    del kept
+    assert counted.live == 4 * 1100
+    del view, another
+    assert counted.live == 0
+
+
+def test_tensors_made_before_do_not_count():
+    before = torch.zeros(1000)
+    with Allocations("cpu") as counted:
+        before.view(10, 100).mul_(2)
+        assert before[:5].sum() == 0
+    assert counted.peak <= 16  # the sum and the comparison
+
+
+def test_attention_without_content_takes_the_kernel_of_its_device():
+    def peak():
+        inputs = [torch.empty(1, 4, 64, 16, requires_grad=True) for _ in range(3)]
+        mask = torch.zeros(1, 1, 64, 64)
+        with Allocations("cpu") as counted:
+            attended = torch.nn.functional.scaled_dot_product_attention(*inputs, mask)
+            attended.sum().backward()
+        return counted.peak
+
+    with Rehearsal(torch.device("cpu")).without_content():
+        rehearsed = peak()
+    assert rehearsed == peak()
