@@ -1,14 +1,16 @@
-"""Ground floor: the errors every room raises, each with rule, value, way out and exit code."""
+"""The errors that every folder raises, each with rule, value, way out and exit code."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 from typing import ClassVar
 
 
 _NO_VALUE: Any = object()
+_SHOWN = 30
 
 
 class C2CError(Exception):
@@ -89,3 +91,13 @@ class StudyStoppedError(C2CError):
     """The study stopped itself: failures of one class in a row, or a fatal one."""
 
     exit_code: ClassVar[int] = 4
+
+
+def suggestion(name: object, names: Iterable[str]) -> str:
+    """The way out of a wrong name: the nearest valid one, or those there are."""
+    valid = sorted(names)
+    near = get_close_matches(str(name), valid, n=1, cutoff=0.6)
+    if near:
+        return f"Did you mean `{near[0]}`?"
+    shown = ", ".join(valid[:_SHOWN]) + (", ..." if len(valid) > _SHOWN else "")
+    return f"Valid: {shown}." if valid else ""

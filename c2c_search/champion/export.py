@@ -134,7 +134,10 @@ def write_runtime(folder: Path) -> None:
     """Write the runtime project: the rooms that travel and what pip needs to install them."""
     source, target = Path(c2c_search.__file__).parent, folder / "c2c_search"
     target.mkdir(parents=True)
-    files = [source / name for name in ("__init__.py", "batching.py", "errors.py", "py.typed")]
+    files = [
+        source / name
+        for name in ("__init__.py", "batching.py", "errors.py", "plugins.py", "py.typed")
+    ]
     files += [path for room in ROOMS for path in sorted((source / room).rglob("*.py"))]
     for path in files:
         copy = target / path.relative_to(source)

@@ -21,13 +21,13 @@ from pydantic import model_validator
 from c2c_search.config.document import Document
 from c2c_search.config.document import read
 from c2c_search.config.problems import in_order
-from c2c_search.config.problems import suggestion
 from c2c_search.config.problems import validate
 from c2c_search.data.quiz import group_names
 from c2c_search.data.schema import SPLITS
 from c2c_search.data.schema import DataConfig
 from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
+from c2c_search.errors import suggestion
 
 
 Schedule = Literal["cosine", "linear", "constant"]

@@ -19,11 +19,11 @@ from c2c_search.config.document import Document
 from c2c_search.config.document import Location
 from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
+from c2c_search.errors import suggestion
 
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_SHOWN = 30
 _LINE = re.compile(r":(\d+)(?: |$)")
 
 _PLAIN_RULES = {
@@ -33,16 +33,6 @@ _PLAIN_RULES = {
     "list_type": "Must be a list.",
     "missing": "This key is missing.",
 }
-
-
-def suggestion(name: object, names: Iterable[str]) -> str:
-    """The way out of a wrong name: the nearest valid one, or those there are."""
-    valid = sorted(names)
-    near = get_close_matches(str(name), valid, n=1, cutoff=0.6)
-    if near:
-        return f"Did you mean `{near[0]}`?"
-    shown = ", ".join(valid[:_SHOWN]) + (", ..." if len(valid) > _SHOWN else "")
-    return f"Valid: {shown}." if valid else ""
 
 
 def build(model: type[Model], document: Document) -> Model:

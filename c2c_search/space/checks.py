@@ -15,10 +15,10 @@ from c2c_search.config.document import Document
 from c2c_search.config.document import Location
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.problems import sentence
-from c2c_search.config.problems import suggestion
 from c2c_search.config.trial import NOT_TRAINED
 from c2c_search.errors import Problem
 from c2c_search.errors import SourceError
+from c2c_search.errors import suggestion
 from c2c_search.models.pair import PairSpec
 from c2c_search.models.sources import parse_source
 from c2c_search.space.declaration import NOT_SEARCHED

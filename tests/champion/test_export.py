@@ -84,7 +84,8 @@ def test_the_copy_holds_champion_and_runtime_under_one_set_of_sums(
     listed = {path.relative_to(to).as_posix() for path in to.rglob("*") if path.is_file()}
     assert listed == sums.keys() | {"SHA256SUMS"}
     rooms = {path.name for path in (to / "runtime" / "c2c_search").iterdir()}
-    assert rooms == {"__init__.py", "batching.py", "errors.py", "py.typed", *ROOMS}
+    files = {"__init__.py", "batching.py", "errors.py", "plugins.py", "py.typed"}
+    assert rooms == {*files, *ROOMS}
     assert not list(to.rglob("__pycache__"))
 
 

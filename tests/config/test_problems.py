@@ -8,10 +8,10 @@ from pydantic import Field
 from c2c_search.config.document import parse
 from c2c_search.config.problems import build
 from c2c_search.config.problems import in_order
-from c2c_search.config.problems import suggestion
 from c2c_search.config.problems import validate
 from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
+from c2c_search.errors import suggestion
 
 
 class _Inner(BaseModel):
