@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import time
@@ -16,10 +15,14 @@ from typing import TYPE_CHECKING
 from typing import ClassVar
 
 import torch
+from pydantic import ValidationError
 
 from c2c_search.evaluation.guard import SELECTION
 from c2c_search.evaluation.guard import refuse_report_split
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.training.checkpoint import POINTER
+from c2c_search.training.checkpoint import Position
+from c2c_search.training.checkpoint import refused
 from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.protocol import CHECKPOINTS
 from c2c_search.training.protocol import Event
@@ -233,19 +236,37 @@ class Training(ABC):
 
     def _save(self, engine: TrainingEngine) -> None:
         self._losses.settle()
-        state = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "rungs": [rung.model_dump_json() for rung in self.rungs],
-        }
-        engine.save(self.directory / CHECKPOINTS, self.step, state)
+        position = Position(
+            step=self.step,
+            seconds=self.seconds,
+            rungs=[rung.model_dump_json() for rung in self.rungs],
+        )
+        engine.save(self.directory / CHECKPOINTS, self._checkpointed, position)
 
     def _resume(self, engine: TrainingEngine) -> None:
-        state = engine.resume(self.directory / CHECKPOINTS)
-        if state is not None:
-            self.step = state["step"]
-            self.seconds = dict(state["seconds"])
-            self.rungs = [Rung(**json.loads(rung)) for rung in state["rungs"]]
+        checkpoints = self.directory / CHECKPOINTS
+        position = engine.resume(checkpoints, self._checkpointed)
+        if position is None:
+            return
+        try:
+            rungs = [Rung.model_validate_json(rung) for rung in position.rungs]
+        except ValidationError as error:
+            raise refused(checkpoints / POINTER, str(error)) from None
+        done = sum(step <= position.step for step in self.training.rung_steps)
+        if (
+            position.step > self.training.steps
+            or [rung.rung for rung in rungs] != list(range(len(rungs)))
+            or len(rungs) not in (done, done - 1)
+        ):
+            rule = f"{len(rungs)} rungs by step {position.step} of {self.training.steps}"
+            raise refused(checkpoints / POINTER, rule)
+        self.step, self.rungs = position.step, rungs
+        self.seconds = dict(position.seconds)
+
+    @property
+    def _checkpointed(self) -> str:
+        """What a checkpoint is of: a trial's LoRA is not its fuser."""
+        return f"{self.system} of trial {self.config.hash()}"
 
 
 class Order:
