@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,6 +12,22 @@ from typing import ClassVar
 
 _NO_VALUE: Any = object()
 _SHOWN = 30
+# Control characters (a terminal obeys those of C0 and C1), bidirectional marks, lone surrogates.
+_OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def shown(text: str) -> str:
+    """Foreign text as it may reach a terminal, a note or a report: ``\\x1b`` for an escape.
+
+    Tab and line feed stay; whoever writes one line puts the text in ``repr``.
+    """
+    return _OBEYED.sub(lambda found: _spelled(found.group()), text)
+
+
+def _spelled(char: str) -> str:
+    return repr(char)[1:-1] if not char.isprintable() else f"\\u{ord(char):04x}"
 
 
 class C2CError(Exception):
@@ -29,7 +46,7 @@ class C2CError(Exception):
         self.value = None if value is _NO_VALUE else value
         self.hint = hint
         got = "" if value is _NO_VALUE else f" Got {value!r}."
-        super().__init__(f"{rule}{got}{' ' + hint if hint else ''}")
+        super().__init__(shown(f"{rule}{got}{' ' + hint if hint else ''}"))
 
 
 @dataclass(frozen=True)

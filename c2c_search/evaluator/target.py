@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
+
+from pydantic import ValidationError
 
 from c2c_search.config.trial import TrialConfig
 from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import ConfigError
+from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import default_dtype
 from c2c_search.host.dtypes import name_of
 from c2c_search.host.dtypes import recorded_dtype
 from c2c_search.host.json_store import JsonStore
+from c2c_search.inference.champion import read_champion
 from c2c_search.inference.loading import champion_dtype
 from c2c_search.inference.manifest import MANIFEST
-from c2c_search.inference.manifest import check_sums
-from c2c_search.inference.manifest import read_manifest
 from c2c_search.inference.manifest import sha256
 from c2c_search.inference.manifest import verify_compatibility
 from c2c_search.models.cache_dir import print_notice
 from c2c_search.models.loading import default_device
+from c2c_search.plugins import foreign_file
 from c2c_search.tokenization.templates import Template
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Trained
@@ -145,19 +150,34 @@ def find_subject(
 
 
 def _champion(folder: Path) -> Target:
-    check_sums(folder)
-    manifest = read_manifest(folder)
+    manifest = read_champion(folder).manifest
+    load_fuser(folder)  # a damaged one is told before any model is loaded
     return Target(
         name=manifest.name,
         receiver=manifest.pair.receiver.source,
         sharer=manifest.pair.sharer.source,
         fuser_dir=folder,
-        trial=None if manifest.trial is None else TrialConfig.model_validate(manifest.trial),
+        trial=None if manifest.trial is None else _trial_of(manifest.trial),
         template=manifest.template,
         cache_dtype=manifest.cache_dtype,
         dtype=name_of(champion_dtype(manifest, default_device())),
         manifest=manifest,
     )
+
+
+def _trial_of(told: dict[str, Any]) -> TrialConfig:
+    try:
+        # As JSON: only there is a list a tuple, and nothing else is coerced.
+        with foreign_file():
+            return TrialConfig.model_validate_json(json.dumps(told), strict=True)
+    except ValidationError as error:
+        raise IntegrityError(
+            f"The trial of {MANIFEST} must be one that this version reads.",
+            value="; ".join(
+                f"trial.{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+            ),
+            hint="Evaluate it with the version of c2c-search that its manifest names.",
+        ) from None
 
 
 def _trial(folder: Path) -> Target:

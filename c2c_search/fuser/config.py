@@ -29,6 +29,10 @@ SharerMode = Literal["real", "blank", "mismatched"]
 ProjectionRole = Literal["query", "value", "qkv", "output"]
 
 
+DEEPEST = 8
+"""Residual blocks, +2, of the deepest fuser that is searched."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -74,7 +78,7 @@ class FuserConfig(_Frozen):
 
     projector: ProjectorFamily = Field("c2c", description="Projector family.")
     depth: int = Field(
-        3, ge=1, le=8, description="c2c, joint: residual blocks on the projection path, +2."
+        3, ge=1, le=DEEPEST, description="c2c, joint: residual blocks on the projection path, +2."
     )
     width: int = Field(128, ge=1, description="c2c, joint: hidden size of a layer's projector.")
     intermediate: int | None = Field(
@@ -253,6 +257,22 @@ class FuserConfig(_Frozen):
             if self.fuse_response:
                 wrong.append("injection append has no response to fuse: leave fuse_response out")
         return wrong
+
+
+DEEPEST_IMPORTED = 64
+"""Residual blocks, +2, of the deepest published checkpoint that is read."""
+
+
+class ImportedConfig(FuserConfig):
+    """As a published checkpoint may have it: deeper than is searched."""
+
+    depth: int = Field(3, ge=1, le=DEEPEST_IMPORTED)
+
+    def narrowed(self) -> FuserConfig:
+        """The configuration that is searched, where this is one."""
+        if self.depth > DEEPEST:
+            return self
+        return FuserConfig.model_validate(self.model_dump())
 
 
 class AttentionMap(_Frozen):

@@ -12,11 +12,11 @@ from c2c_search.errors import ConfigError
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import default_dtype
 from c2c_search.host.dtypes import recorded_dtype
-from c2c_search.inference.manifest import check_sums
-from c2c_search.inference.manifest import read_manifest
+from c2c_search.inference.champion import read_champion
 from c2c_search.inference.manifest import verify_compatibility
 from c2c_search.models.cache_dir import print_notice
 from c2c_search.models.geometry import cache_shape
+from c2c_search.plugins import foreign_file
 
 
 if TYPE_CHECKING:
@@ -46,15 +46,17 @@ def open_champion(directory: str | Path, device: torch.device | str | None) -> L
 
     Raises:
         ConfigError: C2C_SEARCH_DTYPE names no dtype.
-        IntegrityError: The folder's bytes, or the models, are not those that were measured.
+        IntegrityError: The folder's bytes, or the models, are not those that were measured, or
+            a value is none that a champion can have.
         SourceError: A model cannot be fetched or read.
     """
     from c2c_search.models.loading import default_device
     from c2c_search.models.loading import load
 
     directory = Path(directory)
-    check_sums(directory)
-    manifest = read_manifest(directory)
+    manifest = read_champion(directory).manifest
+    with foreign_file():
+        fuser = load_fuser(directory)
     place = default_device(device)
     dtype = champion_dtype(manifest, place)
     receiver = load(manifest.pair.receiver.source, device=place, dtype=dtype)
@@ -63,7 +65,7 @@ def open_champion(directory: str | Path, device: torch.device | str | None) -> L
     return LoadedChampion(
         receiver,
         sharer,
-        load_fuser(directory),
+        fuser,
         manifest.template,
         getattr(torch, manifest.cache_dtype),
     )

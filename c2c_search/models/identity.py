@@ -21,6 +21,7 @@ from pydantic import ConfigDict
 from pydantic import ValidationError
 
 from c2c_search.errors import SourceError
+from c2c_search.host.strict_json import content_sha256
 from c2c_search.models.cache_dir import Progress
 from c2c_search.models.cache_dir import write_text
 
@@ -135,7 +136,7 @@ def identify(
         architecture=str(architectures[0]),
         weights_sha256=weights_sha256(folder, progress),
         tokenizer_sha256=tokenizer_sha256(folder),
-        config_sha256=_digest(
+        config_sha256=content_sha256(
             {key: value for key, value in config.items() if key not in _CONFIG_NOISE}
         ),
         licence=licence,
@@ -254,7 +255,7 @@ def tokenizer_sha256(folder: Path) -> str:
         content["files"] = {
             name: file_sha256(folder / name) for name in _VOCABULARIES if (folder / name).exists()
         }
-    return _digest(content)
+    return content_sha256(content)
 
 
 def stated_licence(folder: Path) -> tuple[str, str | None]:
@@ -305,11 +306,6 @@ def _not_safetensors(path: Path, reason: str) -> SourceError:
 def _stamp(path: Path) -> FileStamp:
     status = path.stat()
     return FileStamp(name=path.name, size=status.st_size, mtime_ns=status.st_mtime_ns)
-
-
-def _digest(content: Any) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str, Any]:

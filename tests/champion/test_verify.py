@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,56 @@ def test_it_computes_in_the_dtype_it_was_measured_in(
 def test_a_changed_file_is_found_before_anything_runs(exported: Path) -> None:
     (exported / "runtime" / "c2c_search" / "errors.py").write_text("raise SystemExit\n")
     with pytest.raises(IntegrityError, match=r"runtime/c2c_search/errors\.py: expected"):
+        verify(exported)
+
+
+MARK = "open({!r}, 'w')\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["torch.py", "sitecustomize.py", "c2c_search/more.py", "json/__init__.py"]
+)
+def test_a_file_that_is_not_listed_is_never_run(exported: Path, tmp_path: Path, name: str) -> None:
+    _program(
+        exported,
+        "import json, torch\ntry:\n from c2c_search import more\nexcept ImportError:\n pass\n",
+    )
+    path = exported / "runtime" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(MARK.format(str(tmp_path / "PWNED")))
+    assert verify(exported) == (" Germany", " Austria")
+    assert not (tmp_path / "PWNED").exists()
+
+
+def test_bytecode_does_not_stand_in_for_a_source(exported: Path, tmp_path: Path) -> None:
+    package = _program(exported) / "runtime" / "c2c_search"
+    evil = tmp_path / "evil.py"
+    evil.write_text(MARK.format(str(tmp_path / "PWNED")))
+    cached = package / "__pycache__" / f"__init__.{sys.implementation.cache_tag}.pyc"
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(evil), str(cached), invalidation_mode=mode)
+    assert verify(exported) == (" Germany", " Austria")
+    assert not (tmp_path / "PWNED").exists()
+
+
+@pytest.mark.parametrize("name", ["torch.py", "c2c_search/a.pth.txt", "evil/__init__.py"])
+def test_what_stands_in_for_a_library_is_refused_even_when_listed(
+    exported: Path, tmp_path: Path, name: str
+) -> None:
+    path = exported / "runtime" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(MARK.format(str(tmp_path / "PWNED")))
+    write_sums(exported)
+    with pytest.raises(IntegrityError, match=f"sources of the package .*{name}"):
+        verify(exported)
+    assert not (tmp_path / "PWNED").exists()
+
+
+def test_a_runtime_that_is_not_listed_is_none(exported: Path) -> None:
+    path = exported / "SHA256SUMS"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "runtime/" not in line))
+    with pytest.raises(IntegrityError, match="Only an exported champion with runtime/"):
         verify(exported)
 
 
