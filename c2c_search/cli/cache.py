@@ -85,6 +85,9 @@ def verify(
     delete: Annotated[
         bool, typer.Option("--delete", help="Remove damaged shards, to be computed again.")
     ] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Hash all models again too, whatever their times say.")
+    ] = False,
 ) -> None:
     """Compare every byte with the checksums taken when it was written.
 
@@ -105,7 +108,8 @@ def verify(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     _report(found, delete=delete)
-    if any(not damage.removed for damage in found.damaged):
+    left = any(not damage.removed for damage in found.damaged)
+    if (deep and not _models(delete=delete)) or left:
         raise typer.Exit(2)
 
 
@@ -185,6 +189,34 @@ def _report(found: Verified, *, delete: bool) -> None:
     typer.echo(f"{looked_at}: {len(found.damaged)} damaged.")
     if not delete:
         typer.echo("Remove them with --delete; they are computed again when needed.")
+
+
+def _models(*, delete: bool) -> bool:
+    """Hash every known model again; whether none is other than its record says, or is left so."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from c2c_search.models.audit import audit
+    from c2c_search.models.cache_dir import default_cache_dir
+
+    audited = []
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("hashing models", total=None)
+        for each in audit(
+            default_cache_dir(),
+            lambda stage, done, total, message: bar.update(task, completed=done, total=total),
+        ):
+            audited.append(each)
+            if each.wrong and delete:
+                each.record.unlink()
+    wrong = [each for each in audited if each.wrong]
+    for each in wrong:
+        ended = "its record is removed" if delete else "kept"
+        typer.echo(f"{each.model}: {each.wrong}; {ended}")
+    typer.echo(f"{len(audited):,} models hashed again: {len(wrong) or 'none'} damaged.")
+    if wrong and not delete:
+        typer.echo("Remove their records with --delete; they are hashed, or fetched, anew.")
+    return delete or not wrong
 
 
 def _lists(count: int) -> str:

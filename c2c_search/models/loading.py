@@ -304,7 +304,7 @@ def _gguf_sha256(gguf: Path, cache: Path) -> str:
             "gguf: needs a file that can be read.", value=str(gguf), hint=str(error.strerror)
         ) from error
     with disk_errors(cache):
-        write_text(where, HashedFile(stamp=stamp, sha256=sha256).model_dump_json())
+        write_text(where, HashedFile(path=str(gguf), stamp=stamp, sha256=sha256).model_dump_json())
     return sha256
 
 

@@ -62,11 +62,13 @@ class HashedFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    path: str
     stamp: FileStamp
     sha256: str
 
     @classmethod
     def read(cls, path: Path) -> HashedFile | None:
+        """What is kept at ``path``; None if that is nothing this version can read."""
         try:
             return cls.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
