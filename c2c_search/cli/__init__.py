@@ -30,8 +30,9 @@ def main() -> None:
 
 
 def _tell(message: str) -> None:
-    from rich.console import Console
     from rich.text import Text
+
+    from c2c_search.host.terminal import Console
 
     text = Text.assemble(("Error: ", "bold red"), message)
     Console(stderr=True).print(text, soft_wrap=True)

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from c2c_search.cli.echo import echo
+from c2c_search.cli.echo import echo_json
+
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +32,7 @@ def list_(
 
     found = contents(_store())
     if json:
-        typer.echo(_json(found))
+        echo_json(_json(found))
     else:
         _table(found)
 
@@ -65,7 +68,7 @@ def clear(
         down_to=None if budget is None else read_size(budget),
     )
     if not chosen:
-        typer.echo("There is nothing to clear.")
+        echo("There is nothing to clear.")
         return
     size = size_text(sum(each.size for each in chosen))
     if not yes:
@@ -73,9 +76,9 @@ def clear(
     with disk_errors(found.directory):
         cleared = maintenance.clear(found, chosen)
     freed = size_text(sum(each.size for each in cleared.removed))
-    typer.echo(f"Removed {_lists(len(cleared.removed))}; {freed} freed.")
+    echo(f"Removed {_lists(len(cleared.removed))}; {freed} freed.")
     for each in cleared.in_use:
-        typer.echo(f"Kept {each.key[:_KEY]} ({each.model}): a running process uses it.", err=True)
+        echo(f"Kept {each.key[:_KEY]} ({each.model}): a running process uses it.", err=True)
     if cleared.in_use:
         raise typer.Exit(2)
 
@@ -93,9 +96,9 @@ def verify(
 
     Exit status 2: something is damaged, and was not removed.
     """
-    from rich.console import Console
     from rich.progress import Progress
 
+    from c2c_search.host.terminal import Console
     from c2c_search.models.cache_dir import disk_errors
     from c2c_search.prompt_cache.maintenance import verify as verify_all
 
@@ -136,9 +139,9 @@ def _json(found: Contents) -> str:
 def _table(found: Contents) -> None:
     from datetime import datetime
 
-    from rich.console import Console
     from rich.table import Table
 
+    from c2c_search.host.terminal import Console
     from c2c_search.prompt_cache.budget import size_text
 
     table = Table(box=None, pad_edge=False)
@@ -177,25 +180,23 @@ def _report(found: Verified, *, delete: bool) -> None:
 
     for damage in found.damaged:
         ended = "removed" if damage.removed else ("in use, kept" if delete else "kept")
-        typer.echo(
-            f"{damage.key[:_KEY]} ({damage.model}), shard {damage.shard}: {damage.what}; {ended}"
-        )
+        echo(f"{damage.key[:_KEY]} ({damage.model}), shard {damage.shard}: {damage.what}; {ended}")
     for key in found.unreadable:
-        typer.echo(f"{key[:_KEY]}: of an earlier version, never read")
+        echo(f"{key[:_KEY]}: of an earlier version, never read")
     looked_at = f"{found.shards:,} shards, {size_text(found.size)}"
     if not found.damaged:
-        typer.echo(f"{looked_at}: all as written.")
+        echo(f"{looked_at}: all as written.")
         return
-    typer.echo(f"{looked_at}: {len(found.damaged)} damaged.")
+    echo(f"{looked_at}: {len(found.damaged)} damaged.")
     if not delete:
-        typer.echo("Remove them with --delete; they are computed again when needed.")
+        echo("Remove them with --delete; they are computed again when needed.")
 
 
 def _models(*, delete: bool) -> bool:
     """Hash every known model again; whether none is other than its record says, or is left so."""
-    from rich.console import Console
     from rich.progress import Progress
 
+    from c2c_search.host.terminal import Console
     from c2c_search.models.audit import audit
     from c2c_search.models.cache_dir import default_cache_dir
 
@@ -212,10 +213,11 @@ def _models(*, delete: bool) -> bool:
     wrong = [each for each in audited if each.wrong]
     for each in wrong:
         ended = "its record is removed" if delete else "kept"
-        typer.echo(f"{each.model}: {each.wrong}; {ended}")
-    typer.echo(f"{len(audited):,} models hashed again: {len(wrong) or 'none'} damaged.")
+        echo(f"{each.model}: {each.wrong}; {ended}")
+    echo(f"{len(audited):,} models hashed again: {len(wrong) or 'none'} damaged.")
     if wrong and not delete:
-        typer.echo("Remove their records with --delete; they are hashed, or fetched, anew.")
+        echo("Remove their records with --delete; they are hashed, or fetched, anew. What was")
+        echo("computed with them, `cache clear --model` removes.")
     return delete or not wrong
 
 

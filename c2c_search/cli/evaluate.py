@@ -10,6 +10,8 @@ from typing import Literal
 
 import typer
 
+from c2c_search.cli.echo import echo
+from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
 
@@ -106,10 +108,9 @@ def evaluate(
     Tasks: arc_challenge, arc_easy, boolq, ceval, gpqa, gsm8k, longbench, math500, mmlu_pro,
     mmlu_redux, openbookqa, quiz, translation, truthfulqa_mc, winogrande.
     """
-    from rich.console import Console
-
     from c2c_search.evaluator.evaluate import examine
     from c2c_search.evaluator.request import Request
+    from c2c_search.host.terminal import Console
     from c2c_search.report.evaluation import render
 
     request = Request(
@@ -140,10 +141,10 @@ def evaluate(
     )
     examined = examine(request)
     if as_json:
-        typer.echo(examined.record.model_dump_json(indent=1))
+        echo_json(examined.record.model_dump_json(indent=1))
         return
     Console().print(render(examined.record))
-    typer.echo(f"Written to {examined.folder}.")
+    echo(f"Written to {examined.folder}.")
 
 
 def _split(names: str | None) -> tuple[str, ...]:

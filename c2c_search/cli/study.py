@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from c2c_search.cli.echo import echo
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import SpaceFile
@@ -37,7 +38,7 @@ def validate(
 
     space = Space.load(file)
     pairs = "1 pair" if len(space.pairs) == 1 else f"{len(space.pairs)} pairs"
-    typer.echo(
+    echo(
         f"{file} is valid: study {space.study}, {pairs}, {len(space.dimensions)} dimensions, "
         f"{space.search.trials} trials of {space.pipeline.training.steps} steps."
     )
@@ -52,8 +53,7 @@ def plan(
     """Show what a study will do, before anything is spent."""
     from dataclasses import asdict
 
-    from rich.console import Console
-
+    from c2c_search.host.terminal import Console
     from c2c_search.report.planned import render
     from c2c_search.space.plan import plan as make_plan
     from c2c_search.space.schema import Space

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import torch
 from filelock import FileLock
 from filelock import Timeout
-from rich.console import Console
 
 from c2c_search.champion.package import installed_versions
 from c2c_search.champion.package import workbench_version
@@ -59,6 +58,7 @@ from c2c_search.evaluator.target import find_subject
 from c2c_search.evaluator.tasks import Chosen
 from c2c_search.host.description import machine
 from c2c_search.host.signals import interruptible
+from c2c_search.host.terminal import Console
 from c2c_search.inference.model import C2CModel
 from c2c_search.models.loading import load
 from c2c_search.report.progress import Tell

@@ -41,9 +41,9 @@ def silent(stage: str, done: int, total: int, message: str) -> None:
 
 def print_notice(text: str) -> None:
     """A `Notify` that prints on standard error."""
-    from rich.console import Console
+    from c2c_search.host.terminal import Console
 
-    Console(stderr=True, highlight=False).print(text, markup=False)
+    Console(stderr=True, highlight=False).print(text)
 
 
 @contextmanager

@@ -217,7 +217,7 @@ def _duels(board: Leaderboard) -> Table:
             f"{duel.difference.value:+.3f}",
             f"{low:+.3f} to {high:+.3f}",
             p_value(duel.p),
-            {True: "[green]beaten", False: "[yellow]not beaten", None: "reported"}[duel.beaten],
+            _OUTCOMES[duel.beaten],
         )
     return table
 
@@ -231,4 +231,9 @@ def _places(places: Mapping[str, str]) -> Table:
     return table
 
 
+_OUTCOMES = {
+    True: Text("beaten", "green"),
+    False: Text("not beaten", "yellow"),
+    None: Text("reported"),
+}
 _STYLES = {"control": "cyan", "twin": "cyan", "pruned": "dim", "failed": "red"}

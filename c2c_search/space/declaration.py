@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from typing import Any
 from typing import Literal
+from typing import Self
 
 from pydantic import BaseModel
 from pydantic import Field
+from pydantic import StringConstraints
+from pydantic import model_validator
 
 from c2c_search.config.pipeline import FrozenModel
 from c2c_search.config.pipeline import Pipeline
@@ -19,6 +23,7 @@ from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Scalar
 
 
+LONGEST_NAME = 100
 BYTES_PER_PARAMETER = 4  # Fusers are trained and saved in float32.
 
 _BUDGET = "trials are compared at equal rungs of equal length; set it in the pipeline"
@@ -85,6 +90,12 @@ class Limits(FrozenModel):
         return self.max_bytes is None or parameters * BYTES_PER_PARAMETER <= self.max_bytes
 
 
+Name = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME)
+]
+"""A name that becomes a file's and a key of every store."""
+
+
 class Declaration(FrozenModel):
     """A space without its pipeline.
 
@@ -93,11 +104,12 @@ class Declaration(FrozenModel):
     the default of `FuserConfig`.
     """
 
-    study: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+    study: Name = Field(
         description="Name of the study: letters, digits, dot, dash and underscore.",
     )
-    pairs: dict[str, PairSpec] = Field(min_length=1, description="The pairs, by a short name.")
+    pairs: dict[Name, PairSpec] = Field(
+        min_length=1, description="The pairs, by a short name of the same characters."
+    )
     search: Search = Field(description="How the space is searched.")
     dimensions: dict[str, Dimension] = Field(description="What is searched, by dotted name.")
     fixed: dict[str, Scalar] = Field(
@@ -107,6 +119,12 @@ class Declaration(FrozenModel):
         default=(), description="Settings tried first; what one leaves out is sampled."
     )
     limits: Limits = Field(default=Limits(), description="Bounds on a fuser and on its training.")
+
+    @model_validator(mode="after")
+    def _names_are_of_different_files(self) -> Self:
+        if len({name.casefold() for name in self.pairs}) < len(self.pairs):
+            raise ValueError("names of pairs must differ by more than capital letters")
+        return self
 
 
 class SpaceFile(Declaration):

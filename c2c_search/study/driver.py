@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
+from c2c_search.host.terminal import Console
 from c2c_search.report import leaderboard
 from c2c_search.report.leaderboard import Leaderboard
 from c2c_search.report.live import Best

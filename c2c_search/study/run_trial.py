@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-
 from c2c_search.config.pipeline import CacheConfig
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.trial import TrialConfig
@@ -15,6 +13,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.json_store import write_atomically
 from c2c_search.host.signals import interruptible
+from c2c_search.host.terminal import Console
 from c2c_search.report.live import StudyState
 from c2c_search.report.live import View
 from c2c_search.report.live import watch

@@ -337,10 +337,9 @@ def _rewrite(root: Path, old: Path) -> int:
 
 
 def _say_relocated(old: Path, new: Path, rows: int) -> None:
-    from rich.console import Console
+    from c2c_search.host.terminal import Console
 
     Console(stderr=True).print(
         f"The tracking store was moved from {old} to {new}; {rows} artifact locations follow.",
         highlight=False,
-        markup=False,
     )

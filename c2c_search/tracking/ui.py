@@ -28,7 +28,7 @@ from c2c_search.tracking.views import ui_link
 
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from c2c_search.host.terminal import Console
 
 
 START_SECONDS = 120.0
@@ -56,7 +56,7 @@ def serve(
         StoreError: There is no store, or it cannot be read.
         C2CError: The port is taken, or the server does not start.
     """
-    from rich.console import Console
+    from c2c_search.host.terminal import Console
 
     console = console or Console()
     if not (root / mlflow_store.DATABASE).is_file():
@@ -73,10 +73,10 @@ def serve(
         console.print(f"Starting the MLflow UI on {base} (about 10 seconds) ...", highlight=False)
         _await_answer(server, base, root / LOG)
         for name, experiment_id in experiments:
-            console.print(f"\n{name}", style="bold", highlight=False, markup=False)
+            console.print(f"\n{name}", style="bold", highlight=False)
             for what, charts in (("leaderboard", False), ("charts", True)):
                 link = ui_link(base, experiment_id, charts=charts)
-                console.print(f"  {what:<12}{link}", soft_wrap=True, highlight=False, markup=False)
+                console.print(f"  {what:<12}{link}", soft_wrap=True, highlight=False)
         console.print("\nPress Ctrl-C to stop.", highlight=False)
         server.wait()
         raise _ended(server, root / LOG)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from c2c_search.models.audit import AuditedModel
 from c2c_search.prompt_cache.entries import FOLDER
 from c2c_search.prompt_cache.entries import FORMAT
 from c2c_search.prompt_cache.entries import Entry
@@ -167,3 +168,19 @@ def test_clear_where_nothing_can_be_removed_says_the_way_out(
     status, _, err = cli("cache", "clear", "--yes")
     assert status == 2
     assert "set C2C_SEARCH_CACHE" in err
+
+
+def test_a_deep_check_hashes_models_too(
+    cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record = tmp_path / "record.json"
+    record.write_text("{}")
+    found = [AuditedModel("path:a", record, "other weights"), AuditedModel("path:b", record)]
+    monkeypatch.setattr("c2c_search.models.audit.audit", lambda *_: iter(found))
+    assert cli("cache", "verify")[0] == 0
+    status, out, _ = cli("cache", "verify", "--deep")
+    assert status == 2
+    assert "path:a: other weights; kept" in out
+    assert "2 models hashed again: 1 damaged" in out
+    assert cli("cache", "verify", "--deep", "--delete")[0] == 0
+    assert not record.exists()
