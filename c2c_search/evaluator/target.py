@@ -166,18 +166,30 @@ def _champion(folder: Path) -> Target:
 
 
 def _trial_of(told: dict[str, Any]) -> TrialConfig:
+    wrong = []
     try:
-        # As JSON: only there is a list a tuple, and nothing else is coerced.
         with foreign_file():
-            return TrialConfig.model_validate_json(json.dumps(told), strict=True)
+            trial = TrialConfig.model_validate(told)
     except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+    else:
+        wrong = list(_coerced(told, trial.model_dump(mode="json", by_alias=True)))
+    if wrong:
         raise IntegrityError(
             f"The trial of {MANIFEST} must be one that this version reads.",
-            value="; ".join(
-                f"trial.{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
-            ),
+            value="; ".join(f"trial.{each}" for each in wrong),
             hint="Evaluate it with the version of c2c-search that its manifest names.",
-        ) from None
+        )
+    return trial
+
+
+def _coerced(told: dict[str, Any], read: dict[str, Any]) -> Iterator[str]:
+    """Where a trial was read as something else than it says, e.g. ``true`` as 1."""
+    for name, value in told.items():
+        if isinstance(value, dict) and isinstance(read.get(name), dict):
+            yield from (f"{name}.{each}" for each in _coerced(value, read[name]))
+        elif json.dumps(value) != json.dumps(read.get(name)):
+            yield f"{name}: {value!r} would be read as {read.get(name)!r}"
 
 
 def _trial(folder: Path) -> Target:
