@@ -44,7 +44,8 @@ def save(fuser: Fuser, directory: Path) -> None:
     }
     weights = directory / (WEIGHTS_NAME + ".partial")
     tensors = {name: t.detach().cpu().contiguous() for name, t in fuser.state_dict().items()}
-    save_file(tensors, weights, metadata={"format": "pt", CONFIG_SHA256: content_sha256(content)})
+    # One entry alone: safetensors writes several in any order, and a fuser has one SHA-256.
+    save_file(tensors, weights, metadata={CONFIG_SHA256: content_sha256(content)})
     weights.replace(directory / WEIGHTS_NAME)
     config = directory / (CONFIG_NAME + ".partial")
     config.write_text(json.dumps(content, indent=2) + "\n")

@@ -263,3 +263,11 @@ def test_a_deep_fuser_of_a_published_checkpoint_is_read(tmp_path):
     shape = CacheShape(layers=2, heads=1, head_dim=4)
     checkpoint.save(Fuser(ImportedConfig(width=4, depth=12), shape, shape), tmp_path)
     assert checkpoint.load(tmp_path).config.depth == 12
+
+
+def test_a_fuser_is_written_in_the_same_bytes_every_time(folder, tmp_path):
+    fuser = checkpoint.load(folder)
+    for number in range(8):
+        checkpoint.save(fuser, tmp_path / f"{number}")
+        for name in (checkpoint.WEIGHTS_NAME, checkpoint.CONFIG_NAME):
+            assert (tmp_path / f"{number}" / name).read_bytes() == (folder / name).read_bytes()
