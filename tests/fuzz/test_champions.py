@@ -74,6 +74,10 @@ FILES = (
 )
 
 Edit = tuple[str, Any]
+_SPOILT = (
+    *(OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError),
+    SafetensorError,
+)
 _index = st.integers(0, 10**6)
 EDITS: st.SearchStrategy[Edit] = st.one_of(
     st.tuples(
@@ -209,7 +213,7 @@ def _apply(folder: Path, edit: Edit, payload: str) -> bool:
                 path.symlink_to(folder)
         elif kind == "remove":
             files[what % len(files)].unlink()
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError, SafetensorError):
+    except _SPOILT:
         return False  # an edit before this one has spoilt the file
     return False
 

@@ -48,6 +48,7 @@ CHANGES: dict[str, Any] = {
     "object": lambda tensor: "a tensor",
     **{f"{one}": lambda tensor, one=one: torch.full_like(tensor.double(), one) for one in NUMBERS},
 }
+_SPOILT = (pickle.UnpicklingError, EOFError)
 _index = st.integers(0, 10**6)
 EDITS = st.one_of(
     st.tuples(
@@ -118,7 +119,7 @@ def _apply(folder: Path, marker: Path, edit: tuple[str, int, int, str, Any]) -> 
             path.write_bytes(pickle.dumps(Marker(marker)))
         else:
             path.unlink()
-    except (ValueError, LookupError, RuntimeError, TypeError, pickle.UnpicklingError, EOFError):
+    except (ValueError, LookupError, ArithmeticError, RuntimeError, TypeError, *_SPOILT):
         return  # an edit before this one has spoilt the file
 
 
