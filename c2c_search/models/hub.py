@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import threading
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from typing import Any
 from c2c_search.errors import C2CError
 from c2c_search.errors import SourceError
 from c2c_search.errors import StoreError
+from c2c_search.host.files import is_full
 from c2c_search.models.cache_dir import Notify
 from c2c_search.models.cache_dir import Progress
 from c2c_search.models.cache_dir import require_space
@@ -149,7 +149,7 @@ def _explained(source: HubSource, error: Exception) -> SourceError | StoreError 
             value=str(source),
             hint="Check the spelling; for a private one, log in with 'hf auth login'.",
         )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return StoreError(
             f"Fetching {source} needs more room than the hub's cache has.",
             value=str(error),

@@ -20,6 +20,7 @@ from filelock import Timeout
 
 from c2c_search.errors import StoreError
 from c2c_search.host.dtypes import name_of
+from c2c_search.host.files import is_full
 from c2c_search.models.geometry import cache_shape
 from c2c_search.prompt_cache.budget import VARIABLE
 from c2c_search.prompt_cache.budget import budget
@@ -46,7 +47,6 @@ Progress = Callable[[int, int], None]
 Notify = Callable[[str], None]
 
 _COMPUTED_AGAIN = 2**29  # bytes of shards without a place on the disk that stay in memory
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _MAPPED = 4096  # shards mapped at a time; the system allows a process about 65,000 mappings
@@ -280,7 +280,7 @@ def _room(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if is_full(error):
             raise StoreError(
                 "The prompt caches must fit on the disk.",
                 value=f"no space left in {folder}",
