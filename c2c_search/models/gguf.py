@@ -179,7 +179,7 @@ def _save(gguf: Path, folder: Path, source: str, progress: Progress) -> None:
 @contextmanager
 def _tensors_to(progress: Progress, message: str) -> Iterator[None]:
     """Send transformers' own bar over the tensors (a bare tqdm) to ``progress`` instead."""
-    from transformers import modeling_gguf_pytorch_utils as reading
+    from transformers import modeling_gguf_pytorch_utils as loader
 
     def report(tensors: Any, **_: Any) -> Iterator[Any]:
         for done, tensor in enumerate(tensors):
@@ -187,12 +187,12 @@ def _tensors_to(progress: Progress, message: str) -> Iterator[None]:
             yield tensor
         progress("convert", len(tensors), len(tensors), message)
 
-    bar = reading.tqdm
-    reading.tqdm = report
+    bar = loader.tqdm
+    loader.tqdm = report
     try:
         yield
     finally:
-        reading.tqdm = bar
+        loader.tqdm = bar
 
 
 def _not_convertible(gguf: Path, error: Exception) -> SourceError:

@@ -105,7 +105,7 @@ def _reporter(progress: Progress, total: int, message: str) -> type:
     from tqdm import tqdm
 
     lock = threading.Lock()
-    told = [0]
+    most = [0]
 
     class Reporter(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -118,8 +118,8 @@ def _reporter(progress: Progress, total: int, message: str) -> type:
             if self.counts_bytes:
                 with lock:
                     self.seen += int(n or 0)
-                    if self.seen > told[0]:
-                        told[0] = self.seen
+                    if self.seen > most[0]:
+                        most[0] = self.seen
                         progress("download", min(self.seen, total), total, message)
 
     return Reporter

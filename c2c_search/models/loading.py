@@ -158,9 +158,9 @@ def load(
             names no dtype.
     """
     resolved = resolve(source, cache_dir=cache_dir, progress=progress, notify=notify)
-    place = default_device(device)
-    dtype = dtype or default_dtype(place)
-    if is_slow(dtype, place):
+    chosen = default_device(device)
+    dtype = dtype or default_dtype(chosen)
+    if is_slow(dtype, chosen):
         (notify or print_notice)(
             f"{source} computes in bfloat16, which is slow on this processor."
         )
@@ -172,7 +172,7 @@ def load(
             tokenizer = _tokenizer(source, resolved.path)
         model = _model(source, resolved.path, dtype)
     geometry(model)
-    model = model.to(place).eval().requires_grad_(False)
+    model = model.to(chosen).eval().requires_grad_(False)
     progress("load", 1, 1, source)
     return LoadedModel(resolved.identity, model, tokenizer)
 
