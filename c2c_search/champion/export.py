@@ -7,9 +7,10 @@ from pathlib import Path
 
 import c2c_search
 from c2c_search.champion.package import staged
-from c2c_search.champion.package import swapped_in
 from c2c_search.champion.package import workbench_version
 from c2c_search.errors import StoreError
+from c2c_search.host.files import disk_errors
+from c2c_search.host.files import swapped_in
 from c2c_search.inference.manifest import CHAMPION_FILES
 from c2c_search.inference.manifest import FUSER_CONFIG
 from c2c_search.inference.manifest import FUSER_WEIGHTS
@@ -126,7 +127,7 @@ def export_rosetta(package: Path, to: Path, *, replace: bool = False) -> None:
         )
     # torch tells a full disk by errors that nobody can tell from others.
     require_space(to, (package / FUSER_WEIGHTS).stat().st_size, "A checkpoint")
-    with swapped_in(to) as folder:
+    with disk_errors(to), swapped_in(to) as folder:
         writing.write(load(package), folder)
 
 

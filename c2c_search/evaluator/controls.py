@@ -15,8 +15,8 @@ from c2c_search.evaluator.target import BEST
 from c2c_search.evaluator.target import TRIAL
 from c2c_search.evaluator.target import studied_in
 from c2c_search.host import signals
+from c2c_search.host.files import write_text
 from c2c_search.host.json_store import JsonStore
-from c2c_search.host.json_store import write_atomically
 from c2c_search.report.progress import Tell
 from c2c_search.training import retries
 from c2c_search.training.launch import Worker
@@ -82,10 +82,10 @@ class Trainer:
         if (known := self._known(config)) is not None:
             return known
         folder = self.folder / config.hash()
-        write_atomically(folder / TRIAL, config.to_yaml())
+        write_text(folder / TRIAL, config.to_yaml())
         title = f"training {system}" + (f", seed {config.seed}" if seed else "")
         self._train(title, config, lambda worker: worker.train(config, folder), asks=True)
-        write_atomically(folder / "done", "")
+        write_text(folder / "done", "")
         return folder / BEST
 
     def adapter(self, parameters: int, seed: int = 0) -> Path:

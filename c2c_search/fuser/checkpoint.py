@@ -18,6 +18,8 @@ from c2c_search.errors import IntegrityError
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.host.files import replacing
+from c2c_search.host.files import write_text
 
 
 CONFIG_NAME = "fuser_config.json"
@@ -45,7 +47,7 @@ class StoredConfig(BaseModel):
 def save(fuser: Fuser, directory: Path) -> None:
     """Write ``fuser_config.json`` and ``fuser.safetensors`` into ``directory`` (made if absent).
 
-    Each file is written beside its place and then moved there.
+    Each file is written whole or not at all.
     """
     directory.mkdir(parents=True, exist_ok=True)
     stored = StoredConfig(
@@ -55,13 +57,11 @@ def save(fuser: Fuser, directory: Path) -> None:
         layers=fuser.layers,
         sources=fuser.sources.tolist(),
     )
-    weights = directory / (WEIGHTS_NAME + ".partial")
     tensors = {name: t.detach().cpu().contiguous() for name, t in fuser.state_dict().items()}
-    save_file(tensors, weights, metadata={"format": "pt"})
-    weights.replace(directory / WEIGHTS_NAME)
-    config = directory / (CONFIG_NAME + ".partial")
-    config.write_text(json.dumps(stored.model_dump(mode="json"), indent=2) + "\n")
-    config.replace(directory / CONFIG_NAME)
+    with replacing(directory / WEIGHTS_NAME) as weights:
+        save_file(tensors, weights, metadata={"format": "pt"})
+    text = json.dumps(stored.model_dump(mode="json"), indent=2) + "\n"
+    write_text(directory / CONFIG_NAME, text)
 
 
 def load(directory: Path, *, device: torch.device | str = "cpu") -> Fuser:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from typing import Literal
 from typing import Self
 
+from pydantic import AfterValidator
 from pydantic import BaseModel
 from pydantic import ConfigDict
 from pydantic import Field
 from pydantic import model_validator
+
+from c2c_search.tokenization.alignments import TOKEN_ALIGNMENTS
 
 
 ProjectorFamily = Literal["c2c", "joint", "linear", "ridge"]
@@ -22,7 +26,7 @@ Normalisation = Literal["none", "rms", "calibrated"]
 Alignment = Literal["terminal", "proportional", "similarity", "learned", "explicit"]
 Combination = Literal["concat", "mean", "learned"]
 LayerChoice = Literal["last", "attention"]
-TokenAlignment = Literal["span", "first", "longest"]
+TokenAlignmentName = Annotated[str, AfterValidator(TOKEN_ALIGNMENTS.check)]
 Keys = Literal["rotated", "unrotated"]
 Injection = Literal["residual", "replace", "append"]
 SharerMode = Literal["real", "blank", "mismatched"]
@@ -123,7 +127,7 @@ class FuserConfig(_Frozen):
         description="Which layers a share takes: the last, or those whose attention output a "
         "linear map of the sharer keeps best (cosine on calibration prompts).",
     )
-    token_alignment: TokenAlignment = Field(
+    token_alignment: TokenAlignmentName = Field(
         "span", description="Which sharer token stands for each receiver token."
     )
     keys: Keys = Field(

@@ -35,7 +35,7 @@ class Rotaries:
             entries = torch.cat(appended_positions(batch))
         else:
             entries = torch.cat([torch.arange(length) for length in batch.lengths])
-        return self.at(entries, torch.cat(batch.places))
+        return self.at(entries, torch.cat(batch.sharer_positions))
 
     def at(self, receiver: torch.Tensor, sharer: torch.Tensor) -> Rotations:
         """Of tokens at these positions, each ``(tokens,)``."""
@@ -79,13 +79,13 @@ def appended_positions(batch: PairBatch) -> list[torch.Tensor]:
     """
     return [
         place + (length - len(place))
-        for place, length in zip(batch.places, batch.lengths, strict=True)
+        for place, length in zip(batch.sharer_positions, batch.lengths, strict=True)
     ]
 
 
 def _with_entries(batch: PairBatch, entries: torch.Tensor) -> FusedCache:
     """Each prompt's appended entries, then its own."""
-    counts = [len(place) for place in batch.places]
+    counts = [len(each) for each in batch.sharer_positions]
     parts: list[torch.Tensor] = []
     for further, own in zip(
         entries.split(counts, dim=2), batch.receiver.split(list(batch.lengths), dim=2), strict=True

@@ -96,7 +96,7 @@ class SeveralSharers(C2CModel):
             first.sharer,
             first.lengths,
             first.last_ids,
-            first.places,
+            first.sharer_positions,
             None,
             batches,
         )

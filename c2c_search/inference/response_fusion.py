@@ -81,8 +81,8 @@ class FusingCache(RoomyCache):
 class Reader:
     """The sharer of a batch, reading what the receiver reads.
 
-    Each receiver token is read as one sharer token (``first`` or ``longest``, which also stands
-    in for ``span``): a token must be read before the next one is known.
+    Each receiver token is read as one sharer token, which the fuser's token alignment declares: a
+    token must be read before the next one is known.
 
     Args:
         fuser: With ``fuse_response``.
@@ -103,7 +103,7 @@ class Reader:
         assert batch.context is not None
         self.rotaries = rotaries
         self.receiver, self.sharer = receiver, sharer
-        self.rule = "first" if fuser.config.token_alignment == "first" else "longest"
+        self.alignment = fuser.config.token_alignment
         self.layers = LayerByLayer(fuser)
         self.context = PackedContext(
             sharer.model, FusedCache(batch.context.packed, batch.context.lengths)
@@ -134,7 +134,7 @@ class Reader:
             ids[slots].tolist(),
             self.receiver.text_tokenizer,
             self.sharer.text_tokenizer,
-            self.rule,
+            self.alignment,
         )
         with torch.no_grad():
             self.context.feed(torch.tensor(heard_ids), heard, torch.tensor([0]))

@@ -82,27 +82,27 @@ def _work(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> int:
     return (weights - model.get_input_embeddings().weight.numel()) * sum(map(len, prompts))
 
 
-def _threads(own: int, heard: int, threads: int, cores: int) -> tuple[int, int] | None:
+def _threads(receiver: int, sharer: int, threads: int, cores: int) -> tuple[int, int] | None:
     """Threads for the receiver's kernels and for the sharer's; None for one after the other.
 
     Args:
-        own: The receiver's work.
-        heard: The sharer's.
+        receiver: Its work, see `_work`.
+        sharer: Its work.
         threads: Of torch.
         cores: That the process may use.
     """
     if 2 * threads <= cores:
         return threads, threads
-    # MKL heeds its own variable before OpenMP's number, which is what can be shared out.
-    if threads < 2 or not own + heard or os.environ.get("MKL_NUM_THREADS"):
+    # MKL heeds a variable of its own before OpenMP's number, which is what can be shared out.
+    if threads < 2 or not receiver + sharer or os.environ.get("MKL_NUM_THREADS"):
         return None
-    first = min(max(round(threads * own / (own + heard)), 1), threads - 1)
-    longer = max(own / first, heard / (threads - first))
-    return (first, threads - first) if longer <= _UNEVEN * (own + heard) / threads else None
+    first = min(max(round(threads * receiver / (receiver + sharer)), 1), threads - 1)
+    longer = max(receiver / first, sharer / (threads - first))
+    return (first, threads - first) if longer <= _UNEVEN * (receiver + sharer) / threads else None
 
 
 def _in_threads(
-    own: Read, heard: Read, first: int, second: int
+    receiver: Read, sharer: Read, first: int, second: int
 ) -> tuple[PromptCaches, PromptCaches]:
     # Not `torch.set_num_threads`: MKL, which it tells too, then computes batched LU wrongly in
     # all of the process (torch 2.13). OpenMP's own number is that of the thread that sets it.
@@ -111,11 +111,11 @@ def _in_threads(
     def beside() -> PromptCaches:
         torch.get_num_threads()  # which torch makes up for a new thread when it is first asked
         with openmp.limit(limits=second, user_api="openmp"):
-            return heard()
+            return sharer()
 
     with ThreadPoolExecutor(1) as pool, openmp.limit(limits=first, user_api="openmp"):
-        reading = pool.submit(beside)
-        return own(), reading.result()
+        second_caches = pool.submit(beside)
+        return receiver(), second_caches.result()
 
 
 @lru_cache
@@ -124,12 +124,14 @@ def _openmp() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _in_streams(own: Read, heard: Read, device: torch.device) -> tuple[PromptCaches, PromptCaches]:
+def _in_streams(
+    receiver: Read, sharer: Read, device: torch.device
+) -> tuple[PromptCaches, PromptCaches]:
     here, beside = torch.cuda.current_stream(device), _beside(device)
     beside.wait_stream(here)
     with torch.cuda.stream(beside):
-        second = heard()
-    first = own()
+        second = sharer()
+    first = receiver()
     here.wait_stream(beside)
     second.read_on(here)
     return first, second

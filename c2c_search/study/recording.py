@@ -11,7 +11,7 @@ from pathlib import Path
 
 from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
-from c2c_search.host.json_store import write_atomically
+from c2c_search.host.files import write_text
 from c2c_search.study.session import Session
 from c2c_search.study.trainer import TrainingRequest
 from c2c_search.tracking.tracker import ChildRun
@@ -101,7 +101,7 @@ class Recording:
         steps = self.steps or self.config.training.steps
         self.session.view.begin(self.name, shown, steps, of_budget=of_budget)
         # With its name in front, by which `c2c-search eval` finds it.
-        write_atomically(self._directory / "trial.yaml", f"# {self.name}\n{self.config.to_yaml()}")
+        write_text(self._directory / "trial.yaml", f"# {self.name}\n{self.config.to_yaml()}")
         recorder = Recorder(self.name, self.run, self.session, self.goes_on)
         return TrainingRequest(self.config, self._directory, recorder)
 

@@ -12,8 +12,8 @@ from c2c_search.config.pipeline import CacheConfig
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import ConfigError
+from c2c_search.host.files import write_text
 from c2c_search.host.json_store import JsonStore
-from c2c_search.host.json_store import write_atomically
 from c2c_search.host.signals import interruptible
 from c2c_search.report.live import StudyState
 from c2c_search.report.live import View
@@ -105,7 +105,7 @@ def _claim(folder: Path, config: TrialConfig) -> Path:
     """Bind a folder to a trial, so that no other one goes on from its checkpoints."""
     bound = folder / "trial.yaml"
     if not bound.exists():
-        write_atomically(bound, config.to_yaml())
+        write_text(bound, config.to_yaml())
     elif TrialConfig.from_yaml(bound.read_text(encoding="utf-8")).hash() != config.hash():
         raise ConfigError(
             "A folder keeps the checkpoints of one trial, and this one has another's.",

@@ -20,7 +20,7 @@ from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
 from c2c_search.host import process
-from c2c_search.host.json_store import write_atomically
+from c2c_search.host.files import write_text
 
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def sole_driver(root: Path, study: str, storage: RDBStorage) -> Iterator[None]:
     except Timeout:
         raise _busy(study, note.read_text().strip() if note.exists() else None) from None
     with lock:
-        write_atomically(note, process.this_process() + "\n")
+        write_text(note, process.this_process() + "\n")
         yield
 
 

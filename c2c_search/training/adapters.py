@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from c2c_search.errors import IntegrityError
+from c2c_search.host.files import replacing
+from c2c_search.host.files import write_text
 from c2c_search.models.identity import file_sha256
 from c2c_search.models.loading import LoadedModel
 from c2c_search.models.loading import load
@@ -27,7 +29,7 @@ _WEIGHTS_NAME = "adapter_model.safetensors"
 
 
 def save(adapted: PeftModel, source: str, directory: Path) -> None:
-    """Write an adapter as peft reads it, each file beside its place and then moved there.
+    """Write an adapter as peft reads it, each file whole or not at all.
 
     Args:
         adapted: The model with its adapter.
@@ -37,19 +39,14 @@ def save(adapted: PeftModel, source: str, directory: Path) -> None:
     from peft import get_peft_model_state_dict
 
     directory.mkdir(parents=True, exist_ok=True)
-    weights = directory / (_WEIGHTS_NAME + ".partial")
     tensors = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-        weights,
-        metadata={"format": "pt"},
-    )
-    weights.replace(directory / _WEIGHTS_NAME)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(directory / _WEIGHTS_NAME) as weights:
+        save_file(tensors, weights, metadata={"format": "pt"})
     content = adapted.peft_config["default"].to_dict()
     content |= {"base_model_name_or_path": source, "inference_mode": True}
-    config = directory / (_CONFIG_NAME + ".partial")
-    config.write_text(json.dumps(content, indent=2, sort_keys=True, default=sorted) + "\n")
-    config.replace(directory / _CONFIG_NAME)
+    text = json.dumps(content, indent=2, sort_keys=True, default=sorted) + "\n"
+    write_text(directory / _CONFIG_NAME, text)
 
 
 def load_adapted(

@@ -19,6 +19,7 @@ import torch
 
 from c2c_search.batching import portions
 from c2c_search.evaluation.scoring import answer
+from c2c_search.host.files import write_text
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.packed.context import PackedContext
 from c2c_search.inference.packed.fused_cache import FusedCache
@@ -243,9 +244,7 @@ def adapt(
     torch.manual_seed(config.seed)
     with attached(receiver.model, rank) as adapted:
         ended = LoraRun(config, receiver, adapted, data, directory, emit=emit).run()
-    partial = directory / (SUMMARY + ".partial")
-    partial.write_text(ended.model_dump_json(indent=2, exclude={"type"}) + "\n")
-    partial.replace(directory / SUMMARY)
+    write_text(directory / SUMMARY, ended.model_dump_json(indent=2, exclude={"type"}) + "\n")
     return ended
 
 

@@ -6,7 +6,6 @@ come in on standard input, events go out on the file descriptor given, one JSON 
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from c2c_search.errors import C2CError
 from c2c_search.errors import StoreError
+from c2c_search.host.files import is_full
 from c2c_search.training.process import die_with_parent
 from c2c_search.training.process import keep_freed_memory
 from c2c_search.training.process import release_memory
@@ -127,7 +127,7 @@ def describe(error: Exception) -> Failed:
     exit_code = 2
     if isinstance(error, DivergedError):
         failure = "diverged"
-    elif isinstance(error, StoreError) or _is_full_disk(error):
+    elif isinstance(error, StoreError) or is_full(error):
         failure = "fatal"
     elif isinstance(error, C2CError):
         failure, exit_code = "invalid", error.exit_code
@@ -137,10 +137,6 @@ def describe(error: Exception) -> Failed:
         failure = "fatal"
     message = str(error) if isinstance(error, C2CError) else f"{type(error).__name__}: {error}"
     return Failed(failure=failure, message=message, exit_code=exit_code)
-
-
-def _is_full_disk(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _is_cpu_oom(error: Exception) -> bool:

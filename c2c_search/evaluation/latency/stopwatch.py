@@ -234,9 +234,9 @@ def cache_bytes(model: C2CModel, batch: PairBatch, new_tokens: int) -> int:
     fuser = model.fuser
     assert fuser is not None
     layers = len(fuser.sources.unique())
-    tokens = sum(len(place.unique()) for place in batch.places)
+    tokens = sum(len(each.unique()) for each in batch.sharer_positions)
     if fuser.config.fuse_response:
-        tokens += len(batch.places) * (new_tokens - 1)
+        tokens += len(batch.sharer_positions) * (new_tokens - 1)
     return 2 * layers * tokens * fuser.sharer_shape.size * model.cache_dtype.itemsize
 
 

@@ -99,8 +99,8 @@ class Slice(C2CModel):
         return FusedCache(
             packed=batch.sharer,
             lengths=batch.lengths,
-            positions=batch.places,
-            next_positions=tuple(int(places[-1]) + 1 for places in batch.places),
+            positions=batch.sharer_positions,
+            next_positions=tuple(int(each[-1]) + 1 for each in batch.sharer_positions),
         )
 
 

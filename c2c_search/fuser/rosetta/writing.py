@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from c2c_search.fuser.rosetta.layout import parts
 from c2c_search.fuser.rosetta.layout import published
 from c2c_search.fuser.rosetta.reading import files
 from c2c_search.fuser.rosetta.reading import read
+from c2c_search.host.files import swapped_in
 
 
 __all__ = ["LAYOUT", "files", "obstacles", "read", "write"]
@@ -85,17 +85,8 @@ def write(fuser: Fuser, directory: Path) -> None:
     if fuser.gate is None:
         tensors["gate.logit"] = torch.full((2 * len(fuser.layers), 1, 1), _OPEN_LOGIT)
         tensors["gate.temperature"] = torch.tensor(config.gate.temperature_end)
-    partial = directory.absolute().with_name(f".{directory.absolute().name}.writing")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        _write_files(fuser, tensors, arguments, partial)
-        if directory.exists():
-            directory.rmdir()
-        partial.replace(directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with swapped_in(directory) as folder:
+        _write_files(fuser, tensors, arguments, folder)
 
 
 def obstacles(config: FuserConfig, sources: Sequence[Sequence[int]] = ()) -> list[str]:
