@@ -80,12 +80,12 @@ class _Check:
 
     def _names(self) -> Iterator[Problem]:
         valid = field_names()
-        places = [*self.left_out]
-        places += [("dimensions", name) for name in self.space.dimensions]
-        places += [("fixed", name) for name in self.space.fixed]
+        named = [*self.left_out]
+        named += [("dimensions", name) for name in self.space.dimensions]
+        named += [("fixed", name) for name in self.space.fixed]
         if not self.space.dimensions and not self.left_out:
             yield self.document.problem(("dimensions",), "A space needs at least one dimension.")
-        for section, name in places:
+        for section, name in named:
             if reason := _why_not(name):
                 yield self.document.problem((section, name), f"This is not searched: {reason}.")
             elif name not in valid:

@@ -158,7 +158,7 @@ def test_resume_gives_the_same_numbers(service, trial, tmp_path, monkeypatch, st
     trial = trial.model_copy(update={"training": training})
     whole = service.adapt(trial, 2 * PER_RANK, tmp_path / "whole")
     events = service.events[:]
-    real = lora_training.LoraRun._train_step
+    real = lora_training.LoraTraining._train_step
 
     def stopping(self, engine):
         if self.step == stop_at:
@@ -166,7 +166,7 @@ def test_resume_gives_the_same_numbers(service, trial, tmp_path, monkeypatch, st
         yield from real(self, engine)
 
     with monkeypatch.context() as patch:
-        patch.setattr(lora_training.LoraRun, "_train_step", stopping)
+        patch.setattr(lora_training.LoraTraining, "_train_step", stopping)
         with pytest.raises(Stop):
             service.adapt(trial, 2 * PER_RANK, tmp_path / "parts")
     service.events.clear()

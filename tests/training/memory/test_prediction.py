@@ -248,13 +248,13 @@ def test_trials_at_once_take_what_each_takes(trial, pipeline, models):
     encoded = encode_all([row["messages"] for row in rows], "plain", *tokenizers, "span")
     runs = [ready(trial, models, rows, encoded) for _ in range(3)]
     with Allocations("cpu") as counted:
-        asked = [run._asked(run.fuser, [0, 1, 2, 3]) for run in runs]
+        asked = [run._request(run.fuser, [0, 1, 2, 3]) for run in runs]
         losses = losses_at_once(asked)
         del asked
         while losses:
             losses.pop().backward()
     one = predict(trial, models, rows, encoded)
-    predicted = one.of_several(3)
+    predicted = one.in_lockstep(3)
     # Weights and moments were there before; gradients are counted.
     still = predicted.fuser - 3 * sum(p.nbytes for p in runs[0].fuser.parameters())
     assert predicted.models == one.models
