@@ -86,16 +86,16 @@ class TrialConfig(FrozenModel):
         It hears the same layers and tokens, on the same keys, and is fitted on the same training
         caches; what only training can set falls back to the default.
         """
-        fuser = self.fuser
-        learned = fuser.layer_alignment == "learned"
+        own = self.fuser
+        learned = own.layer_alignment == "learned"
         ridge = FuserConfig(
             projector="ridge",
-            injection="append" if fuser.injection == "append" else "replace",
+            injection="append" if own.injection == "append" else "replace",
             normalisation="calibrated",
-            keys=fuser.keys,
-            token_alignment=fuser.token_alignment,
-            layer_alignment="proportional" if learned else fuser.layer_alignment,
-            sources_per_layer=fuser.sources_per_layer,
-            ridge_penalty=fuser.ridge_penalty,
+            keys=own.keys,
+            token_alignment=own.token_alignment,
+            layer_alignment="proportional" if learned else own.layer_alignment,
+            sources_per_layer=own.sources_per_layer,
+            ridge_penalty=own.ridge_penalty,
         )
         return self.model_copy(update={"fuser": ridge})
