@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from c2c_search.champion.export import REQUIREMENTS
 from c2c_search.champion.export import PACKAGES
+from c2c_search.champion.export import REQUIREMENTS
 from c2c_search.champion.export import export
 from c2c_search.champion.export import export_rosetta
 from c2c_search.champion.export import write_runtime

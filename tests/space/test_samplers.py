@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -33,3 +35,11 @@ def test_when_it_starts_to_learn(
     sampler = SAMPLERS[name].make(space, 0)
     assert isinstance(sampler, TPESampler)
     assert sampler._n_startup_trials == startup
+
+
+def test_names_are_checked_without_what_they_stand_for() -> None:
+    code = "import sys; from c2c_search.space.declaration import Search; "
+    code += "Search(trials=1, sampler='tpe', pruner='median'); "
+    code += "print({'optuna', 'numpy', 'torch'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stdout.strip() == "set()", found.stderr
