@@ -33,7 +33,7 @@ from c2c_search.errors import suggestion
 Schedule = Literal["cosine", "linear", "constant"]
 ZeroStage = Literal[0, 1, 2]
 CacheDtype = Literal["bfloat16", "float16", "float32"]
-Control = Literal["routing", "text_relay", "ridge", "lora"]
+FurtherControl = Literal["routing", "text_relay", "ridge", "lora"]
 
 _WHY_NOT_STAGE_3 = (
     "must be 0, 1 or 2: DeepSpeed's stage 3 computes wrong gradients when a step leaves a "
@@ -164,9 +164,9 @@ class ChampionConfig(FrozenModel):
         0.01, gt=0, lt=1, description="Level of the paired tests and of their intervals."
     )
     resamples: int = Field(10_000, ge=1, description="Resamples of the paired bootstrap.")
-    controls: tuple[Control, ...] = Field(
+    controls: tuple[FurtherControl, ...] = Field(
         ("routing",),
-        description="Controls to beat, beside every single model and the twin: routing "
+        description="Further controls to beat, beside every single model and the twin: routing "
         "(either model, by confidence; costs nothing), text_relay (the sharer writes, the "
         "receiver reads), ridge (closed-form map), lora (of the receiver, of the fuser's size; "
         "takes minutes).",
