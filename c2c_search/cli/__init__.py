@@ -1,4 +1,4 @@
-"""The command ``c2c-search``, thin calls into the house, nothing heavy before needed."""
+"""The command ``c2c-search``, thin calls into the packages, nothing heavy before needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between pipeline and search: a trial as data, everything that is needed to run it again."""
+"""A trial as data, everything that is needed to run it again."""
 
 from __future__ import annotations
 

@@ -153,8 +153,7 @@ def _opened(space: Space, files: StudyFiles) -> Iterator[Study]:
     try:
         opened: RDBStorage = storage.open_storage(files.root)
         with storage.sole_driver(files.root, space.study, opened):
-            content = space.identity()
-            yield storage.open_study(opened, space.study, space.space_hash(), content)
+            yield storage.open_study(opened, space.study, space.identity())
     except StorageInternalError as error:
         reason = str(error.__cause__ or error).strip().split("\n")[0]
         raise StoreError(

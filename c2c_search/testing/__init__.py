@@ -1,5 +1,7 @@
 """Conformance suites for plug-ins: three lines in your tests put yours through them."""
 
+from c2c_search.testing.sampling import PrunerConformance as PrunerConformance
+from c2c_search.testing.sampling import SamplerConformance as SamplerConformance
 from c2c_search.testing.token_alignment import (
     TokenAlignmentConformance as TokenAlignmentConformance,
 )

@@ -33,7 +33,7 @@ from c2c_search.training.loop import Training
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Event
-from c2c_search.training.step import Answered
+from c2c_search.training.step import LogitsStep
 from c2c_search.training.step import alone
 
 
@@ -142,13 +142,15 @@ class Adapter(torch.nn.Module):
         )
         return torch.cat(
             [
-                _read(model, [prompts[row] for row in pack], [responses[row] for row in pack])
+                _response_logits(
+                    model, [prompts[row] for row in pack], [responses[row] for row in pack]
+                )
                 for pack in packs
             ]
         )
 
 
-class LoraRun(Training):
+class LoraTraining(Training):
     """Trains one adapter; see `adapt`."""
 
     system = "lora"
@@ -194,10 +196,10 @@ class LoraRun(Training):
             metrics=best.metrics,
         )
 
-    def _asked(self, engine: TrainingEngine, rows: list[int]) -> Answered:
+    def _request(self, engine: TrainingEngine, rows: list[int]) -> LogitsStep:
         prompts = [self.data.train_prompts.encoded[row].receiver_ids for row in rows]
         responses = [self.responses[row] for row in rows]
-        return Answered(engine(prompts, responses), responses, self.training.label_smoothing)
+        return LogitsStep(engine(prompts, responses), responses, self.training.label_smoothing)
 
     def _answer(self) -> tuple[ItemResult, ...]:
         return answer_alone(
@@ -243,7 +245,7 @@ def adapt(
     rank = rank_for(receiver.model, parameters)
     torch.manual_seed(config.seed)
     with attached(receiver.model, rank) as adapted:
-        ended = LoraRun(config, receiver, adapted, data, directory, emit=emit).run()
+        ended = LoraTraining(config, receiver, adapted, data, directory, emit=emit).run()
     write_text(directory / SUMMARY, ended.model_dump_json(indent=2, exclude={"type"}) + "\n")
     return ended
 
@@ -288,7 +290,7 @@ def _trained(adapted: PeftModel) -> list[torch.nn.Parameter]:
     return [parameter for parameter in adapted.parameters() if parameter.requires_grad]
 
 
-def _read(
+def _response_logits(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
 ) -> torch.Tensor:
     """Logits of response tokens; prompts and responses are packed, on top of empty caches."""
@@ -300,11 +302,11 @@ def _read(
     positions: list[int] = []
     predictors: list[int] = []  # which token predicts each response token
     for number, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        read = [*prompt, *response[:-1]]
-        predictors += range(len(ids) + len(prompt) - 1, len(ids) + len(read))
-        ids += read
-        owners += [number] * len(read)
-        positions += range(len(read))
+        fed = [*prompt, *response[:-1]]
+        predictors += range(len(ids) + len(prompt) - 1, len(ids) + len(fed))
+        ids += fed
+        owners += [number] * len(fed)
+        positions += range(len(fed))
     tokens = Tokens(
         prompt=torch.tensor(owners),
         branch=torch.full((len(ids),), TRUNK),

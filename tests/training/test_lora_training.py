@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import warnings
-from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from c2c_search.errors import IntegrityError
-from c2c_search.models.loading import load
 from c2c_search.tokenization.token_alignment import EncodedPrompt
-from c2c_search.training import adapters
 from c2c_search.training import loop as training_run
 from c2c_search.training import lora_training
-from c2c_search.training.adapters import load_adapted
 from c2c_search.training.loop import Order
 from c2c_search.training.lora_training import Adapter
 from c2c_search.training.lora_training import attached
@@ -137,7 +131,7 @@ def test_adapter_is_taken_out_after_an_error_too(tiny_model):
             pass
 
 
-def test_training_leaves_the_desks_receiver_as_it_was(service, trial, tiny_pair, tmp_path):
+def test_training_leaves_the_services_receiver_as_it_was(service, trial, tiny_pair, tmp_path):
     request = Evaluate(system="receiver", pair=tiny_pair, split="test")
     before = service.evaluate(request)
     service.adapt(trial, 3 * PER_RANK, tmp_path / "lora")
@@ -158,7 +152,7 @@ def test_resume_gives_the_same_numbers(service, trial, tmp_path, monkeypatch, st
     trial = trial.model_copy(update={"training": training})
     whole = service.adapt(trial, 2 * PER_RANK, tmp_path / "whole")
     events = service.events[:]
-    real = lora_training.LoraRun._train_step
+    real = lora_training.LoraTraining._train_step
 
     def stopping(self, engine):
         if self.step == stop_at:
@@ -166,7 +160,7 @@ def test_resume_gives_the_same_numbers(service, trial, tmp_path, monkeypatch, st
         yield from real(self, engine)
 
     with monkeypatch.context() as patch:
-        patch.setattr(lora_training.LoraRun, "_train_step", stopping)
+        patch.setattr(lora_training.LoraTraining, "_train_step", stopping)
         with pytest.raises(Stop):
             service.adapt(trial, 2 * PER_RANK, tmp_path / "parts")
     service.events.clear()
@@ -242,72 +236,6 @@ def test_best_rung_is_kept_not_the_last(service, trial, tmp_path, monkeypatch):
     monkeypatch.setattr(lora_training, "save", lambda *args: saved.append(args))
     ended = service.adapt(trial, PER_RANK, tmp_path / "lora")
     assert (ended.best_rung, ended.objective, len(saved)) == (0, 1.0, 1)
-
-
-def test_loaded_adapter_answers_as_the_trained_one(tiny_model, tmp_path):
-    receiver = tiny_model()
-    prompt, response = list(range(12)), [1, 2, 3]
-    before = plain_logits(receiver.model, prompt, response)
-    with attached(receiver.model, 2) as adapted:
-        disturb(adapted)
-        adapters.save(adapted, receiver.identity.source, tmp_path)
-        expected = plain_logits(receiver.model, prompt, response)
-    loaded = load_adapted(receiver, tmp_path)
-    found = plain_logits(loaded.model, prompt, response)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(found, before, atol=1e-2)
-    assert torch.equal(plain_logits(receiver.model, prompt, response), before)
-
-
-def test_in_bfloat16_the_adapter_keeps_its_digits(tiny_model, tmp_path):
-    loaded = tiny_model()
-    receiver = replace(loaded, model=copy.deepcopy(loaded.model).to(torch.bfloat16))
-    prompt, response = list(range(12)), [1, 2, 3]
-    with attached(receiver.model, 2) as adapted:
-        assert {each.dtype for each in lora_training._trained(adapted)} == {torch.float32}
-        disturb(adapted)
-        adapters.save(adapted, receiver.identity.source, tmp_path)
-        expected = plain_logits(receiver.model, prompt, response)
-    again = load_adapted(receiver, tmp_path)
-    # Merged into bfloat16 weights, the update would be rounded.
-    assert torch.equal(plain_logits(again.model, prompt, response), expected)
-    assert not any(parameter.requires_grad for parameter in again.model.parameters())
-
-
-def test_loaded_adapter_is_another_model(tiny_model, tmp_path):
-    receiver = tiny_model()
-    identities = [receiver.identity]
-    for name in ("one", "two"):
-        with attached(receiver.model, 1) as adapted:
-            disturb(adapted)
-            if name == "two":
-                disturb(adapted)
-            adapters.save(adapted, receiver.identity.source, tmp_path / name)
-        identities.append(load_adapted(receiver, tmp_path / name).identity)
-    assert len({identity.weights_sha256 for identity in identities}) == 3
-    assert len({identity.source for identity in identities}) == 3
-    assert load_adapted(receiver, tmp_path / "one").identity == identities[1]
-
-
-def test_adapter_loads_by_the_receivers_source(tiny_pair, tmp_path):
-    receiver = load(tiny_pair.receiver, cache_dir=tmp_path / "cache")
-    with attached(receiver.model, 1) as adapted:
-        disturb(adapted)
-        adapters.save(adapted, receiver.identity.source, tmp_path / "adapter")
-    by_source = load_adapted(tiny_pair.receiver, tmp_path / "adapter", tmp_path / "cache")
-    by_model = load_adapted(receiver, tmp_path / "adapter")
-    assert by_source.identity == by_model.identity
-    assert same(by_source.model.state_dict(), by_model.model.state_dict())
-
-
-@pytest.mark.parametrize("missing", ["adapter_config.json", "adapter_model.safetensors"])
-def test_half_an_adapter_is_refused(tiny_model, tmp_path, missing):
-    receiver = tiny_model()
-    with attached(receiver.model, 1) as adapted:
-        adapters.save(adapted, receiver.identity.source, tmp_path)
-    (tmp_path / missing).unlink()
-    with pytest.raises(IntegrityError, match=missing):
-        load_adapted(receiver, tmp_path)
 
 
 def test_evaluation_of_an_adapter_fills_no_store(service, trial, tiny_pair, tmp_path):
