@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from c2c_search.evaluation.grading.grader import Graded
+from c2c_search.evaluation.grading.grader import grader
 from c2c_search.evaluation.grading.optional import optional
 from c2c_search.evaluation.items import Item
-from c2c_search.evaluation.tasks.task import Graded
 
 
+@grader("chrf", reference="chrF (W15-3049)")
 def chrf(item: Item, text: str) -> Graded:
     """chrF of one translation in [0, 1], against the reference that it meets best.
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c2c_search.evaluation.items import Item
-from c2c_search.evaluation.tasks.catalogue import TASKS
 from c2c_search.evaluation.tasks.columns import shuffled
+from c2c_search.evaluation.tasks.task import TASKS
 from tests.evaluation.hub_samples import SAMPLES
 
 
