@@ -1,4 +1,4 @@
-"""Which option a text chooses, however it says so."""
+"""Grades choices: which option a text takes, however it says so."""
 
 from __future__ import annotations
 

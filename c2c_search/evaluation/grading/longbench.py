@@ -44,7 +44,7 @@ _CJK_MARKS = (
     (0xFF5B, 0xFF64),
 )
 _MARKS = dict.fromkeys(
-    [place for first, last in _CJK_MARKS for place in range(first, last + 1)]
+    [mark for first, last in _CJK_MARKS for mark in range(first, last + 1)]
     + [ord(mark) for mark in string.punctuation]
 )
 _FIRST_LINE_ALONE = frozenset(("trec", "triviaqa", "samsum", "lsht"))

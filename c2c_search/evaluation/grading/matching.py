@@ -1,4 +1,4 @@
-"""Short answers compared with references, word for word."""
+"""Grades short answers, compared with references word for word."""
 
 from __future__ import annotations
 

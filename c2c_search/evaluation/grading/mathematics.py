@@ -1,4 +1,4 @@
-"""An answer that is a mathematical expression, compared by its value."""
+"""Grades mathematical expressions, by their value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An answer that is a number, read out of its working."""
+"""Grades numbers, read out of their working."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ChrF, how much a translation shares with references in runs of characters."""
+"""Grades translations by chrF: the runs of characters shared with references."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def corpus_chrf(texts: Sequence[str], references: Sequence[Sequence[str]]) -> fl
     most = max(len(one) for one in references)
     # sacrebleu reads one stream a reference, with None where a text has fewer.
     streams = [
-        [one[place] if place < len(one) else None for one in references] for place in range(most)
+        [one[index] if index < len(one) else None for one in references] for index in range(most)
     ]
     score: float = _metric().corpus_score(list(texts), streams).score
     return score / 100

@@ -1,4 +1,4 @@
-"""How long systems take to answer, side by side on the same questions."""
+"""Measures latency: systems answer the same questions in turn."""
 
 from __future__ import annotations
 
@@ -120,11 +120,11 @@ def _take_turns(
     timings: list[Timing] = []
     wires: dict[str, list[float]] = {name: [] for name in systems}
     rounds = warmup + repeats
-    for turn, (number, place, name) in enumerate(turns(systems, len(questions), rounds)):
+    for turn, (number, question, name) in enumerate(turns(systems, len(questions), rounds)):
         watch = Stopwatch(timed.model.device)
-        wire = timed.answer(name, questions[place], watch)
+        wire = timed.answer(name, questions[question], watch)
         if number >= warmup:
-            timings.append(watch.timing(name, place, number - warmup))
+            timings.append(watch.timing(name, question, number - warmup))
             wires[name] += [] if wire is None else [wire]
         if progress is not None:
             progress(turn + 1, rounds * len(questions) * len(systems))

@@ -1,4 +1,4 @@
-"""What was timed, as numbers with their spread, as JSON and as Markdown."""
+"""The latency report: what was timed, with its spread, as JSON and as Markdown."""
 
 from __future__ import annotations
 
@@ -223,9 +223,9 @@ def ratio(
         }
         for who in (system, to)
     ]
-    places = sorted(times[0])
-    questions = len({question for question, _ in places})
-    pairs = np.array([times[0][place] / times[1][place] for place in places])
+    asked = sorted(times[0])
+    questions = len({question for question, _ in asked})
+    pairs = np.array([times[0][turn] / times[1][turn] for turn in asked])
     pairs = pairs.reshape(questions, -1)
     repeats = pairs.shape[1]
     generator = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""One answer of each system from raw text, with the time that its parts take."""
+"""Times one answer of each system from raw text, part by part."""
 
 from __future__ import annotations
 

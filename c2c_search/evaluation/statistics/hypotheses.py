@@ -1,4 +1,4 @@
-"""How likely a difference is between systems that are equally good."""
+"""Tests: how likely a difference is between systems that are equally good."""
 
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ def permutation_test(
         return 1.0
     far = abs(float(sums.sum())) - _ROUNDING * float(np.abs(sums).sum())
     if 2 ** len(sums) <= resamples:
-        places = np.arange(len(sums))
-        flipped = np.arange(2 ** len(sums))[:, None] >> places & 1
+        bits = np.arange(len(sums))
+        flipped = np.arange(2 ** len(sums))[:, None] >> bits & 1
         return _as_far(sums, flipped, far) / len(flipped)
     rng = np.random.default_rng(seed)
     at_once = max(1, _CELLS_AT_ONCE // len(sums))

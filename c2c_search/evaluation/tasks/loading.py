@@ -279,8 +279,8 @@ def _own_items(task: Task, examples: Sequence[Example]) -> list[Item]:
         scalars = str | int | float | bool
         facts = {key: each for key, each in example.extra.items() if isinstance(each, scalars)}
         references = item.references
-        if references and isinstance(further := example.extra.get("answers"), list):
-            references = tuple(dict.fromkeys([*references, *map(str, further)]))
+        if references and isinstance(others := example.extra.get("answers"), list):
+            references = tuple(dict.fromkeys([*references, *map(str, others)]))
         made.append((example.where, replace(item, references=references, facts=facts)))
     return _checked(task, made, [])
 
@@ -309,7 +309,7 @@ def _checked(task: Task, made: Sequence[tuple[str, Item]], problems: list[Proble
         DataError: The problems found before, and those that are found here.
     """
     chosen = "cloze" in task.methods or "letter" in task.methods
-    places: dict[str, str] = {}
+    seen: dict[str, str] = {}
     items = []
     for where, item in made:
         if chosen and not item.choices:
@@ -317,10 +317,10 @@ def _checked(task: Task, made: Sequence[tuple[str, Item]], problems: list[Proble
         if not chosen and not item.references:
             rule = f"An item of {task.name} must be answered in words."
             problems.append(Problem(where, rule, item.choices))
-        if item.id in places:
-            rule = f"An id must be unique; {places[item.id]} has it too."
+        if item.id in seen:
+            rule = f"An id must be unique; {seen[item.id]} has it too."
             problems.append(Problem(where, rule, item.id))
-        places[item.id] = where
+        seen[item.id] = where
         items.append(item)
     if problems:
         raise rows_error(problems)
