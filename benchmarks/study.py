@@ -141,9 +141,9 @@ def study(configs: Sequence[TrialConfig], together: int) -> Run:
                 run.losses += [{} for _ in group]
                 losses = dict(enumerate(run.losses[first_of_group:]))
                 ends = _ends(worker.train_together(group), losses)
-                for place in range(len(group)):
-                    run.add(ends[place].seconds)
-                    run.accuracies.append(ends[place].objective)
+                for index in range(len(group)):
+                    run.add(ends[index].seconds)
+                    run.accuracies.append(ends[index].objective)
             run.end(time.perf_counter() - begun)
     return run
 

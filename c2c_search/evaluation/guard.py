@@ -1,4 +1,4 @@
-"""What is chosen on is never what is reported, nor learnt from."""
+"""The guard of splits: what is chosen on is never reported, nor learnt from."""
 
 from __future__ import annotations
 

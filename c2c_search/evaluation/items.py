@@ -49,7 +49,7 @@ class Item:
 
     @classmethod
     def of_row(cls, row: Row) -> Item:
-        """An example of the data room, as an item."""
+        """An example of the data, as an item."""
         open_ended = not row["choices"]
         return cls(
             id=row["id"],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from c2c_search.config.pipeline import EvaluationConfig
+from c2c_search.evaluation.grading import Graded
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.scoring import answer
@@ -18,7 +19,6 @@ from c2c_search.evaluation.systems import Decoding
 from c2c_search.evaluation.systems import OptionScores
 from c2c_search.evaluation.systems import Written
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
-from c2c_search.evaluation.tasks.task import Graded
 from c2c_search.evaluation.tasks.task import Task
 
 
@@ -47,7 +47,7 @@ ITEMS = [Item(name, "g", "c" + name, (), ("long one", "no"), 0) for name in ("a"
 READING = QuestionPrompts(
     pair=None, questions=[Question(item, (), item.choices) for item in ITEMS]
 )
-TASK = Task("t", "nobody", None, convert=lambda row, name: None, grade=graded)
+TASK = Task("t", "nobody", None, convert=lambda row, name: None, grader=graded)
 
 
 def ask(method, *, length_normalised):
