@@ -258,7 +258,7 @@ class WorkerService:
         return self._pairs[pair]
 
     def _refuse_other_contexts(self, config: TrialConfig) -> None:
-        if config.fuser.injection == "append":
+        if config.fuser.adds_entries:
             return
         for split, rows in self._rows.items():
             if any(row["sharer_messages"] for row in rows):
