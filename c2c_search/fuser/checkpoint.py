@@ -18,6 +18,7 @@ from c2c_search.errors import IntegrityError
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.plugins import foreign_file
 
 
 CONFIG_NAME = "fuser_config.json"
@@ -67,8 +68,12 @@ def save(fuser: Fuser, directory: Path) -> None:
 def load(directory: Path, *, device: torch.device | str = "cpu") -> Fuser:
     """Read a fuser, in evaluation mode.
 
+    Nothing is imported for a plug-in that it names, unless this process has done so already or
+    the user has allowed it (see `plugins.foreign_file`).
+
     Raises:
-        IntegrityError: A file is missing, or a tensor is missing, extra or of another shape.
+        IntegrityError: A file is missing, or a tensor is missing, extra or of another shape; or
+            it names a plug-in that is not allowed.
     """
     for name in (CONFIG_NAME, WEIGHTS_NAME):
         if not (directory / name).is_file():
@@ -78,14 +83,17 @@ def load(directory: Path, *, device: torch.device | str = "cpu") -> Fuser:
                 hint="This file is missing: export or download the folder again.",
             )
     try:
-        stored = StoredConfig.model_validate_json((directory / CONFIG_NAME).read_text())
+        # Anybody may have written it: a plug-in that it names is code, to be asked for.
+        with foreign_file():
+            stored = StoredConfig.model_validate_json((directory / CONFIG_NAME).read_text())
     except ValidationError as error:
         raise IntegrityError(
             f"{CONFIG_NAME} must be a fuser's configuration as this version writes it.",
             value="; ".join(
                 f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
             ),
-            hint="Load it with the version of c2c-search that its manifest names.",
+            hint="Load it with the version of c2c-search that its manifest names, and with the "
+            "packages of the plug-ins that it names.",
         ) from None
     fuser = Fuser(
         stored.fuser,
