@@ -188,8 +188,8 @@ def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
     module = SimpleNamespace(C2CModel=FakeModel)
     monkeypatch.setitem(sys.modules, "c2c_search.inference.model", module)
-    several_module = SimpleNamespace(SeveralSharers=several)
-    monkeypatch.setitem(sys.modules, "c2c_search.inference.multi_sharer", several_module)
+    multi_sharer_module = SimpleNamespace(MultiSharerModel=several)
+    monkeypatch.setitem(sys.modules, "c2c_search.inference.multi_sharer", multi_sharer_module)
     monkeypatch.setattr(manifest, "read_manifest", lambda path: None)
 
 
