@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -65,11 +66,15 @@ def save(fuser: Fuser, directory: Path) -> None:
     config.replace(directory / CONFIG_NAME)
 
 
-def load(directory: Path, *, device: torch.device | str = "cpu") -> Fuser:
+def load(directory: Path, *, device: torch.device | str = "cpu", foreign: bool = True) -> Fuser:
     """Read a fuser, in evaluation mode.
 
-    Nothing is imported for a plug-in that it names, unless this process has done so already or
-    the user has allowed it (see `plugins.foreign_file`).
+    Args:
+        directory: Of the two files.
+        device: Where the fuser is to be.
+        foreign: Whether anybody may have written them: nothing is then imported for a plug-in
+            that they name, unless this process has done so already or the user has allowed it
+            (see `plugins.foreign_file`).
 
     Raises:
         IntegrityError: A file is missing, or a tensor is missing, extra or of another shape; or
@@ -83,8 +88,7 @@ def load(directory: Path, *, device: torch.device | str = "cpu") -> Fuser:
                 hint="This file is missing: export or download the folder again.",
             )
     try:
-        # Anybody may have written it: a plug-in that it names is code, to be asked for.
-        with foreign_file():
+        with foreign_file() if foreign else nullcontext():
             stored = StoredConfig.model_validate_json((directory / CONFIG_NAME).read_text())
     except ValidationError as error:
         raise IntegrityError(

@@ -188,6 +188,17 @@ def test_a_strangers_checkpoint_imports_nothing_unasked(
     assert module.with_name(f"{name}.py.ran").exists()
 
 
+def test_a_study_reads_its_own_checkpoints_in_a_process_that_has_not_trained(folder, tmp_path):
+    (folder / "outside_own.py").write_text(INJECTION.replace("halfway", "halfway_again"))
+    config = FuserConfig(width=8, injection="residual")
+    checkpoint.save(Fuser(config, RECEIVER, SHARER), tmp_path)
+    path = tmp_path / checkpoint.CONFIG_NAME
+    path.write_text(path.read_text().replace("residual", "outside_own.halfway_again"))
+    importlib.invalidate_caches()
+    fuser = checkpoint.load(tmp_path, foreign=False)
+    assert fuser.config.injected.name == "halfway_again"
+
+
 def test_the_suite_finds_what_is_wrong(folder):
     source = PROJECTOR.replace("squashed", "leaky").replace(
         "self.map(hidden)", "self.map(hidden).cumsum(dim=1)"
