@@ -68,7 +68,7 @@ class Fuser(nn.Module):
             ``config.layer_share`` when left out (``layer_choice: attention`` waits for
             `calibrate`).
         sources: Sharer layers of each fused receiver layer; made from
-            ``config.layer_alignment`` when left out (``similarity`` waits for `calibrate`).
+            ``config.layer_alignment`` when left out (a measured one waits for `calibrate`).
 
     Raises:
         ValueError: Sources or projections that must be given are not.

@@ -57,10 +57,12 @@ def layer_alignment(
     Args:
         name: As in ``fuser.layer_alignment``.
         reference: Where it comes from: a paper, or whose idea it is.
-        measured: Whether it needs the similarity of the layers, which calibration prompts give.
+        measured: Whether it needs the similarity of the layers, which calibration prompts give;
+            without it, it raises a ValueError that says so.
         learned: Whether its layers are a window of ``alignment_window``, of which the fuser
             learns the weights; the first one's begins highest.
-        stored: Whether the map is given with the weights and cannot be made from the pair.
+        stored: Whether the map is given with the weights and cannot be made from the pair: it
+            always raises a ValueError.
 
     Raises:
         ConfigError: The name is taken.
