@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from c2c_search.config.trial import TrialConfig
 from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import ConfigError
+from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import default_dtype
@@ -24,6 +27,7 @@ from c2c_search.inference.manifest import sha256
 from c2c_search.inference.manifest import verify_compatibility
 from c2c_search.models.cache_dir import print_notice
 from c2c_search.models.loading import default_device
+from c2c_search.plugins import foreign_file
 from c2c_search.tokenization.templates import Template
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Trained
@@ -152,12 +156,27 @@ def _champion(folder: Path) -> Target:
         receiver=manifest.pair.receiver.source,
         sharer=manifest.pair.sharer.source,
         fuser_dir=folder,
-        trial=None if manifest.trial is None else TrialConfig.model_validate(manifest.trial),
+        trial=_trial_of(manifest),
         template=manifest.template,
         cache_dtype=manifest.cache_dtype,
         dtype=name_of(champion_dtype(manifest, default_device())),
         manifest=manifest,
     )
+
+
+def _trial_of(manifest: Manifest) -> TrialConfig | None:
+    """What a champion says of its trial; a plug-in that it names is not imported unasked."""
+    if manifest.trial is None:
+        return None
+    try:
+        with foreign_file():
+            return TrialConfig.model_validate(manifest.trial)
+    except ValidationError as error:
+        raise IntegrityError(
+            f"The trial in {MANIFEST} must be one that this version can read.",
+            value="; ".join(each["msg"] for each in error.errors()),
+            hint="Use the version of c2c-search, and the plug-ins, that it names.",
+        ) from None
 
 
 def _trial(folder: Path) -> Target:

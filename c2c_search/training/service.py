@@ -195,7 +195,7 @@ class WorkerService:
             model, prompts = sharer_alone(pair, prompts)
         else:
             assert request.fuser_dir is not None, f"{request.system} needs a fuser"
-            fuser = load_fuser(Path(request.fuser_dir))
+            fuser = load_fuser(Path(request.fuser_dir), foreign=False)
             model = with_fuser(pair, fuser)
             prompts = self._prompts_of(request.pair, request.split, fuser.config.token_alignment)
             if request.system == "mismatched":
@@ -213,7 +213,11 @@ class WorkerService:
     def _evaluate_system(self, request: Evaluate) -> Result:
         """Any system of the evaluation room, on the store's prompt caches."""
         pair, rows = self._ready(request.pair), self._rows[request.split]
-        fuser = None if request.fuser_dir is None else load_fuser(Path(request.fuser_dir))
+        fuser = (
+            None
+            if request.fuser_dir is None
+            else load_fuser(Path(request.fuser_dir), foreign=False)
+        )
         system = SYSTEMS[request.system].build(Materials(pair, fuser))
         questions = [
             Question(item, item.messages, item.choices, item.sharer_messages)
@@ -258,7 +262,7 @@ class WorkerService:
         return self._pairs[pair]
 
     def _refuse_other_contexts(self, config: TrialConfig) -> None:
-        if config.fuser.injection == "append":
+        if config.fuser.adds_entries:
             return
         for split, rows in self._rows.items():
             if any(row["sharer_messages"] for row in rows):

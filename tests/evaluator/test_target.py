@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 from c2c_search.errors import ConfigError
+from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
+from c2c_search.evaluator import target as target_module
 from c2c_search.evaluator.target import find_subject
 from c2c_search.host import dtypes
 from c2c_search.host.json_store import JsonStore
@@ -93,3 +97,18 @@ def test_a_trial_that_was_not_trained_to_its_end_is_told(trial, trained_root, tm
     ledger.save(key, ended.model_copy(update={"pruned": True, "step": 2}))
     (note,) = find_subject(trial.hash(), root=tmp_path).notes
     assert "was pruned at 2 of 4 steps" in note
+
+
+def test_a_strangers_champion_imports_nothing_unasked(
+    trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stranger_in_a_manifest.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    content = trial.model_dump(mode="json", by_alias=True)
+    content["fuser"]["projector"] = "stranger_in_a_manifest.Projector"
+    (tmp_path / target_module.MANIFEST).write_text("")
+    monkeypatch.setattr(target_module, "check_sums", lambda folder: None)
+    monkeypatch.setattr(target_module, "read_manifest", lambda folder: MagicMock(trial=content))
+    with pytest.raises(IntegrityError, match=r"stranger_in_a_manifest.*C2C_SEARCH_PLUGINS"):
+        find_subject(str(tmp_path), root=tmp_path)
+    assert "stranger_in_a_manifest" not in sys.modules

@@ -46,7 +46,7 @@ class Fused(PassByPass):
         """
         assert self.model.fuser is not None
         config = self.model.fuser.config
-        if config.injection != "append" and any(q.sharer_messages for q in reading.questions):
+        if not config.adds_entries and any(q.sharer_messages for q in reading.questions):
             raise ConfigError(
                 "A sharer can read something else than the receiver only where its cache is "
                 "appended: otherwise each receiver token hears the same token.",
