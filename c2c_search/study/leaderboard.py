@@ -1,4 +1,4 @@
-"""A study's outcome as the page that the report room draws."""
+"""A study's outcome as the page that is drawn of it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from c2c_search.study import resume
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import reference_name
 from c2c_search.study.controls import single_models
-from c2c_search.study.controls import twin_name
+from c2c_search.study.finalist import TWIN
+from c2c_search.study.finalists import MISMATCHED
 from c2c_search.study.finalists import FinalEvaluation
-from c2c_search.study.finalists import mismatched_name
-from c2c_search.study.further import further_name
+from c2c_search.study.finalists import controls_of
 from c2c_search.study.promotion import PromotedChampion
 from c2c_search.study.session import Session
 from c2c_search.study.trials import ACCURACY
@@ -90,13 +90,9 @@ def _controls(session: Session) -> Iterator[SearchRow]:
 def _measured(session: Session, final: FinalEvaluation) -> Iterator[MeasuredRow]:
     kinds = {model.name: "control" for model in single_models(session.space.pairs)}
     for one in final.finalists:
-        kinds |= {
-            one.name: "finalist",
-            twin_name(one.name): "twin",
-            mismatched_name(one.name): "wrong sharer",
-        }
-        controls = session.space.pipeline.champion.controls
-        kinds |= {further_name(control, one.name): "control" for control in controls}
+        kinds |= {one.name: "finalist", one.name_of(MISMATCHED): "wrong sharer"}
+        kinds |= {one.name_of(control): "control" for control in controls_of(session)}
+        kinds[one.name_of(TWIN)] = "twin"
     for name, result in final.results.items():
         interval = accuracy_interval(result, level=DESCRIPTIVE_LEVEL)
         yield MeasuredRow(name, kinds[name], interval)

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from c2c_search.errors import IntegrityError
+from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.models.identity import file_sha256
 from c2c_search.models.loading import LoadedModel
 from c2c_search.models.loading import load
@@ -20,6 +21,9 @@ from c2c_search.models.loading import load
 
 if TYPE_CHECKING:
     from peft import PeftModel
+
+    from c2c_search.evaluation.systems.registry import Learner
+    from c2c_search.fuser.fuser import Fuser
 
 
 _CONFIG_NAME = "adapter_config.json"
@@ -50,6 +54,20 @@ def save(adapted: PeftModel, source: str, directory: Path) -> None:
     config = directory / (_CONFIG_NAME + ".partial")
     config.write_text(json.dumps(content, indent=2, sort_keys=True, default=sorted) + "\n")
     config.replace(directory / _CONFIG_NAME)
+
+
+def load_trained(learner: Learner, receiver: LoadedModel, folder: Path) -> Fuser | LoadedModel:
+    """What a training has left: a fuser, or the receiver with an adapter in it.
+
+    Args:
+        learner: What learned.
+        receiver: Unchanged.
+        folder: Of its best rung.
+
+    Raises:
+        IntegrityError: A file is missing.
+    """
+    return load_fuser(folder) if learner == "fuser" else load_adapted(receiver, folder)
 
 
 def load_adapted(

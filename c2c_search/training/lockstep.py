@@ -41,20 +41,20 @@ def train_together(
 
     Args:
         starts: Each makes one trial, ready to run.
-        ended: Called with a trial's place in ``starts`` and its end, as soon as it has ended.
+        ended: Called with a trial's index in ``starts`` and its end, as soon as it has ended.
 
     Raises:
         DivergedError: A loss became infinite or NaN, not necessarily of the trial at fault.
     """
     members: dict[int, _Member] = {}
     try:
-        for place, start in enumerate(starts):
-            members[place] = _Member(start)
+        for index, start in enumerate(starts):
+            members[index] = _Member(start)
         while members:
-            for place, member in list(members.items()):
+            for index, member in list(members.items()):
                 if member.ended is not None:
-                    del members[place]
-                    ended(place, member.ended)
+                    del members[index]
+                    ended(index, member.ended)
             _one_pass(list(members.values()))
     finally:
         for member in members.values():
