@@ -35,6 +35,7 @@ from c2c_search.study.trials import PARAMETERS
 from c2c_search.study.trials import SPLIT
 from c2c_search.study.trials import trial_name
 from c2c_search.tracking.reconcile import RUN_ID
+from c2c_search.tracking.recorded_run import Kind
 from c2c_search.tracking.recorded_run import RecordedRun
 from c2c_search.training import retries
 from c2c_search.training.protocol import Evaluate
@@ -177,10 +178,10 @@ def _trained(session: Session, one: Finalist) -> dict[str, Trained]:
         if entry.recipe is None:
             continue
         session.view.stage("controls", message=name)
+        kind: Kind = "twin" if control == TWIN else "control"
+        tags = {"c2c.control": entry.name}
         if control == TWIN:
-            kind, tags = "twin", {"c2c.twin_of": one.config.hash()}
-        else:
-            kind, tags = "control", {"c2c.control": entry.name}
+            tags = {"c2c.twin_of": one.config.hash()}
         train = session.request(one.config, entry.recipe, one.trained.parameters)
         shown = {"control": entry.title}
         ended = train_once(session, train, name, kind, tags, shown=shown)

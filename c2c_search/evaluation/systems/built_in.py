@@ -142,7 +142,7 @@ def no_sharer(name: str, materials: Materials) -> System:
     "mismatched",
     title="Mismatched sharer",
     reference="a sharer that reads another item, this project",
-    needs=["sharer", "fuser"],
+    needs=["sharer", "fuser", "others"],
     kind="control",
 )
 def mismatched(name: str, materials: Materials) -> System:

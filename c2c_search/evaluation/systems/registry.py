@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Kind = Literal["model", "system", "control"]
 """One model alone; what is proposed and what it competes with; what explains its success away."""
 
-Need = Literal["sharer", "fuser", "exemplars", "trial"]
-"""A second model, a fuser, examples with answers, how the fuser was trained."""
+Need = Literal["sharer", "fuser", "exemplars", "trial", "others"]
+"""A second model, a fuser, examples with answers, how the fuser was trained, other questions."""
 
 Learner = Literal["fuser", "lora"]
 """What learns: a fuser between both models, or LoRA on the receiver alone."""
