@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from pydantic import BaseModel
 from pydantic import ValidationError
@@ -76,3 +79,23 @@ def test_the_budget_of_the_caches_in_bytes() -> None:
     for field, value in (("budget_gb", 0), ("dtype", "int8")):
         with pytest.raises(ValidationError, match=field):
             CacheConfig.model_validate({field: value})
+
+
+def test_a_pipeline_is_checked_without_torch() -> None:
+    code = (
+        "import sys\n"
+        "from c2c_search.config.pipeline import ChampionConfig\n"
+        "ChampionConfig(controls=('routing', 'text_relay', 'ridge', 'lora', 'random'))\n"
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert found.stdout.strip() == "set()"
+
+
+def test_a_control_must_be_one_of_the_register() -> None:
+    with pytest.raises(ValidationError, match="Did you mean `lora`"):
+        ChampionConfig(controls=("lorra",))
+    with pytest.raises(ValidationError, match="each control once"):
+        ChampionConfig(controls=("lora", "lora"))

@@ -226,7 +226,8 @@ class FakeWorker:
             accuracy += self.script.shut_adds if request.system == "shut" else 0
         else:
             config = json.loads((Path(learned) / "fuser_config.json").read_text())
-            accuracy = config["accuracy"] - (0.2 if request.system == "mismatched" else 0)
+            accuracy = config["accuracy"]
+            accuracy -= 0.2 if request.system in ("mismatched", "random") else 0
         yield Result(system=request.system, split=request.split, items=answers(accuracy))
 
     def _event(self, event: Event) -> Event:
