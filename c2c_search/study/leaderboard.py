@@ -46,7 +46,7 @@ def make_leaderboard(
         duels=list(_duels(final)),
         verdict=final.conclusion,
         champion=None if champion is None else champion.name,
-        places=_places(session, champion),
+        places=_paths(session, champion),
     )
 
 
@@ -110,15 +110,15 @@ def _duel(finalist: str, one: Comparison, beaten: bool | None) -> Duel:
     return Duel(finalist, one.control, one.difference, one.p, beaten)
 
 
-def _places(session: Session, champion: PromotedChampion | None) -> dict[str, str]:
+def _paths(session: Session, champion: PromotedChampion | None) -> dict[str, str]:
     root = session.files.root
     option = "" if root == Path("mlruns").resolve() else f" --root {root}"
-    places = {"every run": f"c2c-search ui{option}"}
+    paths = {"every run": f"c2c-search ui{option}"}
     if champion is not None:
-        places |= {
+        paths |= {
             "champion": str(champion.folder),
             "registered": f"{champion.registered_name} version {champion.version}",
             "ask it": f'c2c-search ask {champion.folder} "..."',
             "take it along": f"c2c-search export --to DIR --study {session.space.study}{option}",
         }
-    return places
+    return paths

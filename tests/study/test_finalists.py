@@ -61,9 +61,9 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A control from outside, in one file; its dotted path."""
     (tmp_path / "outside.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(str(tmp_path))
-    before = vars(SYSTEMS).copy()
+    assert SYSTEMS["receiver"].builder  # the built-in ones are there, and stay
     for name in ("_entries", "_names", "_plugins"):
-        monkeypatch.setattr(SYSTEMS, name, before[name].copy())
+        monkeypatch.setattr(SYSTEMS, name, vars(SYSTEMS)[name].copy())
     yield "outside.Narrow"
     sys.modules.pop("outside", None)
 
