@@ -108,7 +108,7 @@ def evaluate(
     Tasks: arc_challenge, arc_easy, boolq, ceval, gpqa, gsm8k, longbench, math500, mmlu_pro,
     mmlu_redux, openbookqa, quiz, translation, truthfulqa_mc, winogrande.
     """
-    from c2c_search.evaluator.evaluate import examine
+    from c2c_search.evaluator.evaluate import evaluate
     from c2c_search.evaluator.request import Request
     from c2c_search.host.terminal import Console
     from c2c_search.report.evaluation import render
@@ -139,12 +139,12 @@ def evaluate(
         to=to,
         command=shlex.join(["c2c-search", *sys.argv[1:]]),
     )
-    examined = examine(request)
+    evaluated = evaluate(request)
     if as_json:
-        echo_json(examined.record.model_dump_json(indent=1))
+        echo_json(evaluated.record.model_dump_json(indent=1))
         return
-    Console().print(render(examined.record))
-    echo(f"Written to {examined.folder}.")
+    Console().print(render(evaluated.record))
+    echo(f"Written to {evaluated.folder}.")
 
 
 def _split(names: str | None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -20,9 +21,12 @@ from c2c_search.fuser.stored import WEIGHTS_NAME
 from c2c_search.fuser.stored import StoredConfig
 from c2c_search.fuser.stored import missing
 from c2c_search.fuser.stored import read_with_hash
+from c2c_search.host.files import replacing
+from c2c_search.host.files import write_text
 from c2c_search.host.strict_json import content_sha256
 from c2c_search.host.tensor_file import Header
 from c2c_search.host.tensor_file import read_header
+from c2c_search.plugins import foreign_file
 
 
 _OTHER = "The two files are not of one fuser: export or download the folder again."
@@ -32,7 +36,7 @@ _SPELLED = {torch.float32: "F32", torch.int64: "I64"}
 def save(fuser: Fuser, directory: Path) -> None:
     """Write ``fuser_config.json`` and ``fuser.safetensors`` into ``directory`` (made if absent).
 
-    Each file is written beside its place and then moved there.
+    Each file is written whole or not at all.
     """
     directory.mkdir(parents=True, exist_ok=True)
     content = {
@@ -42,24 +46,26 @@ def save(fuser: Fuser, directory: Path) -> None:
         "layers": fuser.layers,
         "sources": fuser.sources.tolist(),
     }
-    weights = directory / (WEIGHTS_NAME + ".partial")
     tensors = {name: t.detach().cpu().contiguous() for name, t in fuser.state_dict().items()}
     # One entry alone: safetensors writes several in any order, and a fuser has one SHA-256.
-    save_file(tensors, weights, metadata={CONFIG_SHA256: content_sha256(content)})
-    weights.replace(directory / WEIGHTS_NAME)
-    config = directory / (CONFIG_NAME + ".partial")
-    config.write_text(json.dumps(content, indent=2) + "\n")
-    config.replace(directory / CONFIG_NAME)
+    with replacing(directory / WEIGHTS_NAME) as weights:
+        save_file(tensors, weights, metadata={CONFIG_SHA256: content_sha256(content)})
+    write_text(directory / CONFIG_NAME, json.dumps(content, indent=2) + "\n")
 
 
-def check(directory: Path) -> StoredConfig:
+def check(directory: Path, *, foreign: bool = True) -> StoredConfig:
     """Check a fuser's two files against each other, as far as no tensor has to be read.
+
+    Args:
+        directory: Of the two files.
+        foreign: As for `load`.
 
     Raises:
         IntegrityError: A file is missing or damaged, or a tensor is missing, extra or of another
             shape or dtype.
     """
-    stored, sha256 = read_with_hash(directory)
+    with foreign_file() if foreign else nullcontext():
+        stored, sha256 = read_with_hash(directory)
     path = directory / WEIGHTS_NAME
     try:
         header = read_header(path)
@@ -86,14 +92,22 @@ def check(directory: Path) -> StoredConfig:
     return stored
 
 
-def load(directory: Path, *, device: torch.device | str = "cpu") -> Fuser:
+def load(directory: Path, *, device: torch.device | str = "cpu", foreign: bool = True) -> Fuser:
     """Read a fuser, in evaluation mode.
+
+    Args:
+        directory: Of the two files.
+        device: Where the fuser is to be.
+        foreign: Whether anybody may have written them: nothing is then imported for a plug-in
+            that they name, unless this process has done so already or the user has allowed it
+            (see `plugins.foreign_file`).
 
     Raises:
         IntegrityError: A file is missing or damaged, a tensor is missing, extra or of another
-            shape or dtype, or holds what no fuser can compute with.
+            shape or dtype, or holds what no fuser can compute with; or it names a plug-in that is
+            not allowed.
     """
-    stored = check(directory)
+    stored = check(directory, foreign=foreign)
     fuser = Fuser(
         stored.fuser,
         stored.receiver,

@@ -1,4 +1,4 @@
-"""A champion folder, opened: its two models and the fuser that joins them."""
+"""A champion folder, loaded: its two models and the fuser that joins them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from c2c_search.inference.champion import read_champion
 from c2c_search.inference.manifest import verify_compatibility
 from c2c_search.models.cache_dir import print_notice
 from c2c_search.models.geometry import cache_shape
-from c2c_search.plugins import foreign_file
 
 
 if TYPE_CHECKING:
@@ -55,12 +54,11 @@ def open_champion(directory: str | Path, device: torch.device | str | None) -> L
 
     directory = Path(directory)
     manifest = read_champion(directory).manifest
-    with foreign_file():
-        fuser = load_fuser(directory)
-    place = default_device(device)
-    dtype = champion_dtype(manifest, place)
-    receiver = load(manifest.pair.receiver.source, device=place, dtype=dtype)
-    sharer = load(manifest.pair.sharer.source, device=place, dtype=dtype)
+    fuser = load_fuser(directory)
+    device = default_device(device)
+    dtype = champion_dtype(manifest, device)
+    receiver = load(manifest.pair.receiver.source, device=device, dtype=dtype)
+    sharer = load(manifest.pair.sharer.source, device=device, dtype=dtype)
     verify_compatibility(manifest, receiver.identity, sharer.identity)
     return LoadedChampion(
         receiver,

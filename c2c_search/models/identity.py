@@ -22,9 +22,9 @@ from pydantic import ConfigDict
 from pydantic import ValidationError
 
 from c2c_search.errors import SourceError
+from c2c_search.host.files import write_text
 from c2c_search.host.strict_json import content_sha256
 from c2c_search.models.cache_dir import Progress
-from c2c_search.models.cache_dir import write_text
 from c2c_search.models.stamps import FileStamp
 from c2c_search.models.stamps import file_sha256
 from c2c_search.models.weights import refuse_adapters

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save_file
 
 from c2c_search.errors import IntegrityError
+from c2c_search.host.files import write_text
 
 
 POINTER = "latest.json"
@@ -100,9 +101,7 @@ def write(directory: Path, state: State, tensors: Tensors) -> None:
         folder / TENSORS,
     )
     (folder / STATE).write_text(state.model_dump_json(), encoding="utf-8")
-    partial = directory / (POINTER + ".partial")
-    partial.write_text(Pointer(tag=tag).model_dump_json(), encoding="utf-8")
-    partial.replace(directory / POINTER)
+    write_text(directory / POINTER, Pointer(tag=tag).model_dump_json())
     for old in directory.glob("step-*"):
         if old.name != tag:
             shutil.rmtree(old, ignore_errors=True)

@@ -37,7 +37,7 @@ from c2c_search.config.trial import TrialConfig
 from c2c_search.config.trial import canonical_hash
 from c2c_search.data.schema import DataConfig
 from c2c_search.errors import C2CError
-from c2c_search.evaluator.target import find_subject
+from c2c_search.evaluator.target import find_target
 from c2c_search.fuser import checkpoint
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import GateConfig
@@ -234,7 +234,7 @@ class _Champion:
         asked = [[{"role": "user", "content": "Which colour has the sky?"}]]
         batch = model.batch(model.prompts(asked))
         scores = [score for score, _ in model.score(batch, [["blue", "red"]])]
-        target = find_subject(str(folder), root=self.work / "runs")
+        target = find_target(str(folder), root=self.work / "runs")
         assert target.fuser() is not None
         return scores
 
