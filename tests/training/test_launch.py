@@ -142,6 +142,6 @@ def test_the_worker_imports_nothing_from_the_working_folder(
     # As `PYTHONPATH=$PYTHONPATH:DIR` gives it where the variable was empty.
     monkeypatch.setenv("PYTHONPATH", f"{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     with Worker(pipeline, log_file=tmp_path / "log", cache_dir=tmp_path / "cache") as worker:
-        *_, prepared = worker.prepare(tiny_pair)
+        *_, prepared = worker.ask(Prepare(pair=tiny_pair))
     assert isinstance(prepared, Prepared)
     assert not (tmp_path / "PWNED").exists()
