@@ -79,6 +79,12 @@ class Question:
     options: tuple[str, ...] = ()
     sharer_messages: tuple[Message, ...] = ()
 
+    @classmethod
+    def of_row(cls, row: Row) -> Question:
+        """An example in its own words, answered by the likeliest of its choices."""
+        item = Item.of_row(row)
+        return cls(item, item.messages, item.choices, item.sharer_messages)
+
 
 def clusters(items: Sequence[Item]) -> int:
     """How many facts the items are about."""

@@ -1,4 +1,4 @@
-"""What is examined, a champion, a trial or models alone, and how it is found."""
+"""What is evaluated, a champion, a trial or models alone, and how it is found."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _SOURCES = ("pypi:", "hf:", "path:", "gguf:")
 
 @dataclass(frozen=True)
 class Target:
-    """What is examined.
+    """What is evaluated.
 
     Args:
         name: What reports call it.
@@ -100,7 +100,7 @@ class Target:
             verify_compatibility(self.manifest, receiver.identity, sharer.identity)
 
 
-def find_subject(
+def find_target(
     target: str,
     *,
     root: Path,
@@ -108,7 +108,7 @@ def find_subject(
     sharer: str | None = None,
     template: Template | None = None,
 ) -> Target:
-    """Make sense of what the user wants examined.
+    """Make sense of what the user wants evaluated.
 
     Args:
         target: A champion's folder, a trial's folder (with ``trial.yaml``), a trial's hash or
@@ -221,8 +221,8 @@ def _unfinished(folder: Path, config: TrialConfig) -> Iterator[str]:
     ended = next(
         (
             found
-            for place in (folder.parent / "results", folder / "results")
-            if (found := JsonStore(place).load(key, Trained)) is not None
+            for results in (folder.parent / "results", folder / "results")
+            if (found := JsonStore(results).load(key, Trained)) is not None
         ),
         None,
     )

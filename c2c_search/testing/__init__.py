@@ -16,6 +16,7 @@ from c2c_search.testing.layer_alignments import LayerAlignmentConformance
 from c2c_search.testing.projectors import ProjectorConformance
 from c2c_search.testing.sampling import PrunerConformance
 from c2c_search.testing.sampling import SamplerConformance
+from c2c_search.testing.systems import SystemConformance
 from c2c_search.testing.tasks import TaskConformance
 from c2c_search.testing.token_alignment import TokenAlignmentConformance
 
@@ -28,6 +29,7 @@ __all__ = [
     "ProjectorConformance",
     "PrunerConformance",
     "SamplerConformance",
+    "SystemConformance",
     "TaskConformance",
     "TokenAlignmentConformance",
 ]
