@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -21,8 +22,10 @@ import yaml
 import c2c_search.testing
 from c2c_search.champion.export import write_runtime
 from c2c_search.evaluation.grading import GRADERS
+from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.tasks.loading import load_task
 from c2c_search.evaluation.tasks.task import TASKS
+from c2c_search.evaluator.request import choose_systems
 from c2c_search.fuser import checkpoint
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.families import PROJECTORS
@@ -53,9 +56,14 @@ COMMANDS = [
     if language == "console"
     for line in text.splitlines()
 ]
-TASK_SPECS = [
-    command[command.index("--tasks") + 1] for command in COMMANDS if "--tasks" in command
-]
+
+
+def _asked(option: str) -> list[str]:
+    """The values of an option in all commands of the page."""
+    return [command[command.index(option) + 1] for command in COMMANDS if option in command]
+
+
+TASK_SPECS = _asked("--tasks")
 REGISTERS = {
     "projector": PROJECTORS,
     "gate": GATES,
@@ -66,6 +74,7 @@ REGISTERS = {
     "pruner": PRUNERS,
     "task": TASKS,
     "grader": GRADERS,
+    "system": SYSTEMS,
 }
 FUSED = {
     "projector": "my_plugins.gated.GatedLinear",
@@ -78,7 +87,7 @@ SPACE: dict[str, Any] = {
     "study": "page",
     "pipeline": "pipeline.yaml",
     "pairs": {"only": {"receiver": "path:a", "sharer": "path:b"}},
-    "search": {"trials": 3},
+    "search": {"trials": 3, "pruner": "none"},
     "dimensions": {"training.learning_rate": {"float": [1e-4, 1e-2], "log": True}},
 }
 
@@ -99,6 +108,7 @@ def importable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The package is on the path, and forgotten afterwards."""
     monkeypatch.syspath_prepend(str(folder))
     for register in REGISTERS.values():
+        dict(register)  # the built-in ones are there, and stay
         for name in ("_entries", "_names", "_plugins"):
             monkeypatch.setattr(register, name, copy(getattr(register, name)))
     yield
@@ -160,10 +170,12 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
     assert PAGE.count("```") == 2 * len(BLOCKS)
     assert {language for _, language, _ in BLOCKS} == {"python", "yaml", "console", "toml"}
     assert None not in FILES
-    assert len(MODULES) == len(SUITES) == len(YAML) + len({spec[:20] for spec in TASK_SPECS})
+    assert len(MODULES) == len(SUITES)
 
 
-@pytest.mark.parametrize(("name", "text"), YAML, ids=[text.split()[-1] for _, text in YAML])
+@pytest.mark.parametrize(
+    ("name", "text"), YAML, ids=[text.split()[-1].strip("]}") for _, text in YAML]
+)
 def test_a_space_that_names_it_is_valid(
     name: str, text: str, importable: None, tmp_path: Path
 ) -> None:
@@ -185,6 +197,13 @@ def test_a_task_is_found_by_its_path(spec: str, importable: None) -> None:
     name = spec.partition("=")[0]
     assert TASKS[name].name == name.rpartition(".")[2]
     assert TASKS[name].hub is not None or spec != name
+
+
+def test_a_system_is_found_by_its_path(importable: None) -> None:
+    (names,) = _asked("--systems")
+    target: Any = SimpleNamespace(sharer="path:b", fuser_dir=Path("fuser"), trial=object())
+    chosen, _ = choose_systems(names.split(","), target)
+    assert chosen == ("receiver", "c2c", "my_plugins.longest.Longest")
 
 
 def test_a_local_copy_is_read_in_its_own_columns(
