@@ -20,7 +20,10 @@ import pytest
 import yaml
 
 import c2c_search.testing
-from c2c_search.champion.export import write_runtime
+from c2c_search import C2CModel
+from c2c_search.champion.export import export
+from c2c_search.champion.package import build
+from c2c_search.champion.verify import verify
 from c2c_search.evaluation.grading import GRADERS
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.tasks.loading import load_task
@@ -33,16 +36,21 @@ from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.granularities import GATES
 from c2c_search.fuser.injections import INJECTIONS
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
+from c2c_search.inference.manifest import PairIdentity
+from c2c_search.inference.manifest import Question
+from c2c_search.inference.manifest import read_manifest
+from c2c_search.models.cache_dir import CACHE_VARIABLE
+from c2c_search.models.geometry import cache_shape
+from c2c_search.models.loading import load
 from c2c_search.plugins import ALLOWED
 from c2c_search.plugins import ENTRY_POINTS
 from c2c_search.space import validate_file
 from c2c_search.space.pruners import PRUNERS
 from c2c_search.space.samplers import SAMPLERS
-from c2c_search.testing.pairs import RECEIVER
-from c2c_search.testing.pairs import SHARER
 from c2c_search.tokenization.alignments import TOKEN_ALIGNMENTS
 
 
+TINY = Path(__file__).parent / "assets" / "champion_before_the_move"
 PAGE = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"(?:^`([\w./]+)`:\n\n)?^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = [match.groups() for match in BLOCK.finditer(PAGE)]
@@ -158,7 +166,11 @@ def test_every_kind_is_there(importable: None) -> None:
     for module in MODULES:
         __import__(module.removesuffix(".py").replace("/", "."))
     for kind, register in REGISTERS.items():
-        mine = [plugin for plugin, _ in register._plugins if plugin.__module__[:3] == "my_"]
+        mine = [
+            plugin
+            for plugin, _ in register._plugins
+            if plugin.__module__.startswith("my_plugins.")
+        ]
         assert mine, kind
         decorator = next(row for row in PAGE.splitlines() if re.match(rf".*\.{kind}` \|", row))
         assert f"#{kind.replace('_', '-')}" in decorator
@@ -235,24 +247,39 @@ def test_an_installed_package_brings_names(folder: Path, tmp_path: Path) -> None
     assert "no such projector family" in run(["-c", code], folder).stderr
 
 
-def test_a_fuser_travels_with_the_runtime_where_the_package_is_allowed(
-    importable: None, folder: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def champion(importable: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An exported champion whose fuser is made of the page's plug-ins, on tiny models."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    manifest = read_manifest(TINY / "champion")
     config = FuserConfig.model_validate({"width": 8, **FUSED})
-    checkpoint.save(Fuser(config, RECEIVER, SHARER), tmp_path / "fuser")
-    write_runtime(tmp_path / "runtime")
-    code = (
-        "import sys; from pathlib import Path; from c2c_search.fuser.checkpoint import load;"
-        f"load(Path({str(tmp_path / 'fuser')!r}));"
-        "print({m.split('.')[1] for m in sys.modules if m.startswith('my_plugins.')})"
-    )
+    identities = {
+        side: getattr(manifest.pair, side).model_copy(update={"source": f"path:{TINY / side}"})
+        for side in ("receiver", "sharer")
+    }
+    shapes = [cache_shape(load(each.source).model.config) for each in identities.values()]
+    checkpoint.save(Fuser(config, *shapes), tmp_path / "fuser")
+    trial = {**(manifest.trial or {}), "fuser": config.model_dump()}
+    parts = {"pair": PairIdentity(**identities), "trial": trial, "questions": ()}
+    manifest = manifest.model_copy(update=parts)
+    build(tmp_path / "draft", fuser_dir=tmp_path / "fuser", manifest=manifest)
+    answer = C2CModel.from_pretrained(tmp_path / "draft").generate("Where?", max_new_tokens=8)
+    asked = Question(question="Where?", answer=answer, max_new_tokens=8)
+    manifest = manifest.model_copy(update={"questions": (asked,)})
+    build(tmp_path / "package", fuser_dir=tmp_path / "fuser", manifest=manifest)
+    export(tmp_path / "package", tmp_path / "champion")
+    return tmp_path / "champion"
+
+
+def test_a_champion_answers_wherever_the_package_is_installed_and_allowed(
+    champion: Path, folder: Path
+) -> None:
+    assert len(verify(champion)) == 1
     (setting,) = [command[1] for command in COMMANDS if command[0] == "export"]
     allowed = dict([setting.split("=")])
     assert allowed.keys() == {ALLOWED}
-    there = (tmp_path / "runtime", folder)
-    refused = run(["-c", code], *there)
-    assert f"set {setting}" in refused.stderr
-    loaded = run(["-c", code], *there, environment=allowed)
-    assert loaded.stdout.count("'") == 2 * len(FUSED), loaded.stderr
-    # Not even the package's own say-so imports what the reader has not installed.
-    assert "must be importable" in run(["-c", code], there[0], environment=allowed).stderr
+    code = f"from c2c_search import C2CModel; C2CModel.from_pretrained({str(champion)!r})"
+    runtime = champion / "runtime"
+    assert f"set {setting}" in run(["-B", "-c", code], runtime, folder).stderr
+    absent = run(["-B", "-c", code], runtime, environment=allowed)
+    assert "must be importable" in absent.stderr
