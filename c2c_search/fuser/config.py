@@ -184,6 +184,18 @@ class FuserConfig(_Frozen):
         return LAYER_ALIGNMENTS[self.layer_alignment]
 
     @property
+    def packages(self) -> set[str]:
+        """Packages beside this one that its plug-ins come from; it cannot be built without."""
+        modules = (
+            PROJECTORS.module(self.projector),
+            GATES.module(self.gate.granularity),
+            LAYER_ALIGNMENTS.module(self.layer_alignment),
+            TOKEN_ALIGNMENTS.module(self.token_alignment),
+            INJECTIONS.module(self.injection),
+        )
+        return {module.partition(".")[0] for module in modules} - {__name__.partition(".")[0]}
+
+    @property
     def adds_entries(self) -> bool:
         """Whether entries are added beside the receiver's, of whatever the sharer has read."""
         return self.injected.projects == "entries"
