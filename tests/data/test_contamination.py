@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from c2c_search.data.contamination import Contamination
 from c2c_search.data.contamination import Match
-from c2c_search.data.contamination import Text
-from c2c_search.data.contamination import item_text
-from c2c_search.data.contamination import judged_text
-from c2c_search.data.contamination import learnt_text
 from c2c_search.data.contamination import overlap
 from c2c_search.data.contamination import seen
 from c2c_search.data.schema import Row
 from c2c_search.data.sources import read_files
+from c2c_search.data.texts import Text
+from c2c_search.data.texts import item_text
+from c2c_search.data.texts import judged_text
+from c2c_search.data.texts import learnt_text
 
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
