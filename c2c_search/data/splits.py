@@ -23,6 +23,7 @@ from c2c_search.data.schema import SplitName
 from c2c_search.data.schema import features
 from c2c_search.data.sources import file_provenance
 from c2c_search.data.sources import read_files
+from c2c_search.data.texts import Text
 from c2c_search.data.texts import judged_text
 from c2c_search.data.texts import learnt_text
 from c2c_search.errors import DataError
@@ -192,6 +193,7 @@ def decontaminate(
 
 
 def _overlaps(rows: Mapping[SplitName, Sequence[Row]]) -> dict[SplitName, Contamination]:
+    judged: dict[str, list[Text]]
     judged = {split: [judged_text(row) for row in rows[split]] for split in SPLITS[1:]}
     return {
         "train": overlap(map(learnt_text, rows["train"]), judged, what="training examples"),
