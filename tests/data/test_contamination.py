@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,28 @@ def test_scripts_without_spaces_are_compared_letter_by_letter(shared: str) -> No
 def test_other_lengths_can_be_asked_for() -> None:
     result = overlap([text("t", "x a b c y")], {"test": [text("q", "a b c")]}, n=3)
     assert [match.ngram for match in result.sets["test"].ngram] == ["a b c"]
+
+
+# --- Clusters ----------------------------------------------------------------------------------
+
+
+def test_examples_of_an_items_cluster_are_found() -> None:
+    train = [replace(text("t", "one"), cluster="c"), text("u", "two")]
+    items = [replace(text("q", "three"), cluster="c"), replace(text("r", "four"), cluster="d")]
+    result = overlap(train, {"test": items})
+    assert result.overlapping == ("t",)
+    assert result.sets["test"].cluster == (Match(item="q", example="t", cluster="c"),)
+    assert result.listing(5) == "  t and test item q are of cluster 'c'"
+    assert "(0 by the same question, 0 by 13 words in a row, 1 by cluster)" in result.sentence()
+    assert Contamination.model_validate_json(result.model_dump_json()) == result
+
+
+def test_clusters_of_other_data_are_not_compared() -> None:
+    """Their names are another file's: an item of any task has none here."""
+    item = item_text("q", [{"role": "user", "content": "three"}], ["x"])
+    assert not seen([row("t", ("user", "one"))], [], [item]).found
+    assert learnt_text(row("t", ("user", "one"))).cluster == "t"
+    assert judged_text(row("t", ("user", "one"))).cluster == "t"
 
 
 # --- Boilerplate -------------------------------------------------------------------------------

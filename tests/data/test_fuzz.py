@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from c2c_search.data.schema import SPLITS
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import Row
 from c2c_search.data.schema import features
 from c2c_search.data.sources import read_files
 from c2c_search.data.splits import load_splits
+from c2c_search.data.words import question_key
 from c2c_search.errors import DataError
 
 
@@ -96,13 +99,15 @@ def rows(draw: st.DrawFn) -> Any:
         holder = row
         for part in path:
             holder = holder[part]
-        how = draw(st.sampled_from(["other", "gone", "key", "nested"]))
+        how = draw(st.sampled_from(["other", "gone", "key", "nested", "more", "more"]))
         if how == "other":
             holder[last] = draw(values)
         elif how == "gone":
             del holder[last]
         elif how == "nested":
             holder[last] = [holder[last]]
+        elif isinstance(holder, dict) and how == "more":
+            holder.setdefault(draw(st.sampled_from(KEYS)), draw(values))
         elif isinstance(holder, dict):
             holder[draw(st.sampled_from(KEYS))] = holder.pop(last)
     return row
@@ -145,23 +150,53 @@ def test_any_lines_are_rows_or_a_data_error(written: list[bytes]) -> None:
             assert row["answer"] == -1
 
 
-@settings(fuzzed, max_examples=max(1, TRIED // 10))
-@given(st.lists(rows(), min_size=1, max_size=12), st.sampled_from(["exclude", "report", "refuse"]))
-def test_any_rows_are_splits_or_a_data_error(drawn: list[Any], rule: str) -> None:
+questions = st.builds(
+    lambda start, cluster, mark: {
+        "question": start + mark,
+        "choices": ["one", "two"],
+        "answer": 0,
+        **({"cluster": cluster} if cluster else {}),
+    },
+    st.sampled_from(["Why", "WHY", "How", "Who", "\ufdfa", "ß", "?", "..."]),
+    st.sampled_from(["", "", "c", "d", "e"]),
+    st.sampled_from(["", "?", " !", "\x00"]),
+)
+
+
+def asked(row: Row) -> str:
+    text = row["messages"][0]["content"]
+    return question_key(text) or text
+
+
+@settings(fuzzed, max_examples=max(1, TRIED // 4))
+@given(
+    *[st.lists(questions, min_size=1, max_size=8)] * 3,
+    st.sampled_from(["exclude", "report", "refuse"]),
+)
+def test_splits_share_nothing_unless_that_is_asked_for(
+    train: list[Any], validation: list[Any], test: list[Any], rule: str
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = {}
-        for split, part in (("train", drawn), ("validation", drawn[::2]), ("test", drawn[::3])):
-            whole = [row for row in part if isinstance(row, dict)]
-            path = Path(folder) / f"{split}.jsonl"
-            path.write_text("".join(json.dumps(row) + "\n" for row in whole), encoding="utf-8")
+        for split, part in zip(SPLITS, (train, validation, test), strict=True):
+            path = Path(folder) / f"{split}_rows.jsonl"
+            path.write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
             paths[split] = str(path)
-        given_ = {"source": "jsonl", "files": paths, "contamination": rule}
+        config = {"source": "jsonl", "files": paths, "contamination": rule}
         try:
-            splits = load_splits(DataConfig.model_validate(given_))
+            splits = load_splits(DataConfig.model_validate(config))
         except DataError:
+            assert rule != "report"
             return
-        if rule == "exclude":
-            assert not {*splits.train["cluster"]} & {*splits.test["cluster"]}
+    found = splits.contamination, splits.selection
+    assert len(splits.test) == len(test)
+    if rule == "report":
+        assert (len(splits.train), len(splits.validation)) == (len(train), len(validation))
+        return
+    assert rule == "exclude" or not any(each.found for each in found)
+    for one, other in combinations((splits.train, splits.validation, splits.test), 2):
+        assert not {*one["cluster"]} & {*other["cluster"]}
+        assert not set(map(asked, one)) & set(map(asked, other))
 
 
 @pytest.mark.parametrize(
