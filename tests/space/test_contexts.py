@@ -62,6 +62,13 @@ def test_append_and_rows_without_a_context_are_no_problem(tmp_path: Path) -> Non
     assert not [each for each in problems(tmp_path, APPEND, CONTEXT) if "sharer_context" in each]
 
 
+def test_the_private_quiz_is_made_of_such_rows(tmp_path: Path) -> None:
+    problems(tmp_path, "", ROW)
+    (tmp_path / "p.yaml").write_text("name: p\ndata: {source: private_quiz}\n")
+    (problem,) = validate_file(tmp_path / "s.yaml")
+    assert "(source private_quiz) need fuser.injection append" in str(problem)
+
+
 def test_lines_that_cannot_be_read_are_told_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("")
     assert not problems(tmp_path, "", ROW)
