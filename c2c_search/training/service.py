@@ -258,8 +258,9 @@ class WorkerService:
         if self._rows:
             return
         splits = load_splits(self.pipeline.data)
-        if splits.contamination.found:
-            self.emit(Notice(message=splits.contamination.sentence()))
+        for overlap in (splits.contamination, splits.selection):
+            if overlap.found:
+                self.emit(Notice(message=overlap.sentence()))
         for number, split in enumerate(SPLITS):
             self._progress("data", number, len(SPLITS), split)
             self._rows[split] = list(getattr(splits, split))
