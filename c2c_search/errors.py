@@ -11,6 +11,16 @@ from typing import ClassVar
 
 _NO_VALUE: Any = object()
 _SHOWN = 30
+_MOST_PROBLEMS = 20
+_LONGEST_VALUE = 1000
+
+
+def _got(value: Any) -> str:
+    """What was found, shortened; nothing for no value."""
+    if value is _NO_VALUE:
+        return ""
+    text = repr(value)
+    return f" Got {text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + '...'}."
 
 
 class C2CError(Exception):
@@ -28,8 +38,7 @@ class C2CError(Exception):
         self.rule = rule
         self.value = None if value is _NO_VALUE else value
         self.hint = hint
-        got = "" if value is _NO_VALUE else f" Got {value!r}."
-        super().__init__(f"{rule}{got}{' ' + hint if hint else ''}")
+        super().__init__(f"{rule}{_got(value)}{' ' + hint if hint else ''}")
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,7 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        got = "" if self.value is _NO_VALUE else f" Got {self.value!r}."
-        return f"{self.where}: {self.rule}{got}{' ' + self.hint if self.hint else ''}"
+        return f"{self.where}: {self.rule}{_got(self.value)}{' ' + self.hint if self.hint else ''}"
 
 
 class ConfigError(C2CError):
@@ -58,11 +66,17 @@ class ConfigError(C2CError):
 
     @classmethod
     def collect(cls, problems: Iterable[Problem]) -> ConfigError:
-        """Put every problem of a file (or of several) into one error, one line each."""
-        lines = [str(problem) for problem in problems]
-        if len(lines) == 1:
+        """Put the problems of a file (or of several) into one error, one line each.
+
+        Of many, the first are shown and the rest are counted.
+        """
+        found = list(problems)
+        lines = [str(problem) for problem in found[:_MOST_PROBLEMS]]
+        if len(found) == 1:
             return cls(lines[0])
-        return cls(f"{len(lines)} problems:\n" + "\n".join(f"  {line}" for line in lines))
+        if more := len(found) - len(lines):
+            lines.append(f"... and {more:,} more")
+        return cls(f"{len(found):,} problems:\n" + "\n".join(f"  {line}" for line in lines))
 
 
 class SourceError(C2CError):

@@ -39,7 +39,9 @@ NOT_SEARCHED = {
 class Search(FrozenModel):
     """How the space is searched."""
 
-    trials: int = Field(ge=1, description="Trials of the study, pruned ones included.")
+    trials: int = Field(
+        ge=1, le=1_000_000, description="Trials of the study, pruned ones included."
+    )
     sampler: Literal["auto", "tpe", "random"] = Field(
         "auto",
         description="auto: TPE that starts to learn after the enqueued settings and a quarter of "
@@ -49,11 +51,15 @@ class Search(FrozenModel):
         "halving", description="Which trials stop at a rung."
     )
     reduction_factor: int = Field(
-        3, ge=2, description="halving and hyperband: one trial in this many goes on from a rung."
+        3,
+        ge=2,
+        le=1000,
+        description="halving and hyperband: one trial in this many goes on from a rung.",
     )
     trials_per_device: int = Field(
         1,
         ge=1,
+        le=1000,
         description="Trials that train at once in one process, the receiver reading for all of "
         "them in one pass.",
     )
@@ -94,6 +100,7 @@ class Declaration(FrozenModel):
     """
 
     study: str = Field(
+        max_length=100,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="Name of the study: letters, digits, dot, dash and underscore.",
     )
