@@ -1,9 +1,9 @@
 """YAML documents that remember on which line each key stands.
 
 Plain scalars are read by the core schema of YAML 1.2, so that ``1e-3`` is a number and ``no`` a
-word (https://yaml.org/spec/1.2.2/#103-core-schema); `dump` writes by the same rules. A document has
-a budget of size, depth and values, aliases written out, so that reading one ends soon whatever it
-holds.
+word (https://yaml.org/spec/1.2.2/#103-core-schema); `dump` writes by the same rules. A document
+has a budget of size, depth and values, aliases written out, so that reading one ends soon
+whatever it holds.
 """
 
 from __future__ import annotations

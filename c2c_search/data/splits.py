@@ -71,21 +71,31 @@ def load_splits(config: DataConfig) -> Splits:
     """
     from datasets import Dataset
 
+    rows, contamination = split_rows(config)
+    quiz = config.source == "quiz"
+    provenance = quiz_provenance() if quiz else file_provenance(config.files)
+    tables = {name: Dataset.from_list(list(rows[name]), features=features()) for name in SPLITS}
+    hashes = {name: rows_hash(rows[name]) for name in SPLITS}
+    return Splits(**tables, hashes=hashes, provenance=provenance, contamination=contamination)
+
+
+def split_rows(config: DataConfig) -> tuple[dict[SplitName, list[Row]], Contamination]:
+    """The rows of `load_splits` as plain Python, for whom tables are not worth `datasets`.
+
+    Raises:
+        DataError: As `load_splits` does.
+    """
     if config.source == "quiz":
         rows = {split: quiz_rows(getattr(config.groups, split), split) for split in SPLITS}
-        provenance = quiz_provenance()
     else:
         rows = _file_rows(config)
-        provenance = file_provenance(config.files)
     check_disjoint(rows)
     # Before the limits, so that what a smaller test leaves unseen does not come back into train.
     rows, contamination = decontaminate(rows, config.contamination)
     for split in SPLITS:
         rows[split] = spread(rows[split], getattr(config.limit, split), config.seed)
     _check_usable(rows)
-    tables = {name: Dataset.from_list(list(rows[name]), features=features()) for name in SPLITS}
-    hashes = {name: rows_hash(rows[name]) for name in SPLITS}
-    return Splits(**tables, hashes=hashes, provenance=provenance, contamination=contamination)
+    return rows, contamination
 
 
 def rows_hash(rows: Sequence[Row]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,11 +160,11 @@ def stamps(folder: Path) -> tuple[FileStamp, ...]:
             value=str(folder),
             hint="Save it with save_pretrained of the model.",
         )
-    names += _tokenizer_files(folder)
+    names += tokenizer_files(folder)
     return tuple(_stamp(folder / name) for name in sorted(names))
 
 
-def _tokenizer_files(folder: Path) -> list[str]:
+def tokenizer_files(folder: Path) -> list[str]:
     """Names of the files that the tokenizer is read from; none for a model without tokenizer."""
     vocabulary = [name for name in _VOCABULARIES if (folder / name).exists()]
     settings = [name for name in _TOKENIZER_SETTINGS if (folder / name).exists()]
@@ -223,12 +224,22 @@ def weights_sha256(folder: Path, progress: Progress) -> str:
     return digest.hexdigest()
 
 
+def count_numbers(folder: Path) -> int:
+    """How many numbers the weights hold, from the files' headers.
+
+    Raises:
+        SourceError: There are no safetensors weights.
+    """
+    tensors = (tensor for path in weight_files(folder) for tensor in _tensors(path))
+    return sum(math.prod(json.loads(header.partition(" ")[2])) for _, header, *_ in tensors)
+
+
 def tokenizer_sha256(folder: Path) -> str:
     """SHA-256 of what decides a text's token ids and a chat's text, however it is stored.
 
     `NO_TOKENIZER` for a folder that holds nothing of a tokenizer.
     """
-    if not _tokenizer_files(folder):
+    if not tokenizer_files(folder):
         return NO_TOKENIZER
     settings = _read_json(folder / "tokenizer_config.json", missing={})
     template = folder / "chat_template.jinja"

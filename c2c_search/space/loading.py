@@ -20,6 +20,8 @@ from c2c_search.config.problems import strictly
 from c2c_search.config.problems import validate
 from c2c_search.config.problems import without_echoes
 from c2c_search.errors import Problem
+from c2c_search.models.pair import PairSpec
+from c2c_search.models.sources import beside
 from c2c_search.space.checks import check
 from c2c_search.space.declaration import SpaceFile
 
@@ -52,7 +54,17 @@ def read_space(path: Path) -> tuple[SpaceFile | None, Pipeline | None, list[Prob
         rest, left_out = _readable(document.data)
         problems += check(rest, pipeline, document, unreadable=left_out)
     problems = in_order(problems) + elsewhere
+    if space is not None:
+        space = space.model_copy(update={"pairs": _pairs_beside(space, path.parent)})
     return space, pipeline, without_echoes(document, problems)
+
+
+def _pairs_beside(space: SpaceFile, folder: Path) -> dict[str, PairSpec]:
+    """The pairs, their models found from anywhere: workers and champions have other folders."""
+    return {
+        name: PairSpec(**{role: beside(source, folder) for role, source in pair})
+        for name, pair in space.pairs.items()
+    }
 
 
 def _pipeline(document: Document, folder: Path) -> tuple[Pipeline | None, list[Problem]]:

@@ -74,7 +74,12 @@ def open_storage(root: Path) -> RDBStorage:
 
 
 def open_study(
-    storage: RDBStorage, name: str, space_hash: str, space: Mapping[str, Any]
+    storage: RDBStorage,
+    name: str,
+    space_hash: str,
+    space: Mapping[str, Any],
+    *,
+    begun: bool = True,
 ) -> optuna.Study:
     """Open a study, or make it and bind it to its space.
 
@@ -83,6 +88,7 @@ def open_study(
         name: The study's name.
         space_hash: Identity of the space; differs as soon as trials would not compare.
         space: What the hash is taken of, kept so that a difference can be shown.
+        begun: Whether it has results; without them, and without trials, it is bound to nothing.
 
     Raises:
         ConfigError: A study of this name has searched another space.
@@ -93,12 +99,18 @@ def open_study(
         study_name=name, storage=storage, direction="maximize", load_if_exists=True
     )
     known = study.user_attrs.get(SPACE_HASH)
-    if known is None:
+    if known is None or (known != space_hash and not begun and not study.trials):
         study.set_user_attr(SPACE, json.dumps(space))
         study.set_user_attr(SPACE_HASH, space_hash)
     elif known != space_hash:
         before = json.loads(study.user_attrs.get(SPACE, "{}"))
         changes = "\n".join(f"  {line}" for line in differences(before, space))
+        if _same_elsewhere(before, space):
+            raise ConfigError(
+                f"The models of study {name!r} lay elsewhere when it began:\n{changes}\n",
+                hint="Move or link them back there to go on; or give the space another name under "
+                "`study:` to begin anew.",
+            )
         raise ConfigError(
             f"A study searches one space, and study {name!r} has begun with another:\n{changes}\n",
             hint="Give the edited space another name under `study:`, or undo the edit to go on.",
@@ -145,6 +157,19 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
         elif old[name] != new[name]:
             lines.append(f"{name}: was {old[name]}, is {new[name]}")
     return lines
+
+
+def _same_elsewhere(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether two spaces differ in nothing but the folders of local models."""
+    old, new = _flat(before), _flat(after)
+    changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    return all(_local_name(old.get(name)) == _local_name(new.get(name)) != "" for name in changed)
+
+
+def _local_name(text: str | None) -> str:
+    """File name of a local model's source as JSON; empty for anything else."""
+    scheme, _, path = str(json.loads(text or "null")).partition(":")
+    return f"{scheme}:{Path(path).name}" if scheme in ("path", "gguf") else ""
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:

@@ -19,7 +19,7 @@ SPACE = """\
 study: tiny
 pipeline: pipeline.yaml
 pairs:
-  there: {receiver: "path:a", sharer: "path:b"}
+  there: {receiver: "hf:tiny/a", sharer: "hf:tiny/b"}
 search: {trials: 5, pruner: none}
 dimensions:
   fuser.depth: {int: [1, 8]}

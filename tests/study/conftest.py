@@ -52,7 +52,7 @@ class Script:
 
     Args:
         accuracy: Of a fuser, from its configuration.
-        alone: Accuracy of each model on its own.
+        alone: Accuracy of each model on its own, by its folder's name.
         shut_adds: What a finalist with its gate shut answers more than its receiver.
         failures: Failures to come, by the configuration they hit; each is used up.
         at: Called with the number of every event before it is sent; raises to interrupt.
@@ -61,7 +61,7 @@ class Script:
     accuracy: Callable[[TrialConfig], float] = lambda config: (
         0.3 if config.fuser.sharer == "blank" else 0.5 + 0.05 * config.fuser.depth
     )
-    alone: dict[str, float] = field(default_factory=lambda: {"path:a": 0.4, "path:b": 0.45})
+    alone: dict[str, float] = field(default_factory=lambda: {"a": 0.4, "b": 0.45})
     failures: Callable[[TrialConfig], Failed | None] = lambda config: None
     at: Callable[[int], None] = lambda number: None
     prepare: Callable[[FakeWorker, PairSpec], Iterator[Event]] | None = None
@@ -199,10 +199,10 @@ class FakeWorker:
         self.script.evaluated.append(request)
         yield self._event(Progress(stage="evaluate", done=0, total=1))
         if request.system in ("shut", "text_relay", "lora"):
-            accuracy = self.script.alone[request.pair.receiver]
+            accuracy = self.script.alone[_name(request.pair.receiver)]
             accuracy += self.script.shut_adds if request.system == "shut" else 0
         elif request.fuser_dir is None:
-            accuracy = self.script.alone[getattr(request.pair, request.system)]
+            accuracy = self.script.alone[_name(getattr(request.pair, request.system))]
         else:
             config = json.loads((Path(request.fuser_dir) / "fuser_config.json").read_text())
             accuracy = config["accuracy"] - (0.2 if request.system == "mismatched" else 0)
@@ -214,7 +214,7 @@ class FakeWorker:
         return event
 
     def _identity(self, source: str) -> dict[str, str | None]:
-        name = source.partition(":")[2]
+        name = _name(source)
         return {
             "source": source,
             "revision": None,
@@ -225,6 +225,10 @@ class FakeWorker:
             "licence": "Apache-2.0",
             "licence_url": None,
         }
+
+
+def _name(source: str) -> str:
+    return Path(source.partition(":")[2]).name
 
 
 def answers(accuracy: float) -> tuple[ItemResult, ...]:
@@ -332,6 +336,7 @@ def run(
             console=Console(file=output, width=120),
             worker_factory=start_worker,
             promotion=options.pop("promotion", fake_promotion),
+            ready=options.pop("ready", lambda space, file: None),
             sleep=lambda seconds: None,
             **options,
         )
