@@ -46,8 +46,12 @@ _NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udff
 _SHOWN = 80
 
 
-class _OverBudget(yaml.MarkedYAMLError):
+class _OverBudget(Exception):
     """The document is deeper, or holds more, than a document may."""
+
+    def __init__(self, rule: str, mark: yaml.Mark) -> None:
+        super().__init__(rule)
+        self.rule, self.line = rule, mark.line + 1
 
 
 class _Loader(yaml.SafeLoader):
@@ -57,11 +61,8 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self.depth += 1
         if self.depth > MOST_DEPTH:
-            mark = self.peek_event().start_mark
-            raise _OverBudget(
-                problem=f"lists and mappings must not be deeper than {MOST_DEPTH}",
-                problem_mark=mark,
-            )
+            rule = f"Lists and mappings must not be deeper than {MOST_DEPTH}."
+            raise _OverBudget(rule, self.peek_event().start_mark)
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -163,28 +164,23 @@ def read(path: Path) -> Document:
 def parse(text: str, name: str) -> Document:
     """Parse YAML text; never raises, what is wrong is in ``problems``."""
     try:
-        loader = _Loader(text)
-        root = loader.get_single_node()
+        root = _Loader(text).get_single_node()
+        if isinstance(root, yaml.MappingNode):
+            builder = _Builder(name)
+            data = builder.value(root, (), ())
+            return Document(name, data, builder.lines, tuple(builder.problems))
+    except _OverBudget as error:
+        return Document(name, problems=(Problem(f"{name}:{error.line}", error.rule),))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
         rule = f"Must be valid YAML, but {error.problem or error.context}."
-        if isinstance(error, _OverBudget):
-            rule = f"{error.problem}.".capitalize()
         return Document(name, problems=(Problem(where, rule),))
     # An escape that is no character ("\\UFFFFFFFF") is a ValueError of PyYAML's.
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         return Document(name, problems=(Problem(name, f"Must be valid YAML, but {error}."),))
-    if not isinstance(root, yaml.MappingNode):
-        where = f"{name}:{root.start_mark.line + 1}" if root else name
-        return Document(name, problems=(Problem(where, "Must be a mapping of keys to values."),))
-    builder = _Builder(name)
-    try:
-        data = builder.value(root, (), ())
-    except _OverBudget as error:
-        rule = f"A document must not hold more than {MOST_VALUES:,} values, aliases written out."
-        return Document(name, problems=(Problem(f"{name}:{error.problem_mark.line + 1}", rule),))
-    return Document(name, data, builder.lines, tuple(builder.problems))
+    where = f"{name}:{root.start_mark.line + 1}" if root else name
+    return Document(name, problems=(Problem(where, "Must be a mapping of keys to values."),))
 
 
 def dump(data: Any) -> str:
@@ -278,7 +274,10 @@ class _Builder:
     def _count(self, node: yaml.Node) -> None:
         self.values += 1
         if self.values > MOST_VALUES:
-            raise _OverBudget(problem_mark=node.start_mark)
+            rule = (
+                f"A document must not hold more than {MOST_VALUES:,} values, aliases written out."
+            )
+            raise _OverBudget(rule, node.start_mark)
 
     def _problem(self, node: yaml.Node, at: Location, rule: str, value: Any = _MISSING) -> None:
         where = f"{self.name}:{node.start_mark.line + 1} {spell(at)}".rstrip()

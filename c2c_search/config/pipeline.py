@@ -87,7 +87,11 @@ class TrainingConfig(FrozenModel):
         description="The fuser's activations are computed again instead of kept: the same "
         "numbers, less memory, a slower step.",
     )
-    zero_stage: ZeroStage = Field(0, description="DeepSpeed ZeRO stage; 1 and 2 save memory.")
+    zero_stage: ZeroStage = Field(
+        0,
+        description="DeepSpeed ZeRO stage; on one device, where a trial trains, 1 and 2 split "
+        "nothing.",
+    )
     log_every: int = Field(
         10, ge=1, le=10**9, description="Steps between two logged training metrics."
     )

@@ -50,6 +50,7 @@ from c2c_search.evaluator.notes import token_counts
 from c2c_search.evaluator.output import Results
 from c2c_search.evaluator.output import keep
 from c2c_search.evaluator.request import Request
+from c2c_search.evaluator.request import check_folders
 from c2c_search.evaluator.request import choose_systems
 from c2c_search.evaluator.scores import task_record
 from c2c_search.evaluator.systems import SystemSet
@@ -106,6 +107,7 @@ def examine(request: Request, *, console: Console | None = None) -> Examined:
         KeyboardInterrupt: A signal stopped it.
     """
     console = console or Console(stderr=True)
+    check_folders(request)
     subject = find_subject(
         request.target,
         root=request.root,

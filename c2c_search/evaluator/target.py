@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,13 @@ def find_subject(
         IntegrityError: A champion's files are not those that were measured.
         StoreError: The trial's fuser is not there.
     """
+    by_itself = target.startswith(_SOURCES) or Path(target).expanduser().is_dir()
+    if study is not None and by_itself:
+        raise ConfigError(
+            "--study says where a trial is looked for that is given by its name or hash.",
+            value=study,
+            hint=f"Leave it out: {target!r} stands for itself.",
+        )
     if target.startswith(_SOURCES):
         name = target.partition(":")[2] if sharer is None else f"{sharer} to {target}"
         dtype = default_dtype(default_device())
@@ -218,7 +226,7 @@ def _unfinished(folder: Path, config: TrialConfig) -> Iterator[str]:
 def _by_name(target: str, root: Path, study: str | None) -> Path:
     """The folder of a trial given by its hash (or the hash's beginning) or by its name."""
     trials = root / "trials"
-    pattern = f"{study or '*'}/{target}*/{TRIAL}"
+    pattern = f"{escape(study) if study else '*'}/{escape(target)}*/{TRIAL}"
     found = sorted({path.parent for path in trials.glob(pattern)}, key=str)
     if not found:
         found = [folder for folder in _named(trials, study) if _name_of(folder) == target]
@@ -241,7 +249,9 @@ def _by_name(target: str, root: Path, study: str | None) -> Path:
 
 
 def _named(trials: Path, study: str | None) -> list[Path]:
-    return sorted(path.parent for path in trials.glob(f"{study or '*'}/*/{TRIAL}"))
+    return sorted(
+        path.parent for path in trials.glob(f"{escape(study) if study else '*'}/*/{TRIAL}")
+    )
 
 
 def _name_of(folder: Path) -> str:

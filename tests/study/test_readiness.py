@@ -158,7 +158,7 @@ def test_limits_that_no_candidate_keeps(study: Path) -> None:
     text = study.read_text()
     study.write_text(text + "limits:\n  max_parameters: 10\n")
     told = found(study)
-    assert told.startswith(f"{study}:15 limits: Some candidate must keep to the limits, but of a")
+    assert told.startswith(f"{study}:14 limits: Some candidate must keep to the limits, but of a")
     study.write_text(text + "limits:\n  max_parameters: 10000000\n")
     check_ready(Space.load(study), study)
 
@@ -174,7 +174,7 @@ def test_limits_that_only_the_smallest_candidates_keep(study: Path) -> None:
 
 def test_models_that_alone_are_beyond_the_memory(study: Path) -> None:
     study.write_text(study.read_text() + "limits: {max_memory_gb: 3.0e-6}\n")
-    assert "limits.max_memory_gb: The pairs' models take 4e-06 GB before" in found(study)
+    assert "limits.max_memory_gb: The models of all pairs take 4e-06 GB before" in found(study)
 
 
 def test_limits_on_models_still_to_be_fetched_are_left_open(study: Path) -> None:
@@ -222,11 +222,12 @@ def test_a_moved_study_tells_where_its_models_lay(
 
 
 def test_validating_imports_nothing_heavy(study: Path) -> None:
+    heavy = ["torch", "transformers", "datasets", "optuna", "mlflow", "pandas", "numpy"]
     code = (
         "import sys; from c2c_search.cli import main; sys.argv = ['c', 'validate', sys.argv[1]]\n"
         "try: main()\n"
-        "finally: print([name for name in %r if name in sys.modules])"
-    ) % (["torch", "transformers", "datasets", "optuna", "mlflow", "pandas", "numpy"],)
+        f"finally: print([name for name in {heavy} if name in sys.modules])"
+    )
     run = subprocess.run(
         [sys.executable, "-c", code, str(study)], capture_output=True, text=True, check=False
     )
