@@ -16,6 +16,7 @@ from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import default_dtype
 from c2c_search.host.dtypes import name_of
 from c2c_search.host.dtypes import recorded_dtype
+from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
 from c2c_search.inference.loading import champion_dtype
 from c2c_search.inference.manifest import MANIFEST
@@ -120,7 +121,7 @@ def find_subject(
         IntegrityError: A champion's files are not those that were measured.
         StoreError: The trial's fuser is not there.
     """
-    by_itself = target.startswith(_SOURCES) or Path(target).expanduser().is_dir()
+    by_itself = target.startswith(_SOURCES) or expanded(Path(target)).is_dir()
     if study is not None and by_itself:
         raise ConfigError(
             "--study says where a trial is looked for that is given by its name or hash.",
@@ -138,7 +139,7 @@ def find_subject(
             hint="Leave --sharer and --template out, or name a model source instead of "
             f"{target!r}.",
         )
-    folder = Path(target).expanduser()
+    folder = expanded(Path(target))
     if (folder / MANIFEST).is_file():
         return _champion(folder)
     if (folder / TRIAL).is_file():

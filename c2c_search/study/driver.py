@@ -19,6 +19,7 @@ from rich.console import Console
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
+from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
 from c2c_search.report import leaderboard
@@ -122,7 +123,7 @@ def run_study(
     """
     console = console or Console()
     space = Space.load(space_path, trials)
-    files = StudyFiles(root.expanduser().resolve(), space.study)
+    files = StudyFiles(expanded(root).resolve(), space.study)
     if not files.begun:
         ready(space, space_path)
     command = f"c2c-search study --space {shlex.quote(str(space_path))}"

@@ -21,6 +21,7 @@ from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
 from c2c_search.errors import Problem
+from c2c_search.errors import SourceError
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.models.at_hand import config_at_hand
@@ -72,7 +73,7 @@ def _models(space: Space, document: Document) -> Iterator[Problem]:
                 config = config_at_hand(source)
                 if config is not None:
                     shape_in(config, adapted=role == "receiver" and source in adapted)
-            except C2CError as error:
+            except (SourceError, ConfigError) as error:
                 at = ("pairs", name, role)
                 yield document.problem(at, error.rule, value=error.value, hint=error.hint)
 
