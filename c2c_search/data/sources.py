@@ -146,7 +146,7 @@ def _parse(line: bytes) -> dict[str, Any]:
         found = json.loads(line.decode("utf-8-sig"))
         # Half of a surrogate pair is valid JSON but no text, and Arrow cannot hold it.
         json.dumps(found, ensure_ascii=False).encode()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _BadRow("A line must be one JSON object in UTF-8.", line[:60], f"{error}.") from None
     if not isinstance(found, dict):
         raise _BadRow("A line must be one JSON object.", found)
