@@ -45,7 +45,7 @@ def config_at_hand(source: str) -> dict[str, Any] | None:
         return None
     try:
         config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(
             "config.json must be a JSON file that can be read.",
             value=str(folder),

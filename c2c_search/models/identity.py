@@ -33,6 +33,8 @@ NO_LICENCE = "not stated"
 NO_TOKENIZER = "none"
 """Stands for the hash of a tokenizer in a folder that holds none: its model reads token ids."""
 
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError)
+
 # What transformers reads a tokenizer from; the first group is the vocabulary.
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
 _TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
@@ -301,7 +303,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, str, Path, int, int]]:
             if name != "__metadata__":
                 start, end = (8 + length + offset for offset in entry["data_offsets"])
                 yield name, f"{entry['dtype']} {entry['shape']}", path, start, end
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
+    except (OSError, MemoryError, RecursionError, *_MALFORMED) as error:
         raise _not_safetensors(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -328,7 +330,7 @@ def _read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str
         return missing
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(
             f"{path.name} must be a JSON file that can be read.",
             value=str(path),
