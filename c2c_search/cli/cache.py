@@ -25,11 +25,11 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List all prompt caches, the most recently used first, and what they may take."""
-    from c2c_search.models.cache_dir import disk_errors
+    from c2c_search.models.cache_dir import cache_errors
     from c2c_search.prompt_cache.maintenance import contents
 
     store = _store()
-    with disk_errors(store):
+    with cache_errors(store):
         found = contents(store)
     if json:
         typer.echo(_json(found))
@@ -54,13 +54,13 @@ def clear(
     """Remove prompt caches that no running process uses; they are computed again when needed."""
     import time
 
-    from c2c_search.models.cache_dir import disk_errors
+    from c2c_search.models.cache_dir import cache_errors
     from c2c_search.prompt_cache import maintenance
     from c2c_search.prompt_cache.budget import read_size
     from c2c_search.prompt_cache.budget import size_text
 
     store = _store()
-    with disk_errors(store):
+    with cache_errors(store):
         found = maintenance.contents(store)
     chosen = maintenance.choose(
         found,
@@ -75,7 +75,7 @@ def clear(
     size = size_text(sum(each.size for each in chosen))
     if not yes:
         _confirm(f"Remove {_lists(len(chosen))}, {size}?")
-    with disk_errors(found.directory):
+    with cache_errors(found.directory):
         cleared = maintenance.clear(found, chosen)
     freed = size_text(sum(each.size for each in cleared.removed))
     typer.echo(f"Removed {_lists(len(cleared.removed))}; {freed} freed.")
@@ -98,11 +98,11 @@ def verify(
     from rich.console import Console
     from rich.progress import Progress
 
-    from c2c_search.models.cache_dir import disk_errors
+    from c2c_search.models.cache_dir import cache_errors
     from c2c_search.prompt_cache.maintenance import verify as verify_all
 
     store = _store()
-    with disk_errors(store), Progress(console=Console(stderr=True), transient=True) as bar:
+    with cache_errors(store), Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("verifying", total=None)
         found = verify_all(
             store,

@@ -18,6 +18,8 @@ from c2c_search.data.contamination import Text
 from c2c_search.data.contamination import judged_text
 from c2c_search.data.contamination import learnt_text
 from c2c_search.data.contamination import overlap
+from c2c_search.data.private_quiz import private_provenance
+from c2c_search.data.private_quiz import private_rows
 from c2c_search.data.quiz import quiz_provenance
 from c2c_search.data.quiz import quiz_rows
 from c2c_search.data.schema import SPLITS
@@ -72,11 +74,20 @@ def load_splits(config: DataConfig) -> Splits:
     from datasets import Dataset
 
     rows, contamination = split_rows(config)
-    quiz = config.source == "quiz"
-    provenance = quiz_provenance() if quiz else file_provenance(config.files)
+    provenance = _provenance(config)
     tables = {name: Dataset.from_list(list(rows[name]), features=features()) for name in SPLITS}
     hashes = {name: rows_hash(rows[name]) for name in SPLITS}
     return Splits(**tables, hashes=hashes, provenance=provenance, contamination=contamination)
+
+
+def _provenance(config: DataConfig) -> dict[str, str]:
+    match config.source:
+        case "quiz":
+            return quiz_provenance()
+        case "private_quiz":
+            return private_provenance()
+        case "jsonl":
+            return file_provenance(config.files)
 
 
 def split_rows(config: DataConfig) -> tuple[dict[SplitName, list[Row]], Contamination]:
@@ -87,6 +98,8 @@ def split_rows(config: DataConfig) -> tuple[dict[SplitName, list[Row]], Contamin
     """
     if config.source == "quiz":
         rows = {split: quiz_rows(getattr(config.groups, split), split) for split in SPLITS}
+    elif config.source == "private_quiz":
+        rows = {split: private_rows(config.private_quiz, split) for split in SPLITS}
     else:
         rows = _file_rows(config)
     check_disjoint(rows)

@@ -82,8 +82,7 @@ def _check_data(space: Space) -> None:
     data = space.pipeline.data
     if data.source == "jsonl":
         split_rows(data)
-        return
-    for split in SPLITS:
+    for split in SPLITS if data.source == "quiz" else ():
         groups = getattr(data.groups, split)
         if not has_questions(groups, split):
             raise DataError(

@@ -109,7 +109,7 @@ def _frame(roles: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> tuple[st
     Placeholders tell it: a content such as ``user`` is found in the template's text, too. None
     where the template leaves a turn out or changes the order.
     """
-    placeholders = [f"<c2c-content-{place}>" for place in range(len(roles))]
+    placeholders = [f"<c2c-content-{turn}>" for turn in range(len(roles))]
     rest = _apply(
         [
             Message(role=role, content=content)
