@@ -97,23 +97,41 @@ def open_study(
         study_name=name, storage=storage, direction="maximize", load_if_exists=True
     )
     known, space_hash = study.user_attrs.get(SPACE_HASH), canonical_hash(space)
-    if known is None or (known != space_hash and not begun and not study.trials):
+    if known is not None and known != space_hash and (begun or study.trials):
+        raise _other_space(name, json.loads(study.user_attrs.get(SPACE, "{}")), space)
+    if known != space_hash:
         study.set_user_attr(SPACE, json.dumps(space))
         study.set_user_attr(SPACE_HASH, space_hash)
-    elif known != space_hash:
-        before = json.loads(study.user_attrs.get(SPACE, "{}"))
-        changes = "\n".join(f"  {line}" for line in differences(before, space))
-        if _same_elsewhere(before, space):
-            raise ConfigError(
-                f"The models of study {name!r} lay elsewhere when it began:\n{changes}\n",
-                hint="Move or link them back there to go on; or give the space another name under "
-                "`study:` to begin anew.",
-            )
-        raise ConfigError(
-            f"A study searches one space, and study {name!r} has begun with another:\n{changes}\n",
-            hint="Give the edited space another name under `study:`, or undo the edit to go on.",
-        )
     return study
+
+
+def _other_space(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> ConfigError:
+    changes = "\n".join(f"  {line}" for line in differences(before, after))
+    if _anywhere(before) == _anywhere(after):
+        # Its trials are known by what they were trained between, folders included.
+        return ConfigError(
+            f"The models of study {name!r} lay elsewhere when it began:\n{changes}\n",
+            hint="Move or link them back there to go on; or give the space another name under "
+            "`study:` to begin anew.",
+        )
+    return ConfigError(
+        f"A study searches one space, and study {name!r} has begun with another:\n{changes}\n",
+        hint="Give the edited space another name under `study:`, or undo the edit to go on.",
+    )
+
+
+def _anywhere(space: Mapping[str, Any]) -> dict[str, Any]:
+    """A space without the folders of local models."""
+    pairs = {
+        name: {role: _local_name(source) for role, source in pair.items()}
+        for name, pair in space.get("pairs", {}).items()
+    }
+    return {**space, "pairs": pairs}
+
+
+def _local_name(source: str) -> str:
+    scheme, _, path = source.partition(":")
+    return f"{scheme}:{Path(path).name}" if scheme in ("path", "gguf") else source
 
 
 @contextmanager
@@ -159,19 +177,6 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
         elif old[name] != new[name]:
             lines.append(f"{name}: was {old[name]}, is {new[name]}")
     return lines
-
-
-def _same_elsewhere(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether two spaces differ in nothing but the folders of local models."""
-    old, new = _flat(before), _flat(after)
-    changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
-    return all(_local_name(old.get(name)) == _local_name(new.get(name)) != "" for name in changed)
-
-
-def _local_name(text: str | None) -> str:
-    """File name of a local model's source as JSON; empty for anything else."""
-    scheme, _, path = str(json.loads(text or "null")).partition(":")
-    return f"{scheme}:{Path(path).name}" if scheme in ("path", "gguf") else ""
 
 
 def _has_parts(name: str, names: list[str]) -> bool:

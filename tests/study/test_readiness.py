@@ -14,6 +14,8 @@ import pytest
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
+from c2c_search.errors import SourceError
+from c2c_search.models.at_hand import config_at_hand
 from c2c_search.space.schema import Space
 from c2c_search.study import readiness
 from c2c_search.study.driver import run_study
@@ -213,12 +215,16 @@ def test_a_moved_study_tells_where_its_models_lay(
     quick(trials=1)
     moved = tmp_path / "moved"
     moved.mkdir()
-    text = space_file.read_text()
-    space_file.write_text(text.replace("path:", f"path:{moved}/"))
+    space_file.write_text(space_file.read_text().replace("path:", f"path:{moved}/"))
     with pytest.raises(ConfigError, match="lay elsewhere when it began") as told:
         quick(trials=1)
     assert f'was "path:{tmp_path}/a", is "path:{moved}/a"' in str(told.value)
     assert "Move or link them back" in str(told.value)
+
+
+def test_moved_models_that_are_not_found_are_told(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="move it back or link it there"):
+        config_at_hand(f"path:{tmp_path}/gone")
 
 
 def test_validating_imports_nothing_heavy(study: Path) -> None:
