@@ -21,6 +21,7 @@ from pydantic import model_validator
 from c2c_search.config.document import Document
 from c2c_search.config.document import is_file
 from c2c_search.config.document import read
+from c2c_search.config.foreign import refuse_foreign
 from c2c_search.config.problems import in_order
 from c2c_search.config.problems import strictly
 from c2c_search.config.problems import validate
@@ -249,7 +250,7 @@ def load_pipeline(path: Path) -> Pipeline:
 
 def read_pipeline(path: Path) -> tuple[Pipeline | None, list[Problem]]:
     """Read a pipeline without raising; it is None when its shape is wrong."""
-    document = read(path)
+    document = refuse_foreign(read(path))
     pipeline, problems = validate(Pipeline, document)
     problems += _missing_data(document, path.parent)
     problems = in_order(without_echoes(document, problems))
