@@ -12,6 +12,8 @@ from typing import ClassVar
 
 _NO_VALUE: Any = object()
 _SHOWN = 30
+_MOST_PROBLEMS = 20
+_LONGEST_VALUE = 1000
 # Control characters (a terminal obeys those of C0 and C1), bidirectional marks, lone surrogates.
 _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -30,6 +32,14 @@ def _spelled(char: str) -> str:
     return repr(char)[1:-1] if not char.isprintable() else f"\\u{ord(char):04x}"
 
 
+def _got(value: Any) -> str:
+    """What was found, shortened; nothing for no value."""
+    if value is _NO_VALUE:
+        return ""
+    text = repr(value)
+    return f" Got {text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + '...'}."
+
+
 class C2CError(Exception):
     """Something the user can put right; the CLI prints it without a traceback.
 
@@ -45,8 +55,7 @@ class C2CError(Exception):
         self.rule = rule
         self.value = None if value is _NO_VALUE else value
         self.hint = hint
-        got = "" if value is _NO_VALUE else f" Got {value!r}."
-        super().__init__(shown(f"{rule}{got}{' ' + hint if hint else ''}"))
+        super().__init__(shown(f"{rule}{_got(value)}{' ' + hint if hint else ''}"))
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,7 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        got = "" if self.value is _NO_VALUE else f" Got {self.value!r}."
-        return f"{self.where}: {self.rule}{got}{' ' + self.hint if self.hint else ''}"
+        return f"{self.where}: {self.rule}{_got(self.value)}{' ' + self.hint if self.hint else ''}"
 
 
 class ConfigError(C2CError):
@@ -75,11 +83,17 @@ class ConfigError(C2CError):
 
     @classmethod
     def collect(cls, problems: Iterable[Problem]) -> ConfigError:
-        """Put every problem of a file (or of several) into one error, one line each."""
-        lines = [str(problem) for problem in problems]
-        if len(lines) == 1:
+        """Put the problems of a file (or of several) into one error, one line each.
+
+        Of many, the first are shown and the rest are counted.
+        """
+        found = list(problems)
+        lines = [str(problem) for problem in found[:_MOST_PROBLEMS]]
+        if len(found) == 1:
             return cls(lines[0])
-        return cls(f"{len(lines)} problems:\n" + "\n".join(f"  {line}" for line in lines))
+        if more := len(found) - len(lines):
+            lines.append(f"... and {more:,} more")
+        return cls(f"{len(found):,} problems:\n" + "\n".join(f"  {line}" for line in lines))
 
 
 class SourceError(C2CError):

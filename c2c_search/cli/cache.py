@@ -28,9 +28,12 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List all prompt caches, the most recently used first, and what they may take."""
+    from c2c_search.models.cache_dir import cache_errors
     from c2c_search.prompt_cache.maintenance import contents
 
-    found = contents(_store())
+    store = _store()
+    with cache_errors(store):
+        found = contents(store)
     if json:
         echo_json(_json(found))
     else:
@@ -59,7 +62,9 @@ def clear(
     from c2c_search.prompt_cache.budget import read_size
     from c2c_search.prompt_cache.budget import size_text
 
-    found = maintenance.contents(_store())
+    store = _store()
+    with cache_errors(store):
+        found = maintenance.contents(store)
     chosen = maintenance.choose(
         found,
         now=time.time(),
@@ -72,7 +77,7 @@ def clear(
         return
     size = size_text(sum(each.size for each in chosen))
     if not yes:
-        typer.confirm(f"Remove {_lists(len(chosen))}, {size}?", abort=True)
+        _confirm(f"Remove {_lists(len(chosen))}, {size}?")
     with cache_errors(found.directory):
         cleared = maintenance.clear(found, chosen)
     freed = size_text(sum(each.size for each in cleared.removed))
@@ -119,6 +124,24 @@ def verify(
 @app.callback()
 def _group() -> None:
     pass
+
+
+def _confirm(question: str) -> None:
+    import sys
+
+    from c2c_search.errors import ConfigError
+
+    try:
+        if typer.confirm(question):
+            return
+    except typer.Abort as error:
+        if not sys.stdin.isatty():
+            raise ConfigError(
+                "Removing is asked for first, and there is nobody to answer.",
+                hint="Say --yes to remove without a question.",
+            ) from error
+        raise
+    raise typer.Abort
 
 
 def _store() -> Path:

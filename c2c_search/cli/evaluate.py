@@ -14,6 +14,7 @@ from c2c_search.cli.echo import echo
 from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
+from c2c_search.errors import ConfigError
 
 
 def evaluate(
@@ -115,8 +116,8 @@ def evaluate(
 
     request = Request(
         target=target,
-        tasks=_split(tasks),
-        systems=_split(systems),
+        tasks=_split(tasks, "--tasks"),
+        systems=_split(systems, "--systems"),
         root=root,
         study=study,
         sharer=sharer,
@@ -134,7 +135,7 @@ def evaluate(
         wished=wished,
         contamination=contamination,
         latency=latency,
-        lm_eval=_split(lm_eval),
+        lm_eval=_split(lm_eval, "--lm-eval"),
         include_path=include_path,
         to=to,
         command=shlex.join(["c2c-search", *sys.argv[1:]]),
@@ -147,5 +148,10 @@ def evaluate(
     echo(f"Written to {evaluated.folder}.")
 
 
-def _split(names: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
+def _split(names: str | None, option: str) -> tuple[str, ...]:
+    found = tuple(name.strip() for name in (names or "").split(",") if name.strip())
+    if names is not None and not found:
+        raise ConfigError(
+            f"{option} must name something.", value=names, hint=f"Leave {option} out for all."
+        )
+    return found

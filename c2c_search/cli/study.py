@@ -33,10 +33,15 @@ def study(
 def validate(
     file: Annotated[Path, typer.Argument(help="Space file; its pipeline is checked too.")],
 ) -> None:
-    """Report every problem of a space and its pipeline at once."""
+    """Report every problem of a space, its pipeline, its data and its models at once.
+
+    Nothing is fetched: of models that are not here yet, the name alone is checked.
+    """
     from c2c_search.space.schema import Space
+    from c2c_search.study.readiness import check_ready
 
     space = Space.load(file)
+    check_ready(space, file)
     pairs = "1 pair" if len(space.pairs) == 1 else f"{len(space.pairs)} pairs"
     echo(
         f"{file} is valid: study {space.study}, {pairs}, {len(space.dimensions)} dimensions, "
@@ -57,8 +62,10 @@ def plan(
     from c2c_search.report.planned import render
     from c2c_search.space.plan import plan as make_plan
     from c2c_search.space.schema import Space
+    from c2c_search.study.readiness import check_ready
 
     loaded = Space.load(space)
+    check_ready(loaded, space)
     if not fetch:
         Console().print(render(loaded.study, make_plan(loaded)))
         return

@@ -78,7 +78,16 @@ def features() -> Features:
 
 
 def _as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def whole(value: Any) -> Any:
+    """Nothing but a whole number, for pydantic, to whose `Literal` True and 1.0 are 1."""
+    if type(value) is not int:
+        raise ValueError("must be a whole number")
+    return value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
@@ -148,7 +157,7 @@ class PrivateQuiz(_Frozen):
     sentences: int = Field(
         default=5, ge=4, le=60, description="Of a passage; 5 are about 35 words."
     )
-    hops: Literal[1, 2] = Field(
+    hops: Annotated[Literal[1, 2], BeforeValidator(whole)] = Field(
         default=1, description="2: the answer is told of something that another sentence leads to."
     )
     wrong_choices: Literal["same_passage", "other_passages"] = Field(

@@ -71,20 +71,8 @@ def load_splits(config: DataConfig) -> Splits:
     """
     from datasets import Dataset
 
-    if config.source == "quiz":
-        rows = {split: quiz_rows(getattr(config.groups, split), split) for split in SPLITS}
-        provenance = quiz_provenance()
-    elif config.source == "private_quiz":
-        rows = {split: private_rows(config.private_quiz, split) for split in SPLITS}
-        provenance = private_provenance()
-    else:
-        rows = _file_rows(config)
-        provenance = file_provenance(config.files)
-    # Before the limits, so that what a smaller test leaves unseen does not come back into train.
-    rows, found = decontaminate(rows, config.contamination)
-    for split in SPLITS:
-        rows[split] = spread(rows[split], getattr(config.limit, split), config.seed)
-    _check_usable(rows)
+    rows, found = split_rows(config)
+    provenance = _provenance(config)
     tables = {name: Dataset.from_list(list(rows[name]), features=features()) for name in SPLITS}
     hashes = {name: rows_hash(rows[name]) for name in SPLITS}
     return Splits(
@@ -94,6 +82,38 @@ def load_splits(config: DataConfig) -> Splits:
         contamination=found["train"],
         selection=found["validation"],
     )
+
+
+def _provenance(config: DataConfig) -> dict[str, str]:
+    match config.source:
+        case "quiz":
+            return quiz_provenance()
+        case "private_quiz":
+            return private_provenance()
+        case "jsonl":
+            return file_provenance(config.files)
+
+
+def split_rows(
+    config: DataConfig,
+) -> tuple[dict[SplitName, list[Row]], dict[SplitName, Contamination]]:
+    """The rows of `load_splits` as plain Python, for whom tables are not worth `datasets`.
+
+    Raises:
+        DataError: As `load_splits` does.
+    """
+    if config.source == "quiz":
+        rows = {split: quiz_rows(getattr(config.groups, split), split) for split in SPLITS}
+    elif config.source == "private_quiz":
+        rows = {split: private_rows(config.private_quiz, split) for split in SPLITS}
+    else:
+        rows = _file_rows(config)
+    # Before the limits, so that what a smaller test leaves unseen does not come back into train.
+    rows, found = decontaminate(rows, config.contamination)
+    for split in SPLITS:
+        rows[split] = spread(rows[split], getattr(config.limit, split), config.seed)
+    _check_usable(rows)
+    return rows, found
 
 
 def rows_hash(rows: Sequence[Row]) -> str:

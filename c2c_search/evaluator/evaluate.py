@@ -48,6 +48,7 @@ from c2c_search.evaluator.notes import token_counts
 from c2c_search.evaluator.output import Results
 from c2c_search.evaluator.output import keep
 from c2c_search.evaluator.request import Request
+from c2c_search.evaluator.request import check_folders
 from c2c_search.evaluator.request import choose_systems
 from c2c_search.evaluator.scores import task_record
 from c2c_search.evaluator.systems import SystemSet
@@ -106,6 +107,7 @@ def evaluate(request: Request, *, console: Console | None = None) -> Evaluated:
         KeyboardInterrupt: A signal stopped it.
     """
     console = console or Console(stderr=True)
+    check_folders(request)
     target = find_target(
         request.target,
         root=request.root,

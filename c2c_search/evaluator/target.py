@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -20,6 +21,7 @@ from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import default_dtype
 from c2c_search.host.dtypes import name_of
 from c2c_search.host.dtypes import recorded_dtype
+from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
 from c2c_search.inference.champion import read_champion
 from c2c_search.inference.loading import champion_dtype
@@ -124,6 +126,13 @@ def find_target(
         IntegrityError: A champion's files are not those that were measured.
         StoreError: The trial's fuser is not there.
     """
+    by_itself = target.startswith(_SOURCES) or expanded(Path(target)).is_dir()
+    if study is not None and by_itself:
+        raise ConfigError(
+            "--study says where a trial is looked for that is given by its name or hash.",
+            value=study,
+            hint=f"Leave it out: {target!r} stands for itself.",
+        )
     if target.startswith(_SOURCES):
         name = target.partition(":")[2] if sharer is None else f"{sharer} to {target}"
         dtype = default_dtype(default_device())
@@ -135,7 +144,7 @@ def find_target(
             hint="Leave --sharer and --template out, or name a model source instead of "
             f"{target!r}.",
         )
-    folder = Path(target).expanduser()
+    folder = expanded(Path(target))
     if (folder / MANIFEST).is_file():
         return _champion(folder)
     if (folder / TRIAL).is_file():
@@ -250,7 +259,7 @@ def _unfinished(folder: Path, config: TrialConfig) -> Iterator[str]:
 def _by_name(target: str, root: Path, study: str | None) -> Path:
     """The folder of a trial given by its hash (or the hash's beginning) or by its name."""
     trials = root / "trials"
-    pattern = f"{study or '*'}/{target}*/{TRIAL}"
+    pattern = f"{escape(study) if study else '*'}/{escape(target)}*/{TRIAL}"
     found = sorted({path.parent for path in trials.glob(pattern)}, key=str)
     if not found:
         found = [folder for folder in _named(trials, study) if _name_of(folder) == target]
@@ -273,7 +282,9 @@ def _by_name(target: str, root: Path, study: str | None) -> Path:
 
 
 def _named(trials: Path, study: str | None) -> list[Path]:
-    return sorted(path.parent for path in trials.glob(f"{study or '*'}/*/{TRIAL}"))
+    return sorted(
+        path.parent for path in trials.glob(f"{escape(study) if study else '*'}/*/{TRIAL}")
+    )
 
 
 def _name_of(folder: Path) -> str:

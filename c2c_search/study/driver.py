@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
+from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
 from c2c_search.host.terminal import Console
@@ -35,6 +37,7 @@ from c2c_search.study.layout import StudyFiles
 from c2c_search.study.leaderboard import make_leaderboard
 from c2c_search.study.promotion import PromotedChampion
 from c2c_search.study.promotion import promote
+from c2c_search.study.readiness import check_ready
 from c2c_search.study.session import Session
 from c2c_search.study.sizes import make_fits
 from c2c_search.study.trainer import TrainerClient
@@ -93,6 +96,7 @@ def run_study(
     console: Console | None = None,
     worker_factory: WorkerFactory = start_worker,
     promotion: Promote = promote,
+    ready: Callable[[Space, Path], None] = check_ready,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
     """Run a study, or go on with it where it was stopped.
@@ -104,6 +108,7 @@ def run_study(
         console: Where progress and result go; standard output by default.
         worker_factory: Starts the worker process.
         promotion: Makes the champion's package and registers it.
+        ready: Refuses, before anything is written, a study that could not come to its end.
         sleep: Waits before a new attempt.
 
     Returns:
@@ -117,7 +122,9 @@ def run_study(
     """
     console = console or Console()
     space = Space.load(space_path, trials)
-    files = StudyFiles(root.expanduser().resolve(), space.study)
+    files = StudyFiles(expanded(root).resolve(), space.study)
+    if not files.begun:
+        ready(space, space_path)
     command = f"c2c-search study --space {shlex.quote(str(space_path))}"
     command += "" if root == Path("mlruns") else f" --root {shlex.quote(str(root))}"
     command += "" if trials is None else f" --trials {trials}"
@@ -152,7 +159,9 @@ def _opened(space: Space, files: StudyFiles) -> Iterator[Study]:
     try:
         opened: RDBStorage = storage.open_storage(files.root)
         with storage.sole_driver(files.root, space.study, opened):
-            yield storage.open_study(opened, space.study, space.identity())
+            if not files.begun:  # what was prepared for another space stands for nothing
+                shutil.rmtree(files.results, ignore_errors=True)
+            yield storage.open_study(opened, space.study, space.identity(), begun=files.begun)
     except StorageInternalError as error:
         reason = str(error.__cause__ or error).strip().split("\n")[0]
         raise StoreError(

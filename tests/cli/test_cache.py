@@ -83,6 +83,29 @@ def test_clear_asks(cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert sorted(path.name for path in store.iterdir()) == list(KEYS)
 
 
+def test_clear_without_anybody_to_ask(
+    cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    status, _, err = cli("cache", "clear")
+    assert status == 2
+    assert "Say --yes" in err
+    assert sorted(path.name for path in store.iterdir()) == list(KEYS)
+
+
+@pytest.mark.parametrize("command", ["ls", "clear", "verify"])
+def test_a_cache_that_is_a_file(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("C2C_SEARCH_CACHE", str(tmp_path / "file"))
+    status, _, err = cli("cache", command)
+    assert status == 2
+    assert "must be a folder that can be written" in err
+
+
 @pytest.mark.parametrize(
     ("options", "left"),
     [

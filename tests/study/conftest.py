@@ -55,7 +55,7 @@ class Script:
 
     Args:
         accuracy: Of a fuser, from its configuration.
-        alone: Accuracy of each model on its own.
+        alone: Accuracy of each model on its own, by its folder's name.
         shut_adds: What a finalist with its gate shut answers more than its receiver.
         failures: Failures to come, by the configuration they hit; each is used up.
         at: Called with the number of every event before it is sent; raises to interrupt.
@@ -64,7 +64,7 @@ class Script:
     accuracy: Callable[[TrialConfig], float] = lambda config: (
         0.3 if config.fuser.sharer == "blank" else 0.5 + 0.05 * config.fuser.depth
     )
-    alone: dict[str, float] = field(default_factory=lambda: {"path:a": 0.4, "path:b": 0.45})
+    alone: dict[str, float] = field(default_factory=lambda: {"a": 0.4, "b": 0.45})
     failures: Callable[[TrialConfig], Failed | None] = lambda config: None
     at: Callable[[int], None] = lambda number: None
     prepare: Callable[[FakeWorker, PairSpec], Iterator[Event]] | None = None
@@ -220,9 +220,9 @@ class FakeWorker:
         yield self._event(Progress(stage="evaluate", done=0, total=1))
         learned = request.trained_dir or request.fuser_dir
         if request.system in ("receiver", "sharer"):
-            accuracy = self.script.alone[getattr(request.pair, request.system)]
+            accuracy = self.script.alone[_name(getattr(request.pair, request.system))]
         elif request.system == "shut" or learned is None:
-            accuracy = self.script.alone[request.pair.receiver]
+            accuracy = self.script.alone[_name(request.pair.receiver)]
             accuracy += self.script.shut_adds if request.system == "shut" else 0
         else:
             config = json.loads((Path(learned) / "fuser_config.json").read_text())
@@ -236,7 +236,7 @@ class FakeWorker:
         return event
 
     def _identity(self, source: str) -> dict[str, str | None]:
-        name = source.partition(":")[2]
+        name = _name(source)
         return {
             "source": source,
             "revision": None,
@@ -247,6 +247,10 @@ class FakeWorker:
             "licence": "Apache-2.0",
             "licence_url": None,
         }
+
+
+def _name(source: str) -> str:
+    return Path(source.partition(":")[2]).name
 
 
 def answers(accuracy: float) -> tuple[ItemResult, ...]:
@@ -354,6 +358,7 @@ def run(
             console=Console(file=output, width=120),
             worker_factory=start_worker,
             promotion=options.pop("promotion", fake_promotion),
+            ready=options.pop("ready", lambda space, file: None),
             sleep=lambda seconds: None,
             **options,
         )
