@@ -26,6 +26,7 @@ from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import Row
 from c2c_search.data.schema import SplitName
 from c2c_search.data.schema import features
+from c2c_search.data.sources import Notify
 from c2c_search.data.sources import file_provenance
 from c2c_search.data.sources import read_files
 from c2c_search.data.words import asked_key
@@ -61,8 +62,12 @@ class Splits:
     contamination: Contamination
 
 
-def load_splits(config: DataConfig) -> Splits:
+def load_splits(config: DataConfig, *, notify: Notify | None = None) -> Splits:
     """Make or read the data; the same config and sources give the same rows in the same order.
+
+    Args:
+        config: Which data.
+        notify: Told what is most likely a mistake in the files; see `Doubts`.
 
     Raises:
         DataError: Files or rows that do not fit, an empty split, examples without choices where
@@ -75,7 +80,7 @@ def load_splits(config: DataConfig) -> Splits:
         rows = {split: quiz_rows(getattr(config.groups, split), split) for split in SPLITS}
         provenance = quiz_provenance()
     else:
-        rows = _file_rows(config)
+        rows = _file_rows(config, notify)
         provenance = file_provenance(config.files)
     check_disjoint(rows)
     # Before the limits, so that what a smaller test leaves unseen does not come back into train.
@@ -224,9 +229,9 @@ def _shuffled_indices(count: int, seed: int) -> list[int]:
     return sorted(range(count), key=lambda _: generator.random())
 
 
-def _file_rows(config: DataConfig) -> dict[SplitName, list[Row]]:
+def _file_rows(config: DataConfig, notify: Notify | None) -> dict[SplitName, list[Row]]:
     given = {split: getattr(config.files, split) for split in SPLITS}
-    rows = read_files({split: paths for split, paths in given.items() if paths})
+    rows = read_files({split: paths for split, paths in given.items() if paths}, notify=notify)
     missing = {split: getattr(config.holdout, split) for split in SPLITS if split not in rows}
     # Before holding out, so that a crossing is told in the names of the user's own files.
     check_disjoint(rows)

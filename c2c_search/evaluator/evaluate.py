@@ -63,6 +63,7 @@ from c2c_search.inference.model import C2CModel
 from c2c_search.models.loading import load
 from c2c_search.report.progress import Tell
 from c2c_search.report.progress import watch
+from c2c_search.tokenization.templates import is_dated
 from c2c_search.training.process import keep_freed_memory
 
 
@@ -186,12 +187,14 @@ class _Exam:
         if subject.sharer is not None:
             sharer = load(subject.sharer, dtype=dtype, progress=told)
         subject.check(receiver, sharer)
+        dated = any(is_dated(subject.template, one.text_tokenizer) for one in (receiver, sharer))
         return C2CModel(
             receiver,
             sharer,
             None,
             template=subject.template,
             cache_dtype=getattr(torch, subject.cache_dtype),
+            date=subject.date or (datetime.now().date().isoformat() if dated else None),
         )
 
     @cached_property
@@ -242,6 +245,10 @@ class _Exam:
         self, chosen: Chosen, contamination: Contamination | None, cast: SystemSet
     ) -> TaskRecord:
         loaded = chosen.loaded
+        # Before anything is answered: what is too long for a model is refused here.
+        notes = list(
+            task_notes(self.subject, self.pair, loaded.items, known=self._splits is not None)
+        )
         answering = list(cast.candidates(chosen))
         answers = self._sit(chosen, [candidate for _, _, candidate in answering])
         results: dict[str, list[SystemResult]] = {}
@@ -263,9 +270,7 @@ class _Exam:
             request=self.request,
             contamination=contamination,
             margin=margin,
-            notes=list(
-                task_notes(self.subject, self.pair, loaded.items, known=self._splits is not None)
-            ),
+            notes=notes,
         )
 
     def _sit(self, chosen: Chosen, candidates: list[Candidate]) -> dict[str, SystemResult]:

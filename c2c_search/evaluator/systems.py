@@ -102,6 +102,7 @@ class SystemSet:
             for seed in self._seeds(name):
                 identity = [self.subject.identity(), *self._weights(), name, seed]
                 identity += [self._training(name, seed)] if name in TRAINED or seed else []
+                identity += [self.pair.date] if self.pair.date else []
                 identity += [shown] if "exemplars" in SYSTEMS[name].needs else []
 
                 def build(name: str = name, seed: int = seed) -> System:

@@ -51,6 +51,7 @@ class Target:
         fuser_dir: Folder of the fuser; None for models alone.
         trial: How the fuser was trained, where that is known: what its controls repeat.
         template: How a question becomes a prompt.
+        date: The day on which dated chat templates are written.
         cache_dtype: What prompt caches are rounded to.
         dtype: What the models compute in, here and now.
         manifest: Of a champion.
@@ -63,6 +64,7 @@ class Target:
     fuser_dir: Path | None = None
     trial: TrialConfig | None = None
     template: Template = "plain"
+    date: str | None = None
     cache_dtype: str = "bfloat16"
     dtype: str = "float32"
     manifest: Manifest | None = None
@@ -71,8 +73,10 @@ class Target:
     def identity(self) -> str:
         """Changes as soon as the same command would measure something else."""
         files = () if self.fuser_dir is None else sorted(self.fuser_dir.glob("fuser*"))
+        dated = {} if self.date is None else {"date": self.date}
         return canonical_hash(
             {
+                **dated,
                 "receiver": self.receiver,
                 "sharer": self.sharer,
                 "template": self.template,
@@ -154,6 +158,7 @@ def _champion(folder: Path) -> Target:
         fuser_dir=folder,
         trial=None if manifest.trial is None else TrialConfig.model_validate(manifest.trial),
         template=manifest.template,
+        date=manifest.date,
         cache_dtype=manifest.cache_dtype,
         dtype=name_of(champion_dtype(manifest, default_device())),
         manifest=manifest,
@@ -176,6 +181,7 @@ def _trial(folder: Path) -> Target:
         fuser_dir=folder / BEST,
         trial=config,
         template=config.data.template,
+        date=config.data.date,
         cache_dtype=config.cache_dtype,
         dtype=name_of(recorded_dtype(_trained_in(folder), default_device(), print_notice)),
         notes=tuple(_unfinished(folder, config)),

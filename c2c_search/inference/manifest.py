@@ -164,6 +164,12 @@ class Manifest(_Stored):
     licences: dict[str, str] = {}
     questions: tuple[Question, ...] = ()
 
+    @property
+    def date(self) -> str | None:
+        """The day that its prompts are written on; None if its templates have none."""
+        date: str | None = (self.trial or {}).get("data", {}).get("date")
+        return date
+
     @model_validator(mode="after")
     def _comes_from_somewhere(self) -> Self:
         found = (self.trial, self.trial_hash, self.verdict)

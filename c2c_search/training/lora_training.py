@@ -151,6 +151,7 @@ class LoraRun(Training):
     """Trains one adapter; see `adapt`."""
 
     system = "lora"
+    learns = "model"
 
     def __init__(
         self,
@@ -168,6 +169,7 @@ class LoraRun(Training):
             None,
             template=config.data.template,
             cache_dtype=getattr(torch, config.cache_dtype),
+            date=config.data.date,
         )
         super().__init__(config, alone, data, directory, emit=emit, go_on=lambda: True)
         self.training = config.training.model_copy(update={"learning_rate": LEARNING_RATE})
@@ -277,7 +279,12 @@ def answer_alone(
     for first in range(0, len(order), some):
         chosen = order[first : first + some]
         ids = [encoded[row].receiver_ids for row in chosen]
-        prompts = alone.cached([EncodedPrompt(one, one, tuple(range(len(one)))) for one in ids])
+        prompts = alone.cached(
+            [
+                EncodedPrompt(one, one, tuple(range(len(one))), encoded[row].receiver_text)
+                for one, row in zip(ids, chosen, strict=True)
+            ]
+        )
         items = answer(alone, [rows[row] for row in chosen], prompts, config)
         results.update(zip(chosen, items, strict=True))
         if progress is not None:

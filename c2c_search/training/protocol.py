@@ -124,7 +124,8 @@ class Prepared(_Message):
 
     ``models`` is each model's identity (source, revision, hashes, licence) under ``receiver`` and
     ``sharer``; ``data`` each split's hash; ``seconds`` the wall time by stage; ``dtype`` what
-    both models compute in (None in a record of a version that did not say).
+    both models compute in (None in a record of a version that did not say); ``date`` the day that
+    dated chat templates write; ``prompts`` a hash of all prompts' tokens (empty in such a record).
     """
 
     type: Literal["prepared"] = "prepared"
@@ -132,6 +133,8 @@ class Prepared(_Message):
     data: dict[str, str]
     seconds: dict[str, float]
     dtype: Dtype | None = None
+    date: str | None = None
+    prompts: str = ""
 
 
 class Step(_Message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -11,8 +12,10 @@ from typing import get_args
 
 import torch
 
+from c2c_search.data.sources import place_of
 from c2c_search.data.splits import load_splits
 from c2c_search.errors import ConfigError
+from c2c_search.errors import NotFiniteError
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.scoring import answer
@@ -32,12 +35,16 @@ from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import default_cache_dir
 from c2c_search.models.loading import load
 from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.prompt_cache.entries import FOLDER
 from c2c_search.prompt_cache.store import PromptCacheStore
+from c2c_search.tokenization.templates import TemplateRefusedError
+from c2c_search.tokenization.templates import is_dated
 from c2c_search.tokenization.token_alignment import encode_all
 from c2c_search.training.adapters import load_adapted
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.fuser_training import FuserTraining
+from c2c_search.training.lengths import length_notices
 from c2c_search.training.lockstep import train_together
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.lora_training import adapt
@@ -54,6 +61,9 @@ from c2c_search.training.protocol import Stage
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
+from c2c_search.training.reading_checks import check_finite_pair
+from c2c_search.training.reading_checks import prompts_hash
+from c2c_search.training.reading_checks import refuse_other_date
 
 
 if TYPE_CHECKING:
@@ -62,6 +72,7 @@ if TYPE_CHECKING:
     from c2c_search.data.schema import Row
     from c2c_search.models.loading import LoadedModel
     from c2c_search.models.pair import PairSpec
+    from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
 SPLITS = ("train", "validation", "test")
@@ -91,6 +102,7 @@ class WorkerService:
         self._prompts: dict[tuple[PairSpec, str, str], PairPrompts] = {}
         self._rows: dict[str, list[Row]] = {}
         self._hashes: dict[str, str] = {}
+        self._today = datetime.date.today().isoformat()
 
     def prepare(self, pair: PairSpec) -> Prepared:
         """Load a pair, make the data and fill the store; quick when all of it is there."""
@@ -100,12 +112,9 @@ class WorkerService:
         receiver, sharer = self._load(pair.receiver), self._load(pair.sharer)
         seconds["load"] = time.perf_counter() - begun
         if pair not in self._pairs:
-            template = self.pipeline.data.template
-            self._pairs[pair] = C2CModel(
-                receiver, sharer, None, template=template, cache_dtype=self.cache_dtype
-            )
-            for split in SPLITS:
-                self._prompts_of(pair, split)
+            model = self._pair(receiver, sharer)
+            self._read_all(model, pair)
+            self._pairs[pair] = model
         seconds["prefill"] = time.perf_counter() - begun - seconds["load"]
         return Prepared(
             models={
@@ -115,6 +124,8 @@ class WorkerService:
             data=self._hashes,
             seconds=seconds,
             dtype=name_of(receiver.model.dtype),
+            date=self._pairs[pair].date,
+            prompts=prompts_hash([self._prompts_of(pair, split).encoded for split in SPLITS]),
         )
 
     def train(self, config: TrialConfig, directory: Path, go_on: Callable[[], bool]) -> Trained:
@@ -159,6 +170,7 @@ class WorkerService:
             ConfigError: The fuser does not fit the data.
         """
         pair = self._ready(config.pair)
+        refuse_other_date(config, pair)
         self._refuse_other_contexts(config)
         torch.manual_seed(config.seed)
         receiver = cache_shape(pair.receiver, adapted=config.fuser.lora_rank > 0)
@@ -286,7 +298,9 @@ class WorkerService:
     def _load_data(self) -> None:
         if self._rows:
             return
-        splits = load_splits(self.pipeline.data)
+        splits = load_splits(
+            self.pipeline.data, notify=lambda message: self.emit(Notice(message=message))
+        )
         if splits.contamination.found:
             self.emit(Notice(message=splits.contamination.sentence()))
         for number, split in enumerate(SPLITS):
@@ -294,39 +308,79 @@ class WorkerService:
             self._rows[split] = list(getattr(splits, split))
         self._hashes = {str(split): digest for split, digest in splits.hashes.items()}
 
+    def _pair(self, receiver: LoadedModel, sharer: LoadedModel) -> C2CModel:
+        """Two models that read the data as the pipeline says, on its day."""
+        data = self.pipeline.data
+        tokenizers = receiver.text_tokenizer, sharer.text_tokenizer
+        dated = any(is_dated(data.template, tokenizer) for tokenizer in tokenizers)
+        return C2CModel(
+            receiver,
+            sharer,
+            None,
+            template=data.template,
+            cache_dtype=self.cache_dtype,
+            date=data.date or (self._today if dated else None),
+        )
+
+    def _read_all(self, model: C2CModel, pair: PairSpec) -> None:
+        """Let a pair read all prompts; what is wrong with any is told before one is computed."""
+        encoded = {split: self._encode(model, split, "span") for split in SPLITS}
+        splits = {split: (self._rows[split], encoded[split]) for split in SPLITS}
+        for notice in length_notices(model.receiver, model.sharer, model.template, splits):
+            self.emit(Notice(message=notice))
+        for split in SPLITS:
+            self._prompts[pair, split, "span"] = self._cached(model, split, encoded[split])
+        check_finite_pair(model, self._prompts[pair, SPLITS[0], "span"])
+
     def _prompts_of(self, pair: PairSpec, split: str, alignment: str = "span") -> PairPrompts:
         """A split's prompts with both models' caches, computed once."""
         key = (pair, split, alignment)
         if key not in self._prompts:
-            self._prompts[key] = self._compute_prompts(self._pairs[pair], split, alignment)
+            model = self._pairs[pair]
+            self._prompts[key] = self._cached(model, split, self._encode(model, split, alignment))
         return self._prompts[key]
 
-    def _compute_prompts(self, model: C2CModel, split: str, alignment: str) -> PairPrompts:
+    def _encode(self, model: C2CModel, split: str, alignment: str) -> tuple[EncodedPrompt, ...]:
         rows = self._rows[split]
-        encoded = encode_all(
-            [row["messages"] for row in rows],
-            model.template,
-            model.receiver.text_tokenizer,
-            model.sharer.text_tokenizer,
-            alignment,
-            sharer_conversations=[row["sharer_messages"] for row in rows],
-        )
+        try:
+            return encode_all(
+                [row["messages"] for row in rows],
+                model.template,
+                model.receiver.text_tokenizer,
+                model.sharer.text_tokenizer,
+                alignment,
+                sharer_conversations=[row["sharer_messages"] for row in rows],
+                date=model.date,
+            )
+        except TemplateRefusedError as error:
+            refuses = next(
+                one for one in (model.receiver, model.sharer) if one.tokenizer is error.tokenizer
+            )
+            where = place_of(self.pipeline.data.files, rows[error.index]["id"])
+            raise error.named(refuses.identity.source, where) from error
 
-        def caches(loaded: LoadedModel, ids: list[tuple[int, ...]]):  # type: ignore[no-untyped-def]
+    def _cached(
+        self, model: C2CModel, split: str, encoded: tuple[EncodedPrompt, ...]
+    ) -> PairPrompts:
+        def caches(role: str, loaded: LoadedModel) -> PromptCaches:
             name = loaded.identity.source.rpartition(":")[2]
-            return self.store.get(
-                loaded,
-                ids,
-                progress=lambda done, total: self._progress(
-                    "prefill", done, total, f"{split}, {name}"
-                ),
-                notify=lambda message: self.emit(Notice(message=message)),
-            ).near(loaded.model.device)
+            try:
+                found = self.store.get(
+                    loaded,
+                    [getattr(prompt, f"{role}_ids") for prompt in encoded],
+                    progress=lambda done, total: self._progress(
+                        "prefill", done, total, f"{split}, {name}"
+                    ),
+                    notify=lambda message: self.emit(Notice(message=message)),
+                )
+            except NotFiniteError as error:
+                raise error.of(role) from error
+            return found.near(loaded.model.device)
 
         return PairPrompts(
             encoded=encoded,
-            receiver=caches(model.receiver, [prompt.receiver_ids for prompt in encoded]),
-            sharer=caches(model.sharer, [prompt.sharer_ids for prompt in encoded]),
+            receiver=caches("receiver", model.receiver),
+            sharer=caches("sharer", model.sharer),
         )
 
     def _progress(self, stage: Stage, done: int, total: int, message: str) -> None:

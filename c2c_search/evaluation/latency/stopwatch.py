@@ -108,7 +108,7 @@ class Bench:
     def read(self, loaded: LoadedModel, question: Conversation) -> list[int]:
         """A model's tokens of a question."""
         tokenizer = loaded.text_tokenizer
-        rendered = render(question, self.model.template, tokenizer)
+        rendered = render(question, self.model.template, tokenizer, self.model.date)
         return tokenize([rendered.text], tokenizer, special=rendered.special)[0].ids
 
     def weight_bytes(self, system: str) -> int:
@@ -139,6 +139,7 @@ class Bench:
             receiver.text_tokenizer,
             sharer.text_tokenizer,
             model.fuser.config.token_alignment,
+            date=model.date,
         )
         watch.lap("tokenize")
         own, heard = read_both(

@@ -73,6 +73,7 @@ class QuestionPrompts:
                 pair.sharer.text_tokenizer,
                 alignment,
                 sharer_conversations=[question.sharer_messages for question in self.questions],
+                date=pair.date,
             )
             self._prompts[alignment] = PairPrompts(
                 encoded=encoded,

@@ -1,0 +1,64 @@
+"""What is checked of a pair and its prompts when both are ready."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from c2c_search.errors import ConfigError
+from c2c_search.errors import NotFiniteError
+from c2c_search.inference.finite import check_model
+from c2c_search.inference.packed.fused_cache import FusedCache
+from c2c_search.prompt_cache.batches import PairPrompts
+
+
+if TYPE_CHECKING:
+    from c2c_search.config.trial import TrialConfig
+    from c2c_search.inference.model import C2CModel
+    from c2c_search.tokenization.token_alignment import EncodedPrompt
+
+
+def check_finite_pair(model: C2CModel, prompts: PairPrompts) -> None:
+    """Let both models predict after a prompt: what diverges later is the fuser's own fault.
+
+    Raises:
+        NotFiniteError: A model predicts something that is no number.
+    """
+    first = prompts.encoded[0]
+    sharer = PairPrompts.alone([first.sharer_ids], prompts.sharer)
+    for role, loaded, own in (
+        ("receiver", model.receiver, prompts),
+        ("sharer", model.sharer, sharer),
+    ):
+        batch = own.batch([0]).to(loaded.model.device)
+        try:
+            check_model(loaded, FusedCache(batch.receiver, batch.lengths), batch.last_ids)
+        except FloatingPointError as error:
+            raise NotFiniteError(role, loaded.identity.source, "log-likelihoods") from error
+
+
+def prompts_hash(splits: Sequence[Sequence[EncodedPrompt]]) -> str:
+    """SHA-256 of the tokens of all prompts, as both models read them."""
+    digest = hashlib.sha256()
+    for encoded in splits:
+        for prompt in encoded:
+            line = json.dumps([prompt.receiver_ids, prompt.sharer_ids], separators=(",", ":"))
+            digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def refuse_other_date(config: TrialConfig, pair: C2CModel) -> None:
+    """Refuse a trial whose prompts would not be those that it stands for.
+
+    Raises:
+        ConfigError: A chat template writes the day, and the trial does not say which.
+    """
+    if config.data.date != pair.date:
+        raise ConfigError(
+            "A chat template of this pair writes the day into every prompt, so the trial must"
+            " say which.",
+            value=f"data.date {config.data.date}",
+            hint=f"Set data.date in the trial to the day of its study, as {pair.date}.",
+        )
