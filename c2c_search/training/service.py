@@ -12,7 +12,6 @@ from typing import get_args
 
 import torch
 
-from c2c_search.data.sources import place_of
 from c2c_search.data.splits import load_splits
 from c2c_search.errors import ConfigError
 from c2c_search.errors import NotFiniteError
@@ -38,9 +37,7 @@ from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.prompt_cache.entries import FOLDER
 from c2c_search.prompt_cache.store import PromptCacheStore
-from c2c_search.tokenization.templates import TemplateRefusedError
 from c2c_search.tokenization.templates import is_dated
-from c2c_search.tokenization.token_alignment import encode_all
 from c2c_search.training.adapters import load_adapted
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.fuser_training import FuserTraining
@@ -61,9 +58,10 @@ from c2c_search.training.protocol import Stage
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
-from c2c_search.training.reading_checks import check_finite_pair
-from c2c_search.training.reading_checks import prompts_hash
-from c2c_search.training.reading_checks import refuse_other_date
+from c2c_search.training.reading import check_finite_pair
+from c2c_search.training.reading import prompts_hash
+from c2c_search.training.reading import read_rows
+from c2c_search.training.reading import refuse_other_date
 
 
 if TYPE_CHECKING:
@@ -341,23 +339,8 @@ class WorkerService:
         return self._prompts[key]
 
     def _encode(self, model: C2CModel, split: str, alignment: str) -> tuple[EncodedPrompt, ...]:
-        rows = self._rows[split]
-        try:
-            return encode_all(
-                [row["messages"] for row in rows],
-                model.template,
-                model.receiver.text_tokenizer,
-                model.sharer.text_tokenizer,
-                alignment,
-                sharer_conversations=[row["sharer_messages"] for row in rows],
-                date=model.date,
-            )
-        except TemplateRefusedError as error:
-            refuses = next(
-                one for one in (model.receiver, model.sharer) if one.tokenizer is error.tokenizer
-            )
-            where = place_of(self.pipeline.data.files, rows[error.index]["id"])
-            raise error.named(refuses.identity.source, where) from error
+        data, rows = self.pipeline.data, self._rows[split]
+        return read_rows(model.receiver, model.sharer, data, rows, alignment, date=model.date)
 
     def _cached(
         self, model: C2CModel, split: str, encoded: tuple[EncodedPrompt, ...]

@@ -35,7 +35,6 @@ from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.prompt_cache.rope import Rotation
 from c2c_search.tokenization.continuations import response_ids
-from c2c_search.tokenization.token_alignment import encode_all
 from c2c_search.training.calibration import PROMPTS
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.fuser_training import FuserTraining
@@ -44,6 +43,7 @@ from c2c_search.training.memory.allocations import Allocations
 from c2c_search.training.memory.heaviest import heaviest_batches
 from c2c_search.training.memory.heaviest import heaviest_passes
 from c2c_search.training.memory.heaviest import longest_prompts
+from c2c_search.training.reading import read_rows
 
 
 if TYPE_CHECKING:
@@ -335,15 +335,8 @@ class Rehearsal:
 def _read(
     trial: TrialConfig, receiver: LoadedModel, sharer: LoadedModel, rows: Sequence[Row]
 ) -> Sequence[EncodedPrompt]:
-    return encode_all(
-        [row["messages"] for row in rows],
-        trial.data.template,
-        receiver.text_tokenizer,
-        sharer.text_tokenizer,
-        trial.fuser.token_alignment,
-        sharer_conversations=[row["sharer_messages"] for row in rows],
-        date=trial.data.date,
-    )
+    alignment = trial.fuser.token_alignment
+    return read_rows(receiver, sharer, trial.data, rows, alignment, date=trial.data.date)
 
 
 def model_bytes(model: PreTrainedModel) -> int:

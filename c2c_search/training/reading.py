@@ -1,4 +1,4 @@
-"""What is checked of a pair and its prompts when both are ready."""
+"""Rows as a pair reads them, and what is checked of the pair and its prompts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,54 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from c2c_search.data.sources import place_of
 from c2c_search.errors import ConfigError
 from c2c_search.errors import NotFiniteError
 from c2c_search.inference.finite import check_model
 from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.tokenization.templates import TemplateRefusedError
+from c2c_search.tokenization.token_alignment import encode_all
 
 
 if TYPE_CHECKING:
     from c2c_search.config.trial import TrialConfig
+    from c2c_search.data.schema import DataConfig
+    from c2c_search.data.schema import Row
     from c2c_search.inference.model import C2CModel
+    from c2c_search.models.loading import LoadedModel
     from c2c_search.tokenization.token_alignment import EncodedPrompt
+
+
+def read_rows(
+    receiver: LoadedModel,
+    sharer: LoadedModel,
+    data: DataConfig,
+    rows: Sequence[Row],
+    alignment: str = "span",
+    *,
+    date: str | None,
+) -> tuple[EncodedPrompt, ...]:
+    """Tokenize rows for both models, in the template of the data; see `encode_all`.
+
+    Raises:
+        TemplateRefusedError: A chat template cannot write a row; it names the model, and the
+            row's file and line.
+    """
+    try:
+        return encode_all(
+            [row["messages"] for row in rows],
+            data.template,
+            receiver.text_tokenizer,
+            sharer.text_tokenizer,
+            alignment,
+            sharer_conversations=[row["sharer_messages"] for row in rows],
+            date=date,
+        )
+    except TemplateRefusedError as error:
+        refuses = next(one for one in (receiver, sharer) if one.tokenizer is error.tokenizer)
+        where = place_of(data.files, rows[error.index]["id"])
+        raise error.named(refuses.identity.source, where) from error
 
 
 def check_finite_pair(model: C2CModel, prompts: PairPrompts) -> None:
