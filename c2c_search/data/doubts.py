@@ -73,5 +73,4 @@ def _contradict(one: Row, other: Row) -> bool:
 
 def _told(places: list[str], what: str) -> str:
     more = f" and {len(places) - _FIRST} more" if len(places) > _FIRST else ""
-    rows = "1 row" if len(places) == 1 else f"{len(places)} rows"
-    return f"Of the data, {rows} {what}: {', '.join(places[:_FIRST])}{more}."
+    return f"Rows that {what}: {len(places)}, at {', '.join(places[:_FIRST])}{more}."

@@ -113,7 +113,9 @@ def _studied(path: Path, config: TrialConfig) -> Prepared | None:
     for file in sorted((results.folder / "prepared").glob("*.json")):
         known = results.load(f"prepared/{file.stem}", Prepared)
         sources = (
-            {} if known is None else {role: one.get("source") for role, one in known.models.items()}
+            {}
+            if known is None
+            else {role: one.get("source") for role, one in known.models.items()}
         )
         if sources == {"receiver": config.pair.receiver, "sharer": config.pair.sharer}:
             return known

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +20,13 @@ if TYPE_CHECKING:
 Template = Literal["plain", "chat"]
 
 _TODAY = "strftime_now"  # the only clock that chat templates have
+_DIRECTIVES = (
+    "%-d",
+    "%-m",
+    "%-y",
+    "%-j",
+    *(f"%{letter}" for letter in "aAbBcdDeFgGhjmuUVwWxyYHIMSfpX"),
+)
 
 _Spans = tuple[tuple[int, int], ...]
 
@@ -170,12 +176,19 @@ def is_dated(template: Template, tokenizer: PreTrainedTokenizerFast) -> bool:
     return found is not None and _TODAY in found
 
 
-def written_on(date: str | None) -> dict[str, Callable[[str], str]]:
-    """What makes a chat template take a day, as ``2026-07-31``, for today.
+def written_on(date: str | None, tokenizer: PreTrainedTokenizerFast) -> dict[str, str]:
+    """What makes ``apply_chat_template`` take a day, as ``2026-07-31``, for today.
 
-    It goes to ``apply_chat_template``, where it takes precedence over the clock.
+    The template gets a clock of its own, which stands: transformers hands no other to it.
     """
-    return {} if date is None else {_TODAY: datetime.date.fromisoformat(date).strftime}
+    template = chat_template(tokenizer)
+    if date is None or template is None or _TODAY not in template:
+        return {}
+    day = datetime.date.fromisoformat(date)
+    stands = "".join(f"|replace('{each}', {day.strftime(each)!r})" for each in _DIRECTIVES)
+    macro = f"{{%- macro {_TODAY}(format) -%}}{{{{ format{stands} }}}}{{%- endmacro %}}"
+    # An expression between: a block would swallow a line break that the template begins with.
+    return {"chat_template": macro + "{{ '' }}" + template}
 
 
 def _render_plain(messages: Sequence[Message]) -> Rendered:
@@ -193,7 +206,7 @@ def _apply(
     messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast, date: str | None
 ) -> str:
     text = tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=True, **written_on(date)
+        list(messages), tokenize=False, add_generation_prompt=True, **written_on(date, tokenizer)
     )
     assert isinstance(text, str)
     return text

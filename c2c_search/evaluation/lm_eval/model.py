@@ -161,7 +161,7 @@ class C2CLM(TemplateLM):
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=not add_generation_prompt,
-            **written_on(self.model.date),
+            **written_on(self.model.date, self.tokenizer),
         )
         self._chats[text] = [
             Message(role=turn["role"], content=turn["content"]) for turn in chat_history
