@@ -155,12 +155,14 @@ def test_a_lora_travels_with_its_champion(
             parameter.add_(0.3 * torch.randn_like(parameter))
     checkpoint.save(fuser, tmp_path / "fuser")
     identities = PairIdentity(receiver=receiver.identity, sharer=sharer.identity)
-    told = manifest.model_copy(update={"pair": identities})
+    trial = {**(manifest.trial or {}), "data": {"date": "2024-07-09"}}
+    told = manifest.model_copy(update={"pair": identities, "trial": trial})
     champion = build(tmp_path / "champion", fuser_dir=tmp_path / "fuser", manifest=told)
     export(champion, tmp_path / "out")
 
     again = C2CModel.from_pretrained(tmp_path / "out", device="cpu")
     assert again.adaptation is not None
+    assert again.date == "2024-07-09"
     here = C2CModel(receiver, sharer, fuser)
     asked = [[{"role": "user", "content": "which?"}]]
     expected, found = (

@@ -264,7 +264,7 @@ class Rehearsal:
         """
         run = self._run(trial, receiver, sharer, rows, encoded)
         run.fuser.eval()
-        with Allocations(self.device.type) as allocations:
+        with torch.no_grad(), Allocations(self.device.type) as allocations:
             model = run.model
             batch = model.batch(run.data.validation_prompts)
             # `C2CModel.score`, but for its look at the numbers.
