@@ -171,7 +171,8 @@ def _imported(module: str, kind: str, path: str) -> Any:
         raise ConfigError(
             f"The module of a {kind} must be importable.",
             value=path,
-            hint=f"{type(error).__name__}: {error}. Install its package beside c2c-search.",
+            hint=f"{type(error).__name__}: {error}. Install its package beside c2c-search, or put "
+            "its folder on PYTHONPATH; the working folder is not searched.",
         ) from error
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import c2c_search
 from c2c_search.champion.package import staged
-from c2c_search.champion.package import swapped_in
 from c2c_search.champion.package import workbench_version
 from c2c_search.errors import StoreError
+from c2c_search.host.files import disk_errors
+from c2c_search.host.files import swapped_in
 from c2c_search.inference.manifest import CHAMPION_FILES
 from c2c_search.inference.manifest import FUSER_CONFIG
 from c2c_search.inference.manifest import FUSER_WEIGHTS
@@ -20,8 +21,8 @@ from c2c_search.models.cache_dir import require_space
 
 
 RUNTIME = "runtime"
-ROOMS = ("fuser", "host", "inference", "models", "prompt_cache", "tokenization")
-"""Rooms that travel; they import nothing from the rest of the house."""
+PACKAGES = ("fuser", "host", "inference", "models", "prompt_cache", "tokenization")
+"""Folders of the package that travel; they import nothing from the others."""
 REQUIREMENTS = (
     # transformers reads no GGUF file without it, and the catalogue's models are GGUF files.
     "accelerate>=1.1",
@@ -37,7 +38,7 @@ REQUIREMENTS = (
     "torch>=2.8,<2.14",
     "transformers>=5,<6",
 )
-"""What those rooms import, in the ranges that the workbench itself asks for."""
+"""What they import, in the ranges that the workbench itself asks for."""
 
 _PYPROJECT = """\
 [build-system]
@@ -126,19 +127,19 @@ def export_rosetta(package: Path, to: Path, *, replace: bool = False) -> None:
         )
     # torch tells a full disk by errors that nobody can tell from others.
     require_space(to, (package / FUSER_WEIGHTS).stat().st_size, "A checkpoint")
-    with swapped_in(to) as folder:
+    with disk_errors(to), swapped_in(to) as folder:
         writing.write(load(package), folder)
 
 
 def write_runtime(folder: Path) -> None:
-    """Write the runtime project: the rooms that travel and what pip needs to install them."""
+    """Write the runtime project: the folders that travel and what pip needs to install them."""
     source, target = Path(c2c_search.__file__).parent, folder / "c2c_search"
     target.mkdir(parents=True)
     files = [
         source / name
         for name in ("__init__.py", "batching.py", "errors.py", "plugins.py", "py.typed")
     ]
-    files += [path for room in ROOMS for path in sorted((source / room).rglob("*.py"))]
+    files += [path for name in PACKAGES for path in sorted((source / name).rglob("*.py"))]
     for path in files:
         copy = target / path.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from c2c_search.fuser import checkpoint as fuser_checkpoint
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.cost import tensor_bytes
 from c2c_search.fuser.rosetta import writing
+from c2c_search.host.files import disk_errors
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
 from c2c_search.inference.manifest import Provenance
@@ -87,7 +88,7 @@ def import_rosetta(
     )
     # Beside its place and not among the temporary files, which may have no room for it.
     parent = to.absolute().parent
-    with package.disk_errors(to):
+    with disk_errors(to):
         parent.mkdir(parents=True, exist_ok=True)
         require_space(parent, 2 * tensor_bytes(fuser), "An import, written twice,")
         with tempfile.TemporaryDirectory(prefix=".import-", dir=parent) as folder:

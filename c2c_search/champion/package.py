@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import platform
 import shutil
 import subprocess
@@ -17,6 +15,8 @@ import c2c_search
 from c2c_search.champion.card import model_card
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
+from c2c_search.host.files import disk_errors
+from c2c_search.host.files import swapped_in
 from c2c_search.inference.manifest import FUSER_CONFIG
 from c2c_search.inference.manifest import FUSER_WEIGHTS
 from c2c_search.inference.manifest import MANIFEST
@@ -82,41 +82,9 @@ def staged(to: Path, *, fuser: dict[str, str], replace: bool) -> Iterator[Path]:
         IntegrityError: A file did not reach the disk as it was summed.
     """
     _refuse_to_destroy(to, fuser, replace)
-    with swapped_in(to) as folder:
+    with disk_errors(to), swapped_in(to) as folder:
         yield folder
         check_sums(folder)
-
-
-@contextmanager
-def swapped_in(to: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``to`` that takes its place, whatever stood there before.
-
-    What stood there stays when anything goes wrong: the caller's error, a kill, a full disk.
-
-    Raises:
-        StoreError: The disk is full or not ours.
-    """
-    to = to.absolute()
-    folder, old = (to.with_name(f".{to.name}.{what}") for what in ("partial", "replaced"))
-    with disk_errors(to):
-        try:
-            to.parent.mkdir(parents=True, exist_ok=True)
-            # What a killed process has left.
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            yield folder
-            _sync(folder)
-            if to.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                os.replace(to, old)
-            os.replace(folder, to)
-            _sync_folder(to.parent)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            if old.exists() and not to.exists():
-                os.replace(old, to)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def installed_versions() -> dict[str, str]:
@@ -174,44 +142,3 @@ def _refuse_to_destroy(to: Path, fuser: dict[str, str], replace: bool) -> None:
             value=str(to),
             hint="Name another folder, or ask for the replacement (--replace).",
         )
-
-
-@contextmanager
-def disk_errors(to: Path) -> Iterator[None]:
-    """Tell a full disk, or a folder that is not ours, as what the user can put right.
-
-    Raises:
-        StoreError: Instead of an `OSError` of the block.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(
-                "What is written needs more room than the disk has.",
-                value=str(to),
-                hint="Free some space and repeat the command; nothing was left half-written.",
-            ) from error
-        raise StoreError(
-            "The folder to write must be writable.",
-            value=str(error.filename or to),
-            hint=f"{error.strerror}: name another folder.",
-        ) from error
-
-
-def _sync(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
-        else:
-            _sync_folder(path)
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,12 +1,12 @@
-"""The command ``c2c-search``, thin calls into the house, nothing heavy before needed."""
+"""The command ``c2c-search``, thin calls into the packages, nothing heavy before needed."""
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 
 from c2c_search.errors import C2CError
+from c2c_search.host.files import is_full
 from c2c_search.host.threads import thread_environment
 
 
@@ -22,7 +22,7 @@ def main() -> None:
         _tell(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(error):
             raise
         where = f" ({error.filename})" if error.filename else ""
         _tell(f"There is no space left on the disk{where}. Free some and run the command again.")

@@ -51,7 +51,7 @@ def clear(
     """Remove prompt caches that no running process uses; they are computed again when needed."""
     import time
 
-    from c2c_search.models.cache_dir import disk_errors
+    from c2c_search.models.cache_dir import cache_errors
     from c2c_search.prompt_cache import maintenance
     from c2c_search.prompt_cache.budget import read_size
     from c2c_search.prompt_cache.budget import size_text
@@ -70,7 +70,7 @@ def clear(
     size = size_text(sum(each.size for each in chosen))
     if not yes:
         typer.confirm(f"Remove {_lists(len(chosen))}, {size}?", abort=True)
-    with disk_errors(found.directory):
+    with cache_errors(found.directory):
         cleared = maintenance.clear(found, chosen)
     freed = size_text(sum(each.size for each in cleared.removed))
     typer.echo(f"Removed {_lists(len(cleared.removed))}; {freed} freed.")
@@ -93,11 +93,11 @@ def verify(
     from rich.console import Console
     from rich.progress import Progress
 
-    from c2c_search.models.cache_dir import disk_errors
+    from c2c_search.models.cache_dir import cache_errors
     from c2c_search.prompt_cache.maintenance import verify as verify_all
 
     store = _store()
-    with disk_errors(store), Progress(console=Console(stderr=True), transient=True) as bar:
+    with cache_errors(store), Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("verifying", total=None)
         found = verify_all(
             store,

@@ -137,11 +137,11 @@ def ask(
     for folder in folders:  # so that a wrong folder is told before any model is loaded
         read_manifest(folder)
     from c2c_search.inference.model import C2CModel
-    from c2c_search.inference.multi_sharer import SeveralSharers
+    from c2c_search.inference.multi_sharer import MultiSharerModel
 
     models = [C2CModel.from_pretrained(folder) for folder in folders]
     first = models[0]
-    together = first if len(models) == 1 else SeveralSharers(models, fusion=fusion)
+    together = first if len(models) == 1 else MultiSharerModel(models, fusion=fusion)
     contexts = None if context is None else [context]
     answers = [
         ("receiver", first.receiver, first.receiver_alone(question, max_new_tokens=tokens)),

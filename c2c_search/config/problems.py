@@ -80,14 +80,23 @@ def translate(model: type[BaseModel], document: Document, error: ErrorDetails) -
         return document.problem(location, rule, hint=suggestion(location[-1], valid))
     if kind == "missing":
         return document.problem(location, _PLAIN_RULES[kind])
-    rule = _PLAIN_RULES.get(kind) or sentence(error)
+    rule, hint = explain(error)
     if isinstance(value, dict | BaseModel):
-        return document.problem(location, rule)
-    hint = ""
-    if kind == "literal_error":
-        near = get_close_matches(str(value), re.findall(r"'([^']*)'", error["ctx"]["expected"]), 1)
-        hint = f"Did you mean `{near[0]}`?" if near else ""
+        return document.problem(location, rule, hint=hint)
     return document.problem(location, rule, value=value, hint=hint)
+
+
+def explain(error: ErrorDetails) -> tuple[str, str]:
+    """One of pydantic's errors as a rule and the way out, e.g. a wrong name's nearest; or none."""
+    kind, context = error["type"], error.get("ctx", {})
+    cause = getattr(context.get("error"), "__cause__", None)
+    if isinstance(cause, ConfigError):
+        return cause.rule, cause.hint
+    near: list[str] = []
+    if kind == "literal_error":
+        valid = re.findall(r"'([^']*)'", context["expected"])
+        near = get_close_matches(str(error["input"]), valid, 1)
+    return _PLAIN_RULES.get(kind) or sentence(error), f"Did you mean `{near[0]}`?" if near else ""
 
 
 def sentence(error: ErrorDetails) -> str:

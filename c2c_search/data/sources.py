@@ -45,7 +45,7 @@ class Example:
     Args:
         where: File and line.
         row: In the canonical columns.
-        extra: The line's further columns.
+        extra: The line's other columns.
     """
 
     where: str
@@ -87,7 +87,7 @@ def read_files(
 def read_examples(
     files: Mapping[SplitName, Sequence[str]], *, notify: Notify | None = None
 ) -> dict[SplitName, list[Example]]:
-    """Read the JSONL files of every split as `read_files` does, further columns included."""
+    """Read the JSONL files of every split as `read_files` does, other columns included."""
     missing = [path for paths in files.values() for path in paths if not Path(path).is_file()]
     if missing:
         raise DataError(
@@ -97,7 +97,7 @@ def read_examples(
         )
     problems: list[Problem] = []
     doubts = Doubts()
-    places: dict[str, str] = {}
+    seen: dict[str, str] = {}
     asked: dict[str, str] = {}
     examples: dict[SplitName, list[Example]] = {}
     for split, paths in files.items():
@@ -105,10 +105,10 @@ def read_examples(
         for path in paths:
             for example in _read_file(Path(path), problems, doubts):
                 where, row = example.where, example.row
-                if row["id"] in places:
-                    rule = f"An id must be unique; {places[row['id']]} has it too."
+                if row["id"] in seen:
+                    rule = f"An id must be unique; {seen[row['id']]} has it too."
                     problems.append(Problem(where, rule, row["id"]))
-                places[row["id"]] = where
+                seen[row["id"]] = where
                 key = f"{split} {asked_key(row)}"
                 if not row["cluster"]:
                     row["cluster"] = asked.setdefault(key, row["id"])

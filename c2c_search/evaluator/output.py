@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c2c_search.evaluation.results import answers_table
-from c2c_search.host.json_store import write_atomically
+from c2c_search.host.files import write_text
 from c2c_search.report.evaluation import markdown
 from c2c_search.tracking import Tracker
 
@@ -29,7 +29,7 @@ Results = dict[str, dict[str, list["SystemResult"]]]
 
 
 def keep(
-    record: EvaluationRecord, results: Results, *, folder: Path, root: Path, subject: Target
+    record: EvaluationRecord, results: Results, *, folder: Path, root: Path, target: Target
 ) -> str:
     """Write an evaluation's files, each whole or not at all, and its run.
 
@@ -39,13 +39,13 @@ def keep(
         folder: Where the files go: ``evaluation.json``, ``evaluation.md`` and one table of
             answers, ``items/TASK/SYSTEM.json``, for every task and system.
         root: Folder of all stores.
-        subject: What was evaluated.
+        target: What was evaluated.
 
     Returns:
         The id of the MLflow run.
     """
-    write_atomically(folder / JSON, record.model_dump_json(indent=1) + "\n")
-    write_atomically(folder / MARKDOWN, markdown(record))
+    write_text(folder / JSON, record.model_dump_json(indent=1) + "\n")
+    write_text(folder / MARKDOWN, markdown(record))
     tables = {
         f"{ITEMS}/{_plain(task)}/{name}{f'-seed-{seed}' if seed else ''}.json": answers_table(
             result
@@ -55,9 +55,9 @@ def keep(
         for seed, result in enumerate(each)
     }
     for file, table in tables.items():
-        write_atomically(folder / file, table)
+        write_text(folder / file, table)
     tracker = Tracker.open(root, EXPERIMENT)
-    trial = {} if subject.trial is None else {"c2c.trial_hash": subject.trial.hash()}
+    trial = {} if target.trial is None else {"c2c.trial_hash": target.trial.hash()}
     run = tracker.evaluation(record.subject, {"c2c.subject": record.subject, **trial})
     try:
         _log(run, record, tables)

@@ -9,7 +9,7 @@ import torch
 
 
 def machine(dtype: str) -> str:
-    """Processor, cores that torch uses, accelerators, system, and what the models compute in."""
+    """Processor, threads that torch uses, accelerators, system, and what the models compute in."""
     parts = [processor(), f"{torch.get_num_threads()} threads"]
     if torch.cuda.is_available():
         parts += [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]

@@ -1,4 +1,4 @@
-"""In which floating-point numbers the two frozen models compute.
+"""The dtype that the two frozen models compute in: asked for, recorded, or the faster one.
 
 Importing this costs nothing: the driver of a study asks what the user wants, and only the process
 that computes imports torch.

@@ -1,17 +1,15 @@
-"""Where a study keeps what it has finished, so that nothing is measured twice."""
+"""A folder of JSON files that keeps finished work, so that nothing is measured twice."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel
 
 from c2c_search.errors import StoreError
+from c2c_search.host.files import write_text
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -58,25 +56,9 @@ class JsonStore:
         path = self.path(key)
         try:
             # Not pydantic's own writer, which makes NaN a null that cannot be read back.
-            write_atomically(path, json.dumps(piece.model_dump(mode="json"), indent=1) + "\n")
+            write_text(path, json.dumps(piece.model_dump(mode="json"), indent=1) + "\n")
         except OSError as error:
             raise StoreError(
                 "A study's results must be writable.", value=f"{path}: {error.strerror}"
             ) from error
         return path
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash at any instant, finds all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise

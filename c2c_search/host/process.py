@@ -1,4 +1,4 @@
-"""Which process a run belongs to, and whether that process is gone."""
+"""A name for a process that outlives it, and whether the process is gone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from functools import cache
 from pathlib import Path
 
 
-@cache
 def this_process() -> str:
     """This process as ``host/boot/pid/start``; unique although process ids are reused."""
-    return "/".join((socket.gethostname(), _boot(), str(os.getpid()), _start(os.getpid()) or ""))
+    return _name(os.getpid())
 
 
 def is_gone(owner: str) -> bool | None:
@@ -25,6 +24,11 @@ def is_gone(owner: str) -> bool | None:
         return None
     _, boot, pid, start = parts
     return boot != _boot() or not _alive(int(pid)) or (_start(int(pid)) or "") != start
+
+
+@cache
+def _name(pid: int) -> str:
+    return "/".join((socket.gethostname(), _boot(), str(pid), _start(pid) or ""))
 
 
 def _boot() -> str:

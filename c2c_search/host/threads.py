@@ -1,4 +1,4 @@
-"""How many cores this process may really use, and the threads that suit them."""
+"""How many threads suit this process: one for each core that it may really use."""
 
 from __future__ import annotations
 

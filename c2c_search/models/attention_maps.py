@@ -39,12 +39,12 @@ def attention_maps(model: PreTrainedModel) -> dict[ProjectionRole, list[nn.Modul
     """
     found: dict[ProjectionRole, list[nn.Module]] = {}
     for name, module in model.base_model.get_decoder().named_modules():
-        above, _, own = name.rpartition(".")
+        above, _, last = name.rpartition(".")
         parent = above.rpartition(".")[2]
         weight = getattr(module, "weight", None)
         # Some feed-forward maps have the names of attention maps.
-        if own in _ROLES and ("attn" in parent or "attention" in parent) and weight is not None:
-            found.setdefault(_ROLES[own], []).append(module)
+        if last in _ROLES and ("attn" in parent or "attention" in parent) and weight is not None:
+            found.setdefault(_ROLES[last], []).append(module)
     layers = geometry(model).layers
     whole = set(found) in _COMPLETE and all(len(maps) == layers for maps in found.values())
     if not whole or any(len({_sizes(each) for each in maps}) > 1 for maps in found.values()):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from c2c_search.errors import StoreError
+from c2c_search.host.files import is_full
 
 
 Progress = Callable[[str, int, int, str], None]
@@ -23,6 +24,7 @@ CACHE_VARIABLE = "C2C_SEARCH_CACHE"
 
 # Left free beside what we write, so that a full disk is met before the write and not in it.
 _MARGIN = 128 * 2**20
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _WAY_OUT = f"Free some space, or set {CACHE_VARIABLE} to a folder on a bigger disk."
 
 
@@ -58,7 +60,7 @@ def exclusive(lock: Path, what: str, notify: Notify) -> Iterator[None]:
     from filelock import FileLock
     from filelock import Timeout
 
-    with disk_errors(lock.parent):
+    with cache_errors(lock.parent):
         lock.parent.mkdir(parents=True, exist_ok=True)
         guard = FileLock(lock)
         try:
@@ -73,34 +75,28 @@ def exclusive(lock: Path, what: str, notify: Notify) -> Iterator[None]:
 
 
 @contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a disk that is full, read-only or not ours into a `StoreError` with the way out."""
+def cache_errors(folder: Path) -> Iterator[None]:
+    """Tell a disk of the cache that is full, read-only or not ours with the way out.
+
+    Raises:
+        StoreError: Instead of the error of the block; errors of any other kind pass.
+    """
     try:
         yield
     except Exception as error:
-        number = error.errno if isinstance(error, OSError) else None
-        # safetensors has errors of its own, which give the system's in words only.
-        if number in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
+        if is_full(error):
             raise StoreError(
                 "The model cache needs more room than its disk has.",
                 value=str(folder),
                 hint=_WAY_OUT,
             ) from error
-        if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if isinstance(error, OSError) and error.errno in _NOT_OURS:
             raise StoreError(
                 "The model cache must be a folder that can be written.",
                 value=str(folder),
                 hint=f"{error}: set {CACHE_VARIABLE} to a folder of yours.",
             ) from error
         raise
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write atomically, making the folder: readers see the old content or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def require_space(folder: Path, need: int, what: str) -> None:

@@ -10,7 +10,6 @@ import functools
 import gc
 import importlib
 import logging
-import os
 import shutil
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -19,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from c2c_search.errors import SourceError
+from c2c_search.host.files import swapped_in
 from c2c_search.models.cache_dir import Progress
-from c2c_search.models.cache_dir import disk_errors
+from c2c_search.models.cache_dir import cache_errors
 from c2c_search.models.cache_dir import require_space
 from c2c_search.models.catalogue import Licence
 from c2c_search.models.identity import NO_LICENCE
@@ -77,13 +77,10 @@ def convert(
         SourceError: transformers cannot read the file, or its architecture.
         StoreError: The disk is too small or cannot be written.
     """
-    temporary = folder.with_name(f".{folder.name}.partial")
-    with disk_errors(folder), _one_reader():
+    with cache_errors(folder), _one_reader():
         parameters, stated, link = _header(gguf)
         require_space(folder, _FLOAT32 * parameters, f"Converting {gguf.name}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        try:
+        with swapped_in(folder) as temporary:
             _save(gguf, temporary, source, progress)
             for document in documents:
                 shutil.copy(document, temporary)
@@ -96,12 +93,6 @@ def convert(
                 progress=progress,
             ).model_copy(update={"folder": None})
             write_record(temporary / RECORD, record)
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(temporary, folder)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
     return ResolvedModel(folder, record.identity)
 
 
@@ -127,7 +118,7 @@ def damaged(folder: Path, record: Record, progress: Progress) -> bool:
         return True
     if found.identity != known:
         return True
-    with disk_errors(folder):
+    with cache_errors(folder):
         write_record(folder / RECORD, record.model_copy(update={"files": found.files}))
     return False
 
@@ -188,7 +179,7 @@ def _save(gguf: Path, folder: Path, source: str, progress: Progress) -> None:
 @contextmanager
 def _tensors_to(progress: Progress, message: str) -> Iterator[None]:
     """Send transformers' own bar over the tensors (a bare tqdm) to ``progress`` instead."""
-    from transformers import modeling_gguf_pytorch_utils as reading
+    from transformers import modeling_gguf_pytorch_utils as loader
 
     def report(tensors: Any, **_: Any) -> Iterator[Any]:
         for done, tensor in enumerate(tensors):
@@ -196,12 +187,12 @@ def _tensors_to(progress: Progress, message: str) -> Iterator[None]:
             yield tensor
         progress("convert", len(tensors), len(tensors), message)
 
-    bar = reading.tqdm
-    reading.tqdm = report
+    bar = loader.tqdm
+    loader.tqdm = report
     try:
         yield
     finally:
-        reading.tqdm = bar
+        loader.tqdm = bar
 
 
 def _not_convertible(gguf: Path, error: Exception) -> SourceError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import threading
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from typing import Any
 from c2c_search.errors import C2CError
 from c2c_search.errors import SourceError
 from c2c_search.errors import StoreError
+from c2c_search.host.files import is_full
 from c2c_search.models.cache_dir import Notify
 from c2c_search.models.cache_dir import Progress
 from c2c_search.models.cache_dir import require_space
@@ -105,7 +105,7 @@ def _reporter(progress: Progress, total: int, message: str) -> type:
     from tqdm import tqdm
 
     lock = threading.Lock()
-    told = [0]
+    most = [0]
 
     class Reporter(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -118,8 +118,8 @@ def _reporter(progress: Progress, total: int, message: str) -> type:
             if self.counts_bytes:
                 with lock:
                     self.seen += int(n or 0)
-                    if self.seen > told[0]:
-                        told[0] = self.seen
+                    if self.seen > most[0]:
+                        most[0] = self.seen
                         progress("download", min(self.seen, total), total, message)
 
     return Reporter
@@ -149,7 +149,7 @@ def _explained(source: HubSource, error: Exception) -> SourceError | StoreError 
             value=str(source),
             hint="Check the spelling; for a private one, log in with 'hf auth login'.",
         )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return StoreError(
             f"Fetching {source} needs more room than the hub's cache has.",
             value=str(error),

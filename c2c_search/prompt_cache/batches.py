@@ -44,7 +44,8 @@ class PairBatch:
             cache at every receiver token's aligned position, or its whole prompt's.
         lengths: Receiver tokens of each prompt in the pack.
         last_ids: The receiver's last token of each prompt.
-        places: For each prompt, the positions in its sharer prompt that ``sharer`` holds.
+        sharer_positions: For each prompt, the positions in its sharer prompt that ``sharer``
+            holds.
         context: The sharer's whole prompts, where they are needed.
         texts: What the receiver reads; None for a prompt that is given as token ids.
     """
@@ -53,7 +54,7 @@ class PairBatch:
     sharer: torch.Tensor
     lengths: tuple[int, ...]
     last_ids: tuple[int, ...]
-    places: tuple[torch.Tensor, ...]
+    sharer_positions: tuple[torch.Tensor, ...]
     context: SharerContext | None = None
     texts: tuple[Rendered | None, ...] = ()
 
@@ -151,20 +152,20 @@ class PairPrompts:
         lengths = tuple(len(self._aligned[row]) for row in rows)
         speakers = rows if partners is None else partners
         if whole:
-            heard = [self._all_of(speaker) for speaker in speakers]
+            positions = [self._all_of(speaker) for speaker in speakers]
         elif partners is None:
-            heard = [self._aligned[row] for row in rows]
+            positions = [self._aligned[row] for row in rows]
         else:
-            heard = [
+            positions = [
                 _from_both_ends(length, self._aligned[partner])
                 for length, partner in zip(lengths, partners, strict=True)
             ]
         return PairBatch(
             receiver=self.receiver.packed(rows, [torch.arange(length) for length in lengths]),
-            sharer=self.sharer.packed(speakers, heard),
+            sharer=self.sharer.packed(speakers, positions),
             lengths=lengths,
             last_ids=tuple(self.encoded[row].receiver_ids[-1] for row in rows),
-            places=tuple(heard),
+            sharer_positions=tuple(positions),
             context=self._context(speakers) if context else None,
             texts=tuple(self.encoded[row].receiver_text for row in rows),
         )
@@ -173,10 +174,10 @@ class PairPrompts:
         return torch.arange(len(self.encoded[row].sharer_ids))
 
     def _context(self, rows: Sequence[int]) -> SharerContext:
-        places = [self._all_of(row) for row in rows]
+        positions = [self._all_of(row) for row in rows]
         return SharerContext(
-            packed=self.sharer.packed(rows, places),
-            lengths=tuple(len(place) for place in places),
+            packed=self.sharer.packed(rows, positions),
+            lengths=tuple(map(len, positions)),
         )
 
 
@@ -188,5 +189,5 @@ def _from_both_ends(length: int, aligned: torch.Tensor) -> torch.Tensor:
     """Stretch or cut an alignment to ``length`` tokens, in its middle."""
     token = torch.arange(length)
     from_end = len(aligned) - (length - token)
-    place = torch.where(token < length // 2, token, from_end)
-    return aligned[place.clamp(0, len(aligned) - 1)]
+    index = torch.where(token < length // 2, token, from_end)
+    return aligned[index.clamp(0, len(aligned) - 1)]

@@ -37,12 +37,12 @@ class PromptCaches:
     Args:
         shards: Each ``(tokens, 2, layers, size)``, as rounded, on one device; a prompt's tokens
             stand together, in one shard.
-        places: For each prompt its shard and its first token there.
+        locations: For each prompt its shard and its first token there.
         ready: Whether all shards are there, so that a pack is read and nothing is computed.
     """
 
     shards: Shards
-    places: tuple[tuple[int, int], ...]
+    locations: tuple[tuple[int, int], ...]
     ready: bool = True
 
     @classmethod
@@ -70,21 +70,21 @@ class PromptCaches:
         device = model.device if keep_on_device else torch.device("cpu")
         numbers = range(len(planned.batches))
         shards = [rounded(planned.run(number), dtype).to(device) for number in numbers]
-        return cls(shards, places(planned))
+        return cls(shards, locations(planned))
 
-    def packed(self, rows: Sequence[int], places: Sequence[torch.Tensor]) -> torch.Tensor:
+    def packed(self, rows: Sequence[int], positions: Sequence[torch.Tensor]) -> torch.Tensor:
         """Chosen tokens of some prompts, one prompt after the other, in float32.
 
         Args:
             rows: The prompts.
-            places: For each, the positions of the tokens to take; they may repeat.
+            positions: For each, those of the tokens to take; they may repeat.
 
         Returns:
             ``(2, layers, taken tokens, size)``, where the shards are.
         """
         wanted = [
-            (self.places[row][0], self.places[row][1] + place)
-            for row, place in zip(rows, places, strict=True)
+            (self.locations[row][0], self.locations[row][1] + chosen)
+            for row, chosen in zip(rows, positions, strict=True)
         ]
         ends = accumulate(len(index) for _, index in wanted)
         taken: torch.Tensor | None = None
@@ -122,10 +122,12 @@ class PromptCaches:
         tokens = shards[0].new_empty((starts[-1], *shards[0].shape[1:]), device=device)
         for shard, start in zip(shards, starts, strict=False):
             tokens[start : start + len(shard)].copy_(shard)
-        return PromptCaches((tokens,), tuple((0, starts[n] + first) for n, first in self.places))
+        return PromptCaches(
+            (tokens,), tuple((0, starts[n] + first) for n, first in self.locations)
+        )
 
 
-def places(planned: Prefill) -> tuple[tuple[int, int], ...]:
+def locations(planned: Prefill) -> tuple[tuple[int, int], ...]:
     """Where each prompt stands when every batch is a shard: the shard, and the first token."""
     found = {
         row: (number, first)

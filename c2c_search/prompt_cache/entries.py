@@ -25,6 +25,8 @@ from pydantic import BaseModel
 from pydantic import ConfigDict
 from pydantic import ValidationError
 
+from c2c_search.host.files import PARTIAL
+from c2c_search.host.files import replacing
 from c2c_search.prompt_cache.leases import alone
 
 
@@ -35,7 +37,6 @@ FORMAT = 3
 
 _META = "meta.json"
 _JOURNAL = "shards.jsonl"
-_PARTIAL = ".partial"
 _TRASH = ".trash-"
 _KEY = re.compile(r"[0-9a-f]{32}")
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
@@ -157,7 +158,7 @@ class Entry:
 
     def clean(self) -> None:
         """Remove what a process that was killed left half-written; nobody else may write."""
-        for path in self.folder.glob(f"*{_PARTIAL}"):
+        for path in self.folder.glob(f"*{PARTIAL}"):
             path.unlink(missing_ok=True)
 
     def damage(self, number: int) -> str:
@@ -226,9 +227,5 @@ def _size(path: Path) -> int | None:
 
 
 def _write(path: Path, content: memoryview) -> None:
-    partial = path.with_name(path.name + _PARTIAL)
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_bytes(content)

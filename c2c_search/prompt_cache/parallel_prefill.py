@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from functools import partial
 from typing import TYPE_CHECKING
+from typing import Literal
 
 import torch
 from threadpoolctl import ThreadpoolController
@@ -65,15 +66,31 @@ def read_both(
         caches = own()
         same = [*map(tuple, sharer_prompts)] == [*map(tuple, receiver_prompts)]
         return caches, caches if same else heard()
+    how = parallel(receiver, receiver_prompts, sharer, sharer_prompts)
+    if how == "streams":
+        return _in_streams(own, heard, receiver.device)
+    return (own(), heard()) if how is None else _in_threads(own, heard, *how)
+
+
+def parallel(
+    receiver: PreTrainedModel,
+    receiver_prompts: Sequence[Sequence[int]],
+    sharer: PreTrainedModel,
+    sharer_prompts: Sequence[Sequence[int]],
+) -> Literal["streams"] | tuple[int, int] | None:
+    """How `read_both` lets two models read at once; its arguments.
+
+    Returns:
+        ``streams`` of a GPU; on the CPU the threads of the receiver's kernels and of the
+        sharer's; None where one reads after the other.
+    """
     devices = {receiver.device, sharer.device}
     if len(devices) == 1 and receiver.device.type == "cuda":
-        return _in_streams(own, heard, receiver.device)
-    if devices == {torch.device("cpu")}:
-        work = _work(receiver, receiver_prompts), _work(sharer, sharer_prompts)
-        threads = _threads(*work, torch.get_num_threads(), usable_cores())
-        if threads is not None:
-            return _in_threads(own, heard, *threads)
-    return own(), heard()
+        return "streams"
+    if devices != {torch.device("cpu")}:
+        return None
+    work = _work(receiver, receiver_prompts), _work(sharer, sharer_prompts)
+    return _threads(*work, torch.get_num_threads(), usable_cores())
 
 
 def _work(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> int:
@@ -82,27 +99,27 @@ def _work(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> int:
     return (weights - model.get_input_embeddings().weight.numel()) * sum(map(len, prompts))
 
 
-def _threads(own: int, heard: int, threads: int, cores: int) -> tuple[int, int] | None:
+def _threads(receiver: int, sharer: int, threads: int, cores: int) -> tuple[int, int] | None:
     """Threads for the receiver's kernels and for the sharer's; None for one after the other.
 
     Args:
-        own: The receiver's work.
-        heard: The sharer's.
+        receiver: Its work, see `_work`.
+        sharer: Its work.
         threads: Of torch.
         cores: That the process may use.
     """
     if 2 * threads <= cores:
         return threads, threads
-    # MKL heeds its own variable before OpenMP's number, which is what can be shared out.
-    if threads < 2 or not own + heard or os.environ.get("MKL_NUM_THREADS"):
+    # MKL heeds a variable of its own before OpenMP's number, which is what can be shared out.
+    if threads < 2 or not receiver + sharer or os.environ.get("MKL_NUM_THREADS"):
         return None
-    first = min(max(round(threads * own / (own + heard)), 1), threads - 1)
-    longer = max(own / first, heard / (threads - first))
-    return (first, threads - first) if longer <= _UNEVEN * (own + heard) / threads else None
+    first = min(max(round(threads * receiver / (receiver + sharer)), 1), threads - 1)
+    longer = max(receiver / first, sharer / (threads - first))
+    return (first, threads - first) if longer <= _UNEVEN * (receiver + sharer) / threads else None
 
 
 def _in_threads(
-    own: Read, heard: Read, first: int, second: int
+    receiver: Read, sharer: Read, first: int, second: int
 ) -> tuple[PromptCaches, PromptCaches]:
     # Not `torch.set_num_threads`: MKL, which it tells too, then computes batched LU wrongly in
     # all of the process (torch 2.13). OpenMP's own number is that of the thread that sets it.
@@ -111,11 +128,11 @@ def _in_threads(
     def beside() -> PromptCaches:
         torch.get_num_threads()  # which torch makes up for a new thread when it is first asked
         with openmp.limit(limits=second, user_api="openmp"):
-            return heard()
+            return sharer()
 
     with ThreadPoolExecutor(1) as pool, openmp.limit(limits=first, user_api="openmp"):
-        reading = pool.submit(beside)
-        return own(), reading.result()
+        second_caches = pool.submit(beside)
+        return receiver(), second_caches.result()
 
 
 @lru_cache
@@ -124,12 +141,14 @@ def _openmp() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _in_streams(own: Read, heard: Read, device: torch.device) -> tuple[PromptCaches, PromptCaches]:
+def _in_streams(
+    receiver: Read, sharer: Read, device: torch.device
+) -> tuple[PromptCaches, PromptCaches]:
     here, beside = torch.cuda.current_stream(device), _beside(device)
     beside.wait_stream(here)
     with torch.cuda.stream(beside):
-        second = heard()
-    first = own()
+        second = sharer()
+    first = receiver()
     here.wait_stream(beside)
     second.read_on(here)
     return first, second

@@ -108,13 +108,13 @@ class Prefill:
         shared, prefix = self._prefix
         lengths = self.lengths(number)
         ids = torch.zeros(len(lengths), lengths[0] - shared, dtype=torch.long)
-        for own, row in zip(ids, self.batches[number], strict=True):
+        for row_ids, row in zip(ids, self.batches[number], strict=True):
             prompt = self.prompts[row]
-            own[: len(prompt) - shared] = torch.tensor(list(prompt[shared:]))
+            row_ids[: len(prompt) - shared] = torch.tensor(list(prompt[shared:]))
         padded = stack_cache(_run(self.model, ids, prefix))
         if lengths[-1] == lengths[0]:
             return padded.flatten(0, 1)
-        return torch.cat([own[:length] for own, length in zip(padded, lengths, strict=True)])
+        return torch.cat([cache[:length] for cache, length in zip(padded, lengths, strict=True)])
 
     @cached_property
     def _prefix(self) -> tuple[int, DynamicCache | None]:

@@ -66,7 +66,7 @@ class Rotation:
         return replace(self, cos=self.cos[layers], sin=self.sin[layers])
 
     def take(self, tokens: torch.Tensor) -> Rotation:
-        """The rotation of some tokens only, by their places; they may repeat."""
+        """The rotation of some tokens only, by their indices; they may repeat."""
         tokens = tokens.to(self.cos.device)
         return replace(self, cos=self.cos[:, tokens], sin=self.sin[:, tokens])
 
@@ -184,7 +184,7 @@ class Rotary:
         self._model = model
         self._layout = layout
         self._head_dim = geometry(model).head_dim
-        used, self._places = of_layer.cpu().unique(return_inverse=True)
+        used, self._of_layer = of_layer.cpu().unique(return_inverse=True)
         self._alike = len(used) == 1
         self._sources = [sources[number] for number in used.tolist() if number < len(sources)]
 
@@ -214,9 +214,9 @@ class Rotary:
             if moved.max() > tolerance and _drift(lengths, lengths).max() <= tolerance:
                 raise _unsupported(model)
             return None
-        told = [source(positions) for source in sources]
+        angles = [source(positions) for source in sources]
         for layout in _LAYOUTS:
-            rotations = [layout.rotation(cos, sin, head_dim) for cos, sin in told]
+            rotations = [layout.rotation(cos, sin, head_dim) for cos, sin in angles]
             drifts = torch.stack([*(_drift_without(each, keys) for each in rotations), moved])
             least, of_layer = drifts.min(dim=0)
             used = {number for number in of_layer.tolist() if number < len(sources)}
@@ -239,15 +239,15 @@ class Rotary:
             ConfigError: A position is not within the model's `rope_window`.
         """
         check_positions(self._model, int(positions.abs().max()) if len(positions) else 0)
-        told = [source(positions) for source in self._sources]
-        rotations = [self._layout.rotation(cos, sin, self._head_dim) for cos, sin in told]
+        angles = [source(positions) for source in self._sources]
+        rotations = [self._layout.rotation(cos, sin, self._head_dim) for cos, sin in angles]
         if self._alike:
             return rotations[0]
-        places = self._places.to(positions.device)
+        of_layer = self._of_layer.to(positions.device)
         # Layers without RoPE come last.
         cos = torch.cat([*(each.cos for each in rotations), torch.ones_like(rotations[0].cos)])
         sin = torch.cat([*(each.sin for each in rotations), torch.zeros_like(rotations[0].sin)])
-        return replace(rotations[0], cos=cos[places], sin=sin[places])
+        return replace(rotations[0], cos=cos[of_layer], sin=sin[of_layer])
 
 
 def _sources(model: PreTrainedModel) -> Iterator[_Source]:

@@ -21,12 +21,13 @@ from filelock import Timeout
 from c2c_search.errors import NotFiniteError
 from c2c_search.errors import StoreError
 from c2c_search.host.dtypes import name_of
+from c2c_search.host.files import is_full
 from c2c_search.models.geometry import cache_shape
 from c2c_search.prompt_cache.budget import VARIABLE
 from c2c_search.prompt_cache.budget import budget
 from c2c_search.prompt_cache.budget import size_text
 from c2c_search.prompt_cache.caches import PromptCaches
-from c2c_search.prompt_cache.caches import places
+from c2c_search.prompt_cache.caches import locations
 from c2c_search.prompt_cache.caches import rounded
 from c2c_search.prompt_cache.entries import FORMAT
 from c2c_search.prompt_cache.entries import Entry
@@ -46,15 +47,14 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 Notify = Callable[[str], None]
 
-_COMPUTED_AGAIN = 2**29  # bytes of shards without a place on the disk that stay in memory
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_COMPUTED_AGAIN = 2**29  # bytes of shards not on the disk that stay in memory
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _MAPPED = 4096  # shards mapped at a time; the system allows a process about 65,000 mappings
 
 
 class PromptCacheStore:
-    """Prompt caches by everything that changes them: model, arithmetic, rounding and tokens.
+    """Prompt caches by everything that changes them: model, dtype, rounding and tokens.
 
     A key stands for a model and a whole list of prompts, because a cache depends, in its last
     bits, on the prompts it was computed with: were prompts shared one by one between lists, a
@@ -118,12 +118,12 @@ class PromptCacheStore:
             notify(self._too_small(entry))
         return PromptCaches(
             shards=_Shards(entry, planned, self.dtype, lease),
-            places=places(planned),
+            locations=locations(planned),
             ready=entry.complete,
         )
 
     def key(self, model: LoadedModel, prompts: Sequence[Sequence[int]]) -> str:
-        """Name of the folder: a hash of format, model bytes, arithmetic and token ids.
+        """Name of the folder: a hash of format, model bytes, how it computes, and token ids.
 
         Other versions of the libraries compute other last bits, or mend an architecture.
         """
@@ -286,7 +286,7 @@ def _room(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if is_full(error):
             raise StoreError(
                 "The prompt caches must fit on the disk.",
                 value=f"no space left in {folder}",

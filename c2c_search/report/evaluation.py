@@ -36,10 +36,10 @@ def render(record: EvaluationRecord) -> RenderableType:
             padding=(0, 1, 0, 0),
             pad_edge=False,
         )
-        for place, heading in enumerate(_headings(task)):
+        for column, heading in enumerate(_headings(task)):
             # Fixed, so that the tasks stand in one table's columns.
-            width = _WIDTHS[place]
-            table.add_column(heading, justify="right" if place else "left", width=width)
+            width = _WIDTHS[column]
+            table.add_column(heading, justify="right" if column else "left", width=width)
         for scored in task.scores:
             style = "bold" if scored.system == task.subject else ""
             table.add_row(*(Text(cell, style=style) for cell in _cells(task, scored)))
@@ -79,8 +79,8 @@ def _headings(task: TaskRecord) -> tuple[str, ...]:
 
 def _task_line(task: TaskRecord) -> str:
     facts = "" if task.clusters == task.items else f" about {task.clusters} facts"
-    reading = {None: "", True: ", per token", False: ", whole text"}[task.length_normalised]
-    how = f"{task.method}{reading}, {task.metric}"
+    scale = {None: "", True: ", per token", False: ", whole text"}[task.length_normalised]
+    how = f"{task.method}{scale}, {task.metric}"
     return f"{task.task}: {task.items} items{facts} ({how})"
 
 

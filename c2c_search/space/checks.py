@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from c2c_search.config.document import Document
 from c2c_search.config.document import Location
 from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.problems import explain
 from c2c_search.config.problems import sentence
 from c2c_search.config.trial import NOT_TRAINED
 from c2c_search.errors import Problem
@@ -79,12 +80,12 @@ class _Check:
 
     def _names(self) -> Iterator[Problem]:
         valid = field_names()
-        places = [*self.left_out]
-        places += [("dimensions", name) for name in self.space.dimensions]
-        places += [("fixed", name) for name in self.space.fixed]
+        named = [*self.left_out]
+        named += [("dimensions", name) for name in self.space.dimensions]
+        named += [("fixed", name) for name in self.space.fixed]
         if not self.space.dimensions and not self.left_out:
             yield self.document.problem(("dimensions",), "A space needs at least one dimension.")
-        for section, name in places:
+        for section, name in named:
             if reason := _why_not(name):
                 yield self.document.problem((section, name), f"This is not searched: {reason}.")
             elif name not in valid:
@@ -99,36 +100,35 @@ class _Check:
     def _dimension_values(self) -> Iterator[Problem]:
         for name, dimension in self.space.dimensions.items():
             for index, value in enumerate(dimension.extremes):
-                if rule := self._fault(name, value):
-                    at = ("dimensions", name, dimension.kind, index)
-                    hint = self._hint(name, value)
-                    yield self.document.problem(at, rule, value=value, hint=hint)
+                at = ("dimensions", name, dimension.kind, index)
+                yield from self._value(at, name, value)
 
     def _fixed_values(self) -> Iterator[Problem]:
         for name, value in self.space.fixed.items():
-            if rule := self._fault(name, value):
-                hint = self._hint(name, value)
-                yield self.document.problem(("fixed", name), rule, value=value, hint=hint)
+            yield from self._value(("fixed", name), name, value)
 
-    def _fault(self, name: str, value: Value) -> str:
-        """Why a field cannot have a value, as a sentence; empty if it can."""
-        if name == "pair":
-            return "" if value in self.space.pairs else "This pair must stand under `pairs`."
-        if name not in field_names():
-            return ""
+    def _value(self, at: Location, name: str, value: Value) -> Iterator[Problem]:
+        """The problem, if any, with a field's value."""
+        rule, hint = self._fault(name, value)
+        if rule:
+            yield self.document.problem(at, rule, value=value, hint=hint)
+
+    def _fault(self, name: str, value: Value) -> tuple[str, str]:
+        """Why a field cannot have a value, and the way out; both empty if it can."""
+        if name == "pair" and value not in self.space.pairs:
+            return "This pair must stand under `pairs`.", suggestion(value, self.space.pairs)
+        if name == "pair" or name not in field_names():
+            return "", ""
         for (field, refused), reason in NOT_TRAINED.items():
             if (name, value) == (field, refused):
-                return f"{reason[0].upper()}{reason[1:]}."
+                return f"{reason[0].upper()}{reason[1:]}.", ""
         section, *path = name.split(".")
         bare = self.space.model_copy(update={"fixed": {}})
         for error in _errors(section, settings(bare, self.pipeline, {name: value})[section]):
             # An error of the whole section is about a combination; those are checked later.
-            if path and list(error["loc"][: len(path)]) == path:
-                return sentence(error)
-        return ""
-
-    def _hint(self, name: str, value: Value) -> str:
-        return suggestion(value, self.space.pairs) if name == "pair" else ""
+            if list(error["loc"][: len(path)]) == path:
+                return explain(error)
+        return "", ""
 
     def _conditions(self) -> Iterator[Problem]:
         for name, dimension in self.space.dimensions.items():

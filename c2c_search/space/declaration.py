@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from typing import Literal
 
 from pydantic import BaseModel
 from pydantic import Field
@@ -17,6 +16,8 @@ from c2c_search.models.pair import PairSpec
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Scalar
+from c2c_search.space.pruners import PrunerName
+from c2c_search.space.samplers import SamplerName
 
 
 BYTES_PER_PARAMETER = 4  # Fusers are trained and saved in float32.
@@ -40,13 +41,16 @@ class Search(FrozenModel):
     """How the space is searched."""
 
     trials: int = Field(ge=1, description="Trials of the study, pruned ones included.")
-    sampler: Literal["auto", "tpe", "random"] = Field(
+    sampler: SamplerName = Field(
         "auto",
         description="auto: TPE that starts to learn after the enqueued settings and a quarter of "
-        "the trials, at most 10; tpe: after 10, Optuna's default; random: no learning.",
+        "the trials, at most 10; tpe: after 10, Optuna's default; random: no learning; or a "
+        "plug-in, by name or dotted path.",
     )
-    pruner: Literal["hyperband", "halving", "median", "none"] = Field(
-        "halving", description="Which trials stop at a rung."
+    pruner: PrunerName = Field(
+        "halving",
+        description="Which trials stop at a rung: hyperband, halving, median, none, or a "
+        "plug-in, by name or dotted path.",
     )
     reduction_factor: int = Field(
         3, ge=2, description="halving and hyperband: one trial in this many goes on from a rung."

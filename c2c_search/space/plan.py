@@ -148,7 +148,7 @@ def plan(
         sizes = _sizes(space, [size for size, _ in by_size])
         if memory is not None:
             # A trial takes a few seconds to tell.
-            needed = _memory(space, [memory(by_size[place][1]) for place in (0, -1)])
+            needed = _memory(space, [memory(by_size[index][1]) for index in (0, -1)])
     return Plan(
         dimensions=tuple(_dimension(space, name) for name in in_order(space.dimensions)),
         configurations=count(space.dimensions),

@@ -21,13 +21,8 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.pruners import BasePruner
-from optuna.pruners import HyperbandPruner
-from optuna.pruners import MedianPruner
-from optuna.pruners import NopPruner
-from optuna.pruners import SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler
 from optuna.samplers import RandomSampler
-from optuna.samplers import TPESampler
 from optuna.study import Study
 from optuna.trial import BaseTrial
 from optuna.trial import FrozenTrial
@@ -38,12 +33,13 @@ from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Value
 from c2c_search.space.dimensions import walk
+from c2c_search.space.pruners import PRUNERS
+from c2c_search.space.samplers import SAMPLERS
 from c2c_search.space.schema import Space
 
 
 Fits = Callable[[TrialConfig], bool]
 
-_STARTUP_TRIALS = 10
 _LEARNED_DRAWS = 50
 _RANDOM_DRAWS = 1000
 
@@ -85,22 +81,7 @@ def make_pruner(space: Space) -> BasePruner:
 
     Report each rung at its step, and ask whether to prune at every rung but the last.
     """
-    search, steps = space.search, space.pipeline.training.rung_steps
-    match search.pruner:
-        case "halving":
-            return SuccessiveHalvingPruner(
-                min_resource=steps[0], reduction_factor=search.reduction_factor
-            )
-        case "hyperband":
-            return HyperbandPruner(
-                min_resource=steps[0],
-                max_resource=steps[-1],
-                reduction_factor=search.reduction_factor,
-            )
-        case "median":
-            return MedianPruner()
-        case "none":
-            return NopPruner()
+    return PRUNERS[space.search.pruner].make(space)
 
 
 class SpaceSampler(BaseSampler):
@@ -190,16 +171,8 @@ class SpaceSampler(BaseSampler):
             yield walk(self._space.dimensions, pick)
 
     def _inner(self, number: int) -> BaseSampler:
-        search, seed = self._space.search, self._seed(number)
-        match search.sampler:
-            case "auto":
-                startup = len(self._space.enqueue) + search.trials // 4
-                startup = max(1, min(_STARTUP_TRIALS, startup))
-                return TPESampler(seed=seed, n_startup_trials=startup)
-            case "tpe":
-                return TPESampler(seed=seed, n_startup_trials=_STARTUP_TRIALS)
-            case "random":
-                return RandomSampler(seed=seed)
+        make = SAMPLERS[self._space.search.sampler].make
+        return make(self._space, self._seed(number))
 
     def _seed(self, number: int) -> int:
         sequence = np.random.SeedSequence([self._space.search.seed, number])

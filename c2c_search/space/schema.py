@@ -82,17 +82,17 @@ class Space(Declaration):
         change between two starts of a study; so may the folder of the data files, whose content
         is hashed elsewhere.
         """
-        own = self.model_dump(mode="json", by_alias=True)
-        pipeline = own["pipeline"]
+        content = self.model_dump(mode="json", by_alias=True)
+        pipeline = content["pipeline"]
         files = {
             split: [Path(name).name for name in names]
             for split, names in pipeline["data"]["files"].items()
         }
         return {
-            "pairs": own["pairs"],
-            "dimensions": own["dimensions"],
-            "fixed": own["fixed"],
-            "seed": own["search"]["seed"],
+            "pairs": content["pairs"],
+            "dimensions": content["dimensions"],
+            "fixed": content["fixed"],
+            "seed": content["search"]["seed"],
             "training": pipeline["training"],
             "evaluation": pipeline["evaluation"],
             "cache_dtype": pipeline["caches"]["dtype"],

@@ -32,7 +32,7 @@ from c2c_search.study import storage
 from c2c_search.study.controls import run_controls
 from c2c_search.study.controls import train_references
 from c2c_search.study.finalists import FinalEvaluation
-from c2c_search.study.finalists import run_finale
+from c2c_search.study.finalists import evaluate_finalists
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.leaderboard import make_leaderboard
 from c2c_search.study.promotion import PromotedChampion
@@ -154,8 +154,7 @@ def _opened(space: Space, files: StudyFiles) -> Iterator[Study]:
     try:
         opened: RDBStorage = storage.open_storage(files.root)
         with storage.sole_driver(files.root, space.study, opened):
-            content = space.identity()
-            yield storage.open_study(opened, space.study, space.space_hash(), content)
+            yield storage.open_study(opened, space.study, space.identity())
     except StorageInternalError as error:
         reason = str(error.__cause__ or error).strip().split("\n")[0]
         raise StoreError(
@@ -210,7 +209,7 @@ class _Start:
         run_controls(session)
         enqueue(session)
         run_trials(session, make_fits(self.space))
-        final = run_finale(session)
+        final = evaluate_finalists(session)
         session.trainer.close()
         champion = None if final.champion is None else self.promotion(session, final)
         board = make_leaderboard(session, final, champion)

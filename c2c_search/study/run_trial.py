@@ -12,8 +12,8 @@ from c2c_search.config.pipeline import CacheConfig
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import ConfigError
+from c2c_search.host.files import write_text
 from c2c_search.host.json_store import JsonStore
-from c2c_search.host.json_store import write_atomically
 from c2c_search.host.signals import interruptible
 from c2c_search.report.live import StudyState
 from c2c_search.report.live import View
@@ -21,12 +21,14 @@ from c2c_search.report.live import watch
 from c2c_search.study.driver import WorkerFactory
 from c2c_search.study.driver import start_worker
 from c2c_search.study.trainer import TrainerClient
+from c2c_search.study.trainer import TrainingRequest
 from c2c_search.study.unchanged import check_unchanged
 from c2c_search.training import retries
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
+from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 
 
@@ -98,7 +100,8 @@ def repeat_trial(
         if (studied := _studied(path, config)) is not None:
             check_unchanged(str(config.pair), studied, trainer.prepared["pair"])
         view.begin(name, {"pair": str(config.pair)}, config.training.steps)
-        ended = trainer.train(config, folder, _Shown(view, name))
+        train = Train(config=config, directory=str(folder))
+        ended = trainer.train(TrainingRequest(train, _Shown(view, name)))
     if isinstance(ended, Failed):
         raise retries.error(ended, f"{name} failed ({ended.failure})")
     for metric, value in {"objective": ended.objective, **ended.metrics}.items():
@@ -126,7 +129,7 @@ def _claim(folder: Path, config: TrialConfig) -> Path:
     """Bind a folder to a trial, so that no other one goes on from its checkpoints."""
     bound = folder / "trial.yaml"
     if not bound.exists():
-        write_atomically(bound, config.to_yaml())
+        write_text(bound, config.to_yaml())
     elif TrialConfig.from_yaml(bound.read_text(encoding="utf-8")).hash() != config.hash():
         raise ConfigError(
             "A folder keeps the checkpoints of one trial, and this one has another's.",

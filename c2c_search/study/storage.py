@@ -16,11 +16,12 @@ from typing import Any
 from filelock import FileLock
 from filelock import Timeout
 
+from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
 from c2c_search.host import process
-from c2c_search.host.json_store import write_atomically
+from c2c_search.host.files import write_text
 
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ BUSY_SECONDS = 60
 
 SPACE = "space"  # user attributes of the study
 SPACE_HASH = "space_hash"
+
+_EMPTY = "{}"
 
 
 def open_storage(root: Path) -> RDBStorage:
@@ -73,16 +76,14 @@ def open_storage(root: Path) -> RDBStorage:
     return storage
 
 
-def open_study(
-    storage: RDBStorage, name: str, space_hash: str, space: Mapping[str, Any]
-) -> optuna.Study:
+def open_study(storage: RDBStorage, name: str, space: Mapping[str, Any]) -> optuna.Study:
     """Open a study, or make it and bind it to its space.
 
     Args:
         storage: As `open_storage` returns it.
         name: The study's name.
-        space_hash: Identity of the space; differs as soon as trials would not compare.
-        space: What the hash is taken of, kept so that a difference can be shown.
+        space: Identity of the space, which differs as soon as trials would not compare; its hash
+            is compared, and it is kept so that a difference can be shown.
 
     Raises:
         ConfigError: A study of this name has searched another space.
@@ -92,7 +93,7 @@ def open_study(
     study = optuna.create_study(
         study_name=name, storage=storage, direction="maximize", load_if_exists=True
     )
-    known = study.user_attrs.get(SPACE_HASH)
+    known, space_hash = study.user_attrs.get(SPACE_HASH), canonical_hash(space)
     if known is None:
         study.set_user_attr(SPACE, json.dumps(space))
         study.set_user_attr(SPACE_HASH, space_hash)
@@ -129,15 +130,19 @@ def sole_driver(root: Path, study: str, storage: RDBStorage) -> Iterator[None]:
     except Timeout:
         raise _busy(study, note.read_text().strip() if note.exists() else None) from None
     with lock:
-        write_atomically(note, process.this_process() + "\n")
+        write_text(note, process.this_process() + "\n")
         yield
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """One line for every value that two nested mappings do not share, by dotted name."""
     old, new = _flat(before), _flat(after)
+    names = sorted(old.keys() | new.keys())
     lines = []
-    for name in sorted(old.keys() | new.keys()):
+    for name in names:
+        if _EMPTY in (old.get(name), new.get(name)) and _has_parts(name, names):
+            # What it now has, or no longer has, is named instead.
+            continue
         if name not in new:
             lines.append(f"{name}: was {old[name]}, is gone")
         elif name not in old:
@@ -145,6 +150,10 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
         elif old[name] != new[name]:
             lines.append(f"{name}: was {old[name]}, is {new[name]}")
     return lines
+
+
+def _has_parts(name: str, names: list[str]) -> bool:
+    return any(other.startswith(f"{name}.") for other in names)
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:

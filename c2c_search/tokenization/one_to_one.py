@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from c2c_search.tokenization.spans import Heard
+from c2c_search.tokenization.alignments import Choice
+from c2c_search.tokenization.spans import AlignedTokens
 from c2c_search.tokenization.spans import Integers
 from c2c_search.tokenization.spans import TokenizedPrompt
 from c2c_search.tokenization.spans import segment_ends
-from c2c_search.tokenization.vocabulary import CHOICES
 from c2c_search.tokenization.vocabulary import Pieces
 from c2c_search.tokenization.vocabulary import Wanted
 from c2c_search.tokenization.vocabulary import by_role
@@ -30,7 +30,7 @@ class _Unit(NamedTuple):
     Args:
         tokens: How many receiver tokens it stands for.
         source: The sharer's tokens, or the text that they are to be found for.
-        whole: Whether all the text's tokens are read, or only the one that the rule takes.
+        whole: Whether all the text's tokens are read, or only the one that is chosen.
     """
 
     tokens: int
@@ -43,8 +43,8 @@ def synthesize(
     sharers: Sequence[TokenizedPrompt],
     receiver: PreTrainedTokenizerFast,
     sharer: PreTrainedTokenizerFast,
-    rule: str,
-) -> list[Heard]:
+    choice: Choice,
+) -> list[AlignedTokens]:
     """Let the sharer read the receiver's tokens one by one, in its own vocabulary.
 
     What a token says is taken from the characters that it covers, not from decoding it alone,
@@ -55,37 +55,37 @@ def synthesize(
     Args:
         receivers: The prompts as the receiver reads them.
         sharers: The same prompts as the sharer reads them by itself.
-        rule: Which sharer token stands for a receiver token that gives several; see `CHOICES`.
+        choice: Which sharer token stands for a receiver token that gives several.
 
     Source: Fu et al., C2C (arXiv 2510.03215), ``TokenAligner`` of thu-nics/C2C. There, the
     shorter of two template parts is padded; here the sharer's own is kept as it is.
     """
     roles = by_role(receiver, sharer)
-    layouts = [
-        list(_layout(*readings, roles)) for readings in zip(receivers, sharers, strict=True)
-    ]
+    layouts = [list(_layout(*prompts, roles)) for prompts in zip(receivers, sharers, strict=True)]
     wanted = {
         unit.source for units in layouts for unit in units if isinstance(unit.source, Wanted)
     }
     pieces = vocabulary(sharer).pieces(wanted, sharer)
-    return [_assemble(units, pieces, rule) for units in layouts]
+    return [_assemble(units, pieces, choice) for units in layouts]
 
 
-def _assemble(units: Sequence[_Unit], pieces: dict[Wanted, Pieces], rule: str) -> Heard:
+def _assemble(
+    units: Sequence[_Unit], pieces: dict[Wanted, Pieces], choice: Choice
+) -> AlignedTokens:
     ids: list[int] = []
     alignment: list[int] = []
     for unit in units:
         if isinstance(unit.source, Wanted):
             read, lengths = pieces[unit.source]
             if read and not unit.whole:
-                read = (read[CHOICES[rule](lengths)],)
+                read = (read[choice(lengths)],)
         else:
             read = unit.source
         # From the end; where the sharer reads nothing, the token before stands for it.
         lowest = len(ids) if read else max(len(ids) - 1, 0)
         ids += read
         alignment += [max(len(ids) - left, lowest) for left in range(unit.tokens, 0, -1)]
-    return Heard(ids, alignment)
+    return AlignedTokens(ids, alignment)
 
 
 def _layout(
@@ -95,25 +95,25 @@ def _layout(
     # Plain text is the same for both, so that all of it counts as content and only special
     # tokens in front and behind as template.
     plain = receiver.rendered.special and sharer.rendered.special
-    heard, read = _Segments(receiver, plain), _Segments(sharer, plain)
+    ours, theirs = _Segments(receiver, plain), _Segments(sharer, plain)
     synthetic = [
-        bool(place % 2 and heard.text(place) and read.text(place) and heard.ids(place))
-        for place in range(len(heard.ends))
+        bool(segment % 2 and ours.text(segment) and theirs.text(segment) and ours.ids(segment))
+        for segment in range(len(ours.ends))
     ]
     lead = ""
-    for place in range(len(heard.ends)):
-        if synthetic[place]:
-            starts_text = not lead and read.bounds(place)[0] == 0
-            yield from _content(heard, place, lead, starts_text, roles)
+    for segment in range(len(ours.ends)):
+        if synthetic[segment]:
+            starts_text = not lead and theirs.bounds(segment)[0] == 0
+            yield from _content(ours, segment, lead, starts_text, roles)
             continue
-        ids = read.ids(place)
+        ids = theirs.ids(segment)
         if plain and not ids:  # the sharer's tokenizer adds no special token by itself
-            ids = tuple(roles[token] for token in heard.ids(place) if token in roles)
-        behind, lead = read.uncovered(place)
-        if behind and any(synthetic[place - 1 : place]):
+            ids = tuple(roles[token] for token in ours.ids(segment) if token in roles)
+        behind, lead = theirs.uncovered(segment)
+        if behind and any(synthetic[segment - 1 : segment]):
             yield _Unit(0, Wanted(behind))
-        yield _Unit(len(heard.ids(place)), ids)
-        if not any(synthetic[place + 1 : place + 2]):
+        yield _Unit(len(ours.ids(segment)), ids)
+        if not any(synthetic[segment + 1 : segment + 2]):
             lead = ""
         elif text := lead.removesuffix(" "):
             yield _Unit(0, Wanted(text))
@@ -121,7 +121,7 @@ def _layout(
 
 
 def _content(
-    heard: _Segments, place: int, lead: str, starts_text: bool, roles: dict[int, int]
+    receiver: _Segments, segment: int, lead: str, starts_text: bool, roles: dict[int, int]
 ) -> Iterator[_Unit]:
     """A content, token by token.
 
@@ -129,14 +129,14 @@ def _content(
         lead: The space between the sharer's template and the content, read with its first token.
         starts_text: Whether the content is where the sharer's text starts.
     """
-    start, end = heard.bounds(place)
-    ids = heard.ids(place)
-    starts, ends = heard.spans(place).T
+    start, end = receiver.bounds(segment)
+    ids = receiver.ids(segment)
+    starts, ends = receiver.spans(segment).T
     # Tokens that share a character are pieces of it and stay together.
     first = np.flatnonzero(np.concatenate([[True], starts[1:] >= ends[:-1]])).tolist()
-    lasts = [*(place - 1 for place in first[1:]), len(ids) - 1]
+    lasts = [*(after - 1 for after in first[1:]), len(ids) - 1]
     starts, ends = np.clip(starts, start, end).tolist(), np.clip(ends, start, end).tolist()
-    whole_text = heard.reading.rendered.text
+    whole_text = receiver.prompt.rendered.text
     for here, last in zip(first, lasts, strict=True):
         count = last - here + 1
         text = ("" if here else lead) + whole_text[starts[here] : ends[last]]
@@ -149,36 +149,36 @@ def _content(
 
 
 class _Segments:
-    """A reading cut into template, content, template, … template."""
+    """A prompt cut into template, content, template, … template."""
 
-    def __init__(self, reading: TokenizedPrompt, plain: bool) -> None:
-        self.reading = reading
-        length = len(reading.rendered.text)
-        contents = [(0, length)] if plain else reading.rendered.contents
+    def __init__(self, prompt: TokenizedPrompt, plain: bool) -> None:
+        self.prompt = prompt
+        length = len(prompt.rendered.text)
+        contents = [(0, length)] if plain else prompt.rendered.contents
         self.ends = segment_ends(contents, length)
-        of_token = _segment_of_token(reading.tokens.spans, self.ends)
+        of_token = _segment_of_token(prompt.tokens.spans, self.ends)
         self.first_token = np.searchsorted(of_token, np.arange(len(self.ends) + 1)).tolist()
 
-    def bounds(self, place: int) -> tuple[int, int]:
-        return (int(self.ends[place - 1]) if place else 0), int(self.ends[place])
+    def bounds(self, segment: int) -> tuple[int, int]:
+        return (int(self.ends[segment - 1]) if segment else 0), int(self.ends[segment])
 
-    def text(self, place: int) -> str:
-        start, end = self.bounds(place)
-        return self.reading.rendered.text[start:end]
+    def text(self, segment: int) -> str:
+        start, end = self.bounds(segment)
+        return self.prompt.rendered.text[start:end]
 
-    def ids(self, place: int) -> tuple[int, ...]:
-        return tuple(self.reading.tokens.ids[slice(*self.first_token[place : place + 2])])
+    def ids(self, segment: int) -> tuple[int, ...]:
+        return tuple(self.prompt.tokens.ids[slice(*self.first_token[segment : segment + 2])])
 
-    def spans(self, place: int) -> Integers:
-        return self.reading.tokens.spans[slice(*self.first_token[place : place + 2])]
+    def spans(self, segment: int) -> Integers:
+        return self.prompt.tokens.spans[slice(*self.first_token[segment : segment + 2])]
 
-    def uncovered(self, place: int) -> tuple[str, str]:
+    def uncovered(self, segment: int) -> tuple[str, str]:
         """Text of a template segment that went to the tokens of the contents around it."""
-        start, end = self.bounds(place)
-        spans = self.spans(place)
+        start, end = self.bounds(segment)
+        spans = self.spans(segment)
         if not len(spans):
-            spans = np.array([[end, end]] if place == len(self.ends) - 1 else [[start, start]])
-        text = self.reading.rendered.text
+            spans = np.array([[end, end]] if segment == len(self.ends) - 1 else [[start, start]])
+        text = self.prompt.rendered.text
         return text[start : spans[0, 0]], text[max(start, spans[-1, 1]) : end]
 
 

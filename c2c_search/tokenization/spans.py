@@ -43,8 +43,13 @@ class TokenizedPrompt:
     tokens: Tokens
 
 
-class Heard(NamedTuple):
-    """What the sharer reads, and for each receiver token the position in it that stands for it."""
+class AlignedTokens(NamedTuple):
+    """What the sharer reads of a prompt.
+
+    Args:
+        ids: Its tokens.
+        alignment: For each receiver token, the index in ``ids`` of the token that stands for it.
+    """
 
     ids: Sequence[int]
     alignment: Sequence[int]
@@ -54,13 +59,13 @@ def read_all(
     prompts: Sequence[Rendered], tokenizer: PreTrainedTokenizerFast
 ) -> list[TokenizedPrompt]:
     """Tokenize prompts, in one call (two where only some already have their special tokens)."""
-    readings: dict[int, TokenizedPrompt] = {}
+    tokenized: dict[int, TokenizedPrompt] = {}
     for special in (True, False):
         rows = [row for row, prompt in enumerate(prompts) if prompt.special is special]
-        tokens = tokenize([prompts[row].text for row in rows], tokenizer, special=special)
-        for row, read in zip(rows, tokens, strict=True):
-            readings[row] = TokenizedPrompt(prompts[row], read)
-    return [readings[row] for row in range(len(prompts))]
+        texts = [prompts[row].text for row in rows]
+        for row, tokens in zip(rows, tokenize(texts, tokenizer, special=special), strict=True):
+            tokenized[row] = TokenizedPrompt(prompts[row], tokens)
+    return [tokenized[row] for row in range(len(prompts))]
 
 
 def tokenize(
@@ -98,7 +103,7 @@ def endings(tokenizer: PreTrainedTokenizerFast) -> list[int]:
 
 def segment_ends(contents: Sequence[tuple[int, int]], length: int) -> Integers:
     """Where each segment ends: template, content, template, … template; any may be empty."""
-    return np.array([*(place for span in contents for place in span), length], dtype=np.int64)
+    return np.array([*(offset for span in contents for offset in span), length], dtype=np.int64)
 
 
 def _covered(text: str, offsets: Integers) -> Integers:
@@ -115,12 +120,12 @@ def _covered(text: str, offsets: Integers) -> Integers:
     # Whitespace that was trimmed away ends where it ended, after the token before it. A special
     # token reports (0, 0) and stays empty.
     starts = np.where(empty, before, starts)
-    for place in np.flatnonzero(starts > before).tolist():
-        gap = text[before[place] : starts[place]]
-        if place and not empty[place - 1]:
-            ends[place - 1] += sum(1 for _ in takewhile(_composes, gap))
+    for token in np.flatnonzero(starts > before).tolist():
+        gap = text[before[token] : starts[token]]
+        if token and not empty[token - 1]:
+            ends[token - 1] += sum(1 for _ in takewhile(_composes, gap))
         if gap[-1] == " ":
-            starts[place] -= 1
+            starts[token] -= 1
     return np.stack([np.maximum.accumulate(starts), ends], axis=1)
 
 

@@ -220,7 +220,7 @@ def _frame(
     Placeholders tell it: a content such as ``user`` is found in the template's text, too. None
     where the template leaves a turn out, changes the order or refuses such contents.
     """
-    placeholders = [f"<c2c-content-{place}>" for place in range(len(roles))]
+    placeholders = [f"<c2c-content-{turn}>" for turn in range(len(roles))]
     turns = [
         Message(role=role, content=content)
         for role, content in zip(roles, placeholders, strict=True)

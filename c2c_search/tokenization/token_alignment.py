@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -10,10 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
+from c2c_search.tokenization.alignments import TOKEN_ALIGNMENTS
+from c2c_search.tokenization.alignments import AlignmentFunction
+from c2c_search.tokenization.alignments import first_token
+from c2c_search.tokenization.alignments import longest_token
+from c2c_search.tokenization.alignments import token_alignment
 from c2c_search.tokenization.one_to_one import synthesize
-from c2c_search.tokenization.spans import Heard
+from c2c_search.tokenization.spans import AlignedTokens
 from c2c_search.tokenization.spans import Integers
 from c2c_search.tokenization.spans import TokenizedPrompt
 from c2c_search.tokenization.spans import read_all
@@ -22,27 +25,11 @@ from c2c_search.tokenization.templates import Message
 from c2c_search.tokenization.templates import Rendered
 from c2c_search.tokenization.templates import Template
 from c2c_search.tokenization.templates import render_all
-from c2c_search.tokenization.vocabulary import CHOICES
 from c2c_search.tokenization.vocabulary import translate
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-
-AlignmentFunction = Callable[
-    [
-        Sequence[TokenizedPrompt],
-        Sequence[TokenizedPrompt],
-        "PreTrainedTokenizerFast",
-        "PreTrainedTokenizerFast",
-    ],
-    list[Heard],
-]
-"""``(prompts as the receiver reads them, as the sharer does, both tokenizers) -> [Heard, …]``."""
-
-TOKEN_ALIGNMENTS: dict[str, AlignmentFunction] = {}
-REFERENCES: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -63,19 +50,6 @@ class EncodedPrompt:
     alignment: tuple[int, ...]
     receiver_text: Rendered | None = field(default=None, compare=False, repr=False)
     sharer_text: Rendered | None = field(default=None, compare=False, repr=False)
-
-
-def token_alignment(
-    name: str, *, reference: str
-) -> Callable[[AlignmentFunction], AlignmentFunction]:
-    """Register a token alignment under ``name``; ``reference`` says where it comes from."""
-
-    def register(function: AlignmentFunction) -> AlignmentFunction:
-        TOKEN_ALIGNMENTS[name] = function
-        REFERENCES[name] = reference
-        return function
-
-    return register
 
 
 def encode(
@@ -108,18 +82,18 @@ def encode_all(
         alignment: A name in `TOKEN_ALIGNMENTS`.
         sharer_conversations: What the sharer reads by its own tokenization, if it is something
             else; None where it is not. If it is for any prompt, the tokens of all are matched by
-            their place from both ends, not by ``alignment``.
+            their distance from both ends, not by ``alignment``.
         date: The day that dated chat templates write; see `render`.
 
     Raises:
         ConfigError: There is no such alignment.
         DataError: A prompt has no token for one of the models, or a chat template refuses it.
     """
-    align, others = _named(alignment), conversations
+    align, others = TOKEN_ALIGNMENTS[alignment].align, conversations
     if sharer_conversations is not None and any(sharer_conversations):
         align = _from_both_ends
         pairs = zip(conversations, sharer_conversations, strict=True)
-        others = [other or own for own, other in pairs]
+        others = [theirs or ours for ours, theirs in pairs]
     return _encode(
         render_all(conversations, template, receiver, date),
         render_all(others, template, sharer, date),
@@ -147,17 +121,7 @@ def encode_rendered(
         ConfigError: There is no such alignment.
         DataError: A prompt has no token for one of the models.
     """
-    return _encode(receivers, sharers, receiver, sharer, _named(alignment))
-
-
-def _named(alignment: str) -> AlignmentFunction:
-    if alignment not in TOKEN_ALIGNMENTS:
-        raise ConfigError(
-            "A token alignment must be one that is registered.",
-            value=alignment,
-            hint=f"Choose one of {', '.join(sorted(TOKEN_ALIGNMENTS))}.",
-        )
-    return TOKEN_ALIGNMENTS[alignment]
+    return _encode(receivers, sharers, receiver, sharer, TOKEN_ALIGNMENTS[alignment].align)
 
 
 def _encode(
@@ -169,20 +133,20 @@ def _encode(
 ) -> tuple[EncodedPrompt, ...]:
     receivers = read_all(receivers_rendered, receiver)
     sharers = read_all(sharers_rendered, sharer)
-    heard = align(receivers, sharers, receiver, sharer)
-    for reading, (ids, _) in zip(receivers, heard, strict=True):
-        if not ids or not reading.tokens.ids:
+    aligned = align(receivers, sharers, receiver, sharer)
+    for prompt, (ids, _) in zip(receivers, aligned, strict=True):
+        if not ids or not prompt.tokens.ids:
             raise DataError(
                 "A prompt must have at least one token for both models.",
-                value=reading.rendered.text,
+                value=prompt.rendered.text,
                 hint=f"It has none for the {'receiver' if ids else 'sharer'}: leave the prompt"
                 " out, or choose a model that knows its script.",
             )
     return tuple(
         EncodedPrompt(
-            tuple(ours.tokens.ids), tuple(ids), tuple(places), ours.rendered, theirs.rendered
+            tuple(ours.tokens.ids), tuple(ids), tuple(alignment), ours.rendered, theirs.rendered
         )
-        for ours, theirs, (ids, places) in zip(receivers, sharers, heard, strict=True)
+        for ours, theirs, (ids, alignment) in zip(receivers, sharers, aligned, strict=True)
     )
 
 
@@ -192,10 +156,10 @@ def span(
     sharers: Sequence[TokenizedPrompt],
     receiver: PreTrainedTokenizerFast,
     sharer: PreTrainedTokenizerFast,
-) -> list[Heard]:
+) -> list[AlignedTokens]:
     """The sharer reads its own tokens; see `span_alignment`."""
     return [
-        Heard(
+        AlignedTokens(
             theirs.tokens.ids,
             span_alignment(ours.rendered, ours.tokens.spans, theirs.rendered, theirs.tokens.spans),
         )
@@ -203,26 +167,34 @@ def span(
     ]
 
 
-@token_alignment("first", reference="C2C (arXiv 2510.03215), `AlignmentStrategy.FIRST`")
+@token_alignment(
+    "first",
+    reference="C2C (arXiv 2510.03215), `AlignmentStrategy.FIRST`",
+    response=first_token,
+)
 def first(
     receivers: Sequence[TokenizedPrompt],
     sharers: Sequence[TokenizedPrompt],
     receiver: PreTrainedTokenizerFast,
     sharer: PreTrainedTokenizerFast,
-) -> list[Heard]:
+) -> list[AlignedTokens]:
     """The sharer reads the first of its tokens that each receiver token's text gives."""
-    return synthesize(receivers, sharers, receiver, sharer, "first")
+    return synthesize(receivers, sharers, receiver, sharer, first_token)
 
 
-@token_alignment("longest", reference="C2C (arXiv 2510.03215), `AlignmentStrategy.LONGEST`")
+@token_alignment(
+    "longest",
+    reference="C2C (arXiv 2510.03215), `AlignmentStrategy.LONGEST`",
+    response=longest_token,
+)
 def longest(
     receivers: Sequence[TokenizedPrompt],
     sharers: Sequence[TokenizedPrompt],
     receiver: PreTrainedTokenizerFast,
     sharer: PreTrainedTokenizerFast,
-) -> list[Heard]:
+) -> list[AlignedTokens]:
     """The sharer reads the longest of its tokens that each receiver token's text gives."""
-    return synthesize(receivers, sharers, receiver, sharer, "longest")
+    return synthesize(receivers, sharers, receiver, sharer, longest_token)
 
 
 def one_to_one(
@@ -234,18 +206,12 @@ def one_to_one(
     """One sharer token for each receiver token, each by itself: what follows need not be known.
 
     Args:
-        alignment: ``first`` or ``longest``.
+        alignment: A name in `TOKEN_ALIGNMENTS`; what it declares for responses is taken.
 
     Raises:
-        ConfigError: The alignment is another one.
+        ConfigError: There is no such alignment.
     """
-    if alignment not in CHOICES:
-        raise ConfigError(
-            "A token alignment by single tokens must take one sharer token for each.",
-            value=alignment,
-            hint=f"Choose one of {', '.join(sorted(CHOICES))}.",
-        )
-    return translate(ids, receiver, sharer, alignment)
+    return translate(ids, receiver, sharer, TOKEN_ALIGNMENTS[alignment].response)
 
 
 def span_alignment(
@@ -267,13 +233,13 @@ def span_alignment(
     ours = np.asarray(receiver_spans, dtype=np.int64).reshape(-1, 2)
     theirs = np.asarray(sharer_spans, dtype=np.int64).reshape(-1, 2)
     # A sharer token without text, e.g. BOS, is never the one that covers a character.
-    places = np.flatnonzero(theirs[:, 1] > theirs[:, 0])
+    readable = np.flatnonzero(theirs[:, 1] > theirs[:, 0])
     alignment = np.zeros(len(ours), dtype=np.int64)
-    if len(places):
+    if len(readable):
         with_text = ours[:, 1] > ours[:, 0]
         characters = _to_sharer(receiver, sharer, ours[with_text, 1] - 1)
-        covering = np.searchsorted(theirs[places, 0], characters, side="right") - 1
-        alignment[with_text] = places[np.maximum(covering, 0)]
+        covering = np.searchsorted(theirs[readable, 0], characters, side="right") - 1
+        alignment[with_text] = readable[np.maximum(covering, 0)]
     aligned: list[int] = np.maximum.accumulate(alignment).tolist()
     return aligned
 
@@ -284,10 +250,10 @@ def _to_sharer(receiver: Rendered, sharer: Rendered, characters: Integers) -> In
     theirs = segment_ends(sharer.contents, len(sharer.text))
     shift = theirs - ours
     # Templates may trim a content at both ends, so that its ends do not stand for each other.
-    for place, (our, their) in enumerate(zip(receiver.contents, sharer.contents, strict=True)):
+    for content, (our, their) in enumerate(zip(receiver.contents, sharer.contents, strict=True)):
         our_text, their_text = receiver.text[slice(*our)], sharer.text[slice(*their)]
         trimmed = our_text.find(their_text), their_text.find(our_text)
-        shift[2 * place + 1] = their[0] - our[0] - max(trimmed[0], 0) + max(trimmed[1], 0)
+        shift[2 * content + 1] = their[0] - our[0] - max(trimmed[0], 0) + max(trimmed[1], 0)
     segment = np.searchsorted(ours, characters, side="right")
     starts = np.concatenate([[0], theirs[:-1]])
     highest = np.maximum(theirs - 1, starts)
@@ -299,14 +265,14 @@ def _from_both_ends(
     sharers: Sequence[TokenizedPrompt],
     receiver: PreTrainedTokenizerFast,
     sharer: PreTrainedTokenizerFast,
-) -> list[Heard]:
+) -> list[AlignedTokens]:
     """Match two different texts: the front with the front, the end with the end."""
-    heard = []
+    aligned = []
     for ours, theirs in zip(receivers, sharers, strict=True):
-        tokens, places = len(ours.tokens.ids), len(theirs.tokens.ids)
+        tokens, length = len(ours.tokens.ids), len(theirs.tokens.ids)
         token = np.arange(tokens)
-        front = np.minimum(token, places // 2)
-        end = np.maximum(places - tokens + token, places // 2)
-        place = np.where(token < tokens // 2, front, end)
-        heard.append(Heard(theirs.tokens.ids, np.clip(place, 0, places - 1).tolist()))
-    return heard
+        front = np.minimum(token, length // 2)
+        end = np.maximum(length - tokens + token, length // 2)
+        index = np.where(token < tokens // 2, front, end)
+        aligned.append(AlignedTokens(theirs.tokens.ids, np.clip(index, 0, length - 1).tolist()))
+    return aligned

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from functools import cache
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
+from c2c_search.tokenization.alignments import Choice
 from c2c_search.tokenization.spans import tokenize
 
 
@@ -31,12 +31,6 @@ _ANCHORS = ("\n", ".", "a")
 _CUT = "\N{REPLACEMENT CHARACTER}"
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
-
-CHOICES: dict[str, Callable[[Sequence[int]], int]] = {
-    "first": lambda lengths: 0,
-    "longest": lambda lengths: lengths.index(max(lengths)),
-}
-"""From the lengths of a text's sharer tokens, in characters, to the place of the one to take."""
 
 
 class Wanted(NamedTuple):
@@ -63,7 +57,7 @@ class SharerVocabulary:
         self.size = len(sharer)
         self._known: dict[Wanted, Pieces] = {}
         self._tables: WeakKeyDictionary[
-            PreTrainedTokenizerFast, tuple[int, dict[str, dict[int, int]]]
+            PreTrainedTokenizerFast, tuple[int, dict[Choice, dict[int, int]]]
         ] = WeakKeyDictionary()
         # SentencePiece and its like put a space before any text, so "ing" becomes "▁ing". Such
         # a sharer reads each text behind another character, as in the middle of a prompt.
@@ -84,20 +78,20 @@ class SharerVocabulary:
             known.update(_behind(anchor, missing, sharer))
         return known
 
-    def table(self, receiver: PreTrainedTokenizerFast, rule: str) -> dict[int, int]:
+    def table(self, receiver: PreTrainedTokenizerFast, choice: Choice) -> dict[int, int]:
         """Sharer tokens of the receiver's tokens, as far as they are known."""
         size, tables = self._tables.get(receiver, (0, {}))
         if size != len(receiver):
             tables = {}
             self._tables[receiver] = (len(receiver), tables)
-        return tables.setdefault(rule, {})
+        return tables.setdefault(choice, {})
 
 
 _VOCABULARIES: WeakKeyDictionary[PreTrainedTokenizerFast, SharerVocabulary] = WeakKeyDictionary()
 
 
 def vocabulary(sharer: PreTrainedTokenizerFast) -> SharerVocabulary:
-    """The sharer's own; a new one once tokens were added to it."""
+    """What is remembered of a sharer; begun anew once tokens were added to it."""
     found = _VOCABULARIES.get(sharer)
     if found is None or found.size != len(sharer):
         found = _VOCABULARIES[sharer] = SharerVocabulary(sharer)
@@ -107,14 +101,14 @@ def vocabulary(sharer: PreTrainedTokenizerFast) -> SharerVocabulary:
 def by_role(receiver: PreTrainedTokenizerFast, sharer: PreTrainedTokenizerFast) -> dict[int, int]:
     """The special tokens that both have: BOS for BOS, EOS for EOS, and so on."""
     pairs = [(getattr(receiver, role), getattr(sharer, role)) for role in _ROLES]
-    return {heard: read for heard, read in pairs if heard is not None and read is not None}
+    return {ours: theirs for ours, theirs in pairs if ours is not None and theirs is not None}
 
 
 def translate(
     ids: Sequence[int],
     receiver: PreTrainedTokenizerFast,
     sharer: PreTrainedTokenizerFast,
-    rule: str,
+    choice: Choice,
 ) -> list[int]:
     """One sharer token for each receiver token, each by itself.
 
@@ -123,10 +117,10 @@ def translate(
     cannot read becomes its unknown token.
 
     Args:
-        rule: A name in `CHOICES`.
+        choice: Of several tokens that a text gives, the one to take.
     """
     known, roles = vocabulary(sharer), by_role(receiver, sharer)
-    table = known.table(receiver, rule)
+    table = known.table(receiver, choice)
     if new := [token for token in dict.fromkeys(ids) if token not in table and token not in roles]:
         said = _said(new, receiver)
         pieces = known.pieces({Wanted(text) for text, _ in said if text}, sharer)
@@ -135,7 +129,7 @@ def translate(
             read = pieces[Wanted(text)] if text else Pieces((), ())
             found = _token_of_bytes(cut, sharer)
             if found is None and read.ids:
-                found = read.ids[CHOICES[rule](read.lengths)]
+                found = read.ids[choice(read.lengths)]
             if found is None:
                 found = _token_of_bytes(cut[:1], sharer)
             table[token] = unknown if found is None else found
@@ -149,9 +143,9 @@ def _behind(
     anchored = tokenize([anchor + text.text for text in texts], sharer, special=False)
     found = {}
     for text, (ids, spans) in zip(texts, anchored, strict=True):
-        own = spans[:, 0] >= len(anchor)
-        if (spans[~own, 1] <= len(anchor)).all():
-            first = len(ids) - int(own.sum())
+        behind = spans[:, 0] >= len(anchor)
+        if (spans[~behind, 1] <= len(anchor)).all():
+            first = len(ids) - int(behind.sum())
             lengths = spans[first:, 1] - spans[first:, 0]
             found[text] = Pieces(tuple(ids[first:]), tuple(lengths.tolist()))
     return found

@@ -6,8 +6,6 @@ MLflow server or PostgreSQL) is named by its URI and used as it is.
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -23,6 +21,8 @@ from urllib.parse import urlparse
 from filelock import FileLock
 
 from c2c_search.errors import StoreError
+from c2c_search.host.files import is_full
+from c2c_search.host.files import replacing
 from c2c_search.tracking import environment
 
 
@@ -179,8 +179,7 @@ def store_errors(where: Path | str) -> Iterator[None]:
 def _store_error(where: Path | str, error: Exception) -> StoreError:
     text = str(error).strip()
     first = text.splitlines()[0] if text else type(error).__name__
-    code = getattr(error, "errno", None)
-    if code in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in text:
+    if is_full(error):
         return StoreError(
             f"The tracking store {where} needs space on its disk, and there is none left.",
             hint="Free some space and run the same command again; it goes on where it was.",
@@ -220,20 +219,13 @@ def _create(database: Path) -> None:
     environment.prepare()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    partial = database.with_name(f"{DATABASE}.partial")
-    partial.unlink(missing_ok=True)
-    try:
+    with replacing(database) as partial:
         with _unsynced(partial):
             store = SqlAlchemyStore(f"sqlite:///{partial}", (database.parent / ARTIFACTS).as_uri())
             store.engine.dispose()
         with closing(sqlite3.connect(partial)) as connection:
             # Persists in the file; writes cost a third of the default journal's.
             connection.execute("PRAGMA journal_mode=WAL")
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(partial, database)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

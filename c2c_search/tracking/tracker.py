@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
     from mlflow.entities import Metric
     from mlflow.entities import Run
-    from plotly.graph_objects import Figure
 
     from c2c_search.config.trial import TrialConfig
 
@@ -174,10 +173,6 @@ class StudyRun(RecordedRun):
     def log_dict(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON artifact, e.g. ``verdict.json``."""
         self.text(name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-    def log_figure(self, name: str, figure: Figure) -> None:
-        """Write a Plotly figure as an HTML artifact that opens offline too (about 5 MB)."""
-        self.text(name, figure.to_html(include_plotlyjs=True))
 
     def finish(self, status: Status) -> None:
         """End the run; `Tracker.study` with its id opens it again."""

@@ -13,6 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 from c2c_search.errors import IntegrityError
+from c2c_search.fuser.checkpoint import load as load_fuser
+from c2c_search.host.files import replacing
+from c2c_search.host.files import write_text
 from c2c_search.models.identity import file_sha256
 from c2c_search.models.loading import LoadedModel
 from c2c_search.models.loading import load
@@ -21,13 +24,16 @@ from c2c_search.models.loading import load
 if TYPE_CHECKING:
     from peft import PeftModel
 
+    from c2c_search.evaluation.systems.registry import Learner
+    from c2c_search.fuser.fuser import Fuser
+
 
 _CONFIG_NAME = "adapter_config.json"
 _WEIGHTS_NAME = "adapter_model.safetensors"
 
 
 def save(adapted: PeftModel, source: str, directory: Path) -> None:
-    """Write an adapter as peft reads it, each file beside its place and then moved there.
+    """Write an adapter as peft reads it, each file whole or not at all.
 
     Args:
         adapted: The model with its adapter.
@@ -37,19 +43,30 @@ def save(adapted: PeftModel, source: str, directory: Path) -> None:
     from peft import get_peft_model_state_dict
 
     directory.mkdir(parents=True, exist_ok=True)
-    weights = directory / (_WEIGHTS_NAME + ".partial")
     tensors = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-        weights,
-        metadata={"format": "pt"},
-    )
-    weights.replace(directory / _WEIGHTS_NAME)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(directory / _WEIGHTS_NAME) as weights:
+        save_file(tensors, weights, metadata={"format": "pt"})
     content = adapted.peft_config["default"].to_dict()
     content |= {"base_model_name_or_path": source, "inference_mode": True}
-    config = directory / (_CONFIG_NAME + ".partial")
-    config.write_text(json.dumps(content, indent=2, sort_keys=True, default=sorted) + "\n")
-    config.replace(directory / _CONFIG_NAME)
+    text = json.dumps(content, indent=2, sort_keys=True, default=sorted) + "\n"
+    write_text(directory / _CONFIG_NAME, text)
+
+
+def load_trained(learner: Learner, receiver: LoadedModel, folder: Path) -> Fuser | LoadedModel:
+    """What a training has left: a fuser, or the receiver with an adapter in it.
+
+    Args:
+        learner: What learned.
+        receiver: Unchanged.
+        folder: Of its best rung.
+
+    Raises:
+        IntegrityError: A file is missing.
+    """
+    return (
+        load_fuser(folder, foreign=False) if learner == "fuser" else load_adapted(receiver, folder)
+    )
 
 
 def load_adapted(

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import torch
 
+from c2c_search.host.files import write_text
 from c2c_search.training.process import release_memory
 from c2c_search.training.process import start_deepspeed
 from c2c_search.training.randomness import random_state
@@ -117,9 +118,7 @@ class TrainingEngine:
         shutil.rmtree(directory / tag, ignore_errors=True)
         kept = {"rng": random_state(), **state}
         self.engine.save_checkpoint(str(directory), tag=tag, client_state=kept, save_latest=False)
-        partial = directory / (_POINTER + ".partial")
-        partial.write_text(json.dumps({"tag": tag}))
-        partial.replace(directory / _POINTER)
+        write_text(directory / _POINTER, json.dumps({"tag": tag}))
         for old in directory.glob("step-*"):
             if old.name != tag:
                 shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""One trial, from its first step to the fuser of its best rung."""
+"""The training of a fuser, from its first step to the fuser of its best rung."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class FuserTraining(Training):
         return alone(self.steps())
 
     def steps(self) -> Steps[Trained]:
-        """The same as `run`, for whoever reads for it; see `training.reading`."""
+        """The same as `run`, for whoever computes its losses; see `training.step`."""
         if self.fuser.trainable:
             with self.batches:
                 pruned = yield from self._train(self.fuser)
@@ -99,11 +99,11 @@ class FuserTraining(Training):
     def _penalty(self) -> torch.Tensor | None:
         return self.fuser.penalty()
 
-    def _readings(self) -> dict[str, float]:
+    def _metrics(self) -> dict[str, float]:
         share = self.fuser.open_share()
-        return {f"gate/open_{reading}": opened for reading, opened in share.items()}
+        return {f"gate/open_{mode}": opened for mode, opened in share.items()}
 
-    def _asked(self, engine: TrainingEngine, rows: list[int]) -> ReceiverStep:
+    def _request(self, engine: TrainingEngine, rows: list[int]) -> ReceiverStep:
         self.fuser.train()
         self.fuser.anneal(self.step / self.training.steps)
         batch = self.batches.take(rows, self.upcoming)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from c2c_search.training.randomness import random_state
 from c2c_search.training.randomness import set_random_state
-from c2c_search.training.step import Asked
+from c2c_search.training.step import LossRequest
 from c2c_search.training.step import ReceiverStep
 from c2c_search.training.step import losses_at_once
 
@@ -41,20 +41,20 @@ def train_together(
 
     Args:
         starts: Each makes one trial, ready to run.
-        ended: Called with a trial's place in ``starts`` and its end, as soon as it has ended.
+        ended: Called with a trial's index in ``starts`` and its end, as soon as it has ended.
 
     Raises:
         DivergedError: A loss became infinite or NaN, not necessarily of the trial at fault.
     """
     members: dict[int, _Member] = {}
     try:
-        for place, start in enumerate(starts):
-            members[place] = _Member(start)
+        for index, start in enumerate(starts):
+            members[index] = _Member(start)
         while members:
-            for place, member in list(members.items()):
+            for index, member in list(members.items()):
                 if member.ended is not None:
-                    del members[place]
-                    ended(place, member.ended)
+                    del members[index]
+                    ended(index, member.ended)
             _one_pass(list(members.values()))
     finally:
         for member in members.values():
@@ -62,44 +62,44 @@ def train_together(
 
 
 class _Member:
-    """A trial of a group, run up to where it asks the receiver."""
+    """A trial of a group, run up to where it wants a loss."""
 
     def __init__(self, start: Callable[[], FuserTraining]) -> None:
         self._random = _RandomStream()
-        self.asked: Asked | None = None
+        self.request: LossRequest | None = None
         self.ended: Trained | None = None
         with self._random.drawn_from():
             self._run = start()
         self._steps = self._run.steps()
         self._turn(lambda: next(self._steps))
 
-    def take(self) -> Asked:
-        """What it asks for, which it keeps no longer."""
-        asked, self.asked = self.asked, None
-        assert asked is not None
-        return asked
+    def take(self) -> LossRequest:
+        """What it wants, which it keeps no longer."""
+        request, self.request = self.request, None
+        assert request is not None
+        return request
 
     def loss(self) -> torch.Tensor:
-        """Read what it asks for by itself; a fuser that hears the response draws noise then."""
+        """The loss that it wants, by itself; a fuser that hears the response draws noise then."""
         with self._random.drawn_from():
             return self.take().loss()
 
     def go_on(self, loss: torch.Tensor, seconds: float) -> None:
-        """Give it the loss that it asked for, and its share of the time that this took."""
-        self._run.waited += time.perf_counter() - self._asked_at - seconds
+        """Give it the loss that it wanted, and its share of the time that this took."""
+        self._run.waited += time.perf_counter() - self._waits_since - seconds
         self._turn(lambda: self._steps.send(loss))
 
     def close(self) -> None:
         """End it where it stands."""
         self._steps.close()
 
-    def _turn(self, step: Callable[[], Asked]) -> None:
+    def _turn(self, step: Callable[[], LossRequest]) -> None:
         with self._random.drawn_from():
             try:
-                self.asked = step()
+                self.request = step()
             except StopIteration as end:
-                self.asked, self.ended = None, end.value
-        self._asked_at = time.perf_counter()
+                self.request, self.ended = None, end.value
+        self._waits_since = time.perf_counter()
 
 
 class _RandomStream:
@@ -121,14 +121,14 @@ class _RandomStream:
 
 
 def _one_pass(members: Sequence[_Member]) -> None:
-    """Read what every member asks for, then let each take its step."""
-    answers: list[tuple[_Member, torch.Tensor, float]] = []
+    """Compute the losses that all members want, then let each take its step."""
+    losses_of: list[tuple[_Member, torch.Tensor, float]] = []
     for together in _passes(members):
         begun = time.perf_counter()
         losses = _losses(together)
         share = (time.perf_counter() - begun) / len(together)
-        answers += [(member, loss, share) for member, loss in zip(together, losses, strict=True)]
-    for member, loss, share in answers:
+        losses_of += [(member, loss, share) for member, loss in zip(together, losses, strict=True)]
+    for member, loss, share in losses_of:
         member.go_on(loss, share)
 
 
@@ -136,15 +136,15 @@ def _passes(members: Sequence[_Member]) -> list[list[_Member]]:
     """Members whose batches one receiver can read at once; the others each by themselves."""
     passes: dict[int, list[_Member]] = {}
     for member in members:
-        asked: object = member
-        if isinstance(member.asked, ReceiverStep) and member.asked.shareable:
-            asked = member.asked.model
-        passes.setdefault(id(asked), []).append(member)
+        reader: object = member
+        if isinstance(member.request, ReceiverStep) and member.request.shareable:
+            reader = member.request.model
+        passes.setdefault(id(reader), []).append(member)
     return list(passes.values())
 
 
 def _losses(together: Sequence[_Member]) -> list[torch.Tensor]:
     if len(together) == 1:
         return [together[0].loss()]
-    asked = [member.take() for member in together]
-    return losses_at_once([each for each in asked if isinstance(each, ReceiverStep)])
+    requests = [member.take() for member in together]
+    return losses_at_once([each for each in requests if isinstance(each, ReceiverStep)])

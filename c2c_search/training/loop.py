@@ -28,7 +28,6 @@ from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
-from c2c_search.training.protocol import System
 
 
 if TYPE_CHECKING:
@@ -38,11 +37,15 @@ if TYPE_CHECKING:
     from c2c_search.inference.model import C2CModel
     from c2c_search.prompt_cache.batches import PairPrompts
     from c2c_search.training.engine import Trainable
-    from c2c_search.training.step import Asked
+    from c2c_search.training.step import LossRequest
     from c2c_search.training.step import Steps
 
 
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+
+class DivergedError(Exception):
+    """The loss is not a finite number any more."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Training(ABC):
         go_on: Called after every rung but the last; False stops the training there.
     """
 
-    system: ClassVar[System]
+    system: ClassVar[str]
     """What the answers at the rungs are recorded as."""
 
     learns: ClassVar[str]
@@ -115,8 +118,8 @@ class Training(ABC):
         return self.directory / "best"
 
     @abstractmethod
-    def _asked(self, engine: TrainingEngine, rows: list[int]) -> Asked:
-        """What is to be read for the loss over these examples' responses."""
+    def _request(self, engine: TrainingEngine, rows: list[int]) -> LossRequest:
+        """What gives the loss over these examples' responses."""
 
     @abstractmethod
     def _answer(self) -> tuple[ItemResult, ...]:
@@ -130,7 +133,7 @@ class Training(ABC):
         """What is minimised beside the loss."""
         return None
 
-    def _readings(self) -> dict[str, float]:
+    def _metrics(self) -> dict[str, float]:
         """Metrics of what is trained itself, logged with steps and rungs."""
         return {}
 
@@ -179,7 +182,7 @@ class Training(ABC):
             self.upcoming = None
             if micro_step + 1 < config.steps * config.gradient_accumulation:
                 self.upcoming = self._order.rows(micro_step + 1)
-            loss = yield self._asked(engine, rows)
+            loss = yield self._request(engine, rows)
             penalty = self._penalty()
             engine.backward_and_step(loss if penalty is None else loss + penalty)
             losses.append(loss.detach())
@@ -209,7 +212,7 @@ class Training(ABC):
         metrics = {
             "validation/accuracy": result.accuracy,
             "validation/loss": result.loss,
-            **self._readings(),
+            **self._metrics(),
         }
         for group, accuracy in result.accuracy_by_group().items():
             metrics[f"validation/{group}"] = accuracy
@@ -230,7 +233,7 @@ class Training(ABC):
         self.emit(Progress(stage="evaluate", done=done, total=total))
 
     def _report(self, loss: float, gradient_norm: float, rate: float) -> Step:
-        metrics = {"train/loss": loss, "train/learning_rate": rate, **self._readings()}
+        metrics = {"train/loss": loss, "train/learning_rate": rate, **self._metrics()}
         if math.isfinite(gradient_norm):
             metrics["train/gradient_norm"] = gradient_norm
         return Step(step=self.step, steps=self.training.steps, loss=loss, metrics=metrics)
@@ -272,25 +275,21 @@ class Order:
     def __init__(self, seed: int, total: int, batch: int) -> None:
         self._seed, self._total, self._batch = seed, total, batch
         self._epoch = -1
-        self._places: list[int] = []
+        self._shuffled: list[int] = []
 
     def rows(self, number: int) -> list[int]:
         """The examples of a pass, counted from 0 over the whole training."""
         rows = []
-        for place in range(number * self._batch, (number + 1) * self._batch):
-            epoch, within = divmod(place, self._total)
+        for position in range(number * self._batch, (number + 1) * self._batch):
+            epoch, within = divmod(position, self._total)
             rows.append(self._of_epoch(epoch)[within])
         return rows
 
     def _of_epoch(self, epoch: int) -> list[int]:
         if self._epoch != epoch:
-            self._epoch, self._places = epoch, list(range(self._total))
-            random.Random(f"{self._seed}/{epoch}").shuffle(self._places)
-        return self._places
-
-
-class DivergedError(Exception):
-    """The loss is not a finite number any more."""
+            self._epoch, self._shuffled = epoch, list(range(self._total))
+            random.Random(f"{self._seed}/{epoch}").shuffle(self._shuffled)
+        return self._shuffled
 
 
 class LossCheck:

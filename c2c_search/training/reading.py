@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from c2c_search.data.sources import place_of
@@ -41,7 +43,7 @@ def read_rows(
         TemplateRefusedError: A chat template cannot write a row; it names the model, and the
             row's file and line.
     """
-    try:
+    with naming(receiver, sharer, data, rows):
         return encode_all(
             [row["messages"] for row in rows],
             data.template,
@@ -51,6 +53,19 @@ def read_rows(
             sharer_conversations=[row["sharer_messages"] for row in rows],
             date=date,
         )
+
+
+@contextmanager
+def naming(
+    receiver: LoadedModel, sharer: LoadedModel, data: DataConfig, rows: Sequence[Row]
+) -> Iterator[None]:
+    """Name the model whose chat template refuses one of these rows, and the row's place.
+
+    Raises:
+        TemplateRefusedError: One that was raised in the block.
+    """
+    try:
+        yield
     except TemplateRefusedError as error:
         refuses = next(one for one in (receiver, sharer) if one.tokenizer is error.tokenizer)
         where = place_of(data.files, rows[error.index]["id"])

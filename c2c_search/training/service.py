@@ -15,13 +15,8 @@ import torch
 from c2c_search.data.splits import load_splits
 from c2c_search.errors import ConfigError
 from c2c_search.errors import NotFiniteError
-from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.items import Question
-from c2c_search.evaluation.scoring import answer
 from c2c_search.evaluation.scoring import choose_options
-from c2c_search.evaluation.scoring import mismatched_partners
-from c2c_search.evaluation.scoring import receiver_alone
-from c2c_search.evaluation.scoring import sharer_alone
 from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Materials
@@ -33,20 +28,16 @@ from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import default_cache_dir
 from c2c_search.models.loading import load
-from c2c_search.prompt_cache.batches import PairPrompts
-from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.prompt_cache.entries import FOLDER
 from c2c_search.prompt_cache.store import PromptCacheStore
 from c2c_search.tokenization.templates import is_dated
-from c2c_search.training.adapters import load_adapted
+from c2c_search.training.adapters import load_trained
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.fuser_training import FuserTraining
 from c2c_search.training.lengths import length_notices
 from c2c_search.training.lockstep import train_together
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.lora_training import adapt
-from c2c_search.training.lora_training import answer_alone
-from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
@@ -59,8 +50,8 @@ from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
 from c2c_search.training.reading import check_finite_pair
+from c2c_search.training.reading import naming
 from c2c_search.training.reading import prompts_hash
-from c2c_search.training.reading import read_rows
 from c2c_search.training.reading import refuse_other_date
 
 
@@ -68,9 +59,10 @@ if TYPE_CHECKING:
     from c2c_search.config.pipeline import Pipeline
     from c2c_search.config.trial import TrialConfig
     from c2c_search.data.schema import Row
+    from c2c_search.evaluation.systems.registry import Learner
     from c2c_search.models.loading import LoadedModel
     from c2c_search.models.pair import PairSpec
-    from c2c_search.tokenization.token_alignment import EncodedPrompt
+    from c2c_search.prompt_cache.caches import PromptCaches
 
 
 SPLITS = ("train", "validation", "test")
@@ -97,7 +89,7 @@ class WorkerService:
         )
         self._models: dict[str, LoadedModel] = {}
         self._pairs: dict[PairSpec, C2CModel] = {}
-        self._prompts: dict[tuple[PairSpec, str, str], PairPrompts] = {}
+        self._prompts: dict[tuple[PairSpec, str], QuestionPrompts] = {}
         self._rows: dict[str, list[Row]] = {}
         self._hashes: dict[str, str] = {}
         self._today = datetime.date.today().isoformat()
@@ -111,8 +103,10 @@ class WorkerService:
         seconds["load"] = time.perf_counter() - begun
         if pair not in self._pairs:
             model = self._pair(receiver, sharer)
-            self._read_all(model, pair)
+            prompts = {split: self._questions(model, split) for split in SPLITS}
+            self._check(model, prompts)
             self._pairs[pair] = model
+            self._prompts |= {(pair, split): each for split, each in prompts.items()}
         seconds["prefill"] = time.perf_counter() - begun - seconds["load"]
         return Prepared(
             models={
@@ -123,28 +117,46 @@ class WorkerService:
             seconds=seconds,
             dtype=name_of(receiver.model.dtype),
             date=self._pairs[pair].date,
-            prompts=prompts_hash([self._prompts_of(pair, split).encoded for split in SPLITS]),
+            prompts=prompts_hash([self._prompts_of(pair, split).encoded() for split in SPLITS]),
         )
 
-    def train(self, config: TrialConfig, directory: Path, go_on: Callable[[], bool]) -> Trained:
-        """Train one trial, from its checkpoint if there is one."""
-        return self.trial(config, directory, go_on).run()
+    def train(
+        self,
+        config: TrialConfig,
+        directory: Path,
+        go_on: Callable[[], bool],
+        *,
+        learner: Learner = "fuser",
+        parameters: int = 0,
+    ) -> Trained:
+        """Train a trial's fuser, or something else as it is trained; see `protocol.Train`."""
+        if learner == "fuser":
+            return self.trial(config, directory, go_on).run()
+        return adapt(
+            config,
+            self._ready(config.pair).receiver,
+            self._data_of(config),
+            directory,
+            parameters=parameters,
+            emit=self.emit,
+            go_on=go_on,
+        )
 
     def train_together(
         self, trials: Sequence[Train], go_on: Callable[[], bool]
     ) -> TrainedTogether:
         """Train trials in lockstep, each from its checkpoint if there is one."""
 
-        def tell(place: int) -> Callable[[Event], None]:
-            return lambda event: self.emit(OfTrial(place=place, event=event))
+        def tell(index: int) -> Callable[[Event], None]:
+            return lambda event: self.emit(OfTrial(index=index, event=event))
 
-        def start(place: int, trial: Train) -> Callable[[], FuserTraining]:
+        def start(index: int, trial: Train) -> Callable[[], FuserTraining]:
             folder = Path(trial.directory)
-            return lambda: self.trial(trial.config, folder, go_on, emit=tell(place))
+            return lambda: self.trial(trial.config, folder, go_on, emit=tell(index))
 
         train_together(
-            [start(place, trial) for place, trial in enumerate(trials)],
-            lambda place, trained: tell(place)(trained),
+            [start(index, trial) for index, trial in enumerate(trials)],
+            lambda index, trained: tell(index)(trained),
         )
         return TrainedTogether()
 
@@ -178,87 +190,38 @@ class WorkerService:
         calibrate(model, data.train_prompts, config.seed)
         return FuserTraining(config, model, data, directory, emit=emit or self.emit, go_on=go_on)
 
-    def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Adapted:
-        """Train LoRA on the receiver as a trial trains its fuser of so many parameters."""
-        return adapt(
-            config,
-            self._ready(config.pair).receiver,
-            self._data_of(config),
-            directory,
-            parameters=parameters,
-            emit=self.emit,
-        )
-
     def evaluate(self, request: Evaluate) -> Result:
-        """Answer a split with one system."""
-        if request.system == "lora":
-            return self._evaluate_adapted(request)
-        if request.system in ("text_relay", "shut"):
-            return self._evaluate_system(request)
-        pair = self._ready(request.pair)
-        rows = self._rows[request.split]
-        prompts = self._prompts_of(request.pair, request.split)
-        partners = None
-        if request.system == "receiver":
-            model = receiver_alone(pair)
-        elif request.system == "sharer":
-            model, prompts = sharer_alone(pair, prompts)
-        else:
-            assert request.fuser_dir is not None, f"{request.system} needs a fuser"
-            fuser = load_fuser(Path(request.fuser_dir))
-            model = with_fuser(pair, fuser)
-            prompts = self._prompts_of(request.pair, request.split, fuser.config.token_alignment)
-            if request.system == "mismatched":
-                partners = mismatched_partners(rows)
-        items = answer(
-            model,
-            rows,
-            prompts,
-            self.pipeline.evaluation,
-            partners=partners,
-            progress=lambda done, total: self._progress("evaluate", done, total, request.system),
+        """Answer a split with one system of the register.
+
+        Raises:
+            ConfigError: There is no such system, or it does not fit the data.
+        """
+        entry, pair = SYSTEMS[request.system], self._ready(request.pair)
+        fuser = (
+            None
+            if request.fuser_dir is None
+            else load_fuser(Path(request.fuser_dir), foreign=False)
+        )
+        trained = None
+        if request.trained_dir is not None:
+            assert entry.recipe is not None, f"{request.system} is not trained"
+            folder = Path(request.trained_dir)
+            trained = load_trained(entry.recipe.learner, pair.receiver, folder)
+        items = choose_options(
+            entry.build(Materials(pair, fuser, trained=trained)),
+            self._prompts_of(request.pair, request.split),
+            length_normalised=self.pipeline.evaluation.length_normalised,
+            progress=lambda done, total: self._progress("evaluate", done, total, entry.name),
         )
         return Result(system=request.system, split=request.split, items=items)
-
-    def _evaluate_system(self, request: Evaluate) -> Result:
-        """Any system of the evaluation room, on the store's prompt caches."""
-        pair, rows = self._ready(request.pair), self._rows[request.split]
-        fuser = None if request.fuser_dir is None else load_fuser(Path(request.fuser_dir))
-        system = SYSTEMS[request.system].build(Materials(pair, fuser))
-        questions = [
-            Question(item, item.messages, item.choices, item.sharer_messages)
-            for item in map(Item.of_row, rows)
-        ]
-        config = self.pipeline.evaluation
-        reading = QuestionPrompts(
-            pair, questions, batch_size=config.batch_size, caches=self.store.get
-        )
-        self._progress("evaluate", 0, len(rows), request.system)
-        items = choose_options(system, reading, length_normalised=config.length_normalised)
-        return Result(system=request.system, split=request.split, items=items)
-
-    def _evaluate_adapted(self, request: Evaluate) -> Result:
-        """The store keeps nothing of an adapted receiver, which no other trial reads with."""
-        assert request.adapter_dir is not None, "lora needs an adapter"
-        pair = self._ready(request.pair)
-        items = answer_alone(
-            load_adapted(pair.receiver, Path(request.adapter_dir)),
-            self._rows[request.split],
-            self._prompts_of(request.pair, request.split).encoded,
-            self.pipeline.evaluation,
-            template=pair.template,
-            cache_dtype=pair.cache_dtype,
-            progress=lambda done, total: self._progress("evaluate", done, total, "lora"),
-        )
-        return Result(system="lora", split=request.split, items=items)
 
     def _data_of(self, config: TrialConfig) -> TrainingData:
         alignment = config.fuser.token_alignment
         return TrainingData(
             train=self._rows["train"],
-            train_prompts=self._prompts_of(config.pair, "train", alignment),
+            train_prompts=self._prompts_of(config.pair, "train").read(alignment),
             validation=self._rows["validation"],
-            validation_prompts=self._prompts_of(config.pair, "validation", alignment),
+            validation_prompts=self._prompts_of(config.pair, "validation").read(alignment),
         )
 
     def _ready(self, pair: PairSpec) -> C2CModel:
@@ -268,7 +231,7 @@ class WorkerService:
         return self._pairs[pair]
 
     def _refuse_other_contexts(self, config: TrialConfig) -> None:
-        if config.fuser.injection == "append":
+        if config.fuser.adds_entries:
             return
         for split, rows in self._rows.items():
             if any(row["sharer_messages"] for row in rows):
@@ -320,50 +283,42 @@ class WorkerService:
             date=data.date or (self._today if dated else None),
         )
 
-    def _read_all(self, model: C2CModel, pair: PairSpec) -> None:
-        """Let a pair read all prompts; what is wrong with any is told before one is computed."""
-        encoded = {split: self._encode(model, split, "span") for split in SPLITS}
-        splits = {split: (self._rows[split], encoded[split]) for split in SPLITS}
+    def _check(self, model: C2CModel, prompts: dict[str, QuestionPrompts]) -> None:
+        """Read all prompts; what is wrong with any is told before one is computed."""
+        splits = {}
+        for split, each in prompts.items():
+            rows = self._rows[split]
+            with naming(model.receiver, model.sharer, self.pipeline.data, rows):
+                splits[split] = rows, each.encoded()
         for notice in length_notices(model.receiver, model.sharer, model.template, splits):
             self.emit(Notice(message=notice))
-        for split in SPLITS:
-            self._prompts[pair, split, "span"] = self._cached(model, split, encoded[split])
-        check_finite_pair(model, self._prompts[pair, SPLITS[0], "span"])
+        for each in prompts.values():
+            each.read()
+        check_finite_pair(model, prompts[SPLITS[0]].read())
 
-    def _prompts_of(self, pair: PairSpec, split: str, alignment: str = "span") -> PairPrompts:
-        """A split's prompts with both models' caches, computed once."""
-        key = (pair, split, alignment)
-        if key not in self._prompts:
-            model = self._pairs[pair]
-            self._prompts[key] = self._cached(model, split, self._encode(model, split, alignment))
-        return self._prompts[key]
+    def _prompts_of(self, pair: PairSpec, split: str) -> QuestionPrompts:
+        """A split's questions, whose prompt caches come from the store, each asked for once."""
+        return self._prompts[pair, split]
 
-    def _encode(self, model: C2CModel, split: str, alignment: str) -> tuple[EncodedPrompt, ...]:
-        data, rows = self.pipeline.data, self._rows[split]
-        return read_rows(model.receiver, model.sharer, data, rows, alignment, date=model.date)
-
-    def _cached(
-        self, model: C2CModel, split: str, encoded: tuple[EncodedPrompt, ...]
-    ) -> PairPrompts:
-        def caches(role: str, loaded: LoadedModel) -> PromptCaches:
-            name = loaded.identity.source.rpartition(":")[2]
+    def _questions(self, model: C2CModel, split: str) -> QuestionPrompts:
+        def caches(loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
+            name = f"{split}, {loaded.identity.source.rpartition(':')[2]}"
             try:
                 found = self.store.get(
                     loaded,
-                    [getattr(prompt, f"{role}_ids") for prompt in encoded],
-                    progress=lambda done, total: self._progress(
-                        "prefill", done, total, f"{split}, {name}"
-                    ),
+                    ids,
+                    progress=lambda done, total: self._progress("prefill", done, total, name),
                     notify=lambda message: self.emit(Notice(message=message)),
                 )
             except NotFiniteError as error:
-                raise error.of(role) from error
+                raise error.of("receiver" if loaded is model.receiver else "sharer") from error
             return found.near(loaded.model.device)
 
-        return PairPrompts(
-            encoded=encoded,
-            receiver=caches("receiver", model.receiver),
-            sharer=caches("sharer", model.sharer),
+        return QuestionPrompts(
+            model,
+            [Question.of_row(row) for row in self._rows[split]],
+            batch_size=self.pipeline.evaluation.batch_size,
+            caches=caches,
         )
 
     def _progress(self, stage: Stage, done: int, total: int, message: str) -> None:

@@ -1,8 +1,8 @@
-"""What a training step asks of the receiver, so that several may ask at once.
+"""What a training step wants of the receiver, so that several may want it at once.
 
 A training is a generator: it yields what the receiver is to read, is sent the loss of that, and
 returns how it ended. Whoever drives it decides whether the receiver reads for it alone (`alone`)
-or for several trainings at once (`training.group`). What is long the receiver reads in several
+or for several trainings at once (`training.lockstep`). What is long the receiver reads in several
 passes, so that its own memory does not grow with the batch.
 """
 
@@ -38,15 +38,15 @@ RESPONSE_TOKENS = 1024
 Ended = TypeVar("Ended")
 
 
-class Asked(Protocol):
-    """Something to be read."""
+class LossRequest(Protocol):
+    """A loss that a training wants."""
 
     def loss(self) -> torch.Tensor:
         """Mean next-token loss (nats) over the response tokens; gradients flow."""
         ...
 
 
-Steps = Generator[Asked, torch.Tensor, Ended]
+Steps = Generator[LossRequest, torch.Tensor, Ended]
 """A training in steps; see the module."""
 
 
@@ -102,7 +102,7 @@ class ReceiverStep:
 
 
 @dataclass(frozen=True)
-class Answered:
+class LogitsStep:
     """Responses that were read already, by what is trained itself.
 
     Args:
@@ -136,7 +136,7 @@ def response_loss(
     )
 
 
-def losses_at_once(readings: Sequence[ReceiverStep]) -> list[torch.Tensor]:
+def losses_at_once(steps: Sequence[ReceiverStep]) -> list[torch.Tensor]:
     """Losses of several batches that one receiver reads, each with its own gradient.
 
     They are read in one pass, or in several of at most about `PROMPT_TOKENS` and
@@ -146,83 +146,79 @@ def losses_at_once(readings: Sequence[ReceiverStep]) -> list[torch.Tensor]:
     does not see by zero, and zero times NaN is NaN, so that no batch can be told to be sound.
 
     Args:
-        readings: Of one receiver, all shareable.
+        steps: Of one receiver, all shareable.
 
     Returns:
-        Scalars whose gradients flow into each reading's fused cache, and into nothing else.
+        Scalars whose gradients flow into each step's fused cache, and into nothing else.
     """
-    losses: list[list[torch.Tensor]] = [[] for _ in readings]
-    gradients: list[list[torch.Tensor]] = [[] for _ in readings]
-    for pieces in _passes(readings):
+    losses: list[list[torch.Tensor]] = [[] for _ in steps]
+    gradients: list[list[torch.Tensor]] = [[] for _ in steps]
+    for pieces in _passes(steps):
         found = _one_pass(
-            [readings[place].of_rows(rows) for place, rows in pieces.items()],
-            [readings[place].tokens for place in pieces],
+            [steps[index].of_rows(rows) for index, rows in pieces.items()],
+            [steps[index].tokens for index in pieces],
         )
-        for place, loss, gradient in zip(pieces, *found, strict=True):
-            losses[place].append(loss)
-            gradients[place].append(gradient)
+        for index, loss, gradient in zip(pieces, *found, strict=True):
+            losses[index].append(loss)
+            gradients[index].append(gradient)
     totals = torch.stack([torch.stack(parts).sum() for parts in losses])
     whole = [parts[0] if len(parts) == 1 else torch.cat(parts, dim=2) for parts in gradients]
     norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in whole])
     sound = torch.cat([totals, norms]).isfinite().all()
     known = torch.where(sound, totals, torch.nan)
     return [
-        _Known.apply(reading.fused.packed, loss, gradient)
-        for reading, loss, gradient in zip(readings, known.unbind(), whole, strict=True)
+        _KnownGradient.apply(step.fused.packed, loss, gradient)
+        for step, loss, gradient in zip(steps, known.unbind(), whole, strict=True)
     ]
 
 
-def _passes(readings: Sequence[ReceiverStep]) -> list[dict[int, range]]:
+def _passes(steps: Sequence[ReceiverStep]) -> list[dict[int, range]]:
     """Passes over several batches: of which of them each reads which rows."""
-    rows = [
-        (place, row)
-        for place, reading in enumerate(readings)
-        for row in range(len(reading.last_ids))
-    ]
+    rows = [(index, row) for index, step in enumerate(steps) for row in range(len(step.last_ids))]
 
     def sizes(which: tuple[int, int]) -> tuple[int, int]:
-        reading, row = readings[which[0]], which[1]
-        return reading.fused.lengths[row], len(reading.responses[row])
+        step, row = steps[which[0]], which[1]
+        return step.fused.lengths[row], len(step.responses[row])
 
     passes = []
     for portion in portions(rows, sizes, (PROMPT_TOKENS, RESPONSE_TOKENS)):
         pieces: dict[int, range] = {}
-        for place, row in portion:
-            pieces[place] = range(pieces.get(place, range(row, row)).start, row + 1)
+        for index, row in portion:
+            pieces[index] = range(pieces.get(index, range(row, row)).start, row + 1)
         passes.append(pieces)
     return passes
 
 
 def _one_pass(
-    readings: Sequence[ReceiverStep], tokens: Sequence[int]
+    steps: Sequence[ReceiverStep], tokens: Sequence[int]
 ) -> tuple[list[torch.Tensor], Sequence[torch.Tensor]]:
     """Parts of batches in one pass: what each adds to its batch's loss, and its gradient.
 
     Args:
-        readings: The parts.
+        steps: The parts.
         tokens: Response tokens of the whole batch of each.
     """
-    leaves = [reading.fused.packed.detach().requires_grad_() for reading in readings]
+    leaves = [step.fused.packed.detach().requires_grad_() for step in steps]
     logits = response_logits(
-        readings[0].model,
+        steps[0].model,
         FusedCache.side_by_side(
-            [replace(each.fused, packed=leaf) for each, leaf in zip(readings, leaves, strict=True)]
+            [replace(each.fused, packed=leaf) for each, leaf in zip(steps, leaves, strict=True)]
         ),
-        [last for reading in readings for last in reading.last_ids],
-        [[response] for reading in readings for response in reading.responses],
+        [last for step in steps for last in step.last_ids],
+        [[response] for step in steps for response in step.responses],
     )
-    counts = [reading.tokens for reading in readings]
+    counts = [step.tokens for step in steps]
     losses = [
-        response_loss(part, reading.responses, reading.label_smoothing) * (count / total)
-        for part, reading, count, total in zip(
-            logits.split(counts), readings, counts, tokens, strict=True
+        response_loss(part, step.responses, step.label_smoothing) * (count / total)
+        for part, step, count, total in zip(
+            logits.split(counts), steps, counts, tokens, strict=True
         )
     ]
     gradients = torch.autograd.grad(torch.stack(losses).sum(), leaves)
     return [loss.detach() for loss in losses], gradients
 
 
-class _Known(torch.autograd.Function):
+class _KnownGradient(torch.autograd.Function):
     """A loss whose gradient is known already."""
 
     @staticmethod
@@ -241,11 +237,11 @@ class _Known(torch.autograd.Function):
 def alone(training: Steps[Ended]) -> Ended:
     """Drive one training to its end; the receiver reads for it alone."""
     try:
-        asked = next(training)
+        request = next(training)
         while True:
-            loss = asked.loss()
-            del asked  # and its cache with it, before the next one is made
-            asked = training.send(loss)
+            loss = request.loss()
+            del request  # and its cache with it, before the next one is made
+            request = training.send(loss)
     except StopIteration as end:
         ended: Ended = end.value
         return ended

@@ -6,7 +6,6 @@ come in on standard input, events go out on the file descriptor given, one JSON 
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from c2c_search.errors import C2CError
 from c2c_search.errors import StoreError
+from c2c_search.host.files import is_full
 from c2c_search.training.process import die_with_parent
 from c2c_search.training.process import keep_freed_memory
 from c2c_search.training.process import release_memory
 from c2c_search.training.protocol import EVENT
 from c2c_search.training.protocol import REQUEST
-from c2c_search.training.protocol import Adapt
 from c2c_search.training.protocol import Answer
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
@@ -62,7 +61,7 @@ class Server:
         self.events = events
         self.pipeline = pipeline
         self.cache_dir = cache_dir
-        self._desk: WorkerService | None = None
+        self._service: WorkerService | None = None
 
     def serve(self) -> None:
         """Answer one request after the other."""
@@ -88,27 +87,31 @@ class Server:
         if isinstance(request, Prepare):
             return service.prepare(request.pair)
         if isinstance(request, Train):
-            return service.train(request.config, Path(request.directory), self._go_on)
+            return service.train(
+                request.config,
+                Path(request.directory),
+                self._go_on,
+                learner=request.learner,
+                parameters=request.parameters,
+            )
         if isinstance(request, TrainTogether):
             return service.train_together(request.trials, self._go_on)
-        if isinstance(request, Adapt):
-            return service.adapt(request.config, request.parameters, Path(request.directory))
         if isinstance(request, Evaluate):
             return service.evaluate(request)
         raise TypeError(f"an {request.type!r} is only expected after a rung")
 
     def service(self) -> WorkerService:
         """The service, set up at the first request: torch takes a while to import."""
-        if self._desk is None:
+        if self._service is None:
             from c2c_search.config.pipeline import Pipeline
             from c2c_search.training.service import WorkerService
 
-            self._desk = WorkerService(
+            self._service = WorkerService(
                 Pipeline.model_validate_json(self.pipeline),
                 cache_dir=Path(self.cache_dir) if self.cache_dir else None,
                 emit=self.emit,
             )
-        return self._desk
+        return self._service
 
     def _go_on(self) -> bool:
         answer = self._read()
@@ -127,7 +130,7 @@ def describe(error: Exception) -> Failed:
     exit_code = 2
     if isinstance(error, DivergedError):
         failure = "diverged"
-    elif isinstance(error, StoreError) or _is_full_disk(error):
+    elif isinstance(error, StoreError) or is_full(error):
         failure = "fatal"
     elif isinstance(error, C2CError):
         failure, exit_code = "invalid", error.exit_code
@@ -137,10 +140,6 @@ def describe(error: Exception) -> Failed:
         failure = "fatal"
     message = str(error) if isinstance(error, C2CError) else f"{type(error).__name__}: {error}"
     return Failed(failure=failure, message=message, exit_code=exit_code)
-
-
-def _is_full_disk(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _is_cpu_oom(error: Exception) -> bool:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from c2c_search.champion.export import PACKAGES
 from c2c_search.champion.export import REQUIREMENTS
-from c2c_search.champion.export import ROOMS
 from c2c_search.champion.export import export
 from c2c_search.champion.export import export_rosetta
 from c2c_search.champion.export import write_runtime
@@ -83,9 +83,9 @@ def test_the_copy_holds_champion_and_runtime_under_one_set_of_sums(
     assert {"runtime/pyproject.toml", "runtime/c2c_search/errors.py"} <= sums.keys()
     listed = {path.relative_to(to).as_posix() for path in to.rglob("*") if path.is_file()}
     assert listed == sums.keys() | {"SHA256SUMS"}
-    rooms = {path.name for path in (to / "runtime" / "c2c_search").iterdir()}
+    held = {path.name for path in (to / "runtime" / "c2c_search").iterdir()}
     files = {"__init__.py", "batching.py", "errors.py", "plugins.py", "py.typed"}
-    assert rooms == {*files, *ROOMS}
+    assert held == {*files, *PACKAGES}
     assert not list(to.rglob("__pycache__"))
 
 

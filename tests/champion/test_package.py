@@ -124,7 +124,7 @@ def test_an_interruption_at_the_last_instant_puts_the_old_one_back(
             raise KeyboardInterrupt
         move(source, target)
 
-    monkeypatch.setattr(package.os, "replace", interrupted)
+    monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         build(to, fuser_dir=fuser_dir, manifest=manifest.model_copy(update={"name": "new"}))
     assert _content(to) == before

@@ -1,3 +1,5 @@
+"""Whether a process is the one that a name stands for, and whether it has ended."""
+
 from __future__ import annotations
 
 import subprocess

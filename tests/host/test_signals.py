@@ -1,3 +1,5 @@
+"""The first signal ends the work in order, the second at once."""
+
 from __future__ import annotations
 
 import os

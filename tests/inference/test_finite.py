@@ -10,7 +10,7 @@ import torch
 
 from c2c_search.errors import NotFiniteError
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.multi_sharer import SeveralSharers
+from c2c_search.inference.multi_sharer import MultiSharerModel
 from c2c_search.prompt_cache.store import PromptCacheStore
 from c2c_search.tokenization.templates import asked
 
@@ -79,7 +79,7 @@ def test_one_of_several_sharers(make_pair):
     pair = make_pair()
     other = make_pair(sharer=broken(pair.sharer))
     with pytest.raises(NotFiniteError, match=r"The sharer's .*path:broken"):
-        SeveralSharers([pair, other]).generate("Which?")
+        MultiSharerModel([pair, other]).generate("Which?")
 
 
 def test_nothing_that_is_no_number_is_stored(make_pair, tmp_path):

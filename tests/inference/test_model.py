@@ -174,7 +174,7 @@ def test_appended_entries_stand_in_front_and_the_prompt_stays_as_it_is(make_pair
     context = [[{"role": "user", "content": "It is in the garden, behind the shed."}]]
     batch = model.batch(model.prompts(conversation, context))
     fused = model.fuse(batch)
-    own, further = batch.lengths[0], len(batch.places[0])
+    own, further = batch.lengths[0], len(batch.sharer_positions[0])
     assert further > own  # the sharer read more, all of it
     assert fused.lengths == (own + further,)
     assert fused.positions[0].tolist() == [*range(own - further, own), *range(own)]
@@ -250,7 +250,7 @@ def test_gradients_reach_the_fuser_through_the_response(make_pair):
                 "sharer_input_ids": torch.tensor([[1]]),
                 "alignment": torch.tensor([[0, 1]]),
             },
-            "places among the sharer's tokens, 0 to 0",
+            "indices of the sharer's tokens, 0 to 0",
         ),
         (
             {"receiver_input_ids": torch.tensor([1]), "sharer_input_ids": torch.tensor([[1]])},

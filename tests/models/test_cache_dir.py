@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from c2c_search.errors import StoreError
+from c2c_search.models.cache_dir import cache_errors
 from c2c_search.models.cache_dir import default_cache_dir
-from c2c_search.models.cache_dir import disk_errors
 from c2c_search.models.cache_dir import exclusive
 from c2c_search.models.cache_dir import print_notice
 from c2c_search.models.cache_dir import require_space
@@ -82,19 +82,19 @@ def test_a_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
         (errno.EROFS, "can be written"),
     ],
 )
-def test_disk_errors_have_a_way_out(tmp_path: Path, number: int, rule: str) -> None:
-    with pytest.raises(StoreError, match=rule) as caught, disk_errors(tmp_path):
+def test_errors_of_the_disk_have_a_way_out(tmp_path: Path, number: int, rule: str) -> None:
+    with pytest.raises(StoreError, match=rule) as caught, cache_errors(tmp_path):
         raise OSError(number, "no")
     assert "C2C_SEARCH_CACHE" in str(caught.value)
 
 
 def test_a_full_disk_is_known_by_its_words(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="more room"), disk_errors(tmp_path):
+    with pytest.raises(StoreError, match="more room"), cache_errors(tmp_path):
         raise RuntimeError("Error while serializing: No space left on device (os error 28)")
 
 
 def test_other_errors_pass(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), disk_errors(tmp_path):
+    with pytest.raises(FileNotFoundError), cache_errors(tmp_path):
         (tmp_path / "missing").read_text()
 
 

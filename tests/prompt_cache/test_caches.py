@@ -18,7 +18,7 @@ PROMPTS = [[1, 2, 3], [1, 5], [1, 2, 9, 9], [1, 7], [1, 2, 8]]
 def test_packed_takes_chosen_tokens(tiny_model):
     caches = PromptCaches.compute(tiny_model().model, PROMPTS)
     # By length: prompt 2, then 0 and 4, then 1 and 3.
-    assert caches.places == ((1, 0), (2, 0), (0, 0), (2, 2), (1, 3))
+    assert caches.locations == ((1, 0), (2, 0), (0, 0), (2, 2), (1, 3))
     packed = caches.packed(
         [2, 0, 4], [torch.tensor([0, 3, 3]), torch.tensor([1]), torch.arange(2)]
     )

@@ -29,7 +29,7 @@ from c2c_search.prompt_cache.store import PromptCacheStore
 prefill._TOKENS_TO_BEGIN = 0
 folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
 model, prompts = pickle.loads((folder / "asked").read_bytes())
-replace, shards = Path.replace, 0
+replace, shards = os.replace, 0
 
 def dying(path, target):
     global shards
@@ -38,7 +38,7 @@ def dying(path, target):
         os.kill(os.getpid(), signal.SIGKILL)
     return replace(path, target)
 
-Path.replace = dying
+os.replace = dying
 print("ready", flush=True)
 sys.stdin.readline()
 done = []

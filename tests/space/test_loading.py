@@ -17,9 +17,9 @@ BROKEN = [
     "broken.yaml:6 pairs.two.speaker: There is no key `speaker` here.",
     "broken.yaml:7 pairs.two: This key stands here already, on line 6.",
     "broken.yaml:9 search.trials: Must be greater than or equal to 1. Got 0.",
-    "broken.yaml:10 search.sampler: Must be 'auto', 'tpe' or 'random'. Got 'tpee'. Did you mean",
+    "broken.yaml:10 search.sampler: There is no such sampler. Got 'tpee'. Did you mean `tpe`?",
     "broken.yaml:12 dimensions.fuser.dept: A dotted name must be `pair` or a field of the trial.",
-    "broken.yaml:14 dimensions.fuser.gate.granularity.choices[2]: Must be 'none', 'layer',",
+    "broken.yaml:14 dimensions.fuser.gate.granularity.choices[2]: ",
     "broken.yaml:17 dimensions.fuser.gate.noise.when.fuser.gate.granularity: A condition must",
     "broken.yaml:20 dimensions.fuser.gate.rule.when.fuser.gate.granlarity: A condition must",
     "broken.yaml:21 dimensions.fuser.width: A range must rise, but goes from 64 to 32.",
@@ -43,6 +43,55 @@ def test_every_problem_of_a_broken_space_and_its_pipeline_is_reported() -> None:
     named = [problem.removeprefix(f"{ASSETS}/") for problem in problems]
     for expected, found in zip(BROKEN, named, strict=True):
         assert found.startswith(expected)
+    assert named[6].endswith("Got 'laier'. Did you mean `layer`?")
+
+
+def test_a_misspelt_choice_gets_its_nearest_name_and_its_line(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("name: here")
+    more = """\
+  fuser.gate.granularity: {choices: [layer, tokn]}
+  fuser.injection: {choices: [replace, residul]}
+fixed:
+  training.schedule: cosin
+"""
+    problems = [str(problem) for problem in validate_file(_write(tmp_path, "p.yaml", more))]
+    ends = [problem.removeprefix(f"{tmp_path}/").split("Got ") for problem in problems]
+    assert [(start.split(": ")[0], end) for start, end in ends] == [
+        (
+            "space.yaml:8 dimensions.fuser.gate.granularity.choices[1]",
+            "'tokn'. Did you mean `token`?",
+        ),
+        (
+            "space.yaml:9 dimensions.fuser.injection.choices[1]",
+            "'residul'. Did you mean `residual`?",
+        ),
+        ("space.yaml:11 fixed.training.schedule", "'cosin'. Did you mean `cosine`?"),
+    ]
+
+
+def test_a_misspelt_plug_in_of_the_search_gets_its_nearest_name(tmp_path: Path) -> None:
+    path = _write(tmp_path, "p.yaml")
+    (tmp_path / "p.yaml").write_text("name: here\ntraining: {rungs: [0.5, 1.0]}")
+    for name, hint in (("halvin", "Did you mean `halving`?"), ("x", "Valid: halving, hyperband")):
+        path.write_text(SPACE.format(pipeline="p.yaml").replace("pruner: none", f"pruner: {name}"))
+        (problem,) = validate_file(path)
+        assert f"space.yaml:5 search.pruner: There is no such pruner. Got {name!r}. {hint}" in str(
+            problem
+        )
+
+
+def test_a_dotted_path_that_is_not_importable_says_where_modules_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "p.yaml").write_text("name: here")
+    (tmp_path / "beside_the_space.py").write_text("")
+    path = _write(tmp_path, "p.yaml")
+    path.write_text(path.read_text().replace("trials: 3", "sampler: beside_the_space.mine"))
+    monkeypatch.chdir(tmp_path)
+    found = [str(problem) for problem in validate_file(path)]
+    (problem,) = [each for each in found if "search.sampler" in each]
+    assert "space.yaml:5 search.sampler: The module of a sampler must be importable" in problem
+    assert "PYTHONPATH; the working folder is not searched" in problem
 
 
 def test_load_raises_them_all_in_one_error() -> None:

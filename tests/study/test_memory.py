@@ -88,7 +88,7 @@ def test_trials_take_what_their_models_batch_and_fuser_take(space, tiny_pair, mo
     three = space.search.model_copy(update={"trials_per_device": 3})
     together = memory_of_trials(space.model_copy(update={"search": three}), CPU)
     point = {"pair": "there", "fuser.width": 8, "training.batch_size": 2}
-    assert together(space.configuration(point)) == small.of_several(3)
+    assert together(space.configuration(point)) == small.in_lockstep(3)
 
 
 def test_models_count_in_the_dtype_that_they_compute_in(space, monkeypatch):

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
+from c2c_search.space import Space
+from c2c_search.space.declaration import Limits
 from c2c_search.study import storage
 
 
@@ -42,12 +44,86 @@ def test_another_url_is_used_and_its_password_is_not_shown(
 
 def test_a_study_is_bound_to_its_space(root: Path) -> None:
     opened = storage.open_storage(root)
-    first = storage.open_study(opened, "a", "hash", {"x": {"y": 1}})
-    again = storage.open_study(opened, "a", "hash", {"x": {"y": 1}})
+    first = storage.open_study(opened, "a", {"x": {"y": 1}})
+    again = storage.open_study(opened, "a", {"x": {"y": 1}})
     assert again._study_id == first._study_id
     with pytest.raises(ConfigError, match=r"x\.y: was 1, is 2") as error:
-        storage.open_study(opened, "a", "other", {"x": {"y": 2}})
+        storage.open_study(opened, "a", {"x": {"y": 2}})
     assert "another name under `study:`" in str(error.value)
+
+
+SPACE = """\
+study: tiny
+pipeline: pipeline.yaml
+pairs:
+  only: {receiver: "path:a", sharer: "path:b"}
+search: {trials: 5, pruner: halving, seed: 0}
+dimensions:
+  fuser.depth: {int: [1, 8]}
+  fuser.gate.granularity: {choices: [none, layer]}
+limits: {max_parameters: 1000}
+"""
+PIPELINE = """\
+name: tiny
+data: {source: jsonl, files: {train: train.jsonl}}
+training: {steps: 4, rungs: [0.5, 1.0]}
+"""
+
+
+def _space(folder: Path, space: tuple[str, str] = ("", ""), pipe: tuple[str, str] = ("", "")):
+    folder.mkdir(exist_ok=True)
+    (folder / "train.jsonl").touch()
+    (folder / "pipeline.yaml").write_text(PIPELINE.replace(*pipe))
+    (folder / "space.yaml").write_text(SPACE.replace(*space))
+    return Space.load(folder / "space.yaml")
+
+
+@pytest.mark.parametrize(
+    ("space", "pipe", "lines"),
+    [
+        (
+            ("seed: 0", "seed: 1, sampler: random, reduction_factor: 2"),
+            ("steps: 4", "steps: 8"),
+            ["seed: was 0, is 1", "training.steps: was 4, is 8"],
+        ),
+        (
+            ("limits: {max_parameters: 1000}", "fixed: {fuser.width: 8}"),
+            ("steps: 4", "steps: 4, log_every: 1"),
+            ["fixed.fuser.width: is new, 8", "training.log_every: was 10, is 1"],
+        ),
+        (
+            ("[none, layer]}", "[none, layer], when: {fuser.depth: 1}}"),
+            ("name: tiny", "name: tiny\nchampion: {finalists: 1}\ncaches: {dtype: float32}"),
+            [
+                'cache_dtype: was "bfloat16", is "float32"',
+                "dimensions.fuser.gate.granularity.when.fuser.depth: is new, [1]",
+            ],
+        ),
+    ],
+)
+def test_exactly_what_changed_is_listed(
+    tmp_path: Path, space: tuple[str, str], pipe: tuple[str, str], lines: list[str]
+) -> None:
+    opened = storage.open_storage(tmp_path / "root")
+    storage.open_study(opened, "tiny", _space(tmp_path / "here").identity())
+    # Other folders, limits, trials and rules of the champion are no other space.
+    after = _space(tmp_path / "there", space, pipe)
+    with pytest.raises(ConfigError) as error:
+        storage.open_study(opened, "tiny", after.identity())
+    assert [line.strip() for line in str(error.value).split("\n")[1:-1]] == lines
+
+
+def test_a_study_goes_on_elsewhere_with_other_limits_and_trials(tmp_path: Path) -> None:
+    opened = storage.open_storage(tmp_path / "root")
+    before = _space(tmp_path / "here")
+    study = storage.open_study(opened, "tiny", before.identity())
+    assert study.user_attrs[storage.SPACE_HASH] == before.space_hash()
+    changed = ("trials: 5, pruner: halving", "trials: 9, pruner: none")
+    champion = ("name: tiny", "name: tiny\nchampion: {finalists: 1, level: 0.05}")
+    after = _space(tmp_path / "there", changed, champion)
+    assert after.limits == before.limits
+    after = after.model_copy(update={"limits": Limits()})
+    storage.open_study(opened, "tiny", after.identity())
 
 
 def test_one_driver_at_a_time(root: Path) -> None:
@@ -78,6 +154,10 @@ def test_the_lock_goes_with_its_process(root: Path) -> None:
 def test_differences_name_every_change() -> None:
     before = {"a": {"b": 1, "gone": [1, 2]}, "same": True}
     after = {"a": {"b": 2, "new": None}, "same": True}
+    assert storage.differences({"a": {}, "b": {"c": 1}}, {"a": {"x.y": 1}, "b": {}}) == [
+        "a.x.y: is new, 1",
+        "b.c: was 1, is gone",
+    ]
     assert storage.differences(before, after) == [
         "a.b: was 1, is 2",
         "a.gone: was [1, 2], is gone",

@@ -283,9 +283,17 @@ def test_bytes_alone_stay_bytes():
     assert wordwise.decode(one_to_one(back, piecewise, wordwise, "first")) == "中é"
 
 
-def test_one_to_one_needs_a_rule_for_single_tokens(tiny_tokenizer):
-    with pytest.raises(ConfigError, match=r"'span'.*first, longest"):
-        one_to_one([0], tiny_tokenizer, tiny_tokenizer, "span")
+def test_a_response_takes_what_the_alignment_declares():
+    receiver, sharer = byte_level(*WHOLE), byte_level(" h", "ello")
+    ids = receiver.convert_tokens_to_ids(["Ġhello"])
+    read = {name: one_to_one(ids, receiver, sharer, name) for name in ("first", "longest", "span")}
+    assert [sharer.convert_ids_to_tokens(each) for each in read.values()] == [
+        ["Ġh"],
+        ["ello"],
+        ["ello"],
+    ]
+    with pytest.raises(ConfigError, match=r"no such token alignment.*'firs'.*`first`"):
+        one_to_one(ids, receiver, sharer, "firs")
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -110,7 +111,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_made(
             self.engine = Engine()
 
     monkeypatch.setattr(sqlalchemy_store, "SqlAlchemyStore", Store)
-    monkeypatch.setattr(mlflow_store.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(StoreError, match="needs space") as caught:
         open_store(tmp_path / "mlruns")
     assert "Free some space" in caught.value.hint

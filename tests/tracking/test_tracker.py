@@ -241,15 +241,6 @@ def test_artifacts(tracker: Tracker, study: StudyRun, tmp_path: Path) -> None:
     assert "Länder" in artifact(tracker, study, "trials.json")
 
 
-def test_a_figure_opens_offline(tracker: Tracker, study: StudyRun) -> None:
-    from plotly.graph_objects import Figure
-
-    study.log_figure("plots.html", Figure())
-    page = artifact(tracker, study, "plots.html")
-    assert len(page) > 1_000_000
-    assert "cdn.plot.ly/plotly" not in page
-
-
 def test_a_deleted_experiment_is_said_with_the_way_back(root: Path) -> None:
     tracker = Tracker.open(root, "demo")
     tracker.client.delete_experiment(tracker.experiment_id)

@@ -43,7 +43,7 @@ def together(service, trials, folder, go_on=lambda: True):
     asked = [Train(config=one, directory=str(folder / str(n))) for n, one in enumerate(trials)]
     assert isinstance(service.train_together(asked, go_on), TrainedTogether)
     told = [event for event in service.events if isinstance(event, OfTrial)]
-    return [[e.event for e in told if e.place == place] for place in range(len(trials))]
+    return [[e.event for e in told if e.index == index] for index in range(len(trials))]
 
 
 def by_itself(service, trial, folder, go_on=lambda: True):
@@ -98,7 +98,7 @@ def test_the_receiver_reads_once_for_all_that_can_share(service, trial, tmp_path
     sizes = []
     real = lockstep.losses_at_once
     monkeypatch.setattr(
-        lockstep, "losses_at_once", lambda readings: sizes.append(len(readings)) or real(readings)
+        lockstep, "losses_at_once", lambda steps: sizes.append(len(steps)) or real(steps)
     )
     trials = [variant(trial), variant(trial, seed=1), variant(trial, lora_rank=2)]
     together(service, trials, tmp_path)
@@ -148,7 +148,7 @@ def test_interrupted_together_they_go_on_together_or_alone(service, trial, tmp_p
 def test_a_trial_that_diverges_spoils_no_checkpoint(service, trial, tmp_path, monkeypatch):
     monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     sound, broken = variant(trial), variant(trial, seed=1)
-    real = fuser_training.FuserTraining._asked
+    real = fuser_training.FuserTraining._request
 
     def breaking(self, engine, rows):
         asked = real(self, engine, rows)
@@ -157,7 +157,7 @@ def test_a_trial_that_diverges_spoils_no_checkpoint(service, trial, tmp_path, mo
             return replace(asked, fused=fused)
         return asked
 
-    monkeypatch.setattr(fuser_training.FuserTraining, "_asked", breaking)
+    monkeypatch.setattr(fuser_training.FuserTraining, "_request", breaking)
     with pytest.raises(DivergedError):
         together(service, [sound, broken], tmp_path / "together")
     assert max(losses([e.event for e in service.events if isinstance(e, OfTrial)])) == 3

@@ -1,174 +1,141 @@
-"""What a pair is refused for, or told about, when it is prepared: once, and before any trial."""
+"""The worker's service: every system through the register, with the numbers of the plain loop."""
 
 from __future__ import annotations
 
-import copy
-import datetime
-import json
 from pathlib import Path
 
 import pytest
-import torch
-import transformers
-from tokenizers.processors import TemplateProcessing
 
 from c2c_search.errors import ConfigError
-from c2c_search.errors import NotFiniteError
-from c2c_search.models.pair import PairSpec
-from c2c_search.tokenization.templates import TemplateRefusedError
-from c2c_search.training.loop import DivergedError
-from c2c_search.training.protocol import Notice
-from c2c_search.training.service import WorkerService
+from c2c_search.evaluation.items import Item
+from c2c_search.evaluation.scoring import model_alone
+from c2c_search.evaluation.scoring import with_fuser
+from c2c_search.evaluation.systems import partners
+from c2c_search.evaluation.systems.prompts import batches
+from c2c_search.fuser.checkpoint import load as load_fuser
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.prompt_cache.store import PromptCacheStore
+from c2c_search.tokenization.token_alignment import encode_all
+from c2c_search.training.protocol import Evaluate
+from c2c_search.training.protocol import Progress
 
 
-CHAT = (
-    "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>{% endif %}"
-)
-DATED = "{{ strftime_now('%d %b %Y') }}\n" + CHAT
-REFUSING = (
-    "{% if messages[0].role == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
-) + CHAT
+FUSERS = {
+    "residual": {},
+    "replace": {"injection": "replace"},
+    "append": {"injection": "append"},
+    "first": {"token_alignment": "first"},
+    "unrotated": {"keys": "unrotated"},
+    "response": {"fuse_response": True},
+}
 
 
-@pytest.fixture
-def served(pipeline, tiny_model, tmp_path):
-    """A service whose receiver is changed, and its pair: ``served(chat=..., model=...)``."""
-
-    def make(*, chat=None, model=None, ends=False, **data):
-        loaded = tiny_model("llama", seed=1)
-        tokenizer = copy.deepcopy(loaded.tokenizer)
-        tokenizer.chat_template = chat
-        if ends:
-            tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-                "$A <eos>", "$A $B", [("<eos>", tokenizer.eos_token_id)]
-            )
-        sources = {}
-        for role, its in {"receiver": model or loaded.model, "sharer": loaded.model}.items():
-            its.save_pretrained(tmp_path / role)
-            (tokenizer if role == "receiver" else loaded.tokenizer).save_pretrained(
-                tmp_path / role
-            )
-            sources[role] = f"path:{tmp_path / role}"
-        if chat is not None:
-            data["template"] = "chat"
-        own = pipeline.model_copy(update={"data": pipeline.data.model_copy(update=data)})
-        events = []
-        service = WorkerService(own, cache_dir=tmp_path / "cache", emit=events.append)
-        service.events = events
-        return service, PairSpec(**sources)
-
-    return make
+@pytest.fixture(params=FUSERS.values(), ids=FUSERS)
+def trained(request, service, trial, tmp_path):
+    """A fuser that says something, in a folder."""
+    config = trial.model_copy(update={"fuser": FuserConfig(width=8, **request.param)})
+    return service.train(config, tmp_path / "trial", lambda: True).best_dir
 
 
-def notices(service):
-    return [event.message for event in service.events if isinstance(event, Notice)]
-
-
-def test_a_refused_turn_is_told_before_any_trial_and_again_when_asked_again(
-    served, pipeline, tmp_path
-):
-    lines = Path(pipeline.data.files.train[0]).read_text().splitlines()
-    turns = [("user", "Hi"), ("assistant", "Hello")]
-    spoken = [{"role": role, "content": content} for role, content in turns]
-    system = {"role": "system", "content": "Be brief."}
-    rows = [{"messages": spoken}, {"id": "mine", "messages": [system, *spoken]}]
-    path = tmp_path / "chats.jsonl"
-    path.write_text("\n".join([*map(json.dumps, rows), *lines]) + "\n")
-    files = pipeline.data.files.model_copy(update={"train": (str(path),)})
-    service, pair = served(chat=REFUSING, files=files)
-    for _ in range(2):  # what is not prepared must not be taken for prepared
-        with pytest.raises(TemplateRefusedError) as told:
-            service.prepare(pair)
-        assert f"The chat template of {pair.receiver}" in str(told.value)
-        assert "system, user: No system role" in str(told.value)
-        assert f"{path}:2" in str(told.value)
-    assert not (tmp_path / "cache" / "prompt_caches").exists()
-
-
-def test_a_dated_template_writes_the_day_on_which_the_study_began(served, trial, tmp_path):
-    service, pair = served(chat=DATED)
-    prepared = service.prepare(pair)
-    assert prepared.date == datetime.date.today().isoformat()
-    undated = trial.model_copy(update={"pair": pair, "data": service.pipeline.data})
-    with pytest.raises(ConfigError, match=f"as {prepared.date}"):
-        service.trial(undated, tmp_path / "trial", lambda: True)
-    service, _ = served(chat=DATED, date="2024-07-09")
-    then = service.prepare(pair)
-    assert then.date == "2024-07-09"
-    assert then.prompts != prepared.prompts
-    prompt = service._prompts[pair, "train", "span"].encoded[0]
-    assert prompt.receiver_text.text.startswith("09 Jul 2024\n")
-    config = trial.model_copy(update={"pair": pair, "data": service.pipeline.data})
-    assert service.trial(config, tmp_path / "trial", lambda: True).model.date == "2024-07-09"
-    service, _ = served(chat=CHAT)
-    assert service.prepare(pair).date is None
-
-
-def test_prompts_are_hashed(served, tiny_pair, service):
-    first, again = service.prepare(tiny_pair), service.prepare(tiny_pair)
-    assert first.prompts == again.prompts
-    assert len(first.prompts) == 64
-    other, pair = served(chat=CHAT)
-    assert other.prepare(pair).prompts != first.prompts
-
-
-def test_learned_positions_are_counted_before_anything_is_computed(served, tmp_path):
-    torch.manual_seed(0)
-    config = transformers.GPT2Config(
-        vocab_size=257, n_embd=32, n_layer=2, n_head=4, n_positions=38, eos_token_id=256
+def plainly(service, spec, fuser, system):
+    """What a system answers to the test split, without the register: pack, score, choose."""
+    pair, rows = service._pairs[spec], service._rows["test"]
+    config = service.pipeline.evaluation
+    encoded = encode_all(
+        [row["messages"] for row in rows],
+        pair.template,
+        pair.receiver.text_tokenizer,
+        pair.sharer.text_tokenizer,
+        fuser.config.token_alignment if system in ("c2c", "mismatched") else "span",
+        sharer_conversations=[row["sharer_messages"] for row in rows],
     )
-    service, pair = served(model=transformers.GPT2LMHeadModel(config))
-    with pytest.raises(ConfigError, match=r"38 positions: \d+ of 12 train examples") as told:
-        service.prepare(pair)
-    assert pair.receiver in str(told.value)
-    assert not (tmp_path / "cache" / "prompt_caches").exists()
+    prompts = PairPrompts(
+        encoded,
+        service.store.get(pair.receiver, [one.receiver_ids for one in encoded]),
+        service.store.get(pair.sharer, [one.sharer_ids for one in encoded]),
+    )
+    if system == "sharer":
+        model, prompts = model_alone(pair, pair.sharer), prompts.of_sharer()
+    else:
+        model = with_fuser(pair, None if system == "receiver" else fuser)
+    others = None
+    if system == "mismatched":
+        others = partners.draw_partners([(row["group"], row["cluster"]) for row in rows])
+    found = {}
+    lengths = [len(one.receiver_ids) for one in prompts.encoded]
+    for chosen in batches(lengths, [row["choices"] for row in rows], config.batch_size):
+        heard = None if others is None else [others[row] for row in chosen]
+        scored = model.score(
+            model.batch(prompts, chosen, heard), [rows[row]["choices"] for row in chosen]
+        )
+        for row, (likelihoods, tokens) in zip(chosen, scored, strict=True):
+            pairs = zip(likelihoods.tolist(), tokens, strict=True)
+            found[row] = tuple(likelihood / count for likelihood, count in pairs)
+    return [(Item.of_row(row).id, found[number]) for number, row in enumerate(rows)]
 
 
-def test_what_a_model_was_not_made_for_is_told_with_counts(served, tiny_model):
-    config = copy.deepcopy(tiny_model("llama", seed=1).model.config)
-    config.max_position_embeddings = 32
-    torch.manual_seed(1)
-    service, pair = served(model=transformers.LlamaForCausalLM(config))
-    service.prepare(pair)
-    told = [text for text in notices(service) if "more tokens than the 32" in text]
-    assert [text.partition(" have")[0] for text in told] == [
-        "12 of 12 train examples",
-        "6 of 6 validation examples",
-        "6 of 6 test examples",
+def test_answers_are_bit_for_bit_those_of_the_plain_loop(service, trial, trained):
+    fuser = load_fuser(Path(trained))
+    for system in ("receiver", "sharer", "c2c", "mismatched"):
+        request = Evaluate(system=system, pair=trial.pair, split="test", fuser_dir=trained)
+        items = service.evaluate(request).items
+        expected = plainly(service, trial.pair, fuser, system)
+        assert [(item.id, item.scores) for item in items] == expected
+
+
+def test_progress_is_told_as_items_are_answered(service, trial):
+    service.prepare(trial.pair)
+    service.events.clear()
+    service.evaluate(Evaluate(system="receiver", pair=trial.pair, split="test"))
+    told = [event for event in service.events if isinstance(event, Progress)]
+    assert [(event.stage, event.done, event.total) for event in told] == [
+        ("evaluate", 4, 6),
+        ("evaluate", 6, 6),
     ]
 
 
-@pytest.mark.parametrize("layer", [0, -1])
-def test_a_model_that_is_no_number_is_no_fault_of_a_trial(served, tiny_model, layer):
-    model = copy.deepcopy(tiny_model("llama", seed=1).model)
-    with torch.no_grad():
-        model.model.layers[layer].mlp.down_proj.weight[0, 0] = float("inf")
-    service, pair = served(model=model)
-    for _ in range(2):
-        with pytest.raises(NotFiniteError, match=f"The receiver's .*{pair.receiver}"):
-            service.prepare(pair)
-    assert pair not in service._pairs
+def test_a_split_is_read_from_the_store_once(service, trial, monkeypatch):
+    read = []
+    get = PromptCacheStore.get
+
+    def noting(self, loaded, ids, **options):
+        read.append(loaded.identity.source)
+        return get(self, loaded, ids, **options)
+
+    monkeypatch.setattr(PromptCacheStore, "get", noting)
+    service.prepare(trial.pair)
+    assert len(read) == 2 * 3
+    for system in ("receiver", "sharer", "receiver"):
+        service.evaluate(Evaluate(system=system, pair=trial.pair, split="test"))
+    assert len(read) == 2 * 3
 
 
-def test_nothing_is_answered_after_the_end_of_a_text(served):
-    service, pair = served(ends=True)
-    service.prepare(pair)
-    prompts = service._prompts[pair, "test", "span"].encoded
-    end = service._models[pair.receiver].tokenizer.eos_token_id
-    assert all(end not in prompt.receiver_ids for prompt in prompts)
-    assert sum("ends every text with <eos>" in text for text in notices(service)) == 1
+def test_caches_lie_near_the_device_that_reads_them(service, trial, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        PromptCaches, "near", lambda self, device: asked.append(device.type) or self
+    )
+    service.prepare(trial.pair)
+    assert asked == ["cpu"] * 6
 
 
-def test_a_fuser_that_diverges_is_its_trials_own_fault(service, trial, tmp_path, monkeypatch):
-    run = service.trial(trial, tmp_path / "trial", lambda: True)
-    keep = run._train_step
+def test_a_control_answers_with_what_was_trained_for_it(service, trial, tmp_path):
+    ended = service.train(trial.with_ridge(), tmp_path / "ridge", lambda: True)
+    for system in ("ridge", "no_sharer"):
+        request = Evaluate(
+            system=system, pair=trial.pair, split="test", trained_dir=ended.best_dir
+        )
+        as_fuser = Evaluate(system="c2c", pair=trial.pair, split="test", fuser_dir=ended.best_dir)
+        assert service.evaluate(request).items == service.evaluate(as_fuser).items
 
-    def diverging(engine):
-        yield from keep(engine)
-        with torch.no_grad():
-            next(run.fuser.parameters()).fill_(float("nan"))
 
-    monkeypatch.setattr(run, "_train_step", diverging)
-    with pytest.raises(DivergedError):
-        run.run()
+def test_an_unknown_system_is_told_with_the_nearest(service, trial):
+    with pytest.raises(ConfigError, match=r"no such system.*`receiver`"):
+        service.evaluate(Evaluate(system="reciever", pair=trial.pair, split="test"))
+
+
+def test_rungs_of_whatever_learns_may_stop_it(service, trial, tmp_path):
+    ended = service.train(trial, tmp_path / "lora", lambda: False, learner="lora", parameters=2000)
+    assert (ended.pruned, ended.step, ended.best_rung) == (True, 3, 0)

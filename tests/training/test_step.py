@@ -18,7 +18,7 @@ from c2c_search.training.step import losses_at_once
 
 
 @pytest.fixture
-def readings(tiny_model):
+def steps(tiny_model):
     """Two batches, of one receiver and two fusers."""
     receiver, sharer = tiny_model("llama"), tiny_model("qwen3", seed=1)
     found = []
@@ -36,23 +36,23 @@ def readings(tiny_model):
     return found
 
 
-def test_one_pass_gives_each_its_own_loss_and_gradient(readings):
-    once = losses_at_once(readings)
-    for reading, loss in zip(readings, once, strict=True):
-        alone = reading.loss()
+def test_one_pass_gives_each_its_own_loss_and_gradient(steps):
+    once = losses_at_once(steps)
+    for step, loss in zip(steps, once, strict=True):
+        alone = step.loss()
         assert loss.item() == pytest.approx(alone.item(), abs=1e-5)
         found, expected = (
-            torch.autograd.grad(2 * each, reading.fused.packed, retain_graph=True)[0]
+            torch.autograd.grad(2 * each, step.fused.packed, retain_graph=True)[0]
             for each in (loss, alone)
         )
         assert torch.allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_value_that_is_no_number_makes_every_loss_so(readings, value):
-    spoilt = readings[0].fused.packed + torch.tensor(value)
-    readings[0] = replace(readings[0], fused=replace(readings[0].fused, packed=spoilt))
-    assert all(loss.isnan() for loss in losses_at_once(readings))
+def test_a_value_that_is_no_number_makes_every_loss_so(steps, value):
+    spoilt = steps[0].fused.packed + torch.tensor(value)
+    steps[0] = replace(steps[0], fused=replace(steps[0].fused, packed=spoilt))
+    assert all(loss.isnan() for loss in losses_at_once(steps))
 
 
 @pytest.fixture(params=["residual", "append"])
@@ -78,15 +78,15 @@ def batches(tiny_model, request):
 
 @pytest.mark.parametrize(("prompt", "response"), [(1, 10**6), (10**6, 1), (30, 5), (10**6, 9)])
 def test_several_passes_give_the_same_losses_and_gradients(batches, monkeypatch, prompt, response):
-    expected = [reading.loss() for reading in batches]
+    expected = [step.loss() for step in batches]
     monkeypatch.setattr(room, "PROMPT_TOKENS", prompt)
     monkeypatch.setattr(room, "RESPONSE_TOKENS", response)
     assert len(room._passes(batches)) > 1
-    for found in (losses_at_once(batches), [reading.loss() for reading in batches]):
-        for reading, loss, whole in zip(batches, found, expected, strict=True):
+    for found in (losses_at_once(batches), [step.loss() for step in batches]):
+        for step, loss, whole in zip(batches, found, expected, strict=True):
             torch.testing.assert_close(loss, whole)
             gradients = (
-                torch.autograd.grad(3 * each, reading.fused.packed, retain_graph=True)[0]
+                torch.autograd.grad(3 * each, step.fused.packed, retain_graph=True)[0]
                 for each in (loss, whole)
             )
             torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
@@ -97,9 +97,9 @@ def test_every_pass_is_within_its_bounds_and_every_row_in_one(batches, monkeypat
     monkeypatch.setattr(room, "RESPONSE_TOKENS", 6)
     seen = []
     for pieces in room._passes(batches):
-        parts = [batches[place].of_rows(rows) for place, rows in pieces.items()]
-        rows = [(place, row) for place, few in pieces.items() for row in few]
+        parts = [batches[index].of_rows(rows) for index, rows in pieces.items()]
+        rows = [(index, row) for index, few in pieces.items() for row in few]
         read = sum(sum(part.fused.lengths) for part in parts)
         assert len(rows) == 1 or (read <= 60 and sum(part.tokens for part in parts) <= 6)
         seen += rows
-    assert seen == [(place, row) for place in range(2) for row in range(4)]
+    assert seen == [(index, row) for index in range(2) for row in range(4)]

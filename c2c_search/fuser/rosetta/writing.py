@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from c2c_search.fuser.rosetta.layout import parts
 from c2c_search.fuser.rosetta.layout import published
 from c2c_search.fuser.rosetta.reading import files
 from c2c_search.fuser.rosetta.reading import read
+from c2c_search.host.files import swapped_in
 
 
 __all__ = ["LAYOUT", "files", "obstacles", "read", "write"]
@@ -85,17 +85,8 @@ def write(fuser: Fuser, directory: Path) -> None:
     if fuser.gate is None:
         tensors["gate.logit"] = torch.full((2 * len(fuser.layers), 1, 1), _OPEN_LOGIT)
         tensors["gate.temperature"] = torch.tensor(config.gate.temperature_end)
-    partial = directory.absolute().with_name(f".{directory.absolute().name}.writing")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        _write_files(fuser, tensors, arguments, partial)
-        if directory.exists():
-            directory.rmdir()
-        partial.replace(directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with swapped_in(directory) as folder:
+        _write_files(fuser, tensors, arguments, folder)
 
 
 def obstacles(config: FuserConfig, sources: Sequence[Sequence[int]] = ()) -> list[str]:
@@ -139,25 +130,25 @@ def _arguments_of(fuser: Fuser) -> Arguments:
 
 
 def _write_files(
-    fuser: Fuser, tensors: dict[str, torch.Tensor], own: Arguments, folder: Path
+    fuser: Fuser, tensors: dict[str, torch.Tensor], arguments: Arguments, folder: Path
 ) -> None:
     count = len(fuser.layers)
     # Neither is ours to tell: our budgets are no typed number of steps, and all is float32.
-    told = own.model_dump(exclude={"anneal_steps", "dtype"})
-    for place in range(count):
+    stated = arguments.model_dump(exclude={"anneal_steps", "dtype"})
+    for index in range(count):
         state = {TEMPERATURE: tensors["gate.temperature"].float().cpu().clone()}
-        for group, kind in zip((place, count + place), KINDS, strict=True):
-            for part in parts(own):
+        for group, kind in zip((index, count + index), KINDS, strict=True):
+            for part in parts(arguments):
                 joined = torch.cat([tensors[name][group] for name in part.ours]).float().cpu()
                 turned = joined.T if len(part.shape) == 2 else joined.reshape(part.shape)
                 # A copy: saving a view would save all layers with it.
                 state[f"{kind}_{part.name}"] = turned.clone(memory_format=torch.contiguous_format)
-        torch.save(state, folder / f"projector_{place}.pt")
+        torch.save(state, folder / f"projector_{index}.pt")
         _write_json(
-            folder / f"projector_{place}.json", {"class": PROJECTOR_CLASS, "init_args": told}
+            folder / f"projector_{index}.json", {"class": PROJECTOR_CLASS, "init_args": stated}
         )
     sources = fuser.sources[:, 0].tolist()
-    layers = {str(layer): [[sources[place], place]] for place, layer in enumerate(fuser.layers)}
+    layers = {str(layer): [[sources[index], index]] for index, layer in enumerate(fuser.layers)}
     _write_json(folder / MAP_NAME, {"0": {"1": layers}})
 
 

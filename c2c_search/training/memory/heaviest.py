@@ -22,7 +22,7 @@ def heaviest_batches(trial: TrialConfig, rows: Sequence[Row]) -> list[list[int]]
     Lengths are taken in characters.
 
     Returns:
-        Places in ``rows``.
+        Indices into ``rows``.
     """
     prompts = [_characters(row["messages"]) + _characters(row["sharer_messages"]) for row in rows]
     training = trial.training
@@ -38,7 +38,7 @@ def heaviest_passes(
     """Of the passes that validate a trial, those that may take most memory; see `_heaviest`.
 
     Returns:
-        Places in ``rows``.
+        Indices into ``rows``.
     """
     prompts = [len(prompt.receiver_ids) for prompt in encoded]
     options = [row["choices"] for row in rows]
@@ -50,7 +50,7 @@ def longest_prompts(rows: Sequence[Row], count: int) -> list[int]:
     """The training examples whose prompts have the most characters, at most so many.
 
     Returns:
-        Places in ``rows``.
+        Indices into ``rows``.
     """
     lengths = [_characters(row["messages"]) for row in rows]
     return sorted(range(len(rows)), key=lambda row: -lengths[row])[:count]

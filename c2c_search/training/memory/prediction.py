@@ -84,7 +84,7 @@ class TrialMemory:
     def total(self) -> int:
         return self.models + self.caches + self.fuser + self.activations
 
-    def of_several(self, trials: int) -> TrialMemory:
+    def in_lockstep(self, trials: int) -> TrialMemory:
         """As much for each of several trials that train in lockstep on the same models."""
         return TrialMemory(
             self.models, self.caches * trials, self.fuser * trials, self.activations * trials
@@ -110,16 +110,16 @@ class Rows:
     def __init__(self, train: Sequence[Row], validation: Sequence[Row]) -> None:
         # Of a data set on disk every row would be decoded again at every look.
         self.train, self.validation = list(train), list(validation)
-        self._asked: dict[tuple[PairSpec, str], Sequence[EncodedPrompt]] = {}
+        self._questions: dict[tuple[PairSpec, str], Sequence[EncodedPrompt]] = {}
 
-    def asked(
+    def questions(
         self, trial: TrialConfig, receiver: LoadedModel, sharer: LoadedModel
     ) -> Sequence[EncodedPrompt]:
         """The questions as both models of a trial read them."""
         key = (trial.pair, trial.fuser.token_alignment)
-        if key not in self._asked:
-            self._asked[key] = _read(trial, receiver, sharer, self.validation)
-        return self._asked[key]
+        if key not in self._questions:
+            self._questions[key] = _encoded(trial, receiver, sharer, self.validation)
+        return self._questions[key]
 
 
 class Rehearsal:
@@ -182,22 +182,22 @@ class Rehearsal:
         """
         models = (receiver, sharer)
         steps = []
-        for places in heaviest_batches(trial, data.train):
-            batch = [data.train[row] for row in places]
-            steps.append(self.step(trial, *models, batch, _read(trial, *models, batch)))
+        for indices in heaviest_batches(trial, data.train):
+            batch = [data.train[row] for row in indices]
+            steps.append(self.step(trial, *models, batch, _encoded(trial, *models, batch)))
         heaviest = max(steps, key=lambda step: step.total)
         others = (together - 1) * (heaviest.caches + heaviest.activations)
-        peak = heaviest.of_several(together)
-        asked = data.asked(trial, *models)
-        for places in heaviest_passes(trial, data.validation, asked):
-            rows = [data.validation[row] for row in places]
-            encoded = [asked[row] for row in places]
+        peak = heaviest.in_lockstep(together)
+        questions = data.questions(trial, *models)
+        for indices in heaviest_passes(trial, data.validation, questions):
+            rows = [data.validation[row] for row in indices]
+            encoded = [questions[row] for row in indices]
             taken = self.validation(trial, *models, rows, encoded)
             peak = peak.with_validation(others + taken)
         if not trial.fuser.calibrates:
             return peak
         shown = [data.train[row] for row in longest_prompts(data.train, PROMPTS)]
-        taken = self.calibration(trial, *models, shown, _read(trial, *models, shown))
+        taken = self.calibration(trial, *models, shown, _encoded(trial, *models, shown))
         return peak.with_calibration(taken)
 
     def step(
@@ -218,8 +218,8 @@ class Rehearsal:
             encoded: Their prompts, as both models read them.
         """
         run = self._run(trial, receiver, sharer, rows, encoded)
-        places = list(range(len(rows)))
-        caches = _pack_bytes(run._gather(places))
+        batch = list(range(len(rows)))
+        caches = _pack_bytes(run._gather(batch))
         memory = TrialMemory(
             models=model_bytes(receiver.model) + model_bytes(sharer.model),
             caches=caches * (1 if self.device.type == "cpu" else 2),
@@ -237,7 +237,7 @@ class Rehearsal:
                 parameter.grad = torch.empty_like(parameter)
         with Allocations(self.device.type) as allocations:
             # The engine hands the fuser's own output on.
-            loss = run._asked(cast("TrainingEngine", run.fuser), places).loss()
+            loss = run._request(cast("TrainingEngine", run.fuser), batch).loss()
             penalty = run._penalty()
             (loss if penalty is None else loss + penalty).backward()
         # Beside weights and moments: in the backward pass, or after it, with all gradients.
@@ -294,7 +294,7 @@ class Rehearsal:
             encoded: Their prompts, as both models read them.
         """
         fuser = trial.fuser
-        similar = fuser.layer_alignment == "similarity"
+        similar = fuser.aligned.measured
         decided = {
             "layer_choice": "last",
             "layer_alignment": "terminal" if similar else fuser.layer_alignment,
@@ -332,7 +332,7 @@ class Rehearsal:
         return FuserTraining(trial, pair, data, Path(), emit=lambda _: None, go_on=lambda: False)
 
 
-def _read(
+def _encoded(
     trial: TrialConfig, receiver: LoadedModel, sharer: LoadedModel, rows: Sequence[Row]
 ) -> Sequence[EncodedPrompt]:
     alignment = trial.fuser.token_alignment

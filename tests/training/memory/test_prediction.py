@@ -24,7 +24,6 @@ from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.fuser_training import FuserTraining
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.memory.allocations import Allocations
-from c2c_search.training.memory.heaviest import heaviest_batches
 from c2c_search.training.memory.heaviest import heaviest_passes
 from c2c_search.training.memory.heaviest import longest_prompts
 from c2c_search.training.memory.prediction import Rehearsal
@@ -108,7 +107,7 @@ def test_a_step_takes_what_is_predicted(trial, pipeline, models, name, changes):
     assert predicted.total == pytest.approx(measured(trial, models, rows, encoded), rel=0.03)
     assert predicted.models == sum(model_bytes(loaded.model) for loaded in models)
     shapes = cache_shape(models[0], adapted=fuser.lora_rank > 0), cache_shape(models[1])
-    stored, count = cost.stored_bytes(fuser, *shapes), cost.parameters(fuser, *shapes)
+    stored, count = cost.tensor_bytes(Fuser(fuser, *shapes)), cost.parameters(fuser, *shapes)
     assert predicted.fuser == stored + 12 * count  # 16 bytes a parameter, and buffers
 
 
@@ -198,13 +197,6 @@ def test_calibration_may_be_the_peak(trial, pipeline, models):
     assert peak.total >= peak.models + taken
 
 
-def test_the_longest_prompts_are_shown(pipeline):
-    rows = list(load_splits(pipeline.data).train)
-    rows[3] = {**rows[3], "messages": [{"role": "user", "content": "long " * 90}]}
-    assert longest_prompts(rows, 1) == [3]
-    assert sorted(longest_prompts(rows, 10**6)) == [*range(len(rows))]
-
-
 def test_the_peak_is_that_of_calibration_or_a_step_or_validation():
     step = TrialMemory(models=1000, caches=10, fuser=100, activations=50)
     assert step.with_validation(60) == step
@@ -248,32 +240,17 @@ def test_trials_at_once_take_what_each_takes(trial, pipeline, models):
     encoded = encode_all([row["messages"] for row in rows], "plain", *tokenizers, "span")
     runs = [ready(trial, models, rows, encoded) for _ in range(3)]
     with Allocations("cpu") as counted:
-        asked = [run._asked(run.fuser, [0, 1, 2, 3]) for run in runs]
+        asked = [run._request(run.fuser, [0, 1, 2, 3]) for run in runs]
         losses = losses_at_once(asked)
         del asked
         while losses:
             losses.pop().backward()
     one = predict(trial, models, rows, encoded)
-    predicted = one.of_several(3)
+    predicted = one.in_lockstep(3)
     # Weights and moments were there before; gradients are counted.
     still = predicted.fuser - 3 * sum(p.nbytes for p in runs[0].fuser.parameters())
     assert predicted.models == one.models
     assert predicted.total == pytest.approx(predicted.models + still + counted.peak, rel=0.15)
-
-
-def test_heaviest_batches_are_those_of_the_trial(trial, pipeline, models):
-    rows = list(load_splits(pipeline.data).train)
-    rows[5] = {**rows[5], "response": "very " * 50}
-    rows[9] = {**rows[9], "messages": [{"role": "user", "content": "long " * 90}]}
-    prompts = C2CModel(*models, None).cached([])
-    data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
-    pair = C2CModel(*models, Fuser(FuserConfig(width=8), *map(cache_shape, models)))
-    run = FuserTraining(trial, pair, data, Path(), emit=lambda _: None, go_on=lambda: True)
-    dealt = [run._order.rows(number) for number in range(trial.training.steps)]
-    found = heaviest_batches(trial, rows)
-    assert all(batch in dealt for batch in found)
-    assert any(9 in batch for batch in found)
-    assert any(5 in batch for batch in found)
 
 
 def test_a_model_without_weights_is_the_model(tiny_pair):
@@ -289,41 +266,3 @@ def test_a_model_without_weights_is_the_model(tiny_pair):
     assert shapes[0] == shapes[1]
     assert model_bytes(loaded.model) == model_bytes(made.model)
     assert model_bytes(half.model) == pytest.approx(model_bytes(made.model) / 2, rel=0.01)
-
-
-def test_only_what_is_alive_counts():
-    with Allocations("cpu") as counted:
-        kept = torch.zeros(1000)
-        view = kept[10:].reshape(-1, 2)
-        passing = torch.zeros(500)
-        del passing
-        another = torch.zeros(100)
-        kept.add_(1)
-    assert counted.peak == 4 * 1500
-    assert counted.live == 4 * 1100
-    del kept
-    assert counted.live == 4 * 1100
-    del view, another
-    assert counted.live == 0
-
-
-def test_tensors_made_before_do_not_count():
-    before = torch.zeros(1000)
-    with Allocations("cpu") as counted:
-        before.view(10, 100).mul_(2)
-        assert before[:5].sum() == 0
-    assert counted.peak <= 16  # the sum and the comparison
-
-
-def test_attention_without_content_takes_the_kernel_of_its_device():
-    def peak():
-        inputs = [torch.empty(1, 4, 64, 16, requires_grad=True) for _ in range(3)]
-        mask = torch.zeros(1, 1, 64, 64)
-        with Allocations("cpu") as counted:
-            attended = torch.nn.functional.scaled_dot_product_attention(*inputs, mask)
-            attended.sum().backward()
-        return counted.peak
-
-    with Rehearsal(torch.device("cpu")).without_content():
-        rehearsed = peak()
-    assert rehearsed == peak()

@@ -1,0 +1,177 @@
+"""What every sampler and pruner must do, as tests to inherit.
+
+from c2c_search.testing import SamplerConformance
+
+class TestMine(SamplerConformance):
+    plugin = "my_package.my_module.my_sampler"
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+
+from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.trial import TrialConfig
+from c2c_search.space.dimensions import applies
+from c2c_search.space.plan import expected_trials
+from c2c_search.space.pruners import PRUNERS
+from c2c_search.space.samplers import SAMPLERS
+from c2c_search.space.sampling import Fits
+from c2c_search.space.sampling import make_pruner
+from c2c_search.space.sampling import make_sampler
+from c2c_search.space.sampling import suggest
+from c2c_search.space.schema import Space
+
+
+_TRIALS = 16
+_ENQUEUED = {"fuser.depth": 2, "fuser.gate.granularity": "none"}
+
+
+def _space(**search: Any) -> Space:
+    """Choices, ranges of every kind, and a condition."""
+    gated = {"fuser.gate.granularity": "layer"}
+    return Space.model_validate(
+        {
+            "study": "conformance",
+            "pipeline": Pipeline(
+                name="conformance", training=TrainingConfig(steps=90, rungs=(1 / 9, 1 / 3, 1.0))
+            ),
+            "pairs": {"pair": {"receiver": "path:a", "sharer": "path:b"}},
+            "search": {"trials": _TRIALS, **search},
+            "dimensions": {
+                "fuser.depth": {"int": [1, 4]},
+                "fuser.width": {"int": [16, 256], "log": True},
+                "fuser.dropout": {"float": [0.0, 0.5]},
+                "fuser.gate.noise": {"choices": ["none", "gumbel"], "when": gated},
+                "fuser.gate.granularity": {"choices": ["none", "layer"]},
+                "training.learning_rate": {"float": [1e-4, 1e-2], "log": True},
+            },
+            "enqueue": [_ENQUEUED],
+        }
+    )
+
+
+class SamplerConformance:
+    """What a study asks of a sampler; inherit from it and name yours."""
+
+    plugin: str
+    """Name or dotted path, as in YAML."""
+
+    def _study(self, space: Space, fits: Fits | None = None) -> optuna.Study:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = make_sampler(space, fits=fits)
+        study = optuna.create_study(sampler=sampler, direction="maximize")
+        for params in space.enqueue:
+            study.enqueue_trial(params)
+        return study
+
+    def _run(
+        self, space: Space, study: optuna.Study, trials: int, fits: Fits | None = None
+    ) -> list[TrialConfig]:
+        configurations = []
+        for _ in range(trials):
+            trial = study.ask()
+            config = suggest(space, trial, fits=fits)
+            study.tell(trial, -abs(config.fuser.width - 64) - config.fuser.depth)
+            configurations.append(config)
+        return configurations
+
+    def test_it_has_a_name_and_a_reference(self) -> None:
+        entry = SAMPLERS[self.plugin]
+        assert SAMPLERS[entry.name] is entry
+        assert entry.reference.strip()
+
+    def test_it_makes_a_sampler_of_optuna(self) -> None:
+        assert isinstance(SAMPLERS[self.plugin].make(_space(), 0), BaseSampler)
+
+    def test_every_trial_is_a_point_of_the_space(self) -> None:
+        space = _space(sampler=self.plugin)
+        study = self._study(space)
+        self._run(space, study, _TRIALS)
+        for trial in study.trials:
+            for name, dimension in space.dimensions.items():
+                assert (name in trial.params) == applies(dimension, trial.params)
+                assert name not in trial.params or dimension.contains(trial.params[name])
+
+    def test_enqueued_settings_come_first_and_are_completed(self) -> None:
+        space = _space(sampler=self.plugin)
+        study = self._study(space)
+        self._run(space, study, 1)
+        assert study.trials[0].params.items() >= _ENQUEUED.items()
+        assert "training.learning_rate" in study.trials[0].params
+
+    def test_what_does_not_fit_costs_no_trial(self) -> None:
+        def fits(config: TrialConfig) -> bool:
+            return config.fuser.width * config.fuser.depth <= 256
+
+        space = _space(sampler=self.plugin)
+        study = self._study(space, fits)
+        assert all(map(fits, self._run(space, study, _TRIALS, fits)))
+        assert len(study.trials) == _TRIALS
+
+    def test_an_interrupted_study_goes_on_as_it_would_have(self) -> None:
+        space = _space(sampler=self.plugin)
+        whole = self._run(space, self._study(space), _TRIALS)
+        first = self._study(space)
+        before = self._run(space, first, _TRIALS // 2)
+        # The same storage, opened by another process: a new sampler.
+        again = optuna.load_study(
+            study_name=first.study_name, storage=first._storage, sampler=make_sampler(space)
+        )
+        assert before + self._run(space, again, _TRIALS - len(before)) == whole
+
+
+class PrunerConformance:
+    """What a study asks of a pruner; inherit from it and name yours."""
+
+    plugin: str
+    """Name or dotted path, as in YAML."""
+
+    def _reached(self) -> list[int]:
+        """Play trials that get better and worse in turn; the last step of each."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        space = _space(pruner=self.plugin)
+        study = optuna.create_study(
+            study_name=space.study, pruner=make_pruner(space), direction="maximize"
+        )
+        *early, last = space.pipeline.training.rung_steps
+        reached = []
+        for number in range(_TRIALS):
+            trial, objective = study.ask(), number * 7 % _TRIALS / _TRIALS
+            for step in early:
+                trial.report(objective, step)
+                if trial.should_prune():
+                    study.tell(trial, state=TrialState.PRUNED)
+                    reached.append(step)
+                    break
+            else:
+                trial.report(objective, last)
+                study.tell(trial, objective)
+                reached.append(last)
+        return reached
+
+    def test_it_has_a_name_and_a_reference(self) -> None:
+        entry = PRUNERS[self.plugin]
+        assert PRUNERS[entry.name] is entry
+        assert entry.reference.strip()
+
+    def test_it_makes_a_pruner_of_optuna(self) -> None:
+        assert isinstance(PRUNERS[self.plugin].make(_space()), BasePruner)
+
+    def test_some_trial_reaches_the_last_rung(self) -> None:
+        assert max(self._reached()) == _space().pipeline.training.steps
+
+    def test_the_same_trials_are_pruned_again(self) -> None:
+        assert self._reached() == self._reached()
+
+    def test_the_plan_can_tell_what_it_saves(self) -> None:
+        reached = expected_trials(_space(pruner=self.plugin))
+        assert reached[0] == _TRIALS
+        assert reached == sorted(reached, reverse=True)
+        assert reached[-1] > 0
