@@ -91,19 +91,17 @@ def test_span_covers_the_last_character(receiver, sharer, text):
 def test_a_synthetic_token_is_a_piece_of_the_receivers(alignment, receiver, sharer, text):
     prompt = encode(question(text), "plain", family(receiver), family(sharer), alignment)
     whole = f"the country\nQuestion: {text}\nAnswer:"
-    ours = offsets(family(receiver), whole)
+    ours = family(receiver)(whole, return_offsets_mapping=True)["offset_mapping"]
     starts, ends = [start for start, _ in ours], [end for _, end in ours]
     chosen = [prompt.sharer_ids[place] for place in prompt.alignment]
-    for here, (start, end) in enumerate(ours):
+    for here, (start, end) in enumerate(ours[: len(chosen)]):
         shared = start < max(ends[:here], default=0) or end > min(starts[here + 1 :], default=end)
         said = family(sharer).decode([chosen[here]]).removeprefix("##").strip()
         special = chosen[here] in family(sharer).all_special_ids or said == "<unk>"
         if start < end and not shared and not special and "\ufffd" not in said:
             # A dropped second half of a composed character belongs to the token before it.
             covered = whole[max(start - 1, 0) : min(starts[here + 1 :], default=len(whole))]
-            # What has no token for a space repeats what stands before it.
-            repeated = not whole[start:end].strip() and chosen[here] == chosen[here - 1]
-            assert plainly(said) in plainly(covered) or said == "" or repeated
+            assert plainly(said) in plainly(covered) or said == ""
 
 
 @pytest.mark.parametrize("alignment", ["first", "longest"])
