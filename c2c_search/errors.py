@@ -112,6 +112,29 @@ class IntegrityError(C2CError):
     """A package whose bytes, models or answers are not those that were measured."""
 
 
+class NotFiniteError(C2CError):
+    """A model or a fuser computes something that is no finite number.
+
+    Args:
+        role: ``receiver``, ``sharer`` or ``fuser``; ``model`` where that is not known.
+        name: Source of the model, or what the fuser is called.
+        what: Which numbers, e.g. ``log-likelihoods``.
+    """
+
+    def __init__(self, role: str, name: str, what: str) -> None:
+        self.role, self.name, self.what = role, name, what
+        super().__init__(
+            f"The {role}'s {what} must be finite numbers, and some are NaN or infinite.",
+            value=name,
+            hint="Its weights are damaged, or too large for the dtype that they compute in: load "
+            "it anew, or set C2C_SEARCH_DTYPE=float32.",
+        )
+
+    def of(self, role: str) -> NotFiniteError:
+        """The same of a model whose role is known."""
+        return NotFiniteError(role, self.name, self.what)
+
+
 class NoChampionError(C2CError):
     """The study ended and no fuser beat its controls; nothing was promoted."""
 

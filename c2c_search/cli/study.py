@@ -47,6 +47,10 @@ def validate(
         f"{file} is valid: study {space.study}, {pairs}, {len(space.dimensions)} dimensions, "
         f"{space.search.trials} trials of {space.pipeline.training.steps} steps."
     )
+    data = space.pipeline.data
+    if data.template == "chat":
+        day = data.date or "the day on which the study begins (data.date names another)"
+        typer.echo(f"A chat template that writes the date writes {day}.")
 
 
 def plan(
@@ -70,12 +74,14 @@ def plan(
         Console().print(render(loaded.study, make_plan(loaded)))
         return
     from c2c_search.fuser.cost import parameters
+    from c2c_search.study.memory import lengths_of_pairs
     from c2c_search.study.memory import memory_of_trials
     from c2c_search.study.sizes import shapes
 
     sources = {source for pair in loaded.pairs.values() for source in (pair.receiver, pair.sharer)}
     shape_of = shapes(loaded)
     geometries = {source: shape_of(source) for source in sorted(sources)}
+    notices = lengths_of_pairs(loaded)
     memory = memory_of_trials(loaded)
     planned = make_plan(
         loaded,
@@ -84,3 +90,5 @@ def plan(
         memory=lambda trial: asdict(memory(trial)),
     )
     Console().print(render(loaded.study, planned))
+    for notice in notices:
+        typer.echo(notice)

@@ -235,6 +235,12 @@ class Pipeline(FrozenModel):
         default=ChampionConfig(), description="What a champion must prove."
     )
 
+    def on(self, date: str | None) -> Self:
+        """The same with the day that dated chat templates write, if it names none itself."""
+        if date is None or self.data.date is not None:
+            return self
+        return self.model_copy(update={"data": self.data.model_copy(update={"date": date})})
+
 
 def load_pipeline(path: Path) -> Pipeline:
     """Read a pipeline; its data files are named relative to it and come back absolute.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING
 from typing import Annotated
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 from pydantic import BeforeValidator
 from pydantic import ConfigDict
 from pydantic import Field
+from pydantic import field_validator
 from pydantic import model_validator
 
 
@@ -185,6 +187,12 @@ class DataConfig(_Frozen):
         default="plain",
         description="plain: 'Question: ...\\nAnswer:'; chat: the model's chat template.",
     )
+    date: str | None = Field(
+        default=None,
+        description="Day that a chat template with a date writes, as 2026-07-31; null: the day on "
+        "which the study begins.",
+        exclude_if=lambda date: date is None,  # what has none is what it was before there was one
+    )
     limit: SplitLimits = Field(default=SplitLimits(), description="Most examples per split.")
     seed: int = Field(default=0, description="Decides which examples a limit or a holdout takes.")
     holdout: Holdout = Field(
@@ -196,6 +204,14 @@ class DataConfig(_Frozen):
         "a row with one or are of its cluster, and validation examples that do with test: exclude "
         "leaves them out, report keeps and tells them, refuse stops.",
     )
+
+    @field_validator("date")
+    @classmethod
+    def _is_a_day(cls, value: str | None) -> str | None:
+        try:
+            return None if value is None else datetime.date.fromisoformat(value).isoformat()
+        except ValueError:
+            raise ValueError("must be a day, as 2026-07-31") from None
 
     @model_validator(mode="after")
     def _source_has_its_input(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from c2c_search.data.doubts import Doubts
 from c2c_search.data.schema import SPLITS
 from c2c_search.data.schema import Message
 from c2c_search.data.schema import Row
@@ -24,6 +26,8 @@ from c2c_search.data.words import asked_key
 from c2c_search.errors import DataError
 from c2c_search.errors import Problem
 
+
+Notify = Callable[[str], None]
 
 _SHOWN = 20
 _ROLES = ("system", "user", "assistant")
@@ -53,7 +57,9 @@ class Example:
     extra: dict[str, Any]
 
 
-def read_files(files: Mapping[SplitName, Sequence[str]]) -> dict[SplitName, list[Row]]:
+def read_files(
+    files: Mapping[SplitName, Sequence[str]], *, notify: Notify | None = None
+) -> dict[SplitName, list[Row]]:
     """Read the JSONL files of every split.
 
     A row is one of three kinds, told by its keys, and a file may mix them: ``messages`` (chat);
@@ -64,15 +70,19 @@ def read_files(files: Mapping[SplitName, Sequence[str]]) -> dict[SplitName, list
     questions stay in one split. With ``sharer_context``, the sharer reads that text instead of
     the prompt (for ``fuser.injection: append``).
 
+    Args:
+        files: Of each split.
+        notify: Told what is most likely a mistake; see `Doubts`.
+
     Raises:
         DataError: Missing files, or rows that do not fit, all of them together.
     """
-    examples = read_examples(files)
+    examples = read_examples(files, notify=notify)
     return {split: [example.row for example in found] for split, found in examples.items()}
 
 
 def read_examples(
-    files: Mapping[SplitName, Sequence[str]],
+    files: Mapping[SplitName, Sequence[str]], *, notify: Notify | None = None
 ) -> dict[SplitName, list[Example]]:
     """Read the JSONL files of every split as `read_files` does, other columns included."""
     missing = [path for paths in files.values() for path in paths if not Path(path).is_file()]
@@ -83,13 +93,14 @@ def read_examples(
             hint=f"Relative paths start at {Path.cwd()}.",
         )
     problems: list[Problem] = []
+    doubts = Doubts()
     seen: dict[str, str] = {}
     asked: dict[str, str] = {}
     examples: dict[SplitName, list[Example]] = {}
     for split, paths in files.items():
         examples[split] = []
         for path in paths:
-            for example in _read_file(Path(path), problems):
+            for example in _read_file(Path(path), problems, doubts):
                 where, row = example.where, example.row
                 if row["id"] in seen:
                     rule = f"An id must be unique; {seen[row['id']]} has it too."
@@ -101,7 +112,18 @@ def read_examples(
                 examples[split].append(example)
     if problems:
         raise rows_error(problems)
+    if notify is not None:
+        for sentence in doubts.sentences():
+            notify(sentence)
     return examples
+
+
+def place_of(files: SplitFiles, row_id: str) -> str:
+    """File and line of a row; its id where it comes from no file."""
+    paths = {split: getattr(files, split) for split in SPLITS}
+    examples = read_examples(paths) if any(paths.values()) else {}
+    found = (each for of_split in examples.values() for each in of_split)
+    return next((each.where for each in found if each.row["id"] == row_id), row_id)
 
 
 def rows_error(problems: Sequence[Problem]) -> DataError:
@@ -122,7 +144,7 @@ def file_provenance(files: SplitFiles) -> dict[str, str]:
     return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
 
 
-def _read_file(path: Path, problems: list[Problem]) -> Iterator[Example]:
+def _read_file(path: Path, problems: list[Problem], doubts: Doubts) -> Iterator[Example]:
     """The rows that fit; the others become problems."""
     if command := foreign_file(path):
         rule = "A data file must have one JSON object on each line."
@@ -135,23 +157,36 @@ def _read_file(path: Path, problems: list[Problem]) -> Iterator[Example]:
                 continue
             where = f"{path}:{number}"
             try:
-                found = own_row(_parse(line))
+                found, repeated = _parse(line)
+                found = own_row(found)
                 extra = {key: value for key, value in found.items() if key not in _OWN}
-                yield Example(where, _row(found, path, number), extra)
+                row = _row(found, path, number)
+                for key in repeated[:1]:
+                    doubts.repeated_key(where, key)
+                doubts.row(where, str(path), row, found.get("answer"))
+                yield Example(where, row, extra)
             except _BadRow as bad:
                 problems.append(Problem(where, bad.rule, bad.value, bad.hint))
 
 
-def _parse(line: bytes) -> dict[str, Any]:
+def _parse(line: bytes) -> tuple[dict[str, Any], list[str]]:
+    """A line's object, and the keys that it has twice."""
+    repeated: list[str] = []
+
+    def of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        repeated.extend(key for key in dict.fromkeys(keys) if keys.count(key) > 1)
+        return dict(pairs)
+
     try:
-        found = json.loads(line.decode("utf-8-sig"))
+        found = json.loads(line.decode("utf-8-sig"), object_pairs_hook=of_pairs)
         # Half of a surrogate pair is valid JSON but no text, and Arrow cannot hold it.
         json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise _BadRow("A line must be one JSON object in UTF-8.", line[:60], f"{error}.") from None
     if not isinstance(found, dict):
         raise _BadRow("A line must be one JSON object.", found)
-    return found
+    return found, repeated
 
 
 def _row(found: dict[str, Any], path: Path, number: int) -> Row:

@@ -23,6 +23,7 @@ from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import Row
 from c2c_search.data.schema import SplitName
 from c2c_search.data.schema import features
+from c2c_search.data.sources import Notify
 from c2c_search.data.sources import file_provenance
 from c2c_search.data.sources import read_files
 from c2c_search.data.texts import Text
@@ -61,8 +62,12 @@ class Splits:
     selection: Contamination
 
 
-def load_splits(config: DataConfig) -> Splits:
+def load_splits(config: DataConfig, *, notify: Notify | None = None) -> Splits:
     """Make or read the data; the same config and sources give the same rows in the same order.
+
+    Args:
+        config: Which data.
+        notify: Told what is most likely a mistake in the files; see `Doubts`.
 
     Raises:
         DataError: Files or rows that do not fit, an id that two rows have, an empty split,
@@ -71,7 +76,7 @@ def load_splits(config: DataConfig) -> Splits:
     """
     from datasets import Dataset
 
-    rows, found = split_rows(config)
+    rows, found = split_rows(config, notify=notify)
     provenance = _provenance(config)
     tables = {name: Dataset.from_list(list(rows[name]), features=features()) for name in SPLITS}
     hashes = {name: rows_hash(rows[name]) for name in SPLITS}
@@ -95,7 +100,7 @@ def _provenance(config: DataConfig) -> dict[str, str]:
 
 
 def split_rows(
-    config: DataConfig,
+    config: DataConfig, *, notify: Notify | None = None
 ) -> tuple[dict[SplitName, list[Row]], dict[SplitName, Contamination]]:
     """The rows of `load_splits` as plain Python, for whom tables are not worth `datasets`.
 
@@ -107,7 +112,7 @@ def split_rows(
     elif config.source == "private_quiz":
         rows = {split: private_rows(config.private_quiz, split) for split in SPLITS}
     else:
-        rows = _file_rows(config)
+        rows = _file_rows(config, notify)
     # Before the limits, so that what a smaller test leaves unseen does not come back into train.
     rows, found = decontaminate(rows, config.contamination)
     for split in SPLITS:
@@ -235,9 +240,9 @@ def _shuffled_indices(count: int, seed: int) -> list[int]:
     return sorted(range(count), key=lambda _: generator.random())
 
 
-def _file_rows(config: DataConfig) -> dict[SplitName, list[Row]]:
+def _file_rows(config: DataConfig, notify: Notify | None) -> dict[SplitName, list[Row]]:
     given = {split: getattr(config.files, split) for split in SPLITS}
-    rows = read_files({split: paths for split, paths in given.items() if paths})
+    rows = read_files({split: paths for split, paths in given.items() if paths}, notify=notify)
     missing = {split: getattr(config.holdout, split) for split in SPLITS if split not in rows}
     if missing:
         rows |= hold_out(rows["train"], missing, config.seed)

@@ -63,6 +63,7 @@ from c2c_search.inference.model import C2CModel
 from c2c_search.models.loading import load
 from c2c_search.report.progress import Tell
 from c2c_search.report.progress import watch
+from c2c_search.tokenization.templates import is_dated
 from c2c_search.training.process import keep_freed_memory
 
 
@@ -188,12 +189,14 @@ class _Evaluation:
         if target.sharer is not None:
             sharer = load(target.sharer, dtype=dtype, progress=told)
         target.check(receiver, sharer)
+        dated = any(is_dated(target.template, one.text_tokenizer) for one in (receiver, sharer))
         return C2CModel(
             receiver,
             sharer,
             None,
             template=target.template,
             cache_dtype=getattr(torch, target.cache_dtype),
+            date=target.date or (datetime.now().date().isoformat() if dated else None),
         )
 
     @cached_property
@@ -252,6 +255,10 @@ class _Evaluation:
         self, chosen: Chosen, contamination: Contamination | None, systems: SystemSet
     ) -> TaskRecord:
         loaded = chosen.loaded
+        # Before anything is answered: what is too long for a model is refused here.
+        notes = list(
+            task_notes(self.target, self.pair, loaded.items, known=self._splits is not None)
+        )
         answering = list(systems.candidates(chosen))
         answers = self._answers(chosen, [candidate for _, _, candidate in answering])
         results: dict[str, list[SystemResult]] = {}
@@ -275,9 +282,7 @@ class _Evaluation:
             request=self.request,
             contamination=contamination,
             margin=fitted.get("routing"),
-            notes=list(
-                task_notes(self.target, self.pair, loaded.items, known=self._splits is not None)
-            ),
+            notes=notes,
         )
 
     def _answers(self, chosen: Chosen, candidates: list[Candidate]) -> dict[str, SystemResult]:

@@ -58,6 +58,7 @@ class Target:
         fuser_dir: Folder of the fuser; None for models alone.
         trial: How the fuser was trained, where that is known: what its controls repeat.
         template: How a question becomes a prompt.
+        date: The day on which dated chat templates are written.
         cache_dtype: What prompt caches are rounded to.
         dtype: What the models compute in, here and now.
         manifest: Of a champion.
@@ -70,6 +71,7 @@ class Target:
     fuser_dir: Path | None = None
     trial: TrialConfig | None = None
     template: Template = "plain"
+    date: str | None = None
     cache_dtype: str = "bfloat16"
     dtype: str = "float32"
     manifest: Manifest | None = None
@@ -78,8 +80,10 @@ class Target:
     def identity(self) -> str:
         """Changes as soon as the same command would measure something else."""
         files = () if self.fuser_dir is None else sorted(self.fuser_dir.glob("fuser*"))
+        dated = {} if self.date is None else {"date": self.date}
         return canonical_hash(
             {
+                **dated,
                 "receiver": self.receiver,
                 "sharer": self.sharer,
                 "template": self.template,
@@ -168,6 +172,7 @@ def _champion(folder: Path) -> Target:
         fuser_dir=folder,
         trial=None if manifest.trial is None else _trial_of(manifest.trial),
         template=manifest.template,
+        date=manifest.date,
         cache_dtype=manifest.cache_dtype,
         dtype=name_of(champion_dtype(manifest, default_device())),
         manifest=manifest,
@@ -217,6 +222,7 @@ def _trial(folder: Path) -> Target:
         fuser_dir=folder / BEST,
         trial=config,
         template=config.data.template,
+        date=config.data.date,
         cache_dtype=config.cache_dtype,
         dtype=name_of(recorded_dtype(_trained_in(folder), default_device(), print_notice)),
         notes=tuple(_unfinished(folder, config)),

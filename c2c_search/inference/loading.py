@@ -34,6 +34,7 @@ class LoadedChampion:
     fuser: Fuser
     template: Template
     cache_dtype: torch.dtype
+    date: str | None = None
 
 
 def open_champion(directory: str | Path, device: torch.device | str | None) -> LoadedChampion:
@@ -66,6 +67,7 @@ def open_champion(directory: str | Path, device: torch.device | str | None) -> L
         fuser,
         manifest.template,
         getattr(torch, manifest.cache_dtype),
+        manifest.date,
     )
 
 

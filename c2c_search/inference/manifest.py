@@ -6,6 +6,7 @@ mix-ups, not malice: whoever changes a file can change its sum.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import math
@@ -170,6 +171,24 @@ class Manifest(_Stored):
     versions: dict[str, str]
     licences: dict[str, str] = {}
     questions: tuple[Question, ...] = ()
+
+    @property
+    def date(self) -> str | None:
+        """The day that its prompts are written on; None if its templates have none.
+
+        Raises:
+            IntegrityError: The trial's is no day.
+        """
+        data = (self.trial or {}).get("data")
+        date = data.get("date") if isinstance(data, dict) else None
+        try:
+            return None if date is None else datetime.date.fromisoformat(date).isoformat()
+        except (TypeError, ValueError) as error:
+            raise IntegrityError(
+                f"A trial's data.date in {MANIFEST} must be a day, as 2026-07-31.",
+                value=date,
+                hint=_AGAIN,
+            ) from error
 
     @model_validator(mode="after")
     def _comes_from_somewhere(self) -> Self:

@@ -164,6 +164,8 @@ def load(
         ConfigError: The model has no plain key-value cache (see `geometry`), or C2C_SEARCH_DTYPE
             names no dtype.
     """
+    from c2c_search.tokenization.spans import endings
+
     resolved = resolve(source, cache_dir=cache_dir, progress=progress, notify=notify)
     chosen = default_device(device)
     dtype = dtype or default_dtype(chosen)
@@ -177,6 +179,12 @@ def load(
         tokenizer = None
         if resolved.identity.tokenizer_sha256 != NO_TOKENIZER:
             tokenizer = _tokenizer(source, resolved.path)
+            if behind := endings(tokenizer):
+                shown = " ".join(tokenizer.convert_ids_to_tokens(behind))
+                (notify or print_notice)(
+                    f"The tokenizer of {source} ends every text with {shown}; prompts are read "
+                    "without, since the answer follows them."
+                )
         model = _model(source, resolved.path, dtype)
     resolved.require_unchanged()
     geometry(model)

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -207,6 +208,11 @@ class _Start:
     def _stages(
         self, session: Session
     ) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
+        session.trainer.prepare()
+        # From here on the day on which the study began is part of every trial.
+        pipeline = self.space.pipeline.on(session.trainer.date)
+        space = self.space.model_copy(update={"pipeline": pipeline})
+        session = replace(session, space=space)
         train_references(session)
         run_controls(session)
         enqueue(session)
@@ -230,7 +236,9 @@ class _Start:
         space, store = self.space, JsonStore(self.files.results)
 
         def start(dtype: str | None) -> AbstractContextManager[WorkerProcess]:
-            return self.worker_factory(space.pipeline, self.files.worker_log, dtype)
+            return self.worker_factory(
+                space.pipeline.on(trainer.date), self.files.worker_log, dtype
+            )
 
         with (
             watch(_state(study, space), self.console) as view,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from c2c_search.champion.gate import DESCRIPTIVE_LEVEL
 from c2c_search.champion.gate import Comparison
+from c2c_search.evaluation.results import tie_notes
 from c2c_search.evaluation.statistics import accuracy_interval
 from c2c_search.report.leaderboard import Duel
 from c2c_search.report.leaderboard import Leaderboard
@@ -44,7 +45,7 @@ def make_leaderboard(
         search=[*_trials(session), *_controls(session)],
         test=list(_measured(session, final)),
         duels=list(_duels(final)),
-        verdict=final.conclusion,
+        verdict="\n".join([final.conclusion, *tie_notes(final.results)]),
         champion=None if champion is None else champion.name,
         places=_paths(session, champion),
     )

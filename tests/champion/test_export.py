@@ -157,21 +157,19 @@ def test_a_lora_travels_with_its_champion(
     checkpoint.save(fuser, tmp_path / "fuser")
     identities = PairIdentity(receiver=receiver.identity, sharer=sharer.identity)
     trial = {
+        "data": {"date": "2024-07-09"},
         "fuser": config.model_dump(mode="json"),
         "pair": {role: f"path:{tmp_path / role}" for role in ("receiver", "sharer")},
     }
     told = manifest.model_copy(
-        update={
-            "pair": identities,
-            "trial": trial,
-            "trial_hash": canonical_hash(trial),
-        }
+        update={"pair": identities, "trial": trial, "trial_hash": canonical_hash(trial)}
     )
     champion = build(tmp_path / "champion", fuser_dir=tmp_path / "fuser", manifest=told)
     export(champion, tmp_path / "out")
 
     again = C2CModel.from_pretrained(tmp_path / "out", device="cpu")
     assert again.adaptation is not None
+    assert again.date == "2024-07-09"
     here = C2CModel(receiver, sharer, fuser)
     asked = [[{"role": "user", "content": "which?"}]]
     expected, found = (

@@ -81,6 +81,15 @@ def test_validate(cli: Cli, space_file: Path) -> None:
     assert "study tiny, 1 pair, 1 dimensions, 5 trials of 200 steps" in out
 
 
+def test_validate_tells_the_day_that_prompts_are_written_on(cli: Cli, space_file: Path) -> None:
+    assert "writes the date" not in cli("validate", str(space_file))[1]
+    pipeline = space_file.with_name("pipeline.yaml")
+    pipeline.write_text("name: tiny-task\ndata: {template: chat}\n")
+    assert "writes the day on which the study begins" in cli("validate", str(space_file))[1]
+    pipeline.write_text("name: tiny-task\ndata: {template: chat, date: 2026-07-31}\n")
+    assert "writes 2026-07-31." in cli("validate", str(space_file))[1]
+
+
 def test_validate_reports_every_problem_without_a_traceback(cli: Cli, space_file: Path) -> None:
     text = space_file.read_text().replace("fuser.depth", "fuser.dept").replace("trials", "trails")
     space_file.write_text(text)

@@ -354,3 +354,17 @@ def test_it_travels_without_torch_and_the_workbench() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("trial", "date"),
+    [({"data": {"date": "2024-07-09"}}, "2024-07-09"), ({"data": {}}, None), ({}, None)],
+)
+def test_the_day_of_the_prompts_is_the_trials(trial: dict[str, Any], date: str | None) -> None:
+    assert MODEL_MANIFEST.model_copy(update={"trial": trial}).date == date
+
+
+@pytest.mark.parametrize("date", ["yesterday", 7, "2024-13-01", []])
+def test_a_day_that_is_none_is_refused(date: Any) -> None:
+    with pytest.raises(IntegrityError, match=r"data\.date"):
+        _ = MODEL_MANIFEST.model_copy(update={"trial": {"data": {"date": date}}}).date

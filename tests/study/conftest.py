@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.models.pair import PairSpec
@@ -69,6 +70,9 @@ class Script:
     at: Callable[[int], None] = lambda number: None
     prepare: Callable[[FakeWorker, PairSpec], Iterator[Event]] | None = None
     weights: str = "w"
+    date: str | None = None  # that the prompts of a worker without a date are written on
+    prompts: str = ""
+    dates: list[str | None] = field(default_factory=list)
     shut_adds: float = 0.0
     events: int = 0
     trained: list[TrialConfig] = field(default_factory=list)
@@ -115,6 +119,8 @@ class FakeWorker:
             data={split: f"sha-{split}" for split in ("train", "validation", "test")},
             seconds={"load": 0.0},
             dtype="float32",
+            date=self.script.dates[-1] or self.script.date,
+            prompts=self.script.prompts,
         )
 
     def _train(self, request: Train) -> Iterator[Event]:
@@ -338,8 +344,9 @@ def output() -> io.StringIO:
 
 @pytest.fixture
 def start_worker(script: Script) -> Callable[..., FakeWorker]:
-    def start(pipeline: object, log_file: Path, dtype: str | None) -> FakeWorker:
+    def start(pipeline: Pipeline, log_file: Path, dtype: str | None) -> FakeWorker:
         script.dtypes.append(dtype)
+        script.dates.append(pipeline.data.date)
         return FakeWorker(script)
 
     return start

@@ -366,6 +366,31 @@ def test_other_weights_are_refused(quick: Run, script: Any) -> None:
         quick(trials=2)
 
 
+def test_other_prompts_are_refused(quick: Run, script: Any) -> None:
+    script.prompts = "a"
+    quick(trials=1)
+    script.prompts = "b"
+    with pytest.raises(
+        DataError, match=r"prompts must stay as they were; pair \w+ reads the same"
+    ):
+        quick(trials=2)
+
+
+def test_a_dated_template_keeps_the_day_on_which_the_study_began(quick: Run, script: Any) -> None:
+    script.date = "2024-07-09"
+    quick(trials=1)
+    script.date = "2024-07-10"
+    quick(trials=2)
+    assert {config.data.date for config in script.trained} == {"2024-07-09"}
+    assert script.dates == [None, "2024-07-09"]
+
+
+def test_a_study_without_a_dated_template_has_no_day(quick: Run, script: Any) -> None:
+    quick(trials=1)
+    assert {config.data.date for config in script.trained} == {None}
+    assert all("date" not in config.to_yaml() for config in script.trained)
+
+
 @pytest.fixture
 def freely(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.delenv(VARIABLE)

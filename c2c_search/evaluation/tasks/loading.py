@@ -36,6 +36,7 @@ from c2c_search.evaluation.tasks.rows import is_copy
 from c2c_search.evaluation.tasks.rows import numbered
 from c2c_search.evaluation.tasks.task import TASKS
 from c2c_search.evaluation.tasks.task import Task
+from c2c_search.models.cache_dir import print_notice
 
 
 _TEST_NAMES = ("test", "validation", "valid", "dev", "val")
@@ -253,12 +254,12 @@ def _split(task: Task, folder: Path, split: str) -> list[Item]:
 def _file(task: Task, path: Path) -> list[Item]:
     if is_copy(task.hub, path):
         return _items(task, copied_rows(task, path))
-    return _own_items(task, read_examples({"test": [str(path)]})["test"])
+    return _own_items(task, read_examples({"test": [str(path)]}, notify=print_notice)["test"])
 
 
 def _users(path: Path) -> tuple[Task, _Read]:
     """A user's own rows, and the task that they make."""
-    examples = read_examples({"test": [str(path)]})["test"]
+    examples = read_examples({"test": [str(path)]}, notify=print_notice)["test"]
     written = [example for example in examples if not example.row["choices"]]
     if written and len(written) < len(examples):
         raise DataError(
