@@ -24,6 +24,8 @@ def study(
 
     Exit status 3: no fuser beats its controls. 4: trials kept failing. 130: interrupted.
     """
+    # What is imported next takes a second, and several where the disk is slow.
+    typer.echo(f"Reading {space} ...")
     from c2c_search.study.driver import run_study
 
     run_study(space, root=root, trials=trials)
@@ -33,13 +35,15 @@ def validate(
     file: Annotated[Path, typer.Argument(help="Space file; its pipeline is checked too.")],
 ) -> None:
     """Report every problem of a space and its pipeline at once."""
+    from c2c_search.host.wording import counted
     from c2c_search.space.schema import Space
 
     space = Space.load(file)
-    pairs = "1 pair" if len(space.pairs) == 1 else f"{len(space.pairs)} pairs"
     typer.echo(
-        f"{file} is valid: study {space.study}, {pairs}, {len(space.dimensions)} dimensions, "
-        f"{space.search.trials} trials of {space.pipeline.training.steps} steps."
+        f"{file} is valid: study {space.study}, {counted(len(space.pairs), 'pair')}, "
+        f"{counted(len(space.dimensions), 'dimension')}, "
+        f"{counted(space.search.trials, 'trial')} of "
+        f"{counted(space.pipeline.training.steps, 'step')}."
     )
 
 

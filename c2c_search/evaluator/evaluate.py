@@ -58,6 +58,7 @@ from c2c_search.evaluator.target import Target
 from c2c_search.evaluator.target import find_subject
 from c2c_search.evaluator.tasks import Chosen
 from c2c_search.host.description import machine
+from c2c_search.host.names import fit
 from c2c_search.host.signals import interruptible
 from c2c_search.inference.model import C2CModel
 from c2c_search.models.loading import load
@@ -116,7 +117,7 @@ def examine(request: Request, *, console: Console | None = None) -> Examined:
     systems, skipped = choose_systems(request.systems, subject)
     chosen = tasks.choose(request, subject)
     _check(request, systems, chosen)
-    own = f"{_slug(subject.name)}-{subject.identity()[:8]}"
+    own = f"{fit(subject.name)}-{subject.identity()[:8]}"
     folder = (request.to or request.root / "evaluations" / own).resolve()
     keep_freed_memory()
     try:
@@ -369,7 +370,3 @@ def _check(request: Request, systems: Sequence[str], chosen: Sequence[Chosen]) -
                 value=", ".join(systems),
                 hint="Name one of them with --systems, or leave --lm-eval out.",
             )
-
-
-def _slug(name: str) -> str:
-    return "".join(char if char.isalnum() or char in "._-" else "-" for char in name)

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.host.names import fit
+from c2c_search.host.names import fit_path
 from c2c_search.models.pair import PairSpec
+from c2c_search.models.sources import short_names
+from c2c_search.report.notes import escaped
+from c2c_search.report.notes import note
 from c2c_search.space.reference import reference
 from c2c_search.study.recording import Recording
 from c2c_search.study.recording import recorder
@@ -32,30 +37,35 @@ class SingleModel:
         source: The model.
         pair: Name of the first pair it is in.
         role: What it is there; it answers the same way in both.
+        short: Its short name among the study's models.
     """
 
     source: str
     pair: str
     role: System
+    short: str
 
     @property
     def name(self) -> str:
         """What reports and runs call it."""
-        return f"{self.source.partition(':')[2] or self.source} alone"
+        return f"{self.short} alone"
 
     @property
     def key(self) -> str:
         """File name of its measurements."""
-        return "".join(char if char.isalnum() or char in "._-" else "-" for char in self.source)
+        return fit(self.source)
 
 
 def single_models(pairs: Mapping[str, PairSpec]) -> list[SingleModel]:
     """Every model of the study once, receivers first."""
     models: dict[str, SingleModel] = {}
+    short = short_names(
+        source for pair in pairs.values() for source in (pair.receiver, pair.sharer)
+    )
     for role in ("receiver", "sharer"):
         for name, pair in pairs.items():
             source = getattr(pair, role)
-            models.setdefault(source, SingleModel(source, name, role))
+            models.setdefault(source, SingleModel(source, name, role, short[source]))
     return list(models.values())
 
 
@@ -76,6 +86,7 @@ def run_controls(session: Session) -> None:
         if with_run.recorded:
             continue
         run = with_run.open()
+        run.note(note("A model of the study on its own.", {"model": model.source}))
         run.params({"model": model.source})
         session.log_data(run, model.pair, "validation")
         log_accuracy(run, "validation", result)
@@ -119,7 +130,7 @@ def log_accuracy(run: RecordedRun, prefix: str, result: SystemResult) -> None:
     run.summary(
         {
             f"{prefix}/accuracy": result.accuracy,
-            **{f"{prefix}/{group}": value for group, value in groups.items()},
+            **{f"{prefix}/group/{fit_path(group)}": value for group, value in groups.items()},
         }
     )
 
@@ -177,6 +188,7 @@ def adapt_control(session: Session, config: TrialConfig, parameters: int, name: 
     once = _Once(session, name, "control", {"c2c.control": "lora"})
     run = None if once.recorded else once.open()
     if run is not None:
+        run.note(note(once.about, {"receiver": config.pair.receiver, "control": "LoRA"}))
         session.view.begin(name, {"control": "LoRA"}, config.training.steps, of_budget=False)
     ended = session.trainer.adapt(config, parameters, directory, recorder(session, run, name))
     if isinstance(ended, Failed):
@@ -203,7 +215,9 @@ def _train_once(
         return session.trainer.known(config)
     run = once.open()
     steps = None if to_the_end else config.training.rung_steps[0]
-    recording = Recording(session, run, config, once.name, lambda rung: to_the_end, steps)
+    recording = Recording(
+        session, run, config, once.name, lambda rung: to_the_end, once.about, steps
+    )
     try:
         ended = session.trainer.train(*recording.begin(shown, of_budget=False))
     except BaseException:
@@ -230,7 +244,15 @@ class _Once:
         self.name = name
         self._kind = kind
         self._tags = tags
-        self._key = f"recorded/{name}"
+        self._key = f"recorded/{fit(name)}"
+
+    @property
+    def about(self) -> str:
+        """What it is, in Markdown."""
+        study = escaped(self._session.space.study)
+        if self._kind == "twin":
+            return f"A twin in study {study}: the same training without anything from a sharer."
+        return f"A control in study {study}: what a fuser must beat to be champion."
 
     @property
     def recorded(self) -> bool:

@@ -20,6 +20,7 @@ from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
+from c2c_search.host.wording import counted
 from c2c_search.report import leaderboard
 from c2c_search.report.leaderboard import Leaderboard
 from c2c_search.report.live import Best
@@ -34,6 +35,10 @@ from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import run_finale
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.leaderboard import make_leaderboard
+from c2c_search.study.naming import trial_name
+from c2c_search.study.parent import log_data
+from c2c_search.study.parent import log_result
+from c2c_search.study.parent import log_settings
 from c2c_search.study.promotion import PromotedChampion
 from c2c_search.study.promotion import promote
 from c2c_search.study.session import Session
@@ -43,7 +48,6 @@ from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import enqueue
 from c2c_search.study.trials import run_trials
-from c2c_search.study.trials import trial_name
 from c2c_search.tracking import StudyRun
 from c2c_search.tracking import Tracker
 from c2c_search.tracking import reconcile
@@ -122,9 +126,17 @@ def run_study(
     command = f"c2c-search study --space {shlex.quote(str(space_path))}"
     command += "" if root == Path("mlruns") else f" --root {shlex.quote(str(root))}"
     command += "" if trials is None else f" --trials {trials}"
+    # Making the stores, or only opening them, takes MLflow seconds.
+    console.print(
+        f"Study {space.study}: {counted(space.search.trials, 'trial')} of "
+        f"{counted(space.pipeline.training.steps, 'step')}; opening the stores under {root} ...",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     try:
         with interruptible(), _opened(space, files) as study:
-            start = _Start(space, files, console, worker_factory, promotion, sleep)
+            start = _Start(space_path, space, files, console, worker_factory, promotion, sleep)
             final, champion, board = start.drive(study)
     except KeyboardInterrupt:
         console.print(
@@ -167,6 +179,7 @@ def _opened(space: Space, files: StudyFiles) -> Iterator[Study]:
 class _Start:
     """One start of a study; see `run_study`."""
 
+    space_path: Path
     space: Space
     files: StudyFiles
     console: Console
@@ -179,6 +192,7 @@ class _Start:
         interrupted = resume.recover(study)
         tracker = Tracker.open(self.files.root, self.space.pipeline.name)
         run = self._parent(tracker, study)
+        log_settings(run, self.space, self.space_path)
         reconcile(tracker, study)
         save_views(tracker)
         try:
@@ -201,6 +215,7 @@ class _Start:
     ) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
         train_references(session)
         run_controls(session)
+        log_data(session)
         enqueue(session)
         run_trials(session, make_fits(self.space))
         final = run_finale(session)
@@ -208,6 +223,7 @@ class _Start:
         champion = None if final.champion is None else self.promotion(session, final)
         board = make_leaderboard(session, final, champion)
         session.run.note(leaderboard.markdown(board))
+        log_result(session.run, session.study, final)
         return final, champion, board
 
     def _parent(self, tracker: Tracker, study: Study) -> StudyRun:
@@ -234,16 +250,18 @@ class _Start:
 def _state(study: Study, space: Space) -> StudyState:
     """What the view begins with."""
     best = max(resume.complete(study), key=lambda trial: trial.values[0], default=None)
+    training = space.pipeline.training
     return StudyState(
         name=space.study,
         trials=space.search.trials,
-        steps=space.pipeline.training.steps,
+        steps=training.steps,
         twins=space.pipeline.champion.finalists,
+        first_rung=None if space.search.pruner == "none" else training.rung_steps[0],
         counts=resume.counts(study),
-        best=None if best is None else _best(best, len(space.pairs) > 1),
+        best=None if best is None else _best(study, best, len(space.pairs) > 1),
     )
 
 
-def _best(trial: FrozenTrial, several_pairs: bool) -> Best:
+def _best(study: Study, trial: FrozenTrial, several_pairs: bool) -> Best:
     gain = trial.values[0] if several_pairs else None
-    return Best(trial_name(trial.number), trial.user_attrs[ACCURACY], gain)
+    return Best(trial_name(study, trial.number), trial.user_attrs[ACCURACY], gain)

@@ -14,6 +14,7 @@ from c2c_search.champion.select import finalists
 from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.results import answers_table
+from c2c_search.host.names import fit
 from c2c_search.study.controls import log_accuracy
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import single_models
@@ -24,12 +25,13 @@ from c2c_search.study.further import check_shut
 from c2c_search.study.further import further_name
 from c2c_search.study.further import measure_further
 from c2c_search.study.further import train_further
+from c2c_search.study.naming import trial_name
 from c2c_search.study.resume import complete
 from c2c_search.study.session import Session
+from c2c_search.study.session import child_key
 from c2c_search.study.trials import HASH
 from c2c_search.study.trials import PARAMETERS
 from c2c_search.study.trials import SPLIT
-from c2c_search.study.trials import trial_name
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.recorded_run import RecordedRun
 from c2c_search.training.protocol import Evaluate
@@ -145,7 +147,7 @@ def mismatched_name(finalist: str) -> str:
 def _with_twin(
     session: Session, candidate: Candidate, config: TrialConfig, *, still: int
 ) -> Finalist:
-    name = trial_name(candidate.number)
+    name = trial_name(session.study, candidate.number)
     session.view.twins(still)
     session.view.stage("twins", message=f"{twin_name(name)} hears no sharer")
     trained = session.trainer.known(config)
@@ -212,8 +214,8 @@ def _log(session: Session, final: FinalEvaluation) -> None:
     run.log_dict("verdict.json", verdicts)
     run.text("verdict.txt", final.explanation + "\n")
     for name, result in final.results.items():
-        run.text(f"items/{name.replace(' ', '-')}.json", answers_table(result))
-    run_ids = {name: attrs.get(f"{RUN_ID}/{name}") for name in final.results}
+        run.text(f"items/{fit(name)}.json", answers_table(result))
+    run_ids = {name: attrs.get(child_key(name)) for name in final.results}
     trials = session.study.get_trials(deepcopy=False)
     run_ids |= {one.name: trials[one.number].user_attrs.get(RUN_ID) for one in final.finalists}
     children = {child.info.run_id: child for child in session.tracker.children(run.run_id)}

@@ -12,6 +12,8 @@ from pathlib import Path
 from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
 from c2c_search.host.files import write_text
+from c2c_search.report.leaderboard import count
+from c2c_search.report.notes import note
 from c2c_search.study.session import Session
 from c2c_search.study.trainer import TrainingRequest
 from c2c_search.tracking.tracker import ChildRun
@@ -77,6 +79,7 @@ class Recording:
         config: What is trained.
         name: Of the training, as the view shows it.
         goes_on: Asked at every rung.
+        about: What it is, in Markdown.
         steps: Where it will end, if before the trial's own: it is a reference then.
     """
 
@@ -85,6 +88,7 @@ class Recording:
     config: TrialConfig
     name: str
     goes_on: Callable[[Rung], bool]
+    about: str
     steps: int | None = None
 
     def begin(self, shown: Mapping[str, object], *, of_budget: bool) -> TrainingRequest:
@@ -98,6 +102,9 @@ class Recording:
             What the workbench is to train.
         """
         self.run.config(self.config)
+        pair = self.config.pair
+        models = {"receiver": pair.receiver, "sharer": pair.sharer}
+        self.run.note(note(self.about, {**models, **shown}))
         steps = self.steps or self.config.training.steps
         self.session.view.begin(self.name, shown, steps, of_budget=of_budget)
         # With its name in front, by which `c2c-search eval` finds it.
@@ -123,6 +130,7 @@ class Recording:
         session.log_data(run, pair, "train", "validation")
         run.cost(ended.seconds, parameters=ended.parameters, size=ended.bytes)
         run.summary(ended.metrics)
+        run.add_note(_result(ended, config.training.steps if self.steps is None else self.steps))
         if math.isnan(ended.objective):
             return Failed(failure="diverged", message="the validation objective is not a number")
         if self.steps is None:  # a reference has none: objectives are measured against it
@@ -133,3 +141,11 @@ class Recording:
     @property
     def _directory(self) -> Path:
         return self.session.files.trial(self.config.hash())
+
+
+def _result(ended: Trained, steps: int) -> str:
+    """How a training ended, in Markdown."""
+    early = f"Stopped early, at step {ended.step} of {steps}: others had done better by then."
+    about = early if ended.pruned else f"Trained to its end, step {ended.step}."
+    values = {"accuracy on validation": ended.objective, "parameters": count(ended.parameters)}
+    return note(about, values)

@@ -15,6 +15,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.host.files import write_text
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
+from c2c_search.models.sources import short_names
 from c2c_search.report.live import StudyState
 from c2c_search.report.live import View
 from c2c_search.report.live import watch
@@ -79,6 +80,8 @@ def repeat_trial(
         evaluation=config.evaluation,
         caches=CacheConfig(dtype=config.cache_dtype),
     )
+    pair = config.pair
+    short = short_names((pair.receiver, pair.sharer))
     state = StudyState(name=name, trials=1, steps=config.training.steps, twins=0)
     with (
         interruptible(),
@@ -91,7 +94,11 @@ def repeat_trial(
             sleep=sleep,
         ) as trainer,
     ):
-        view.begin(name, {"pair": str(config.pair)}, config.training.steps)
+        view.begin(
+            name,
+            {"pair": f"{short[pair.receiver]} <- {short[pair.sharer]}"},
+            config.training.steps,
+        )
         ended = trainer.train(config, folder, _Shown(view, name))
     if isinstance(ended, Failed):
         raise retries.error(ended, f"{name} failed ({ended.failure})")

@@ -20,6 +20,7 @@ import torch
 from c2c_search.evaluation.guard import SELECTION
 from c2c_search.evaluation.guard import refuse_report_split
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.host.names import fit_path
 from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.protocol import CHECKPOINTS
 from c2c_search.training.protocol import Event
@@ -205,7 +206,7 @@ class Training(ABC):
             **self._metrics(),
         }
         for group, accuracy in result.accuracy_by_group().items():
-            metrics[f"validation/{group}"] = accuracy
+            metrics[f"validation/group/{fit_path(group)}"] = accuracy
         rung = Rung(
             rung=number,
             step=self.step,
@@ -248,7 +249,9 @@ class Training(ABC):
         state = engine.resume(self.directory / CHECKPOINTS)
         if state is not None:
             self.step = state["step"]
-            self.seconds = dict(state["seconds"])
+            # Of this start, only what came before its first step.
+            before = state["seconds"]
+            self.seconds = {part: before[part] + spent for part, spent in self.seconds.items()}
             self.rungs = [Rung(**json.loads(rung)) for rung in state["rungs"]]
 
 

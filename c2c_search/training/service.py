@@ -31,6 +31,7 @@ from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import default_cache_dir
 from c2c_search.models.loading import load
+from c2c_search.models.sources import short_name
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.entries import FOLDER
 from c2c_search.prompt_cache.store import PromptCacheStore
@@ -164,9 +165,15 @@ class WorkerService:
         receiver = cache_shape(pair.receiver, adapted=config.fuser.lora_rank > 0)
         fuser = Fuser(config.fuser, receiver, cache_shape(pair.sharer))
         model = with_fuser(pair, fuser)
+        begun = time.perf_counter()
         data = self._data_of(config)
+        prefill = time.perf_counter() - begun
         calibrate(model, data.train_prompts, config.seed)
-        return FuserTraining(config, model, data, directory, emit=emit or self.emit, go_on=go_on)
+        training = FuserTraining(
+            config, model, data, directory, emit=emit or self.emit, go_on=go_on
+        )
+        training.seconds["prefill"] = prefill
+        return training
 
     def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Adapted:
         """Train LoRA on the receiver as a trial trains its fuser of so many parameters."""
@@ -313,7 +320,7 @@ class WorkerService:
         )
 
         def caches(loaded: LoadedModel, ids: list[tuple[int, ...]]):  # type: ignore[no-untyped-def]
-            name = loaded.identity.source.rpartition(":")[2]
+            name = short_name(loaded.identity.source)
             return self.store.get(
                 loaded,
                 ids,

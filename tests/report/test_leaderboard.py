@@ -26,10 +26,10 @@ def board() -> Leaderboard:
     return Leaderboard(
         study="tiny",
         search=[
-            SearchRow("trial-000", "trial", "pruned", 0.5, "there", 1000, "depth 3"),
-            SearchRow("trial-001", "trial", "failed", None, "there", None, "depth 8"),
-            SearchRow("b [x] alone", "control", "", 0.6, "path:b", None, ""),
-            SearchRow("trial-002", "trial", "complete", 0.7, "back", 10_900_000, "depth 4"),
+            SearchRow("trial-000", "trial", "pruned", 0.5, "there", 1000, {"depth": 3}),
+            SearchRow("trial-001", "trial", "failed", None, "there", None, {"depth": 8}),
+            SearchRow("b [x] alone", "control", "", 0.6, "", None, {}),
+            SearchRow("trial-002", "trial", "complete", 0.7, "back", 10_900_000, {"depth": 4}),
         ],
         test=[
             MeasuredRow("b [x] alone", "control", interval(0.6)),
@@ -94,10 +94,10 @@ def test_p_value() -> None:
 
 def test_between_pairs_trials_are_ranked_by_gain() -> None:
     rows = [
-        SearchRow("trial-000", "trial", "complete", 0.76, "there", 1, "", gain=0.18),
-        SearchRow("trial-001", "trial", "complete", 0.94, "back", 1, "", gain=0.02),
-        SearchRow("back without sharer", "control", "", 0.92, "back", None, "", gain=0.0),
-        SearchRow("a alone", "control", "", 0.5, "path:a", None, ""),
+        SearchRow("trial-000", "trial", "complete", 0.76, "there", 1, {}, gain=0.18),
+        SearchRow("trial-001", "trial", "complete", 0.94, "back", 1, {}, gain=0.02),
+        SearchRow("back without sharer", "control", "", 0.92, "back", None, {}, gain=0.0),
+        SearchRow("a alone", "control", "", 0.5, "", None, {}),
     ]
     board = Leaderboard("s", rows)
     assert [row.name for row in board.ranked()] == [row.name for row in rows]

@@ -76,7 +76,7 @@ def test_a_password_is_never_shown() -> None:
 def test_artifacts_of_an_experiment_lie_under_the_root(root: Path) -> None:
     Tracker.open(root, "Zwölf Länder / quiz")
     location = query(root / "mlflow.db", "SELECT artifact_location FROM experiments")[-1][0]
-    assert location == (root / "artifacts" / "Zwölf-Länder-quiz").as_uri()
+    assert location == (root / "artifacts" / "Zwölf-Länder-quiz-3dd299fa64").as_uri()
 
 
 @pytest.mark.parametrize("content", [b"", b"this is not a database at all, and never was" * 99])
