@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 
 
-_WHOLE = 8  # letters of a word that is not cut
-_CUT = 5  # letters that are left of a longer one, if they tell it from others
+_SPARED = 3  # letters more than those that are left of a longer word, and it is not cut
 
 
 class Shorthand:
@@ -20,13 +19,15 @@ class Shorthand:
 
     Args:
         values: Every setting's values, as far as they are known, by its name in words.
+        letters: So many are left of a long word, if they tell it from others.
     """
 
-    def __init__(self, values: Mapping[str, Iterable[object]]) -> None:
+    def __init__(self, values: Mapping[str, Iterable[object]], *, letters: int = 5) -> None:
+        self._letters_of_word = letters
         known = {name: list(each) for name, each in values.items()}
         self._letters = _distinct(list(known), _initials)
         self._words = {
-            name: _distinct([value for value in each if isinstance(value, str)], _cut)
+            name: _distinct([value for value in each if isinstance(value, str)], self._cut)
             for name, each in known.items()
         }
 
@@ -45,11 +46,16 @@ class Shorthand:
         return " ".join(filter(None, ["/".join(words), *rest]))
 
     def legend(self, settings: Iterable[Mapping[str, object]]) -> str:
-        """What the letters before numbers stand for, of those that these settings need."""
-        needed = dict.fromkeys(
-            name for each in settings for name, value in each.items() if not isinstance(value, str)
-        )
-        return ", ".join(f"{self._letters[name]} {name}" for name in needed)
+        """What these settings' words are, in their order, and the letters before numbers."""
+        found = [(name, isinstance(each[name], str)) for each in settings for name in each]
+        words = dict.fromkeys(name for name, is_word in found if is_word)
+        rest = dict.fromkeys(name for name, is_word in found if not is_word)
+        letters = [f"{self._letters[name]} {name}" for name in rest]
+        return ", ".join(filter(None, ["/".join(words), *letters]))
+
+    def _cut(self, word: str, extra: int) -> str:
+        letters = self._letters_of_word + extra
+        return word if len(word) <= letters + _SPARED else word[:letters].rstrip("_-")
 
 
 def differing(settings: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
@@ -63,11 +69,14 @@ def differing(settings: Sequence[Mapping[str, object]]) -> list[dict[str, object
 def _distinct(names: Sequence[str], shorten: Callable[[str, int], str]) -> dict[str, str]:
     """Each name as short as it may be while no two are the same."""
     short: dict[str, str] = {}
-    for name in names:
+    for name in sorted(names, key=len):
         for extra in range(len(name) + 1):
             cut = shorten(name, extra)
-            if all(shorten(other, extra) != cut for other in names if other != name):
+            alike = any(shorten(other, extra) == cut for other in names if other != name)
+            if not alike and cut not in short.values():
                 break
+        else:
+            cut = name
         short[name] = cut
     return short
 
@@ -77,13 +86,10 @@ def _initials(name: str, extra: int) -> str:
     return first[: 1 + extra] + "".join(word[0] for word in others)
 
 
-def _cut(word: str, extra: int) -> str:
-    return word if len(word) <= _WHOLE + extra else word[: _CUT + extra].rstrip("_-")
-
-
 def _value(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "=none", True: "=yes", False: "=no"}[value]
     if isinstance(value, float):
-        return f"{value:.2g}".replace("e-0", "e-").replace("e+0", "e+")
+        short = f"{value:.1e}" if 0 < abs(value) < 0.01 else f"{value:.2g}"
+        return short.replace("e-0", "e-").replace("e+0", "e+").replace(".0e", "e")
     return str(value)

@@ -111,7 +111,7 @@ class _Guarded:
 
 
 def _without_password(uri: str) -> str:
-    if uri.startswith("sqlite:"):
+    if uri.startswith("sqlite"):
         from sqlalchemy.engine import make_url
 
         return make_url(uri).database or uri
@@ -133,7 +133,9 @@ def sqlite_url(database: Path, **options: int) -> str:
     from sqlalchemy.engine import URL
 
     query = {name: str(value) for name, value in options.items()}
-    return URL.create("sqlite", database=str(database), query=query).render_as_string()
+    # With its driver: of what follows a plain sqlite:/// MLflow makes a folder, quoted as it is.
+    url = URL.create("sqlite+pysqlite", database=str(database), query=query)
+    return url.render_as_string()
 
 
 def artifact_location(root: Path, experiment: str) -> str:

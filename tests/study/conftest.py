@@ -76,6 +76,7 @@ class Script:
     together: list[list[TrialConfig]] = field(default_factory=list)
     fit: int = 100  # trainings that fit the memory together
     starts: int = 0
+    groups: tuple[str, str] = ("country/ja", "country/zh")
 
 
 class FakeWorker:
@@ -206,7 +207,9 @@ class FakeWorker:
         else:
             config = json.loads((Path(request.fuser_dir) / "fuser_config.json").read_text())
             accuracy = config["accuracy"] - (0.2 if request.system == "mismatched" else 0)
-        yield Result(system=request.system, split=request.split, items=answers(accuracy))
+        yield Result(
+            system=request.system, split=request.split, items=answers(accuracy, self.script.groups)
+        )
 
     def _event(self, event: Event) -> Event:
         self.script.events += 1
@@ -227,13 +230,15 @@ class FakeWorker:
         }
 
 
-def answers(accuracy: float) -> tuple[ItemResult, ...]:
+def answers(
+    accuracy: float, groups: tuple[str, str] = ("country/ja", "country/zh")
+) -> tuple[ItemResult, ...]:
     """The first items right, the rest wrong, two items a cluster."""
     right = round(accuracy * ITEMS)
     return tuple(
         ItemResult(
             id=f"q{i}",
-            group=f"country/{'zh' if i % 2 else 'ja'}",
+            group=groups[i % 2],
             cluster=f"c{i // 2}",
             answer=0,
             chosen=int(i >= right),

@@ -10,9 +10,18 @@ def test_every_model_is_measured_once_receivers_first() -> None:
     small, big = single_models(pairs)
     assert (small.name, small.role, small.pair) == ("small alone", "receiver", "there")
     assert (big.name, big.role, big.pair) == ("org/big@main alone", "receiver", "back")
-    assert big.key == "hf-org-big-main"
+    assert big.key == "hf-org-big-main-0d14cc27fa"
 
 
 def test_a_model_that_only_speaks_is_measured_as_sharer() -> None:
     pairs = {"one": PairSpec(receiver="path:a", sharer="path:b")}
     assert [model.role for model in single_models(pairs)] == ["receiver", "sharer"]
+
+
+def test_models_are_called_by_short_names_that_differ() -> None:
+    pairs = {
+        "one": PairSpec(receiver="path:/models/x/tiny", sharer="path:/models/y/tiny"),
+        "two": PairSpec(receiver="gguf:/models/big.gguf", sharer="path:/models/x/tiny"),
+    }
+    names = [model.name for model in single_models(pairs)]
+    assert names == ["x/tiny alone", "big.gguf alone", "y/tiny alone"]
