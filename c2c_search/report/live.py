@@ -324,7 +324,7 @@ def render(state: StudyState) -> RenderableType:
 
 
 def _header(state: StudyState) -> RenderableType:
-    line = Table.grid(expand=True)
+    line = Table.grid(expand=True, padding=(0, 2))
     line.add_column()
     line.add_column(justify="right")
     line.add_row(
@@ -339,7 +339,7 @@ def _left(state: StudyState) -> list[str]:
     if (left := state.seconds_left()) is None:
         return []
     low, high = map(duration, left)
-    return [f"training left about {low}" + ("" if low == high else f" to {high}")]
+    return [f"left about {low}" + ("" if low == high else f" to {high}")]
 
 
 def _stage(state: StudyState) -> RenderableType:

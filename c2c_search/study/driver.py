@@ -34,6 +34,7 @@ from c2c_search.study.controls import train_references
 from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import run_finale
 from c2c_search.study.layout import StudyFiles
+from c2c_search.study.layout import refuse_namesake
 from c2c_search.study.leaderboard import make_leaderboard
 from c2c_search.study.naming import trial_name
 from c2c_search.study.parent import log_data
@@ -162,6 +163,7 @@ def _opened(space: Space, files: StudyFiles) -> Iterator[Study]:
     """Optuna's study, driven by no other process; what its store raises comes as `StoreError`."""
     from optuna.exceptions import StorageInternalError
 
+    refuse_namesake(files)
     try:
         opened: RDBStorage = storage.open_storage(files.root)
         with storage.sole_driver(files.root, space.study, opened):

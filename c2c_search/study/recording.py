@@ -23,6 +23,9 @@ from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Trained
 
 
+_A_MOMENT = 1e-3  # seconds
+
+
 @dataclass(frozen=True)
 class Recorder:
     """Hands what a training tells to its run and to the view.
@@ -128,7 +131,9 @@ class Recording:
         session, config, run = self.session, self.config, self.run
         pair = next(name for name, pair in session.space.pairs.items() if pair == config.pair)
         session.log_data(run, pair, "train", "validation")
-        run.cost(ended.seconds, parameters=ended.parameters, size=ended.bytes)
+        # What the study's start had prepared cost a training nothing; the study's run has it.
+        seconds = {part: spent for part, spent in ended.seconds.items() if spent >= _A_MOMENT}
+        run.cost(seconds, parameters=ended.parameters, size=ended.bytes)
         run.summary(ended.metrics)
         run.add_note(_result(ended, config.training.steps if self.steps is None else self.steps))
         if math.isnan(ended.objective):

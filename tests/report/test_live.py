@@ -94,7 +94,7 @@ def test_time_left_is_a_range_until_a_trial_has_ended(clock: Clock) -> None:
     # Still 50 steps here and a twin of 100; the other two trials stop at step 25, or go on.
     expected = [2 * (50 + 2 * 25 + 100), 2 * (50 + 2 * 100 + 100)]
     assert state.seconds_left() == pytest.approx(expected, rel=0.01)
-    assert "training left about 06:40 to 11:40" in shown(state)
+    assert "left about 06:40 to 11:40" in shown(state)
     view.end("trial-000", "pruned", 0.5)
     assert state.seconds_left() == pytest.approx([2 * (2 * 50 + 100)] * 2, rel=0.01)
 
@@ -181,8 +181,8 @@ def test_without_a_terminal_there_are_lines(state: StudyState, clock: Clock) -> 
         "prefill train [path:a] 1/100",
         "prefill train [path:a] 100/100",
         "trial-000: depth 3",
-        "trial-000: step 10/100, loss 1.000, training left about 13:00",
-        "trial-000: step 20/100, loss 1.000, training left about 12:40",
+        "trial-000: step 10/100, loss 1.000, left about 13:00",
+        "trial-000: step 20/100, loss 1.000, left about 12:40",
         "trial-000: 0.500 at step 20",
         "trial-000: complete 0.500, best so far 0.500 (trial-000)",
     ]

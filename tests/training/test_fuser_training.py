@@ -120,6 +120,10 @@ def test_report_says_what_is_needed(run, trial):
     assert {"train/loss", "train/learning_rate", "train/gradient_norm"} <= set(step.metrics)
     assert {"gate/open_train", "gate/open_eval"} <= set(step.metrics)
     assert set(ended.seconds) == {"prefill", "train", "evaluate", "overhead"}
+    assert ended.seconds["prefill"] > 0
+    assert {"validation/accuracy", "validation/loss"} <= set(ended.metrics)
+    groups = {name for name in ended.metrics if name.startswith("validation/group/")}
+    assert groups == {"validation/group/validation"}
     assert ended.parameters > 0
     assert ended.bytes > 4 * ended.parameters - 1
 
