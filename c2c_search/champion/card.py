@@ -10,6 +10,7 @@ import yaml
 
 from c2c_search.champion.gate import Comparison
 from c2c_search.champion.gate import Verdict
+from c2c_search.host.wording import in_bytes
 from c2c_search.host.wording import in_words
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import Size
@@ -82,7 +83,7 @@ def _what_it_is(manifest: Manifest, size: Size) -> str:
         f"`{receiver.source}` (the receiver) through its prompt cache. The receiver answers from "
         f"the fused cache; both models' weights stay as they are.{_adapted(manifest)}\n\n"
         f"The fuser holds {in_words(size.parameters)} numbers "
-        f"({size.bytes / 1e6:.1f} MB){relative}. It works only between these two models, which "
+        f"({in_bytes(size.bytes)}){relative}. It works only between these two models, which "
         "loading checks, and contains the weights of neither."
     )
 

@@ -12,6 +12,7 @@ import typer
 
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
+from c2c_search.cli.options import announce
 
 
 def evaluate(
@@ -106,6 +107,7 @@ def evaluate(
     Tasks: arc_challenge, arc_easy, boolq, ceval, gpqa, gsm8k, longbench, math500, mmlu_pro,
     mmlu_redux, openbookqa, quiz, translation, truthfulqa_mc, winogrande.
     """
+    announce(f"Looking for {target}", err=True)
     from rich.console import Console
 
     from c2c_search.evaluator.evaluate import examine

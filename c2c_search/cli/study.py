@@ -10,6 +10,7 @@ import typer
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import SpaceFile
+from c2c_search.cli.options import announce
 
 
 def study(
@@ -24,8 +25,7 @@ def study(
 
     Exit status 3: no fuser beats its controls. 4: trials kept failing. 130: interrupted.
     """
-    # What is imported next takes a second, and several where the disk is slow.
-    typer.echo(f"Reading {space} ...")
+    announce(f"Reading {space}")
     from c2c_search.study.driver import run_study
 
     run_study(space, root=root, trials=trials)

@@ -14,3 +14,11 @@ def in_words(number: int) -> str:
         if number >= size:
             return f"{number / (1000 if word == 'thousand' else size):.4g} {word}"
     return f"{number:,}"
+
+
+def in_bytes(size: int) -> str:
+    """A size as one says it, in powers of ten: ``250 bytes``, ``12.5 kB``, ``41.6 MB``."""
+    for unit, name in ((1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return counted(size, "byte")

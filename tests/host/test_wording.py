@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from c2c_search.host.wording import counted
+from c2c_search.host.wording import in_bytes
 from c2c_search.host.wording import in_words
 
 
@@ -28,3 +29,17 @@ def test_one_is_no_plural() -> None:
 )
 def test_no_number_is_rounded_away(number: int, words: str) -> None:
     assert in_words(number) == words
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (1, "1 byte"),
+        (250, "250 bytes"),
+        (12_480, "12.5 kB"),
+        (41_600_000, "41.6 MB"),
+        (2 * 10**9, "2.0 GB"),
+    ],
+)
+def test_no_size_is_rounded_away(size: int, words: str) -> None:
+    assert in_bytes(size) == words
