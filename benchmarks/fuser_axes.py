@@ -73,7 +73,7 @@ def main() -> None:
         for seed in range(options.seeds)
         for name in options.sets
         for variant in SETS[name]
-        if not _place(options, variant, seed).exists()
+        if not _path(options, variant, seed).exists()
     ]
     if missing and not options.table_only:
         with Progress(console=Console(stderr=True)) as progress:
@@ -118,23 +118,23 @@ def _train(
         "seconds": time.perf_counter() - begun,
         "trained": trained.model_dump(mode="json"),
     }
-    place = _place(options, variant, seed)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_suffix(".partial")
+    path = _path(options, variant, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content), encoding="utf-8")
-    partial.replace(place)
+    partial.replace(path)
 
 
-def _place(options: argparse.Namespace, variant: Variant, seed: int) -> Path:
+def _path(options: argparse.Namespace, variant: Variant, seed: int) -> Path:
     return Path(options.results) / f"{variant.name}-{options.steps}-{seed}.json"
 
 
 def _read(options: argparse.Namespace, variant: Variant) -> Done | None:
     answers, seconds = {}, []
     for seed in range(options.seeds):
-        place = _place(options, variant, seed)
-        if place.exists():
-            content = json.loads(place.read_text(encoding="utf-8"))
+        path = _path(options, variant, seed)
+        if path.exists():
+            content = json.loads(path.read_text(encoding="utf-8"))
             answers[seed] = SystemResult.model_validate(content["answers"])
             seconds.append(content["seconds"])
     return Done(variant, answers, sum(seconds) / len(seconds)) if answers else None

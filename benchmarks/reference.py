@@ -62,24 +62,24 @@ class LayerLoopFuser(nn.Module):
         self.layers = list(fuser.layers)
         self.sources = [source for (source,) in fuser.sources.tolist()]
         self.projectors = nn.ModuleList(
-            nn.ModuleList(LayerProjector(fuser, kind, place) for kind in range(2))
-            for place in range(len(self.layers))
+            nn.ModuleList(LayerProjector(fuser, kind, index) for kind in range(2))
+            for index in range(len(self.layers))
         )
 
-    def fuse(self, receiver: DynamicCache, sharer: DynamicCache, places: torch.Tensor) -> None:
+    def fuse(self, receiver: DynamicCache, sharer: DynamicCache, alignment: torch.Tensor) -> None:
         """Put fused layers into the receiver's cache; gradients flow.
 
         Args:
             receiver: Caches of ``(batch, kv_heads, tokens, head_dim)``; changed.
             sharer: The same of the sharer.
-            places: For each token of the receiver's, its place in the sharer's cache,
+            alignment: For each token of the receiver's, which of the sharer's it is fused with,
                 ``(batch, tokens)``.
         """
-        for place, (layer, source) in enumerate(zip(self.layers, self.sources, strict=True)):
-            own, heard = receiver.layers[layer], sharer.layers[source]
-            keys, values = self.projectors[place]
-            own.keys = _fused(keys, own.keys, heard.keys, places)
-            own.values = _fused(values, own.values, heard.values, places)
+        for index, (layer, source) in enumerate(zip(self.layers, self.sources, strict=True)):
+            fused, read = receiver.layers[layer], sharer.layers[source]
+            keys, values = self.projectors[index]
+            fused.keys = _fused(keys, fused.keys, read.keys, alignment)
+            fused.values = _fused(values, fused.values, read.values, alignment)
 
     def parameter_groups(
         self, learning_rate: float, weight_decay: float
@@ -99,16 +99,16 @@ class LayerProjector(nn.Module):
     Args:
         fuser: Where the weights are copied from.
         kind: 0 for keys, 1 for values.
-        place: Which of the fused layers.
+        index: Which of the fused layers.
     """
 
-    def __init__(self, fuser: Fuser, kind: int, place: int) -> None:
+    def __init__(self, fuser: Fuser, kind: int, index: int) -> None:
         super().__init__()
         projector = fuser.projector
         assert isinstance(projector, C2CProjector)
-        group = kind * len(fuser.layers) + place
-        (source,) = fuser.sources[place].tolist()
-        self.receiver_norm = LayerNormalisation(fuser.receiver_norm, kind, place)
+        group = kind * len(fuser.layers) + index
+        (source,) = fuser.sources[index].tolist()
+        self.receiver_norm = LayerNormalisation(fuser.receiver_norm, kind, index)
         self.sharer_norm = LayerNormalisation(fuser.sharer_norm, kind, source)
         self.compress = _plain(projector.from_sharer, group)
         assert isinstance(self.compress, nn.Linear)
@@ -125,8 +125,8 @@ class LayerProjector(nn.Module):
     def forward(self, receiver: torch.Tensor, sharer: torch.Tensor) -> torch.Tensor:
         """The fused layer, ``(batch, tokens, receiver_size)``, from both models' features."""
         dtype = next(self.parameters()).dtype
-        own, heard = receiver.to(dtype), sharer.to(dtype)
-        features = torch.cat([self.sharer_norm(heard), self.receiver_norm(own)], dim=-1)
+        parts = self.sharer_norm(sharer.to(dtype)), self.receiver_norm(receiver.to(dtype))
+        features = torch.cat(parts, dim=-1)
         hidden = self.trunk(self.compressed(self.compress(features)))
         change = self.receiver_norm.scale(self.projection(hidden))
         if self.weight is not None:
@@ -212,10 +212,12 @@ class ReferenceStyle:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss, and logits at the last prompt token and every response token."""
         device = self.receiver.device
-        own, read = padded_prefill(self.receiver, [prompt.receiver_ids[:-1] for prompt in prompts])
-        heard, _ = padded_prefill(self.sharer, [prompt.sharer_ids for prompt in prompts])
-        places, _ = right_padded([prompt.alignment[:-1] for prompt in prompts])
-        self.fuser.fuse(own, heard, places.to(device))
+        receiver, read = padded_prefill(
+            self.receiver, [prompt.receiver_ids[:-1] for prompt in prompts]
+        )
+        sharer, _ = padded_prefill(self.sharer, [prompt.sharer_ids for prompt in prompts])
+        alignment, _ = right_padded([prompt.alignment[:-1] for prompt in prompts])
+        self.fuser.fuse(receiver, sharer, alignment.to(device))
         fed, mask = right_padded(
             [
                 [prompt.receiver_ids[-1], *response]
@@ -232,7 +234,7 @@ class ReferenceStyle:
             position_ids=positions.to(device),
             labels=labels.to(device),
             use_cache=True,
-            **cache_argument(self.receiver, own),
+            **cache_argument(self.receiver, receiver),
         )
         return output.loss, output.logits
 
@@ -300,13 +302,13 @@ def right_padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Ten
 
 
 def _fused(
-    projector: nn.Module, own: torch.Tensor, heard: torch.Tensor, places: torch.Tensor
+    projector: nn.Module, receiver: torch.Tensor, sharer: torch.Tensor, alignment: torch.Tensor
 ) -> torch.Tensor:
     """One layer's fused keys or values, ``(batch, kv_heads, tokens, head_dim)``."""
-    features = heard.transpose(1, 2).flatten(2)
-    index = places[..., None].expand(-1, -1, features.shape[-1])
-    fused: torch.Tensor = projector(own.transpose(1, 2).flatten(2), features.gather(1, index))
-    return fused.unflatten(-1, (own.shape[1], own.shape[3])).transpose(1, 2)
+    features = sharer.transpose(1, 2).flatten(2)
+    index = alignment[..., None].expand(-1, -1, features.shape[-1])
+    fused: torch.Tensor = projector(receiver.transpose(1, 2).flatten(2), features.gather(1, index))
+    return fused.unflatten(-1, (receiver.shape[1], receiver.shape[3])).transpose(1, 2)
 
 
 def _plain(module: nn.Module, group: int) -> nn.Module:

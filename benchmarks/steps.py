@@ -144,7 +144,7 @@ class Steps:
 
     def rows(self, turn: int) -> list[int]:
         """The examples of a turn, the same for every kind."""
-        return [(turn * self.batch + place) % len(self.encoded) for place in range(self.batch)]
+        return [(turn * self.batch + row) % len(self.encoded) for row in range(self.batch)]
 
     def agreement(self) -> dict[str, float]:
         """Loss (nats) and gradient norm of one step, ours and the reference's; no step is made.

@@ -40,9 +40,12 @@ from c2c_search.training.launch import Worker
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import OfTrial
+from c2c_search.training.protocol import Prepare
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Step
+from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
+from c2c_search.training.protocol import TrainTogether
 
 
 _PROGRAM = Path(__file__).with_name("reference_run.py")
@@ -132,18 +135,20 @@ def study(configs: Sequence[TrialConfig], together: int) -> Run:
         run, begun = Run(), time.perf_counter()
         log = Path(folder) / "worker.log"
         with Worker(pipeline, log_file=log, cache_dir=cache_dir) as worker:
-            *_, prepared = _sound(worker.prepare(first.pair))
+            *_, prepared = _sound(worker.ask(Prepare(pair=first.pair)))
             assert isinstance(prepared, Prepared)
             run.add(prepared.seconds)
-            named = [(config, Path(folder) / str(n)) for n, config in enumerate(configs)]
+            named = [
+                Train(config=config, directory=f"{folder}/{n}") for n, config in enumerate(configs)
+            ]
             for first_of_group in range(0, len(named), together):
                 group = named[first_of_group : first_of_group + together]
                 run.losses += [{} for _ in group]
                 losses = dict(enumerate(run.losses[first_of_group:]))
-                ends = _ends(worker.train_together(group), losses)
-                for place in range(len(group)):
-                    run.add(ends[place].seconds)
-                    run.accuracies.append(ends[place].objective)
+                ends = _ends(worker.ask(TrainTogether(trials=tuple(group))), losses)
+                for index in range(len(group)):
+                    run.add(ends[index].seconds)
+                    run.accuracies.append(ends[index].objective)
             run.end(time.perf_counter() - begun)
     return run
 
@@ -256,9 +261,9 @@ def _ends(events: Iterable[Event], losses: dict[int, dict[int, float]]) -> dict[
     ends = {}
     for event in _sound(events):
         if isinstance(event, OfTrial) and isinstance(event.event, Step):
-            losses[event.place][event.event.step] = event.event.loss
+            losses[event.index][event.event.step] = event.event.loss
         elif isinstance(event, OfTrial) and isinstance(event.event, Trained):
-            ends[event.place] = event.event
+            ends[event.index] = event.event
     return ends
 
 

@@ -40,66 +40,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def tiny_tokenizer():
     """A byte-level tokenizer with offsets, made here: no training, no download."""
-    from tokenizers import Tokenizer
-    from tokenizers.decoders import ByteLevel as ByteLevelDecoder
-    from tokenizers.models import BPE
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import PreTrainedTokenizerFast
+    from c2c_search.testing.tiny_models import byte_tokenizer
 
-    vocabulary = {symbol: place for place, symbol in enumerate(sorted(ByteLevel.alphabet()))}
-    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = ByteLevelDecoder()
-    tokenizer.add_special_tokens(["<eos>"])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>")
+    return byte_tokenizer()
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_tokenizer) -> Callable[..., LoadedModel]:
+def tiny_model() -> Callable[..., LoadedModel]:
     """Make a random model: ``tiny_model("llama", layers=2, heads=2, head_dim=8, seed=0)``."""
-    import torch
-    import transformers
+    from c2c_search.testing.tiny_models import random_model
 
-    from c2c_search.models.identity import ModelIdentity
-    from c2c_search.models.loading import LoadedModel
-
-    families = {
-        "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
-        "gemma3": (transformers.Gemma3TextConfig, transformers.Gemma3ForCausalLM),
-        "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
-    }
-
-    def make(
-        family: str = "llama", *, layers: int = 2, heads: int = 2, head_dim: int = 8, seed: int = 0
-    ) -> LoadedModel:
-        config_class, model_class = families[family]
-        config = config_class(
-            vocab_size=len(tiny_tokenizer),
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=layers,
-            num_attention_heads=2 * heads,
-            num_key_value_heads=heads,
-            head_dim=head_dim,
-            eos_token_id=tiny_tokenizer.eos_token_id,
-            pad_token_id=tiny_tokenizer.eos_token_id,
-            **({"sliding_window": 8} if family == "gemma3" else {}),
-        )
-        torch.manual_seed(seed)
-        model = model_class(config).eval().requires_grad_(False)
-        identity = ModelIdentity(
-            source=f"path:{family}-{layers}-{heads}-{head_dim}-{seed}",
-            revision=None,
-            architecture=model_class.__name__,
-            weights_sha256=f"{family}{layers}{heads}{head_dim}{seed}",
-            config_sha256="tiny",
-            tokenizer_sha256="tiny",
-            licence="none",
-            licence_url=None,
-        )
-        return LoadedModel(identity=identity, model=model, tokenizer=tiny_tokenizer)
-
-    return make
+    return random_model
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,6 @@ from c2c_search.training.protocol import Request
 from c2c_search.training.protocol import Train
 
 
-# The fuser's kinds have registers from here on.
-pytest.importorskip("c2c_search.fuser.families")
-
 MODULE = """\
 from optuna.samplers import RandomSampler
 

@@ -139,11 +139,11 @@ def ask(
         read_manifest(folder)
     announce("Loading the models", err=True)
     from c2c_search.inference.model import C2CModel
-    from c2c_search.inference.multi_sharer import SeveralSharers
+    from c2c_search.inference.multi_sharer import MultiSharerModel
 
     models = [C2CModel.from_pretrained(folder) for folder in folders]
     first = models[0]
-    together = first if len(models) == 1 else SeveralSharers(models, fusion=fusion)
+    together = first if len(models) == 1 else MultiSharerModel(models, fusion=fusion)
     contexts = None if context is None else [context]
     answers = [
         ("receiver", first.receiver, first.receiver_alone(question, max_new_tokens=tokens)),

@@ -110,7 +110,7 @@ def evaluate(
     announce(f"Looking for {target}", err=True)
     from rich.console import Console
 
-    from c2c_search.evaluator.evaluate import examine
+    from c2c_search.evaluator.evaluate import evaluate
     from c2c_search.evaluator.request import Request
     from c2c_search.report.evaluation import render
 
@@ -140,12 +140,12 @@ def evaluate(
         to=to,
         command=shlex.join(["c2c-search", *sys.argv[1:]]),
     )
-    examined = examine(request)
+    evaluated = evaluate(request)
     if as_json:
-        typer.echo(examined.record.model_dump_json(indent=1))
+        typer.echo(evaluated.record.model_dump_json(indent=1))
         return
-    Console().print(render(examined.record))
-    typer.echo(f"Written to {examined.folder}.")
+    Console().print(render(evaluated.record))
+    typer.echo(f"Written to {evaluated.folder}.")
 
 
 def _split(names: str | None) -> tuple[str, ...]:

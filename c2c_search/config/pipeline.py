@@ -29,12 +29,12 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
 from c2c_search.errors import suggestion
 from c2c_search.host.wording import counted
+from c2c_search.system_names import SYSTEMS
 
 
 Schedule = Literal["cosine", "linear", "constant"]
 ZeroStage = Literal[0, 1, 2]
 CacheDtype = Literal["bfloat16", "float16", "float32"]
-FurtherControl = Literal["routing", "text_relay", "ridge", "lora"]
 
 _WHY_NOT_STAGE_3 = (
     "must be 0, 1 or 2: DeepSpeed's stage 3 computes wrong gradients when a step leaves a "
@@ -165,12 +165,12 @@ class ChampionConfig(FrozenModel):
         0.01, gt=0, lt=1, description="Level of the paired tests and of their intervals."
     )
     resamples: int = Field(10_000, ge=1, description="Resamples of the paired bootstrap.")
-    controls: tuple[FurtherControl, ...] = Field(
+    controls: tuple[str, ...] = Field(
         ("routing",),
-        description="Further controls to beat, beside every single model and the twin: routing "
+        description="Systems to beat, beside every single model and the twin: routing "
         "(either model, by confidence; costs nothing), text_relay (the sharer writes, the "
         "receiver reads), ridge (closed-form map), lora (of the receiver, of the fuser's size; "
-        "takes minutes).",
+        "takes minutes), or any other one, also by dotted path.",
     )
     registered_name: str = Field(
         "c2c-fuser",
@@ -180,9 +180,13 @@ class ChampionConfig(FrozenModel):
 
     @field_validator("controls")
     @classmethod
-    def _each_control_once(cls, controls: tuple[str, ...]) -> tuple[str, ...]:
+    def _each_control_once_and_measurable(cls, controls: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(controls)) < len(controls):
             raise ValueError("must name each control once")
+        for control in controls:
+            reason = SYSTEMS[SYSTEMS.check(control)].no_control
+            if reason is not None:
+                raise ValueError(f"{control} cannot be a control: {reason}")
         return controls
 
     @model_validator(mode="after")

@@ -87,14 +87,13 @@ class TrialConfig(FrozenModel):
         caches; what only training can set falls back to the default.
         """
         own = self.fuser
-        learned = own.layer_alignment == "learned"
         ridge = FuserConfig(
             projector="ridge",
-            injection="append" if own.injection == "append" else "replace",
+            injection="replace" if own.injected.projects == "change" else own.injection,
             normalisation="calibrated",
             keys=own.keys,
             token_alignment=own.token_alignment,
-            layer_alignment="proportional" if learned else own.layer_alignment,
+            layer_alignment="proportional" if own.aligned.learned else own.layer_alignment,
             sources_per_layer=own.sources_per_layer,
             ridge_penalty=own.ridge_penalty,
         )

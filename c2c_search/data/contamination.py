@@ -236,7 +236,7 @@ def overlap(
         n=n,
         examples=search.examples,
         overlapping=tuple(search.overlapping),
-        sets={name: search.overlap(places) for name, places in index.sets.items()},
+        sets={name: search.overlap(numbers) for name, numbers in index.sets.items()},
         boilerplate=index.boilerplate,
         boilerplate_examples=index.boilerplate_examples,
     )
@@ -278,23 +278,23 @@ class _Index:
         self._drop_boilerplate()
 
     def new_owners(self, gram: int) -> Sequence[int]:
-        """Items that have an n-gram, told once: its later finds are no news about them."""
+        """Items that have an n-gram, once: later finds of it are no news."""
         owners = self.ngrams[gram]
         self.ngrams[gram] = []
         return [owners] if isinstance(owners, int) else owners
 
     def _add(self, text: Text, name: str) -> None:
-        place = len(self.items)
+        number = len(self.items)
         self.items.append(text)
         self._scopes.append(((), (name,), (name, text.group)))
         for question in text.questions:
-            self.questions[question_key(question)].append(place)
+            self.questions[question_key(question)].append(number)
         for gram in dict.fromkeys(_grams(words(text.text), self.n)):
-            owners = self.ngrams.setdefault(gram, place)
+            owners = self.ngrams.setdefault(gram, number)
             if isinstance(owners, list):
-                owners.append(place)
-            elif owners != place:
-                self.ngrams[gram] = [owners, place]
+                owners.append(number)
+            elif owners != number:
+                self.ngrams[gram] = [owners, number]
 
     def _drop_boilerplate(self) -> None:
         sizes = Counter(scope for scopes in self._scopes for scope in scopes)
@@ -302,7 +302,7 @@ class _Index:
         for gram, owners in self.ngrams.items():
             if isinstance(owners, int) or len(owners) <= _BOILERPLATE_ITEMS:
                 continue
-            counts = Counter(scope for place in owners for scope in self._scopes[place])
+            counts = Counter(scope for number in owners for scope in self._scopes[number])
             if any(
                 count > max(_BOILERPLATE_ITEMS, _BOILERPLATE_SHARE * sizes[scope])
                 for scope, count in counts.items()
@@ -312,11 +312,11 @@ class _Index:
             del self.ngrams[gram]
         self.boilerplate = len(frequent)
         frequent.sort(key=lambda found: found[:2])
-        shown = (self._spelt(place, gram) for _, place, gram in frequent[:_EXAMPLES])
+        shown = (self._spelt(number, gram) for _, number, gram in frequent[:_EXAMPLES])
         self.boilerplate_examples = tuple(shown)
 
-    def _spelt(self, place: int, gram: int) -> str:
-        spoken = words(self.items[place].text)
+    def _spelt(self, number: int, gram: int) -> str:
+        spoken = words(self.items[number].text)
         start = next(at for at, found in enumerate(_grams(spoken, self.n)) if found == gram)
         return " ".join(spoken[start : start + self.n])
 
@@ -337,19 +337,19 @@ class _Search:
         if self._shares(example) or any(asks):
             self.overlapping.append(example.id)
 
-    def overlap(self, places: Sequence[int]) -> SetOverlap:
+    def overlap(self, numbers: Sequence[int]) -> SetOverlap:
         return SetOverlap(
-            items=len(places),
-            exact=tuple(self._exact[place] for place in places if place in self._exact),
-            ngram=tuple(self._shared[place] for place in places if place in self._shared),
+            items=len(numbers),
+            exact=tuple(self._exact[number] for number in numbers if number in self._exact),
+            ngram=tuple(self._shared[number] for number in numbers if number in self._shared),
         )
 
     def _asks(self, question: str, example: Text) -> bool:
-        places = self._index.questions.get(question_key(question), ())
-        for place in places:
-            match = Match(item=self._index.items[place].id, example=example.id)
-            self._exact.setdefault(place, match)
-        return bool(places)
+        numbers = self._index.questions.get(question_key(question), ())
+        for number in numbers:
+            match = Match(item=self._index.items[number].id, example=example.id)
+            self._exact.setdefault(number, match)
+        return bool(numbers)
 
     def _shares(self, example: Text) -> bool:
         index, spoken = self._index, words(example.text)
@@ -359,8 +359,8 @@ class _Search:
         for start, gram in enumerate(_grams(spoken, index.n)):
             if gram in index.ngrams:
                 ngram = " ".join(spoken[start : start + index.n])
-                for place in index.new_owners(gram):
-                    item = index.items[place].id
+                for number in index.new_owners(gram):
+                    item = index.items[number].id
                     match = Match(item=item, example=example.id, ngram=ngram)
-                    self._shared.setdefault(place, match)
+                    self._shared.setdefault(number, match)
         return True

@@ -133,13 +133,44 @@ class Holdout(_Frozen):
         return self
 
 
+class Passages(_Frozen):
+    """Invented passages of each split; one question is asked about each."""
+
+    train: int = Field(default=1200, ge=1, le=100_000, description="Passages to train on.")
+    validation: int = Field(default=200, ge=1, le=100_000, description="To validate on.")
+    test: int = Field(default=300, ge=1, le=100_000, description="To test on.")
+
+
+class PrivateQuiz(_Frozen):
+    """The built-in private quiz: the sharer reads an invented passage, the receiver does not."""
+
+    passages: Passages = Field(default=Passages(), description="Passages of each split.")
+    sentences: int = Field(
+        default=5, ge=4, le=60, description="Of a passage; 5 are about 35 words."
+    )
+    hops: Literal[1, 2] = Field(
+        default=1, description="2: the answer is told of something that another sentence leads to."
+    )
+    wrong_choices: Literal["same_passage", "other_passages"] = Field(
+        default="same_passage",
+        description="same_passage: names that the passage says too, of other things; "
+        "other_passages: names that it does not say, which is easier.",
+    )
+    seed: int = Field(default=0, description="Another one invents another world.")
+
+
 class DataConfig(_Frozen):
     """The examples of a pipeline, in three splits that share no fact."""
 
-    source: Literal["quiz", "jsonl"] = Field(
-        default="quiz", description="quiz: built in, no download; jsonl: the files below."
+    source: Literal["quiz", "private_quiz", "jsonl"] = Field(
+        default="quiz",
+        description="quiz: built in, no download; private_quiz: built in, the sharer alone has "
+        "read what is asked; jsonl: the files below.",
     )
     groups: SplitGroups = Field(default=SplitGroups(), description="Quiz groups (source quiz).")
+    private_quiz: PrivateQuiz = Field(
+        default=PrivateQuiz(), description="Its passages (source private_quiz)."
+    )
     files: SplitFiles = Field(default=SplitFiles(), description="JSONL files (source jsonl).")
     template: Literal["plain", "chat"] = Field(
         default="plain",
@@ -160,6 +191,10 @@ class DataConfig(_Frozen):
     def _source_has_its_input(self) -> Self:
         if self.source == "jsonl" and not self.files.train:
             raise ValueError("source jsonl needs files.train")
-        if self.source == "quiz" and self.files != SplitFiles():
+        if self.source != "jsonl" and self.files != SplitFiles():
             raise ValueError("files belong to source jsonl; set source: jsonl or drop files")
+        if self.source != "private_quiz" and self.private_quiz != PrivateQuiz():
+            raise ValueError(
+                "private_quiz belongs to source private_quiz; set it, or drop private_quiz"
+            )
         return self

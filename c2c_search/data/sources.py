@@ -41,7 +41,7 @@ class Example:
     Args:
         where: File and line.
         row: In the canonical columns.
-        extra: The line's further columns.
+        extra: The line's other columns.
     """
 
     where: str
@@ -77,7 +77,7 @@ def read_files(files: Mapping[SplitName, Sequence[str]]) -> dict[SplitName, list
 def read_examples(
     files: Mapping[SplitName, Sequence[str]],
 ) -> dict[SplitName, list[Example]]:
-    """Read the JSONL files of every split as `read_files` does, further columns included."""
+    """Read the JSONL files of every split as `read_files` does, other columns included."""
     missing = [path for paths in files.values() for path in paths if not Path(path).is_file()]
     if missing:
         raise DataError(
@@ -86,7 +86,7 @@ def read_examples(
             hint=f"Relative paths start at {Path.cwd()}.",
         )
     problems: list[Problem] = []
-    places: dict[str, str] = {}
+    seen: dict[str, str] = {}
     asked: dict[str, str] = {}
     examples: dict[SplitName, list[Example]] = {}
     for split, paths in files.items():
@@ -94,10 +94,10 @@ def read_examples(
         for path in paths:
             for example in _read_file(Path(path), problems):
                 where, row = example.where, example.row
-                if row["id"] in places:
-                    rule = f"An id must be unique; {places[row['id']]} has it too."
+                if row["id"] in seen:
+                    rule = f"An id must be unique; {seen[row['id']]} has it too."
                     problems.append(Problem(where, rule, row["id"]))
-                places[row["id"]] = where
+                seen[row["id"]] = where
                 key = f"{split} {asked_key(row)}"
                 if not row["cluster"]:
                     row["cluster"] = asked.setdefault(key, row["id"])

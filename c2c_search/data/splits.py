@@ -18,6 +18,8 @@ from c2c_search.data.contamination import Text
 from c2c_search.data.contamination import judged_text
 from c2c_search.data.contamination import learnt_text
 from c2c_search.data.contamination import overlap
+from c2c_search.data.private_quiz import private_provenance
+from c2c_search.data.private_quiz import private_rows
 from c2c_search.data.quiz import quiz_provenance
 from c2c_search.data.quiz import quiz_rows
 from c2c_search.data.schema import SPLITS
@@ -74,6 +76,9 @@ def load_splits(config: DataConfig) -> Splits:
     if config.source == "quiz":
         rows = {split: quiz_rows(getattr(config.groups, split), split) for split in SPLITS}
         provenance = quiz_provenance()
+    elif config.source == "private_quiz":
+        rows = {split: private_rows(config.private_quiz, split) for split in SPLITS}
+        provenance = private_provenance()
     else:
         rows = _file_rows(config)
         provenance = file_provenance(config.files)

@@ -36,8 +36,8 @@ REGIONS = (
 )
 """Who is right (and who is not named, wrong), as the parts of a Venn diagram."""
 
-Places = Sequence[tuple[str, Sequence[int]]]
-"""Names of parts, and the places of each one's items."""
+Subsets = Sequence[tuple[str, Sequence[int]]]
+"""Names of parts, and the indices of each one's items."""
 
 # Rows of a table that is read by people.
 _ROWS = 30
@@ -185,22 +185,22 @@ def analyse(
             value=f"{len(lengths)} lengths, {len(c2c.items)} items",
         )
 
-    def split_up(parts: Places) -> tuple[Part, ...]:
+    def split_up(parts: Subsets) -> tuple[Part, ...]:
         return breakdown(receiver, c2c, parts, level=level, resamples=resamples, seed=seed)
 
     pairs = list(zip(c2c.items, _right(receiver), _right(c2c), strict=True))
     groups: dict[str, list[int]] = defaultdict(list)
-    for place, item in enumerate(c2c.items):
-        groups[item.group].append(place)
-    by_length: Places = ()
+    for index, item in enumerate(c2c.items):
+        groups[item.group].append(index)
+    by_length: Subsets = ()
     if lengths is not None:
         by_length = [
-            (f"{low} tokens" if low == high else f"{low} to {high} tokens", places)
-            for low, high, places in quarters(lengths)
+            (f"{low} tokens" if low == high else f"{low} to {high} tokens", indices)
+            for low, high, indices in quarters(lengths)
         ]
     by_confidence = [
-        (f"{low:.2f} to {high:.2f}", places)
-        for low, high, places in quarters([item.confidence for item in receiver.items])
+        (f"{low:.2f} to {high:.2f}", indices)
+        for low, high, indices in quarters([item.confidence for item in receiver.items])
     ]
     return Analysis(
         split=c2c.split,
@@ -268,7 +268,7 @@ def harm_rate(
 def breakdown(
     receiver: SystemResult,
     c2c: SystemResult,
-    parts: Places,
+    parts: Subsets,
     *,
     level: float = 0.05,
     resamples: int = 2000,
@@ -279,7 +279,7 @@ def breakdown(
     Args:
         receiver: Answers of the receiver alone.
         c2c: Answers of C2C.
-        parts: Each part's name and the places of its items, at least one.
+        parts: Each part's name and the indices of its items, at least one.
         level: Of the intervals.
         resamples: Of each part's bootstrap.
         seed: Of the bootstrap.
@@ -290,9 +290,9 @@ def breakdown(
     """
     differences(receiver, c2c)
     made = []
-    for name, places in parts:
+    for name, indices in parts:
         mine, fused = (
-            result.model_copy(update={"items": tuple(result.items[place] for place in places)})
+            result.model_copy(update={"items": tuple(result.items[index] for index in indices)})
             for result in (receiver, c2c)
         )
         rows = list(zip(_right(mine), _right(fused), strict=True))
@@ -320,7 +320,7 @@ def quarters(values: Sequence[float]) -> list[tuple[float, float, list[int]]]:
     Items of the same value stay together, so that there may be fewer parts.
 
     Returns:
-        Smallest and largest value of each part and its places; nothing when all values are equal.
+        Smallest and largest value of each part and its indices; nothing when all values are equal.
     """
     different = np.unique(values)
     if len(different) == 1:
@@ -330,8 +330,8 @@ def quarters(values: Sequence[float]) -> list[tuple[float, float, list[int]]]:
     part = np.searchsorted(borders, values)
     found = [np.flatnonzero(part == which).tolist() for which in np.unique(part)]
     return [
-        (min(values[place] for place in places), max(values[place] for place in places), places)
-        for places in found
+        (min(values[index] for index in indices), max(values[index] for index in indices), indices)
+        for indices in found
     ]
 
 

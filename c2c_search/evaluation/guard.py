@@ -1,9 +1,10 @@
-"""What is chosen on is never what is reported, nor learnt from."""
+"""The guard of splits: what is chosen on is never reported, nor learnt from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from typing import Final
 
 from c2c_search.data.contamination import item_text
 from c2c_search.data.contamination import seen
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.results import SystemResult
 
 
-SELECTION = "validation"
+SELECTION: Final = "validation"
 """The split that is chosen on."""
-REPORT = "test"
+REPORT: Final = "test"
 """The split that is reported."""
 
 _SHOWN = 5

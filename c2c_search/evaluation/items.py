@@ -49,7 +49,7 @@ class Item:
 
     @classmethod
     def of_row(cls, row: Row) -> Item:
-        """An example of the data room, as an item."""
+        """An example of the data, as an item."""
         open_ended = not row["choices"]
         return cls(
             id=row["id"],
@@ -78,6 +78,12 @@ class Question:
     messages: tuple[Message, ...]
     options: tuple[str, ...] = ()
     sharer_messages: tuple[Message, ...] = ()
+
+    @classmethod
+    def of_row(cls, row: Row) -> Question:
+        """An example in its own words, answered by the likeliest of its choices."""
+        item = Item.of_row(row)
+        return cls(item, item.messages, item.choices, item.sharer_messages)
 
 
 def clusters(items: Sequence[Item]) -> int:

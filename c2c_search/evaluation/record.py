@@ -1,4 +1,4 @@
-"""Everything that one evaluation found, as data with a JSON round trip."""
+"""The record of an evaluation: all that it found, as data with a JSON round trip."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.items import Method
     from c2c_search.evaluation.systems.prompts import QuestionPrompts
     from c2c_search.evaluation.systems.system import Decoding
+    from c2c_search.evaluation.systems.system import Progress
     from c2c_search.evaluation.systems.system import System
     from c2c_search.evaluation.tasks.task import Task
     from c2c_search.fuser.fuser import Fuser
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 def answer_questions(
     system: System,
-    reading: QuestionPrompts,
+    prompts: QuestionPrompts,
     task: Task,
     method: Method,
     *,
@@ -40,33 +39,38 @@ def answer_questions(
 
     Args:
         system: What answers.
-        reading: The questions, worded for the method.
+        prompts: The questions, worded for the method.
         task: Judges what is written.
         method: How they are answered.
         length_normalised: Whether ``cloze`` divides an option's log-likelihood by its tokens.
         decoding: How ``generate`` writes.
 
     Returns:
-        What was answered, in the reading's order.
+        What was answered, in the questions' order.
     """
-    items = [question.item for question in reading.questions]
+    items = [question.item for question in prompts.questions]
     if method == "generate":
-        written = system.write(reading, decoding)
+        written = system.write(prompts, decoding)
         return tuple(
             _heard(_written(item, task, each.text, each.likelihood), system)
             for item, each in zip(items, written, strict=True)
         )
     normalised = length_normalised and method == "cloze"
-    return choose_options(system, reading, length_normalised=normalised)
+    return choose_options(system, prompts, length_normalised=normalised)
 
 
 def choose_options(
-    system: System, reading: QuestionPrompts, *, length_normalised: bool
+    system: System,
+    prompts: QuestionPrompts,
+    *,
+    length_normalised: bool,
+    progress: Progress | None = None,
 ) -> tuple[ItemResult, ...]:
-    """Let a system choose among the options of every question, in the reading's order."""
+    """Let a system choose among the options of every question, in the questions' order."""
+    chosen = system.choose(prompts, progress)
     return tuple(
         _heard(_chosen(question.item, each.likelihoods, each.lengths, length_normalised), system)
-        for question, each in zip(reading.questions, system.choose(reading), strict=True)
+        for question, each in zip(prompts.questions, chosen, strict=True)
     )
 
 
@@ -76,8 +80,7 @@ def answer(
     prompts: PairPrompts,
     config: EvaluationConfig,
     *,
-    partners: Sequence[int] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[ItemResult, ...]:
     """Choose, for every item, the option whose text the model finds most likely.
 
@@ -86,18 +89,16 @@ def answer(
         rows: The items, each with choices.
         prompts: Their prompts and caches, row by row.
         config: Scoring, and items in one pass.
-        partners: Mismatched-sharer control: the item whose sharer cache each item hears.
         progress: Called with items done and items in all.
     """
     results: dict[int, ItemResult] = {}
     lengths = [len(prompt.receiver_ids) for prompt in prompts.encoded]
     for chosen in batches(lengths, [row["choices"] for row in rows], config.batch_size):
-        heard = None if partners is None else [partners[row] for row in chosen]
-        batch = model.batch(prompts, chosen, heard)
+        batch = model.batch(prompts, chosen)
         scored = model.score(batch, [rows[row]["choices"] for row in chosen])
-        for place, (scores, tokens) in zip(chosen, scored, strict=True):
-            results[place] = _chosen(
-                Item.of_row(rows[place]), scores.tolist(), tokens, config.length_normalised
+        for row, (scores, tokens) in zip(chosen, scored, strict=True):
+            results[row] = _chosen(
+                Item.of_row(rows[row]), scores.tolist(), tokens, config.length_normalised
             )
         if progress is not None:
             progress(len(results), len(rows))
@@ -133,37 +134,6 @@ def receiver_alone(model: C2CModel) -> C2CModel:
 def model_alone(pair: C2CModel, loaded: LoadedModel) -> C2CModel:
     """A model as a system of its own, which reads as the pair does."""
     return C2CModel(loaded, loaded, None, template=pair.template, cache_dtype=pair.cache_dtype)
-
-
-def mismatched_partners(rows: Sequence[Row]) -> list[int]:
-    """`other_subjects` of rows, by group and cluster."""
-    return other_subjects([(row["group"], row["cluster"]) for row in rows])
-
-
-def other_subjects(subjects: Sequence[tuple[str, str]]) -> list[int]:
-    """For every item another one of its group, about something else; any other if there is none.
-
-    Within a group the prompts differ in what they ask about alone, so what changes is what the
-    sharer was asked, not how.
-
-    Args:
-        subjects: Group and cluster of each item.
-    """
-    groups: dict[str, list[int]] = defaultdict(list)
-    for place, (group, _) in enumerate(subjects):
-        groups[group].append(place)
-    partners = []
-    for place, (group, cluster) in enumerate(subjects):
-        members = groups[group]
-        start = members.index(place) + 1
-        candidates = [*members[start:], *members[:start], *range(len(subjects))]
-        partners.append(
-            next(
-                (other for other in candidates if subjects[other][1] != cluster),
-                (place + 1) % len(subjects),
-            )
-        )
-    return partners
 
 
 def _heard(result: ItemResult, system: System) -> ItemResult:

@@ -24,6 +24,7 @@ from c2c_search.host.names import fit
 if TYPE_CHECKING:
     from c2c_search.evaluation.items import Item
     from c2c_search.evaluation.items import Method
+    from c2c_search.evaluation.items import Question
     from c2c_search.evaluation.systems.system import Decoding
     from c2c_search.evaluation.systems.system import System
     from c2c_search.evaluation.tasks.loading import LoadedTask
@@ -83,24 +84,24 @@ class TaskAnswers:
         Returns:
             Answers by system, items in the task's order.
         """
-        ledger = JsonStore(self.folder)
+        store = JsonStore(self.folder)
         built: dict[str, System] = {}
-        chunks = list(_chunks(self.task.items))
+        split = [question(item, self.method, self.task.task) for item in self.task.items]
+        chunks = list(_chunks(split))
         total, done = len(chunks) * len(candidates), 0
         kept: Mapping[str, list[SystemResult]] = {each.name: [] for each in candidates}
-        for number, items in enumerate(chunks):
-            reading: QuestionPrompts | None = None
+        for number, chunk in enumerate(chunks):
+            prompts = QuestionPrompts(self.pair, chunk, split=split, batch_size=self.batch_size)
             for each in candidates:
                 self.tell(f"{self.task.name}: {each.name}", done, total)
                 signals.check()
                 key = f"{self._key(each)}/{number:05d}"
-                found = ledger.load(key, SystemResult)
+                found = store.load(key, SystemResult)
                 if found is None:
-                    reading = reading or self._reading(items)
                     if each.name not in built:
                         built[each.name] = each.build()
-                    found = self._answer(built[each.name], each.name, reading)
-                    ledger.save(key, found)
+                    found = self._answer(built[each.name], each.name, prompts)
+                    store.save(key, found)
                 kept[each.name].append(found)
                 done += 1
         self.tell(self.task.name, total, total)
@@ -111,18 +112,14 @@ class TaskAnswers:
             for name, parts in kept.items()
         }
 
-    def _reading(self, items: Sequence[Item]) -> QuestionPrompts:
-        questions = [question(item, self.method, self.task.task) for item in items]
-        return QuestionPrompts(self.pair, questions, batch_size=self.batch_size)
-
-    def _answer(self, system: System, name: str, reading: QuestionPrompts) -> SystemResult:
+    def _answer(self, system: System, name: str, prompts: QuestionPrompts) -> SystemResult:
         items = answer_questions(
             system,
-            reading,
+            prompts,
             self.task.task,
             self.method,
             length_normalised=self.length_normalised,
-            decoding=self._decoding(reading.questions[0].item),
+            decoding=self._decoding(prompts.questions[0].item),
         )
         return SystemResult(system=name, split=self.task.split, items=items)
 
@@ -136,7 +133,7 @@ class TaskAnswers:
     def _key(self, candidate: Candidate) -> str:
         same = {
             "system": candidate.identity,
-            "items": self.task.sha256,
+            "task": self.task.sha256,
             "method": self.method,
             **(
                 {"decoding": vars(self.decoding)}
@@ -147,28 +144,21 @@ class TaskAnswers:
         return f"{fit(self.task.name)}/{fit(candidate.name)}-{canonical_hash(same)}"
 
 
-def _chunks(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Items that are read together; two at least, since a mismatched sharer reads another."""
-    chunks: list[list[Item]] = [[]]
+def _chunks(questions: Sequence[Question]) -> Iterator[list[Question]]:
+    """Questions that are read together; their written answers have one limit."""
+    chunks: list[list[Question]] = [[]]
     characters = 0
-    for item in items:
-        length = sum(len(turn["content"]) for turn in (*item.messages, *item.sharer_messages))
+    for each in questions:
+        turns = (*each.item.messages, *each.item.sharer_messages)
+        length = sum(len(turn["content"]) for turn in turns)
         size = len(chunks[-1])
-        full = size == _CHUNK_ITEMS or (size > 1 and characters + length > _CHUNK_CHARACTERS)
-        if full or (size and _longest(item) != _longest(chunks[-1][0])):
+        full = size == _CHUNK_ITEMS or (size and characters + length > _CHUNK_CHARACTERS)
+        if full or (size and _longest(each.item) != _longest(chunks[-1][0].item)):
             chunks.append([])
             characters = 0
-        chunks[-1].append(item)
+        chunks[-1].append(each)
         characters += length
-    alone = len(chunks) > 1 and len(chunks[-1]) == 1
-    if alone and _longest(chunks[-1][0]) == _longest(chunks[-2][0]):
-        chunks[-2:] = [chunks[-2] + chunks[-1]]
     yield from chunks
-
-
-def asks_one_alone(items: Sequence[Item]) -> bool:
-    """Whether a question has no other beside it that a mismatched sharer could read."""
-    return any(len(chunk) == 1 for chunk in _chunks(items))
 
 
 def _longest(item: Item) -> int | None:

@@ -38,8 +38,7 @@ from c2c_search.evaluation.record import EvaluationRecord
 from c2c_search.evaluation.record import TaskRecord
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.scoring import with_fuser
-from c2c_search.evaluation.systems.routing import fit_margin
-from c2c_search.evaluation.systems.routing import route
+from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluator import lm_eval
 from c2c_search.evaluator import tasks
 from c2c_search.evaluator.answers import Candidate
@@ -55,7 +54,7 @@ from c2c_search.evaluator.scores import task_record
 from c2c_search.evaluator.systems import SystemSet
 from c2c_search.evaluator.systems import lacks
 from c2c_search.evaluator.target import Target
-from c2c_search.evaluator.target import find_subject
+from c2c_search.evaluator.target import find_target
 from c2c_search.evaluator.tasks import Chosen
 from c2c_search.host.description import machine
 from c2c_search.host.names import fit
@@ -70,6 +69,7 @@ from c2c_search.training.process import keep_freed_memory
 if TYPE_CHECKING:
     from c2c_search.data.contamination import Contamination
     from c2c_search.evaluation.latency.measure import LatencyReport
+    from c2c_search.evaluation.systems.registry import Derivation
 
 
 LATENCY_QUESTIONS = 4
@@ -77,7 +77,7 @@ LATENCY_REPEATS = 3
 
 
 @dataclass(frozen=True)
-class Examined:
+class Evaluated:
     """What came of an evaluation.
 
     Args:
@@ -89,7 +89,7 @@ class Examined:
     folder: Path
 
 
-def examine(request: Request, *, console: Console | None = None) -> Examined:
+def evaluate(request: Request, *, console: Console | None = None) -> Evaluated:
     """Let systems answer tasks, compare them and keep what was found.
 
     Interrupted at any instant, the same request goes on where it was; only what the harness asks,
@@ -107,23 +107,23 @@ def examine(request: Request, *, console: Console | None = None) -> Examined:
         KeyboardInterrupt: A signal stopped it.
     """
     console = console or Console(stderr=True)
-    subject = find_subject(
+    target = find_target(
         request.target,
         root=request.root,
         study=request.study,
         sharer=request.sharer,
         template=request.template,
     )
-    systems, skipped = choose_systems(request.systems, subject)
-    chosen = tasks.choose(request, subject)
+    systems, skipped = choose_systems(request.systems, target)
+    chosen = tasks.choose(request, target)
     _check(request, systems, chosen)
-    own = f"{fit(subject.name)}-{subject.identity()[:8]}"
-    folder = (request.to or request.root / "evaluations" / own).resolve()
+    name = f"{fit(target.name)}-{target.identity()[:8]}"
+    folder = (request.to or request.root / "evaluations" / name).resolve()
     keep_freed_memory()
     try:
         with interruptible(), _alone_in(folder), watch(console) as tell:
-            exam = _Exam(request, subject, systems, chosen, folder, tell)
-            record = exam.run(skipped)
+            evaluation = _Evaluation(request, target, systems, chosen, folder, tell)
+            record = evaluation.run(skipped)
     except KeyboardInterrupt:
         console.print(
             f"\nStopped; answers to --tasks are kept. Go on with:\n  {request.command}",
@@ -132,16 +132,16 @@ def examine(request: Request, *, console: Console | None = None) -> Examined:
             soft_wrap=True,
         )
         raise
-    keep(record, exam.results, folder=folder, root=request.root, subject=subject)
-    return Examined(record, folder)
+    keep(record, evaluation.results, folder=folder, root=request.root, target=target)
+    return Evaluated(record, folder)
 
 
 @dataclass
-class _Exam:
-    """One evaluation while it runs; see `examine`."""
+class _Evaluation:
+    """One evaluation while it runs; see `evaluate`."""
 
     request: Request
-    subject: Target
+    target: Target
     systems: tuple[str, ...]
     chosen: list[Chosen]
     folder: Path
@@ -149,26 +149,26 @@ class _Exam:
     results: Results = field(default_factory=dict)
 
     def run(self, skipped: Mapping[str, str]) -> EvaluationRecord:
-        request, subject = self.request, self.subject
+        request, target = self.request, self.target
         cleaned = [self._clean(each) for each in self.chosen]
         chosen = [each for each, _ in cleaned]
-        cast = SystemSet(subject, self.pair, self.systems, self._trainer(), request.seeds)
+        systems = SystemSet(target, self.pair, self.systems, self._trainer(), request.seeds)
         if chosen:
-            cast.train()
-        records = [self._task(each, contamination, cast) for each, contamination in cleaned]
+            systems.train()
+        records = [self._task(each, contamination, systems) for each, contamination in cleaned]
         if request.lm_eval:
-            more, answers = lm_eval.answer(request, subject, self.pair, self.systems, self.tell)
+            more, answers = lm_eval.answer(request, target, self.pair, self.systems, self.tell)
             records += more
             self.results |= answers
         return EvaluationRecord(
-            subject=subject.name,
-            receiver=subject.receiver,
-            sharer=subject.sharer,
-            parameters=None if subject.fuser_dir is None else cast.parameters,
+            subject=target.name,
+            receiver=target.receiver,
+            sharer=target.sharer,
+            parameters=None if target.fuser_dir is None else self._parameters,
             command=request.command,
             created=datetime.now(UTC),
             versions={"c2c-search": workbench_version(), **installed_versions()},
-            machine=machine(subject.dtype),
+            machine=machine(target.dtype),
             tasks=tuple(records),
             skipped=dict(skipped) | self._not_everywhere(chosen),
             latency=self._latency() if request.latency else None,
@@ -176,23 +176,23 @@ class _Exam:
 
     @cached_property
     def pair(self) -> C2CModel:
-        """The subject's models; a model alone is its own sharer, whom nobody hears."""
+        """The target's models; a model alone is its own sharer, whom nobody hears."""
 
         def told(stage: str, done: int, total: int, message: str) -> None:
             self.tell(f"{stage} {message}".strip(), done, total)
 
-        subject = self.subject
-        dtype = getattr(torch, subject.dtype)
-        receiver = sharer = load(subject.receiver, dtype=dtype, progress=told)
-        if subject.sharer is not None:
-            sharer = load(subject.sharer, dtype=dtype, progress=told)
-        subject.check(receiver, sharer)
+        target = self.target
+        dtype = getattr(torch, target.dtype)
+        receiver = sharer = load(target.receiver, dtype=dtype, progress=told)
+        if target.sharer is not None:
+            sharer = load(target.sharer, dtype=dtype, progress=told)
+        target.check(receiver, sharer)
         return C2CModel(
             receiver,
             sharer,
             None,
-            template=subject.template,
-            cache_dtype=getattr(torch, subject.cache_dtype),
+            template=target.template,
+            cache_dtype=getattr(torch, target.cache_dtype),
         )
 
     @cached_property
@@ -202,10 +202,10 @@ class _Exam:
         Raises:
             DataError: It is not here, and the request does more than report contamination.
         """
-        if self.subject.trial is None:
+        if self.target.trial is None:
             return None
         try:
-            return load_splits(self.subject.trial.data)
+            return load_splits(self.target.trial.data)
         except DataError as error:
             if self.request.contamination == "report":
                 return None
@@ -215,13 +215,21 @@ class _Exam:
             ) from error
 
     def _trainer(self) -> Trainer | None:
-        trial = self.subject.trial
+        trial = self.target.trial
         if trial is None:
             return None
         # Trained in one dtype, they are no controls of what computes in another.
-        folder = self.folder / "trained" / self.subject.dtype
+        folder = self.folder / "trained" / self.target.dtype
         root = self.request.root.resolve()
-        return Trainer(trial, folder, root, self.tell, dtype=self.subject.dtype)
+        dtype = self.target.dtype
+        return Trainer(trial, self._parameters, folder, root, self.tell, dtype=dtype)
+
+    @cached_property
+    def _parameters(self) -> int:
+        """Numbers that were trained in the target's fuser; all of it where it was fitted."""
+        fuser = self.target.fuser()
+        assert fuser is not None
+        return sum(parameter.numel() for parameter in fuser.parameters())
 
     def _clean(self, chosen: Chosen) -> tuple[Chosen, Contamination | None]:
         """The task without what the fuser has seen, as the request wants it."""
@@ -240,19 +248,21 @@ class _Exam:
         return chosen, contamination
 
     def _task(
-        self, chosen: Chosen, contamination: Contamination | None, cast: SystemSet
+        self, chosen: Chosen, contamination: Contamination | None, systems: SystemSet
     ) -> TaskRecord:
         loaded = chosen.loaded
-        answering = list(cast.candidates(chosen))
-        answers = self._sit(chosen, [candidate for _, _, candidate in answering])
+        answering = list(systems.candidates(chosen))
+        answers = self._answers(chosen, [candidate for _, _, candidate in answering])
         results: dict[str, list[SystemResult]] = {}
         for name, _, candidate in answering:
             results.setdefault(name, []).append(answers[candidate.name])
-        margin = None
-        if "routing" in self.systems:
-            margin = self._margin(chosen, cast)
-            routed = route(results["receiver"][0], results["sharer"][0], margin)
-            results["routing"] = [routed]
+        fitted: dict[str, float] = {}
+        for name in self.systems:
+            derivation = SYSTEMS[name].derivation
+            if derivation is not None and not lacks(name, chosen):
+                fitted[name] = self._fitted(derivation, chosen, systems)
+                of = (results[each][0] for each in derivation.of)
+                results[name] = [derivation.derive(*of, fitted[name])]
         results = {name: results[name] for name in self.systems if name in results}
         self.results[loaded.name] = results
         return task_record(
@@ -263,14 +273,14 @@ class _Exam:
             lengths=token_counts(self.pair.receiver, loaded.items),
             request=self.request,
             contamination=contamination,
-            margin=margin,
+            margin=fitted.get("routing"),
             notes=list(
-                task_notes(self.subject, self.pair, loaded.items, known=self._splits is not None)
+                task_notes(self.target, self.pair, loaded.items, known=self._splits is not None)
             ),
         )
 
-    def _sit(self, chosen: Chosen, candidates: list[Candidate]) -> dict[str, SystemResult]:
-        sitting = TaskAnswers(
+    def _answers(self, chosen: Chosen, candidates: list[Candidate]) -> dict[str, SystemResult]:
+        task_answers = TaskAnswers(
             pair=self.pair,
             task=chosen.loaded,
             method=chosen.method,
@@ -280,10 +290,10 @@ class _Exam:
             tell=self.tell,
             batch_size=self.request.batch_size,
         )
-        return sitting.answers(candidates)
+        return task_answers.answers(candidates)
 
-    def _margin(self, chosen: Chosen, cast: SystemSet) -> float:
-        """How much surer the sharer must be, fitted on the trial's validation split."""
+    def _fitted(self, derivation: Derivation, chosen: Chosen, systems: SystemSet) -> float:
+        """What a derived system answers with, fitted on the trial's validation split."""
         if self._splits is None or chosen.method == "generate":
             return 0.0
         rows = spread(list(self._splits.validation), self.request.limit, self.request.seed)
@@ -294,10 +304,13 @@ class _Exam:
             tasks.rehashed(chosen.loaded, items), name="selection", split=SELECTION
         )
         asked = replace(chosen, loaded=selection)
-        wanted = ("receiver", "sharer")
-        candidates = [each for name, _, each in cast.candidates(asked) if name in wanted]
-        found = self._sit(asked, candidates)
-        return fit_margin(found["receiver"], found["sharer"])
+        candidates = [
+            each
+            for name, seed, each in systems.candidates(asked)
+            if name in derivation.of and seed == 0
+        ]
+        found = self._answers(asked, candidates)
+        return derivation.fit(*(found[name] for name in derivation.of))
 
     def _not_everywhere(self, chosen: Sequence[Chosen]) -> dict[str, str]:
         """Systems that could not answer every task, with the reason."""
@@ -314,10 +327,10 @@ class _Exam:
         every = max(1, len(items) // LATENCY_QUESTIONS)
         asked = [list(item.messages) for item in items[::every][:LATENCY_QUESTIONS]]
         return measure(
-            with_fuser(self.pair, self.subject.fuser()),
+            with_fuser(self.pair, self.target.fuser()),
             asked,
             # A model alone stands in for its own sharer, too.
-            systems=None if self.subject.sharer else ["receiver"],
+            systems=None if self.target.sharer else ["receiver"],
             repeats=LATENCY_REPEATS,
             progress=lambda done, total: self.tell("latency", done, total),
         )

@@ -1,4 +1,4 @@
-"""Tasks of lm-evaluation-harness, answered by the subject and its models alone."""
+"""Tasks of lm-evaluation-harness, answered by the target and its models alone."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ ANSWERING = ("receiver", "sharer", "c2c")
 
 
 def answer(
-    request: Request, subject: Target, pair: C2CModel, systems: Sequence[str], tell: Tell
+    request: Request, target: Target, pair: C2CModel, systems: Sequence[str], tell: Tell
 ) -> tuple[list[TaskRecord], Results]:
     """Let the harness ask every system that it can ask, and compare them task by task.
 
     Args:
         request: With the harness's tasks.
-        subject: What is evaluated.
+        target: What is evaluated.
         pair: Its models.
         systems: That answer in this evaluation.
         tell: Hears which system answers.
@@ -52,7 +52,7 @@ def answer(
     answering = [name for name in ANSWERING if name in systems]
     for number, name in enumerate(answering):
         tell(f"lm-eval: {name}", number, len(answering))
-        model = _model(name, subject, pair)
+        model = _model(name, target, pair)
         logged = run_harness(
             model,
             request.lm_eval,
@@ -60,7 +60,7 @@ def answer(
             include_path=request.include_path,
             batch_size=request.batch_size,
             # A base model beside a chat model reads plain text.
-            chat=subject.template == "chat"
+            chat=target.template == "chat"
             and model.receiver.text_tokenizer.chat_template is not None,
         )
         for task, result in results_of(logged["samples"], name).items():
@@ -68,10 +68,10 @@ def answer(
     return list(_records(found, request)), found
 
 
-def _model(name: str, subject: Target, pair: C2CModel) -> C2CModel:
+def _model(name: str, target: Target, pair: C2CModel) -> C2CModel:
     if name == "sharer":
         return model_alone(pair, pair.sharer)
-    return with_fuser(pair, subject.fuser() if name == "c2c" else None)
+    return with_fuser(pair, target.fuser() if name == "c2c" else None)
 
 
 def _records(found: Results, request: Request) -> Iterator[TaskRecord]:

@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 def task_notes(
-    subject: Target, pair: C2CModel, items: Sequence[Item], *, known: bool
+    target: Target, pair: C2CModel, items: Sequence[Item], *, known: bool
 ) -> Iterator[str]:
     """What to tell about a task.
 
     Args:
-        subject: What is evaluated.
+        target: What is evaluated.
         pair: Its models.
         items: Of the task.
         known: Whether it is known what the fuser was trained on.
     """
-    yield from subject.notes
-    if subject.trial is not None and not known:
+    yield from target.notes
+    if target.trial is not None and not known:
         yield "The fuser's training data is not here: what it has seen of these items is unknown."
     models = {"receiver": pair.receiver, "sharer": pair.sharer}
-    for role in models if subject.sharer else ("receiver",):
+    for role in models if target.sharer else ("receiver",):
         config = models[role].model.config.get_text_config()
         most = getattr(config, "max_position_embeddings", None)
         count = sum(length > most for length in token_counts(models[role], items)) if most else 0

@@ -30,7 +30,7 @@ Results = dict[str, dict[str, list["SystemResult"]]]
 
 
 def keep(
-    record: EvaluationRecord, results: Results, *, folder: Path, root: Path, subject: Target
+    record: EvaluationRecord, results: Results, *, folder: Path, root: Path, target: Target
 ) -> str:
     """Write an evaluation's files, each whole or not at all, and its run.
 
@@ -40,7 +40,7 @@ def keep(
         folder: Where the files go: ``evaluation.json``, ``evaluation.md`` and one table of
             answers, ``items/TASK/SYSTEM.json``, for every task and system.
         root: Folder of all stores.
-        subject: What was evaluated.
+        target: What was evaluated.
 
     Returns:
         The id of the MLflow run.
@@ -58,7 +58,7 @@ def keep(
     for file, table in tables.items():
         write_text(folder / file, table)
     tracker = Tracker.open(root, EXPERIMENT)
-    trial = {} if subject.trial is None else {"c2c.trial_hash": subject.trial.hash()}
+    trial = {} if target.trial is None else {"c2c.trial_hash": target.trial.hash()}
     run = tracker.evaluation(record.subject, {"c2c.subject": record.subject, **trial})
     try:
         _log(run, record, tables)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -34,8 +35,8 @@ class Request:
     """What is asked of an evaluation.
 
     Args:
-        target: What is evaluated; see `subject.find_subject`.
-        tasks: Names, ``NAME=PATH``, JSONL files, or ``test`` for the subject's own test split.
+        target: What is evaluated; see `target.find_target`.
+        tasks: Names, ``NAME=PATH``, JSONL files, or ``test`` for the target's own test split.
         systems: Names, or ``all``; empty for those that need no training.
         root: Folder of all stores.
         study: The study of a trial that is given by name.
@@ -86,14 +87,12 @@ class Request:
     command: str = ""
 
 
-def choose_systems(
-    asked: Sequence[str], subject: Target
-) -> tuple[tuple[str, ...], dict[str, str]]:
+def choose_systems(asked: Sequence[str], target: Target) -> tuple[tuple[str, ...], dict[str, str]]:
     """Which systems answer, in the order of tables, and why others cannot.
 
     Args:
         asked: As in `Request.systems`.
-        subject: What is evaluated.
+        target: What is evaluated.
 
     Returns:
         Names of the systems, and for ``all`` the reason why each other one is left out.
@@ -101,20 +100,19 @@ def choose_systems(
     Raises:
         ConfigError: A name is unknown, or a system that was named cannot answer; all of them.
     """
-    names = set(SYSTEMS if ALL in asked else asked or WITHOUT_TRAINING)
-    if "routing" in names:
-        names |= {"receiver", "sharer"}
     has = {
-        "sharer": subject.sharer is not None,
-        "fuser": subject.fuser_dir is not None,
-        "trial": subject.trial is not None,
+        "sharer": target.sharer is not None,
+        "fuser": target.fuser_dir is not None,
+        "trial": target.trial is not None,
     }
-    problems, skipped = [], {}
-    for name in asked:
-        if name != ALL and name not in SYSTEMS:
-            near = get_close_matches(name, SYSTEMS, n=1)
-            problems.append(f"{name!r} is no system" + (f"; {near[0]!r} is" if near else ""))
-    for name in SYSTEMS:
+    problems = list(_unknown(asked))
+    known = dict.fromkeys([*SYSTEMS.names(), *(name for name in asked if name in SYSTEMS)])
+    names = set(known if ALL in asked else asked or WITHOUT_TRAINING)
+    for name in names & set(known):
+        if (derivation := SYSTEMS[name].derivation) is not None:
+            names |= set(derivation.of)
+    skipped = {}
+    for name in known:
         if name not in names:
             continue
         lacks = [what for what in _LACKS if what in SYSTEMS[name].needs and not has[what]]
@@ -127,5 +125,20 @@ def choose_systems(
             "Systems must be known and able to answer: " + "; ".join(problems) + ".",
             hint=f"Systems: {', '.join(SYSTEMS)}, or all.",
         )
-    chosen = tuple(name for name in SYSTEMS if name in names and name not in skipped)
+    chosen = tuple(name for name in known if name in names and name not in skipped)
     return chosen, skipped if ALL in asked else {}
+
+
+def _unknown(asked: Sequence[str]) -> Iterator[str]:
+    """What is wrong with each name that is no system's."""
+    for name in asked:
+        if name == ALL or name in SYSTEMS:
+            continue
+        if "." in name:
+            try:
+                SYSTEMS[name]
+            except ConfigError as error:
+                yield str(error).rstrip(".")
+        else:
+            near = get_close_matches(name, SYSTEMS.names(), n=1)
+            yield f"{name!r} is no system" + (f"; {near[0]!r} is" if near else "")

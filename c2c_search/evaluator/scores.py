@@ -11,7 +11,7 @@ from c2c_search.evaluation.analysis import analyse
 from c2c_search.evaluation.comparison import Scored
 from c2c_search.evaluation.comparison import compare
 from c2c_search.evaluation.comparison import too_small
-from c2c_search.evaluation.grading import corpus_chrf
+from c2c_search.evaluation.grading.translations import corpus_chrf
 from c2c_search.evaluation.items import clusters
 from c2c_search.evaluation.record import TaskRecord
 from c2c_search.evaluator.request import Request

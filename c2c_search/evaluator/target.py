@@ -1,4 +1,4 @@
-"""What is examined, a champion, a trial or models alone, and how it is found."""
+"""What is evaluated, a champion, a trial or models alone, and how it is found."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from c2c_search.config.trial import TrialConfig
 from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import ConfigError
+from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import default_dtype
@@ -25,6 +28,7 @@ from c2c_search.inference.manifest import verify_compatibility
 from c2c_search.models.cache_dir import print_notice
 from c2c_search.models.loading import default_device
 from c2c_search.models.sources import short_names
+from c2c_search.plugins import foreign_file
 from c2c_search.tokenization.templates import Template
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Trained
@@ -43,7 +47,7 @@ _SOURCES = ("pypi:", "hf:", "path:", "gguf:")
 
 @dataclass(frozen=True)
 class Target:
-    """What is examined.
+    """What is evaluated.
 
     Args:
         name: What reports call it.
@@ -97,7 +101,7 @@ class Target:
             verify_compatibility(self.manifest, receiver.identity, sharer.identity)
 
 
-def find_subject(
+def find_target(
     target: str,
     *,
     root: Path,
@@ -105,7 +109,7 @@ def find_subject(
     sharer: str | None = None,
     template: Template | None = None,
 ) -> Target:
-    """Make sense of what the user wants examined.
+    """Make sense of what the user wants evaluated.
 
     Args:
         target: A champion's folder, a trial's folder (with ``trial.yaml``), a trial's hash or
@@ -154,12 +158,27 @@ def _champion(folder: Path) -> Target:
         receiver=manifest.pair.receiver.source,
         sharer=manifest.pair.sharer.source,
         fuser_dir=folder,
-        trial=None if manifest.trial is None else TrialConfig.model_validate(manifest.trial),
+        trial=_trial_of(manifest),
         template=manifest.template,
         cache_dtype=manifest.cache_dtype,
         dtype=name_of(champion_dtype(manifest, default_device())),
         manifest=manifest,
     )
+
+
+def _trial_of(manifest: Manifest) -> TrialConfig | None:
+    """What a champion says of its trial; a plug-in that it names is not imported unasked."""
+    if manifest.trial is None:
+        return None
+    try:
+        with foreign_file():
+            return TrialConfig.model_validate(manifest.trial)
+    except ValidationError as error:
+        raise IntegrityError(
+            f"The trial in {MANIFEST} must be one that this version can read.",
+            value="; ".join(each["msg"] for each in error.errors()),
+            hint="Use the version of c2c-search, and the plug-ins, that it names.",
+        ) from None
 
 
 def _trial(folder: Path) -> Target:
@@ -204,8 +223,8 @@ def _unfinished(folder: Path, config: TrialConfig) -> Iterator[str]:
     ended = next(
         (
             found
-            for place in (folder.parent / "results", folder / "results")
-            if (found := JsonStore(place).load(key, Trained)) is not None
+            for results in (folder.parent / "results", folder / "results")
+            if (found := JsonStore(results).load(key, Trained)) is not None
         ),
         None,
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 OWN = "test"
-"""The subject's own test split, as a task."""
+"""The target's own test split, as a task."""
 
 SHOTS = 4
 """Worked examples in front of a question, for few-shot prompts."""
@@ -56,11 +56,11 @@ class Chosen:
     def exemplars(self) -> tuple[Item, ...]:
         """The worked examples in front of every question, from all over what there is."""
         rows = self.loaded.exemplars
-        places = [round(n * (len(rows) - 1) / max(1, SHOTS - 1)) for n in range(SHOTS)]
-        return tuple(rows[place] for place in dict.fromkeys(places)) if rows else ()
+        spread = [round(n * (len(rows) - 1) / max(1, SHOTS - 1)) for n in range(SHOTS)]
+        return tuple(rows[index] for index in dict.fromkeys(spread)) if rows else ()
 
 
-def choose(request: Request, subject: Target) -> list[Chosen]:
+def choose(request: Request, target: Target) -> list[Chosen]:
     """Load every task of a request; a fuser's own test split where none is named.
 
     Raises:
@@ -68,14 +68,14 @@ def choose(request: Request, subject: Target) -> list[Chosen]:
         DataError: A task cannot be read.
     """
     named = request.tasks
-    if not named and not request.lm_eval and subject.trial is not None:
+    if not named and not request.lm_eval and target.trial is not None:
         named = (OWN,)
     others = [spec for spec in dict.fromkeys(named) if spec != OWN]
     read = load_tasks(others, limit=request.limit, seed=request.seed)
     loaded = dict(zip(others, read, strict=True))
     if OWN in named:
-        loaded[OWN] = _own(subject, request)
-    chosen = [_chosen(loaded[spec], spec, request, subject) for spec in dict.fromkeys(named)]
+        loaded[OWN] = _own(target, request)
+    chosen = [_chosen(loaded[spec], spec, request, target) for spec in dict.fromkeys(named)]
     _check_names(chosen)
     return chosen
 
@@ -85,7 +85,7 @@ def rehashed(loaded: LoadedTask, items: Sequence[Item]) -> LoadedTask:
     return replace(loaded, items=tuple(items), sha256=items_hash(items))
 
 
-def _chosen(loaded: LoadedTask, spec: str, request: Request, subject: Target) -> Chosen:
+def _chosen(loaded: LoadedTask, spec: str, request: Request, target: Target) -> Chosen:
     task = loaded.task
     method = request.method or task.methods[0]
     if method not in task.methods:
@@ -96,11 +96,11 @@ def _chosen(loaded: LoadedTask, spec: str, request: Request, subject: Target) ->
         )
     if method == "generate":
         _check_graders(loaded)
-    plain = subject.template == "plain"
+    plain = target.template == "plain"
     return Chosen(
         loaded=loaded,
         method=method,
-        length_normalised=None if method == "generate" else _normalised(method, request, subject),
+        length_normalised=None if method == "generate" else _normalised(method, request, target),
         decoding=Decoding(
             max_new_tokens=request.max_new_tokens or task.max_new_tokens,
             stop=PLAIN_STOP if plain else (),
@@ -121,28 +121,28 @@ def _check_graders(loaded: LoadedTask) -> None:
         grade(loaded.task, item, "")
 
 
-def _normalised(method: Method, request: Request, subject: Target) -> bool:
+def _normalised(method: Method, request: Request, target: Target) -> bool:
     if method == "letter":  # letters are as long as each other
         return False
     if request.length_normalised is not None:
         return request.length_normalised
-    return True if subject.trial is None else subject.trial.evaluation.length_normalised
+    return True if target.trial is None else target.trial.evaluation.length_normalised
 
 
-def _own(subject: Target, request: Request) -> LoadedTask:
-    """The test split of the subject's trial; what came to it is disjoint from its training."""
-    if subject.trial is None:
+def _own(target: Target, request: Request) -> LoadedTask:
+    """The test split of the target's trial; what came to it is disjoint from its training."""
+    if target.trial is None:
         raise ConfigError(
             f"Only a trial, or the champion of a study, has a {OWN} split of its own.",
-            value=subject.name,
+            value=target.name,
             hint="Name other tasks.",
         )
-    splits = load_splits(subject.trial.data)
+    splits = load_splits(target.trial.data)
     rows: list[Row] = spread(list(splits.test), request.limit, request.seed)
     if not rows:
-        raise DataError("The test split is empty.", value=subject.name)
+        raise DataError("The test split is empty.", value=target.name)
     items = tuple(Item.of_row(row) for row in rows)
-    source = subject.trial.data.source
+    source = target.trial.data.source
     task = Task(
         name=OWN,
         reference="the test split of the trial's own data",
@@ -156,7 +156,7 @@ def _own(subject: Target, request: Request) -> LoadedTask:
         items=items,
         # What is trained on may also be answered in words; what is judged never is.
         exemplars=tuple(Item.of_row(row) for row in splits.train if row["choices"]),
-        source=_sources(subject.trial),
+        source=_sources(target.trial),
         split=OWN,
         sha256=items_hash(items),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +21,7 @@ from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.host.files import replacing
 from c2c_search.host.files import write_text
+from c2c_search.plugins import foreign_file
 
 
 CONFIG_NAME = "fuser_config.json"
@@ -64,11 +66,19 @@ def save(fuser: Fuser, directory: Path) -> None:
     write_text(directory / CONFIG_NAME, text)
 
 
-def load(directory: Path, *, device: torch.device | str = "cpu") -> Fuser:
+def load(directory: Path, *, device: torch.device | str = "cpu", foreign: bool = True) -> Fuser:
     """Read a fuser, in evaluation mode.
 
+    Args:
+        directory: Of the two files.
+        device: Where the fuser is to be.
+        foreign: Whether anybody may have written them: nothing is then imported for a plug-in
+            that they name, unless this process has done so already or the user has allowed it
+            (see `plugins.foreign_file`).
+
     Raises:
-        IntegrityError: A file is missing, or a tensor is missing, extra or of another shape.
+        IntegrityError: A file is missing, or a tensor is missing, extra or of another shape; or
+            it names a plug-in that is not allowed.
     """
     for name in (CONFIG_NAME, WEIGHTS_NAME):
         if not (directory / name).is_file():
@@ -78,14 +88,16 @@ def load(directory: Path, *, device: torch.device | str = "cpu") -> Fuser:
                 hint="This file is missing: export or download the folder again.",
             )
     try:
-        stored = StoredConfig.model_validate_json((directory / CONFIG_NAME).read_text())
+        with foreign_file() if foreign else nullcontext():
+            stored = StoredConfig.model_validate_json((directory / CONFIG_NAME).read_text())
     except ValidationError as error:
         raise IntegrityError(
             f"{CONFIG_NAME} must be a fuser's configuration as this version writes it.",
             value="; ".join(
                 f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
             ),
-            hint="Load it with the version of c2c-search that its manifest names.",
+            hint="Load it with the version of c2c-search that its manifest names, and with the "
+            "packages of the plug-ins that it names.",
         ) from None
     fuser = Fuser(
         stored.fuser,

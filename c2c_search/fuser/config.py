@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Annotated
 from typing import Literal
 from typing import Self
+from typing import TypeVar
 
 from pydantic import AfterValidator
 from pydantic import BaseModel
@@ -12,25 +15,36 @@ from pydantic import ConfigDict
 from pydantic import Field
 from pydantic import model_validator
 
+from c2c_search.fuser.families import PROJECTORS
+from c2c_search.fuser.families import ProjectorFamily
+from c2c_search.fuser.granularities import GATES
+from c2c_search.fuser.injections import INJECTIONS
+from c2c_search.fuser.injections import Injection
+from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
+from c2c_search.fuser.layer_alignment import LayerAlignment
 from c2c_search.tokenization.alignments import TOKEN_ALIGNMENTS
 
 
-ProjectorFamily = Literal["c2c", "joint", "linear", "ridge"]
+# Each is a built-in name, one of an installed package, or a dotted path; see `plugins`.
+ProjectorName = Annotated[str, AfterValidator(PROJECTORS.check)]
+GateName = Annotated[str, AfterValidator(GATES.check)]
+LayerAlignmentName = Annotated[str, AfterValidator(LAYER_ALIGNMENTS.check)]
+InjectionName = Annotated[str, AfterValidator(INJECTIONS.check)]
+
 Activation = Literal["gelu", "relu", "silu"]
 Initialisation = Literal["zero", "random", "ridge"]
-Granularity = Literal["none", "layer", "head", "token", "value"]
 WeightGranularity = Literal["token", "head", "value"]
 Noise = Literal["gumbel", "logistic", "none"]
 Rule = Literal["hard", "soft"]
 Normalisation = Literal["none", "rms", "calibrated"]
-Alignment = Literal["terminal", "proportional", "similarity", "learned", "explicit"]
 Combination = Literal["concat", "mean", "learned"]
 LayerChoice = Literal["last", "attention"]
 TokenAlignmentName = Annotated[str, AfterValidator(TOKEN_ALIGNMENTS.check)]
 Keys = Literal["rotated", "unrotated"]
-Injection = Literal["residual", "replace", "append"]
 SharerMode = Literal["real", "blank", "mismatched"]
 ProjectionRole = Literal["query", "value", "qkv", "output"]
+
+_Declared = TypeVar("_Declared")
 
 
 class _Frozen(BaseModel):
@@ -48,7 +62,7 @@ class GateConfig(_Frozen):
     ``hard``, logit 0.
     """
 
-    granularity: Granularity = Field(
+    granularity: GateName = Field(
         "none", description="One gate per layer, KV head, token or value; none: always open."
     )
     input_dependent: bool = Field(
@@ -76,7 +90,7 @@ class FuserConfig(_Frozen):
     network unless the family is ``joint`` (C2C, arXiv 2510.03215, section 3.3).
     """
 
-    projector: ProjectorFamily = Field("c2c", description="Projector family.")
+    projector: ProjectorName = Field("c2c", description="Projector family.")
     depth: int = Field(
         3, ge=1, le=8, description="c2c, joint: residual blocks on the projection path, +2."
     )
@@ -109,7 +123,9 @@ class FuserConfig(_Frozen):
     )
     normalisation: Normalisation = Field("calibrated", description="Of the projector's input.")
     gate: GateConfig = GateConfig()
-    layer_alignment: Alignment = Field("terminal", description="Which sharer layer feeds which.")
+    layer_alignment: LayerAlignmentName = Field(
+        "terminal", description="Which sharer layer feeds which."
+    )
     alignment_window: int = Field(
         3, ge=1, description="Sharer layers that `learned` alignment weighs per receiver layer."
     )
@@ -133,7 +149,7 @@ class FuserConfig(_Frozen):
     keys: Keys = Field(
         "rotated", description="unrotated: RoPE is stripped before projecting, put back after."
     )
-    injection: Injection = Field(
+    injection: InjectionName = Field(
         "residual",
         description="residual: added to the receiver's cache; replace: in its place; append: "
         "as further cache entries, for a sharer that read something else.",
@@ -153,19 +169,39 @@ class FuserConfig(_Frozen):
     )
 
     @property
+    def family(self) -> ProjectorFamily:
+        """What the projector family declares."""
+        return PROJECTORS[self.projector]
+
+    @property
+    def injected(self) -> Injection:
+        """What the injection declares."""
+        return INJECTIONS[self.injection]
+
+    @property
+    def aligned(self) -> LayerAlignment:
+        """What the layer alignment declares."""
+        return LAYER_ALIGNMENTS[self.layer_alignment]
+
+    @property
+    def adds_entries(self) -> bool:
+        """Whether entries are added beside the receiver's, of whatever the sharer has read."""
+        return self.injected.projects == "entries"
+
+    @property
     def weighted(self) -> bool:
-        """Whether there is a dynamic weight; a fitted map and appended entries have none."""
-        return self.dynamic_weight and self.projector != "ridge" and self.injection != "append"
+        """Whether there is a dynamic weight; a fitted map and added entries have none."""
+        return self.dynamic_weight and not self.family.closed_form and not self.adds_entries
 
     @property
     def reads_receiver(self) -> bool:
-        """Whether the projector sees the receiver's token: an appended entry belongs to none."""
-        return self.injection != "append" and self.projector != "ridge"
+        """Whether the projector sees the receiver's token: an added entry belongs to none."""
+        return self.family.reads_receiver and not self.adds_entries
 
     @property
     def fitted(self) -> bool:
         """Whether calibration prompts give it a map in closed form."""
-        return self.projector == "ridge" or self.initialisation == "ridge"
+        return self.family.closed_form or self.initialisation == "ridge"
 
     @property
     def calibrates(self) -> bool:
@@ -175,13 +211,18 @@ class FuserConfig(_Frozen):
     def without_sharer(self) -> FuserConfig:
         """Its no-sharer twin: what can be adapted in the receiver without hearing anything.
 
-        A fuser whose output is made of the sharer alone (``linear``, ``ridge``, or any that
-        replaces or appends) would be left with a constant, and beating that proves nothing. Its
-        twin is the published kind, which reads and keeps the receiver's own cache. A LoRA stays:
-        it adapts the receiver of both alike.
+        As the injection and the projector family declare it. A fuser whose output is made of the
+        sharer alone (``linear``, ``ridge``, or any that replaces or appends) would be left with a
+        constant, and beating that proves nothing. Its twin is the published kind, which reads and
+        keeps the receiver's own cache. A LoRA stays: it adapts the receiver of both alike.
         """
-        if self.projector in ("c2c", "joint") and self.injection == "residual":
+        declared = (self.injected.twin, self.family.twin)
+        twin = next((each for each in declared if each != "itself"), "itself")
+        if twin == "itself":
             return self.model_copy(update={"sharer": "blank"})
+        return self._published_twin() if isinstance(twin, str) else twin(self)
+
+    def _published_twin(self) -> FuserConfig:
         return FuserConfig(
             depth=self.depth,
             width=self.width,
@@ -209,54 +250,64 @@ class FuserConfig(_Frozen):
             "input_dependent": self.gate.input_dependent,
         }
         return [
-            f"gate.{name} needs a gate: set gate.granularity to layer, head, token or value, "
-            f"or leave gate.{name} out"
+            f"gate.{name} needs a gate: set gate.granularity to "
+            f"{_names(GATES, lambda one: one.name != 'none')}, or leave gate.{name} out"
             for name, given in set_for_nothing.items()
             if given
         ]
 
     def _family_faults(self) -> list[str]:
         wrong = []
-        if self.rank is not None and self.projector not in ("joint", "linear"):
-            wrong.append("rank belongs to projector joint or linear; leave rank out")
-        fitted = self.projector == "ridge" or self.initialisation == "ridge"
-        if self.initialisation == "ridge" and self.projector not in ("joint", "linear"):
-            wrong.append("initialisation ridge needs projector joint or linear")
-        if fitted and self.injection == "residual":
+        if self.rank is not None and not self.family.takes_rank:
+            takers = _names(PROJECTORS, lambda family: family.takes_rank)
+            wrong.append(f"rank belongs to projector {takers}; leave rank out")
+        if self.initialisation == "ridge" and not self.family.ridge_start:
+            starters = _names(PROJECTORS, lambda family: family.ridge_start)
+            wrong.append(f"initialisation ridge needs projector {starters}")
+        if self.fitted and self.injected.projects == "change":
+            fitting = _names(INJECTIONS, lambda injection: injection.projects != "change")
             wrong.append(
-                "a ridge map predicts the receiver's cache itself: it needs injection replace or "
-                "append (residual would add the cache to itself)"
+                f"a ridge map predicts the receiver's cache itself: it needs injection {fitting} "
+                f"({self.injection} would add the cache to itself)"
             )
-        if self.projector == "ridge":
+        if self.family.closed_form:
             if self.gate.granularity != "none":
                 wrong.append(
-                    "projector ridge is fitted, not trained: set gate.granularity to none"
+                    f"projector {self.projector} is fitted, not trained: set gate.granularity to "
+                    "none"
                 )
-            if self.layer_alignment == "learned" or self.source_combination == "learned":
+            if self.aligned.learned or self.source_combination == "learned":
                 wrong.append(
-                    "projector ridge is fitted, not trained: layer_alignment and "
+                    f"projector {self.projector} is fitted, not trained: layer_alignment and "
                     "source_combination cannot be learned"
                 )
         return wrong
 
     def _injection_faults(self) -> list[str]:
         wrong = []
-        if self.layer_alignment == "learned" and self.sources_per_layer > 1:
+        if self.aligned.learned and self.sources_per_layer > 1:
             wrong.append(
-                "layer_alignment learned weighs its own window: set sources_per_layer to 1 and "
-                "alignment_window to the number of layers"
+                f"layer_alignment {self.layer_alignment} weighs its own window: set "
+                "sources_per_layer to 1 and alignment_window to the number of layers"
             )
-        if self.injection == "append":
+        if self.adds_entries:
+            named = f"injection {self.injection}"
             if self.gate.granularity != "none":
                 wrong.append(
-                    "injection append has no gate to shut, attention always sees its entries: set "
+                    f"{named} has no gate to shut, attention always sees its entries: set "
                     "gate.granularity to none"
                 )
             if self.layer_share < 1:
-                wrong.append("injection append adds entries to every layer: set layer_share to 1")
+                wrong.append(f"{named} adds entries to every layer: set layer_share to 1")
             if self.fuse_response:
-                wrong.append("injection append has no response to fuse: leave fuse_response out")
+                wrong.append(f"{named} has no response to fuse: leave fuse_response out")
         return wrong
+
+
+def _names(declared: Mapping[str, _Declared], chosen: Callable[[_Declared], bool]) -> str:
+    """``a, b or c``: the plug-ins that a rule leaves."""
+    *others, last = (name for name, one in declared.items() if chosen(one))
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 class AttentionMap(_Frozen):

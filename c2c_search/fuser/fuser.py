@@ -18,13 +18,12 @@ from torch.utils.checkpoint import checkpoint
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.gates import Gate
-from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
+from c2c_search.fuser.granularities import GATES
 from c2c_search.fuser.layer_alignment import linear_cka
 from c2c_search.fuser.lora import Lora
 from c2c_search.fuser.moments import ChannelMoments
 from c2c_search.fuser.moments import Moments
 from c2c_search.fuser.normalisation import Normalisation
-from c2c_search.fuser.projectors import PROJECTORS
 from c2c_search.fuser.projectors import Shape
 
 
@@ -69,7 +68,7 @@ class Fuser(nn.Module):
             ``config.layer_share`` when left out (``layer_choice: attention`` waits for
             `calibrate`).
         sources: Sharer layers of each fused receiver layer; made from
-            ``config.layer_alignment`` when left out (``similarity`` waits for `calibrate`).
+            ``config.layer_alignment`` when left out (a measured one waits for `calibrate`).
 
     Raises:
         ValueError: Sources or projections that must be given are not.
@@ -103,7 +102,8 @@ class Fuser(nn.Module):
         self.register_buffer("sources", torch.tensor(sources, dtype=torch.long))
         per_layer = self.sources.shape[1]
         self.source_logits: nn.Parameter | None = None
-        if per_layer > 1 and "learned" in (config.layer_alignment, config.source_combination):
+        learned = config.aligned.learned or config.source_combination == "learned"
+        if per_layer > 1 and learned:
             logits = torch.zeros(2, count, per_layer)
             logits[..., 0] = _CENTRE_LOGIT
             self.source_logits = nn.Parameter(logits)
@@ -111,10 +111,9 @@ class Fuser(nn.Module):
         self.receiver_norm = Normalisation(config.normalisation, count, receiver.size)
         self.sharer_norm = Normalisation(config.normalisation, sharer.layers, sharer.size)
         shape = Shape(count, receiver.size, receiver.heads, self.concatenated * sharer.size)
-        self.projector = PROJECTORS[config.projector](config, shape)
-        self.gate: Gate | None = None
-        if config.gate.granularity != "none":
-            self.gate = Gate(config.gate, shape, self.projector.hidden_size)
+        self.projector = config.family.build(config, shape)
+        granularity = GATES[config.gate.granularity]
+        self.gate: Gate | None = granularity.build(config.gate, shape, self.projector.hidden_size)
         # Last, so that the rest starts with the numbers that it has without.
         self.lora: Lora | None = None
         if config.lora_rank:
@@ -130,13 +129,13 @@ class Fuser(nn.Module):
         Args:
             receiver: ``(2, receiver_layers, tokens, receiver_size)``, keys then values.
             sharer: The sharer's cache at the aligned position of every receiver token,
-                ``(2, sharer_layers, tokens, sharer_size)``; of every sharer token where the
-                injection is ``append``.
+                ``(2, sharer_layers, tokens, sharer_size)``; of every sharer token where
+                entries are added.
             rotations: Where the tokens stand, for ``keys: unrotated``.
 
         Returns:
-            The fused cache, of ``receiver``'s shape and dtype; where the injection is ``append``
-            the further entries alone, ``(2, receiver_layers, sharer tokens, receiver_size)``.
+            The fused cache, of ``receiver``'s shape and dtype; where entries are added, these
+            alone, ``(2, receiver_layers, sharer tokens, receiver_size)``.
         """
         many = sharer.shape[2] > _TOKENS_AT_ONCE
         if self.recomputes and torch.is_grad_enabled():
@@ -156,9 +155,9 @@ class Fuser(nn.Module):
         parts, logits = [], []
         for tokens in torch.arange(sharer.shape[2]).split(_TOKENS_AT_ONCE):
             few = slice(int(tokens[0]), int(tokens[-1]) + 1)
-            own = receiver if self.config.injection == "append" else receiver[:, :, few]
+            same = receiver if self.config.adds_entries else receiver[:, :, few]
             turned = None if rotations is None else rotations.take(tokens)
-            fused, logit = self._fuse(own, sharer[:, :, few], turned)
+            fused, logit = self._fuse(same, sharer[:, :, few], turned)
             parts.append(fused)
             if logit is not None:
                 logits.append(logit)
@@ -168,22 +167,19 @@ class Fuser(nn.Module):
         self, receiver: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What `forward` returns, and the gate's logit where it depends on the input."""
-        own = receiver if len(self.layers) == receiver.shape[1] else receiver[:, self.layers]
-        features, heard = self._inputs(own, sharer, rotations)
-        projection = self.projector(features, heard)
+        fused_layers = self._fused_layers(receiver)
+        adds_entries = self.config.adds_entries
+        # Where entries are added, the positions are theirs, not those of the receiver's tokens.
+        unrotated = fused_layers if adds_entries else self._unrotated(fused_layers, rotations)
+        projection = self.projector(*self._features(unrotated, sharer, rotations))
         projected = projection.projected.unflatten(0, (2, len(self.layers)))
-        if self.config.injection == "append":
-            entries = self.receiver_norm.restore(projected)
-            return self._rotated(entries, rotations).to(receiver.dtype), None
-        if self.config.injection == "replace":
-            # The projection stands for the cache itself: what is added is the way there.
-            change = self.receiver_norm.restore(projected) - self._unrotated(own, rotations)
-        else:
-            change = self.receiver_norm.scale(projected)
+        injected = self.config.injected.inject(projected, unrotated, self.receiver_norm)
+        if adds_entries:
+            return self._rotated(injected, rotations).to(receiver.dtype), None
         opened, logit = (None, None) if self.gate is None else self.gate(projection.hidden)
-        change = self._through(self._through(change, projection.weight), opened)
-        fused = own + self._rotated(change, rotations).to(own.dtype)
-        if own is receiver:
+        change = self._through(self._through(injected, projection.weight), opened)
+        fused = fused_layers + self._rotated(change, rotations).to(fused_layers.dtype)
+        if fused_layers is receiver:
             return fused, logit
         whole = receiver.clone()
         whole[:, self.layers] = fused
@@ -211,20 +207,21 @@ class Fuser(nn.Module):
         """
         self._choose_layers(parts, layer_scores)
         if self.config.normalisation == "calibrated":
-            own, heard = ChannelMoments(), ChannelMoments()
+            of_receiver, of_sharer = ChannelMoments(), ChannelMoments()
             for part in parts():
                 receiver, sharer = self._projected_between(part)
-                own.add(receiver)
-                heard.add(sharer)
-            self.receiver_norm.calibrate(own)
-            self.sharer_norm.calibrate(heard)
+                of_receiver.add(receiver)
+                of_sharer.add(sharer)
+            self.receiver_norm.calibrate(of_receiver)
+            self.sharer_norm.calibrate(of_sharer)
         if not self.config.fitted:
             return
         moments = Moments()
         for part in parts():
             receiver, sharer = self._projected_between(part)
-            told = self._aligned(self.sharer_norm(sharer.float()))
-            moments.add(*self.projector.regression(told, self.receiver_norm(receiver.float())))
+            features = self._aligned(self.sharer_norm(sharer.float()))
+            targets = self.receiver_norm(receiver.float())
+            moments.add(*self.projector.regression(features, targets))
         self.projector.fit(moments)
 
     def anneal(self, progress: float) -> None:
@@ -255,11 +252,11 @@ class Fuser(nn.Module):
         if self.source_logits is not None:
             gate.append(self.source_logits)
         lora = [] if self.lora is None else list(self.lora.parameters())
-        own_rate = {id(parameter) for parameter in (*gate, *lora)}
+        with_own_rate = {id(parameter) for parameter in (*gate, *lora)}
         rest = [
             parameter
             for parameter in self.parameters()
-            if parameter.requires_grad and id(parameter) not in own_rate
+            if parameter.requires_grad and id(parameter) not in with_own_rate
         ]
         matrices = [parameter for parameter in rest if parameter.shape[-2] > 1]
         vectors = [parameter for parameter in rest if parameter.shape[-2] == 1]
@@ -283,50 +280,55 @@ class Fuser(nn.Module):
                 raise ValueError("layer_choice attention needs the scores of all layers")
             self.layers = sorted(scores.topk(len(self.layers)).indices.tolist())
         cka = None
-        if config.layer_alignment == "similarity":
+        if config.aligned.measured:
             both = [partial(_of_kind, parts, kind) for kind in range(2)]
             cka = torch.stack([linear_cka(features) for features in both]).mean(dim=0)
-        if config.layer_alignment != "explicit":
+        if not config.aligned.stored:
             self.sources.copy_(torch.tensor(self._align(cka)))
 
     def _projected_between(self, part: CalibrationPart) -> tuple[torch.Tensor, torch.Tensor]:
         """Caches of the fused layers and of the sharer, as the projector is to map them."""
-        own, rotations = part.receiver[:, self.layers], part.rotations
+        rotations = part.rotations
         sharer = part.sharer if rotations is None else rotations.undo_sharer(part.sharer)
-        return self._unrotated(own, rotations), sharer
+        return self._unrotated(part.receiver[:, self.layers], rotations), sharer
 
     def _first_sources(self) -> list[list[int]]:
-        if self.config.layer_alignment == "similarity":  # until `calibrate` has seen caches
-            count = min(self.config.sources_per_layer, self.sharer_shape.layers)
+        if self.config.aligned.measured:  # until `calibrate` has seen caches
+            count = min(self._sources_per_layer(), self.sharer_shape.layers)
             return [list(range(count))] * len(self.layers)
         return self._align(None)
 
-    def _align(self, cka: torch.Tensor | None) -> list[list[int]]:
-        config = self.config
-        learned = config.layer_alignment == "learned"
-        count = config.alignment_window if learned else config.sources_per_layer
-        align = LAYER_ALIGNMENTS[config.layer_alignment]
-        sources = align(self.receiver_shape.layers, self.sharer_shape.layers, count, cka)
+    def _align(self, similarity: torch.Tensor | None) -> list[list[int]]:
+        layers = (self.receiver_shape.layers, self.sharer_shape.layers)
+        sources = self.config.aligned.align(*layers, self._sources_per_layer(), similarity)
         return [sources[layer] for layer in self.layers]
 
+    def _sources_per_layer(self) -> int:
+        config = self.config
+        return config.alignment_window if config.aligned.learned else config.sources_per_layer
+
     def _concatenates(self, per_layer: int) -> bool:
-        learned = self.config.layer_alignment == "learned"
+        learned = self.config.aligned.learned
         return per_layer > 1 and not learned and self.config.source_combination == "concat"
 
-    def _inputs(
-        self, own: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None
+    def _fused_layers(self, receiver: torch.Tensor) -> torch.Tensor:
+        """Those layers of the receiver's cache; the cache itself if it is all."""
+        return receiver if len(self.layers) == receiver.shape[1] else receiver[:, self.layers]
+
+    def _features(
+        self, unrotated: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Normalised features of the fused layers and of what they hear."""
+        """Normalised features of the fused layers, and of the sharer layers that feed them."""
         dtype = next(self.parameters()).dtype
         if rotations is not None:
             sharer = rotations.undo_sharer(sharer)
-        heard = self._aligned(self.sharer_norm(sharer.to(dtype)))
+        sharer_features = self._aligned(self.sharer_norm(sharer.to(dtype)))
         if not self.config.reads_receiver:
-            return own, heard
-        return self.receiver_norm(self._unrotated(own, rotations).to(dtype)), heard
+            return unrotated, sharer_features
+        return self.receiver_norm(unrotated.to(dtype)), sharer_features
 
-    def _unrotated(self, own: torch.Tensor, rotations: Rotations | None) -> torch.Tensor:
-        return own if rotations is None else rotations.undo_receiver(own, self.layers)
+    def _unrotated(self, cache: torch.Tensor, rotations: Rotations | None) -> torch.Tensor:
+        return cache if rotations is None else rotations.undo_receiver(cache, self.layers)
 
     def _rotated(self, cache: torch.Tensor, rotations: Rotations | None) -> torch.Tensor:
         return cache if rotations is None else rotations.apply_receiver(cache, self.layers)

@@ -16,38 +16,53 @@ if TYPE_CHECKING:
 
 
 class Gate(nn.Module):
-    """A gate per layer, head, token or value, for keys and values separately.
+    """A gate of any granularity, for keys and values separately.
+
+    One of another kind may be a subclass. Parameters and buffers with a row for each group
+    have it in their first dimension; others are shared by all groups, and scalars.
 
     Training opens it by ``sigmoid((logit + noise) / temperature)``; evaluation by the rule, hard
     (``logit > 0``) or soft (``sigmoid(logit / temperature)``). Noise is drawn anew for every
-    token, and for every head of a layer's or head's gate, as published.
+    token, as published.
 
     Source: C2C (arXiv 2510.03215), section 3.3. The published code draws one Gumbel sample a
     gate, which leaves it 63 % open in training and shut in evaluation at logit 0; ``logistic``
     noise (the difference of two Gumbels) has no such bias.
 
     Args:
-        config: Granularity, noise, rule and temperatures.
+        config: Noise, rule and temperatures.
         shape: What the fuser is built for.
         hidden_size: Size of the projector's hidden features.
+        logits: Of each group and token: 1, a divisor of the receiver's size that is a multiple
+            of its KV heads, or that size.
+        noises: How many samples a logit is drawn with, where ``logits`` is 1; one a logit when
+            left out.
+        from_input: Whether the logit is computed from the input whatever the configuration says.
     """
 
     temperature: torch.Tensor
 
-    def __init__(self, config: GateConfig, shape: Shape, hidden_size: int) -> None:
+    def __init__(
+        self,
+        config: GateConfig,
+        shape: Shape,
+        hidden_size: int,
+        *,
+        logits: int,
+        noises: int | None = None,
+        from_input: bool = False,
+    ) -> None:
         super().__init__()
         self.config = config
-        self.heads = shape.receiver_heads
+        self.noises = noises or logits
         groups = 2 * shape.layers
-        outputs = {"layer": 1, "token": 1, "head": self.heads, "value": shape.receiver_size}
-        size = outputs[config.granularity]
         self.from_input: StackedLinear | None = None
         self.logit: nn.Parameter | None = None
-        if config.input_dependent or config.granularity == "token":
-            self.from_input = StackedLinear(groups, hidden_size, size, zero=True)
+        if config.input_dependent or from_input:
+            self.from_input = StackedLinear(groups, hidden_size, logits, zero=True)
             nn.init.constant_(self.from_input.bias, config.initial_logit)
         else:
-            self.logit = nn.Parameter(torch.full((groups, 1, size), config.initial_logit))
+            self.logit = nn.Parameter(torch.full((groups, 1, logits), config.initial_logit))
         self.register_buffer("temperature", torch.tensor(config.temperature_start))
         self._last: torch.Tensor | None = None
 
@@ -132,8 +147,9 @@ class Gate(nn.Module):
     def _noise(self, logit: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor | float:
         if self.config.noise == "none":
             return 0.0
-        size = self.heads if self.config.granularity == "layer" else logit.shape[-1]
-        uniform = torch.rand(*hidden.shape[:2], size, dtype=logit.dtype, device=logit.device)
+        uniform = torch.rand(
+            *hidden.shape[:2], self.noises, dtype=logit.dtype, device=logit.device
+        )
         uniform.clamp_(1e-6, 1 - 1e-6)
         if self.config.noise == "gumbel":
             return -torch.log(-torch.log(uniform))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from typing import TypeVar
+
+from c2c_search.plugins import Register
 
 
 if TYPE_CHECKING:
@@ -22,18 +26,51 @@ Features = Callable[[], Iterable[tuple["torch.Tensor", "torch.Tensor"]]]
 
 _LARGEST_MATRIX = 2**25  # numbers, 134 MB in float32
 
-LAYER_ALIGNMENTS: dict[str, AlignmentFunction] = {}
-REFERENCES: dict[str, str] = {}
+_Function = TypeVar("_Function", bound=AlignmentFunction)
+
+
+@dataclass(frozen=True)
+class LayerAlignment:
+    """A layer alignment; see `layer_alignment` for what is declared."""
+
+    name: str
+    reference: str
+    align: AlignmentFunction
+    measured: bool
+    learned: bool
+    stored: bool
+
+
+LAYER_ALIGNMENTS: Register[LayerAlignment] = Register("layer alignment", {})
 
 
 def layer_alignment(
-    name: str, *, reference: str
-) -> Callable[[AlignmentFunction], AlignmentFunction]:
-    """Register a layer alignment under ``name``; ``reference`` says where it comes from."""
+    name: str,
+    *,
+    reference: str,
+    measured: bool = False,
+    learned: bool = False,
+    stored: bool = False,
+) -> Callable[[_Function], _Function]:
+    """Declare a layer alignment.
 
-    def register(function: AlignmentFunction) -> AlignmentFunction:
-        LAYER_ALIGNMENTS[name] = function
-        REFERENCES[name] = reference
+    Args:
+        name: As in ``fuser.layer_alignment``.
+        reference: Where it comes from: a paper, or whose idea it is.
+        measured: Whether it needs the similarity of the layers, which calibration prompts give;
+            without it, it raises a ValueError that says so.
+        learned: Whether its layers are a window of ``alignment_window``, of which the fuser
+            learns the weights; the first one's begins highest.
+        stored: Whether the map is given with the weights and cannot be made from the pair: it
+            always raises a ValueError.
+
+    Raises:
+        ConfigError: The name is taken.
+    """
+
+    def register(function: _Function) -> _Function:
+        declared = LayerAlignment(name, reference, function, measured, learned, stored)
+        LAYER_ALIGNMENTS.add(name, function, declared)
         return function
 
     return register
@@ -67,7 +104,11 @@ def proportional(
     ]
 
 
-@layer_alignment("similarity", reference="linear CKA, Kornblith et al. 2019 (arXiv 1905.00414)")
+@layer_alignment(
+    "similarity",
+    reference="linear CKA, Kornblith et al. 2019 (arXiv 1905.00414)",
+    measured=True,
+)
 def similarity(
     receiver_layers: int, sharer_layers: int, count: int, similarity: torch.Tensor | None
 ) -> Sources:
@@ -82,7 +123,9 @@ def similarity(
     return [[int(source) for source in sources] for sources in best]
 
 
-@layer_alignment("learned", reference="softmax over a window of sharer layers, this project")
+@layer_alignment(
+    "learned", reference="softmax over a window of sharer layers, this project", learned=True
+)
 def learned(
     receiver_layers: int, sharer_layers: int, count: int, similarity: torch.Tensor | None
 ) -> Sources:
@@ -93,7 +136,9 @@ def learned(
     return proportional(receiver_layers, sharer_layers, count, similarity)
 
 
-@layer_alignment("explicit", reference="a map given layer by layer, as a published checkpoint's")
+@layer_alignment(
+    "explicit", reference="a map given layer by layer, as a published checkpoint's", stored=True
+)
 def explicit(
     receiver_layers: int, sharer_layers: int, count: int, similarity: torch.Tensor | None
 ) -> Sources:
@@ -128,10 +173,10 @@ def linear_cka(parts: Features) -> torch.Tensor:
 
     from c2c_search.fuser.moments import Products
 
-    own, heard = Products(), Products()
+    of_receiver, of_sharer = Products(), Products()
     for receiver, sharer in parts():
-        own.add(receiver.float(), receiver.float())
-        heard.add(sharer.float(), sharer.float())
+        of_receiver.add(receiver.float(), receiver.float())
+        of_sharer.add(sharer.float(), sharer.float())
         (layers, _, size), others = receiver.shape, sharer.shape
     # Every layer of one model with every layer of the other is one matrix, and a large one.
     at_once = max(1, _LARGEST_MATRIX // (size * others[0] * others[2]))
@@ -144,8 +189,8 @@ def linear_cka(parts: Features) -> torch.Tensor:
         squares = both.centred()[0].square_()
         by_layer = squares.unflatten(1, (others[0], -1)).unflatten(0, (-1, size))
         cross.append(by_layer.sum(dim=(1, 3)))
-    norms = own.centred().norm(dim=(1, 2))[:, None] * heard.centred().norm(dim=(1, 2))[None, :]
-    return torch.cat(cross) / norms.clamp_min(1e-12)
+    rows, columns = (products.centred().norm(dim=(1, 2)) for products in (of_receiver, of_sharer))
+    return torch.cat(cross) / (rows[:, None] * columns[None, :]).clamp_min(1e-12)
 
 
 def _in_one(features: torch.Tensor) -> torch.Tensor:

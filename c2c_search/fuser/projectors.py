@@ -1,13 +1,11 @@
-"""Projector families, the networks that turn sharer features into receiver ones."""
+"""The networks that turn sharer features into receiver ones; declared in `families`."""
 
 from __future__ import annotations
 
 from abc import ABC
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from typing import TypeVar
 
 import torch
 from torch import nn
@@ -129,23 +127,6 @@ class Projector(nn.Module, ABC):
         )
 
 
-PROJECTORS: dict[str, type[Projector]] = {}
-REFERENCES: dict[str, str] = {}
-_Projector = TypeVar("_Projector", bound=type[Projector])
-
-
-def projector(name: str, *, reference: str) -> Callable[[_Projector], _Projector]:
-    """Register a projector family under ``name``; ``reference`` says where it comes from."""
-
-    def register(cls: _Projector) -> _Projector:
-        PROJECTORS[name] = cls
-        REFERENCES[name] = reference
-        return cls
-
-    return register
-
-
-@projector("c2c", reference="C2C (arXiv 2510.03215), section 3.3; the published C2CProjector")
 class C2CProjector(Projector):
     """Concatenate sharer and receiver, compress to ``width``, then two heads.
 
@@ -185,7 +166,6 @@ class C2CProjector(Projector):
         return Projection(self.projection(hidden), hidden, weight)
 
 
-@projector("joint", reference="after Latent Cache Flow (arXiv 2605.22863)")
 class JointProjector(Projector):
     """Keys and values of a layer compressed together, through one small latent.
 
@@ -242,7 +222,6 @@ class JointProjector(Projector):
         last.bias.copy_(bias + _missed(moments, weight, into, out_of))
 
 
-@projector("linear", reference="one affine map, as arXiv 2608.03893 fits in closed form; trained")
 class LinearProjector(Projector):
     """One affine map of the sharer's features, of full or of lower ``rank``.
 
@@ -262,11 +241,11 @@ class LinearProjector(Projector):
         self.weight = self.weight_head(self.hidden_size) if config.weighted else None
 
     def forward(self, receiver: torch.Tensor, sharer: torch.Tensor) -> Projection:
-        heard = sharer.flatten(0, 1)
-        latent = heard if self.compress is None else self.compress(heard)
-        hidden = heard
+        features = sharer.flatten(0, 1)
+        latent = features if self.compress is None else self.compress(features)
+        hidden = features
         if self.reads_receiver:
-            hidden = torch.cat([heard, receiver.flatten(0, 1)], dim=-1)
+            hidden = torch.cat([features, receiver.flatten(0, 1)], dim=-1)
         weight = None if self.weight is None else self.weight(hidden)
         return Projection(self.projection(latent), hidden, weight)
 
@@ -283,7 +262,6 @@ class LinearProjector(Projector):
         self.projection.bias.copy_(bias)
 
 
-@projector("ridge", reference="closed-form ridge, arXiv 2608.03893")
 class RidgeProjector(LinearProjector):
     """The affine map that calibration prompts give in closed form; nothing is trained."""
 

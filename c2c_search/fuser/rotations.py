@@ -11,7 +11,7 @@ import torch
 
 
 class Rotation(Protocol):
-    """Rotary embedding of packed tokens, in all layers of a model (see `pair.rope`)."""
+    """Rotary embedding of packed tokens, in all layers of a model (see `prompt_cache.rope`)."""
 
     def apply(self, keys: torch.Tensor) -> torch.Tensor:
         """Rotate keys, ``(layers, tokens, size)``."""
@@ -23,7 +23,7 @@ class Rotation(Protocol):
         """The rotation of some layers."""
 
     def take(self, tokens: torch.Tensor) -> Self:
-        """The rotation of some tokens, by their places."""
+        """The rotation of some tokens, by their indices."""
 
     def to(self, device: torch.device) -> Self:
         """The rotation on a device."""
@@ -47,7 +47,7 @@ class Rotations:
         )
 
     def take(self, tokens: torch.Tensor) -> Rotations:
-        """Of some tokens, by their places."""
+        """Of some tokens, by their indices."""
         return Rotations(
             *(None if one is None else one.take(tokens) for one in (self.receiver, self.sharer))
         )

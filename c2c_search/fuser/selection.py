@@ -21,17 +21,17 @@ def without_shut_layers(fuser: Fuser) -> Fuser:
     if fuser.gate is None:
         return fuser
     keys, values = fuser.gate.shut().chunk(2)
-    open_places = (~(keys & values)).nonzero()[:, 0].tolist() or [len(fuser.layers) - 1]
-    if len(open_places) == len(fuser.layers):
+    open_indices = (~(keys & values)).nonzero()[:, 0].tolist() or [len(fuser.layers) - 1]
+    if len(open_indices) == len(fuser.layers):
         return fuser
     smaller = Fuser(
         fuser.config,
         fuser.receiver_shape,
         fuser.sharer_shape,
-        layers=[fuser.layers[place] for place in open_places],
-        sources=fuser.sources[open_places].tolist(),
+        layers=[fuser.layers[index] for index in open_indices],
+        sources=fuser.sources[open_indices].tolist(),
     )
-    smaller.load_state_dict(_select(fuser, open_places))
+    smaller.load_state_dict(_select(fuser, open_indices))
     return smaller.to(fuser.sources.device).train(fuser.training)
 
 
@@ -55,7 +55,7 @@ class LayerByLayer:
                 sources=[list(range(per_layer))],
             )
         self.skeleton = skeleton.train(fuser.training)
-        self._places = {layer: place for place, layer in enumerate(fuser.layers)}
+        self._indices = {layer: index for index, layer in enumerate(fuser.layers)}
 
     def __call__(
         self,
@@ -72,14 +72,16 @@ class LayerByLayer:
             sharer: All sharer layers, ``(2, sharer_layers, tokens, sharer_size)``.
             rotations: Of all layers.
         """
-        if layer not in self._places:
+        if layer not in self._indices:
             return receiver
-        place = self._places[layer]
-        sources = self.fuser.sources[place]
-        heard = sharer.index_select(1, sources)
-        own = None if rotations is None else rotations.of_layer(layer, sources)
-        state = _one_layer(self.fuser, place)
-        fused: torch.Tensor = functional_call(self.skeleton, state, (receiver, heard, own))
+        index = self._indices[layer]
+        sources = self.fuser.sources[index]
+        sharer_features = sharer.index_select(1, sources)
+        of_layer = None if rotations is None else rotations.of_layer(layer, sources)
+        state = _one_layer(self.fuser, index)
+        fused: torch.Tensor = functional_call(
+            self.skeleton, state, (receiver, sharer_features, of_layer)
+        )
         return fused
 
 
@@ -87,9 +89,9 @@ def _of_layers(shape: CacheShape, layers: int) -> CacheShape:
     return CacheShape(layers=layers, heads=shape.heads, head_dim=shape.head_dim)
 
 
-def _one_layer(fuser: Fuser, place: int) -> dict[str, torch.Tensor]:
+def _one_layer(fuser: Fuser, index: int) -> dict[str, torch.Tensor]:
     """Parameters and buffers that fuse one layer, all but a few as views."""
-    count, sources = len(fuser.layers), fuser.sources[place]
+    count, sources = len(fuser.layers), fuser.sources[index]
     state = {}
     for name, tensor, along in _by_layers(fuser):
         if name.startswith("lora."):
@@ -101,16 +103,16 @@ def _one_layer(fuser: Fuser, place: int) -> dict[str, torch.Tensor]:
         elif along is None:
             state[name] = tensor
         elif along == 1:
-            state[name] = tensor[:, place : place + 1]
+            state[name] = tensor[:, index : index + 1]
         else:  # keys of all layers, then values; or both of each layer together
-            state[name] = tensor[place::count]
+            state[name] = tensor[index::count]
     return state
 
 
-def _select(fuser: Fuser, places: Sequence[int]) -> dict[str, torch.Tensor]:
-    """Parameters and buffers of the fused layers at some places."""
+def _select(fuser: Fuser, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Parameters and buffers of the fused layers at some indices."""
     count = len(fuser.layers)
-    chosen = torch.tensor(places, device=fuser.sources.device)
+    chosen = torch.tensor(indices, device=fuser.sources.device)
     both = torch.cat([chosen, count + chosen])  # keys, then values
     state = {}
     for name, tensor, along in _by_layers(fuser):
@@ -125,8 +127,8 @@ def _select(fuser: Fuser, places: Sequence[int]) -> dict[str, torch.Tensor]:
 def _by_layers(fuser: Fuser) -> Iterator[tuple[str, torch.Tensor, int | None]]:
     """Parameters and buffers, and in which dimension the fused layers stand; None in none."""
     for name, tensor in (*fuser.named_parameters(), *fuser.named_buffers()):
-        room = name.partition(".")[0]
-        if room in ("sharer_norm", "lora") or tensor.ndim == 0:
+        module = name.partition(".")[0]
+        if module in ("sharer_norm", "lora") or tensor.ndim == 0:
             yield name, tensor, None
         else:
-            yield name, tensor, int(room in ("receiver_norm", "source_logits"))
+            yield name, tensor, int(module in ("receiver_norm", "source_logits"))

@@ -29,10 +29,10 @@ class Rotaries:
     receiver: Rotary | None
     sharer: Rotary | None
 
-    def of(self, batch: PairBatch, *, appended: bool) -> Rotations:
+    def of(self, batch: PairBatch, *, adds_entries: bool) -> Rotations:
         """Where the tokens of a batch stand."""
-        if appended:
-            entries = torch.cat(appended_positions(batch))
+        if adds_entries:
+            entries = torch.cat(added_positions(batch))
         else:
             entries = torch.cat([torch.arange(length) for length in batch.lengths])
         return self.at(entries, torch.cat(batch.sharer_positions))
@@ -46,12 +46,12 @@ class Rotaries:
 
 
 def rotations_of(
-    batch: PairBatch, rotaries: Rotaries | None, *, appended: bool = False
+    batch: PairBatch, rotaries: Rotaries | None, *, adds_entries: bool = False
 ) -> Rotations | None:
     """Where the tokens of a batch stand, on its device; None without rotaries."""
     if rotaries is None:
         return None
-    return rotaries.of(batch, appended=appended).to(batch.receiver.device)
+    return rotaries.of(batch, adds_entries=adds_entries).to(batch.receiver.device)
 
 
 def fuse(
@@ -65,35 +65,36 @@ def fuse(
         batch: Prompts, on the fuser's device.
         rotaries: Of the pair, where the keys are projected unrotated.
     """
-    appended = config.injection == "append"
-    rotations = rotations_of(batch, rotaries, appended=appended)
+    rotations = rotations_of(batch, rotaries, adds_entries=config.adds_entries)
     fused = call(batch.receiver, batch.sharer, rotations)
-    return _with_entries(batch, fused) if appended else FusedCache(fused, batch.lengths)
+    if config.adds_entries:
+        return _with_entries(batch, fused)
+    return FusedCache(fused, batch.lengths)
 
 
-def appended_positions(batch: PairBatch) -> list[torch.Tensor]:
-    """Positions of appended entries: the sharer's end where the receiver's prompt ends.
+def added_positions(batch: PairBatch) -> list[torch.Tensor]:
+    """Positions of added entries: the sharer's end where the receiver's prompt ends.
 
     A sharer that read more than the receiver begins at negative positions: RoPE knows only
     distances, and what was said last stays nearest to the answer.
     """
     return [
-        place + (length - len(place))
-        for place, length in zip(batch.sharer_positions, batch.lengths, strict=True)
+        positions + (length - len(positions))
+        for positions, length in zip(batch.sharer_positions, batch.lengths, strict=True)
     ]
 
 
 def _with_entries(batch: PairBatch, entries: torch.Tensor) -> FusedCache:
-    """Each prompt's appended entries, then its own."""
-    counts = [len(each) for each in batch.sharer_positions]
+    """Each prompt's added entries, then the receiver's."""
+    counts = [len(positions) for positions in batch.sharer_positions]
     parts: list[torch.Tensor] = []
-    for further, own in zip(
+    for added, receiver in zip(
         entries.split(counts, dim=2), batch.receiver.split(list(batch.lengths), dim=2), strict=True
     ):
-        parts += [further, own]
+        parts += [added, receiver]
     positions = [
-        torch.cat([further, torch.arange(length)])
-        for further, length in zip(appended_positions(batch), batch.lengths, strict=True)
+        torch.cat([added, torch.arange(length)])
+        for added, length in zip(added_positions(batch), batch.lengths, strict=True)
     ]
     return FusedCache(
         packed=torch.cat(parts, dim=2),

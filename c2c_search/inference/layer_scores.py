@@ -61,15 +61,15 @@ def attention_cosine(
     """
     moments = Moments()
     for batch in fitted_on:
-        receiver, heard = _between(batch, rotations_of(batch, model.rotaries))
-        moments.add(heard, receiver.flatten(0, 1))
+        receiver, inputs = _between(batch, rotations_of(batch, model.rotaries))
+        moments.add(inputs, receiver.flatten(0, 1))
     weight, bias = ridge.fit(moments, _PENALTY)
     weight, bias = weight.to(model.device), bias.to(model.device)
     total, prompts = torch.zeros((), device=model.device), 0
     for batch in judged_on:
         rotations = rotations_of(batch, model.rotaries)
-        receiver, heard = _between(batch, rotations)
-        mapped = torch.baddbmm(bias, heard.float(), weight).unflatten(0, receiver.shape[:2])
+        receiver, inputs = _between(batch, rotations)
+        mapped = torch.baddbmm(bias, inputs.float(), weight).unflatten(0, receiver.shape[:2])
         if rotations is not None:
             mapped = rotations.apply_receiver(mapped, range(receiver.shape[1]))
         total = total + len(batch.lengths) * _cosines(model, batch, mapped)
@@ -130,13 +130,13 @@ def _probing(model: PreTrainedModel, mapped: torch.Tensor) -> Iterator[dict[int,
         layer = getattr(module, "layer_idx", None)
         if isinstance(layer, int):
             heads, _, dim = key.shape[1:]
-            told = mapped[:, layer].to(key.dtype).unflatten(-1, (heads, dim)).transpose(1, 2)
-            count = told.shape[2]
+            predicted = mapped[:, layer].to(key.dtype).unflatten(-1, (heads, dim)).transpose(1, 2)
+            count = predicted.shape[2]
             other = attend(
                 module,
                 query,
-                torch.cat([told[0][None], key[:, :, count:]], dim=2),
-                torch.cat([told[1][None], value[:, :, count:]], dim=2),
+                torch.cat([predicted[0][None], key[:, :, count:]], dim=2),
+                torch.cat([predicted[1][None], value[:, :, count:]], dim=2),
                 attention_mask,
                 **kwargs,
             )

@@ -1,4 +1,4 @@
-"""A champion folder, opened: its two models and the fuser that joins them."""
+"""A champion folder, loaded: its two models and the fuser that joins them."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def open_champion(directory: str | Path, device: torch.device | str | None) -> L
     directory = Path(directory)
     check_sums(directory)
     manifest = read_manifest(directory)
-    place = default_device(device)
-    dtype = champion_dtype(manifest, place)
-    receiver = load(manifest.pair.receiver.source, device=place, dtype=dtype)
-    sharer = load(manifest.pair.sharer.source, device=place, dtype=dtype)
+    device = default_device(device)
+    dtype = champion_dtype(manifest, device)
+    receiver = load(manifest.pair.receiver.source, device=device, dtype=dtype)
+    sharer = load(manifest.pair.sharer.source, device=device, dtype=dtype)
     verify_compatibility(manifest, receiver.identity, sharer.identity)
     return LoadedChampion(
         receiver,

@@ -20,7 +20,7 @@ from c2c_search.inference.loading import check_shapes
 from c2c_search.inference.loading import open_champion
 from c2c_search.inference.lora import Adaptation
 from c2c_search.inference.packed.fused_cache import FusedCache
-from c2c_search.inference.response_fusion import Reader
+from c2c_search.inference.response_fusion import SharerReader
 from c2c_search.inference.sampling import Draw
 from c2c_search.inference.sampling import Stops
 from c2c_search.inference.sampling import padding_id
@@ -124,7 +124,7 @@ class C2CModel:
         Raises:
             ConfigError: The sharer is to read something else and the fuser does not append.
         """
-        appends = self.fuser is not None and self.fuser.config.injection == "append"
+        appends = self.fuser is not None and self.fuser.config.adds_entries
         if sharer_conversations is not None and not appends:
             raise ConfigError(
                 "A sharer can read something else than the receiver only where its cache is "
@@ -145,14 +145,14 @@ class C2CModel:
 
     def cached(self, encoded: Sequence[EncodedPrompt]) -> PairPrompts:
         """Prompts that are token ids already, with both models' prompt caches."""
-        own, heard = read_both(
+        receiver, sharer = read_both(
             self.receiver.model,
             [prompt.receiver_ids for prompt in encoded],
             self.sharer.model,
             [prompt.sharer_ids for prompt in encoded],
             self.cache_dtype,
         )
-        return PairPrompts(tuple(encoded), own, heard)
+        return PairPrompts(tuple(encoded), receiver, sharer)
 
     def batch(
         self,
@@ -165,7 +165,7 @@ class C2CModel:
         return prompts.batch(
             range(len(prompts)) if rows is None else rows,
             partners,
-            whole=config is not None and config.injection == "append",
+            whole=config is not None and config.adds_entries,
             context=config is not None and config.fuse_response,
         )
 
@@ -182,7 +182,7 @@ class C2CModel:
         fused = fuse(through or self.fuser, self.fuser.config, batch, self.rotaries)
         reader = None
         if self.fuser.config.fuse_response:
-            reader = Reader(self.fuser, self.receiver, self.sharer, batch, self.rotaries)
+            reader = SharerReader(self.fuser, self.receiver, self.sharer, batch, self.rotaries)
         return replace(fused, reader=reader, adaptation=self.adaptation)
 
     @torch.no_grad()

@@ -20,7 +20,7 @@ Fusion = Literal["sequential", "parallel"]
 
 
 @dataclass(frozen=True)
-class SeveralPrompts:
+class MultiSharerPrompts:
     """The same prompts for every pair, in the order of the models."""
 
     of_pairs: tuple[PairPrompts, ...]
@@ -30,13 +30,13 @@ class SeveralPrompts:
 
 
 @dataclass(frozen=True)
-class SeveralBatches(PairBatch):
+class MultiSharerBatch(PairBatch):
     """The same prompts packed for every pair; as a batch, it is the first one's."""
 
     of_pairs: tuple[PairBatch, ...] = ()
 
 
-class SeveralSharers(C2CModel):
+class MultiSharerModel(C2CModel):
     """A receiver that hears several sharers.
 
     Args:
@@ -52,7 +52,7 @@ class SeveralSharers(C2CModel):
 
     Example:
         >>> models = [C2CModel.from_pretrained(folder) for folder in ("gemma", "qwen")]
-        >>> SeveralSharers(models, fusion="parallel").generate("Where is Timbuktu?")
+        >>> MultiSharerModel(models, fusion="parallel").generate("Where is Timbuktu?")
         'Mali'
     """
 
@@ -73,25 +73,25 @@ class SeveralSharers(C2CModel):
         self,
         conversations: Sequence[Sequence[Message]],
         sharer_conversations: Sequence[Sequence[Message]] | None = None,
-    ) -> SeveralPrompts:
+    ) -> MultiSharerPrompts:
         """Tokenize conversations and compute the caches of all models."""
-        return SeveralPrompts(
+        return MultiSharerPrompts(
             tuple(model.prompts(conversations, sharer_conversations) for model in self.models)
         )
 
     def batch(  # type: ignore[override]
         self,
-        prompts: SeveralPrompts,
+        prompts: MultiSharerPrompts,
         rows: Sequence[int] | None = None,
         partners: Sequence[int] | None = None,
-    ) -> SeveralBatches:
+    ) -> MultiSharerBatch:
         """Pack some prompts for every pair."""
         batches = tuple(
             model.batch(one, rows, partners)
             for model, one in zip(self.models, prompts.of_pairs, strict=True)
         )
         first = batches[0]
-        return SeveralBatches(
+        return MultiSharerBatch(
             first.receiver,
             first.sharer,
             first.lengths,
@@ -103,14 +103,14 @@ class SeveralSharers(C2CModel):
 
     def fuse(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
         """The cache that all sharers have spoken into."""
-        assert isinstance(batch, SeveralBatches)
-        own = batch.receiver.to(self.device)
-        total = own
-        for model, heard in zip(self.models, batch.of_pairs, strict=True):
+        assert isinstance(batch, MultiSharerBatch)
+        receiver = batch.receiver.to(self.device)
+        total = receiver
+        for model, of_pair in zip(self.models, batch.of_pairs, strict=True):
             if self.fusion == "sequential":
-                total = model.fuse(replace(heard, receiver=total)).packed
+                total = model.fuse(replace(of_pair, receiver=total)).packed
             else:
-                total = total + (model.fuse(heard).packed - own)
+                total = total + (model.fuse(of_pair).packed - receiver)
         return FusedCache(total, batch.lengths)
 
     def cached(self, encoded: object) -> PairPrompts:
@@ -144,7 +144,7 @@ def _check(models: Sequence[C2CModel], fusion: str) -> None:
         config = model.fuser.config
         # Each LoRA was trained with the cache of its own fuser: together they are untried.
         others = {
-            "append": config.injection == "append",
+            f"injection {config.injection}": config.adds_entries,
             "fuse_response": config.fuse_response,
             f"lora_rank {config.lora_rank}": config.lora_rank > 0,
         }

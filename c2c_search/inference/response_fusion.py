@@ -8,6 +8,7 @@ architecture, and reads the first run's unfused context where it scores.)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import Any
@@ -32,10 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Arriving:
-    """What the sharer says to the tokens that the receiver reads now."""
+    """What the sharer says to the tokens that the receiver reads now.
+
+    Args:
+        slots: Which of those tokens it reads too.
+        sharer: Its cache of them, ``(2, layers, tokens, size)``.
+        rotations: Of both.
+    """
 
     slots: torch.Tensor
-    heard: torch.Tensor
+    sharer: torch.Tensor
     rotations: Rotations | None
 
 
@@ -72,13 +79,13 @@ class FusingCache(RoomyCache):
         _, heads, _, dim = keys.shape
         read = torch.stack([keys[0], values[0]])  # (2, heads, tokens, dim)
         chosen = read[:, :, arriving.slots].transpose(1, 2).flatten(2)[:, None]
-        fused = self._fuse(layer, chosen, arriving.heard, arriving.rotations)
+        fused = self._fuse(layer, chosen, arriving.sharer, arriving.rotations)
         by_head = fused[:, 0].unflatten(-1, (heads, dim)).transpose(1, 2)
         whole = read.index_copy(2, arriving.slots, by_head.to(read.dtype))
         return whole[0][None], whole[1][None]
 
 
-class Reader:
+class SharerReader:
     """The sharer of a batch, reading what the receiver reads.
 
     Each receiver token is read as one sharer token, which the fuser's token alignment declares: a
@@ -114,34 +121,33 @@ class Reader:
         self._cache = FusingCache(self.layers)
         return self._cache
 
-    def read(self, ids: torch.Tensor, tokens: Tokens, receiver: PackedContext) -> None:
+    def read(self, ids: torch.Tensor, tokens: Tokens, starts: Sequence[int]) -> None:
         """Read what the receiver is about to read; a prompt's last token is never fused.
 
         Args:
             ids: Receiver tokens, ``(tokens,)``.
             tokens: Where each belongs.
-            receiver: The receiver's context.
+            starts: Position of each prompt's last token, in the receiver.
         """
-        starts = torch.tensor(receiver.next_positions)[tokens.prompt]
-        (slots,) = (tokens.position > starts).nonzero(as_tuple=True)
+        ahead = tokens.position - torch.tensor(starts)[tokens.prompt]
+        (slots,) = (ahead > 0).nonzero(as_tuple=True)
         self._cache.arriving = None
         if not len(slots):
             return
-        ahead = tokens.position[slots] - starts[slots] - 1
-        own_starts = torch.tensor(self.context.next_positions)[tokens.prompt[slots]]
-        heard = tokens.take(slots, own_starts + ahead)
-        heard_ids = one_to_one(
+        sharer_starts = torch.tensor(self.context.next_positions)[tokens.prompt[slots]]
+        sharer_tokens = tokens.take(slots, sharer_starts + ahead[slots] - 1)
+        sharer_ids = one_to_one(
             ids[slots].tolist(),
             self.receiver.text_tokenizer,
             self.sharer.text_tokenizer,
             self.alignment,
         )
         with torch.no_grad():
-            self.context.feed(torch.tensor(heard_ids), heard, torch.tensor([0]))
+            self.context.feed(torch.tensor(sharer_ids), sharer_tokens, torch.tensor([0]))
         device = self.receiver.model.device
         rotations = None
         if self.rotaries is not None:
-            rotations = self.rotaries.at(tokens.position[slots], heard.position).to(device)
+            rotations = self.rotaries.at(tokens.position[slots], sharer_tokens.position).to(device)
         self._cache.arriving = _Arriving(
             slots.to(device), self.context.newest(len(slots)).to(device), rotations
         )

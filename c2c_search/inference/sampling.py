@@ -129,8 +129,8 @@ class Draw:
         # One draw a token: the kept token in whose share of the total it falls.
         target = uniform.to(logits.device)[:, None] * total[:, -1:]
         last = (kept > 0).sum(dim=-1, keepdim=True) - 1
-        place = torch.searchsorted(total, target, right=True).minimum(last)
-        return order.gather(1, place)[:, 0]
+        index = torch.searchsorted(total, target, right=True).minimum(last)
+        return order.gather(1, index)[:, 0]
 
 
 class Stops:
@@ -158,8 +158,8 @@ class Stops:
     def cut(self, ids: Sequence[int]) -> str:
         """The answer up to the first stop text, without white space around it."""
         text = self._decode(ids)
-        places = [place for stop in self.texts if (place := text.find(stop)) >= 0]
-        return text[: min(places, default=len(text))].strip()
+        starts = [start for stop in self.texts if (start := text.find(stop)) >= 0]
+        return text[: min(starts, default=len(text))].strip()
 
     def _decode(self, ids: Sequence[int]) -> str:
         text = self.tokenizer.decode(list(ids), skip_special_tokens=True)
@@ -172,8 +172,8 @@ def stop_ids(loaded: LoadedModel) -> set[int]:
     config = loaded.model.generation_config
     eos = None if config is None else config.eos_token_id
     listed = eos if isinstance(eos, list) else [eos]
-    own = None if loaded.tokenizer is None else loaded.tokenizer.eos_token_id
-    return {token for token in (*listed, own) if token is not None}
+    of_tokenizer = None if loaded.tokenizer is None else loaded.tokenizer.eos_token_id
+    return {token for token in (*listed, of_tokenizer) if token is not None}
 
 
 def padding_id(loaded: LoadedModel) -> int:

@@ -41,20 +41,20 @@ def response_logits(
     """
     context = PackedContext(model, fused)
     ids: list[int] = []
-    places: list[tuple[int, int, int]] = []  # prompt, branch, position
+    fed: list[tuple[int, int, int]] = []  # prompt, branch, position
     predictors: list[int] = []  # which fed token predicts each response token
     for prompt, (position, last, branches) in enumerate(
         zip(context.next_positions, last_ids, responses, strict=True)
     ):
         trunk = len(ids)
         ids.append(last)
-        places.append((prompt, TRUNK, position))
+        fed.append((prompt, TRUNK, position))
         for branch, response in enumerate(branches):
             first = len(ids)
             predictors += [trunk, *range(first, first + len(response) - 1)]
             ids += response[:-1]
-            places += [(prompt, branch, position + 1 + n) for n in range(len(response) - 1)]
-    tokens = Tokens(*torch.tensor(places).T)
+            fed += [(prompt, branch, position + 1 + n) for n in range(len(response) - 1)]
+    tokens = Tokens(*torch.tensor(fed).T)
     logits = context.feed(torch.tensor(ids), tokens, torch.tensor(predictors))
     return logits.float()
 

@@ -54,7 +54,7 @@ class IdPrompts:
             sharer_input_ids: ``(batch, sharer tokens)``, padded on either side.
             receiver_attention_mask: 1 where a token is, 0 where padding; no padding if None.
             sharer_attention_mask: The same for the sharer.
-            alignment: For each receiver token, the place of its sharer token among the sharer's
+            alignment: For each receiver token, the index of its sharer token among the sharer's
                 tokens without padding, ``(batch, tokens)``; token by token if None.
 
         Raises:
@@ -69,12 +69,13 @@ class IdPrompts:
                 value=f"{len(receiver)} for the receiver, {len(sharer)} for the sharer",
             )
         encoded = []
-        for row, (own, heard) in enumerate(zip(receiver, sharer, strict=True)):
+        for row, (receiver_ids, sharer_ids) in enumerate(zip(receiver, sharer, strict=True)):
             if alignment is None:
-                places = _token_by_token(row, len(own), len(heard))
+                indices = _token_by_token(row, len(receiver_ids), len(sharer_ids))
             else:
-                places = _given(row, alignment[row][columns[row]].tolist(), len(heard))
-            encoded.append(EncodedPrompt(tuple(own), tuple(heard), places))
+                given = alignment[row][columns[row]].tolist()
+                indices = _given(row, given, len(sharer_ids))
+            encoded.append(EncodedPrompt(tuple(receiver_ids), tuple(sharer_ids), indices))
         return cls(tuple(encoded), tuple(columns), receiver_input_ids.shape[1])
 
 
@@ -101,7 +102,9 @@ def last_token_output(
     columns = list(read.columns)
     width = read.width
     if fused.positions is not None:  # appended entries stand in front
-        width += max(count + 1 - len(own) for count, own in zip(counts, read.columns, strict=True))
+        width += max(
+            count + 1 - len(of_row) for count, of_row in zip(counts, read.columns, strict=True)
+        )
         columns = [torch.arange(width - count - 1, width) for count in counts]
     cache = DynamicCache()
     for number, layer in enumerate(context.cache.layers):
@@ -132,8 +135,10 @@ def _dense(
     heads, _, dim = entries.shape
     packed, last = entries.split([sum(counts), len(counts)], dim=1)
     dense = entries.new_zeros(len(counts), heads, width, dim)
-    for row, own in enumerate(packed.split(counts, dim=1)):
-        dense[row][:, columns[row].to(dense.device)] = torch.cat([own, last[:, row : row + 1]], 1)
+    for row, of_row in enumerate(packed.split(counts, dim=1)):
+        dense[row][:, columns[row].to(dense.device)] = torch.cat(
+            [of_row, last[:, row : row + 1]], 1
+        )
     return dense
 
 
@@ -162,15 +167,15 @@ def _token_by_token(row: int, receiver: int, sharer: int) -> tuple[int, ...]:
         raise ConfigError(
             "Without an alignment, both models must read a prompt in equally many tokens.",
             value=f"{receiver} and {sharer} tokens in row {row}",
-            hint="Give alignment=, the place of each receiver token's sharer token.",
+            hint="Give alignment=, the index of each receiver token's sharer token.",
         )
     return tuple(range(receiver))
 
 
-def _given(row: int, places: list[int], sharer: int) -> tuple[int, ...]:
-    if not all(0 <= place < sharer for place in places):
+def _given(row: int, indices: list[int], sharer: int) -> tuple[int, ...]:
+    if not all(0 <= index < sharer for index in indices):
         raise ConfigError(
-            f"An alignment must name places among the sharer's tokens, 0 to {sharer - 1} here.",
-            value=f"{places} in row {row}",
+            f"An alignment must name indices of the sharer's tokens, 0 to {sharer - 1} here.",
+            value=f"{indices} in row {row}",
         )
-    return tuple(places)
+    return tuple(indices)

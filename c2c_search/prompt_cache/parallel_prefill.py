@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from functools import partial
 from typing import TYPE_CHECKING
+from typing import Literal
 
 import torch
 from threadpoolctl import ThreadpoolController
@@ -65,15 +66,31 @@ def read_both(
         caches = own()
         same = [*map(tuple, sharer_prompts)] == [*map(tuple, receiver_prompts)]
         return caches, caches if same else heard()
+    how = parallel(receiver, receiver_prompts, sharer, sharer_prompts)
+    if how == "streams":
+        return _in_streams(own, heard, receiver.device)
+    return (own(), heard()) if how is None else _in_threads(own, heard, *how)
+
+
+def parallel(
+    receiver: PreTrainedModel,
+    receiver_prompts: Sequence[Sequence[int]],
+    sharer: PreTrainedModel,
+    sharer_prompts: Sequence[Sequence[int]],
+) -> Literal["streams"] | tuple[int, int] | None:
+    """How `read_both` lets two models read at once; its arguments.
+
+    Returns:
+        ``streams`` of a GPU; on the CPU the threads of the receiver's kernels and of the
+        sharer's; None where one reads after the other.
+    """
     devices = {receiver.device, sharer.device}
     if len(devices) == 1 and receiver.device.type == "cuda":
-        return _in_streams(own, heard, receiver.device)
-    if devices == {torch.device("cpu")}:
-        work = _work(receiver, receiver_prompts), _work(sharer, sharer_prompts)
-        threads = _threads(*work, torch.get_num_threads(), usable_cores())
-        if threads is not None:
-            return _in_threads(own, heard, *threads)
-    return own(), heard()
+        return "streams"
+    if devices != {torch.device("cpu")}:
+        return None
+    work = _work(receiver, receiver_prompts), _work(sharer, sharer_prompts)
+    return _threads(*work, torch.get_num_threads(), usable_cores())
 
 
 def _work(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> int:

@@ -32,7 +32,7 @@ from c2c_search.study import storage
 from c2c_search.study.controls import run_controls
 from c2c_search.study.controls import train_references
 from c2c_search.study.finalists import FinalEvaluation
-from c2c_search.study.finalists import run_finale
+from c2c_search.study.finalists import evaluate_finalists
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.layout import refuse_namesake
 from c2c_search.study.leaderboard import make_leaderboard
@@ -220,7 +220,7 @@ class _Start:
         log_data(session)
         enqueue(session)
         run_trials(session, make_fits(self.space))
-        final = run_finale(session)
+        final = evaluate_finalists(session)
         session.trainer.close()
         champion = None if final.champion is None else self.promotion(session, final)
         board = make_leaderboard(session, final, champion)

@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 
 from c2c_search.config.trial import TrialConfig
+from c2c_search.evaluation.systems.registry import SUBJECT
+from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.training.protocol import Trained
+
+
+TWIN = "no_sharer"
+"""The control that every finalist has: the same training without a sharer."""
 
 
 @dataclass(frozen=True)
 class Finalist:
-    """A trial that is judged, with its twin.
+    """A trial that is judged, with its controls.
 
     Args:
         name: Of the trial.
         number: Of the trial.
         config: Of the trial.
         trained: Its training.
-        twin: Its twin's training; None if that failed, and then it cannot be judged.
+        controls: By system, the trainings of those controls that are trained.
     """
 
     name: str
     number: int
     config: TrialConfig
     trained: Trained
-    twin: Trained | None
+    controls: Mapping[str, Trained] = field(default_factory=dict)
+
+    @property
+    def twin(self) -> Trained | None:
+        """Its twin's training; None if that failed, and then it cannot be judged."""
+        return self.controls.get(TWIN)
+
+    def name_of(self, system: str) -> str:
+        """What reports and runs call a system of this finalist.
+
+        Args:
+            system: As in the register.
+        """
+        return self.name if system == SUBJECT else f"{self.name} {SYSTEMS[system].suffix}"

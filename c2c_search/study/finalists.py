@@ -1,9 +1,10 @@
-"""The end of a study; the finalists, their twins, the test split, the verdict."""
+"""The last act of a study: choose finalists, train their controls, measure on test, judge."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from c2c_search.champion.gate import Verdict
@@ -11,21 +12,24 @@ from c2c_search.champion.gate import first_passing
 from c2c_search.champion.gate import judge
 from c2c_search.champion.select import Candidate
 from c2c_search.champion.select import finalists
-from c2c_search.config.trial import TrialConfig
+from c2c_search.config.trial import canonical_hash
+from c2c_search.errors import IntegrityError
+from c2c_search.evaluation.guard import REPORT
+from c2c_search.evaluation.guard import SELECTION
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.evaluation.results import answers_differ
 from c2c_search.evaluation.results import answers_table
+from c2c_search.evaluation.systems.registry import SUBJECT
+from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.host.names import fit
-from c2c_search.study.controls import log_accuracy
+from c2c_search.study.controls import ROLES
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import single_models
-from c2c_search.study.controls import train_twin
-from c2c_search.study.controls import twin_name
+from c2c_search.study.finalist import TWIN
 from c2c_search.study.finalist import Finalist
-from c2c_search.study.further import check_shut
-from c2c_search.study.further import further_name
-from c2c_search.study.further import measure_further
-from c2c_search.study.further import train_further
 from c2c_search.study.naming import trial_name
+from c2c_search.study.recording import log_accuracy
+from c2c_search.study.recording import train_once
 from c2c_search.study.resume import complete
 from c2c_search.study.session import Session
 from c2c_search.study.session import child_key
@@ -33,14 +37,23 @@ from c2c_search.study.trials import HASH
 from c2c_search.study.trials import PARAMETERS
 from c2c_search.study.trials import SPLIT
 from c2c_search.tracking.reconcile import RUN_ID
+from c2c_search.tracking.recorded_run import Kind
 from c2c_search.tracking.recorded_run import RecordedRun
+from c2c_search.training import retries
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Failed
-from c2c_search.training.protocol import System
+from c2c_search.training.protocol import Split
+from c2c_search.training.protocol import Trained
 
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+
+MISMATCHED = "mismatched"
+"""Measured of the finalist that wins, or comes first, and reported beside its verdict."""
+SHUT = "shut"
+"""Measured of the same one, to check that what was measured is what its fuser adds."""
 
 _NOTHING = "No trial ran to its end, so nothing could be judged."
 
@@ -87,28 +100,25 @@ class FinalEvaluation:
         ]
 
 
-def run_finale(session: Session) -> FinalEvaluation:
-    """Choose the finalists, train their twins, measure each system once on test, and judge.
+def evaluate_finalists(session: Session) -> FinalEvaluation:
+    """Choose the finalists, train their controls, measure each system once on test, and judge.
 
-    The test split is touched only when every twin and control is trained, and the order of the
-    finalists, which decides between several that pass, is that of validation.
+    The test split is touched only when every control is trained, and the order of the finalists,
+    which decides between several that pass, is that of validation.
+
+    Raises:
+        C2CError: A control other than a twin cannot be trained, or a system not be measured.
+        IntegrityError: A fuser with its gate shut changes answers.
     """
-    best = choose(session)
-    chosen = tuple(
-        _with_twin(session, *one, still=len(best) - index) for index, one in enumerate(best)
-    )
-    session.view.twins(0)
+    chosen = _train(session, choose(session))
     judged = [one for one in chosen if one.twin is not None]
-    for one in judged:
-        train_further(session, one)
     results = _measure(session, judged) if judged else {}
     verdicts = {one.name: _judge(session, one, results, len(judged)) for one in judged}
     if judged:
         winner = first_passing(verdicts.values())
         first = next(one for one in judged if winner is None or one.name == winner.name)
-        key = mismatched_name(first.name)
-        results[key] = _answer(session, first, "mismatched", key)
-        check_shut(session, first)
+        _check_shut(session, first)
+        results[first.name_of(MISMATCHED)] = _answers(session, first, MISMATCHED)
         verdicts[first.name] = _judge(session, first, results, len(judged))
     final = FinalEvaluation(
         finalists=chosen,
@@ -120,8 +130,8 @@ def run_finale(session: Session) -> FinalEvaluation:
     return final
 
 
-def choose(session: Session) -> list[tuple[Candidate, TrialConfig]]:
-    """The finalists of the study by validation alone, the best first."""
+def choose(session: Session) -> list[Finalist]:
+    """The finalists of the study by validation alone, the best first, without controls."""
     first: dict[str, FrozenTrial] = {}
     for trial in complete(session.study):
         # A configuration that was suggested twice is one candidate.
@@ -136,65 +146,137 @@ def choose(session: Session) -> list[tuple[Candidate, TrialConfig]]:
         for trial in first.values()
     }
     chosen = finalists(list(candidates), session.space.pipeline.champion.finalists)
-    return [(one, candidates[one]) for one in chosen]
+    return [
+        Finalist(
+            name=trial_name(session.study, one.number),
+            number=one.number,
+            config=candidates[one],
+            trained=session.trainer.known(session.request(candidates[one])),
+        )
+        for one in chosen
+    ]
 
 
-def mismatched_name(finalist: str) -> str:
-    """What reports call a finalist that is fed another item's sharer cache."""
-    return f"{finalist} mismatched"
+def controls_of(session: Session) -> tuple[str, ...]:
+    """The systems that every finalist must beat, beside each model alone."""
+    return tuple(dict.fromkeys([TWIN, *session.space.pipeline.champion.controls]))
 
 
-def _with_twin(
-    session: Session, candidate: Candidate, config: TrialConfig, *, still: int
-) -> Finalist:
-    name = trial_name(session.study, candidate.number)
-    session.view.twins(still)
-    session.view.stage("twins", message=f"{twin_name(name)} hears no sharer")
-    trained = session.trainer.known(config)
-    twin = train_twin(session, config, twin_name(name))
-    if isinstance(twin, Failed):
-        session.view.note(f"{twin_name(name)} failed ({twin.failure}): {twin.message}")
-        return Finalist(name, candidate.number, config, trained, None)
-    return Finalist(name, candidate.number, config, trained, twin)
+def _train(session: Session, chosen: list[Finalist]) -> tuple[Finalist, ...]:
+    """The finalists with those of their controls that are trained."""
+    finished = []
+    for index, one in enumerate(chosen):
+        session.view.twins(len(chosen) - index)
+        finished.append(replace(one, controls=_trained(session, one)))
+    session.view.twins(0)
+    return tuple(finished)
+
+
+def _trained(session: Session, one: Finalist) -> dict[str, Trained]:
+    """Trainings of a finalist's controls, with its data and seed; none if its twin's fails."""
+    trained: dict[str, Trained] = {}
+    for control in controls_of(session):
+        entry, name = SYSTEMS[control], one.name_of(control)
+        if entry.recipe is None:
+            continue
+        session.view.stage("controls", message=name)
+        kind: Kind = "twin" if control == TWIN else "control"
+        tags = {"c2c.control": entry.name}
+        if control == TWIN:
+            tags = {"c2c.twin_of": one.config.hash()}
+        train = session.request(one.config, entry.recipe, one.trained.parameters)
+        shown = {"control": entry.title}
+        ended = train_once(session, train, name, kind, tags, shown=shown)
+        if not isinstance(ended, Failed):
+            trained[control] = ended
+        elif control == TWIN:
+            session.view.note(f"{name} failed ({ended.failure}): {ended.message}")
+            return {}
+        else:
+            raise retries.error(ended, f"{name} could not be trained")
+    return trained
 
 
 def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult]:
-    results: dict[str, SystemResult] = {}
+    """Every system on the test split, by its name in reports."""
     models = single_models(session.space.pairs)
-    further = len(session.space.pipeline.champion.controls)
-    total = len(models) + (2 + further) * len(judged) + 1
+    systems = (SUBJECT, *controls_of(session))
+    total = len(models) + len(systems) * len(judged)
+    results: dict[str, SystemResult] = {}
     for model in models:
         session.view.stage("test", len(results), total, model.name)
-        results[model.name] = measure_alone(session, model, "test")
+        results[model.name] = measure_alone(session, model, REPORT)
     for one in judged:
-        session.view.stage("test", len(results), total, one.name)
-        results[one.name] = _answer(session, one, "c2c", one.name)
-        name = twin_name(one.name)
-        session.view.stage("test", len(results), total, name)
-        results[name] = _answer(session, one, "c2c", name)
-        session.view.stage("test", len(results), total, f"further controls of {one.name}")
-        results |= measure_further(session, one)
+        for system in systems:
+            name = one.name_of(system)
+            session.view.stage("test", len(results), total, name)
+            results[name] = _answers(session, one, system)
     return results
 
 
-def _answer(session: Session, one: Finalist, system: System, name: str) -> SystemResult:
-    """Let a finalist or, by its name, its twin answer the test split."""
-    config, trained = one.config, one.trained
-    if name == twin_name(one.name) and one.twin is not None:
-        config, trained = one.config.with_blank_sharer(), one.twin
-    fuser = session.files.trial(config.hash()) / trained.best_dir
-    request = Evaluate(system=system, pair=config.pair, split="test", fuser_dir=str(fuser))
-    # By configuration: a trial that was queued again has another number and name.
-    key = f"test/{config.hash()}{'-mismatched' if system == 'mismatched' else ''}"
-    return session.trainer.measure(key, request).model_copy(update={"system": name})
+def _answers(session: Session, one: Finalist, system: str, split: Split = REPORT) -> SystemResult:
+    """What a system of a finalist answers on a split, under its name in reports."""
+    entry, pair = SYSTEMS[system], one.config.pair
+    if entry.derivation is not None:
+        of = entry.derivation.of
+        fitted = entry.derivation.fit(*(_answers(session, one, each, SELECTION) for each in of))
+        answers = (_answers(session, one, each, split) for each in of)
+        found = entry.derivation.derive(*answers, fitted)
+    elif system in ROLES:
+        models = {model.source: model for model in single_models(session.space.pairs)}
+        found = measure_alone(session, models[getattr(pair, system)], split)
+    else:
+        # By configuration: a trial that was queued again has another number and name.
+        key = f"{split}/{_what(one, system)}"
+        found = session.trainer.measure(key, _request(session, one, system, split))
+    return found.model_copy(update={"system": one.name_of(system)})
+
+
+def _request(session: Session, one: Finalist, system: str, split: Split) -> Evaluate:
+    """What the worker is asked: the finalist's fuser and what was trained, where needed."""
+    entry, fuser, trained = SYSTEMS[system], None, None
+    if "fuser" in entry.needs:
+        fuser = f"{session.request(one.config).directory}/{one.trained.best_dir}"
+    if system in one.controls:
+        train = session.request(one.config, entry.recipe, one.trained.parameters)
+        trained = f"{train.directory}/{one.controls[system].best_dir}"
+    pair = one.config.pair
+    return Evaluate(system=system, pair=pair, split=split, fuser_dir=fuser, trained_dir=trained)
+
+
+def _what(one: Finalist, system: str) -> str:
+    """What a measurement is of: a trial, or only its pair, and the system."""
+    entry, trial = SYSTEMS[system], one.config.hash()
+    if system == SUBJECT:
+        return trial
+    of_trial = entry.needs & {"fuser", "trial"}
+    of = trial if of_trial else canonical_hash(one.config.pair.model_dump())
+    return f"{of}-{fit(entry.name.replace('_', '-'))}"
+
+
+def _check_shut(session: Session, one: Finalist) -> None:
+    """Check that a finalist with its gate shut answers as its receiver does.
+
+    Raises:
+        IntegrityError: It does not: what was measured is not what the fuser adds.
+    """
+    receiver, shut = (_answers(session, one, system) for system in ("receiver", SHUT))
+    pairs = zip(shut.items, receiver.items, strict=True)
+    unequal = [mine.id for mine, theirs in pairs if answers_differ(mine, theirs)]
+    if unequal:
+        raise IntegrityError(
+            "With its gate shut a fuser must leave its receiver as it is.",
+            value=f"{one.name} differs on {len(unequal)} items, such as {unequal[0]}",
+            hint="This is a fault of the workbench: please report it with the trial's trial.yaml.",
+        )
 
 
 def _judge(
     session: Session, one: Finalist, results: Mapping[str, SystemResult], judged: int
 ) -> Verdict:
     rules = session.space.pipeline.champion
-    names = [model.name for model in single_models(session.space.pairs)] + [twin_name(one.name)]
-    names += [further_name(control, one.name) for control in rules.controls]
+    names = [model.name for model in single_models(session.space.pairs)]
+    names += [one.name_of(control) for control in controls_of(session)]
     return judge(
         one.name,
         results[one.name],
@@ -203,7 +285,7 @@ def _judge(
         resamples=rules.resamples,
         seed=session.space.search.seed,
         finalists=judged,
-        mismatched=results.get(mismatched_name(one.name)),
+        mismatched=results.get(one.name_of(MISMATCHED)),
     )
 
 

@@ -43,9 +43,13 @@ class StudyFiles:
         """The package that was promoted."""
         return self.root / CHAMPIONS / self.study
 
-    def trial(self, trial_hash: str) -> Path:
-        """Folder of a trial's checkpoints and fusers; equal configurations share it."""
-        return self.folder / trial_hash
+    def trial(self, name: str) -> Path:
+        """Folder of a training's checkpoints and of what it learns; equal ones share it.
+
+        Args:
+            name: `training.protocol.Train.name`: of a trial its hash.
+        """
+        return self.folder / name
 
 
 def refuse_namesake(files: StudyFiles) -> None:

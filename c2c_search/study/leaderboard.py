@@ -1,4 +1,4 @@
-"""A study's outcome as the page that the report room draws."""
+"""A study's outcome as the page that is drawn of it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from c2c_search.study import resume
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import reference_name
 from c2c_search.study.controls import single_models
-from c2c_search.study.controls import twin_name
+from c2c_search.study.finalist import TWIN
+from c2c_search.study.finalists import MISMATCHED
 from c2c_search.study.finalists import FinalEvaluation
-from c2c_search.study.finalists import mismatched_name
-from c2c_search.study.further import further_name
+from c2c_search.study.finalists import controls_of
 from c2c_search.study.naming import shown
 from c2c_search.study.naming import trial_name
 from c2c_search.study.promotion import PromotedChampion
@@ -46,7 +46,7 @@ def make_leaderboard(
         duels=list(_duels(final)),
         verdict=final.conclusion,
         champion=None if champion is None else champion.name,
-        places=_places(session, champion),
+        places=_paths(session, champion),
     )
 
 
@@ -98,13 +98,9 @@ def _controls(session: Session) -> Iterator[SearchRow]:
 def _measured(session: Session, final: FinalEvaluation) -> Iterator[MeasuredRow]:
     kinds = {model.name: "control" for model in single_models(session.space.pairs)}
     for one in final.finalists:
-        kinds |= {
-            one.name: "finalist",
-            twin_name(one.name): "twin",
-            mismatched_name(one.name): "wrong sharer",
-        }
-        controls = session.space.pipeline.champion.controls
-        kinds |= {further_name(control, one.name): "control" for control in controls}
+        kinds |= {one.name: "finalist", one.name_of(MISMATCHED): "wrong sharer"}
+        kinds |= {one.name_of(control): "control" for control in controls_of(session)}
+        kinds[one.name_of(TWIN)] = "twin"
     for name, result in final.results.items():
         interval = accuracy_interval(result, level=DESCRIPTIVE_LEVEL)
         yield MeasuredRow(name, kinds[name], interval)
@@ -122,15 +118,15 @@ def _duel(finalist: str, one: Comparison, beaten: bool | None) -> Duel:
     return Duel(finalist, one.control, one.difference, one.p, beaten)
 
 
-def _places(session: Session, champion: PromotedChampion | None) -> dict[str, str]:
+def _paths(session: Session, champion: PromotedChampion | None) -> dict[str, str]:
     root = session.files.root
     option = "" if root == Path("mlruns").resolve() else f" --root {root}"
-    places = {"every run": f"c2c-search ui{option}"}
+    paths = {"every run": f"c2c-search ui{option}"}
     if champion is not None:
-        places |= {
+        paths |= {
             "champion": str(champion.folder),
             "registered": f"{champion.registered_name} version {champion.version}",
             "ask it": f'c2c-search ask {champion.folder} "..."',
             "take it along": f"c2c-search export --to DIR --study {session.space.study}{option}",
         }
-    return places
+    return paths

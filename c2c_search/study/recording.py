@@ -1,4 +1,4 @@
-"""Trainings as runs, for a trial of the search and for a finalist's twin."""
+"""Trainings as runs, for a trial of the search and for what it is compared with."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
+from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.files import write_text
+from c2c_search.host.names import fit
+from c2c_search.host.names import fit_path
 from c2c_search.report.leaderboard import count
+from c2c_search.report.notes import escaped
 from c2c_search.report.notes import note
 from c2c_search.study.session import Session
 from c2c_search.study.trainer import TrainingRequest
+from c2c_search.tracking.recorded_run import Kind
+from c2c_search.tracking.recorded_run import RecordedRun
 from c2c_search.tracking.tracker import ChildRun
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
+from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 
 
@@ -55,31 +61,16 @@ class Recorder:
         return self.goes_on(rung)
 
 
-class _Silent:
-    """Hears a training that is recorded already."""
-
-    def on_step(self, step: Step) -> None:
-        pass
-
-    def on_rung(self, rung: Rung) -> bool:
-        return True
-
-
-def recorder(session: Session, run: ChildRun | None, name: str) -> Recorder | _Silent:
-    """Hears a training that always goes on; without a run nothing is recorded."""
-    return _Silent() if run is None else Recorder(name, run, session, lambda rung: True)
-
-
 @dataclass(frozen=True)
 class Recording:
-    """A fuser's training, with the run that everything about it is recorded in.
+    """A training, with the run that everything about it is recorded in.
 
-    The run is left open, to be finished with the trial.
+    The run is left open, to be finished with the training.
 
     Args:
         session: Of the study.
         run: Of the training.
-        config: What is trained.
+        train: What the worker is asked.
         name: Of the training, as the view shows it.
         goes_on: Asked at every rung.
         about: What it is, in Markdown.
@@ -88,7 +79,7 @@ class Recording:
 
     session: Session
     run: ChildRun
-    config: TrialConfig
+    train: Train
     name: str
     goes_on: Callable[[Rung], bool]
     about: str
@@ -102,18 +93,20 @@ class Recording:
             of_budget: Whether it is one of the study's trials.
 
         Returns:
-            What the workbench is to train.
+            What the trainer is to train.
         """
-        self.run.config(self.config)
-        pair = self.config.pair
-        models = {"receiver": pair.receiver, "sharer": pair.sharer}
+        config = self.train.config
+        steps = self.steps or config.training.steps
+        models = {"receiver": config.pair.receiver, "sharer": config.pair.sharer}
         self.run.note(note(self.about, {**models, **shown}))
-        steps = self.steps or self.config.training.steps
         self.session.view.begin(self.name, shown, steps, of_budget=of_budget)
-        # With its name in front, by which `c2c-search eval` finds it.
-        write_text(self._directory / "trial.yaml", f"# {self.name}\n{self.config.to_yaml()}")
+        if self._fuser:  # what else learns has no fuser to be described or found
+            self.run.config(config)
+            # With its name in front, by which `c2c-search eval` finds it.
+            file = Path(self.train.directory) / "trial.yaml"
+            write_text(file, f"# {self.name}\n{config.to_yaml()}")
         recorder = Recorder(self.name, self.run, self.session, self.goes_on)
-        return TrainingRequest(self.config, self._directory, recorder)
+        return TrainingRequest(self.train, recorder)
 
     def interrupt(self) -> None:
         """End the run as killed: the training goes on another time."""
@@ -128,7 +121,7 @@ class Recording:
         """
         if isinstance(ended, Failed):
             return ended
-        session, config, run = self.session, self.config, self.run
+        session, config, run = self.session, self.train.config, self.run
         pair = next(name for name, pair in session.space.pairs.items() if pair == config.pair)
         session.log_data(run, pair, "train", "validation")
         # What the study's start had prepared cost a training nothing; the study's run has it.
@@ -140,12 +133,110 @@ class Recording:
             return Failed(failure="diverged", message="the validation objective is not a number")
         if self.steps is None:  # a reference has none: objectives are measured against it
             run.objective(session.objective(config.pair, ended.objective))
-        run.artifact_dir(self._directory / ended.best_dir, "fuser")
+        if self._fuser:
+            run.artifact_dir(Path(self.train.directory) / ended.best_dir, "fuser")
         return ended
 
     @property
-    def _directory(self) -> Path:
-        return self.session.files.trial(self.config.hash())
+    def _fuser(self) -> bool:
+        return self.train.learner == "fuser"
+
+
+def train_once(
+    session: Session,
+    train: Train,
+    name: str,
+    kind: Kind,
+    tags: Mapping[str, object],
+    *,
+    shown: Mapping[str, object],
+    to_the_end: bool = True,
+) -> Trained | Failed:
+    """Train what a trial is compared with, in a run of its own.
+
+    It is recorded once; a training that was cut short goes on, and is recorded in its place.
+
+    Args:
+        session: Of the study.
+        train: What the worker is asked.
+        name: Of the run.
+        kind: Of the run.
+        tags: Of the run.
+        shown: Settings that the view shows.
+        to_the_end: Whether it goes on after the first rung.
+    """
+    once = Once(session, name, kind, tags)
+    if once.recorded:
+        return session.trainer.known(train)
+    run = once.open()
+    steps = None if to_the_end else train.config.training.rung_steps[0]
+    recording = Recording(session, run, train, name, lambda rung: to_the_end, once.about, steps)
+    try:
+        ended = session.trainer.train(recording.begin(shown, of_budget=False))
+    except BaseException:
+        recording.interrupt()
+        raise
+    ended = recording.end(ended)
+    if isinstance(ended, Failed):
+        session.view.end(name, "failed")
+        run.finish("FAILED")
+        return ended
+    session.view.end(name, "complete", ended.objective)
+    run.finish("FINISHED")
+    once.mark()
+    return ended
+
+
+class Once:
+    """A child run that is recorded once; one that was cut short is recorded again, in place.
+
+    Args:
+        session: Of the study.
+        name: Of the run.
+        kind: Of the run.
+        tags: Of the run.
+    """
+
+    def __init__(
+        self, session: Session, name: str, kind: Kind, tags: Mapping[str, object]
+    ) -> None:
+        self._session = session
+        self._name = name
+        self._kind = kind
+        self._tags = tags
+        self._key = f"recorded/{fit(name)}"
+
+    @property
+    def about(self) -> str:
+        """What it is, in Markdown."""
+        study = escaped(self._session.space.study)
+        if self._kind == "twin":
+            return f"A twin in study {study}: the same training without anything from a sharer."
+        return f"A control in study {study}: what a fuser must beat to be champion."
+
+    @property
+    def recorded(self) -> bool:
+        """Whether an earlier stage, or an earlier start, has recorded it."""
+        return bool(self._session.study.user_attrs.get(self._key))
+
+    def open(self) -> ChildRun:
+        """The run."""
+        return self._session.child(self._name, self._kind, self._tags)
+
+    def mark(self) -> None:
+        """Say that it is recorded."""
+        self._session.study.set_user_attr(self._key, True)
+
+
+def log_accuracy(run: RecordedRun, prefix: str, result: SystemResult) -> None:
+    """Record accuracy on a split, overall and by group."""
+    groups = result.accuracy_by_group()
+    run.summary(
+        {
+            f"{prefix}/accuracy": result.accuracy,
+            **{f"{prefix}/group/{fit_path(group)}": value for group, value in groups.items()},
+        }
+    )
 
 
 def _result(ended: Trained, steps: int) -> str:

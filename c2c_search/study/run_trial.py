@@ -22,10 +22,12 @@ from c2c_search.report.live import watch
 from c2c_search.study.driver import WorkerFactory
 from c2c_search.study.driver import start_worker
 from c2c_search.study.trainer import TrainerClient
+from c2c_search.study.trainer import TrainingRequest
 from c2c_search.training import retries
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
+from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 
 
@@ -99,7 +101,8 @@ def repeat_trial(
             {"pair": f"{short[pair.receiver]} <- {short[pair.sharer]}"},
             config.training.steps,
         )
-        ended = trainer.train(config, folder, _Shown(view, name))
+        train = Train(config=config, directory=str(folder))
+        ended = trainer.train(TrainingRequest(train, _Shown(view, name)))
     if isinstance(ended, Failed):
         raise retries.error(ended, f"{name} failed ({ended.failure})")
     for metric, value in {"objective": ended.objective, **ended.metrics}.items():

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import TYPE_CHECKING
 
+from c2c_search.config.trial import TrialConfig
+from c2c_search.evaluation.systems.registry import Recipe
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.names import fit
 from c2c_search.models.pair import PairSpec
@@ -20,6 +22,7 @@ from c2c_search.tracking.recorded_run import RecordedRun
 from c2c_search.tracking.tracker import ChildRun
 from c2c_search.tracking.tracker import StudyRun
 from c2c_search.tracking.tracker import Tracker
+from c2c_search.training.protocol import Train
 
 
 if TYPE_CHECKING:
@@ -71,6 +74,18 @@ class Session:
         """Validation accuracy above the pair's no-sharer reference; None where there is none."""
         reference = self.references.get(str(pair))
         return None if reference is None else accuracy - reference
+
+    def request(
+        self, trial: TrialConfig, recipe: Recipe | None = None, parameters: int = 0
+    ) -> Train:
+        """What the worker is asked to train, in a folder of its own.
+
+        Args:
+            trial: The trial.
+            recipe: How a control of it is trained; left out for the trial itself.
+            parameters: Of the trial's fuser, for a control.
+        """
+        return Train.of(recipe or Recipe(), trial, parameters, self.files.trial)
 
     def child(self, name: str, kind: Kind, tags: Mapping[str, object] | None = None) -> ChildRun:
         """Open the run of a control or twin, the same one at every start of the study."""

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from typing import Protocol
 from typing import Self
 
-from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
 from c2c_search.errors import StoreError
@@ -30,34 +29,29 @@ from c2c_search.models.pair import PairSpec
 from c2c_search.report.live import View
 from c2c_search.training import retries
 from c2c_search.training.protocol import CHECKPOINTS
-from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Notice
 from c2c_search.training.protocol import OfTrial
+from c2c_search.training.protocol import Prepare
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Progress
+from c2c_search.training.protocol import Request
 from c2c_search.training.protocol import Result
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
+from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
+from c2c_search.training.protocol import TrainTogether
 
 
 class WorkerProcess(Protocol):
     """What the driver needs of `training.launch.Worker`."""
 
-    def prepare(self, pair: PairSpec) -> Iterator[Event]: ...
-
-    def train(self, config: TrialConfig, directory: Path) -> Iterator[Event]: ...
-
-    def train_together(self, trials: Sequence[tuple[TrialConfig, Path]]) -> Iterator[Event]: ...
-
-    def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Iterator[Event]: ...
+    def ask(self, request: Request) -> Iterator[Event]: ...
 
     def answer(self, go_on: bool) -> None: ...
-
-    def evaluate(self, request: Evaluate) -> Iterator[Event]: ...
 
 
 StartWorker = Callable[[str | None], AbstractContextManager[WorkerProcess]]
@@ -74,15 +68,14 @@ class TrainingListener(Protocol):
 
 
 class TrainingRequest(NamedTuple):
-    """A fuser's training: what, where its files lie, and who hears of it."""
+    """A training: what the worker is asked, and who hears of it."""
 
-    config: TrialConfig
-    directory: Path
+    train: Train
     listener: TrainingListener
 
 
 HowEnded = Callable[[int, Trained | Failed], None]
-"""Called with a training's place among those asked for, and how it ended."""
+"""Called with a training's index among those asked for, and how it ended."""
 
 
 class TrainerClient:
@@ -111,7 +104,7 @@ class TrainerClient:
         self.prepared: dict[str, Prepared] = {}
         self._start = start
         self._pairs = pairs
-        self._ledger = store
+        self._store = store
         self._view = view
         self._sleep = sleep
         self._stack = ExitStack()
@@ -132,25 +125,22 @@ class TrainerClient:
         self._process = None
         self._stack.close()
 
-    def train(
-        self, config: TrialConfig, directory: Path, listener: TrainingListener
-    ) -> Trained | Failed:
-        """Train a fuser, going on from its checkpoint if there is one.
+    def train(self, training: TrainingRequest) -> Trained | Failed:
+        """Train something, going on from its checkpoint if there is one.
 
         Returns:
-            How it ended; a pruned training too is `Trained`. Its ``best_dir`` is relative to
-            ``directory``, so that the study can be moved.
+            How it ended; a pruned training too is `Trained`. Its ``best_dir`` is relative to the
+            training's directory, so that the study can be moved.
         """
-        if (known := self._ledger.load(_key(config), Trained)) is not None:
+        if (known := self._store.load(_key(training.train), Trained)) is not None:
             return known
         process = self._ready()
-        training = TrainingRequest(config, directory, listener)
 
         def hear(event: Event) -> None:
             self._hear(event, training, process)
 
-        last = self._attempt(lambda: process.train(config, directory), hear)
-        return self._keep(last, training) if isinstance(last, Trained) else _failed(last)
+        last = self._attempt(lambda: process.ask(training.train), hear)
+        return self._keep(last, training.train) if isinstance(last, Trained) else _failed(last)
 
     def train_together(self, trainings: Sequence[TrainingRequest], ended: HowEnded) -> None:
         """Train several fusers, in lockstep as long as that works, and alone where it does not.
@@ -165,39 +155,40 @@ class TrainerClient:
         """
         still = dict(enumerate(trainings))
 
-        def over(place: int, how: Trained | Failed) -> None:
-            del still[place]
-            ended(place, how)
+        def over(index: int, how: Trained | Failed) -> None:
+            del still[index]
+            ended(index, how)
 
         if self._memory_suffices:
             self._in_lockstep(self._to_do(still), over)
-        for place, training in list(still.items()):
-            over(place, self.train(*training))
+        for index, training in list(still.items()):
+            over(index, self.train(training))
 
     def _to_do(self, trainings: Mapping[int, TrainingRequest]) -> dict[int, TrainingRequest]:
         """Those that the store lacks, each once."""
-        by_key = {_key(training.config): place for place, training in trainings.items()}
+        by_key = {_key(training.train): index for index, training in trainings.items()}
         return {
-            place: trainings[place]
-            for key, place in by_key.items()
-            if self._ledger.load(key, Trained) is None
+            index: trainings[index]
+            for key, index in by_key.items()
+            if self._store.load(key, Trained) is None
         }
 
     def _in_lockstep(self, trainings: Mapping[int, TrainingRequest], over: HowEnded) -> None:
         if len(trainings) < 2:
             return
-        process, places = self._ready(), list(trainings)
+        process, indices = self._ready(), list(trainings)
         last: Event | None = None
-        for last in process.train_together([one[:2] for one in trainings.values()]):
+        together = TrainTogether(trials=tuple(one.train for one in trainings.values()))
+        for last in process.ask(together):
             signals.check()
             if not isinstance(last, OfTrial):
                 self._progress(last)
                 continue
-            place = places[last.place]
+            index = indices[last.index]
             if isinstance(last.event, Trained):
-                over(place, self._keep(last.event, trainings[place]))
+                over(index, self._keep(last.event, trainings[index].train))
             else:
-                self._hear(last.event, trainings[place], process)
+                self._hear(last.event, trainings[index], process)
         if isinstance(last, Failed):
             self._memory_suffices &= last.failure != "out_of_memory"
             self._view.note(f"Trials that trained together go on alone: {last.message}")
@@ -208,66 +199,30 @@ class TrainerClient:
         elif isinstance(event, Rung):
             goes_on = training.listener.on_rung(event)
             # After the last rung the worker waits for no answer.
-            if event.step < training.config.training.steps:
+            if event.step < training.train.config.training.steps:
                 process.answer(goes_on)
         else:
             self._progress(event)
 
-    def _keep(self, ended: Trained, training: TrainingRequest) -> Trained:
-        best_dir = os.path.relpath(ended.best_dir, training.directory)
+    def _keep(self, ended: Trained, train: Train) -> Trained:
+        best_dir = os.path.relpath(ended.best_dir, train.directory)
         trained = ended.model_copy(update={"best_dir": best_dir})
-        self._ledger.save(_key(training.config), trained)
+        self._store.save(_key(train), trained)
         # Only now: until the result stands, an interrupted training goes on from them.
-        shutil.rmtree(training.directory / CHECKPOINTS, ignore_errors=True)
+        shutil.rmtree(Path(train.directory) / CHECKPOINTS, ignore_errors=True)
         return trained
 
-    def adapt(
-        self, config: TrialConfig, parameters: int, directory: Path, listener: TrainingListener
-    ) -> Adapted | Failed:
-        """Train LoRA on a trial's receiver alone, or go on with it.
-
-        Args:
-            config: The trial whose data, steps and seed it takes.
-            parameters: Of the trial's fuser.
-            directory: Keeps the adapter and, until it has ended, checkpoints.
-            listener: Hears its steps and rungs.
-
-        Returns:
-            How it ended; its ``adapter_dir`` is absolute.
-        """
-        key = f"adapted/{config.hash()}-{parameters}"
-        known = self._ledger.load(key, Adapted)
-        if known is None:
-            process = self._ready()
-
-            def hear(event: Event) -> None:
-                if isinstance(event, Step):
-                    listener.on_step(event)
-                elif isinstance(event, Rung):
-                    listener.on_rung(event)
-                else:
-                    self._progress(event)
-
-            last = self._attempt(lambda: process.adapt(config, parameters, directory), hear)
-            if not isinstance(last, Adapted):
-                return _failed(last)
-            known = last.model_copy(
-                update={"adapter_dir": os.path.relpath(last.adapter_dir, directory)}
-            )
-            self._ledger.save(key, known)
-        return known.model_copy(update={"adapter_dir": str(directory / known.adapter_dir)})
-
-    def known(self, config: TrialConfig) -> Trained:
+    def known(self, train: Train) -> Trained:
         """The training that an earlier stage, or an earlier start, has finished.
 
         Raises:
             StoreError: Its record is gone.
         """
-        key = _key(config)
-        if (found := self._ledger.load(key, Trained)) is None:
+        key = _key(train)
+        if (found := self._store.load(key, Trained)) is None:
             raise StoreError(
                 "The results of a study's finished trials must stay in place.",
-                value=str(self._ledger.path(key)),
+                value=str(self._store.path(key)),
                 hint="Restore that file, or begin another study: give the space another name "
                 "under `study:`.",
             )
@@ -283,14 +238,14 @@ class TrainerClient:
         Raises:
             C2CError: It cannot be measured; there is no judging without it.
         """
-        if (known := self._ledger.load(key, SystemResult)) is not None:
+        if (known := self._store.load(key, SystemResult)) is not None:
             return known
         process = self._ready()
-        last = self._attempt(lambda: process.evaluate(request), self._progress)
+        last = self._attempt(lambda: process.ask(request), self._progress)
         if not isinstance(last, Result):
             raise retries.error(_failed(last), f"{key} could not be measured")
         result = SystemResult(system=key.split("/", 1)[-1], split=last.split, items=last.items)
-        self._ledger.save(key, result)
+        self._store.save(key, result)
         return result
 
     def _ready(self) -> WorkerProcess:
@@ -327,7 +282,7 @@ class TrainerClient:
         return known.dtype or asked
 
     def _prepare(self, process: WorkerProcess, name: str, pair: PairSpec) -> None:
-        last = self._attempt(lambda: process.prepare(pair), self._progress)
+        last = self._attempt(lambda: process.ask(Prepare(pair=pair)), self._progress)
         if not isinstance(last, Prepared):
             raise retries.error(_failed(last), f"pair {name} could not be prepared")
         known = self.prepared.get(name)
@@ -335,7 +290,7 @@ class TrainerClient:
             check_unchanged(name, known, last)
             if known.dtype is not None:
                 return
-        self._ledger.save(f"prepared/{fit(name)}", last)
+        self._store.save(f"prepared/{fit(name)}", last)
         self.prepared[name] = last
 
     def _attempt(
@@ -380,9 +335,9 @@ def check_unchanged(pair: str, before: Prepared, now: Prepared) -> None:
             )
 
 
-def _key(config: TrialConfig) -> str:
+def _key(train: Train) -> str:
     """Of a training in the store."""
-    return f"trained/{config.hash()}"
+    return f"trained/{train.name}"
 
 
 def _failed(event: Event) -> Failed:

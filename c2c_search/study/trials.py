@@ -75,7 +75,7 @@ def _run_some(session: Session, streak: FailureStreak, fits: Fits | None, count:
         begun = {trial: trial.training for trial in asked if trial.training is not None}
         trials = list(begun)
         session.trainer.train_together(
-            list(begun.values()), lambda place, how: trials[place].end(how)
+            list(begun.values()), lambda index, how: trials[index].end(how)
         )
     except BaseException:
         for trial in asked:
@@ -106,7 +106,7 @@ class _Trial:
         self._recording = Recording(
             self.session,
             self._open(config),
-            config,
+            self.session.request(config),
             self.name,
             lambda rung: self._goes_on(rung, config),
             f"A trial of study {escaped(self.session.space.study)}: a fuser between two models.",
@@ -126,7 +126,7 @@ class _Trial:
             StudyStoppedError: It failed fatally, or as two others in a row before it.
         """
         assert self._recording is not None
-        run, config = self._recording.run, self._recording.config
+        run, config = self._recording.run, self._recording.train.config
         ended = self._recording.end(how)
         if isinstance(ended, Failed) and ended.failure == "fatal":
             # Not the trial's fault: it is queued again when the cause is removed.

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from c2c_search.errors import IntegrityError
+from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.files import replacing
 from c2c_search.host.files import write_text
 from c2c_search.models.identity import file_sha256
@@ -22,6 +23,9 @@ from c2c_search.models.loading import load
 
 if TYPE_CHECKING:
     from peft import PeftModel
+
+    from c2c_search.evaluation.systems.registry import Learner
+    from c2c_search.fuser.fuser import Fuser
 
 
 _CONFIG_NAME = "adapter_config.json"
@@ -47,6 +51,22 @@ def save(adapted: PeftModel, source: str, directory: Path) -> None:
     content |= {"base_model_name_or_path": source, "inference_mode": True}
     text = json.dumps(content, indent=2, sort_keys=True, default=sorted) + "\n"
     write_text(directory / _CONFIG_NAME, text)
+
+
+def load_trained(learner: Learner, receiver: LoadedModel, folder: Path) -> Fuser | LoadedModel:
+    """What a training has left: a fuser, or the receiver with an adapter in it.
+
+    Args:
+        learner: What learned.
+        receiver: Unchanged.
+        folder: Of its best rung.
+
+    Raises:
+        IntegrityError: A file is missing.
+    """
+    return (
+        load_fuser(folder, foreign=False) if learner == "fuser" else load_adapted(receiver, folder)
+    )
 
 
 def load_adapted(

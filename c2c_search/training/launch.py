@@ -6,27 +6,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c2c_search.host.dtypes import VARIABLE
 from c2c_search.host.threads import thread_environment
 from c2c_search.training.protocol import EVENT
-from c2c_search.training.protocol import Adapt
-from c2c_search.training.protocol import Adapted
+from c2c_search.training.protocol import LAST
 from c2c_search.training.protocol import Answer
-from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
-from c2c_search.training.protocol import Prepare
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Request
-from c2c_search.training.protocol import Result
-from c2c_search.training.protocol import Train
-from c2c_search.training.protocol import Trained
-from c2c_search.training.protocol import TrainedTogether
-from c2c_search.training.protocol import TrainTogether
 
 
 if TYPE_CHECKING:
@@ -34,11 +25,8 @@ if TYPE_CHECKING:
     from typing import IO
 
     from c2c_search.config.pipeline import Pipeline
-    from c2c_search.config.trial import TrialConfig
-    from c2c_search.models.pair import PairSpec
 
 
-_LAST = (Prepared, Trained, TrainedTogether, Adapted, Result, Failed)
 _GRACE_SECONDS = 5.0
 
 
@@ -53,7 +41,7 @@ class Worker:
         log_file: Where the process's own output goes.
         cache_dir: Where models and prompt caches are kept; the user's cache folder by default.
         dtype: What the models compute in. None leaves the choice to the process (see
-            `pair.arithmetic`), and keeps to it when the process is started again.
+            `host.dtypes`), and keeps to it when the process is started again.
     """
 
     def __init__(
@@ -100,38 +88,16 @@ class Worker:
                 except BrokenPipeError:  # a request that the dead process never read
                     continue
 
-    def prepare(self, pair: PairSpec) -> Iterator[Event]:
-        """Make a pair ready; ends with `Prepared` or `Failed`."""
-        return self._ask(Prepare(pair=pair))
-
-    def train(self, config: TrialConfig, directory: Path) -> Iterator[Event]:
-        """Run a trial; after every rung but the last call `answer`. Ends with `Trained`."""
-        return self._ask(Train(config=config, directory=str(directory)))
-
-    def train_together(self, trials: Sequence[tuple[TrialConfig, Path]]) -> Iterator[Event]:
-        """Run trials in lockstep, each with a directory; events come as `OfTrial`.
-
-        After every rung of every trial, but its last, call `answer`. Ends with `TrainedTogether`.
-        """
-        asked = tuple(Train(config=config, directory=str(folder)) for config, folder in trials)
-        return self._ask(TrainTogether(trials=asked))
-
-    def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Iterator[Event]:
-        """Train LoRA on the receiver as a trial trains its fuser of so many parameters.
-
-        Its rungs want no answer. Ends with `Adapted` or `Failed`.
-        """
-        return self._ask(Adapt(config=config, parameters=parameters, directory=str(directory)))
-
-    def evaluate(self, request: Evaluate) -> Iterator[Event]:
-        """Answer a split with a system; ends with `Result` or `Failed`."""
-        return self._ask(request)
-
     def answer(self, go_on: bool) -> None:
         """The word after a rung: go on, or stop."""
         self._send(Answer(go_on=go_on))
 
-    def _ask(self, request: Request) -> Iterator[Event]:
+    def ask(self, request: Request) -> Iterator[Event]:
+        """Send a request and yield what comes of it, up to one of `LAST`.
+
+        After every rung of a training but its last, call `answer`; in a `TrainTogether` that is
+        for the trial whose rung came.
+        """
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._start()
@@ -142,7 +108,7 @@ class Worker:
             if isinstance(event, Prepared):
                 self.dtype = event.dtype
             yield event
-            if isinstance(event, _LAST):
+            if isinstance(event, LAST):
                 return
         yield self._died()
 

@@ -27,7 +27,6 @@ from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
-from c2c_search.training.protocol import System
 
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class Training(ABC):
         go_on: Called after every rung but the last; False stops the training there.
     """
 
-    system: ClassVar[System]
+    system: ClassVar[str]
     """What the answers at the rungs are recorded as."""
 
     def __init__(

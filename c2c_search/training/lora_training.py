@@ -18,7 +18,10 @@ from typing import Any
 import torch
 
 from c2c_search.batching import portions
-from c2c_search.evaluation.scoring import answer
+from c2c_search.evaluation.items import Question
+from c2c_search.evaluation.scoring import choose_options
+from c2c_search.evaluation.systems.alone import Adapted
+from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.host.files import write_text
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.packed.context import PackedContext
@@ -27,12 +30,11 @@ from c2c_search.inference.packed.tokens import TRUNK
 from c2c_search.inference.packed.tokens import Tokens
 from c2c_search.models.geometry import cache_shape
 from c2c_search.models.loading import LoadedModel
-from c2c_search.tokenization.token_alignment import EncodedPrompt
 from c2c_search.training.adapters import save
 from c2c_search.training.loop import Training
 from c2c_search.training.loop import TrainingData
-from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Event
+from c2c_search.training.protocol import Trained
 from c2c_search.training.step import LogitsStep
 from c2c_search.training.step import alone
 
@@ -41,11 +43,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-    from c2c_search.config.pipeline import EvaluationConfig
     from c2c_search.config.trial import TrialConfig
-    from c2c_search.data.schema import Row
     from c2c_search.evaluation.results import ItemResult
-    from c2c_search.tokenization.templates import Template
     from c2c_search.training.engine import TrainingEngine
 
 
@@ -58,11 +57,10 @@ validation questions right. 1e-3 is as good as any here and further from rates t
 """
 
 SUMMARY = "lora.json"
-"""File in the training's directory that says how it ended (`Adapted`)."""
+"""File in the training's directory that says how it ended (`Trained`)."""
 
 _ALPHA_PER_RANK = 2
 _PACK_TOKENS = 2048  # a pack's attention mask grows with the square
-_BATCHES_OF_CACHES = 8  # whose prompt caches are in memory at a time
 
 
 def rank_for(model: PreTrainedModel, parameters: int) -> int:
@@ -164,6 +162,7 @@ class LoraTraining(Training):
         directory: Path,
         *,
         emit: Callable[[Event], None],
+        go_on: Callable[[], bool],
     ) -> None:
         alone = C2CModel(
             receiver,
@@ -172,28 +171,35 @@ class LoraTraining(Training):
             template=config.data.template,
             cache_dtype=getattr(torch, config.cache_dtype),
         )
-        super().__init__(config, alone, data, directory, emit=emit, go_on=lambda: True)
+        super().__init__(config, alone, data, directory, emit=emit, go_on=go_on)
+        self.validation = QuestionPrompts(
+            alone,
+            [Question.of_row(row) for row in data.validation],
+            batch_size=config.evaluation.batch_size,
+        )
         self.training = config.training.model_copy(update={"learning_rate": LEARNING_RATE})
         self.adapted = adapted
 
-    def run(self) -> Adapted:
-        """Train to the end; nothing prunes a control.
+    def run(self) -> Trained:
+        """Train to the end, or to the rung where it is stopped.
 
         Raises:
             DivergedError: The loss became infinite or NaN.
         """
         adapter = Adapter(self.adapted)
-        alone(self._train(adapter))
+        pruned = alone(self._train(adapter))
         best = self.best
-        return Adapted(
+        return Trained(
             step=self.step,
+            split=best.split,
+            pruned=pruned,
             objective=best.objective,
             best_rung=best.rung,
-            adapter_dir=str(self.best_dir),
-            rank=self.adapted.peft_config["default"].r,
+            best_dir=str(self.best_dir),
             parameters=sum(parameter.numel() for parameter in adapter.parameters()),
+            bytes=sum(parameter.nbytes for parameter in adapter.parameters()),
             seconds=self.seconds,
-            metrics=best.metrics,
+            metrics={**best.metrics, "lora/rank": self.adapted.peft_config["default"].r},
         )
 
     def _request(self, engine: TrainingEngine, rows: list[int]) -> LogitsStep:
@@ -202,13 +208,10 @@ class LoraTraining(Training):
         return LogitsStep(engine(prompts, responses), responses, self.training.label_smoothing)
 
     def _answer(self) -> tuple[ItemResult, ...]:
-        return answer_alone(
-            self.model.receiver,
-            self.data.validation,
-            self.data.validation_prompts.encoded,
-            self.config.evaluation,
-            template=self.model.template,
-            cache_dtype=self.model.cache_dtype,
+        return choose_options(
+            Adapted(self.system, self.model, self.model.receiver),
+            self.validation,
+            length_normalised=self.config.evaluation.length_normalised,
             progress=self._judging,
         )
 
@@ -224,7 +227,8 @@ def adapt(
     *,
     parameters: int,
     emit: Callable[[Event], None],
-) -> Adapted:
+    go_on: Callable[[], bool],
+) -> Trained:
     """Train LoRA on a receiver as a trial trains its fuser, from its checkpoint if there is one.
 
     Examples, their order, steps, schedule, clipping, label smoothing, rungs and seed are the
@@ -238,6 +242,7 @@ def adapt(
         directory: Gets ``checkpoints/``, ``best/`` (a folder that peft loads) and `SUMMARY`.
         parameters: The fuser's, for `rank_for`.
         emit: Called with every event.
+        go_on: Called after every rung but the last; False stops it there.
 
     Raises:
         DivergedError: The loss became infinite or NaN.
@@ -245,45 +250,10 @@ def adapt(
     rank = rank_for(receiver.model, parameters)
     torch.manual_seed(config.seed)
     with attached(receiver.model, rank) as adapted:
-        ended = LoraTraining(config, receiver, adapted, data, directory, emit=emit).run()
+        training = LoraTraining(config, receiver, adapted, data, directory, emit=emit, go_on=go_on)
+        ended = training.run()
     write_text(directory / SUMMARY, ended.model_dump_json(indent=2, exclude={"type"}) + "\n")
     return ended
-
-
-def answer_alone(
-    loaded: LoadedModel,
-    rows: Sequence[Row],
-    encoded: Sequence[EncodedPrompt],
-    config: EvaluationConfig,
-    *,
-    template: Template,
-    cache_dtype: torch.dtype = torch.bfloat16,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[ItemResult, ...]:
-    """Let a model answer items without a stored prompt cache.
-
-    Args:
-        loaded: The receiver, adapted.
-        rows: The items.
-        encoded: Their prompts; what the receiver reads of them.
-        config: Scoring, and items in one pass.
-        template: How the prompts were written.
-        cache_dtype: What its prompt caches are rounded to, as those of the fuser that it controls.
-        progress: Called with items done and items in all.
-    """
-    alone = C2CModel(loaded, loaded, None, template=template, cache_dtype=cache_dtype)
-    order = sorted(range(len(rows)), key=lambda row: len(encoded[row].receiver_ids))
-    results: dict[int, ItemResult] = {}
-    some = _BATCHES_OF_CACHES * config.batch_size
-    for first in range(0, len(order), some):
-        chosen = order[first : first + some]
-        ids = [encoded[row].receiver_ids for row in chosen]
-        prompts = alone.cached([EncodedPrompt(one, one, tuple(range(len(one)))) for one in ids])
-        items = answer(alone, [rows[row] for row in chosen], prompts, config)
-        results.update(zip(chosen, items, strict=True))
-        if progress is not None:
-            progress(len(results), len(rows))
-    return tuple(results[row] for row in range(len(rows)))
 
 
 def _trained(adapted: PeftModel) -> list[torch.nn.Parameter]:

@@ -6,6 +6,8 @@ its own. Both are frozen pydantic models, told apart by ``type``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 from typing import Literal
 
@@ -16,10 +18,11 @@ from pydantic import TypeAdapter
 
 from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import ItemResult
+from c2c_search.evaluation.systems.registry import Learner
+from c2c_search.evaluation.systems.registry import Recipe
 from c2c_search.models.pair import PairSpec
 
 
-System = Literal["receiver", "sharer", "text_relay", "c2c", "mismatched", "shut", "lora"]
 Split = Literal["validation", "test"]
 Dtype = Literal["float32", "bfloat16"]
 Failure = Literal["invalid", "diverged", "out_of_memory", "transient", "fatal"]
@@ -44,15 +47,43 @@ class Prepare(_Message):
 
 
 class Train(_Message):
-    """Train one trial; goes on from the checkpoint in ``directory`` if there is one."""
+    """Train a trial's fuser, or something else as it is trained.
+
+    Goes on from the checkpoint in ``directory`` if there is one. ``learner`` is what learns;
+    ``lora`` gets at most so many ``parameters``, those of the fuser that it is compared with.
+    """
 
     type: Literal["train"] = "train"
     config: TrialConfig
     directory: str
+    learner: Learner = "fuser"
+    parameters: int = 0
+
+    @classmethod
+    def of(
+        cls, recipe: Recipe, trial: TrialConfig, parameters: int, folder: Callable[[str], Path]
+    ) -> Train:
+        """How a system is trained that is compared with a trial's fuser.
+
+        Args:
+            recipe: Of the system.
+            trial: Of the fuser.
+            parameters: Of the fuser.
+            folder: Gives the directory by the training's name.
+        """
+        config = recipe.variant(trial)
+        train = cls(config=config, directory="", learner=recipe.learner, parameters=parameters)
+        return train.model_copy(update={"directory": str(folder(train.name))})
+
+    @property
+    def name(self) -> str:
+        """What its files are called: equal trainings share them."""
+        name = self.config.hash()
+        return name if self.learner == "fuser" else f"{name}-{self.learner}-{self.parameters}"
 
 
 class TrainTogether(_Message):
-    """Train several trials in lockstep; see `training.group`.
+    """Train several fusers in lockstep; see `training.lockstep`.
 
     Their events come in `OfTrial`. The worker waits for an `Answer` after each rung of each
     trial, as in a `Train`, one at a time. It ends with `TrainedTogether`, or with `Failed` if the
@@ -63,31 +94,19 @@ class TrainTogether(_Message):
     trials: tuple[Train, ...]
 
 
-class Adapt(_Message):
-    """Train LoRA on the receiver alone as ``config`` trains its fuser, of at most its size.
-
-    ``parameters`` is the fuser's; see `training.lora.adapt`. Goes on from the checkpoint in
-    ``directory`` if there is one.
-    """
-
-    type: Literal["adapt"] = "adapt"
-    config: TrialConfig
-    parameters: int
-    directory: str
-
-
 class Evaluate(_Message):
-    """Answer a split with one system.
+    """Answer a split with one system, named as in the register of systems.
 
-    ``fuser_dir`` is for the systems that need a fuser, ``adapter_dir`` for ``lora``.
+    ``fuser_dir`` holds the fuser that is evaluated, for a system that needs one; ``trained_dir``
+    what was trained for the system itself.
     """
 
     type: Literal["evaluate"] = "evaluate"
-    system: System
+    system: str
     pair: PairSpec
     split: Split
     fuser_dir: str | None = None
-    adapter_dir: str | None = None
+    trained_dir: str | None = None
 
 
 class Answer(_Message):
@@ -98,7 +117,7 @@ class Answer(_Message):
 
 
 Request = Annotated[
-    Prepare | Train | TrainTogether | Adapt | Evaluate | Answer, Field(discriminator="type")
+    Prepare | Train | TrainTogether | Evaluate | Answer, Field(discriminator="type")
 ]
 
 
@@ -145,10 +164,7 @@ class Step(_Message):
 
 
 class Rung(_Message):
-    """Validation at a rung.
-
-    In a `Train` the worker waits for an `Answer` before it goes on; an `Adapt` asks nothing.
-    """
+    """Validation at a rung; the worker waits for an `Answer` before it goes on."""
 
     type: Literal["rung"] = "rung"
     rung: int
@@ -159,7 +175,7 @@ class Rung(_Message):
 
 
 class Trained(_Message):
-    """A trial's end, complete or pruned; ``best_dir`` holds the fuser of its best rung.
+    """A training's end, complete or pruned; ``best_dir`` holds what its best rung had learned.
 
     ``split`` is where ``objective`` was measured.
     """
@@ -178,10 +194,10 @@ class Trained(_Message):
 
 
 class OfTrial(_Message):
-    """An event of one trial of a `TrainTogether`, of the trial at this place in it."""
+    """An event of one trial of a `TrainTogether`, by its index there."""
 
     type: Literal["of_trial"] = "of_trial"
-    place: int
+    index: int
     event: Annotated[Progress | Notice | Step | Rung | Trained, Field(discriminator="type")]
 
 
@@ -191,25 +207,11 @@ class TrainedTogether(_Message):
     type: Literal["trained_together"] = "trained_together"
 
 
-class Adapted(_Message):
-    """A control's end: ``adapter_dir`` holds the adapter of its best rung, as peft reads it."""
-
-    type: Literal["adapted"] = "adapted"
-    step: int
-    objective: float
-    best_rung: int
-    adapter_dir: str
-    rank: int
-    parameters: int
-    seconds: dict[str, float]
-    metrics: dict[str, float]
-
-
 class Result(_Message):
     """A system's answers on a split, one row an item."""
 
     type: Literal["result"] = "result"
-    system: System
+    system: str
     split: Split
     items: tuple[ItemResult, ...]
 
@@ -232,11 +234,13 @@ Event = Annotated[
     | Trained
     | OfTrial
     | TrainedTogether
-    | Adapted
     | Result
     | Failed,
     Field(discriminator="type"),
 ]
+
+LAST = (Prepared, Trained, TrainedTogether, Result, Failed)
+"""Events that end a request, outside of an `OfTrial`."""
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -13,13 +13,8 @@ import torch
 
 from c2c_search.data.splits import load_splits
 from c2c_search.errors import ConfigError
-from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.items import Question
-from c2c_search.evaluation.scoring import answer
 from c2c_search.evaluation.scoring import choose_options
-from c2c_search.evaluation.scoring import mismatched_partners
-from c2c_search.evaluation.scoring import receiver_alone
-from c2c_search.evaluation.scoring import sharer_alone
 from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Materials
@@ -32,18 +27,14 @@ from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import default_cache_dir
 from c2c_search.models.loading import load
 from c2c_search.models.sources import short_name
-from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.entries import FOLDER
 from c2c_search.prompt_cache.store import PromptCacheStore
-from c2c_search.tokenization.token_alignment import encode_all
-from c2c_search.training.adapters import load_adapted
+from c2c_search.training.adapters import load_trained
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.fuser_training import FuserTraining
 from c2c_search.training.lockstep import train_together
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.lora_training import adapt
-from c2c_search.training.lora_training import answer_alone
-from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
@@ -61,8 +52,10 @@ if TYPE_CHECKING:
     from c2c_search.config.pipeline import Pipeline
     from c2c_search.config.trial import TrialConfig
     from c2c_search.data.schema import Row
+    from c2c_search.evaluation.systems.registry import Learner
     from c2c_search.models.loading import LoadedModel
     from c2c_search.models.pair import PairSpec
+    from c2c_search.prompt_cache.caches import PromptCaches
 
 
 SPLITS = ("train", "validation", "test")
@@ -89,7 +82,7 @@ class WorkerService:
         )
         self._models: dict[str, LoadedModel] = {}
         self._pairs: dict[PairSpec, C2CModel] = {}
-        self._prompts: dict[tuple[PairSpec, str, str], PairPrompts] = {}
+        self._prompts: dict[tuple[PairSpec, str], QuestionPrompts] = {}
         self._rows: dict[str, list[Row]] = {}
         self._hashes: dict[str, str] = {}
 
@@ -106,7 +99,7 @@ class WorkerService:
                 receiver, sharer, None, template=template, cache_dtype=self.cache_dtype
             )
             for split in SPLITS:
-                self._prompts_of(pair, split)
+                self._prompts_of(pair, split).read()
         seconds["prefill"] = time.perf_counter() - begun - seconds["load"]
         return Prepared(
             models={
@@ -118,25 +111,43 @@ class WorkerService:
             dtype=name_of(receiver.model.dtype),
         )
 
-    def train(self, config: TrialConfig, directory: Path, go_on: Callable[[], bool]) -> Trained:
-        """Train one trial, from its checkpoint if there is one."""
-        return self.trial(config, directory, go_on).run()
+    def train(
+        self,
+        config: TrialConfig,
+        directory: Path,
+        go_on: Callable[[], bool],
+        *,
+        learner: Learner = "fuser",
+        parameters: int = 0,
+    ) -> Trained:
+        """Train a trial's fuser, or something else as it is trained; see `protocol.Train`."""
+        if learner == "fuser":
+            return self.trial(config, directory, go_on).run()
+        return adapt(
+            config,
+            self._ready(config.pair).receiver,
+            self._data_of(config),
+            directory,
+            parameters=parameters,
+            emit=self.emit,
+            go_on=go_on,
+        )
 
     def train_together(
         self, trials: Sequence[Train], go_on: Callable[[], bool]
     ) -> TrainedTogether:
         """Train trials in lockstep, each from its checkpoint if there is one."""
 
-        def tell(place: int) -> Callable[[Event], None]:
-            return lambda event: self.emit(OfTrial(place=place, event=event))
+        def tell(index: int) -> Callable[[Event], None]:
+            return lambda event: self.emit(OfTrial(index=index, event=event))
 
-        def start(place: int, trial: Train) -> Callable[[], FuserTraining]:
+        def start(index: int, trial: Train) -> Callable[[], FuserTraining]:
             folder = Path(trial.directory)
-            return lambda: self.trial(trial.config, folder, go_on, emit=tell(place))
+            return lambda: self.trial(trial.config, folder, go_on, emit=tell(index))
 
         train_together(
-            [start(place, trial) for place, trial in enumerate(trials)],
-            lambda place, trained: tell(place)(trained),
+            [start(index, trial) for index, trial in enumerate(trials)],
+            lambda index, trained: tell(index)(trained),
         )
         return TrainedTogether()
 
@@ -175,87 +186,38 @@ class WorkerService:
         training.seconds["prefill"] = prefill
         return training
 
-    def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Adapted:
-        """Train LoRA on the receiver as a trial trains its fuser of so many parameters."""
-        return adapt(
-            config,
-            self._ready(config.pair).receiver,
-            self._data_of(config),
-            directory,
-            parameters=parameters,
-            emit=self.emit,
-        )
-
     def evaluate(self, request: Evaluate) -> Result:
-        """Answer a split with one system."""
-        if request.system == "lora":
-            return self._evaluate_adapted(request)
-        if request.system in ("text_relay", "shut"):
-            return self._evaluate_system(request)
-        pair = self._ready(request.pair)
-        rows = self._rows[request.split]
-        prompts = self._prompts_of(request.pair, request.split)
-        partners = None
-        if request.system == "receiver":
-            model = receiver_alone(pair)
-        elif request.system == "sharer":
-            model, prompts = sharer_alone(pair, prompts)
-        else:
-            assert request.fuser_dir is not None, f"{request.system} needs a fuser"
-            fuser = load_fuser(Path(request.fuser_dir))
-            model = with_fuser(pair, fuser)
-            prompts = self._prompts_of(request.pair, request.split, fuser.config.token_alignment)
-            if request.system == "mismatched":
-                partners = mismatched_partners(rows)
-        items = answer(
-            model,
-            rows,
-            prompts,
-            self.pipeline.evaluation,
-            partners=partners,
-            progress=lambda done, total: self._progress("evaluate", done, total, request.system),
+        """Answer a split with one system of the register.
+
+        Raises:
+            ConfigError: There is no such system, or it does not fit the data.
+        """
+        entry, pair = SYSTEMS[request.system], self._ready(request.pair)
+        fuser = (
+            None
+            if request.fuser_dir is None
+            else load_fuser(Path(request.fuser_dir), foreign=False)
+        )
+        trained = None
+        if request.trained_dir is not None:
+            assert entry.recipe is not None, f"{request.system} is not trained"
+            folder = Path(request.trained_dir)
+            trained = load_trained(entry.recipe.learner, pair.receiver, folder)
+        items = choose_options(
+            entry.build(Materials(pair, fuser, trained=trained)),
+            self._prompts_of(request.pair, request.split),
+            length_normalised=self.pipeline.evaluation.length_normalised,
+            progress=lambda done, total: self._progress("evaluate", done, total, entry.name),
         )
         return Result(system=request.system, split=request.split, items=items)
-
-    def _evaluate_system(self, request: Evaluate) -> Result:
-        """Any system of the evaluation room, on the store's prompt caches."""
-        pair, rows = self._ready(request.pair), self._rows[request.split]
-        fuser = None if request.fuser_dir is None else load_fuser(Path(request.fuser_dir))
-        system = SYSTEMS[request.system].build(Materials(pair, fuser))
-        questions = [
-            Question(item, item.messages, item.choices, item.sharer_messages)
-            for item in map(Item.of_row, rows)
-        ]
-        config = self.pipeline.evaluation
-        reading = QuestionPrompts(
-            pair, questions, batch_size=config.batch_size, caches=self.store.get
-        )
-        self._progress("evaluate", 0, len(rows), request.system)
-        items = choose_options(system, reading, length_normalised=config.length_normalised)
-        return Result(system=request.system, split=request.split, items=items)
-
-    def _evaluate_adapted(self, request: Evaluate) -> Result:
-        """The store keeps nothing of an adapted receiver, which no other trial reads with."""
-        assert request.adapter_dir is not None, "lora needs an adapter"
-        pair = self._ready(request.pair)
-        items = answer_alone(
-            load_adapted(pair.receiver, Path(request.adapter_dir)),
-            self._rows[request.split],
-            self._prompts_of(request.pair, request.split).encoded,
-            self.pipeline.evaluation,
-            template=pair.template,
-            cache_dtype=pair.cache_dtype,
-            progress=lambda done, total: self._progress("evaluate", done, total, "lora"),
-        )
-        return Result(system="lora", split=request.split, items=items)
 
     def _data_of(self, config: TrialConfig) -> TrainingData:
         alignment = config.fuser.token_alignment
         return TrainingData(
             train=self._rows["train"],
-            train_prompts=self._prompts_of(config.pair, "train", alignment),
+            train_prompts=self._prompts_of(config.pair, "train").read(alignment),
             validation=self._rows["validation"],
-            validation_prompts=self._prompts_of(config.pair, "validation", alignment),
+            validation_prompts=self._prompts_of(config.pair, "validation").read(alignment),
         )
 
     def _ready(self, pair: PairSpec) -> C2CModel:
@@ -265,7 +227,7 @@ class WorkerService:
         return self._pairs[pair]
 
     def _refuse_other_contexts(self, config: TrialConfig) -> None:
-        if config.fuser.injection == "append":
+        if config.fuser.adds_entries:
             return
         for split, rows in self._rows.items():
             if any(row["sharer_messages"] for row in rows):
@@ -301,40 +263,26 @@ class WorkerService:
             self._rows[split] = list(getattr(splits, split))
         self._hashes = {str(split): digest for split, digest in splits.hashes.items()}
 
-    def _prompts_of(self, pair: PairSpec, split: str, alignment: str = "span") -> PairPrompts:
-        """A split's prompts with both models' caches, computed once."""
-        key = (pair, split, alignment)
-        if key not in self._prompts:
-            self._prompts[key] = self._compute_prompts(self._pairs[pair], split, alignment)
-        return self._prompts[key]
+    def _prompts_of(self, pair: PairSpec, split: str) -> QuestionPrompts:
+        """A split's questions, whose prompt caches come from the store, each asked for once."""
+        if (pair, split) not in self._prompts:
 
-    def _compute_prompts(self, model: C2CModel, split: str, alignment: str) -> PairPrompts:
-        rows = self._rows[split]
-        encoded = encode_all(
-            [row["messages"] for row in rows],
-            model.template,
-            model.receiver.text_tokenizer,
-            model.sharer.text_tokenizer,
-            alignment,
-            sharer_conversations=[row["sharer_messages"] for row in rows],
-        )
+            def caches(loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
+                name = f"{split}, {short_name(loaded.identity.source)}"
+                return self.store.get(
+                    loaded,
+                    ids,
+                    progress=lambda done, total: self._progress("prefill", done, total, name),
+                    notify=lambda message: self.emit(Notice(message=message)),
+                ).near(loaded.model.device)
 
-        def caches(loaded: LoadedModel, ids: list[tuple[int, ...]]):  # type: ignore[no-untyped-def]
-            name = short_name(loaded.identity.source)
-            return self.store.get(
-                loaded,
-                ids,
-                progress=lambda done, total: self._progress(
-                    "prefill", done, total, f"{split}, {name}"
-                ),
-                notify=lambda message: self.emit(Notice(message=message)),
-            ).near(loaded.model.device)
-
-        return PairPrompts(
-            encoded=encoded,
-            receiver=caches(model.receiver, [prompt.receiver_ids for prompt in encoded]),
-            sharer=caches(model.sharer, [prompt.sharer_ids for prompt in encoded]),
-        )
+            self._prompts[pair, split] = QuestionPrompts(
+                self._pairs[pair],
+                [Question.of_row(row) for row in self._rows[split]],
+                batch_size=self.pipeline.evaluation.batch_size,
+                caches=caches,
+            )
+        return self._prompts[pair, split]
 
     def _progress(self, stage: Stage, done: int, total: int, message: str) -> None:
         self.emit(Progress(stage=stage, done=done, total=total, message=message))

@@ -20,7 +20,6 @@ from c2c_search.training.process import keep_freed_memory
 from c2c_search.training.process import release_memory
 from c2c_search.training.protocol import EVENT
 from c2c_search.training.protocol import REQUEST
-from c2c_search.training.protocol import Adapt
 from c2c_search.training.protocol import Answer
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
@@ -62,7 +61,7 @@ class Server:
         self.events = events
         self.pipeline = pipeline
         self.cache_dir = cache_dir
-        self._desk: WorkerService | None = None
+        self._service: WorkerService | None = None
 
     def serve(self) -> None:
         """Answer one request after the other."""
@@ -88,27 +87,31 @@ class Server:
         if isinstance(request, Prepare):
             return service.prepare(request.pair)
         if isinstance(request, Train):
-            return service.train(request.config, Path(request.directory), self._go_on)
+            return service.train(
+                request.config,
+                Path(request.directory),
+                self._go_on,
+                learner=request.learner,
+                parameters=request.parameters,
+            )
         if isinstance(request, TrainTogether):
             return service.train_together(request.trials, self._go_on)
-        if isinstance(request, Adapt):
-            return service.adapt(request.config, request.parameters, Path(request.directory))
         if isinstance(request, Evaluate):
             return service.evaluate(request)
         raise TypeError(f"an {request.type!r} is only expected after a rung")
 
     def service(self) -> WorkerService:
         """The service, set up at the first request: torch takes a while to import."""
-        if self._desk is None:
+        if self._service is None:
             from c2c_search.config.pipeline import Pipeline
             from c2c_search.training.service import WorkerService
 
-            self._desk = WorkerService(
+            self._service = WorkerService(
                 Pipeline.model_validate_json(self.pipeline),
                 cache_dir=Path(self.cache_dir) if self.cache_dir else None,
                 emit=self.emit,
             )
-        return self._desk
+        return self._service
 
     def _go_on(self) -> bool:
         answer = self._read()

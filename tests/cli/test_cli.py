@@ -189,8 +189,8 @@ def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
     module = SimpleNamespace(C2CModel=FakeModel)
     monkeypatch.setitem(sys.modules, "c2c_search.inference.model", module)
-    several_module = SimpleNamespace(SeveralSharers=several)
-    monkeypatch.setitem(sys.modules, "c2c_search.inference.multi_sharer", several_module)
+    multi_sharer_module = SimpleNamespace(MultiSharerModel=several)
+    monkeypatch.setitem(sys.modules, "c2c_search.inference.multi_sharer", multi_sharer_module)
     monkeypatch.setattr(manifest, "read_manifest", lambda path: None)
 
 
@@ -221,8 +221,9 @@ def test_a_trial_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_help_of_eval_names_every_system_and_task(cli: Cli) -> None:
-    from c2c_search.evaluation.systems import SYSTEMS
     from c2c_search.evaluation.tasks.catalogue import TASKS
+
+    from c2c_search.evaluation.systems import SYSTEMS
 
     _, out, _ = cli("eval", "--help")
     for name in (*SYSTEMS, *TASKS):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,23 @@ def test_a_quiz_group_that_is_not_there(tmp_path: Path) -> None:
 def test_a_pipeline_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         load_pipeline(tmp_path / "no.yaml")
+
+
+def test_a_pipeline_is_checked_without_torch() -> None:
+    code = (
+        "import sys\n"
+        "from c2c_search.config.pipeline import ChampionConfig\n"
+        "ChampionConfig(controls=('routing', 'text_relay', 'ridge', 'lora', 'random'))\n"
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert found.stdout.strip() == "set()"
+
+
+def test_a_control_must_be_one_of_the_register() -> None:
+    with pytest.raises(ValidationError, match="Did you mean `lora`"):
+        ChampionConfig(controls=("lorra",))
+    with pytest.raises(ValidationError, match="each control once"):
+        ChampionConfig(controls=("lora", "lora"))

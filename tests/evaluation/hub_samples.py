@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from c2c_search.evaluation.items import Item
+from c2c_search.evaluation.tasks.task import TASKS
+
 
 Rows = list[dict[str, Any]]
 
@@ -250,3 +253,20 @@ def write(path: Path, *rows: Any) -> Path:
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def items(name: str) -> list[Item]:
+    """A task's samples, as it asks them."""
+    made = [TASKS[name].convert(row, f"row{number}") for number, row in enumerate(SAMPLES[name])]
+    adapt = TASKS[name].adapt or (lambda item: item)
+    return [adapt(item) for item in made if item is not None]
+
+
+def convert(name: str, **changes: Any) -> Item | None:
+    """A task's first sample with other columns, as an item."""
+    return TASKS[name].convert({**SAMPLES[name][0], **changes}, "row")
+
+
+def right(item: Item) -> str:
+    """The text of the right option."""
+    return item.choices[item.answer]

@@ -1,3 +1,5 @@
+"""Comparisons of systems on a task, corrected over all of them."""
+
 from __future__ import annotations
 
 import pytest

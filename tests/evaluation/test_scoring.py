@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from c2c_search.config.pipeline import EvaluationConfig
+from c2c_search.evaluation.grading import Graded
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.scoring import answer
 from c2c_search.evaluation.scoring import answer_questions
-from c2c_search.evaluation.scoring import mismatched_partners
 from c2c_search.evaluation.scoring import receiver_alone
 from c2c_search.evaluation.systems import Decoding
 from c2c_search.evaluation.systems import OptionScores
 from c2c_search.evaluation.systems import Written
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
-from c2c_search.evaluation.tasks.task import Graded
 from c2c_search.evaluation.tasks.task import Task
 
 
@@ -32,11 +31,11 @@ class Said:
     name = "said"
     heard = MappingProxyType({"b": "a hint"})
 
-    def choose(self, reading):
-        return [OptionScores((-3.0, -2.0), (4, 2)) for _ in reading.questions]
+    def choose(self, prompts, progress=None):
+        return [OptionScores((-3.0, -2.0), (4, 2)) for _ in prompts.questions]
 
-    def write(self, reading, decoding):
-        return [Written(f"{question.item.id}!", -0.5) for question in reading.questions]
+    def write(self, prompts, decoding):
+        return [Written(f"{question.item.id}!", -0.5) for question in prompts.questions]
 
 
 def graded(item, text):
@@ -44,16 +43,16 @@ def graded(item, text):
 
 
 ITEMS = [Item(name, "g", "c" + name, (), ("long one", "no"), 0) for name in ("a", "b")]
-READING = QuestionPrompts(
+PROMPTS = QuestionPrompts(
     pair=None, questions=[Question(item, (), item.choices) for item in ITEMS]
 )
-TASK = Task("t", "nobody", None, convert=lambda row, name: None, grade=graded)
+TASK = Task("t", "nobody", None, convert=lambda row, name: None, grader=graded)
 
 
 def ask(method, *, length_normalised):
     return answer_questions(
         Said(),
-        READING,
+        PROMPTS,
         TASK,
         method,
         length_normalised=length_normalised,
@@ -141,17 +140,8 @@ def test_a_model_alone_rounds_its_caches_as_the_pair_does(alone):
     assert receiver_alone(alone).cache_dtype == torch.float32
 
 
-def test_a_partner_is_of_the_same_group_and_about_something_else():
-    rows = [
-        {"group": group, "cluster": cluster}
-        for group, cluster in (("x", "1"), ("x", "1"), ("x", "2"), ("y", "3"), ("z", "3"))
-    ]
-    # y's only item is alone in its group, and z's is about the same: any other one will do.
-    assert mismatched_partners(rows) == [2, 2, 0, 0, 0]
-
-
 def test_what_a_system_was_told_is_kept_with_its_answer():
     items = answer_questions(
-        Said(), READING, TASK, "cloze", length_normalised=False, decoding=Decoding()
+        Said(), PROMPTS, TASK, "cloze", length_normalised=False, decoding=Decoding()
     )
     assert [item.heard for item in items] == [None, "a hint"]

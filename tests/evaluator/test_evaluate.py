@@ -13,7 +13,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
 from c2c_search.evaluation.record import EvaluationRecord
 from c2c_search.evaluator import answers
-from c2c_search.evaluator.evaluate import examine
+from c2c_search.evaluator.evaluate import evaluate
 from c2c_search.evaluator.output import EXPERIMENT
 from c2c_search.evaluator.request import Request
 from c2c_search.report.evaluation import markdown
@@ -30,7 +30,7 @@ def ask(trial, trained_root, tmp_path: Path):
 
     def ask(**options):
         options = {"target": trial.hash(), "root": trained_root, "to": tmp_path / "out", **options}
-        return examine(Request(**options), console=Console(file=io.StringIO()))
+        return evaluate(Request(**options), console=Console(file=io.StringIO()))
 
     return ask
 
@@ -39,8 +39,8 @@ def test_every_system_answers_every_task_and_all_is_kept(ask, tmp_path: Path) ->
     folder = tmp_path / "colours"
     write_rows(folder / "train.jsonl", rows("exemplar", range(8)))
     write_rows(folder / "test.jsonl", rows("item", range(7)))
-    examined = ask(tasks=("test", f"arc_easy={folder}"), systems=("all",))
-    record = examined.record
+    evaluated = ask(tasks=("test", f"arc_easy={folder}"), systems=("all",))
+    record = evaluated.record
     own, colours = record.tasks
     assert (own.items, colours.items) == (10, 7)
     assert record.skipped == {}
@@ -51,11 +51,11 @@ def test_every_system_answers_every_task_and_all_is_kept(ask, tmp_path: Path) ->
     assert 0 <= own.score("lora").against.p_holm <= 1
     assert own.analysis is not None
     stored = EvaluationRecord.model_validate_json(
-        (examined.folder / "evaluation.json").read_text()
+        (evaluated.folder / "evaluation.json").read_text()
     )
     assert stored == record
-    assert (examined.folder / "evaluation.md").read_text() == markdown(record)
-    answers = json.loads((examined.folder / "items" / "arc_easy" / "c2c.json").read_text())
+    assert (evaluated.folder / "evaluation.md").read_text() == markdown(record)
+    answers = json.loads((evaluated.folder / "items" / "arc_easy" / "c2c.json").read_text())
     assert len(answers["data"]) == 7
     drawn = io.StringIO()
     Console(file=drawn, width=120).print(render(record))
@@ -165,8 +165,8 @@ def test_the_run_has_the_answers_of_its_own_evaluation_alone(
 ) -> None:
     mine = write_rows(tmp_path / "mine.jsonl", rows("item", range(3)))
     ask(tasks=(str(mine),), systems=("receiver",))
-    examined = ask(tasks=("test",), systems=("receiver",))
-    assert (examined.folder / "items" / "mine").is_dir()
+    evaluated = ask(tasks=("test",), systems=("receiver",))
+    assert (evaluated.folder / "items" / "mine").is_dir()
     tracker = Tracker.open(trained_root, EXPERIMENT)
     newest = tracker.client.search_runs([tracker.experiment_id])[0].info.run_id
     found = tracker.client.list_artifacts(newest, "items")

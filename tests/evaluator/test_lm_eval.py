@@ -8,7 +8,7 @@ from rich.console import Console
 
 from c2c_search.errors import ConfigError
 from c2c_search.evaluator import lm_eval
-from c2c_search.evaluator.evaluate import examine
+from c2c_search.evaluator.evaluate import evaluate
 from c2c_search.evaluator.request import Request
 from tests.evaluation.answers import chosen
 
@@ -40,4 +40,4 @@ def test_what_the_harness_cannot_do_is_told_before_a_model_is_loaded(
     pytest.importorskip("lm_eval")
     request = Request(target="path:nowhere", sharer="path:nowhere", root=tmp_path, **options)
     with pytest.raises(ConfigError, match=told):
-        examine(request, console=Console(file=io.StringIO()))
+        evaluate(request, console=Console(file=io.StringIO()))

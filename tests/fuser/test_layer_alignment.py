@@ -25,7 +25,7 @@ from c2c_search.fuser.layer_alignment import similarity
     ],
 )
 def test_known_maps(name, receiver, sharer, count, expected):
-    assert LAYER_ALIGNMENTS[name](receiver, sharer, count, None) == expected
+    assert LAYER_ALIGNMENTS[name].align(receiver, sharer, count, None) == expected
 
 
 @given(
@@ -35,7 +35,7 @@ def test_known_maps(name, receiver, sharer, count, expected):
     st.integers(1, 5),
 )
 def test_every_receiver_layer_hears_existing_layers(name, receiver, sharer, window):
-    sources = LAYER_ALIGNMENTS[name](receiver, sharer, window, None)
+    sources = LAYER_ALIGNMENTS[name].align(receiver, sharer, window, None)
     assert len(sources) == receiver
     assert len({len(layer) for layer in sources}) == 1
     for layer in sources:

@@ -10,7 +10,7 @@ import torch
 
 from c2c_search.inference.layer_scores import attention_cosine
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.multi_sharer import SeveralSharers
+from c2c_search.inference.multi_sharer import MultiSharerModel
 from c2c_search.inference.scoring import response_logits
 
 
@@ -95,7 +95,7 @@ def test_it_reads_token_ids(both, fields):
 
 @pytest.mark.parametrize("fusion", ["sequential", "parallel"])
 def test_several_sharers_speak(both, fusion):
-    exact, rounded = (SeveralSharers([model, model], fusion=fusion) for model in both())
+    exact, rounded = (MultiSharerModel([model, model], fusion=fusion) for model in both())
     torch.testing.assert_close(scores(rounded), scores(exact), atol=0.15, rtol=0)
 
 

@@ -13,7 +13,7 @@ from c2c_search.fuser import checkpoint
 from c2c_search.fuser.lora import Lora
 from c2c_search.inference.lora import Adaptation
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.multi_sharer import SeveralSharers
+from c2c_search.inference.multi_sharer import MultiSharerModel
 from c2c_search.inference.scoring import response_logits
 from c2c_search.models.attention_maps import adaptable_shape
 from c2c_search.models.attention_maps import attention_maps
@@ -198,4 +198,4 @@ def test_a_receiver_with_other_maps_is_refused(make_pair, tiny_model):
 
 def test_it_is_not_heard_together_with_others(make_pair):
     with pytest.raises(ConfigError, match="lora_rank 2"):
-        SeveralSharers([make_pair(lora_rank=2)])
+        MultiSharerModel([make_pair(lora_rank=2)])

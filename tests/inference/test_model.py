@@ -250,7 +250,7 @@ def test_gradients_reach_the_fuser_through_the_response(make_pair):
                 "sharer_input_ids": torch.tensor([[1]]),
                 "alignment": torch.tensor([[0, 1]]),
             },
-            "places among the sharer's tokens, 0 to 0",
+            "indices of the sharer's tokens, 0 to 0",
         ),
         (
             {"receiver_input_ids": torch.tensor([1]), "sharer_input_ids": torch.tensor([[1]])},

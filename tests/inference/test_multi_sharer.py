@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from c2c_search.errors import ConfigError
-from c2c_search.inference.multi_sharer import SeveralSharers
+from c2c_search.inference.multi_sharer import MultiSharerModel
 
 
 CONVERSATIONS = [[{"role": "user", "content": text}] for text in ("one two three", "four")]
@@ -30,7 +30,7 @@ def fused(model):
 def test_parallel_sums_what_each_changes(models):
     own = models[0].batch(models[0].prompts(CONVERSATIONS)).receiver
     expected = own + sum(fused(model) - own for model in models)
-    torch.testing.assert_close(fused(SeveralSharers(models, fusion="parallel")), expected)
+    torch.testing.assert_close(fused(MultiSharerModel(models, fusion="parallel")), expected)
 
 
 def test_sequential_lets_the_second_read_what_the_first_has_fused(models):
@@ -39,18 +39,20 @@ def test_sequential_lets_the_second_read_what_the_first_has_fused(models):
     from dataclasses import replace
 
     expected = models[1].fuse(replace(batch, receiver=first)).packed
-    together = fused(SeveralSharers(models))
+    together = fused(MultiSharerModel(models))
     torch.testing.assert_close(together, expected)
-    assert not torch.allclose(together, fused(SeveralSharers(models[::-1])))
+    assert not torch.allclose(together, fused(MultiSharerModel(models[::-1])))
 
 
 @pytest.mark.parametrize("fusion", ["sequential", "parallel"])
 def test_one_sharer_is_a_model_of_its_own(models, fusion):
-    torch.testing.assert_close(fused(SeveralSharers(models[:1], fusion=fusion)), fused(models[0]))
+    torch.testing.assert_close(
+        fused(MultiSharerModel(models[:1], fusion=fusion)), fused(models[0])
+    )
 
 
 def test_answers_and_scores(models):
-    several = SeveralSharers(models, fusion="parallel")
+    several = MultiSharerModel(models, fusion="parallel")
     assert isinstance(several.generate("one two", max_new_tokens=3), str)
     batch = several.batch(several.prompts(CONVERSATIONS))
     scored = several.score(batch, [["a", "b"], ["c", "d", "e"]])
@@ -60,13 +62,13 @@ def test_answers_and_scores(models):
 def test_what_cannot_be_heard_together_is_refused(models, make_pair, tiny_model, receiver):
     stranger = make_pair(receiver=tiny_model("qwen3", layers=3, seed=9))
     with pytest.raises(ConfigError, match="one receiver"):
-        SeveralSharers([models[0], stranger])
+        MultiSharerModel([models[0], stranger])
     with pytest.raises(ConfigError, match="At least one"):
-        SeveralSharers([])
+        MultiSharerModel([])
     with pytest.raises(ConfigError, match="sequential or parallel"):
-        SeveralSharers(models, fusion="both")
+        MultiSharerModel(models, fusion="both")
     for fields in ({"injection": "append"}, {"fuse_response": True}):
         with pytest.raises(ConfigError, match="in place"):
-            SeveralSharers([models[0], make_pair(receiver=receiver, **fields)])
+            MultiSharerModel([models[0], make_pair(receiver=receiver, **fields)])
     with pytest.raises(ConfigError, match="asked in text"):
-        SeveralSharers(models)(torch.tensor([[1]]), torch.tensor([[1]]))
+        MultiSharerModel(models)(torch.tensor([[1]]), torch.tensor([[1]]))

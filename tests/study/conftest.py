@@ -28,18 +28,21 @@ from c2c_search.study.promotion import PromotedChampion
 from c2c_search.study.session import Session
 from c2c_search.tracking import open_store
 from c2c_search.tracking import relocate
-from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import OfTrial
+from c2c_search.training.protocol import Prepare
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Progress
+from c2c_search.training.protocol import Request
 from c2c_search.training.protocol import Result
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
+from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
+from c2c_search.training.protocol import TrainTogether
 from tests.space.conftest import write_space
 
 
@@ -93,7 +96,17 @@ class FakeWorker:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def prepare(self, pair: PairSpec) -> Iterator[Event]:
+    def ask(self, request: Request) -> Iterator[Event]:
+        if isinstance(request, Prepare):
+            return self._prepare(request.pair)
+        if isinstance(request, TrainTogether):
+            return self._train_together(request.trials)
+        if isinstance(request, Train):
+            return self._train(request)
+        assert isinstance(request, Evaluate)
+        return self._evaluate(request)
+
+    def _prepare(self, pair: PairSpec) -> Iterator[Event]:
         if self.script.prepare is not None:
             yield from self.script.prepare(self, pair)
             return
@@ -105,7 +118,11 @@ class FakeWorker:
             dtype="float32",
         )
 
-    def train(self, config: TrialConfig, directory: Path) -> Iterator[Event]:
+    def _train(self, request: Train) -> Iterator[Event]:
+        config, directory = request.config, Path(request.directory)
+        if request.learner == "lora":
+            yield from self._adapt(request)
+            return
         self.script.trained.append(config)
         if (failed := self.script.failures(config)) is not None:
             yield failed
@@ -153,63 +170,67 @@ class FakeWorker:
             metrics={"validation/accuracy": accuracy},
         )
 
-    def train_together(self, trials: Sequence[tuple[TrialConfig, Path]]) -> Iterator[Event]:
+    def _train_together(self, trials: Sequence[Train]) -> Iterator[Event]:
         """An event of each in turn; what fails in one, or is larger than fits, fails the group."""
-        self.script.together.append([config for config, _ in trials])
+        self.script.together.append([trial.config for trial in trials])
         if len(trials) > self.script.fit:
             yield Failed(failure="out_of_memory", message="too large")
             return
-        running = {place: self.train(*trial) for place, trial in enumerate(trials)}
+        running = {index: self._train(trial) for index, trial in enumerate(trials)}
         while running:
-            for place, training in list(running.items()):
+            for index, training in list(running.items()):
                 event = next(training)
                 if isinstance(event, Failed):
                     yield event
                     return
-                yield OfTrial(place=place, event=event)  # type: ignore[arg-type]
+                yield OfTrial(index=index, event=event)  # type: ignore[arg-type]
                 if isinstance(event, Rung):  # the answer is to it, and to no other trial's
                     event = next(training)
-                    yield OfTrial(place=place, event=event)  # type: ignore[arg-type]
+                    yield OfTrial(index=index, event=event)  # type: ignore[arg-type]
                 if isinstance(event, Trained):
-                    del running[place]
+                    del running[index]
         yield TrainedTogether()
 
-    def adapt(self, config: TrialConfig, parameters: int, directory: Path) -> Iterator[Event]:
-        self.script.adapted.append(config)
-        adapter = directory / "best"
+    def _adapt(self, request: Train) -> Iterator[Event]:
+        self.script.adapted.append(request.config)
+        adapter = Path(request.directory) / "best"
         adapter.mkdir(parents=True)
+        (adapter / "fuser_config.json").write_text(json.dumps({"accuracy": 0.4}))
         yield self._event(
             Rung(rung=0, step=4, split="validation", objective=0.5, metrics={"train/loss": 1.0})
         )
-        yield Adapted(
+        yield Trained(
             step=4,
+            split="validation",
+            pruned=False,
             objective=0.5,
             best_rung=0,
-            adapter_dir=str(adapter),
-            rank=2,
-            parameters=parameters,
+            best_dir=str(adapter),
+            parameters=request.parameters,
+            bytes=4 * request.parameters,
             seconds={"train": 1.0},
-            metrics={"validation/accuracy": 0.5},
+            metrics={"validation/accuracy": 0.5, "lora/rank": 2},
         )
 
     def answer(self, go_on: bool) -> None:
         assert self._answer is None
         self._answer = go_on
 
-    def evaluate(self, request: Evaluate) -> Iterator[Event]:
+    def _evaluate(self, request: Evaluate) -> Iterator[Event]:
         self.script.evaluated.append(request)
         yield self._event(Progress(stage="evaluate", done=0, total=1))
-        if request.system in ("shut", "text_relay", "lora"):
+        learned = request.trained_dir or request.fuser_dir
+        if request.system in ("receiver", "sharer"):
+            accuracy = self.script.alone[getattr(request.pair, request.system)]
+        elif request.system == "shut" or learned is None:
             accuracy = self.script.alone[request.pair.receiver]
             accuracy += self.script.shut_adds if request.system == "shut" else 0
-        elif request.fuser_dir is None:
-            accuracy = self.script.alone[getattr(request.pair, request.system)]
         else:
-            config = json.loads((Path(request.fuser_dir) / "fuser_config.json").read_text())
-            accuracy = config["accuracy"] - (0.2 if request.system == "mismatched" else 0)
-        yield Result(
-            system=request.system, split=request.split, items=answers(accuracy, self.script.groups)
-        )
+            config = json.loads((Path(learned) / "fuser_config.json").read_text())
+            accuracy = config["accuracy"]
+            accuracy -= 0.2 if request.system in ("mismatched", "random") else 0
+        items = answers(accuracy, self.script.groups)
+        yield Result(system=request.system, split=request.split, items=items)
 
     def _event(self, event: Event) -> Event:
         self.script.events += 1

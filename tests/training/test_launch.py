@@ -11,16 +11,18 @@ from c2c_search.host.threads import THREAD_VARIABLES
 from c2c_search.host.threads import usable_cores
 from c2c_search.training.launch import Worker
 from c2c_search.training.launch import _environment
-from c2c_search.training.protocol import Adapted
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import OfTrial
+from c2c_search.training.protocol import Prepare
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Result
 from c2c_search.training.protocol import Rung
+from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
+from c2c_search.training.protocol import TrainTogether
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def worker(pipeline, tmp_path):
 
 
 def test_prepare_train_evaluate(worker, trial, tiny_pair, tmp_path):
-    *progress, prepared = worker.prepare(tiny_pair)
+    *progress, prepared = worker.ask(Prepare(pair=tiny_pair))
     assert isinstance(prepared, Prepared)
     assert {event.stage for event in progress if isinstance(event, Progress)} >= {
         "data",
@@ -43,55 +45,61 @@ def test_prepare_train_evaluate(worker, trial, tiny_pair, tmp_path):
     # A worker that is started again computes in the same dtype.
     assert prepared.dtype == worker.dtype == "float32"
 
-    for event in worker.train(trial, tmp_path / "trial"):
+    for event in worker.ask(Train(config=trial, directory=str(tmp_path / "trial"))):
         if isinstance(event, Rung) and event.rung == 0:
             worker.answer(True)
         last = event
     assert isinstance(last, Trained)
 
     # Together: an answer after each rung but the last, to the trial that has reached it.
-    pair_of_trials = [(trial, tmp_path / "first"), (trial, tmp_path / "second")]
+    pair_of_trials = tuple(
+        Train(config=trial, directory=str(tmp_path / name)) for name in ("first", "second")
+    )
     ends = {}
-    for event in worker.train_together(pair_of_trials):
+    for event in worker.ask(TrainTogether(trials=pair_of_trials)):
         if isinstance(event, OfTrial) and isinstance(event.event, Rung) and event.event.rung == 0:
-            worker.answer(event.place == 0)
+            worker.answer(event.index == 0)
         if isinstance(event, OfTrial) and isinstance(event.event, Trained):
-            ends[event.place] = event.event.pruned
+            ends[event.index] = event.event.pruned
     assert isinstance(event, TrainedTogether)
     assert ends == {0: False, 1: True}
 
     accuracies = {}
     for system in ("receiver", "sharer", "c2c", "mismatched"):
         request = Evaluate(system=system, pair=tiny_pair, split="test", fuser_dir=last.best_dir)
-        *_, result = worker.evaluate(request)
+        *_, result = worker.ask(request)
         assert isinstance(result, Result)
         accuracies[system] = [item.scores for item in result.items]
         assert [item.id for item in result.items] == [f"test-{number}" for number in range(6)]
     assert accuracies["c2c"] != accuracies["receiver"]
     assert accuracies["c2c"] != accuracies["mismatched"]
 
-    # A control's rungs want no answer.
-    *events, adapted = worker.adapt(trial, 5000, tmp_path / "lora")
-    assert isinstance(adapted, Adapted)
-    assert [event.rung for event in events if isinstance(event, Rung)] == [0, 1]
-    request = Evaluate(
-        system="lora", pair=tiny_pair, split="test", adapter_dir=adapted.adapter_dir
-    )
-    *_, result = worker.evaluate(request)
+    # What else learns is trained in the same words.
+    lora = Train(config=trial, directory=str(tmp_path / "lora"), learner="lora", parameters=5000)
+    rungs = []
+    for adapted in worker.ask(lora):
+        if isinstance(adapted, Rung):
+            rungs.append(adapted.rung)
+            if adapted.rung == 0:
+                worker.answer(True)
+    assert isinstance(adapted, Trained)
+    assert rungs == [0, 1]
+    request = Evaluate(system="lora", pair=tiny_pair, split="test", trained_dir=adapted.best_dir)
+    *_, result = worker.ask(request)
     assert [item.scores for item in result.items] not in accuracies.values()
 
     # A failed request leaves the worker ready for the next one.
-    *_, failed = worker.prepare(tiny_pair.model_copy(update={"sharer": "path:/nowhere"}))
+    *_, failed = worker.ask(Prepare(pair=tiny_pair.model_copy(update={"sharer": "path:/nowhere"})))
     assert isinstance(failed, Failed)
     assert failed.failure == "invalid"
     assert "nowhere" in failed.message
 
     # A killed worker is told, and started again at the next request.
     os.kill(worker._process.pid, signal.SIGKILL)
-    *_, died = worker.prepare(tiny_pair)
+    *_, died = worker.ask(Prepare(pair=tiny_pair))
     if isinstance(died, Failed):
         assert died.failure in ("out_of_memory", "transient")
-        *_, died = worker.prepare(tiny_pair)
+        *_, died = worker.ask(Prepare(pair=tiny_pair))
     assert isinstance(died, Prepared)
 
 
@@ -118,5 +126,5 @@ def test_a_worker_computes_in_the_dtype_it_is_given(pipeline, tiny_pair, tmp_pat
         cache_dir=tmp_path / "cache",
         dtype="bfloat16",
     ) as worker:
-        *_, prepared = worker.prepare(tiny_pair)
+        *_, prepared = worker.ask(Prepare(pair=tiny_pair))
     assert prepared.dtype == "bfloat16"

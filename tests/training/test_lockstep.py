@@ -43,7 +43,7 @@ def together(service, trials, folder, go_on=lambda: True):
     asked = [Train(config=one, directory=str(folder / str(n))) for n, one in enumerate(trials)]
     assert isinstance(service.train_together(asked, go_on), TrainedTogether)
     told = [event for event in service.events if isinstance(event, OfTrial)]
-    return [[e.event for e in told if e.place == place] for place in range(len(trials))]
+    return [[e.event for e in told if e.index == index] for index in range(len(trials))]
 
 
 def by_itself(service, trial, folder, go_on=lambda: True):

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from c2c_search.tokenization.token_alignment import EncodedPrompt
 from c2c_search.training import loop as training_run
 from c2c_search.training import lora_training
 from c2c_search.training.loop import Order
@@ -31,6 +30,10 @@ down 32 + 48 each: 2 · 64 + 2 · 48 + 3 · 80 = 464 a layer.
 
 class Stop(BaseException):
     """An interruption, at any instant."""
+
+
+def adapt(service, trial, parameters, directory):
+    return service.train(trial, directory, lambda: True, learner="lora", parameters=parameters)
 
 
 def losses(events):
@@ -134,13 +137,13 @@ def test_adapter_is_taken_out_after_an_error_too(tiny_model):
 def test_training_leaves_the_services_receiver_as_it_was(service, trial, tiny_pair, tmp_path):
     request = Evaluate(system="receiver", pair=tiny_pair, split="test")
     before = service.evaluate(request)
-    service.adapt(trial, 3 * PER_RANK, tmp_path / "lora")
+    adapt(service, trial, 3 * PER_RANK, tmp_path / "lora")
     assert service.evaluate(request) == before
 
 
 def test_same_seed_gives_the_same_adapter(service, trial, tmp_path):
     for name, seed in {"one": 3, "two": 3, "other": 4}.items():
-        service.adapt(trial.model_copy(update={"seed": seed}), 2 * PER_RANK, tmp_path / name)
+        adapt(service, trial.model_copy(update={"seed": seed}), 2 * PER_RANK, tmp_path / name)
     assert same(weights(tmp_path / "one"), weights(tmp_path / "two"))
     assert not same(weights(tmp_path / "one"), weights(tmp_path / "other"))
 
@@ -150,7 +153,7 @@ def test_resume_gives_the_same_numbers(service, trial, tmp_path, monkeypatch, st
     monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     training = trial.training.model_copy(update={"log_every": 1})
     trial = trial.model_copy(update={"training": training})
-    whole = service.adapt(trial, 2 * PER_RANK, tmp_path / "whole")
+    whole = adapt(service, trial, 2 * PER_RANK, tmp_path / "whole")
     events = service.events[:]
     real = lora_training.LoraTraining._train_step
 
@@ -162,9 +165,9 @@ def test_resume_gives_the_same_numbers(service, trial, tmp_path, monkeypatch, st
     with monkeypatch.context() as patch:
         patch.setattr(lora_training.LoraTraining, "_train_step", stopping)
         with pytest.raises(Stop):
-            service.adapt(trial, 2 * PER_RANK, tmp_path / "parts")
+            adapt(service, trial, 2 * PER_RANK, tmp_path / "parts")
     service.events.clear()
-    resumed = service.adapt(trial, 2 * PER_RANK, tmp_path / "parts")
+    resumed = adapt(service, trial, 2 * PER_RANK, tmp_path / "parts")
     assert rungs(service.events) == rungs(events)
     assert losses(service.events) == {k: v for k, v in losses(events).items() if k > stop_at}
     assert resumed.metrics == whole.metrics
@@ -172,7 +175,7 @@ def test_resume_gives_the_same_numbers(service, trial, tmp_path, monkeypatch, st
 
 
 def test_checkpoint_holds_the_adapter_alone(service, trial, tmp_path):
-    ended = service.adapt(trial, 2 * PER_RANK, tmp_path / "lora")
+    ended = adapt(service, trial, 2 * PER_RANK, tmp_path / "lora")
     (states,) = (tmp_path / "lora" / "checkpoints").glob("step-6/*model_states.pt")
     saved = torch.load(states, weights_only=False)["module"]
     assert sum(tensor.numel() for tensor in saved.values()) == ended.parameters
@@ -191,7 +194,7 @@ def test_examples_and_their_order_are_the_trials(service, trial, tmp_path, monke
     service.train(trial, tmp_path / "fuser", lambda: True)
     heard_by_the_fuser = seen[:]
     seen.clear()
-    service.adapt(trial, PER_RANK, tmp_path / "lora")
+    adapt(service, trial, PER_RANK, tmp_path / "lora")
     assert seen == heard_by_the_fuser
 
 
@@ -199,7 +202,9 @@ def test_loss_falls_where_there_is_little_to_learn(service, trial, tmp_path):
     training = trial.training.model_copy(update={"steps": 60, "log_every": 1, "rungs": (1.0,)})
     # A random head is too flat to be sure of any token, whatever it is given.
     service._load(trial.pair.receiver).model.lm_head.weight.data.mul_(20)
-    service.adapt(trial.model_copy(update={"training": training}), 8 * PER_RANK, tmp_path / "lora")
+    adapt(
+        service, trial.model_copy(update={"training": training}), 8 * PER_RANK, tmp_path / "lora"
+    )
     by_step = losses(service.events)
     first = sum(by_step[step] for step in range(1, 6))
     last = sum(by_step[step] for step in range(56, 61))
@@ -207,8 +212,9 @@ def test_loss_falls_where_there_is_little_to_learn(service, trial, tmp_path):
 
 
 def test_result_says_what_was_trained(service, trial, tmp_path):
-    ended = service.adapt(trial, 3 * PER_RANK + 1, tmp_path / "lora")
-    assert (ended.rank, ended.parameters) == (3, 3 * PER_RANK)
+    ended = adapt(service, trial, 3 * PER_RANK + 1, tmp_path / "lora")
+    assert (ended.metrics["lora/rank"], ended.parameters) == (3, 3 * PER_RANK)
+    assert ended.bytes == 4 * ended.parameters
     assert ended.objective == max(objective for _, objective, _ in rungs(service.events))
     assert len(rungs(service.events)) == 2
     written = json.loads((tmp_path / "lora" / "lora.json").read_text())
@@ -222,7 +228,7 @@ def test_result_says_what_was_trained(service, trial, tmp_path):
 def test_best_rung_is_kept_not_the_last(service, trial, tmp_path, monkeypatch):
     saved = []
     results = iter([1, 0])  # the share that the first and the second rung have right
-    real = lora_training.answer_alone
+    real = lora_training.choose_options
 
     def graded(*args, **kwargs):
         right = next(results)
@@ -232,16 +238,16 @@ def test_best_rung_is_kept_not_the_last(service, trial, tmp_path, monkeypatch):
             for item in items
         )
 
-    monkeypatch.setattr(lora_training, "answer_alone", graded)
+    monkeypatch.setattr(lora_training, "choose_options", graded)
     monkeypatch.setattr(lora_training, "save", lambda *args: saved.append(args))
-    ended = service.adapt(trial, PER_RANK, tmp_path / "lora")
+    ended = adapt(service, trial, PER_RANK, tmp_path / "lora")
     assert (ended.best_rung, ended.objective, len(saved)) == (0, 1.0, 1)
 
 
 def test_evaluation_of_an_adapter_fills_no_store(service, trial, tiny_pair, tmp_path):
-    ended = service.adapt(trial, 4 * PER_RANK, tmp_path / "lora")
+    ended = adapt(service, trial, 4 * PER_RANK, tmp_path / "lora")
     request = Evaluate(
-        system="lora", pair=tiny_pair, split="validation", adapter_dir=ended.adapter_dir
+        system="lora", pair=tiny_pair, split="validation", trained_dir=ended.best_dir
     )
     stored = sorted((tmp_path / "cache" / "prompt_caches").iterdir())
     result = service.evaluate(request)
@@ -249,21 +255,3 @@ def test_evaluation_of_an_adapter_fills_no_store(service, trial, tiny_pair, tmp_
     accuracy = sum(item.correct for item in result.items) / len(result.items)
     assert accuracy == ended.objective
     assert [item.id for item in result.items] == [f"validation-{number}" for number in range(6)]
-
-
-def test_answers_do_not_depend_on_how_many_are_read_at_a_time(
-    service, trial, tiny_pair, monkeypatch
-):
-    service.prepare(tiny_pair)
-    receiver, rows = service._load(tiny_pair.receiver), service._rows["test"]
-    ids = [tuple(range(5 + number % 3)) for number in range(len(rows))]
-    encoded = [EncodedPrompt(one, one, tuple(range(len(one)))) for one in ids]
-
-    def answers(some):
-        monkeypatch.setattr(lora_training, "_BATCHES_OF_CACHES", some)
-        config = trial.evaluation.model_copy(update={"batch_size": 2})
-        return lora_training.answer_alone(receiver, rows, encoded, config, template="plain")
-
-    for one, other in zip(answers(1), answers(8), strict=True):
-        assert one.id == other.id
-        assert one.scores == pytest.approx(other.scores, abs=1e-4)

@@ -1,4 +1,4 @@
-"""Which option a text chooses, however it says so."""
+"""Grades choices: which option a text takes, however it says so."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from string import ascii_uppercase
 
+from c2c_search.evaluation.grading.grader import Graded
+from c2c_search.evaluation.grading.grader import grader
 from c2c_search.evaluation.items import Item
-from c2c_search.evaluation.tasks.task import Graded
 
 
 # What may stand around an option or its letter: quotes, brackets, Markdown, LaTeX.
@@ -41,6 +42,7 @@ _BRACKETED = re.compile(r"(?<!\w)[(\[【]([A-Za-z])[)\]】]|\*\*([A-Z])[.:)]?\*\
 _QUOTES = str.maketrans(dict.fromkeys("\u2018\u2019", "'") | dict.fromkeys("\u201c\u201d", '"'))
 
 
+@grader("choice", reference="c2c-search: what is said outright, then letters, then texts")
 def choice(item: Item, text: str) -> Graded:
     """1 if the option that the text chooses is the right one; else 0.
 

@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from c2c_search.evaluation.grading.grader import Graded
+from c2c_search.evaluation.grading.grader import grader
 from c2c_search.evaluation.grading.matching import normalised
 from c2c_search.evaluation.grading.matching import overlap
 from c2c_search.evaluation.grading.optional import optional
 from c2c_search.evaluation.items import Item
-from c2c_search.evaluation.tasks.task import Graded
 
 
 Metric = Callable[[str, str, Sequence[str]], float]
@@ -43,12 +44,13 @@ _CJK_MARKS = (
     (0xFF5B, 0xFF64),
 )
 _MARKS = dict.fromkeys(
-    [place for first, last in _CJK_MARKS for place in range(first, last + 1)]
+    [mark for first, last in _CJK_MARKS for mark in range(first, last + 1)]
     + [ord(mark) for mark in string.punctuation]
 )
 _FIRST_LINE_ALONE = frozenset(("trec", "triviaqa", "samsum", "lsht"))
 
 
+@grader("longbench", reference="LongBench (arXiv 2308.14508)")
 def longbench(item: Item, text: str) -> Graded:
     """Judge an answer by its data set's metric, against the reference that it meets best.
 

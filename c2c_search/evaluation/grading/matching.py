@@ -1,4 +1,4 @@
-"""Short answers compared with references, word for word."""
+"""Grades short answers, compared with references word for word."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
+from c2c_search.evaluation.grading.grader import Graded
+from c2c_search.evaluation.grading.grader import grader
 from c2c_search.evaluation.items import Item
-from c2c_search.evaluation.tasks.task import Graded
 
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
+@grader("exact_match", reference="SQuAD (arXiv 1606.05250)")
 def exact_match(item: Item, text: str) -> Graded:
     """1 if the answer is one of the references, both normalised; else 0.
 
@@ -25,6 +27,7 @@ def exact_match(item: Item, text: str) -> Graded:
     return Graded(float(right), text.strip() or None)
 
 
+@grader("f1", reference="SQuAD (arXiv 1606.05250)")
 def f1(item: Item, text: str) -> Graded:
     """F1 of the answer's words, normalised, against the reference that it meets best.
 

@@ -1,19 +1,21 @@
-"""An answer that is a mathematical expression, compared by its value."""
+"""Grades mathematical expressions, by their value."""
 
 from __future__ import annotations
 
 import logging
 import threading
 
+from c2c_search.evaluation.grading.grader import Graded
+from c2c_search.evaluation.grading.grader import grader
 from c2c_search.evaluation.grading.optional import optional
 from c2c_search.evaluation.items import Item
-from c2c_search.evaluation.tasks.task import Graded
 
 
 _REQUIREMENT = "math-verify[antlr4_13_2]"
 _SECONDS = 5
 
 
+@grader("math", reference="Math-Verify, https://github.com/huggingface/Math-Verify")
 def math(item: Item, text: str) -> Graded:
     """1 if the answer's last expression equals a reference, as `math_verify` finds; else 0.
 

@@ -1,12 +1,13 @@
-"""An answer that is a number, read out of its working."""
+"""Grades numbers, read out of their working."""
 
 from __future__ import annotations
 
 import re
 from decimal import Decimal
 
+from c2c_search.evaluation.grading.grader import Graded
+from c2c_search.evaluation.grading.grader import grader
 from c2c_search.evaluation.items import Item
-from c2c_search.evaluation.tasks.task import Graded
 
 
 _NUMBER = re.compile(
@@ -21,6 +22,7 @@ _STATED = re.compile(
 )
 
 
+@grader("number", reference="GSM8K (arXiv 2110.14168)")
 def number(item: Item, text: str) -> Graded:
     """1 if the answer's number equals a reference's, as numbers; else 0.
 

@@ -1,15 +1,17 @@
-"""ChrF, how much a translation shares with references in runs of characters."""
+"""Grades translations by chrF: the runs of characters shared with references."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from c2c_search.evaluation.grading.grader import Graded
+from c2c_search.evaluation.grading.grader import grader
 from c2c_search.evaluation.grading.optional import optional
 from c2c_search.evaluation.items import Item
-from c2c_search.evaluation.tasks.task import Graded
 
 
+@grader("chrf", reference="chrF (W15-3049)")
 def chrf(item: Item, text: str) -> Graded:
     """chrF of one translation in [0, 1], against the reference that it meets best.
 
@@ -35,7 +37,7 @@ def corpus_chrf(texts: Sequence[str], references: Sequence[Sequence[str]]) -> fl
     most = max(len(one) for one in references)
     # sacrebleu reads one stream a reference, with None where a text has fewer.
     streams = [
-        [one[place] if place < len(one) else None for one in references] for place in range(most)
+        [one[index] if index < len(one) else None for one in references] for index in range(most)
     ]
     score: float = _metric().corpus_score(list(texts), streams).score
     return score / 100

@@ -1,1 +1,1 @@
-"""How long systems take to answer, side by side."""
+"""Latency: how long systems take to answer, side by side."""

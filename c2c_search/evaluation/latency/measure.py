@@ -1,7 +1,8 @@
-"""How long systems take to answer, side by side on the same questions."""
+"""Measures latency: systems answer the same questions in turn."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -17,9 +18,9 @@ from c2c_search.evaluation.latency.report import Spread
 from c2c_search.evaluation.latency.report import SystemLatency
 from c2c_search.evaluation.latency.report import Timing
 from c2c_search.evaluation.latency.report import ratio
-from c2c_search.evaluation.latency.stopwatch import Bench
 from c2c_search.evaluation.latency.stopwatch import Conversation
 from c2c_search.evaluation.latency.stopwatch import Stopwatch
+from c2c_search.evaluation.latency.stopwatch import TimedSystems
 from c2c_search.host.dtypes import name_of
 
 
@@ -71,8 +72,8 @@ def measure(
         relay_tokens=relay_tokens,
         repeats=repeats,
     )
-    bench = Bench(model, new_tokens, relay_tokens)
-    timings, wires = _take_turns(bench, questions, chosen, warmup, repeats, progress)
+    timed = TimedSystems(model, new_tokens, relay_tokens)
+    timings, wires = _take_turns(timed, questions, chosen, warmup, repeats, progress)
     longest = max(questions, key=lambda asked: sum(len(one["content"]) for one in asked))
     return LatencyReport(
         device=_device_name(model.device),
@@ -85,14 +86,15 @@ def measure(
         warmup=warmup,
         new_tokens=new_tokens,
         relay_tokens=relay_tokens,
-        prompt_tokens=Spread.of([len(bench.read(model.receiver, asked)) for asked in questions]),
+        prompt_tokens=Spread.of([len(timed.read(model.receiver, asked)) for asked in questions]),
+        prefills=Counter(timed.prefills(asked) for asked in questions if "c2c" in chosen),
         systems=tuple(
             _summary(
                 [each for each in timings if each.system == name],
                 wires[name],
                 new_tokens=new_tokens,
-                weight_bytes=bench.weight_bytes(name),
-                peak_bytes=bench.peak_bytes(name, longest),
+                weight_bytes=timed.weight_bytes(name),
+                peak_bytes=timed.peak_bytes(name, longest),
             )
             for name in chosen
         ),
@@ -107,7 +109,7 @@ def measure(
 
 
 def _take_turns(
-    bench: Bench,
+    timed: TimedSystems,
     questions: Sequence[Conversation],
     systems: Sequence[str],
     warmup: int,
@@ -118,11 +120,11 @@ def _take_turns(
     timings: list[Timing] = []
     wires: dict[str, list[float]] = {name: [] for name in systems}
     rounds = warmup + repeats
-    for turn, (number, place, name) in enumerate(turns(systems, len(questions), rounds)):
-        watch = Stopwatch(bench.model.device)
-        wire = bench.answer(name, questions[place], watch)
+    for turn, (number, question, name) in enumerate(turns(systems, len(questions), rounds)):
+        watch = Stopwatch(timed.model.device)
+        wire = timed.answer(name, questions[question], watch)
         if number >= warmup:
-            timings.append(watch.timing(name, place, number - warmup))
+            timings.append(watch.timing(name, question, number - warmup))
             wires[name] += [] if wire is None else [wire]
         if progress is not None:
             progress(turn + 1, rounds * len(questions) * len(systems))

@@ -1,4 +1,4 @@
-"""What was timed, as numbers with their spread, as JSON and as Markdown."""
+"""The latency report: what was timed, with its spread, as JSON and as Markdown."""
 
 from __future__ import annotations
 
@@ -120,6 +120,8 @@ class LatencyReport(_Frozen):
         new_tokens: Tokens of every answer.
         relay_tokens: Tokens that the sharer writes in text relay.
         prompt_tokens: Of the receiver's prompts.
+        prefills: How C2C's two prefills share the machine, in words, and for how many questions;
+            empty where it was not timed.
         systems: Each system's numbers.
         ratios: C2C against the others that were timed.
         timings: Every answer that was timed.
@@ -135,6 +137,7 @@ class LatencyReport(_Frozen):
     new_tokens: int
     relay_tokens: int
     prompt_tokens: Spread
+    prefills: dict[str, int]
     systems: tuple[SystemLatency, ...]
     ratios: tuple[Ratio, ...]
     timings: tuple[Timing, ...]
@@ -182,10 +185,18 @@ class LatencyReport(_Frozen):
             " in rotating order. From raw text, nothing cached; prompts of"
             f" {self.prompt_tokens.text()} tokens, answers of exactly {self.new_tokens} tokens,"
             f" relayed texts of exactly {self.relay_tokens}. On {self.device}, {self.dtypes},"
-            f" CPU threads: {self.threads}. A model alone reads its prompt in one pass; the two"
-            " prefills of C2C run one after the other, and the last token is read again on the"
-            f" fused cache. Peak memory: {self.memory}. On the wire: the sharer's keys and values"
-            " that the fuser reads, or the relayed text in UTF-8."
+            f" CPU threads: {self.threads}. A model alone reads its prompt in one pass."
+            f"{self._prefills()} Peak memory: {self.memory}. On the wire: the sharer's keys and"
+            " values that the fuser reads, or the relayed text in UTF-8."
+        )
+
+    def _prefills(self) -> str:
+        if not self.prefills:
+            return ""
+        hows = [f"{how} ({count} questions)" for how, count in self.prefills.items()]
+        return (
+            f" The two prefills of C2C {' or '.join(hows if len(hows) > 1 else self.prefills)};"
+            " the prompt's last token is read again on the fused cache."
         )
 
 
@@ -212,9 +223,9 @@ def ratio(
         }
         for who in (system, to)
     ]
-    places = sorted(times[0])
-    questions = len({question for question, _ in places})
-    pairs = np.array([times[0][place] / times[1][place] for place in places])
+    asked = sorted(times[0])
+    questions = len({question for question, _ in asked})
+    pairs = np.array([times[0][turn] / times[1][turn] for turn in asked])
     pairs = pairs.reshape(questions, -1)
     repeats = pairs.shape[1]
     generator = np.random.default_rng(0)

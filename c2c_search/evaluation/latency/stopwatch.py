@@ -1,4 +1,4 @@
-"""One answer of each system from raw text, with the time that its parts take."""
+"""Times one answer of each system from raw text, part by part."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from c2c_search.inference.decoding import Choose
 from c2c_search.inference.decoding import go_on
 from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.parallel_prefill import parallel
 from c2c_search.prompt_cache.parallel_prefill import read_both
 from c2c_search.prompt_cache.prefill import cache_argument
 from c2c_search.prompt_cache.prefill import stack_cache
 from c2c_search.tokenization.spans import tokenize
 from c2c_search.tokenization.templates import Message
 from c2c_search.tokenization.templates import render
+from c2c_search.tokenization.token_alignment import EncodedPrompt
 from c2c_search.tokenization.token_alignment import encode
 
 
@@ -73,7 +75,7 @@ class Stopwatch:
         return time.perf_counter()
 
 
-class Bench:
+class TimedSystems:
     """The systems, each from raw text.
 
     C2C does what a champion does: both models read, side by side where that is faster, and one
@@ -111,6 +113,19 @@ class Bench:
         rendered = render(question, self.model.template, tokenizer)
         return tokenize([rendered.text], tokenizer, special=rendered.special)[0].ids
 
+    def prefills(self, question: Conversation) -> str:
+        """How C2C's two prefills of a question share the machine, in words."""
+        receiver, sharer = self.model.receiver.model, self.model.sharer.model
+        encoded = self._encode(question)
+        if receiver is sharer and encoded.receiver_ids == encoded.sharer_ids:
+            return "are one, of the same model"
+        how = parallel(receiver, [encoded.receiver_ids], sharer, [encoded.sharer_ids])
+        if how is None or receiver is sharer:
+            return "run one after the other"
+        if how == "streams":
+            return "run at the same time, each in a stream of the GPU"
+        return "run at the same time, on {} and {} CPU threads".format(*how)
+
     def weight_bytes(self, system: str) -> int:
         """Of the models, and the fuser, that a system needs."""
         model = self.model
@@ -120,7 +135,8 @@ class Bench:
             "c2c": [model.receiver.model, model.sharer.model, model.fuser],
             "text_relay": [model.receiver.model, model.sharer.model],
         }
-        modules = [module for module in needed[system] if module is not None]
+        # A model that is its own sharer is there once.
+        modules = [module for module in dict.fromkeys(needed[system]) if module is not None]
         return sum(weight.nbytes for module in modules for weight in module.parameters())
 
     def peak_bytes(self, system: str, question: Conversation) -> int:
@@ -132,16 +148,9 @@ class Bench:
         """Step by step what `C2CModel.generate_batch` does."""
         model = self.model
         receiver, sharer = model.receiver, model.sharer
-        assert model.fuser is not None
-        encoded = encode(
-            question,
-            model.template,
-            receiver.text_tokenizer,
-            sharer.text_tokenizer,
-            model.fuser.config.token_alignment,
-        )
+        encoded = self._encode(question)
         watch.lap("tokenize")
-        own, heard = read_both(
+        receiver_caches, sharer_caches = read_both(
             receiver.model,
             [encoded.receiver_ids],
             sharer.model,
@@ -149,7 +158,7 @@ class Bench:
             model.cache_dtype,
         )
         watch.lap("prefill")
-        batch = model.batch(PairPrompts((encoded,), own, heard))
+        batch = model.batch(PairPrompts((encoded,), receiver_caches, sharer_caches))
         fused = model.fuse(batch)
         watch.lap("fuse")
 
@@ -163,6 +172,18 @@ class Bench:
         receiver.text_tokenizer.decode(ids, skip_special_tokens=True)
         watch.lap("decode")
         return cache_bytes(model, batch, self.new_tokens)
+
+    def _encode(self, question: Conversation) -> EncodedPrompt:
+        """A question as both models read it for C2C."""
+        model = self.model
+        assert model.fuser is not None
+        return encode(
+            question,
+            model.template,
+            model.receiver.text_tokenizer,
+            model.sharer.text_tokenizer,
+            model.fuser.config.token_alignment,
+        )
 
     def _alone(
         self, loaded: LoadedModel, question: Conversation, watch: Stopwatch, role: str

@@ -193,26 +193,26 @@ class C2CLM(TemplateLM):
     ) -> list[Scored]:
         """Score continuations; those of one context are branches on its fused cache."""
         by_context: dict[_Context, list[int]] = defaultdict(list)
-        for place, ((asked, _), ids, continuation) in enumerate(requests):
+        for index, ((asked, _), ids, continuation) in enumerate(requests):
             kept = self.max_length + 1 - len(continuation)
-            by_context[self._context(asked, asked.rstrip(), ids, kept)].append(place)
+            by_context[self._context(asked, asked.rstrip(), ids, kept)].append(index)
         scored: dict[int, Scored] = {}
         contexts = list(by_context)
-        judged = [sum(len(requests[place][2]) for place in by_context[one]) for one in contexts]
+        judged = [sum(len(requests[index][2]) for index in by_context[one]) for one in contexts]
         progress = tqdm(total=len(requests), disable=disable_tqdm, desc="loglikelihood")
         for model, rows in self._passes(contexts, judged):
             batch = model.batch(self._prompts(model, [contexts[row] for row in rows]))
-            places = [by_context[contexts[row]] for row in rows]
-            responses = [[requests[place][2] for place in each] for each in places]
+            indices = [by_context[contexts[row]] for row in rows]
+            responses = [[requests[index][2] for index in each] for each in indices]
             logits = response_logits(
                 model.receiver.model, model.fuse(batch), batch.last_ids, responses
             )
             answers = _score(logits, [ids for each in responses for ids in each])
-            flat = [place for each in places for place in each]
+            flat = [index for each in indices for index in each]
             scored.update(zip(flat, answers, strict=True))
             progress.update(len(flat))
         progress.close()
-        return [scored[place] for place in range(len(requests))]
+        return [scored[index] for index in range(len(requests))]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Write answers, greedily or sampled; the seed of a sample is its request's number.
@@ -223,23 +223,23 @@ class C2CLM(TemplateLM):
             ConfigError: A task asks for another way of decoding, or for too long an answer.
         """
         by_decoding: dict[str, list[int]] = defaultdict(list)
-        for place, request in enumerate(requests):
-            by_decoding[repr(sorted(request.args[1].items()))].append(place)
+        for index, request in enumerate(requests):
+            by_decoding[repr(sorted(request.args[1].items()))].append(index)
         texts: dict[int, str] = {}
         progress = tqdm(total=len(requests), disable=disable_tqdm, desc="generate_until")
-        for places in by_decoding.values():
-            decoding = self._decoding(requests[places[0]].args[1])
+        for indices in by_decoding.values():
+            decoding = self._decoding(requests[indices[0]].args[1])
             kept = self.max_length - decoding["max_new_tokens"]
-            asked = [requests[place].args[0] for place in places]
+            asked = [requests[index].args[0] for index in indices]
             contexts = [self._context(text, text, self.tok_encode(text), kept) for text in asked]
             for model, rows in self._passes(contexts, [0] * len(contexts)):
                 batch = model.batch(self._prompts(model, [contexts[row] for row in rows]))
-                seeds = [places[row] for row in rows]
+                seeds = [indices[row] for row in rows]
                 written = model.write(batch, seeds=seeds, **decoding)
                 texts.update(zip(seeds, (text for text, _ in written), strict=True))
                 progress.update(len(rows))
         progress.close()
-        return [texts[place] for place in range(len(requests))]
+        return [texts[index] for index in range(len(requests))]
 
     def _decoding(self, asked: dict[str, Any]) -> dict[str, Any]:
         """What `C2CModel.write` takes, from what a task asks for."""
@@ -349,7 +349,7 @@ def _last(prompt: EncodedPrompt, tokens: int, sharer_tokens: int) -> EncodedProm
     return EncodedPrompt(
         prompt.receiver_ids[-tokens:],
         prompt.sharer_ids[dropped:],
-        tuple(max(place - dropped, 0) for place in prompt.alignment[-tokens:]),
+        tuple(max(index - dropped, 0) for index in prompt.alignment[-tokens:]),
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 
@@ -89,9 +87,8 @@ def wilson(p: float, effective: float, level: float) -> Interval:
 
     Source: Wilson 1927 (J. American Statistical Association 22, 209-212).
     """
-    z = NormalDist().inv_cdf(1 - level / 2)
-    centre = (p + z**2 / (2 * effective)) / (1 + z**2 / effective)
-    half = z / (1 + z**2 / effective)
-    half *= math.sqrt(p * (1 - p) / effective + z**2 / (4 * effective**2))
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    # Late: statsmodels imports pandas.
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(p * effective, effective, alpha=level, method="wilson")
     return Interval(value=p, low=min(low, p), high=max(high, p), level=level)

@@ -1,4 +1,4 @@
-"""Intervals from resampled clusters."""
+"""The cluster bootstrap-t: intervals from resampled clusters."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
-"""How likely a difference is between systems that are equally good."""
+"""Tests: how likely a difference is between systems that are equally good."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from operator import index
 from typing import Literal
 
 import numpy as np
@@ -87,13 +85,16 @@ def mcnemar_exact(a: SystemResult, b: SystemResult) -> float:
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Two-sided exact binomial p-value of ``wins`` against ``losses`` at even odds; in (0, 1]."""
-    # Whole numbers of Python to the end: 2**n overflows NumPy's from 64 disagreements on, and a
-    # float from 1024 on.
-    wins, losses = index(wins), index(losses)
-    n = wins + losses
-    tail = sum(math.comb(n, k) for k in range(min(wins, losses) + 1))
-    return min(1.0, 2 * tail / 2**n)
+    """Two-sided exact binomial p-value of ``wins`` against ``losses`` at even odds, in (0, 1].
+
+    Below 1e-299 it may be given as 0.
+    """
+    from scipy.stats import binomtest  # late: it takes most of a second
+
+    if not wins + losses:
+        return 1.0
+    # The smaller first, so that both orders are equal to the last digit.
+    return float(binomtest(min(wins, losses), wins + losses).pvalue)
 
 
 def permutation_test(
@@ -127,8 +128,8 @@ def permutation_test(
         return 1.0
     far = abs(float(sums.sum())) - _ROUNDING * float(np.abs(sums).sum())
     if 2 ** len(sums) <= resamples:
-        places = np.arange(len(sums))
-        flipped = np.arange(2 ** len(sums))[:, None] >> places & 1
+        bits = np.arange(len(sums))
+        flipped = np.arange(2 ** len(sums))[:, None] >> bits & 1
         return _as_far(sums, flipped, far) / len(flipped)
     rng = np.random.default_rng(seed)
     at_once = max(1, _CELLS_AT_ONCE // len(sums))
@@ -160,12 +161,11 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
     for name, value in p.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"The p-value of {name} must be a probability.", value=value)
-    adjusted: dict[str, float] = {}
-    largest = 0.0
-    for rank, name in enumerate(sorted(p, key=p.__getitem__)):
-        largest = max(largest, min(1.0, (len(p) - rank) * p[name]))
-        adjusted[name] = largest
-    return {name: adjusted[name] for name in p}
+    # Late: statsmodels imports pandas.
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted = multipletests(list(p.values()), method="holm")[1]
+    return dict(zip(p, adjusted.tolist(), strict=True))
 
 
 def _as_far(sums: Floats, flipped: np.ndarray, far: float) -> int:

@@ -1,4 +1,4 @@
-"""Which differences a split is large enough to find."""
+"""Power: which differences a split is large enough to find."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.evaluation.systems.registry import Materials
+from c2c_search.evaluation.systems.registry import Recipe
 from c2c_search.evaluation.systems.registry import SystemEntry
 from c2c_search.evaluation.systems.system import Decoding
 from c2c_search.evaluation.systems.system import OptionScores
@@ -16,6 +17,7 @@ __all__ = [
     "Decoding",
     "Materials",
     "OptionScores",
+    "Recipe",
     "System",
     "SystemEntry",
     "Written",

@@ -32,10 +32,10 @@ class Receiver(PassByPass):
         super().__init__(name)
         self.model = receiver_alone(pair)
 
-    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
-        prompts = reading.prompts()
-        for rows in reading.batches(prompts):
-            yield Pass(rows, self.model, self.model.batch(prompts, rows))
+    def passes(self, prompts: QuestionPrompts) -> Iterator[Pass]:
+        read = prompts.read()
+        for rows in prompts.batches(read):
+            yield Pass(rows, self.model, self.model.batch(read, rows))
 
 
 class Sharer(PassByPass):
@@ -50,11 +50,11 @@ class Sharer(PassByPass):
         super().__init__(name)
         self.pair = pair
 
-    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
+    def passes(self, prompts: QuestionPrompts) -> Iterator[Pass]:
         # Only under "span" does the sharer read what it would read without a receiver.
-        model, prompts = sharer_alone(self.pair, reading.prompts("span"))
-        for rows in reading.batches(prompts):
-            yield Pass(rows, model, model.batch(prompts, rows))
+        model, read = sharer_alone(self.pair, prompts.read("span"))
+        for rows in prompts.batches(read):
+            yield Pass(rows, model, model.batch(read, rows))
 
 
 class Adapted(PassByPass):
@@ -73,6 +73,6 @@ class Adapted(PassByPass):
         super().__init__(name)
         self.model = model_alone(pair, adapted)
 
-    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
-        asked = [question.messages for question in reading.questions]
-        yield from read_alone(reading, self.model, encode_alone(self.model, asked))
+    def passes(self, prompts: QuestionPrompts) -> Iterator[Pass]:
+        asked = [question.messages for question in prompts.questions]
+        yield from read_alone(prompts, self.model, encode_alone(self.model, asked))

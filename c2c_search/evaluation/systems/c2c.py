@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from c2c_search.errors import ConfigError
-from c2c_search.evaluation.scoring import other_subjects
 from c2c_search.evaluation.systems.passes import Pass
 from c2c_search.evaluation.systems.passes import PassByPass
 from c2c_search.fuser.fuser import Fuser
@@ -28,8 +27,8 @@ class Fused(PassByPass):
     Args:
         name: In `SYSTEMS`.
         model: With the fuser.
-        mismatched: Whether each question hears the sharer read another one of the reading, of
-            the same group where there is one: what is left then is not what the sharer knows.
+        mismatched: Whether each question hears the sharer read another one (see
+            `draw_partners`): what is left then is not what the sharer knows.
     """
 
     def __init__(self, name: str, model: C2CModel, *, mismatched: bool = False) -> None:
@@ -37,37 +36,30 @@ class Fused(PassByPass):
         self.model = model
         self.mismatched = mismatched
 
-    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
+    def passes(self, prompts: QuestionPrompts) -> Iterator[Pass]:
         """The passes.
 
         Raises:
-            ConfigError: The reading is not one that this fuser can hear, or mismatched there is
+            ConfigError: The sharer reads what this fuser cannot hear, or mismatched there is
                 nothing else to hear.
         """
         assert self.model.fuser is not None
         config = self.model.fuser.config
-        if config.injection != "append" and any(q.sharer_messages for q in reading.questions):
+        if not config.adds_entries and any(q.sharer_messages for q in prompts.questions):
             raise ConfigError(
                 "A sharer can read something else than the receiver only where its cache is "
                 "appended: otherwise each receiver token hears the same token.",
                 value=f"injection {config.injection}",
                 hint=f"Leave {self.name} out, or use a fuser with injection append.",
             )
-        prompts = reading.prompts(config.token_alignment)
-        partners = self._partners(reading) if self.mismatched else None
-        for rows in reading.batches(prompts):
-            heard = None if partners is None else [partners[row] for row in rows]
-            yield Pass(rows, self.model, self.model.batch(prompts, rows, heard))
-
-    def _partners(self, reading: QuestionPrompts) -> list[int]:
-        if len(reading) < 2:
-            raise ConfigError(
-                "A mismatched sharer reads another question, so there must be two at least.",
-                value=len(reading),
-                hint=f"Ask more questions, or leave {self.name} out.",
-            )
-        items = [question.item for question in reading.questions]
-        return other_subjects([(item.group, item.cluster) for item in items])
+        alignment, partners = config.token_alignment, None
+        if self.mismatched:
+            read, partners = prompts.read_mismatched(alignment)
+        else:
+            read = prompts.read(alignment)
+        for rows in prompts.batches(read):
+            speakers = None if partners is None else [partners[row] for row in rows]
+            yield Pass(rows, self.model, self.model.batch(read, rows, speakers))
 
 
 class Shut(C2CModel):
@@ -81,8 +73,8 @@ class Shut(C2CModel):
     def fuse(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
         fused = super().fuse(batch, through)
         receiver = batch.receiver.to(self.device)
-        # A prompt's own entries stand after those that are appended to it.
-        own = torch.cat(
+        # A prompt's entries stand after those that are appended to it.
+        kept = torch.cat(
             [
                 entries[:, :, entries.shape[2] - length :]
                 for entries, length in zip(
@@ -91,7 +83,7 @@ class Shut(C2CModel):
             ],
             dim=2,
         )
-        return FusedCache(receiver + 0 * (own - receiver), batch.lengths)
+        return FusedCache(receiver + 0 * (kept - receiver), batch.lengths)
 
 
 def shuffled(fuser: Fuser, seed: int) -> Fuser:
@@ -104,15 +96,15 @@ def shuffled(fuser: Fuser, seed: int) -> Fuser:
 
     Args:
         fuser: The fuser; it stays as it is.
-        seed: Of the places.
+        seed: Of the order.
     """
     state = {name: tensor.clone() for name, tensor in fuser.state_dict().items()}
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in state.items():
         if name.startswith("projector."):
             flat = tensor.flatten(1)
-            places = torch.rand(flat.shape, generator=generator).argsort(dim=1)
-            state[name] = flat.gather(1, places.to(flat.device)).view_as(tensor)
+            order = torch.rand(flat.shape, generator=generator).argsort(dim=1)
+            state[name] = flat.gather(1, order.to(flat.device)).view_as(tensor)
     random = Fuser(
         fuser.config,
         fuser.receiver_shape,

@@ -49,9 +49,9 @@ class FewShot(PassByPass):
         self.model = receiver_alone(pair)
         self.exemplars = exemplars
 
-    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
-        shown = [with_exemplars(each, self.exemplars).messages for each in reading.questions]
-        yield from read_alone(reading, self.model, encode_alone(self.model, shown))
+    def passes(self, prompts: QuestionPrompts) -> Iterator[Pass]:
+        shown = [with_exemplars(each, self.exemplars).messages for each in prompts.questions]
+        yield from read_alone(prompts, self.model, encode_alone(self.model, shown))
 
 
 class Oracle(PassByPass):
@@ -79,19 +79,19 @@ class Oracle(PassByPass):
         )
         self.exemplars = exemplars
 
-    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
-        kept = kept_tokens(self.model, reading.questions, self.exemplars)
+    def passes(self, prompts: QuestionPrompts) -> Iterator[Pass]:
+        kept = kept_tokens(self.model, prompts.questions, self.exemplars)
 
-        def prompts(rows: Sequence[int], caches: PromptCaches) -> PairPrompts:
+        def sliced(rows: Sequence[int], caches: PromptCaches) -> PairPrompts:
             return PairPrompts(tuple(kept[row] for row in rows), caches, caches)
 
-        yield from passes_over(reading, self.model, [each.sharer_ids for each in kept], prompts)
+        yield from passes_over(prompts, self.model, [each.sharer_ids for each in kept], sliced)
 
 
 class Slice(C2CModel):
     """A receiver that hears itself after it has read more: each token in that longer prompt.
 
-    The sharer of its prompts is the longer prompt, and stands in the receiver's place.
+    The sharer of its prompts is the longer prompt, and stands for the receiver.
     """
 
     def fuse(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
@@ -100,7 +100,7 @@ class Slice(C2CModel):
             packed=batch.sharer,
             lengths=batch.lengths,
             positions=batch.sharer_positions,
-            next_positions=tuple(int(each[-1]) + 1 for each in batch.sharer_positions),
+            next_positions=tuple(int(positions[-1]) + 1 for positions in batch.sharer_positions),
         )
 
 
@@ -120,30 +120,30 @@ def kept_tokens(
 
     Returns:
         For each prompt its kept tokens as the receiver's, all tokens as the sharer's, and the
-        places of those in these.
+        positions of those in these.
     """
     tokenizer = model.receiver.text_tokenizer
     shown = [with_exemplars(question, exemplars).messages for question in questions]
     asked = [question.messages for question in questions]
     without = render_all(asked, model.template, tokenizer)
-    readings = read_all(render_all(shown, model.template, tokenizer), tokenizer)
+    longer = read_all(render_all(shown, model.template, tokenizer), tokenizer)
     kept = []
-    for own, messages, alone in zip(readings, asked, without, strict=True):
-        text, contents = own.rendered.text, own.rendered.contents
+    for read, messages, alone in zip(longer, asked, without, strict=True):
+        text, contents = read.rendered.text, read.rendered.contents
         # The last exemplar's answer may end as what the system says does.
         system = sum(message["role"] == "system" for message in messages)
         last_answer = contents[system + 2 * len(exemplars) - 1][1]
         begins = max(len(text) - _alike(text[::-1], alone.text[::-1]), last_answer)
         front = alone.text[: len(alone.text) - (len(text) - begins)]
         ends = _alike(text, front)
-        places = [
-            place
-            for place, (_, stop) in enumerate(own.tokens.spans.tolist())
+        positions = [
+            position
+            for position, (_, stop) in enumerate(read.tokens.spans.tolist())
             if stop > begins or stop <= ends
         ]
-        ids = own.tokens.ids
+        ids = read.tokens.ids
         kept.append(
-            EncodedPrompt(tuple(ids[place] for place in places), tuple(ids), tuple(places))
+            EncodedPrompt(tuple(ids[each] for each in positions), tuple(ids), tuple(positions))
         )
     return tuple(kept)
 

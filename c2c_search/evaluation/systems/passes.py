@@ -22,6 +22,7 @@ from c2c_search.tokenization.token_alignment import encode_all
 if TYPE_CHECKING:
     from c2c_search.evaluation.systems.prompts import QuestionPrompts
     from c2c_search.evaluation.systems.system import Decoding
+    from c2c_search.evaluation.systems.system import Progress
     from c2c_search.inference.model import C2CModel
     from c2c_search.prompt_cache.batches import PairBatch
     from c2c_search.tokenization.templates import Message
@@ -40,7 +41,7 @@ class Pass:
     """Questions that are answered together.
 
     Args:
-        rows: Which of the reading's.
+        rows: Which of those asked.
         model: What answers them.
         batch: Their prompts, as the model needs them.
     """
@@ -63,25 +64,29 @@ class PassByPass(ABC):
         """What another model said to it in words so far, by the item's id."""
 
     @abstractmethod
-    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
-        """The passes that answer a reading: each question in exactly one."""
+    def passes(self, prompts: QuestionPrompts) -> Iterator[Pass]:
+        """The passes that answer all questions: each in exactly one."""
 
-    def choose(self, reading: QuestionPrompts) -> list[OptionScores]:
-        """Score the options of every question, in the reading's order."""
+    def choose(
+        self, prompts: QuestionPrompts, progress: Progress | None = None
+    ) -> list[OptionScores]:
+        """Score the options of every question, in their order."""
         scores: dict[int, OptionScores] = {}
-        for each in self.passes(reading):
-            options = [reading.questions[row].options for row in each.rows]
+        for each in self.passes(prompts):
+            options = [prompts.questions[row].options for row in each.rows]
             for row, (likelihoods, lengths) in zip(
                 each.rows, each.model.score(each.batch, options), strict=True
             ):
                 scores[row] = OptionScores(tuple(likelihoods.tolist()), tuple(lengths))
-        return [scores[row] for row in range(len(reading))]
+            if progress is not None:
+                progress(len(scores), len(prompts))
+        return [scores[row] for row in range(len(prompts))]
 
-    def write(self, reading: QuestionPrompts, decoding: Decoding) -> list[Written]:
-        """Answer every question in words, in the reading's order."""
+    def write(self, prompts: QuestionPrompts, decoding: Decoding) -> list[Written]:
+        """Answer every question in words, in their order."""
         written: dict[int, Written] = {}
-        for each in self.passes(reading):
-            ids = [reading.questions[row].item.id for row in each.rows]
+        for each in self.passes(prompts):
+            ids = [prompts.questions[row].item.id for row in each.rows]
             answers = each.model.write(
                 each.batch,
                 max_new_tokens=decoding.max_new_tokens,
@@ -93,7 +98,7 @@ class PassByPass(ABC):
             written |= {
                 row: Written(*answer) for row, answer in zip(each.rows, answers, strict=True)
             }
-        return [written[row] for row in range(len(reading))]
+        return [written[row] for row in range(len(prompts))]
 
 
 def _stops(model: C2CModel, stop: tuple[str, ...]) -> tuple[str, ...]:
@@ -122,39 +127,39 @@ def encode_alone(
 
 
 def read_alone(
-    reading: QuestionPrompts, model: C2CModel, ids: Sequence[tuple[int, ...]]
+    prompts: QuestionPrompts, model: C2CModel, ids: Sequence[tuple[int, ...]]
 ) -> Iterator[Pass]:
     """Passes over prompts that only the receiver of ``model`` reads, and for one system.
 
     Args:
-        reading: The questions.
+        prompts: The questions.
         model: C2CModel without a fuser.
         ids: Tokens of each question's prompt; see `encode_alone`.
     """
 
-    def prompts(rows: Sequence[int], caches: PromptCaches) -> PairPrompts:
+    def alone(rows: Sequence[int], caches: PromptCaches) -> PairPrompts:
         return PairPrompts.alone([ids[row] for row in rows], caches)
 
-    return passes_over(reading, model, ids, prompts)
+    return passes_over(prompts, model, ids, alone)
 
 
 def passes_over(
-    reading: QuestionPrompts,
+    prompts: QuestionPrompts,
     model: C2CModel,
     ids: Sequence[tuple[int, ...]],
-    prompts_of: Callable[[Sequence[int], PromptCaches], PairPrompts],
+    paired: Callable[[Sequence[int], PromptCaches], PairPrompts],
 ) -> Iterator[Pass]:
     """Passes over prompts whose caches are computed here, for a few passes at a time.
 
     No other system wants these caches, and all of them need not fit into memory.
 
     Args:
-        reading: The questions.
+        prompts: The questions.
         model: Its receiver reads.
         ids: What it reads for each question; what many begin with is read once for them all.
-        prompts_of: From rows of the reading and the caches of their ids to prompts.
+        paired: From rows of the questions and the caches of their ids to prompts.
     """
-    batches = reading.batches_of([len(prompt) for prompt in ids])
+    batches = prompts.batches_of([len(prompt) for prompt in ids])
     # Those whose caches are in memory together.
     for group in portions(
         batches, lambda batch: [sum(len(ids[row]) for row in batch)], [CACHED_TOKENS]
@@ -163,7 +168,7 @@ def passes_over(
         caches = PromptCaches.compute(
             model.receiver.model, [ids[row] for row in rows], model.cache_dtype
         )
-        prompts = prompts_of(rows, caches)
-        place = {row: number for number, row in enumerate(rows)}
+        read = paired(rows, caches)
+        index = {row: number for number, row in enumerate(rows)}
         for batch in group:
-            yield Pass(batch, model, model.batch(prompts, [place[row] for row in batch]))
+            yield Pass(batch, model, model.batch(read, [index[row] for row in batch]))

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from c2c_search.batching import portions
+from c2c_search.errors import ConfigError
+from c2c_search.evaluation.systems.partners import draw_partners
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.tokenization.token_alignment import encode_all
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.items import Question
     from c2c_search.inference.model import C2CModel
     from c2c_search.models.loading import LoadedModel
+    from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
 Caches = Callable[["LoadedModel", Sequence[tuple[int, ...]]], PromptCaches]
@@ -40,6 +43,8 @@ class QuestionPrompts:
     Args:
         pair: Receiver and sharer, without a fuser.
         questions: What is asked.
+        split: All questions of the split, if these are some of them: a mismatched sharer may read
+            any.
         batch_size: Questions that one pass answers, at most.
         caches: Where prompt caches come from; computed here when left out.
     """
@@ -49,46 +54,87 @@ class QuestionPrompts:
         pair: C2CModel,
         questions: Sequence[Question],
         *,
+        split: Sequence[Question] | None = None,
         batch_size: int = 32,
         caches: Caches | None = None,
     ) -> None:
         self.pair = pair
         self.questions = questions
+        self.split = questions if split is None else split
         self.batch_size = batch_size
         self._caches = caches or self._compute
         self._known: dict[tuple[str, tuple[tuple[int, ...], ...]], PromptCaches] = {}
-        self._prompts: dict[str, PairPrompts] = {}
+        self._read: dict[str, PairPrompts] = {}
 
     def __len__(self) -> int:
         return len(self.questions)
 
-    def prompts(self, alignment: str = "span") -> PairPrompts:
+    def read(self, alignment: str = "span") -> PairPrompts:
         """The prompts as both models read them under a token alignment, with their caches."""
-        if alignment not in self._prompts:
-            pair = self.pair
-            encoded = encode_all(
-                [question.messages for question in self.questions],
-                pair.template,
-                pair.receiver.text_tokenizer,
-                pair.sharer.text_tokenizer,
-                alignment,
-                sharer_conversations=[question.sharer_messages for question in self.questions],
-            )
-            self._prompts[alignment] = PairPrompts(
+        if alignment not in self._read:
+            encoded = self._encoded(self.questions, alignment)
+            receiver_ids = [prompt.receiver_ids for prompt in encoded]
+            self._read[alignment] = PairPrompts(
                 encoded=encoded,
-                receiver=self._of(pair.receiver, [prompt.receiver_ids for prompt in encoded]),
-                sharer=self._of(pair.sharer, [prompt.sharer_ids for prompt in encoded]),
+                receiver=self._of(self.pair.receiver, receiver_ids),
+                sharer=self._of_sharer(encoded),
             )
-        return self._prompts[alignment]
+        return self._read[alignment]
 
-    def batches(self, prompts: PairPrompts) -> Iterator[list[int]]:
+    def read_mismatched(self, alignment: str = "span") -> tuple[PairPrompts, list[int]]:
+        """The same with the prompts of all partners, and the row of each question's partner.
+
+        Partners are drawn from the whole split; see `draw_partners`. Those that are not among the
+        questions stand behind them, and only the sharer has read those.
+
+        Raises:
+            ConfigError: There is one question in all, and nothing else to hear.
+        """
+        if len(self.split) < 2:
+            raise ConfigError(
+                "A mismatched sharer reads another question, so there must be two at least.",
+                value=len(self.split),
+                hint="Ask more questions, or leave mismatched out.",
+            )
+        drawn = draw_partners([(one.item.group, one.item.cluster) for one in self.split])
+        partner_of = {
+            one.item.id: self.split[other] for one, other in zip(self.split, drawn, strict=True)
+        }
+        partners = [partner_of[question.item.id] for question in self.questions]
+        rows = {question.item.id: row for row, question in enumerate(self.questions)}
+        others = [partner for partner in partners if partner.item.id not in rows]
+        rows |= {other.item.id: len(self) + index for index, other in enumerate(others)}
+        read = self.read(alignment)
+        if others:
+            encoded = self._encoded(others, alignment)
+            read = PairPrompts(
+                encoded=(*read.encoded, *encoded),
+                receiver=read.receiver,
+                sharer=_joined(read.sharer, self._of_sharer(encoded)),
+            )
+        return read, [rows[partner.item.id] for partner in partners]
+
+    def batches(self, read: PairPrompts) -> Iterator[list[int]]:
         """Rows that are answered in one pass; see `batches`."""
-        return self.batches_of([len(prompt.receiver_ids) for prompt in prompts.encoded])
+        return self.batches_of([len(read.encoded[row].receiver_ids) for row in range(len(self))])
 
     def batches_of(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """The same where a system's prompts are of other lengths, in tokens."""
         options = [question.options for question in self.questions]
         return batches(lengths, options, self.batch_size)
+
+    def _encoded(self, questions: Sequence[Question], alignment: str) -> tuple[EncodedPrompt, ...]:
+        return encode_all(
+            [question.messages for question in questions],
+            self.pair.template,
+            self.pair.receiver.text_tokenizer,
+            self.pair.sharer.text_tokenizer,
+            alignment,
+            sharer_conversations=[question.sharer_messages for question in questions],
+        )
+
+    def _of_sharer(self, encoded: Sequence[EncodedPrompt]) -> PromptCaches:
+        return self._of(self.pair.sharer, [prompt.sharer_ids for prompt in encoded])
 
     def _of(self, loaded: LoadedModel, ids: list[tuple[int, ...]]) -> PromptCaches:
         key = (loaded.identity.source, tuple(ids))
@@ -98,6 +144,14 @@ class QuestionPrompts:
 
     def _compute(self, loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
         return PromptCaches.compute(loaded.model, list(ids), self.pair.cache_dtype)
+
+
+def _joined(first: PromptCaches, second: PromptCaches) -> PromptCaches:
+    """The caches of one set of prompts, and behind them those of another."""
+    shards = [caches.shards[n] for caches in (first, second) for n in range(len(caches.shards))]
+    behind = len(first.shards)
+    locations = (*first.locations, *((behind + shard, token) for shard, token in second.locations))
+    return PromptCaches(shards, locations, first.ready and second.ready)
 
 
 def batches(

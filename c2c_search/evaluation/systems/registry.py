@@ -1,19 +1,21 @@
-"""The register of all systems by name, and what each of them is made of.
-
-The systems themselves are imported when they are built, so that names can be checked first.
-"""
+"""A system's row in the register: how it is built, what it needs and how it is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import Literal
+from typing import TypeVar
+
+from c2c_search import system_names
+from c2c_search.config.trial import TrialConfig
+from c2c_search.plugins import Register
 
 
 if TYPE_CHECKING:
+    from c2c_search.evaluation.results import SystemResult
     from c2c_search.evaluation.systems.system import System
     from c2c_search.fuser.fuser import Fuser
     from c2c_search.inference.model import C2CModel
@@ -24,10 +26,14 @@ if TYPE_CHECKING:
 Kind = Literal["model", "system", "control"]
 """One model alone; what is proposed and what it competes with; what explains its success away."""
 
-Need = Literal["sharer", "fuser", "exemplars", "trial"]
-"""A second model, a fuser, examples with answers, how the fuser was trained."""
+Need = Literal["sharer", "fuser", "exemplars", "trial", "others"]
+"""A second model, a fuser, examples with answers, how the fuser was trained, other questions."""
 
-C2C = "C2C (arXiv 2510.03215)"
+Learner = Literal["fuser", "lora"]
+"""What learns: a fuser between both models, or LoRA on the receiver alone."""
+
+SUBJECT = "c2c"
+"""The system that is evaluated; the others are what it is compared with."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +44,14 @@ class Materials:
         pair: Receiver and sharer, without a fuser.
         fuser: What is evaluated.
         exemplars: Questions with their answers, a user's turn and an assistant's each.
-        trained: Fusers trained as controls, by the name of their system.
-        adapted: The receiver with LoRA in it.
+        trained: What was trained for this very system: a fuser, or the receiver with LoRA in it.
         seed: Of what is random.
     """
 
     pair: C2CModel
     fuser: Fuser | None = None
     exemplars: Sequence[tuple[Message, Message]] = ()
-    trained: Mapping[str, Fuser] | None = None
-    adapted: LoadedModel | None = None
+    trained: Fuser | LoadedModel | None = None
     seed: int = 0
 
     def fused(self, fuser: Fuser | None, kind: type[C2CModel] | None = None) -> C2CModel:
@@ -63,213 +67,151 @@ Build = Callable[[str, Materials], "System"]
 """Makes a system of its name and materials."""
 
 
+def _unchanged(trial: TrialConfig) -> TrialConfig:
+    return trial
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a system is trained: as the fuser that is evaluated was, but for what is named here.
+
+    Args:
+        learner: What learns, on the trial's data, for its steps, with its seed.
+        variant: From the trial's configuration to the system's own.
+    """
+
+    learner: Learner = "fuser"
+    variant: Callable[[TrialConfig], TrialConfig] = _unchanged
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """How a system's answers follow from those of others, without computing anything.
+
+    Args:
+        of: Those systems.
+        fit: From their answers on the selection split to a number to answer with.
+        derive: From their answers on a split and that number (0 where there is no selection
+            split) to the system's own.
+    """
+
+    of: tuple[str, ...]
+    fit: Callable[..., float]
+    derive: Callable[..., SystemResult]
+
+
 @dataclass(frozen=True)
 class SystemEntry:
     """A system, before it is built.
 
     Args:
-        name: As in ``--systems``.
+        name: As in ``--systems`` and in a pipeline's ``champion.controls``.
         title: As in tables.
+        suffix: What reports put behind a finalist's name.
         reference: The paper it comes from.
         needs: What it cannot be built without, beside a receiver.
         kind: What it is there for.
         builder: None where its answers follow from those of others.
+        recipe: None where nothing is trained.
+        derivation: None where it answers itself.
     """
 
     name: str
     title: str
+    suffix: str
     reference: str
     needs: frozenset[Need]
     kind: Kind
-    builder: Build | None
+    builder: Build | None = None
+    recipe: Recipe | None = None
+    derivation: Derivation | None = None
 
     def build(self, materials: Materials) -> System:
         """The system, ready to answer."""
         assert self.builder is not None, f"{self.name} follows from other systems' answers"
         return self.builder(self.name, materials)
 
+    @property
+    def no_control(self) -> str | None:
+        """Why a finalist cannot be measured against it; None if it can."""
+        if self.kind == "model":
+            return "every model of a study is a control already"
+        if self.name == SUBJECT:
+            return "this is the finalist itself"
+        if "exemplars" in self.needs:
+            return "it needs worked examples, which a study has none of"
+        return None
 
-SYSTEMS: dict[str, SystemEntry] = {}
+
+SYSTEMS: Register[SystemEntry] = system_names.SYSTEMS
 """Every system, by name, in the order of tables."""
+
+_Builder = TypeVar("_Builder", bound=Build)
+_Derive = TypeVar("_Derive", bound="Callable[..., SystemResult]")
 
 
 def system(
-    name: str, *, title: str, reference: str, needs: Sequence[Need] = (), kind: Kind
-) -> Callable[[Build], Build]:
-    """Register a system: decorates the function that builds it; see `SystemEntry`."""
+    name: str,
+    *,
+    title: str,
+    reference: str,
+    kind: Kind,
+    needs: Sequence[Need] = (),
+    recipe: Recipe | None = None,
+    suffix: str | None = None,
+) -> Callable[[_Builder], _Builder]:
+    """Register a system: decorates its class, or a function, called with name and materials.
 
-    def register(builder: Build) -> Build:
-        SYSTEMS[name] = SystemEntry(name, title, reference, frozenset(needs), kind, builder)
+    Args:
+        name: See `SystemEntry`, as for the others.
+        title: In tables.
+        reference: Paper or project.
+        kind: Its purpose.
+        needs: What it is built from.
+        recipe: How it is trained, if it is.
+        suffix: The name in words when left out.
+    """
+
+    def register(builder: _Builder) -> _Builder:
+        entry = SystemEntry(
+            name=name,
+            title=title,
+            suffix=suffix or name.replace("_", " "),
+            reference=reference,
+            needs=frozenset(needs),
+            kind=kind,
+            builder=builder,
+            recipe=recipe,
+        )
+        SYSTEMS.add(name, builder, entry)
         return builder
 
     return register
 
 
-@system("receiver", title="Receiver alone", reference=C2C, kind="model")
-def _receiver(name: str, materials: Materials) -> System:
-    from c2c_search.evaluation.systems.alone import Receiver
+def derived_system(
+    name: str,
+    *,
+    title: str,
+    reference: str,
+    kind: Kind,
+    of: tuple[str, ...],
+    fit: Callable[..., float],
+    needs: Sequence[Need] = (),
+) -> Callable[[_Derive], _Derive]:
+    """Register a system that follows from others: decorates a `Derivation`'s ``derive``."""
 
-    return Receiver(name, materials.pair)
+    def register(derive: _Derive) -> _Derive:
+        entry = SystemEntry(
+            name=name,
+            title=title,
+            suffix=name.replace("_", " "),
+            reference=reference,
+            needs=frozenset(needs),
+            kind=kind,
+            derivation=Derivation(of, fit, derive),
+        )
+        SYSTEMS.add(name, derive, entry)
+        return derive
 
-
-@system("sharer", title="Sharer alone", reference=C2C, needs=["sharer"], kind="model")
-def _sharer(name: str, materials: Materials) -> System:
-    from c2c_search.evaluation.systems.alone import Sharer
-
-    return Sharer(name, materials.pair)
-
-
-@system(
-    "text_relay",
-    title="Text relay",
-    reference=f"{C2C}, text-to-text, appendix",
-    needs=["sharer"],
-    kind="system",
-)
-def _text_relay(name: str, materials: Materials) -> System:
-    from c2c_search.evaluation.systems.relay import BACKGROUND
-    from c2c_search.evaluation.systems.relay import Relay
-
-    return Relay(name, materials.pair, BACKGROUND)
-
-
-@system(
-    "text_relay_answer",
-    title="Text relay, may answer",
-    reference="text relay whose sharer may answer, this project",
-    needs=["sharer"],
-    kind="system",
-)
-def _text_relay_answer(name: str, materials: Materials) -> System:
-    from c2c_search.evaluation.systems.relay import ADVICE
-    from c2c_search.evaluation.systems.relay import Relay
-
-    return Relay(name, materials.pair, ADVICE)
-
-
-SYSTEMS["routing"] = SystemEntry(
-    "routing",
-    title="Routing",
-    reference=f"{C2C}, query-level routing; here by confidence",
-    needs=frozenset(["sharer"]),
-    kind="system",
-    builder=None,
-)
-
-
-@system("c2c", title="C2C", reference=C2C, needs=["sharer", "fuser"], kind="system")
-def _c2c(name: str, materials: Materials) -> System:
-    from c2c_search.evaluation.systems.c2c import Fused
-
-    return Fused(name, materials.fused(materials.fuser))
-
-
-@system(
-    "few_shot",
-    title="Receiver, few-shot",
-    reference=f"{C2C}, section 3.2",
-    needs=["exemplars"],
-    kind="control",
-)
-def _few_shot(name: str, materials: Materials) -> System:
-    from c2c_search.evaluation.systems.exemplars import FewShot
-
-    return FewShot(name, materials.pair, materials.exemplars)
-
-
-@system(
-    "oracle",
-    title="Oracle",
-    reference=f"{C2C}, section 3.2",
-    needs=["exemplars"],
-    kind="control",
-)
-def _oracle(name: str, materials: Materials) -> System:
-    from c2c_search.evaluation.systems.exemplars import Oracle
-
-    return Oracle(name, materials.pair, materials.exemplars)
-
-
-@system(
-    "no_sharer",
-    title="No-sharer fuser",
-    reference="a fuser trained on a blank sharer, this project",
-    needs=["sharer", "trial"],
-    kind="control",
-)
-def _no_sharer(name: str, materials: Materials) -> System:
-    return _trained(name, materials)
-
-
-@system(
-    "mismatched",
-    title="Mismatched sharer",
-    reference="a sharer that reads another item, this project",
-    needs=["sharer", "fuser"],
-    kind="control",
-)
-def _mismatched(name: str, materials: Materials) -> System:
-    from c2c_search.evaluation.systems.c2c import Fused
-
-    return Fused(name, materials.fused(materials.fuser), mismatched=True)
-
-
-@system(
-    "random",
-    title="Random fuser",
-    reference="the fuser with its weights shuffled, this project",
-    needs=["sharer", "fuser"],
-    kind="control",
-)
-def _random(name: str, materials: Materials) -> System:
-    from c2c_search.evaluation.systems.c2c import Fused
-    from c2c_search.evaluation.systems.c2c import shuffled
-
-    assert materials.fuser is not None
-    return Fused(name, materials.fused(shuffled(materials.fuser, materials.seed)))
-
-
-@system(
-    "shut",
-    title="Shut gate",
-    reference="a fuser that may say nothing, this project",
-    needs=["sharer", "fuser"],
-    kind="control",
-)
-def _shut(name: str, materials: Materials) -> System:
-    from c2c_search.evaluation.systems.c2c import Fused
-    from c2c_search.evaluation.systems.c2c import Shut
-
-    return Fused(name, materials.fused(materials.fuser, Shut))
-
-
-@system(
-    "ridge",
-    title="Ridge map",
-    reference="closed-form ridge, arXiv 2608.03893",
-    needs=["sharer", "trial"],
-    kind="control",
-)
-def _ridge(name: str, materials: Materials) -> System:
-    return _trained(name, materials)
-
-
-@system(
-    "lora",
-    title="LoRA on the receiver",
-    reference="LoRA (arXiv 2106.09685), of the fuser's size",
-    needs=["trial"],
-    kind="control",
-)
-def _lora(name: str, materials: Materials) -> System:
-    from c2c_search.evaluation.systems.alone import Adapted
-
-    assert materials.adapted is not None
-    return Adapted(name, materials.pair, materials.adapted)
-
-
-def _trained(name: str, materials: Materials) -> System:
-    """A fuser that was trained as a control."""
-    from c2c_search.evaluation.systems.c2c import Fused
-
-    return Fused(name, materials.fused((materials.trained or {}).get(name)))
+    return register

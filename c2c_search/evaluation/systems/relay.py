@@ -39,9 +39,9 @@ class RelayPrompt:
 
     def tell(self, messages: Sequence[Message], text: str) -> list[Message]:
         """The conversation with the relayed text before the last thing that the user says."""
-        place = _last_of_user(messages)
-        words = self.receiver.format(text=text, question=messages[place]["content"])
-        return [*messages[:place], Message(role="user", content=words), *messages[place + 1 :]]
+        last = _last_of_user(messages)
+        words = self.receiver.format(text=text, question=messages[last]["content"])
+        return [*messages[:last], Message(role="user", content=words), *messages[last + 1 :]]
 
 
 BACKGROUND = RelayPrompt(
@@ -82,30 +82,30 @@ class Relay(PassByPass):
         self.sharer = model_alone(pair, pair.sharer)
         self.receiver = model_alone(pair, pair.receiver)
 
-    def passes(self, reading: QuestionPrompts) -> Iterator[Pass]:
-        self._relay(reading)
+    def passes(self, prompts: QuestionPrompts) -> Iterator[Pass]:
+        self._relay(prompts)
         told = [
             self.prompt.tell(question.messages, self.heard[question.item.id])
-            for question in reading.questions
+            for question in prompts.questions
         ]
-        yield from read_alone(reading, self.receiver, encode_alone(self.receiver, told))
+        yield from read_alone(prompts, self.receiver, encode_alone(self.receiver, told))
 
-    def _relay(self, reading: QuestionPrompts) -> None:
+    def _relay(self, prompts: QuestionPrompts) -> None:
         """Ask the sharer, and keep what it says."""
         sharer = self.sharer
         asked = [
             self.prompt.ask(question.sharer_messages or question.messages)
-            for question in reading.questions
+            for question in prompts.questions
         ]
         chat = sharer.template == "chat" and sharer.receiver.text_tokenizer.chat_template
-        for each in read_alone(reading, sharer, encode_alone(sharer, asked)):
+        for each in read_alone(prompts, sharer, encode_alone(sharer, asked)):
             # The plain template is written in lines: the next line is another question.
             written = sharer.write(
                 each.batch, max_new_tokens=self.max_new_tokens, stop=() if chat else ("\n",)
             )
             for row, (text, _) in zip(each.rows, written, strict=True):
-                self.heard[reading.questions[row].item.id] = text.strip()
+                self.heard[prompts.questions[row].item.id] = text.strip()
 
 
 def _last_of_user(messages: Sequence[Message]) -> int:
-    return max(place for place, message in enumerate(messages) if message["role"] == "user")
+    return max(index for index, message in enumerate(messages) if message["role"] == "user")

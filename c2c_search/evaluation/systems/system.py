@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -57,6 +58,10 @@ class Decoding:
     seed: int = 0
 
 
+Progress = Callable[[int, int], None]
+"""Called with the questions that are answered and all that are asked."""
+
+
 class System(Protocol):
     """Anything that answers questions."""
 
@@ -67,10 +72,12 @@ class System(Protocol):
         """What was said to it in words, by the item's id; empty where nothing is said."""
         ...
 
-    def choose(self, reading: QuestionPrompts) -> list[OptionScores]:
-        """Score the options of every question, in the reading's order."""
+    def choose(
+        self, prompts: QuestionPrompts, progress: Progress | None = None
+    ) -> list[OptionScores]:
+        """Score the options of every question, in their order."""
         ...
 
-    def write(self, reading: QuestionPrompts, decoding: Decoding) -> list[Written]:
-        """Answer every question in words, in the reading's order."""
+    def write(self, prompts: QuestionPrompts, decoding: Decoding) -> list[Written]:
+        """Answer every question in words, in their order."""
         ...

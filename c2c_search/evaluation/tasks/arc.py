@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import choice_item
-from c2c_search.evaluation.tasks.columns import place
+from c2c_search.evaluation.tasks.columns import label_index
 from c2c_search.evaluation.tasks.columns import text
 from c2c_search.evaluation.tasks.task import Hub
 from c2c_search.evaluation.tasks.task import HubRow
@@ -43,6 +43,6 @@ def _item(row: HubRow, fallback_id: str, group: str) -> Item | None:
         str(row.get("id") or fallback_id),
         text(row, "question"),
         choices["text"],
-        place(row["answerKey"], choices["label"]),
+        label_index(row["answerKey"], choices["label"]),
         group=group,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import choice_item
 from c2c_search.evaluation.tasks.columns import digest
-from c2c_search.evaluation.tasks.columns import place
+from c2c_search.evaluation.tasks.columns import label_index
 from c2c_search.evaluation.tasks.columns import text
 from c2c_search.evaluation.tasks.task import Hub
 from c2c_search.evaluation.tasks.task import HubRow
@@ -34,7 +34,7 @@ def convert(row: HubRow, fallback_id: str) -> Item | None:
         f"{passage}\n{text(row, 'question').rstrip('?')}?",
         ["no", "yes"],
         # A CSV file holds "False", the hub False.
-        place(str(row["answer"]).lower(), ("false", "true")),
+        label_index(str(row["answer"]).lower(), ("false", "true")),
         group="boolq",
         cluster=f"passage-{digest(passage)}",
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import choice_item
-from c2c_search.evaluation.tasks.columns import place
+from c2c_search.evaluation.tasks.columns import label_index
 from c2c_search.evaluation.tasks.columns import text
 from c2c_search.evaluation.tasks.task import Hub
 from c2c_search.evaluation.tasks.task import HubRow
@@ -54,6 +54,6 @@ def convert(row: HubRow, fallback_id: str) -> Item | None:
         fallback_id,
         text(row, "question"),
         [row[letter] for letter in _LETTERS],
-        place(row["answer"], _LETTERS),
+        label_index(row["answer"], _LETTERS),
         group=str(row.get("configuration") or row.get("subject") or "ceval"),
     )

@@ -24,7 +24,7 @@ def text(row: HubRow, column: str) -> str:
     return value.strip()
 
 
-def place(answer: Any, labels: Sequence[str]) -> int:
+def label_index(answer: Any, labels: Sequence[str]) -> int:
     """Which of the labels the answer is.
 
     Raises:
@@ -41,7 +41,7 @@ def digest(text: str) -> str:
 
 
 def canonical(row: HubRow, fallback_id: str) -> Item:
-    """A row in the data room's columns (see `data.schema.Row`) as an item."""
+    """A row in the columns of `data.schema.Row` as an item."""
     return Item.of_row(cast(Row, row))
 
 
@@ -79,11 +79,11 @@ def choice_item(
 def shuffled(choices: Sequence[str], answer: int, key: str) -> tuple[list[str], int]:
     """Choices in an order that the key and their texts decide, and where the answer went.
 
-    For data sets that list the right answer first: neither the seed nor the row's place in its
+    For data sets that list the right answer first: neither the seed nor the row's number in its
     file changes what is asked.
     """
-    order = sorted(range(len(choices)), key=lambda place: digest(f"{key}\n{choices[place]}"))
-    return [choices[place] for place in order], order.index(answer)
+    order = sorted(range(len(choices)), key=lambda index: digest(f"{key}\n{choices[index]}"))
+    return [choices[index] for index in order], order.index(answer)
 
 
 def passage_cluster(question: str, id: str) -> str:

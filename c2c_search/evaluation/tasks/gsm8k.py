@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from c2c_search.evaluation.grading import number
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import text
 from c2c_search.evaluation.tasks.task import Hub
@@ -39,7 +38,7 @@ def _ends_with_answer(item: Item) -> Item:
     ),
     adapt=_ends_with_answer,
     methods=("generate",),
-    grade=number,
+    grader="number",
     instruction=f"Solve the problem step by step. Write the result on a last line after {_MARK}.",
     max_new_tokens=512,
 )

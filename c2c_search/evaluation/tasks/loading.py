@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,7 +26,6 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
 from c2c_search.errors import Problem
 from c2c_search.evaluation.items import Item
-from c2c_search.evaluation.tasks.catalogue import TASKS
 from c2c_search.evaluation.tasks.columns import canonical
 from c2c_search.evaluation.tasks.columns import digest
 from c2c_search.evaluation.tasks.rows import FORMATS
@@ -34,10 +34,12 @@ from c2c_search.evaluation.tasks.rows import copied_rows
 from c2c_search.evaluation.tasks.rows import hub_rows
 from c2c_search.evaluation.tasks.rows import is_copy
 from c2c_search.evaluation.tasks.rows import numbered
+from c2c_search.evaluation.tasks.task import TASKS
 from c2c_search.evaluation.tasks.task import Task
 
 
 _TEST_NAMES = ("test", "validation", "valid", "dev", "val")
+_DOTTED = re.compile(r"\w+(\.\w+)+")
 _HELD_OUT = 500
 _HELD_OUT_SHARE = 5  # at most one cluster in five
 
@@ -115,26 +117,20 @@ def load_task(spec: str, *, limit: int | None = None, seed: int = 0) -> LoadedTa
     Args:
         spec: ``NAME`` (from the hub), ``NAME=PATH`` (a local copy: a file, a folder of split
             files, or a download of the whole repository), or ``FILE.jsonl`` (a user's own rows).
+            A name may be a dotted path, ``my_package.my_module.my_task``.
         limit: At most this many items, spread evenly over the groups.
         seed: Decides which items a limit takes.
 
     Raises:
-        ConfigError: There is no such task.
+        ConfigError: There is no such task, or its module cannot be imported.
         DataError: The data cannot be read, or rows do not fit.
     """
     name, _, path = spec.partition("=")
-    if name in TASKS:
-        task = TASKS[name]
-        read = _local(task, Path(path)) if path else _published(task)
-    elif Path(spec).suffix == ".jsonl":
+    if _is_users_file(spec):
         task, read = _users(Path(spec))
     else:
-        near = get_close_matches(name, TASKS, n=1)
-        raise ConfigError(
-            f"A task must be one of {', '.join(sorted(TASKS))}, or a .jsonl file.",
-            value=name,
-            hint=f"Did you mean {near[0]}?" if near else "",
-        )
+        task = _named(name)
+        read = _local(task, Path(path)) if path else _published(task)
     if not read.items:
         raise DataError(f"{read.source} must have at least one item ({read.split}).")
     items = _limited(read.items, limit, seed)
@@ -146,6 +142,31 @@ def load_task(spec: str, *, limit: int | None = None, seed: int = 0) -> LoadedTa
         source=read.source,
         split=read.split,
         sha256=items_hash(items),
+    )
+
+
+def _is_users_file(spec: str) -> bool:
+    """Whether a spec is a file of a user's own rows, and no task's name with a local copy.
+
+    A file may have an equals sign in its name, so a misspelt name looks like one that is not
+    there; a task's name holds no slash.
+    """
+    name, equals, _ = spec.partition("=")
+    file = Path(spec)
+    return file.suffix == ".jsonl" and (
+        not equals or "/" in name or (name not in TASKS.names() and file.is_file())
+    )
+
+
+def _named(name: str) -> Task:
+    dotted = _DOTTED.fullmatch(name) and not name.endswith(FORMATS)
+    if dotted or name in TASKS.names():
+        return TASKS[name]
+    near = get_close_matches(name, TASKS, n=1)
+    raise ConfigError(
+        f"A task must be one of {', '.join(sorted(TASKS))}, a dotted path, or a .jsonl file.",
+        value=name,
+        hint=f"Did you mean {near[0]}?" if near else "",
     )
 
 
@@ -258,8 +279,8 @@ def _own_items(task: Task, examples: Sequence[Example]) -> list[Item]:
         scalars = str | int | float | bool
         facts = {key: each for key, each in example.extra.items() if isinstance(each, scalars)}
         references = item.references
-        if references and isinstance(further := example.extra.get("answers"), list):
-            references = tuple(dict.fromkeys([*references, *map(str, further)]))
+        if references and isinstance(others := example.extra.get("answers"), list):
+            references = tuple(dict.fromkeys([*references, *map(str, others)]))
         made.append((example.where, replace(item, references=references, facts=facts)))
     return _checked(task, made, [])
 
@@ -288,7 +309,7 @@ def _checked(task: Task, made: Sequence[tuple[str, Item]], problems: list[Proble
         DataError: The problems found before, and those that are found here.
     """
     chosen = "cloze" in task.methods or "letter" in task.methods
-    places: dict[str, str] = {}
+    seen: dict[str, str] = {}
     items = []
     for where, item in made:
         if chosen and not item.choices:
@@ -296,10 +317,10 @@ def _checked(task: Task, made: Sequence[tuple[str, Item]], problems: list[Proble
         if not chosen and not item.references:
             rule = f"An item of {task.name} must be answered in words."
             problems.append(Problem(where, rule, item.choices))
-        if item.id in places:
-            rule = f"An id must be unique; {places[item.id]} has it too."
+        if item.id in seen:
+            rule = f"An id must be unique; {seen[item.id]} has it too."
             problems.append(Problem(where, rule, item.id))
-        places[item.id] = where
+        seen[item.id] = where
         items.append(item)
     if problems:
         raise rows_error(problems)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from c2c_search.evaluation.grading import longbench
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import digest
 from c2c_search.evaluation.tasks.task import Hub
@@ -141,7 +140,7 @@ SUBSETS: dict[str, _Subset] = {
     ),
     methods=("generate",),
     metric="longbench",
-    grade=longbench,
+    grader="longbench",
     max_new_tokens=max(subset.max_new_tokens for subset in SUBSETS.values()),
 )
 def convert(row: HubRow, fallback_id: str) -> Item:

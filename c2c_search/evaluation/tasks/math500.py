@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from c2c_search.evaluation.grading import math
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import text
 from c2c_search.evaluation.tasks.task import Hub
@@ -21,7 +20,7 @@ from c2c_search.evaluation.tasks.task import task
         columns=frozenset(("problem", "answer", "subject")),
     ),
     methods=("generate",),
-    grade=math,
+    grader="math",
     instruction="Solve the problem step by step. Put the final answer in \\boxed{}.",
     max_new_tokens=1024,
 )

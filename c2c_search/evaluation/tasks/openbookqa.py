@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import choice_item
-from c2c_search.evaluation.tasks.columns import place
+from c2c_search.evaluation.tasks.columns import label_index
 from c2c_search.evaluation.tasks.columns import text
 from c2c_search.evaluation.tasks.task import Hub
 from c2c_search.evaluation.tasks.task import HubRow
@@ -29,6 +29,6 @@ def convert(row: HubRow, fallback_id: str) -> Item | None:
         str(row.get("id") or fallback_id),
         text(row, "question_stem"),
         choices["text"],
-        place(row["answerKey"], choices["label"]),
+        label_index(row["answerKey"], choices["label"]),
         group="openbookqa",
     )

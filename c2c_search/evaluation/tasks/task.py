@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from typing import TypeVar
 
 from c2c_search.data.schema import SplitName
+from c2c_search.evaluation.grading.grader import Grade
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.items import Method
+from c2c_search.plugins import Register
 
 
 HubRow = Mapping[str, Any]
@@ -28,21 +31,7 @@ Adapt = Callable[[Item], Item]
 BuiltIn = Callable[[SplitName], Sequence[HubRow]]
 """Makes the rows of a split, for a task that needs no data set."""
 
-Grade = Callable[[Item, str], "Graded"]
-"""Reads a written answer."""
-
-
-@dataclass(frozen=True)
-class Graded:
-    """A written answer, judged.
-
-    Args:
-        credit: In [0, 1].
-        parsed: What was read as the answer; None if nothing was found.
-    """
-
-    credit: float
-    parsed: str | None
+_Plugin = TypeVar("_Plugin", bound=Convert)
 
 
 @dataclass(frozen=True)
@@ -78,7 +67,8 @@ class Task:
         adapt: What is done to every item, whatever its columns were; None leaves it as it is.
         methods: How it can be answered; the first is the default.
         metric: What credit means, e.g. ``accuracy``, ``exact_match``, ``chrf``, ``f1``.
-        grade: Judges a written answer; None where only choices are compared.
+        grader: Judges a written answer: a name, a dotted path or a function; None for `choice`
+            or `exact_match`, as the item has choices or references.
         instruction: Stands above the question where the answer is written.
         max_new_tokens: Of a written answer.
     """
@@ -91,32 +81,57 @@ class Task:
     adapt: Adapt | None = None
     methods: tuple[Method, ...] = ("cloze", "letter", "generate")
     metric: str = "accuracy"
-    grade: Grade | None = None
+    grader: str | Grade | None = None
     instruction: str = ""
     max_new_tokens: int = 256
 
 
-TASKS: dict[str, Task] = {}
-"""Every task, by name."""
+_HERE = "c2c_search.evaluation.tasks"
+
+TASKS: Register[Task] = Register(
+    "task",
+    {
+        "arc_challenge": f"{_HERE}.arc",
+        "arc_easy": f"{_HERE}.arc",
+        "boolq": f"{_HERE}.boolq",
+        "ceval": f"{_HERE}.ceval",
+        "gpqa": f"{_HERE}.gpqa",
+        "gsm8k": f"{_HERE}.gsm8k",
+        "longbench": f"{_HERE}.longbench",
+        "math500": f"{_HERE}.math500",
+        "mmlu_pro": f"{_HERE}.mmlu_pro",
+        "mmlu_redux": f"{_HERE}.mmlu_redux",
+        "openbookqa": f"{_HERE}.openbookqa",
+        "quiz": f"{_HERE}.quiz",
+        "translation": f"{_HERE}.translation",
+        "truthfulqa_mc": f"{_HERE}.truthfulqa_mc",
+        "winogrande": f"{_HERE}.winogrande",
+    },
+)
+"""Every task by name; none is imported before it is asked for."""
 
 
 def task(
     name: str,
     *,
     reference: str,
-    hub: Hub | None,
+    hub: Hub | None = None,
     built_in: BuiltIn | None = None,
     adapt: Adapt | None = None,
     methods: tuple[Method, ...] = ("cloze", "letter", "generate"),
     metric: str = "accuracy",
-    grade: Grade | None = None,
+    grader: str | Grade | None = None,
     instruction: str = "",
     max_new_tokens: int = 256,
-) -> Callable[[Convert], Convert]:
-    """Register a task: decorates the function that makes an item of a hub row; see `Task`."""
+) -> Callable[[_Plugin], _Plugin]:
+    """Register a task: decorates the function that makes an item of a hub row; see `Task`.
 
-    def register(convert: Convert) -> Convert:
-        TASKS[name] = Task(
+    Raises:
+        ConfigError: The name is taken.
+    """
+
+    def register(convert: _Plugin) -> _Plugin:
+        made = Task(
             name=name,
             reference=reference,
             hub=hub,
@@ -125,10 +140,11 @@ def task(
             adapt=adapt,
             methods=methods,
             metric=metric,
-            grade=grade,
+            grader=grader,
             instruction=instruction,
             max_new_tokens=max_new_tokens,
         )
+        TASKS.add(name, convert, made)
         return convert
 
     return register

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from c2c_search.evaluation.grading import chrf
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import digest
 from c2c_search.evaluation.tasks.columns import text
@@ -60,7 +59,7 @@ def _by_pair(item: Item) -> Item:
     adapt=_by_pair,
     methods=("generate",),
     metric="chrf",
-    grade=chrf,
+    grader="chrf",
     instruction="Write the translation alone.",
     max_new_tokens=512,
 )

@@ -13,7 +13,7 @@ from dataclasses import replace
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import choice_item
 from c2c_search.evaluation.tasks.columns import digest
-from c2c_search.evaluation.tasks.columns import place
+from c2c_search.evaluation.tasks.columns import label_index
 from c2c_search.evaluation.tasks.columns import text
 from c2c_search.evaluation.tasks.task import Hub
 from c2c_search.evaluation.tasks.task import HubRow
@@ -61,6 +61,6 @@ def convert(row: HubRow, fallback_id: str) -> Item | None:
         fallback_id,
         text(row, "sentence"),
         [row["option1"], row["option2"]],
-        place(row["answer"], ("1", "2")),
+        label_index(row["answer"], ("1", "2")),
         group="winogrande",
     )

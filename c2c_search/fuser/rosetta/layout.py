@@ -20,7 +20,6 @@ from pydantic import Field
 from pydantic import PositiveFloat
 from pydantic import PositiveInt
 
-from c2c_search.fuser.config import Alignment
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import GateConfig
 
@@ -67,10 +66,11 @@ class Part:
     ours: tuple[str, ...]
 
 
-def parts(own: Arguments) -> Iterator[Part]:
+def parts(arguments: Arguments) -> Iterator[Part]:
     """Every tensor of a projector's keys, and likewise of its values."""
-    width, depth = own.hidden_dim, own.num_layers
-    heard, size = own.source_dim * own.source_num_heads, own.target_dim * own.target_num_heads
+    width, depth = arguments.hidden_dim, arguments.num_layers
+    sharer_size = arguments.source_dim * arguments.source_num_heads
+    size = arguments.target_dim * arguments.target_num_heads
 
     def linear(name: str, ours: str, outputs: int) -> Iterator[Part]:
         yield Part(f"{name}.weight", (outputs, width), (f"{ours}.weight",))
@@ -82,38 +82,38 @@ def parts(own: Arguments) -> Iterator[Part]:
         yield Part(f"{name}.w2.weight", (width, inner), (f"{ours}.w2.weight",))
 
     entrances = ("projector.from_sharer.weight", "projector.from_receiver.weight")
-    yield Part("in.weight", (width, heard + size), entrances)
+    yield Part("in.weight", (width, sharer_size + size), entrances)
     yield Part("in.bias", (width,), ("projector.from_sharer.bias",))
-    yield from block("mlp1.blocks.0", "projector.trunk", own.intermediate_dim)
+    yield from block("mlp1.blocks.0", "projector.trunk", arguments.intermediate_dim)
     yield from block("scalar_mlp2.blocks.0", "projector.weight.0", width)
-    yield from linear("scalar_head", "projector.weight.1", own.target_num_heads)
-    for place in range(depth - 2):
-        ours = f"projector.projection.{place}"
-        yield from block(f"proj_mlp2.blocks.{place}", ours, own.intermediate_dim)
+    yield from linear("scalar_head", "projector.weight.1", arguments.target_num_heads)
+    for number in range(depth - 2):
+        ours = f"projector.projection.{number}"
+        yield from block(f"proj_mlp2.blocks.{number}", ours, arguments.intermediate_dim)
     yield from linear("proj_out", f"projector.projection.{depth - 2}", size)
     yield Part("gate_logit", (), ("gate.logit",))
 
 
-def shapes(own: Arguments) -> dict[str, tuple[int, ...]]:
+def shapes(arguments: Arguments) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor of a projector's state dict."""
-    named = {f"{kind}_{part.name}": part.shape for kind in KINDS for part in parts(own)}
+    named = {f"{kind}_{part.name}": part.shape for kind in KINDS for part in parts(arguments)}
     return {**named, TEMPERATURE: ()}
 
 
 def published(
-    arguments: Arguments | None = None, alignment: Alignment = "terminal", share: float = 1.0
+    arguments: Arguments | None = None, alignment: str = "terminal", share: float = 1.0
 ) -> FuserConfig:
     """The configuration that the published class has, fed by a share of the layers."""
-    own = arguments or Arguments(source_dim=1, target_dim=1)
+    arguments = arguments or Arguments(source_dim=1, target_dim=1)
     return FuserConfig(
         projector="c2c",
-        depth=own.num_layers,
-        width=own.hidden_dim,
-        intermediate=own.intermediate_dim,
+        depth=arguments.num_layers,
+        width=arguments.hidden_dim,
+        intermediate=arguments.intermediate_dim,
         activation="gelu",
         input_activation=False,
         initialisation="random",
-        dropout=own.dropout,
+        dropout=arguments.dropout,
         dynamic_weight=True,
         weight_granularity="head",
         normalisation="none",
@@ -121,8 +121,8 @@ def published(
             granularity="layer",
             noise="gumbel",
             rule="hard",
-            temperature_start=own.initial_temperature,
-            temperature_end=own.final_temperature,
+            temperature_start=arguments.initial_temperature,
+            temperature_end=arguments.final_temperature,
         ),
         layer_alignment=alignment,
         layer_share=share,

@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import Problem
-from c2c_search.fuser.config import Alignment
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
@@ -88,18 +87,18 @@ def read(
     if not problems:
         fuser = _empty(chosen, next(iter(arguments.values())), receiver, sharer)
     temperatures = {}
-    for projector, own in arguments.items():
-        state = _read_state(checkpoint / f"projector_{projector}.pt", own, problems)
+    for projector, built in arguments.items():
+        state = _read_state(checkpoint / f"projector_{projector}.pt", built, problems)
         if state is None:
             continue
         temperatures[projector] = float(state[TEMPERATURE])
         if fuser is not None:
             served = [
-                place
-                for place, layer in enumerate(fuser.layers)
+                index
+                for index, layer in enumerate(fuser.layers)
                 if chosen[layer][0][1] == projector
             ]
-            _fill(fuser, served, state, own)
+            _fill(fuser, served, state, built)
     if len(set(temperatures.values())) > 1:
         problems.append(
             Problem("projector_*.pt", "All gates must have one temperature.", temperatures, _AGAIN)
@@ -219,10 +218,10 @@ def _check_arguments(
 ) -> None:
     if not arguments:
         return
-    first, own = next(iter(arguments.items()))
+    first, built = next(iter(arguments.items()))
     for index, other in arguments.items():
         for name in Arguments.model_fields:
-            value, expected = getattr(other, name), getattr(own, name)
+            value, expected = getattr(other, name), getattr(built, name)
             if value != expected:
                 rule = f"All projectors must be built alike; projector {first} has {expected!r}."
                 problems.append(Problem(f"projector_{index}.json: {name}", rule, value, _AGAIN))
@@ -231,27 +230,27 @@ def _check_arguments(
             ("a head size", f"{prefix}_dim", shape.head_dim),
             ("KV heads", f"{prefix}_num_heads", shape.heads),
         ):
-            if (value := getattr(own, field)) != there:
+            if (value := getattr(built, field)) != there:
                 rule = f"It must be what the {side} has, {what} of {there}."
                 where = f"projector_{first}.json: {field}"
                 problems.append(Problem(where, rule, value, _OTHER_MODELS))
 
 
-def _empty(chosen: _LayerMap, own: Arguments, receiver: CacheShape, sharer: CacheShape) -> Fuser:
+def _empty(chosen: _LayerMap, built: Arguments, receiver: CacheShape, sharer: CacheShape) -> Fuser:
     """A fuser of the right shape whose numbers are still to come."""
     layers, sources = list(chosen), [[pairs[0][0]] for pairs in chosen.values()]
-    alignment: Alignment = "explicit"
-    known: tuple[Alignment, ...] = ("terminal", "proportional")
+    alignment = "explicit"
+    known = ("terminal", "proportional")
     for name in known if layers == list(range(receiver.layers)) else ():
-        if sources == LAYER_ALIGNMENTS[name](receiver.layers, sharer.layers, 1, None):
+        if sources == LAYER_ALIGNMENTS[name].align(receiver.layers, sharer.layers, 1, None):
             alignment = name
             break
-    config = published(own, alignment, len(layers) / receiver.layers)
+    config = published(built, alignment, len(layers) / receiver.layers)
     return Fuser(config, receiver, sharer, layers=layers, sources=sources)
 
 
 def _read_state(
-    path: Path, own: Arguments, problems: list[Problem]
+    path: Path, built: Arguments, problems: list[Problem]
 ) -> dict[str, torch.Tensor] | None:
     """A projector's tensors, if they are those that its description asks for."""
     if not path.is_file():
@@ -266,7 +265,7 @@ def _read_state(
     if not isinstance(state, dict):
         problems.append(Problem(path.name, "It must be a state dict.", type(state).__name__))
         return None
-    expected, faults = shapes(own), []
+    expected, faults = shapes(built), []
     for name in sorted(expected.keys() | set(map(str, state))):
         where, tensor = f"{path.name}: {name}", state.get(name)
         if name not in expected:
@@ -282,19 +281,19 @@ def _read_state(
 
 @torch.no_grad()
 def _fill(
-    fuser: Fuser, places: Sequence[int], state: dict[str, torch.Tensor], own: Arguments
+    fuser: Fuser, indices: Sequence[int], state: dict[str, torch.Tensor], built: Arguments
 ) -> None:
     """Copy a projector's numbers to the fused layers that it serves, turned our way round."""
     stacked = fuser.state_dict()
     for offset, kind in zip((0, len(fuser.layers)), KINDS, strict=True):
-        for part in parts(own):
+        for part in parts(built):
             tensor = state[f"{kind}_{part.name}"]
             turned = tensor.T if tensor.dim() == 2 else tensor.reshape(1, -1)
             ours = [stacked[name] for name in part.ours]
             pieces = turned.split([each.shape[1] for each in ours])
             for each, piece in zip(ours, pieces, strict=True):
-                for place in places:
-                    each[offset + place].copy_(piece)
+                for index in indices:
+                    each[offset + index].copy_(piece)
 
 
 def _where(error: Any) -> str:

@@ -130,25 +130,25 @@ def _arguments_of(fuser: Fuser) -> Arguments:
 
 
 def _write_files(
-    fuser: Fuser, tensors: dict[str, torch.Tensor], own: Arguments, folder: Path
+    fuser: Fuser, tensors: dict[str, torch.Tensor], arguments: Arguments, folder: Path
 ) -> None:
     count = len(fuser.layers)
     # Neither is ours to tell: our budgets are no typed number of steps, and all is float32.
-    told = own.model_dump(exclude={"anneal_steps", "dtype"})
-    for place in range(count):
+    stated = arguments.model_dump(exclude={"anneal_steps", "dtype"})
+    for index in range(count):
         state = {TEMPERATURE: tensors["gate.temperature"].float().cpu().clone()}
-        for group, kind in zip((place, count + place), KINDS, strict=True):
-            for part in parts(own):
+        for group, kind in zip((index, count + index), KINDS, strict=True):
+            for part in parts(arguments):
                 joined = torch.cat([tensors[name][group] for name in part.ours]).float().cpu()
                 turned = joined.T if len(part.shape) == 2 else joined.reshape(part.shape)
                 # A copy: saving a view would save all layers with it.
                 state[f"{kind}_{part.name}"] = turned.clone(memory_format=torch.contiguous_format)
-        torch.save(state, folder / f"projector_{place}.pt")
+        torch.save(state, folder / f"projector_{index}.pt")
         _write_json(
-            folder / f"projector_{place}.json", {"class": PROJECTOR_CLASS, "init_args": told}
+            folder / f"projector_{index}.json", {"class": PROJECTOR_CLASS, "init_args": stated}
         )
     sources = fuser.sources[:, 0].tolist()
-    layers = {str(layer): [[sources[place], place]] for place, layer in enumerate(fuser.layers)}
+    layers = {str(layer): [[sources[index], index]] for index, layer in enumerate(fuser.layers)}
     _write_json(folder / MAP_NAME, {"0": {"1": layers}})
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 _LENT = {"sdpa": "c2c_search_sdpa", "eager": "c2c_search_eager"}
-_OWN = {lent: own for own, lent in _LENT.items()}
+_UNLENT = {lent: name for name, lent in _LENT.items()}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ _lock = Lock()
 def lends(model: PreTrainedModel) -> bool:
     """Whether all attention of a model can be lent another function."""
     config = model.config.get_text_config()
-    if config._attn_implementation not in {*_LENT, *_OWN}:
+    if config._attn_implementation not in {*_LENT, *_UNLENT}:
         return False
     if model not in _asks_one:
         # Not so where a model calls functions of its own (Falcon), or asks other configurations.
@@ -93,7 +93,7 @@ def attending(model: PreTrainedModel, blocks: Blocks | None) -> Iterator[None]:
             if not _passes[id(config)]:
                 del _passes[id(config)]
                 now = config._attn_implementation
-                config._attn_implementation = _OWN.get(now, now)
+                config._attn_implementation = _UNLENT.get(now, now)
 
 
 def attention(implementation: str, module: nn.Module) -> Callable[..., Any]:
@@ -120,12 +120,12 @@ def _attend(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """What transformers calls: ``(1, heads, tokens, dim)`` in, ``(1, tokens, heads, dim)`` out."""
-    own = attention(implementation, module)
+    attend = attention(implementation, module)
     now = _now.get()
     if now is not None and implementation == "sdpa" and _groups_on_cpu(query, key, kwargs):
-        own = _grouped
+        attend = _grouped
     if now is None or now.blocks is None:
-        output: tuple[torch.Tensor, torch.Tensor | None] = own(
+        output: tuple[torch.Tensor, torch.Tensor | None] = attend(
             module, query, key, value, attention_mask, **kwargs
         )
         return output
@@ -138,7 +138,7 @@ def _attend(
         blocks.masks(attention_mask),
         strict=True,
     )
-    outputs = [own(module, *part, **kwargs)[0] for part in parts]
+    outputs = [attend(module, *part, **kwargs)[0] for part in parts]
     return blocks.fed.pack(outputs), None
 
 
@@ -174,7 +174,7 @@ def _grouped(
     return output.transpose(1, 2).contiguous(), None
 
 
-for _own, _lent in _LENT.items():
-    AttentionInterface.register(_lent, partial(_attend, _own))
+for _name, _lent in _LENT.items():
+    AttentionInterface.register(_lent, partial(_attend, _name))
     # What runs beside a pass makes masks of its own.
-    AttentionMaskInterface.register(_lent, ALL_MASK_ATTENTION_FUNCTIONS[_own])
+    AttentionMaskInterface.register(_lent, ALL_MASK_ATTENTION_FUNCTIONS[_name])

@@ -58,10 +58,10 @@ class Arrangement:
     """Which of some packed tokens stand where in the blocks.
 
     Args:
-        index: The token at each place, all groups in turn, ``(places,)``.
-        back: The place of each token that is not padding, ``(tokens,)``; -1 where it has none.
+        index: The token at each slot, all groups in turn, ``(slots,)``.
+        back: The slot of each token that is not padding, ``(tokens,)``; -1 where it has none.
         shapes: Prompts and longest prompt of each group.
-        complete: Whether every token has a place.
+        complete: Whether every token has a slot.
     """
 
     index: torch.Tensor
@@ -75,11 +75,11 @@ class Arrangement:
         Padding must get no gradient: it is masked where it is read, and dropped where it reads.
         """
         if self.complete:
-            # Each token's gradient is read where it stands, instead of summed over places.
-            places = _Arranged.apply(packed[0], self.index, self.back)
+            # Each token's gradient is read where it stands, instead of summed over slots.
+            slots = _Arranged.apply(packed[0], self.index, self.back)
         else:
-            places = packed[0].index_select(1, self.index)
-        parts = places.split([prompts * longest for prompts, longest in self.shapes], dim=1)
+            slots = packed[0].index_select(1, self.index)
+        parts = slots.split([prompts * longest for prompts, longest in self.shapes], dim=1)
         return [
             part.unflatten(1, shape).transpose(0, 1)
             for part, shape in zip(parts, self.shapes, strict=True)
@@ -87,8 +87,8 @@ class Arrangement:
 
     def pack(self, blocks: Sequence[torch.Tensor]) -> torch.Tensor:
         """From each group's ``(prompts, tokens, ...)`` back to ``(1, tokens, ...)``."""
-        places = torch.cat([block.flatten(0, 1) for block in blocks])
-        return places.index_select(0, self.back)[None]
+        slots = torch.cat([block.flatten(0, 1) for block in blocks])
+        return slots.index_select(0, self.back)[None]
 
     def to(self, device: torch.device) -> Arrangement:
         return Arrangement(
@@ -117,8 +117,8 @@ class Blocks:
 
     Args:
         groups: The blocks, on the CPU.
-        fed: Places of the tokens fed, where they attend.
-        read: Places of the tokens read, likewise.
+        fed: Slots of the tokens fed, where they attend.
+        read: Slots of the tokens read, likewise.
     """
 
     groups: tuple[Group, ...]
@@ -148,13 +148,13 @@ class Blocks:
         if cost >= together:
             return None
         members = [torch.tensor(row) for row in rows]
-        fed_blocks, fed = _arranged(tokens.prompt, fed_counts, members)
-        read_blocks, slots = _arranged(read.prompt, read_counts, members)
+        fed_blocks, fed_arrangement = _arranged(tokens.prompt, fed_counts, members)
+        read_blocks, read_arrangement = _arranged(read.prompt, read_counts, members)
         groups = [
             Group(queries, entries, read_counts[row])
             for queries, entries, row in zip(fed_blocks, read_blocks, members, strict=True)
         ]
-        return cls(tuple(groups), fed.to(device), slots.to(device))
+        return cls(tuple(groups), fed_arrangement.to(device), read_arrangement.to(device))
 
     def masks(self, values: torch.Tensor) -> list[torch.Tensor]:
         """Each group's ``(prompts, 1, fed, read)``, from all groups' one after the other."""
@@ -201,7 +201,7 @@ def _cost(prompts: int, fed: int, read: int, price: _Price) -> int:
 def _arranged(
     prompt: torch.Tensor, counts: torch.Tensor, members: list[torch.Tensor]
 ) -> tuple[list[torch.Tensor], Arrangement]:
-    """Each group's block of tokens, and the places of all."""
+    """Each group's block of tokens, and the slots of all."""
     by_prompt = prompt.argsort(stable=True)
     starts = counts.cumsum(0) - counts
     back = torch.full((len(prompt),), -1)
@@ -210,9 +210,9 @@ def _arranged(
     for rows in members:
         lengths = counts[rows][:, None]
         offsets = torch.arange(int(lengths.max()))
-        own = offsets < lengths
-        block = by_prompt[starts[rows][:, None] + offsets * own]
-        back[block[own]] = first + own.flatten().nonzero()[:, 0]
+        used = offsets < lengths
+        block = by_prompt[starts[rows][:, None] + offsets * used]
+        back[block[used]] = first + used.flatten().nonzero()[:, 0]
         blocks.append(block)
         first += block.numel()
     shapes = tuple((len(block), block.shape[1]) for block in blocks)

@@ -30,7 +30,7 @@ from c2c_search.prompt_cache.prefill import takes
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from c2c_search.inference.fusion import FusedCache
+    from c2c_search.inference.packed.fused_cache import FusedCache
 
 
 class PackedContext:
@@ -84,7 +84,7 @@ class PackedContext:
         check_positions(self.model, int(tokens.position.max()))
         device, dtype = self.cache.layers[0].keys.device, self.model.dtype
         if self.reader is not None:
-            self.reader.read(ids, tokens, self)
+            self.reader.read(ids, tokens, self.next_positions)
         self.read = self.read.then(tokens)
         blocks = Blocks.of(tokens, self.read, device, dtype) if self.lends else None
         if blocks is None:

@@ -6,13 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 
 
 if TYPE_CHECKING:
     from c2c_search.inference.lora import Adaptation
-    from c2c_search.inference.response_fusion import Reader
+    from c2c_search.inference.packed.kv_cache import RoomyCache
+    from c2c_search.inference.packed.tokens import Tokens
+
+
+class Reader(Protocol):
+    """Reads what the receiver reads, so that it is fused as it enters the cache."""
+
+    def cache(self) -> RoomyCache:
+        """An empty cache for the receiver, to be fed by one context."""
+
+    def read(self, ids: torch.Tensor, tokens: Tokens, starts: Sequence[int]) -> None:
+        """Read what the receiver is about to read.
+
+        Args:
+            ids: Receiver tokens, ``(tokens,)``.
+            tokens: Where each belongs.
+            starts: Position of each prompt's last token, in the receiver.
+        """
 
 
 @dataclass(frozen=True)

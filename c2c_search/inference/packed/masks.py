@@ -40,10 +40,10 @@ class Sight:
     def of_pack(cls, tokens: Tokens, read: Tokens) -> Sight:
         """Of all tokens fed and read, ``(fed, read)``; those fed were read last."""
         slots = torch.arange(len(read))
-        own_slots = slots[len(read) - len(tokens) :]
+        fed_slots = slots[len(read) - len(tokens) :]
         visible = tokens.prompt[:, None] == read.prompt[None, :]
         visible &= _branches(tokens.branch[:, None], read.branch[None, :])
-        visible &= slots[None, :] <= own_slots[:, None]
+        visible &= slots[None, :] <= fed_slots[:, None]
         return cls(visible, tokens.position[:, None], read.position[None, :])
 
     @classmethod
@@ -94,7 +94,7 @@ def masks(
         window = getattr(config, "sliding_window", None)
         if window is not None and hasattr(module, "create_sliding_window_causal_mask"):
             sights = [sight.within(window) for sight in sights]
-            # Without a mask it makes its own, of places in the cache instead of positions.
+            # Without a mask it makes its own, of slots in the cache instead of positions.
             if read >= window:
                 return _additive(sights, model.dtype, device)
         return _needed(sights, model.dtype, device)

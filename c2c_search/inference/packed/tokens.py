@@ -35,9 +35,9 @@ class Tokens:
             torch.cat([self.position, more.position]),
         )
 
-    def take(self, places: torch.Tensor, position: torch.Tensor) -> Tokens:
+    def take(self, indices: torch.Tensor, position: torch.Tensor) -> Tokens:
         """Some of the tokens, at other positions."""
-        return Tokens(self.prompt[places], self.branch[places], position)
+        return Tokens(self.prompt[indices], self.branch[indices], position)
 
 
 def onto(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -287,7 +287,7 @@ class Rehearsal:
             encoded: Their prompts, as both models read them.
         """
         fuser = trial.fuser
-        similar = fuser.layer_alignment == "similarity"
+        similar = fuser.aligned.measured
         decided = {
             "layer_choice": "last",
             "layer_alignment": "terminal" if similar else fuser.layer_alignment,

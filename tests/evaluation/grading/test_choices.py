@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c2c_search.evaluation.grading import choice
+from c2c_search.evaluation.grading.choices import choice
 from c2c_search.evaluation.grading.choices import read_choice
 from c2c_search.evaluation.items import Item
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from c2c_search.evaluation.grading import longbench
 from c2c_search.evaluation.grading.longbench import METRICS
+from c2c_search.evaluation.grading.longbench import longbench
 from c2c_search.evaluation.items import Item
 
 

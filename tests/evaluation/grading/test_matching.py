@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c2c_search.evaluation.grading import exact_match
-from c2c_search.evaluation.grading import f1
+from c2c_search.evaluation.grading.matching import exact_match
+from c2c_search.evaluation.grading.matching import f1
 from c2c_search.evaluation.grading.matching import normalised
 from c2c_search.evaluation.items import Item
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from c2c_search.evaluation.grading import math
+from c2c_search.evaluation.grading.mathematics import math
 from c2c_search.evaluation.items import Item
 
 

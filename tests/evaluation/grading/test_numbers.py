@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c2c_search.evaluation.grading import number
+from c2c_search.evaluation.grading.numbers import number
 from c2c_search.evaluation.grading.numbers import read_number
 from c2c_search.evaluation.items import Item
 

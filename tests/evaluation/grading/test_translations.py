@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from c2c_search.evaluation.grading import chrf
-from c2c_search.evaluation.grading import corpus_chrf
+from c2c_search.evaluation.grading.translations import chrf
+from c2c_search.evaluation.grading.translations import corpus_chrf
 from c2c_search.evaluation.items import Item
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from typing import Any
@@ -15,11 +11,10 @@ import torch
 
 from c2c_search.errors import ConfigError
 from c2c_search.evaluation.lm_eval import run as ours
-from c2c_search.evaluation.lm_eval.run import results_of
-from c2c_search.evaluation.lm_eval.run import run
 from c2c_search.inference.decoding import generate
 from c2c_search.inference.model import C2CModel
 from c2c_search.tokenization.templates import asked
+from tests.evaluation.lm_eval.conftest import ITEMS
 
 
 if TYPE_CHECKING:
@@ -30,12 +25,6 @@ if TYPE_CHECKING:
 
 pytest.importorskip("lm_eval")
 
-ITEMS = [
-    {"question": "What is wet?", "choices": ["water", "sand", "a stone"], "answer": 0},
-    {"question": "Which is hot?", "choices": ["ice", "fire", "snow", "rain"], "answer": 1},
-    {"question": "Name a colour.", "choices": ["dog", "blue"], "answer": 1},
-    {"question": "Is 3 > 2? ", "choices": ["yes", "no"], "answer": 0},
-]
 CHATML = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>\n{% endif %}"
@@ -49,38 +38,6 @@ def _request(*args: Any) -> Any:
 
 def _pairs(*texts: tuple[str, str]) -> list[Any]:
     return [_request(*pair) for pair in texts]
-
-
-@pytest.fixture
-def task(tmp_path: Path) -> Path:
-    """A multiple-choice task in our plain template, on a local file."""
-    data = tmp_path / "items.jsonl"
-    data.write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
-    file = tmp_path / "tiny.yaml"
-    config = {
-        "task": "tiny",
-        "dataset_path": "json",
-        "dataset_kwargs": {
-            "data_files": {"test": str(data)},
-            "cache_dir": str(tmp_path / "datasets"),
-        },
-        "test_split": "test",
-        "output_type": "multiple_choice",
-        "doc_to_text": "Question: {{question}}\nAnswer:",
-        "doc_to_choice": "{{choices}}",
-        "doc_to_target": "{{answer}}",
-        "target_delimiter": " ",
-        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-    }
-    file.write_text(json.dumps(config))  # JSON is YAML
-    return file
-
-
-@pytest.fixture
-def alone(make_pair: Any) -> C2CModel:
-    """The receiver of a tiny pair, alone."""
-    pair = make_pair()
-    return C2CModel(pair.receiver, pair.sharer, None, cache_dtype=torch.float32)
 
 
 def _harness(model: C2CModel, **options: Any) -> C2CLM:
@@ -106,19 +63,6 @@ def _samples(model: Any, task: Path) -> Sequence[dict[str, Any]]:
 def _assert_same(found: Sequence[tuple[float, bool]], wanted: Sequence[Any]) -> None:
     assert [greedy for _, greedy in found] == [greedy for _, greedy in wanted]
     assert [score for score, _ in found] == pytest.approx([score for score, _ in wanted], **CLOSE)
-
-
-def test_the_module_does_not_import_the_harness() -> None:
-    code = "import sys, c2c_search.evaluation.lm_eval.run; sys.exit('lm_eval' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-def test_without_the_harness_the_way_out_is_named(
-    alone: C2CModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "lm_eval", None)
-    with pytest.raises(ConfigError, match=r"pip install 'c2c-search\[lm-eval\]'"):
-        _harness(alone)
 
 
 def test_a_receiver_alone_answers_a_task_as_the_harness_own_model(
@@ -323,91 +267,3 @@ def test_an_answer_that_has_begun_is_refused_in_a_fused_chat(
 def test_a_chat_without_a_template_is_refused(alone: C2CModel) -> None:
     with pytest.raises(ConfigError, match="chat template"):
         _harness(alone).apply_chat_template([{"role": "user", "content": "x"}])
-
-
-@pytest.fixture
-def _own_tasks_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the harness's own tasks, whose index takes seconds."""
-    from lm_eval.tasks import TaskManager
-
-    monkeypatch.setattr("lm_eval.tasks.TaskManager", partial(TaskManager, include_defaults=False))
-
-
-@pytest.mark.usefixtures("_own_tasks_only")
-def test_a_run_gives_results_that_can_be_paired(
-    make_pair: Any, alone: C2CModel, task: Path
-) -> None:
-    found = {}
-    for name, model in (("c2c", make_pair()), ("receiver", alone)):
-        results = run(model, ["tiny"], include_path=task.parent, limit=3)
-        assert results["config"]["receiver"] == alone.receiver.identity.source
-        found[name] = results_of(results["samples"], name)["tiny"]
-        assert found[name].accuracy == pytest.approx(results["results"]["tiny"]["acc,none"])
-    ids = [item.id for item in found["c2c"].items]
-    assert ids == [item.id for item in found["receiver"].items]
-    assert len(set(ids)) == 3
-    assert [item.answer for item in found["c2c"].items] == [0, 1, 1]
-
-
-@pytest.mark.usefixtures("_own_tasks_only")
-def test_unknown_tasks_are_named_together(alone: C2CModel, task: Path) -> None:
-    with pytest.raises(ConfigError, match=r"2 problems(.|\n)*tinny.*Did you mean tiny(.|\n)*none"):
-        run(alone, ["tinny", "none"], include_path=task.parent)
-
-
-def _sample(**fields: Any) -> dict[str, Any]:
-    return {"doc_id": 0, "doc_hash": "a" * 64, "filter": "none", **fields}
-
-
-def test_a_written_answer_has_its_metric_as_credit() -> None:
-    sample = _sample(
-        target="7", resps=[["It is 7."]], filtered_resps=["7"], metrics=["em"], em=1.0
-    )
-    (item,) = results_of({"sums": [sample]}, "c2c")["sums"].items
-    assert (item.text, item.parsed, item.graded) == ("It is 7.", "7", 1.0)
-
-
-def test_answers_read_in_several_ways_are_several_results() -> None:
-    samples = [
-        _sample(
-            filter=name, target="7", resps=[["7"]], filtered_resps=["7"], metrics=["em"], em=em
-        )
-        for name, em in (("strict", 0.0), ("loose", 1.0))
-    ]
-    found = results_of({"sums": samples}, "c2c")
-    assert {split: result.accuracy for split, result in found.items()} == {
-        "sums,strict": 0.0,
-        "sums,loose": 1.0,
-    }
-
-
-def test_a_task_without_credit_by_item_is_left_out() -> None:
-    sample = _sample(
-        target="",
-        resps=[[-9.0]],
-        filtered_resps=[-9.0],
-        metrics=["word_perplexity"],
-        word_perplexity=(-9.0, 3),
-    )
-    assert results_of({"text": [sample]}, "c2c") == {}
-
-
-def test_a_right_choice_that_is_not_given_by_number_is_credited_as_the_harness_does() -> None:
-    answers = [(-1.0, False), (-2.0, False)]
-    sample = _sample(
-        target="the first", resps=[[a] for a in answers], filtered_resps=answers,
-        metrics=["acc"], acc=1.0,
-    )  # fmt: skip
-    (item,) = results_of({"task": [sample]}, "c2c")["task"].items
-    assert (item.credit, item.scores) == (1.0, ())
-
-
-def test_scores_without_the_question_are_not_choices() -> None:
-    # Four numbers for two choices: with the question -1 and -2, without it -3 and -0.5.
-    answers = [(-1.0, False), (-2.0, False), (-3.0, False), (-0.5, False)]
-    sample = _sample(
-        target=1, resps=[[a] for a in answers], filtered_resps=answers,
-        metrics=["acc", "acc_mutual_info"], acc=0.0, acc_mutual_info=0.0,
-    )  # fmt: skip
-    (item,) = results_of({"task": [sample]}, "c2c")["task"].items
-    assert (item.scores, item.chosen, item.credit) == ((-1.0, -2.0), 0, 0.0)

@@ -37,12 +37,12 @@ CONFIGS = {
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_a_shut_gate_is_the_receiver_alone_bit_for_bit(config, pair, make_fuser, questions):
     materials = Materials(pair=pair, fuser=make_fuser(**config))
-    reading = QuestionPrompts(pair, questions)
+    prompts = QuestionPrompts(pair, questions)
     shut, alone, fused = (SYSTEMS[name].build(materials) for name in ("shut", "receiver", "c2c"))
-    assert shut.choose(reading) == alone.choose(reading)
+    assert shut.choose(prompts) == alone.choose(prompts)
     decoding = Decoding(max_new_tokens=4)
-    assert shut.write(reading, decoding) == alone.write(reading, decoding)
-    assert fused.choose(reading) != alone.choose(reading)
+    assert shut.write(prompts, decoding) == alone.write(prompts, decoding)
+    assert fused.choose(prompts) != alone.choose(prompts)
 
 
 def test_a_shut_gate_still_computes_what_the_fuser_says(pair, make_fuser, questions):
@@ -55,14 +55,24 @@ def test_a_shut_gate_still_computes_what_the_fuser_says(pair, make_fuser, questi
 
 
 def test_a_mismatched_sharer_reads_another_question_of_the_group(pair, make_fuser, questions):
-    materials = Materials(pair=pair, fuser=make_fuser())
-    reading = QuestionPrompts(pair, questions)
-    system = SYSTEMS["mismatched"].build(materials)
-    prompts = reading.prompts()
+    prompts = QuestionPrompts(pair, questions)
+    system = SYSTEMS["mismatched"].build(Materials(pair=pair, fuser=make_fuser()))
     # "two" hears what the sharer read of "six", the other question about numbers.
-    batch = system.model.batch(prompts, [2], [3])
+    batch = system.model.batch(prompts.read(), [2], [3])
     ((expected, _),) = system.model.score(batch, [questions[2].options])
-    assert system.choose(reading)[2].likelihoods == pytest.approx(expected.tolist(), abs=1e-4)
+    assert system.choose(prompts)[2].likelihoods == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("injection", ["residual", "append"])
+def test_a_mismatched_sharer_may_read_what_is_asked_elsewhere(
+    injection, pair, make_fuser, questions
+):
+    system = SYSTEMS["mismatched"].build(Materials(pair, make_fuser(injection=injection)))
+    whole = system.choose(QuestionPrompts(pair, questions))
+    # The partners of both stand in another part of the split.
+    apart = system.choose(QuestionPrompts(pair, questions[1:3], split=questions))
+    for one, other in zip(whole[1:3], apart, strict=True):
+        assert one.likelihoods == pytest.approx(other.likelihoods, abs=1e-4)
 
 
 def test_a_single_question_has_no_mismatch(pair, make_fuser, questions):
@@ -76,12 +86,12 @@ def with_context(question, text):
 
 
 def test_a_sharer_that_reads_something_else_must_be_appended(pair, make_fuser, questions):
-    reading = QuestionPrompts(pair, [with_context(one, "Blood is red.") for one in questions])
+    prompts = QuestionPrompts(pair, [with_context(one, "Blood is red.") for one in questions])
     residual = SYSTEMS["c2c"].build(Materials(pair=pair, fuser=make_fuser()))
     with pytest.raises(ConfigError, match="appended"):
-        residual.choose(reading)
+        residual.choose(prompts)
     appending = Materials(pair=pair, fuser=make_fuser(injection="append"))
-    told = SYSTEMS["c2c"].build(appending).choose(reading)
+    told = SYSTEMS["c2c"].build(appending).choose(prompts)
     assert told != SYSTEMS["c2c"].build(appending).choose(QuestionPrompts(pair, questions))
 
 

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.items import Question
+from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems.exemplars import Oracle
 from c2c_search.evaluation.systems.exemplars import kept_tokens
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.inference.model import C2CModel
 from c2c_search.prompt_cache.prefill import prefill
+from c2c_search.testing.systems import make_materials
 from c2c_search.tokenization.templates import render
 
 
@@ -53,10 +55,12 @@ def texts(model, messages, kept):
     return decode(kept.receiver_ids), alone
 
 
-def test_the_oracle_keeps_the_caches_of_the_question_where_they_were_read(pair, materials):
+def test_the_oracle_keeps_the_caches_of_the_question_where_they_were_read(pair):
     question = ask("One and one?")
-    reading = QuestionPrompts(pair, [question])
-    ((only),) = Oracle("oracle", pair, materials.exemplars).passes(reading)
+    prompts = QuestionPrompts(pair, [question])
+    (only,) = Oracle("oracle", pair, make_materials(SYSTEMS["oracle"], pair).exemplars).passes(
+        prompts
+    )
     fused = only.model.fuse(only.batch)
     tokenizer, model = pair.receiver.tokenizer, pair.receiver.model
     before = "Question: Colour of grass?\nAnswer: green\nQuestion: Two and two?\nAnswer: four\n"
@@ -73,13 +77,10 @@ def test_the_oracle_keeps_the_caches_of_the_question_where_they_were_read(pair, 
     torch.testing.assert_close(fused.packed, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_the_oracle_is_few_shot_for_a_receiver_that_may_look_back(pair, materials, questions):
-    from c2c_search.evaluation.systems import SYSTEMS
-
-    reading = QuestionPrompts(pair, questions)
+def test_the_oracle_is_few_shot_for_a_receiver_that_may_look_back(pair, build, questions):
+    prompts = QuestionPrompts(pair, questions)
     oracle, few_shot, alone = (
-        SYSTEMS[name].build(materials).choose(reading)
-        for name in ("oracle", "few_shot", "receiver")
+        build(name).choose(prompts) for name in ("oracle", "few_shot", "receiver")
     )
     assert oracle != few_shot
     assert oracle != alone

@@ -56,10 +56,10 @@ def test_a_base_model_in_a_chat_stops_before_a_question_of_its_own(
 
     monkeypatch.setattr(C2CModel, "write", write)
     monkeypatch.setattr(pair, "template", template)
-    reading = QuestionPrompts(pair, questions[:1])
+    prompts = QuestionPrompts(pair, questions[:1])
     system = SYSTEMS["receiver"].build(Materials(pair))
     monkeypatch.setattr(pair.receiver.text_tokenizer, "chat_template", chats)
-    system.write(reading, Decoding(max_new_tokens=1))
+    system.write(prompts, Decoding(max_new_tokens=1))
     assert asked == [stop]
 
 

@@ -19,11 +19,11 @@ def test_each_models_caches_are_computed_once(pair, questions):
         asked.append(loaded.identity.source)
         return PromptCaches.compute(loaded.model, ids, pair.cache_dtype)
 
-    reading = QuestionPrompts(pair, questions, caches=caches)
-    first = reading.prompts("span")
-    assert reading.prompts("span") is first
+    prompts = QuestionPrompts(pair, questions, caches=caches)
+    first = prompts.read("span")
+    assert prompts.read("span") is first
     # One token a byte for both: "first" makes the sharer read the same tokens.
-    assert reading.prompts("first").receiver is first.receiver
+    assert prompts.read("first").receiver is first.receiver
     assert asked == [pair.receiver.identity.source, pair.sharer.identity.source]
 
 

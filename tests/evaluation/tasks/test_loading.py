@@ -14,9 +14,9 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
 from c2c_search.evaluation.grading import grade
 from c2c_search.evaluation.items import Item
-from c2c_search.evaluation.tasks.catalogue import TASKS
 from c2c_search.evaluation.tasks.loading import load_task
 from c2c_search.evaluation.tasks.loading import load_tasks
+from c2c_search.evaluation.tasks.task import TASKS
 from tests.evaluation.hub_samples import SAMPLES
 from tests.evaluation.hub_samples import write
 
@@ -249,6 +249,32 @@ def test_an_unknown_task_is_told_with_the_nearest_and_all(tmp_path: Path) -> Non
         load_task("arc_eesy")
     with pytest.raises(ConfigError, match="one of arc_challenge"):
         load_task(f"nothing={tmp_path}")
+
+
+@pytest.mark.parametrize("copy", ["", "=rows.jsonl", "=there.jsonl", "=.", "=nowhere"])
+def test_a_misspelt_task_is_told_with_the_nearest_whatever_its_copy(
+    copy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "there.jsonl", CHOICE)
+    for spec in (f"arc_eazy{copy}", f"arc_eazy{copy}".replace("=", f"={tmp_path}/")):
+        with pytest.raises(ConfigError, match=r"Got 'arc_eazy'. Did you mean arc_easy"):
+            load_task(spec)
+
+
+@pytest.mark.parametrize("spec", ["nowhere.jsonl", "folder/lr=1/nowhere.jsonl", "./a=b.jsonl"])
+def test_a_file_that_is_not_there_is_told_as_one(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="data file must exist"):
+        load_task(spec)
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv", "parquet"])
+def test_a_file_of_another_format_is_no_task(suffix: str) -> None:
+    with pytest.raises(ConfigError, match=rf"or a .jsonl file. Got 'rows.{suffix}'"):
+        load_task(f"rows.{suffix}")
 
 
 def test_a_path_may_hold_an_equals_sign(tmp_path: Path) -> None:

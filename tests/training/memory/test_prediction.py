@@ -107,7 +107,7 @@ def test_a_step_takes_what_is_predicted(trial, pipeline, models, name, changes):
     assert predicted.total == pytest.approx(measured(trial, models, rows, encoded), rel=0.03)
     assert predicted.models == sum(model_bytes(loaded.model) for loaded in models)
     shapes = cache_shape(models[0], adapted=fuser.lora_rank > 0), cache_shape(models[1])
-    stored, count = cost.stored_bytes(fuser, *shapes), cost.parameters(fuser, *shapes)
+    stored, count = cost.tensor_bytes(Fuser(fuser, *shapes)), cost.parameters(fuser, *shapes)
     assert predicted.fuser == stored + 12 * count  # 16 bytes a parameter, and buffers
 
 

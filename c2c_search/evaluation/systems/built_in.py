@@ -1,0 +1,218 @@
+"""The rows of the systems that come with c2c-search.
+
+The systems themselves are imported when they are built, so that what each is can be told before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from c2c_search.config.trial import TrialConfig
+from c2c_search.evaluation.systems.registry import Materials
+from c2c_search.evaluation.systems.registry import Recipe
+from c2c_search.evaluation.systems.registry import derived_system
+from c2c_search.evaluation.systems.registry import system
+
+
+if TYPE_CHECKING:
+    from c2c_search.evaluation.results import SystemResult
+    from c2c_search.evaluation.systems.system import System
+
+
+C2C = "C2C (arXiv 2510.03215)"
+
+
+@system("receiver", title="Receiver alone", reference=C2C, kind="model")
+def receiver(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.alone import Receiver
+
+    return Receiver(name, materials.pair)
+
+
+@system("sharer", title="Sharer alone", reference=C2C, needs=["sharer"], kind="model")
+def sharer(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.alone import Sharer
+
+    return Sharer(name, materials.pair)
+
+
+@system(
+    "text_relay",
+    title="Text relay",
+    reference=f"{C2C}, text-to-text, appendix",
+    needs=["sharer"],
+    kind="system",
+)
+def text_relay(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.relay import BACKGROUND
+    from c2c_search.evaluation.systems.relay import Relay
+
+    return Relay(name, materials.pair, BACKGROUND)
+
+
+@system(
+    "text_relay_answer",
+    title="Text relay, may answer",
+    reference="text relay whose sharer may answer, this project",
+    needs=["sharer"],
+    kind="system",
+)
+def text_relay_answer(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.relay import ADVICE
+    from c2c_search.evaluation.systems.relay import Relay
+
+    return Relay(name, materials.pair, ADVICE)
+
+
+def _fit_margin(receiver: SystemResult, sharer: SystemResult) -> float:
+    from c2c_search.evaluation.systems.routing import fit_margin
+
+    return fit_margin(receiver, sharer)
+
+
+@derived_system(
+    "routing",
+    title="Routing",
+    reference=f"{C2C}, query-level routing; here by confidence",
+    needs=["sharer"],
+    kind="system",
+    of=("receiver", "sharer"),
+    fit=_fit_margin,
+)
+def routing(receiver: SystemResult, sharer: SystemResult, margin: float) -> SystemResult:
+    from c2c_search.evaluation.systems.routing import route
+
+    return route(receiver, sharer, margin)
+
+
+@system(
+    "c2c",
+    title="C2C",
+    reference=C2C,
+    needs=["sharer", "fuser"],
+    kind="system",
+    recipe=Recipe(),
+)
+def c2c(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.c2c import Fused
+
+    return Fused(name, materials.fused(materials.fuser))
+
+
+@system(
+    "few_shot",
+    title="Receiver, few-shot",
+    reference=f"{C2C}, section 3.2",
+    needs=["exemplars"],
+    kind="control",
+)
+def few_shot(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.exemplars import FewShot
+
+    return FewShot(name, materials.pair, materials.exemplars)
+
+
+@system(
+    "oracle",
+    title="Oracle",
+    reference=f"{C2C}, section 3.2",
+    needs=["exemplars"],
+    kind="control",
+)
+def oracle(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.exemplars import Oracle
+
+    return Oracle(name, materials.pair, materials.exemplars)
+
+
+@system(
+    "no_sharer",
+    title="No-sharer fuser",
+    suffix="twin",
+    reference="a fuser trained on a blank sharer, this project",
+    needs=["sharer", "trial"],
+    kind="control",
+    recipe=Recipe(variant=TrialConfig.with_blank_sharer),
+)
+def no_sharer(name: str, materials: Materials) -> System:
+    return _of_own_fuser(name, materials)
+
+
+@system(
+    "mismatched",
+    title="Mismatched sharer",
+    reference="a sharer that reads another item, this project",
+    needs=["sharer", "fuser", "others"],
+    kind="control",
+)
+def mismatched(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.c2c import Fused
+
+    return Fused(name, materials.fused(materials.fuser), mismatched=True)
+
+
+@system(
+    "random",
+    title="Random fuser",
+    reference="the fuser with its weights shuffled, this project",
+    needs=["sharer", "fuser"],
+    kind="control",
+)
+def random(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.c2c import Fused
+    from c2c_search.evaluation.systems.c2c import shuffled
+
+    assert materials.fuser is not None
+    return Fused(name, materials.fused(shuffled(materials.fuser, materials.seed)))
+
+
+@system(
+    "shut",
+    title="Shut gate",
+    reference="a fuser that may say nothing, this project",
+    needs=["sharer", "fuser"],
+    kind="control",
+)
+def shut(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.c2c import Fused
+    from c2c_search.evaluation.systems.c2c import Shut
+
+    return Fused(name, materials.fused(materials.fuser, Shut))
+
+
+@system(
+    "ridge",
+    title="Ridge map",
+    reference="closed-form ridge, arXiv 2608.03893",
+    needs=["sharer", "trial"],
+    kind="control",
+    recipe=Recipe(variant=TrialConfig.with_ridge),
+)
+def ridge(name: str, materials: Materials) -> System:
+    return _of_own_fuser(name, materials)
+
+
+@system(
+    "lora",
+    title="LoRA on the receiver",
+    suffix="LoRA",
+    reference="LoRA (arXiv 2106.09685), of the fuser's size",
+    needs=["trial"],
+    kind="control",
+    recipe=Recipe(learner="lora"),
+)
+def lora(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.alone import Adapted
+    from c2c_search.models.loading import LoadedModel
+
+    assert isinstance(materials.trained, LoadedModel)
+    return Adapted(name, materials.pair, materials.trained)
+
+
+def _of_own_fuser(name: str, materials: Materials) -> System:
+    """A fuser that was trained as a control."""
+    from c2c_search.evaluation.systems.c2c import Fused
+    from c2c_search.fuser.fuser import Fuser
+
+    assert isinstance(materials.trained, Fuser)
+    return Fused(name, materials.fused(materials.trained))

@@ -1,0 +1,35 @@
+"""The names of all systems, by which a pipeline or a command names them.
+
+They stand below the floor of configurations, so that one is checked before anything is loaded.
+What each system is stands in the module named beside it; see `evaluation.systems.registry`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from c2c_search.plugins import Register
+
+
+_BUILT_IN = "c2c_search.evaluation.systems.built_in"
+
+SYSTEMS: Register[Any] = Register(
+    "system",
+    {
+        "receiver": _BUILT_IN,
+        "sharer": _BUILT_IN,
+        "text_relay": _BUILT_IN,
+        "text_relay_answer": _BUILT_IN,
+        "routing": _BUILT_IN,
+        "c2c": _BUILT_IN,
+        "few_shot": _BUILT_IN,
+        "oracle": _BUILT_IN,
+        "no_sharer": _BUILT_IN,
+        "mismatched": _BUILT_IN,
+        "random": _BUILT_IN,
+        "shut": _BUILT_IN,
+        "ridge": _BUILT_IN,
+        "lora": _BUILT_IN,
+    },
+)
+"""In the order of tables. Typed in `evaluation.systems.registry`."""

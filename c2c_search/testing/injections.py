@@ -1,0 +1,70 @@
+"""Conformance suite of injections."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+from typing import ClassVar
+from typing import get_args
+
+import torch
+
+from c2c_search.fuser import config as c
+from c2c_search.fuser.injections import INJECTIONS
+from c2c_search.testing.fusers import FuserConformance
+from c2c_search.testing.pairs import caches
+from c2c_search.testing.pairs import rotations
+from c2c_search.testing.pairs import trained
+from c2c_search.testing.pairs import valid
+
+
+class InjectionConformance(FuserConformance):
+    """What an injection must do with every built-in projector, gate and normalisation."""
+
+    plugin: ClassVar[str]
+    """Its name, as in ``fuser.injection``."""
+
+    def configs(self) -> list[c.FuserConfig]:
+        projectors: list[dict[str, Any]] = [
+            {"projector": "c2c"},
+            {"projector": "joint", "rank": 5},
+            {"projector": "linear"},
+            {"projector": "linear", "initialisation": "ridge"},
+            {"projector": "ridge"},
+        ]
+        others: list[dict[str, Any]] = [
+            {"gate": {"granularity": "head"}},
+            {"gate": {"granularity": "layer", "noise": "logistic", "rule": "hard"}},
+            {"dynamic_weight": False},
+            {"layer_share": 0.5},
+            {"fuse_response": True},
+            *(
+                {"keys": keys, "normalisation": normalisation}
+                for keys, normalisation in product(get_args(c.Keys), get_args(c.Normalisation))
+            ),
+        ]
+        return valid(
+            [
+                {"width": 8, "injection": self.plugin, **projector, **other}
+                for projector, other in product(projectors, others)
+            ]
+        )
+
+    def test_it_says_where_it_comes_from(self) -> None:
+        assert INJECTIONS[self.plugin].reference.strip()
+
+    def test_the_sharer_is_heard(self, config: c.FuserConfig) -> None:
+        fuser = trained(config).eval()
+        receiver, sharer = caches()
+        turned = rotations(config, 7)
+        fused, other = (fuser(receiver, each, turned) for each in (sharer, sharer.flip(2)))
+        assert config.gate.rule == "hard" or not torch.allclose(fused, other, atol=1e-4)
+
+    def test_added_entries_are_the_sharers_alone(self, config: c.FuserConfig) -> None:
+        if not config.adds_entries:
+            return
+        fuser = trained(config).eval()
+        receiver, sharer = caches()
+        turned = rotations(config, 7)
+        entries = fuser(receiver, sharer, turned)
+        assert torch.equal(fuser(receiver[:, :, :3].flip(2), sharer, turned), entries)

@@ -1,0 +1,196 @@
+"""The last act of a study: controls are trained, systems measured, and finalists judged."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from c2c_search.errors import C2CError
+from c2c_search.errors import ConfigError
+from c2c_search.evaluation.systems import SYSTEMS
+from c2c_search.study.driver import Outcome
+from c2c_search.study.layout import StudyFiles
+from c2c_search.training.protocol import Failed
+
+
+Run = Callable[..., Outcome]
+
+PLUGIN = '''\
+"""A control from outside: the receiver again, trained without a sharer and asked twice."""
+
+from c2c_search.config.trial import TrialConfig
+from c2c_search.evaluation.systems.registry import Recipe
+from c2c_search.evaluation.systems.registry import system
+
+
+@system(
+    "narrow",
+    title="Narrow fuser",
+    reference="this test",
+    kind="control",
+    needs=["sharer", "trial"],
+    recipe=Recipe(variant=lambda trial: trial.model_copy(
+        update={"fuser": trial.fuser.model_copy(update={"width": 1})}
+    )),
+)
+class Narrow:
+    def __init__(self, name, materials):
+        raise AssertionError("only the worker builds systems")
+'''
+
+
+@pytest.fixture
+def controls(space_file: Path) -> Callable[[str], None]:
+    """``controls("ridge, lora")`` names the pipeline's further controls."""
+
+    def name(controls: str) -> None:
+        pipeline = space_file.with_name("pipeline.yaml")
+        text = pipeline.read_text()
+        pipeline.write_text(text.replace("finalists:", f"controls: [{controls}], finalists:"))
+
+    return name
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A control from outside, in one file; its dotted path."""
+    (tmp_path / "outside.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert SYSTEMS["receiver"].builder  # the built-in ones are there, and stay
+    for name in ("_entries", "_names", "_plugins"):
+        monkeypatch.setattr(SYSTEMS, name, vars(SYSTEMS)[name].copy())
+    yield "outside.Narrow"
+    sys.modules.pop("outside", None)
+
+
+def test_a_control_from_outside_goes_through_the_last_act(
+    quick: Run, script: Any, controls: Callable[[str], None], plugin: str
+) -> None:
+    controls(f"routing, {plugin}")
+    known = script.accuracy
+    script.accuracy = lambda config: 0.3 if config.fuser.width == 1 else known(config)
+    outcome = quick()
+    for one in outcome.final.finalists:
+        assert one.controls.keys() == {"no_sharer", plugin}
+        assert f"{one.name} narrow" in outcome.final.results
+    verdict = outcome.final.verdicts[0]
+    assert verdict.comparisons[-1].control == f"{verdict.name} narrow"
+    assert any(config.fuser.width == 1 for config in script.trained)
+    asked = [request for request in script.evaluated if request.system == plugin]
+    assert len(asked) == 2
+    assert all(request.split == "test" and request.trained_dir for request in asked)
+    assert f"{verdict.name} narrow" in [row.name for row in outcome.leaderboard.test]
+    # The same command trains and measures nothing again.
+    quick()
+    assert len([each for each in script.evaluated if each.system == plugin]) == 2
+
+
+def test_each_row_asks_for_what_it_needs_alone(
+    quick: Run, script: Any, controls: Callable[[str], None]
+) -> None:
+    controls("text_relay, ridge, lora, random")
+    quick()
+    asked = {request.system: request for request in script.evaluated if request.split == "test"}
+    had = {
+        system: (request.fuser_dir is not None, request.trained_dir is not None)
+        for system, request in asked.items()
+    }
+    assert had == {
+        "receiver": (False, False),
+        "c2c": (True, False),
+        "no_sharer": (False, True),
+        "text_relay": (False, False),
+        "ridge": (False, True),
+        "lora": (False, True),
+        "random": (True, False),
+        "mismatched": (True, False),
+        "shut": (True, False),
+    }
+
+
+def test_measurements_are_kept_by_trial_or_by_pair(
+    quick: Run, root: Path, controls: Callable[[str], None]
+) -> None:
+    controls("routing, text_relay, ridge, lora")
+    outcome = quick()
+    one = outcome.final.finalists[0]
+    kept = {path.stem for path in (StudyFiles(root, "tiny").results / "test").iterdir()}
+    trial = one.config.hash()
+    assert {trial, *(f"{trial}-{name}" for name in ("no-sharer", "ridge", "lora"))} <= kept
+    assert sum(name.endswith("-text-relay") for name in kept) == len(
+        {each.config.pair for each in outcome.final.finalists}
+    )
+    assert not any("routing" in name for name in kept)
+
+
+def test_what_is_derived_is_fitted_on_validation(quick: Run, script: Any) -> None:
+    outcome = quick()
+    for one in outcome.final.finalists:
+        routed = outcome.final.results[f"{one.name} routing"]
+        alone = {outcome.final.results[name].accuracy for name in ("a alone", "b alone")}
+        assert routed.split == "test"
+        assert routed.accuracy >= min(alone)
+
+
+def test_a_lora_of_the_finalists_size_is_trained_in_a_folder_of_its_own(
+    quick: Run, root: Path, controls: Callable[[str], None]
+) -> None:
+    controls("lora")
+    one = quick().final.finalists[0]
+    folder = StudyFiles(root, "tiny").trial(f"{one.config.hash()}-lora-{one.trained.parameters}")
+    assert (folder / "best").is_dir()
+    # `eval` finds trials by this file, and this is none.
+    assert not (folder / "trial.yaml").exists()
+
+
+def test_a_control_that_cannot_be_trained_ends_the_study(
+    quick: Run, script: Any, controls: Callable[[str], None]
+) -> None:
+    controls("ridge")
+    script.failures = lambda config: (
+        Failed(failure="diverged", message="nan") if config.fuser.projector == "ridge" else None
+    )
+    with pytest.raises(C2CError, match=r"trial-\d+ ridge could not be trained: nan"):
+        quick()
+    assert all(request.split == "validation" for request in script.evaluated)
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ("riddge", "Did you mean `ridge`"),
+        ("receiver", "every model of a study is a control already"),
+        ("c2c", "the finalist itself"),
+        ("oracle", "worked examples"),
+        ("nowhere.Mine", "nowhere"),
+        ("json.dumps", "docs/plugins.md"),
+    ],
+)
+def test_what_is_no_control_is_told_with_its_line(
+    named: str, told: str, quick: Run, controls: Callable[[str], None]
+) -> None:
+    controls(named)
+    with pytest.raises(ConfigError, match=told) as error:
+        quick()
+    assert "pipeline.yaml:3" in str(error.value)
+
+
+def test_the_verdict_and_its_comparisons_are_those_of_the_rows(
+    quick: Run, controls: Callable[[str], None]
+) -> None:
+    controls("random, routing")
+    final = quick().final
+    for verdict in final.verdicts:
+        assert [one.control for one in verdict.comparisons] == [
+            "a alone",
+            "b alone",
+            f"{verdict.name} twin",
+            f"{verdict.name} random",
+            f"{verdict.name} routing",
+        ]
+    assert json.loads(final.verdicts[0].model_dump_json())

@@ -1,0 +1,141 @@
+"""The worker's service: every system through the register, with the numbers of the plain loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from c2c_search.errors import ConfigError
+from c2c_search.evaluation.items import Item
+from c2c_search.evaluation.scoring import model_alone
+from c2c_search.evaluation.scoring import with_fuser
+from c2c_search.evaluation.systems import partners
+from c2c_search.evaluation.systems.prompts import batches
+from c2c_search.fuser.checkpoint import load as load_fuser
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.prompt_cache.store import PromptCacheStore
+from c2c_search.tokenization.token_alignment import encode_all
+from c2c_search.training.protocol import Evaluate
+from c2c_search.training.protocol import Progress
+
+
+FUSERS = {
+    "residual": {},
+    "replace": {"injection": "replace"},
+    "append": {"injection": "append"},
+    "first": {"token_alignment": "first"},
+    "unrotated": {"keys": "unrotated"},
+    "response": {"fuse_response": True},
+}
+
+
+@pytest.fixture(params=FUSERS.values(), ids=FUSERS)
+def trained(request, service, trial, tmp_path):
+    """A fuser that says something, in a folder."""
+    config = trial.model_copy(update={"fuser": FuserConfig(width=8, **request.param)})
+    return service.train(config, tmp_path / "trial", lambda: True).best_dir
+
+
+def plainly(service, spec, fuser, system):
+    """What a system answers to the test split, without the register: pack, score, choose."""
+    pair, rows = service._pairs[spec], service._rows["test"]
+    config = service.pipeline.evaluation
+    encoded = encode_all(
+        [row["messages"] for row in rows],
+        pair.template,
+        pair.receiver.text_tokenizer,
+        pair.sharer.text_tokenizer,
+        fuser.config.token_alignment if system in ("c2c", "mismatched") else "span",
+        sharer_conversations=[row["sharer_messages"] for row in rows],
+    )
+    prompts = PairPrompts(
+        encoded,
+        service.store.get(pair.receiver, [one.receiver_ids for one in encoded]),
+        service.store.get(pair.sharer, [one.sharer_ids for one in encoded]),
+    )
+    if system == "sharer":
+        model, prompts = model_alone(pair, pair.sharer), prompts.of_sharer()
+    else:
+        model = with_fuser(pair, None if system == "receiver" else fuser)
+    others = None
+    if system == "mismatched":
+        others = partners.draw_partners([(row["group"], row["cluster"]) for row in rows])
+    found = {}
+    lengths = [len(one.receiver_ids) for one in prompts.encoded]
+    for chosen in batches(lengths, [row["choices"] for row in rows], config.batch_size):
+        heard = None if others is None else [others[row] for row in chosen]
+        scored = model.score(
+            model.batch(prompts, chosen, heard), [rows[row]["choices"] for row in chosen]
+        )
+        for row, (likelihoods, tokens) in zip(chosen, scored, strict=True):
+            pairs = zip(likelihoods.tolist(), tokens, strict=True)
+            found[row] = tuple(likelihood / count for likelihood, count in pairs)
+    return [(Item.of_row(row).id, found[number]) for number, row in enumerate(rows)]
+
+
+def test_answers_are_bit_for_bit_those_of_the_plain_loop(service, trial, trained):
+    fuser = load_fuser(Path(trained))
+    for system in ("receiver", "sharer", "c2c", "mismatched"):
+        request = Evaluate(system=system, pair=trial.pair, split="test", fuser_dir=trained)
+        items = service.evaluate(request).items
+        expected = plainly(service, trial.pair, fuser, system)
+        assert [(item.id, item.scores) for item in items] == expected
+
+
+def test_progress_is_told_as_items_are_answered(service, trial):
+    service.prepare(trial.pair)
+    service.events.clear()
+    service.evaluate(Evaluate(system="receiver", pair=trial.pair, split="test"))
+    told = [event for event in service.events if isinstance(event, Progress)]
+    assert [(event.stage, event.done, event.total) for event in told] == [
+        ("evaluate", 4, 6),
+        ("evaluate", 6, 6),
+    ]
+
+
+def test_a_split_is_read_from_the_store_once(service, trial, monkeypatch):
+    read = []
+    get = PromptCacheStore.get
+
+    def noting(self, loaded, ids, **options):
+        read.append(loaded.identity.source)
+        return get(self, loaded, ids, **options)
+
+    monkeypatch.setattr(PromptCacheStore, "get", noting)
+    service.prepare(trial.pair)
+    assert len(read) == 2 * 3
+    for system in ("receiver", "sharer", "receiver"):
+        service.evaluate(Evaluate(system=system, pair=trial.pair, split="test"))
+    assert len(read) == 2 * 3
+
+
+def test_caches_lie_near_the_device_that_reads_them(service, trial, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        PromptCaches, "near", lambda self, device: asked.append(device.type) or self
+    )
+    service.prepare(trial.pair)
+    assert asked == ["cpu"] * 6
+
+
+def test_a_control_answers_with_what_was_trained_for_it(service, trial, tmp_path):
+    ended = service.train(trial.with_ridge(), tmp_path / "ridge", lambda: True)
+    for system in ("ridge", "no_sharer"):
+        request = Evaluate(
+            system=system, pair=trial.pair, split="test", trained_dir=ended.best_dir
+        )
+        as_fuser = Evaluate(system="c2c", pair=trial.pair, split="test", fuser_dir=ended.best_dir)
+        assert service.evaluate(request).items == service.evaluate(as_fuser).items
+
+
+def test_an_unknown_system_is_told_with_the_nearest(service, trial):
+    with pytest.raises(ConfigError, match=r"no such system.*`receiver`"):
+        service.evaluate(Evaluate(system="reciever", pair=trial.pair, split="test"))
+
+
+def test_rungs_of_whatever_learns_may_stop_it(service, trial, tmp_path):
+    ended = service.train(trial, tmp_path / "lora", lambda: False, learner="lora", parameters=2000)
+    assert (ended.pruned, ended.step, ended.best_rung) == (True, 3, 0)
