@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 
 LONGEST = 100  # bytes; with an ending and a neighbour's name it stays below every store's limit
+_LONGEST_COMPONENT = 150  # bytes of a name with such an ending
 
 _DIGITS = 10  # hexadecimal, of the text's SHA-256: 40 bits between texts that look alike
 _LONGEST_PATH = 200  # bytes; MLflow takes 250 characters, and has a prefix before these
@@ -70,7 +71,9 @@ def tails(parts: Mapping[str, Sequence[str]], joint: str) -> dict[str, str]:
 
 
 def is_fit(text: str) -> bool:
-    """Whether a text could be what `fit` returns: one component of a path, and safe as one."""
+    """Whether a text is safe as a component of a path: what `fit` returns, or it with an ending."""
     words = re.fullmatch(r"\w+([ .-]\w+)*", text)
     reserved = _RESERVED.fullmatch(text.lower())
-    return bool(words) and not reserved and len(text.encode("utf-8", "replace")) <= LONGEST
+    return (
+        bool(words) and not reserved and len(text.encode("utf-8", "replace")) <= _LONGEST_COMPONENT
+    )

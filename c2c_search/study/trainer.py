@@ -125,6 +125,15 @@ class TrainerClient:
         self._process = None
         self._stack.close()
 
+    def prepare(self) -> None:
+        """Let every pair stand ready, or be known to have stood so before.
+
+        Raises:
+            C2CError: One cannot be prepared.
+        """
+        if self.prepared.keys() < self._pairs.keys():
+            self._ready()
+
     def train(self, training: TrainingRequest) -> Trained | Failed:
         """Train something, going on from its checkpoint if there is one.
 

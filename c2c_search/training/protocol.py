@@ -143,7 +143,8 @@ class Prepared(_Message):
 
     ``models`` is each model's identity (source, revision, hashes, licence) under ``receiver`` and
     ``sharer``; ``data`` each split's hash; ``seconds`` the wall time by stage; ``dtype`` what
-    both models compute in (None in a record of a version that did not say).
+    both models compute in (None in a record of a version that did not say); ``private`` whether
+    the sharer reads what the receiver does not.
     """
 
     type: Literal["prepared"] = "prepared"
@@ -151,6 +152,7 @@ class Prepared(_Message):
     data: dict[str, str]
     seconds: dict[str, float]
     dtype: Dtype | None = None
+    private: bool = False
 
 
 class Step(_Message):
