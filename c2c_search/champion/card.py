@@ -10,6 +10,8 @@ import yaml
 
 from c2c_search.champion.gate import Comparison
 from c2c_search.champion.gate import Verdict
+from c2c_search.host.wording import in_bytes
+from c2c_search.host.wording import in_words
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import Size
 from c2c_search.models.identity import NO_TOKENIZER
@@ -80,8 +82,8 @@ def _what_it_is(manifest: Manifest, size: Size) -> str:
         f"A fuser for {_PAPER}: it lets `{sharer.source}` (the sharer) speak to "
         f"`{receiver.source}` (the receiver) through its prompt cache. The receiver answers from "
         f"the fused cache; both models' weights stay as they are.{_adapted(manifest)}\n\n"
-        f"The fuser holds {size.parameters / 1e6:.2f} million numbers "
-        f"({size.bytes / 1e6:.1f} MB){relative}. It works only between these two models, which "
+        f"The fuser holds {in_words(size.parameters)} numbers "
+        f"({in_bytes(size.bytes)}){relative}. It works only between these two models, which "
         "loading checks, and contains the weights of neither."
     )
 
@@ -138,7 +140,7 @@ def _measured(verdict: Verdict) -> str:
             _table(head, rows),
             "Intervals of differences resample whole facts (bootstrap-t, "
             f"{verdict.resamples} resamples); p is the exact two-sided McNemar test on items. "
-            f"The level {verdict.level:g} is shared by {verdict.finalists} finalists.",
+            f"{_level(verdict)}",
             verdict.explain(),
             "By group:",
             _table(
@@ -147,6 +149,12 @@ def _measured(verdict: Verdict) -> str:
             ),
         ]
     )
+
+
+def _level(verdict: Verdict) -> str:
+    if verdict.finalists == 1:
+        return f"The level is {verdict.level:g}."
+    return f"The level {verdict.level:g} is shared by {verdict.finalists} finalists."
 
 
 def _by_group(verdict: Verdict, others: Sequence[Comparison]) -> Iterable[Sequence[str]]:

@@ -14,6 +14,7 @@ from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.cost import tensor_bytes
 from c2c_search.fuser.rosetta import writing
 from c2c_search.host.files import disk_errors
+from c2c_search.host.source import source_commit
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
 from c2c_search.inference.manifest import Provenance
@@ -78,7 +79,7 @@ def import_rosetta(
         name=f"{writing.LAYOUT}-{provenance.folder}",
         created=provenance.imported,
         c2c_search_version=package.workbench_version(),
-        git_commit=package.source_commit(),
+        git_commit=source_commit(),
         pair=PairIdentity(receiver=receiver_model.identity, sharer=sharer_model.identity),
         receiver_size=Size.measure(weight_files(receiver_model.path)),
         template=template,

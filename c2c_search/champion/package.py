@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError
@@ -103,22 +102,6 @@ def installed_versions() -> dict[str, str]:
 def workbench_version() -> str:
     """Version of c2c-search."""
     return c2c_search.__version__
-
-
-def source_commit() -> str | None:
-    """Commit of the checkout that c2c-search runs from, ``-dirty`` with changes; None if none."""
-    package = Path(c2c_search.__file__).parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(package), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        # An installation inside somebody else's checkout is not of its commit.
-        git("ls-files", "--error-unmatch", "__init__.py")
-        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _refuse_to_destroy(to: Path, fuser: dict[str, str], replace: bool) -> None:

@@ -11,6 +11,7 @@ import typer
 from c2c_search.cli.echo import echo
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
+from c2c_search.cli.options import announce
 from c2c_search.errors import ConfigError
 
 
@@ -137,6 +138,7 @@ def ask(
     folders = [directory, *(also or ())]
     for folder in folders:  # so that a wrong folder is told before any model is loaded
         read_manifest(folder)
+    announce("Loading the models", err=True)
     from c2c_search.inference.model import C2CModel
     from c2c_search.inference.multi_sharer import MultiSharerModel
 

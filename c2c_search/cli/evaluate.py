@@ -14,6 +14,7 @@ from c2c_search.cli.echo import echo
 from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
+from c2c_search.cli.options import announce
 from c2c_search.errors import ConfigError
 
 
@@ -109,6 +110,7 @@ def evaluate(
     Tasks: arc_challenge, arc_easy, boolq, ceval, gpqa, gsm8k, longbench, math500, mmlu_pro,
     mmlu_redux, openbookqa, quiz, translation, truthfulqa_mc, winogrande.
     """
+    announce(f"Looking for {target}", err=True)
     from c2c_search.evaluator.evaluate import evaluate
     from c2c_search.evaluator.request import Request
     from c2c_search.host.terminal import Console

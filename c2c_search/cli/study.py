@@ -11,6 +11,7 @@ from c2c_search.cli.echo import echo
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import SpaceFile
+from c2c_search.cli.options import announce
 
 
 def study(
@@ -25,6 +26,7 @@ def study(
 
     Exit status 3: no fuser beats its controls. 4: trials kept failing. 130: interrupted.
     """
+    announce(f"Reading {space}")
     from c2c_search.study.driver import run_study
 
     run_study(space, root=root, trials=trials)
@@ -37,15 +39,17 @@ def validate(
 
     Nothing is fetched: of models that are not here yet, the name alone is checked.
     """
+    from c2c_search.host.wording import counted
     from c2c_search.space.schema import Space
     from c2c_search.study.readiness import check_ready
 
     space = Space.load(file)
     check_ready(space, file)
-    pairs = "1 pair" if len(space.pairs) == 1 else f"{len(space.pairs)} pairs"
     echo(
-        f"{file} is valid: study {space.study}, {pairs}, {len(space.dimensions)} dimensions, "
-        f"{space.search.trials} trials of {space.pipeline.training.steps} steps."
+        f"{file} is valid: study {space.study}, {counted(len(space.pairs), 'pair')}, "
+        f"{counted(len(space.dimensions), 'dimension')}, "
+        f"{counted(space.search.trials, 'trial')} of "
+        f"{counted(space.pipeline.training.steps, 'step')}."
     )
     data = space.pipeline.data
     if data.template == "chat":

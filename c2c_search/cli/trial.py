@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from c2c_search.cli.options import announce
+
 
 app = typer.Typer(help="Work with single trials.", no_args_is_help=True)
 
@@ -20,6 +22,7 @@ def run(
     ] = None,
 ) -> None:
     """Repeat a trial and print its metrics; it goes on from a checkpoint in its folder."""
+    announce(f"Reading {file}")
     from c2c_search.study.run_trial import repeat_trial
 
     repeat_trial(file, to)

@@ -33,6 +33,7 @@ from c2c_search.data.schema import whole
 from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
 from c2c_search.errors import suggestion
+from c2c_search.host.wording import counted
 from c2c_search.system_names import SYSTEMS
 
 
@@ -214,7 +215,8 @@ class ChampionConfig(FrozenModel):
         if self.resamples * level < 2:
             raise ValueError(
                 f"resamples must be at least {math.ceil(2 / level)} at level {self.level} shared "
-                f"by {self.finalists} finalists: fewer leave nothing beyond the interval's ends"
+                f"by {counted(self.finalists, 'finalist')}: fewer leave nothing beyond the "
+                "interval's ends"
             )
         return self
 

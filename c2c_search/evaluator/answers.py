@@ -18,6 +18,7 @@ from c2c_search.evaluation.scoring import answer_questions
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.host import signals
 from c2c_search.host.json_store import JsonStore
+from c2c_search.host.names import fit
 
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class TaskAnswers:
                 else {"length_normalised": self.length_normalised}
             ),
         }
-        return f"{self.task.name}/{candidate.name}-{canonical_hash(same)}".replace(" ", "-")
+        return f"{fit(self.task.name)}/{fit(candidate.name)}-{canonical_hash(same)}"
 
 
 def _chunks(questions: Sequence[Question]) -> Iterator[list[Question]]:

@@ -57,6 +57,7 @@ from c2c_search.evaluator.target import Target
 from c2c_search.evaluator.target import find_target
 from c2c_search.evaluator.tasks import Chosen
 from c2c_search.host.description import machine
+from c2c_search.host.names import fit
 from c2c_search.host.signals import interruptible
 from c2c_search.host.terminal import Console
 from c2c_search.inference.model import C2CModel
@@ -119,7 +120,7 @@ def evaluate(request: Request, *, console: Console | None = None) -> Evaluated:
     systems, skipped = choose_systems(request.systems, target)
     chosen = tasks.choose(request, target)
     _check(request, systems, chosen)
-    name = f"{_slug(target.name)}-{target.identity()[:8]}"
+    name = f"{fit(target.name)}-{target.identity()[:8]}"
     folder = (request.to or request.root / "evaluations" / name).resolve()
     keep_freed_memory()
     try:
@@ -389,7 +390,3 @@ def _check(request: Request, systems: Sequence[str], chosen: Sequence[Chosen]) -
                 value=", ".join(systems),
                 hint="Name one of them with --systems, or leave --lm-eval out.",
             )
-
-
-def _slug(name: str) -> str:
-    return "".join(char if char.isalnum() or char in "._-" else "-" for char in name)

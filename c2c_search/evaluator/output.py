@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from c2c_search.evaluation.results import answers_table
 from c2c_search.host.files import write_text
+from c2c_search.host.names import fit
 from c2c_search.report.evaluation import markdown
 from c2c_search.tracking import Tracker
 
@@ -47,7 +48,7 @@ def keep(
     write_text(folder / JSON, record.model_dump_json(indent=1) + "\n")
     write_text(folder / MARKDOWN, markdown(record))
     tables = {
-        f"{ITEMS}/{_plain(task)}/{name}{f'-seed-{seed}' if seed else ''}.json": answers_table(
+        f"{ITEMS}/{fit(task)}/{fit(name)}{f'-seed-{seed}' if seed else ''}.json": answers_table(
             result
         )
         for task, systems in results.items()
@@ -71,17 +72,12 @@ def keep(
 def _log(run: RecordedRun, record: EvaluationRecord, tables: Mapping[str, str]) -> None:
     run.params({"receiver": record.receiver, "sharer": record.sharer or "none"})
     for found in record.tasks:
-        task, split = _plain(found.task), _plain(found.split)
-        run.dataset(task, found.sha256, found.source, split, rows=found.items)
-        run.summary({f"{task}/{scored.system}": scored.score.value for scored in found.scores})
+        run.dataset(found.task, found.sha256, found.source, found.split, rows=found.items)
+        task = fit(found.task)
+        run.summary({f"{task}/{fit(each.system)}": each.score.value for each in found.scores})
     run.note(markdown(record))
     run.text(JSON, record.model_dump_json(indent=1) + "\n")
     run.text(MARKDOWN, markdown(record))
     # Not the folder: an earlier evaluation of other tasks may have left tables in it.
     for file, table in tables.items():
         run.text(file, table)
-
-
-def _plain(name: str) -> str:
-    """A name in the characters that MLflow allows in those of metrics and tags."""
-    return "".join(char if char.isalnum() or char in "._- " else "-" for char in name)

@@ -30,6 +30,7 @@ from c2c_search.inference.manifest import sha256
 from c2c_search.inference.manifest import verify_compatibility
 from c2c_search.models.cache_dir import print_notice
 from c2c_search.models.loading import default_device
+from c2c_search.models.sources import short_names
 from c2c_search.plugins import foreign_file
 from c2c_search.tokenization.templates import Template
 from c2c_search.training.protocol import Prepared
@@ -138,7 +139,8 @@ def find_target(
             hint=f"Leave it out: {target!r} stands for itself.",
         )
     if target.startswith(_SOURCES):
-        name = target.partition(":")[2] if sharer is None else f"{sharer} to {target}"
+        short = short_names(filter(None, (target, sharer)))
+        name = short[target] if sharer is None else f"{short[sharer]} to {short[target]}"
         dtype = default_dtype(default_device())
         return Target(name, target, sharer, template=template or "plain", dtype=name_of(dtype))
     if sharer is not None or template is not None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from c2c_search.errors import StoreError
 from c2c_search.host.files import write_text
+from c2c_search.host.names import is_fit
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -26,7 +27,16 @@ class JsonStore:
         self.folder = folder
 
     def path(self, key: str) -> Path:
-        """The file of a piece, whether it exists or not."""
+        """The file of a piece, whether it exists or not.
+
+        Args:
+            key: Names made by `host.names.fit`, between slashes.
+
+        Raises:
+            ValueError: It is not made of such names, and could lie outside the folder.
+        """
+        if not all(map(is_fit, key.split("/"))):
+            raise ValueError(f"a key is made of fit names: {key!r}")
         return self.folder / f"{key}.json"
 
     def load(self, key: str, model: type[Model]) -> Model | None:

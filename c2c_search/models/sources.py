@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from c2c_search.errors import SourceError
+from c2c_search.host.names import tails
 from c2c_search.models.catalogue import CATALOGUE
 
 
@@ -120,6 +122,28 @@ def beside(source: str, folder: Path) -> str:
     if Path(rest).is_absolute():
         return source
     return f"{scheme}:{os.path.normpath(folder.absolute() / rest)}"
+
+
+def short_name(source: str) -> str:
+    """What tables and messages call a model: its name, repository, or last part of its path."""
+    return short_names([source])[source]
+
+
+def short_names(sources: Iterable[str]) -> dict[str, str]:
+    """The same for models that stand side by side: no two of them share a name.
+
+    Args:
+        sources: Model sources; those of one name get as many folders of their paths as it takes.
+    """
+    return tails({source: _parts(source) for source in sources}, "/")
+
+
+def _parts(source: str) -> list[str]:
+    """A path's components; anything else is named as a whole, without its scheme."""
+    scheme, _, rest = source.partition(":")
+    if scheme not in ("path", "gguf") or not rest:
+        return [rest or source]
+    return [part for part in Path(rest).parts if part not in ("/", ".")] or [rest]
 
 
 def _pypi(name: str) -> PypiSource:

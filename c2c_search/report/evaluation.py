@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
@@ -17,6 +18,7 @@ from c2c_search.evaluation.record import EvaluationRecord
 from c2c_search.evaluation.record import TaskRecord
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.evaluation.systems import SYSTEMS
+from c2c_search.models.sources import short_names
 from c2c_search.report.leaderboard import count
 
 
@@ -26,7 +28,7 @@ _WIDTHS = (22, 17, 20, 6, 5)
 
 def render(record: EvaluationRecord) -> RenderableType:
     """Draw an evaluation: the systems of every task, and what a reader must know to trust it."""
-    parts: list[RenderableType] = [Text(_title(record), style="bold")]
+    parts: list[RenderableType] = [Text(_title(record, _short(record)), style="bold")]
     for task in record.tasks:
         table = Table(
             title=_task_line(task),
@@ -51,7 +53,7 @@ def render(record: EvaluationRecord) -> RenderableType:
 
 def markdown(record: EvaluationRecord) -> str:
     """Write an evaluation out: the table, the analysis of every task, latency and provenance."""
-    lines = [f"# {_title(record)}", ""]
+    lines = [f"# {_title(record, {})}", ""]
     for task in record.tasks:
         lines += [f"## {_task_line(task)}", "", *_markdown_table(task), ""]
         lines += [f"- {note}" for note in _task_notes(task)]
@@ -66,9 +68,16 @@ def markdown(record: EvaluationRecord) -> str:
     return "\n".join(lines)
 
 
-def _title(record: EvaluationRecord) -> str:
+def _short(record: EvaluationRecord) -> Mapping[str, str]:
+    """What the terminal calls the models; the record has their sources."""
+    return short_names(filter(None, (record.receiver, record.sharer)))
+
+
+def _title(record: EvaluationRecord, names: Mapping[str, str]) -> str:
     size = "" if record.parameters is None else f", fuser of {count(record.parameters)} parameters"
-    pair = record.receiver if record.sharer is None else f"{record.sharer} → {record.receiver}"
+    pair = names.get(record.receiver, record.receiver)
+    if record.sharer is not None:
+        pair = f"{names.get(record.sharer, record.sharer)} → {pair}"
     return f"{record.subject}: {pair}{size}"
 
 

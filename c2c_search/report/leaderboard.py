@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.console import ConsoleOptions
 from rich.console import Group
 from rich.console import RenderableType
+from rich.console import RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from c2c_search.evaluation.statistics import Interval
+from c2c_search.report.shorthand import Shorthand
+from c2c_search.report.shorthand import differing
 
 
 @dataclass(frozen=True)
@@ -24,10 +30,11 @@ class SearchRow:
         kind: ``trial`` or ``control``.
         state: How a trial ended: ``complete``, ``pruned`` or ``failed``; empty for a control.
         accuracy: On validation; None if it has none.
-        pair: Name of the pair; of a control, the model.
+        pair: Name of the pair; empty for a single model.
         parameters: Of the fuser; None for a control.
-        settings: What the search chose, in words.
+        settings: What the search chose, by its name in words.
         gain: Of a trial in a study of several pairs, over its pair's no-sharer reference.
+        remark: Of a control, instead of settings.
     """
 
     name: str
@@ -36,8 +43,9 @@ class SearchRow:
     accuracy: float | None
     pair: str
     parameters: int | None
-    settings: str
+    settings: Mapping[str, object]
     gain: float | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ class Leaderboard:
 
 def render(board: Leaderboard) -> RenderableType:
     """The whole page for a terminal."""
-    parts: list[RenderableType] = [_search(board)]
+    parts: list[RenderableType] = [_Search(board)]
     if board.test:
         parts += ["", _test(board)]
     if board.duels:
@@ -156,42 +164,105 @@ def p_value(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def _search(board: Leaderboard) -> Table:
-    table = Table(title=f"study {board.study}: validation", title_justify="left")
-    table.add_column("", no_wrap=True)
-    gains = any(row.gain is not None for row in board.search)
+@dataclass(frozen=True)
+class _Search:
+    """The table of trials and controls, made for the width that there is."""
+
+    board: Leaderboard
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield _search(self.board, options.max_width)
+
+
+def _search(board: Leaderboard, width: int) -> Table:
+    """One line a trial at any width: of settings those that differ, and shortened."""
+    rows = board.ranked()
+    settings = differing([row.settings for row in rows if row.kind == "trial"])
+    gains = any(row.gain is not None for row in rows)
+    pairs = {row.pair for row in rows if row.kind == "trial"}
+    longest = max(_SHORT_NAME, width // 4)
+    taken = longest + _NUMBERS + gains * _GAIN
+    taken += max(map(len, pairs)) + 1 if len(pairs) > 1 else 0
+    short = _shorthand(settings, width - taken)
+    lines = iter(settings)
+    table = _table(f"study {board.study}: validation")
+    table.add_column("", min_width=_TRIAL_NAME, max_width=longest)
     if gains:
-        table.caption = "gain: accuracy above what the pair's receiver learns without a sharer"
-        table.caption_justify = "left"
-        table.add_column("gain", justify="right")
-    table.add_column("accuracy", justify="right")
-    table.add_column("state")
-    table.add_column("pair or model", overflow="fold")
-    table.add_column("parameters", justify="right")
-    table.add_column("settings", overflow="fold")
-    for row in board.ranked():
+        table.add_column("gain", justify="right", no_wrap=True)
+    table.add_column("acc.", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    if len(pairs) > 1:
+        table.add_column("pair", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("settings")
+    for row in rows:
         table.add_row(
-            Text(row.name),
+            _one_line(row.name),
             *([difference(row.gain)] if gains else []),
             number(row.accuracy),
-            Text(row.state or row.kind),
-            Text(row.pair),
+            _STATES.get(row.state, row.state),
+            *([Text(row.pair)] if len(pairs) > 1 else []),
             count(row.parameters),
-            Text(row.settings),
+            _one_line(short.line(next(lines)) if row.kind == "trial" else row.remark),
             style=_STYLES.get(row.kind if row.kind == "control" else row.state),
         )
+    table.caption = _caption(gains, short.legend(settings))
     return table
 
 
+def _one_line(text: str) -> Text:
+    """What gives way where a table is too wide; other columns are numbers, which must not."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def _shorthand(settings: Sequence[Mapping[str, object]], room: int) -> Shorthand:
+    """Words are cut as far as it takes to put every trial's settings into the room."""
+    values = _values(settings)
+    for letters in (5, 4, 3, 2):
+        short = Shorthand(values, letters=letters)
+        if all(len(short.line(each)) <= room for each in settings):
+            break
+    return short
+
+
+def _values(settings: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
+    """Every setting's values, by its name."""
+    values: dict[str, list[object]] = {}
+    for each in settings:
+        for name, value in each.items():
+            if value not in values.setdefault(name, []):
+                values[name].append(value)
+    return values
+
+
+def _caption(gains: bool, legend: str) -> str | None:
+    """What the columns hold, as far as their heads do not say it."""
+    gain = "gain: accuracy above what the pair's receiver learns without a sharer"
+    lines = [*([gain] if gains else []), *([f"settings: {legend}"] if legend else [])]
+    return "\n".join(lines) or None
+
+
+def _table(title: str) -> Table:
+    """A table without lines between columns, which cost a fifth of 80 characters."""
+    return Table(
+        title=title,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
+    )
+
+
 def _test(board: Leaderboard) -> Table:
-    table = Table(title="test, measured once", title_justify="left")
+    table = _table("test, measured once")
     table.add_column("")
-    table.add_column("")
-    table.add_column("accuracy", justify="right")
-    table.add_column("95 % interval", justify="right")
+    table.add_column("", no_wrap=True)
+    table.add_column("accuracy", justify="right", no_wrap=True)
+    table.add_column("95 % interval", justify="right", no_wrap=True)
     for row in sorted(board.test, key=lambda row: -row.accuracy.value):
         table.add_row(
-            Text(row.name),
+            _one_line(row.name),
             Text(row.kind),
             number(row.accuracy.value),
             f"{row.accuracy.low:.3f} to {row.accuracy.high:.3f}",
@@ -202,18 +273,22 @@ def _test(board: Leaderboard) -> Table:
 
 def _duels(board: Leaderboard) -> Table:
     level = board.duels[0].difference.level
-    table = Table(title="finalists against their controls, paired", title_justify="left")
-    table.add_column("finalist", no_wrap=True)
+    table = _table("finalists against their controls, paired")
     table.add_column("against")
-    table.add_column("difference", justify="right")
+    table.add_column("ahead", justify="right", no_wrap=True)
     table.add_column(f"{100 * (1 - level):.4g} % interval", justify="right", no_wrap=True)
-    table.add_column("McNemar p", justify="right")
-    table.add_column("")
+    table.add_column("p", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.caption = "p: exact McNemar"
+    finalist = ""
     for duel in board.duels:
+        if duel.finalist != finalist:
+            finalist = duel.finalist
+            table.add_row(Text(finalist, style="bold"))
         low, high = duel.difference.low, duel.difference.high
         table.add_row(
-            Text(duel.finalist),
-            Text(duel.control),
+            # A control of the finalist's own begins with its name, which stands above it.
+            _one_line("  " + duel.control.removeprefix(f"{duel.finalist} ")),
             f"{duel.difference.value:+.3f}",
             f"{low:+.3f} to {high:+.3f}",
             p_value(duel.p),
@@ -236,4 +311,9 @@ _OUTCOMES = {
     False: Text("not beaten", "yellow"),
     None: Text("reported"),
 }
+_TRIAL_NAME = 9  # characters; what does not fit beside the numbers is cut
+_SHORT_NAME = 20  # of a name, at most, in a narrow terminal
+_NUMBERS = 20  # of the columns of accuracy, state and size with the blanks between
+_GAIN = 7
+_STATES = {"complete": "done"}
 _STYLES = {"control": "cyan", "twin": "cyan", "pruned": "dim", "failed": "red"}

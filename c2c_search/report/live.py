@@ -21,11 +21,14 @@ from rich.table import Table
 from rich.text import Text
 
 from c2c_search.host.terminal import Console
+from c2c_search.host.wording import counted
 
 
 SPARKS = "▁▂▃▄▅▆▇█"
 HISTORY = 48  # losses that the sparkline keeps
 REFRESH_PER_SECOND = 4
+KNOWN_STEPS = 5  # steps and seconds of training from which the time left is told
+KNOWN_SECONDS = 10.0
 PLAIN_SECONDS = 15.0  # at most one line of progress in this time where there is no terminal
 _OF_TRAINING = ("train", "calibrate", "evaluate")  # stages whose time a trial costs
 
@@ -78,6 +81,7 @@ class StudyState:
         trials: Its budget of trials.
         steps: Steps of a trial that is not pruned.
         twins: Twins of finalists that are still to be trained, the present one included.
+        first_rung: Steps of a trial that is pruned at the first occasion; ``steps`` for none.
         clock: Seconds, monotonic.
     """
 
@@ -85,6 +89,7 @@ class StudyState:
     trials: int
     steps: int
     twins: int
+    first_rung: int | None = None
     clock: Clock = time.monotonic
     stage: str = ""
     message: str = ""
@@ -142,27 +147,35 @@ class StudyState:
         if not self.currents:
             self._training_since = None
 
-    def seconds_left(self) -> float | None:
+    def seconds_left(self) -> tuple[float, float] | None:
         """Estimate of the training still to do, from the seconds per step so far.
 
         Trials to come are expected to take as many steps as those before them did on average,
-        twins every step. None as long as nothing was measured.
+        twins every step. Before the first trial has ended, the estimate is a range: every trial
+        pruned at the first occasion, or none. None until enough was measured: the first steps of
+        a process are slow, and few.
         """
-        if self.trained_steps == 0 or self.training_seconds <= 0:
+        measured = self.trained_steps >= KNOWN_STEPS and self.training_seconds >= KNOWN_SECONDS
+        if not measured:
             return None
-        mean = (
-            sum(self.steps_of_finished) / len(self.steps_of_finished)
-            if self.steps_of_finished
-            else self.steps
-        )
+        if self.steps_of_finished:
+            mean = sum(self.steps_of_finished) / len(self.steps_of_finished)
+            low = high = self._steps_ahead(mean)
+        else:
+            low = self._steps_ahead(self.first_rung or self.steps)
+            high = self._steps_ahead(self.steps)
+        each = self.training_seconds / self.trained_steps
+        return low * each, high * each
+
+    def _steps_ahead(self, mean: float) -> float:
+        """Training steps still to come, if a trial takes so many on average."""
         now = self.currents.values()
         here = sum(current.steps - current.step for current in now)
         trial_now = sum(current.of_budget for current in now)
         twin_now = len(now) - trial_now
         trials = max(0, self.trials - self.finished - trial_now)
         twins = max(0, self.twins - twin_now)
-        ahead = here + trials * mean + twins * self.steps
-        return ahead * self.training_seconds / self.trained_steps
+        return here + trials * mean + twins * self.steps
 
     def rest(self) -> None:
         """What happened since the last step was no training, e.g. a pair was prepared."""
@@ -273,9 +286,9 @@ class PlainView(View):
         now = self.state.clock()
         if now - self._said[1] >= PLAIN_SECONDS:
             self._said = ("", now)
-            left = duration(self.state.seconds_left())
             steps = self.state.currents[name].steps
-            self.note(f"{name}: step {step}/{steps}, loss {loss:.3f}, left {left}")
+            left = _left(self.state)
+            self.note(f"{name}: " + ", ".join([f"step {step}/{steps}, loss {loss:.3f}", *left]))
 
     def rung(self, name: str, step: int, objective: float) -> None:
         super().rung(name, step, objective)
@@ -311,15 +324,22 @@ def render(state: StudyState) -> RenderableType:
 
 
 def _header(state: StudyState) -> RenderableType:
-    line = Table.grid(expand=True)
+    line = Table.grid(expand=True, padding=(0, 2))
     line.add_column()
     line.add_column(justify="right")
-    left = duration(state.seconds_left())
     line.add_row(
         Text(f"study {state.name}", style="bold"),
-        Text(f"elapsed {duration(state.elapsed)}   training left about {left}"),
+        Text("   ".join([f"elapsed {duration(state.elapsed)}", *_left(state)])),
     )
     return line
+
+
+def _left(state: StudyState) -> list[str]:
+    """The time that training will still take; nothing until it is known."""
+    if (left := state.seconds_left()) is None:
+        return []
+    low, high = map(duration, left)
+    return [f"left about {low}" + ("" if low == high else f" to {high}")]
 
 
 def _stage(state: StudyState) -> RenderableType:
@@ -352,7 +372,9 @@ def _training(current: Current) -> RenderableType:
 def _summary(state: StudyState) -> RenderableType:
     counts = ", ".join(f"{state.counts[how]} {how}" for how in ("complete", "pruned", "failed"))
     best = f"best {state.best}" if state.best else "no best yet"
-    return Text(f"{state.finished} of {state.trials} trials: {counts}; {best}", style="green")
+    return Text(
+        f"{state.finished} of {counted(state.trials, 'trial')}: {counts}; {best}", style="green"
+    )
 
 
 def sparkline(values: Sequence[float] | deque[float]) -> str:

@@ -71,6 +71,14 @@ def _pairs_beside(space: SpaceFile, folder: Path) -> dict[str, PairSpec]:
     }
 
 
+def files_of(path: Path) -> dict[str, Path]:
+    """A space file and the pipeline file that it names, by what copies of them are called."""
+    named = read(path).data
+    pipeline = named.get("pipeline") if isinstance(named, dict) else None
+    files = {"space.yaml": path}
+    return files | ({"pipeline.yaml": path.parent / pipeline} if isinstance(pipeline, str) else {})
+
+
 def _pipeline(document: Document, folder: Path) -> tuple[Pipeline | None, list[Problem]]:
     named = document.data.get("pipeline")
     if not isinstance(named, str):

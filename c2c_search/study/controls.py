@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.host.names import fit
 from c2c_search.models.pair import PairSpec
+from c2c_search.models.sources import short_names
+from c2c_search.report.notes import note
 from c2c_search.space.reference import reference
 from c2c_search.study.recording import Once
 from c2c_search.study.recording import log_accuracy
@@ -26,25 +29,26 @@ class SingleModel:
         source: The model.
         pair: Name of the first pair it is in.
         role: What it is there; it answers the same way in both, unless the data is private.
+        short: Its short name among the study's models.
         private: Whether it reads what the receiver does not.
     """
 
     source: str
     pair: str
     role: str
+    short: str
     private: bool = False
 
     @property
     def name(self) -> str:
         """What reports and runs call it."""
         how = "reading the context" if self.private else "alone"
-        return f"{self.source.partition(':')[2] or self.source} {how}"
+        return f"{self.short} {how}"
 
     @property
     def key(self) -> str:
-        """File name of its measurements."""
-        name = "".join(char if char.isalnum() or char in "._-" else "-" for char in self.source)
-        return f"{name}-reading" if self.private else name
+        """Of its measurements in the store, below the split."""
+        return f"reading/{fit(self.source)}" if self.private else fit(self.source)
 
 
 ROLES = ("receiver", "sharer")
@@ -59,10 +63,14 @@ def single_models(pairs: Mapping[str, PairSpec], *, private: bool) -> list[Singl
         private: Whether sharers read what receivers do not: then a model is measured as both.
     """
     models: dict[tuple[str, bool], SingleModel] = {}
+    short = short_names(
+        source for pair in pairs.values() for source in (pair.receiver, pair.sharer)
+    )
     for role in ROLES:
         for name, pair in pairs.items():
             source, reads = getattr(pair, role), private and role == "sharer"
-            models.setdefault((source, reads), SingleModel(source, name, role, reads))
+            model = SingleModel(source, name, role, short[source], reads)
+            models.setdefault((source, reads), model)
     return list(models.values())
 
 
@@ -89,6 +97,7 @@ def run_controls(session: Session) -> None:
         if once.recorded:
             continue
         run = once.open()
+        run.note(note("A model of the study on its own.", {"model": model.source}))
         run.params({"model": model.source})
         session.log_data(run, model.pair, "validation")
         log_accuracy(run, "validation", result)

@@ -22,6 +22,7 @@ from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
 from c2c_search.host.terminal import Console
+from c2c_search.host.wording import counted
 from c2c_search.report import leaderboard
 from c2c_search.report.leaderboard import Leaderboard
 from c2c_search.report.live import Best
@@ -35,7 +36,12 @@ from c2c_search.study.controls import train_references
 from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import evaluate_finalists
 from c2c_search.study.layout import StudyFiles
+from c2c_search.study.layout import refuse_namesake
 from c2c_search.study.leaderboard import make_leaderboard
+from c2c_search.study.naming import trial_name
+from c2c_search.study.parent import log_data
+from c2c_search.study.parent import log_result
+from c2c_search.study.parent import log_settings
 from c2c_search.study.promotion import PromotedChampion
 from c2c_search.study.promotion import promote
 from c2c_search.study.readiness import check_ready
@@ -46,7 +52,6 @@ from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import enqueue
 from c2c_search.study.trials import run_trials
-from c2c_search.study.trials import trial_name
 from c2c_search.tracking import StudyRun
 from c2c_search.tracking import Tracker
 from c2c_search.tracking import reconcile
@@ -129,9 +134,17 @@ def run_study(
     command = f"c2c-search study --space {shlex.quote(str(space_path))}"
     command += "" if root == Path("mlruns") else f" --root {shlex.quote(str(root))}"
     command += "" if trials is None else f" --trials {trials}"
+    # Making the stores, or only opening them, takes MLflow seconds.
+    console.print(
+        f"Study {space.study}: {counted(space.search.trials, 'trial')} of "
+        f"{counted(space.pipeline.training.steps, 'step')}; opening the stores under {root} ...",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     try:
         with interruptible(), _opened(space, files) as study:
-            start = _Start(space, files, console, worker_factory, promotion, sleep)
+            start = _Start(space_path, space, files, console, worker_factory, promotion, sleep)
             final, champion, board = start.drive(study)
     except KeyboardInterrupt:
         console.print(
@@ -157,6 +170,7 @@ def _opened(space: Space, files: StudyFiles) -> Iterator[Study]:
     """Optuna's study, driven by no other process; what its store raises comes as `StoreError`."""
     from optuna.exceptions import StorageInternalError
 
+    refuse_namesake(files)
     try:
         opened: RDBStorage = storage.open_storage(files.root)
         with storage.sole_driver(files.root, space.study, opened):
@@ -176,6 +190,7 @@ def _opened(space: Space, files: StudyFiles) -> Iterator[Study]:
 class _Start:
     """One start of a study; see `run_study`."""
 
+    space_path: Path
     space: Space
     files: StudyFiles
     console: Console
@@ -188,6 +203,7 @@ class _Start:
         interrupted = resume.recover(study)
         tracker = Tracker.open(self.files.root, self.space.pipeline.name)
         run = self._parent(tracker, study)
+        log_settings(run, self.space, self.space_path)
         reconcile(tracker, study)
         save_views(tracker)
         try:
@@ -215,6 +231,7 @@ class _Start:
         session = replace(session, space=space)
         train_references(session)
         run_controls(session)
+        log_data(session)
         enqueue(session)
         run_trials(session, make_fits(self.space))
         final = evaluate_finalists(session)
@@ -222,6 +239,7 @@ class _Start:
         champion = None if final.champion is None else self.promotion(session, final)
         board = make_leaderboard(session, final, champion)
         session.run.note(leaderboard.markdown(board))
+        log_result(session.run, session.study, final)
         return final, champion, board
 
     def _parent(self, tracker: Tracker, study: Study) -> StudyRun:
@@ -250,16 +268,18 @@ class _Start:
 def _state(study: Study, space: Space) -> StudyState:
     """What the view begins with."""
     best = max(resume.complete(study), key=lambda trial: trial.values[0], default=None)
+    training = space.pipeline.training
     return StudyState(
         name=space.study,
         trials=space.search.trials,
-        steps=space.pipeline.training.steps,
+        steps=training.steps,
         twins=space.pipeline.champion.finalists,
+        first_rung=None if space.search.pruner == "none" else training.rung_steps[0],
         counts=resume.counts(study),
-        best=None if best is None else _best(best, len(space.pairs) > 1),
+        best=None if best is None else _best(study, best, len(space.pairs) > 1),
     )
 
 
-def _best(trial: FrozenTrial, several_pairs: bool) -> Best:
+def _best(study: Study, trial: FrozenTrial, several_pairs: bool) -> Best:
     gain = trial.values[0] if several_pairs else None
-    return Best(trial_name(trial.number), trial.user_attrs[ACCURACY], gain)
+    return Best(trial_name(study, trial.number), trial.user_attrs[ACCURACY], gain)

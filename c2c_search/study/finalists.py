@@ -21,19 +21,21 @@ from c2c_search.evaluation.results import answers_differ
 from c2c_search.evaluation.results import answers_table
 from c2c_search.evaluation.systems.registry import SUBJECT
 from c2c_search.evaluation.systems.registry import SYSTEMS
+from c2c_search.host.names import fit
 from c2c_search.study.controls import ROLES
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import models_of
 from c2c_search.study.finalist import TWIN
 from c2c_search.study.finalist import Finalist
+from c2c_search.study.naming import trial_name
 from c2c_search.study.recording import log_accuracy
 from c2c_search.study.recording import train_once
 from c2c_search.study.resume import complete
 from c2c_search.study.session import Session
+from c2c_search.study.session import child_key
 from c2c_search.study.trials import HASH
 from c2c_search.study.trials import PARAMETERS
 from c2c_search.study.trials import SPLIT
-from c2c_search.study.trials import trial_name
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.recorded_run import Kind
 from c2c_search.tracking.recorded_run import RecordedRun
@@ -146,7 +148,7 @@ def choose(session: Session) -> list[Finalist]:
     chosen = finalists(list(candidates), session.space.pipeline.champion.finalists)
     return [
         Finalist(
-            name=trial_name(one.number),
+            name=trial_name(session.study, one.number),
             number=one.number,
             config=candidates[one],
             trained=session.trainer.known(session.request(candidates[one])),
@@ -250,7 +252,7 @@ def _what(one: Finalist, system: str) -> str:
         return trial
     of_trial = entry.needs & {"fuser", "trial"}
     of = trial if of_trial else canonical_hash(one.config.pair.model_dump())
-    return f"{of}-{entry.name.replace('_', '-')}"
+    return f"{of}-{fit(entry.name.replace('_', '-'))}"
 
 
 def _check_shut(session: Session, one: Finalist) -> None:
@@ -295,8 +297,8 @@ def _log(session: Session, final: FinalEvaluation) -> None:
     run.log_dict("verdict.json", verdicts)
     run.text("verdict.txt", final.explanation + "\n")
     for name, result in final.results.items():
-        run.text(f"items/{name.replace(' ', '-')}.json", answers_table(result))
-    run_ids = {name: attrs.get(f"{RUN_ID}/{name}") for name in final.results}
+        run.text(f"items/{fit(name)}.json", answers_table(result))
+    run_ids = {name: attrs.get(child_key(name)) for name in final.results}
     trials = session.study.get_trials(deepcopy=False)
     run_ids |= {one.name: trials[one.number].user_attrs.get(RUN_ID) for one in final.finalists}
     children = {child.info.run_id: child for child in session.tracker.children(run.run_id)}

@@ -59,6 +59,22 @@ class StudyFiles:
         return self.folder / name
 
 
+def refuse_namesake(files: StudyFiles) -> None:
+    """Refuse a study whose folder another one's is, where file systems fold case.
+
+    Raises:
+        StoreError: A study of the same name in other capital letters lies under this root.
+    """
+    for folder in files.folder.parent.glob("*"):
+        if folder.name != files.study and folder.name.casefold() == files.study.casefold():
+            raise StoreError(
+                "Names of studies must differ by more than capital letters, since many file "
+                "systems do not tell these apart.",
+                value=f"{files.study}, beside {folder.name}",
+                hint="Give the space another name under `study:`.",
+            )
+
+
 def champion_folder(root: Path, study: str | None) -> Path:
     """The package of a study's champion.
 

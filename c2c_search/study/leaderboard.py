@@ -10,11 +10,11 @@ from c2c_search.champion.gate import DESCRIPTIVE_LEVEL
 from c2c_search.champion.gate import Comparison
 from c2c_search.evaluation.results import tie_notes
 from c2c_search.evaluation.statistics import accuracy_interval
+from c2c_search.host.wording import counted
 from c2c_search.report.leaderboard import Duel
 from c2c_search.report.leaderboard import Leaderboard
 from c2c_search.report.leaderboard import MeasuredRow
 from c2c_search.report.leaderboard import SearchRow
-from c2c_search.report.live import settings_line
 from c2c_search.study import resume
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import models_of
@@ -23,13 +23,13 @@ from c2c_search.study.finalist import TWIN
 from c2c_search.study.finalists import MISMATCHED
 from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import controls_of
+from c2c_search.study.naming import shown
+from c2c_search.study.naming import trial_name
 from c2c_search.study.promotion import PromotedChampion
 from c2c_search.study.session import Session
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import PAIR
 from c2c_search.study.trials import PARAMETERS
-from c2c_search.study.trials import shown
-from c2c_search.study.trials import trial_name
 
 
 if TYPE_CHECKING:
@@ -55,16 +55,16 @@ def _trials(session: Session) -> Iterator[SearchRow]:
     states = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
     names = {str(pair): name for name, pair in session.space.pairs.items()}
     for trial in resume.finished(session.study):
+        settings = shown(session.space, trial.params)
+        settings.pop("pair", None)
         yield SearchRow(
-            name=trial_name(trial.number),
+            name=trial_name(session.study, trial.number),
             kind="trial",
             state=states[trial.state.name],
             accuracy=trial.user_attrs.get(ACCURACY),
             pair=names.get(trial.user_attrs.get(PAIR, ""), ""),
             parameters=trial.user_attrs.get(PARAMETERS),
-            settings=settings_line(
-                {name: value for name, value in shown(trial.params).items() if name != "pair"}
-            ),
+            settings=settings,
             gain=_gain(session, trial),
         )
 
@@ -79,12 +79,20 @@ def _gain(session: Session, trial: FrozenTrial) -> float | None:
 def _controls(session: Session) -> Iterator[SearchRow]:
     for model in models_of(session):
         accuracy = measure_alone(session, model, "validation").accuracy
-        yield SearchRow(model.name, "control", "", accuracy, model.source, None, "")
+        yield SearchRow(model.name, "control", "", accuracy, "", None, {})
     for name, pair in session.space.pairs.items():
         if (reference := session.references.get(str(pair))) is not None:
-            settings = f"after {session.space.pipeline.training.rung_steps[0]} steps"
+            steps = session.space.pipeline.training.rung_steps[0]
             yield SearchRow(
-                reference_name(name), "control", "", reference, name, None, settings, gain=0.0
+                reference_name(name),
+                "control",
+                "",
+                reference,
+                name,
+                None,
+                {},
+                gain=0.0,
+                remark=f"after {counted(steps, 'step')}",
             )
 
 

@@ -18,6 +18,7 @@ from c2c_search.champion.registry import register
 from c2c_search.data.quiz import LICENCES
 from c2c_search.data.splits import Splits
 from c2c_search.data.splits import load_splits
+from c2c_search.host.source import source_commit
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
 from c2c_search.inference.manifest import Question
@@ -143,7 +144,7 @@ def make_manifest(
         name=f"{session.space.study}-{winner.name}",
         created=datetime.now(UTC),
         c2c_search_version=package.workbench_version(),
-        git_commit=package.source_commit(),
+        git_commit=source_commit(),
         pair=PairIdentity(
             **{role: ModelIdentity.model_validate(each) for role, each in prepared.models.items()}
         ),

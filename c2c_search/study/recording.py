@@ -12,6 +12,11 @@ from pathlib import Path
 from c2c_search.errors import C2CError
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.files import write_text
+from c2c_search.host.names import fit
+from c2c_search.host.names import fit_path
+from c2c_search.report.leaderboard import count
+from c2c_search.report.notes import escaped
+from c2c_search.report.notes import note
 from c2c_search.study.session import Session
 from c2c_search.study.trainer import TrainingRequest
 from c2c_search.tracking.recorded_run import Kind
@@ -22,6 +27,9 @@ from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
+
+
+_A_MOMENT = 1e-3  # seconds
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class Recording:
         train: What the worker is asked.
         name: Of the training, as the view shows it.
         goes_on: Asked at every rung.
+        about: What it is, in Markdown.
         steps: Where it will end, if before the trial's own: it is a reference then.
     """
 
@@ -73,6 +82,7 @@ class Recording:
     train: Train
     name: str
     goes_on: Callable[[Rung], bool]
+    about: str
     steps: int | None = None
 
     def begin(self, shown: Mapping[str, object], *, of_budget: bool) -> TrainingRequest:
@@ -87,6 +97,8 @@ class Recording:
         """
         config = self.train.config
         steps = self.steps or config.training.steps
+        models = {"receiver": config.pair.receiver, "sharer": config.pair.sharer}
+        self.run.note(note(self.about, {**models, **shown}))
         self.session.view.begin(self.name, shown, steps, of_budget=of_budget)
         if self._fuser:  # what else learns has no fuser to be described or found
             self.run.config(config)
@@ -112,8 +124,11 @@ class Recording:
         session, config, run = self.session, self.train.config, self.run
         pair = next(name for name, pair in session.space.pairs.items() if pair == config.pair)
         session.log_data(run, pair, "train", "validation")
-        run.cost(ended.seconds, parameters=ended.parameters, size=ended.bytes)
+        # What the study's start had prepared cost a training nothing; the study's run has it.
+        seconds = {part: spent for part, spent in ended.seconds.items() if spent >= _A_MOMENT}
+        run.cost(seconds, parameters=ended.parameters, size=ended.bytes)
         run.summary(ended.metrics)
+        run.add_note(_result(ended, config.training.steps if self.steps is None else self.steps))
         if math.isnan(ended.objective):
             return Failed(failure="diverged", message="the validation objective is not a number")
         if self.steps is None:  # a reference has none: objectives are measured against it
@@ -155,7 +170,7 @@ def train_once(
         return session.trainer.known(train)
     run = once.open()
     steps = None if to_the_end else train.config.training.rung_steps[0]
-    recording = Recording(session, run, train, name, lambda rung: to_the_end, steps)
+    recording = Recording(session, run, train, name, lambda rung: to_the_end, once.about, steps)
     try:
         ended = session.trainer.train(recording.begin(shown, of_budget=False))
     except BaseException:
@@ -189,7 +204,15 @@ class Once:
         self._name = name
         self._kind = kind
         self._tags = tags
-        self._key = f"recorded/{name}"
+        self._key = f"recorded/{fit(name)}"
+
+    @property
+    def about(self) -> str:
+        """What it is, in Markdown."""
+        study = escaped(self._session.space.study)
+        if self._kind == "twin":
+            return f"A twin in study {study}: the same training without anything from a sharer."
+        return f"A control in study {study}: what a fuser must beat to be champion."
 
     @property
     def recorded(self) -> bool:
@@ -211,6 +234,14 @@ def log_accuracy(run: RecordedRun, prefix: str, result: SystemResult) -> None:
     run.summary(
         {
             f"{prefix}/accuracy": result.accuracy,
-            **{f"{prefix}/{group}": value for group, value in groups.items()},
+            **{f"{prefix}/group/{fit_path(group)}": value for group, value in groups.items()},
         }
     )
+
+
+def _result(ended: Trained, steps: int) -> str:
+    """How a training ended, in Markdown."""
+    early = f"Stopped early, at step {ended.step} of {steps}: others had done better by then."
+    about = early if ended.pruned else f"Trained to its end, step {ended.step}."
+    values = {"accuracy on validation": ended.objective, "parameters": count(ended.parameters)}
+    return note(about, values)

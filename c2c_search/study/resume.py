@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 from typing import Any
 
+from c2c_search.tracking.reconcile import RETRY_OF
 from c2c_search.tracking.reconcile import RUN_ID
 
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 FAILURE = "failure"  # user attributes of a trial
-RETRY_OF = "retry_of"
 _CARRIED = (RUN_ID,)
 _RUNG = "completed_rung_"  # where Optuna's halving notes the rungs that a trial has passed
 

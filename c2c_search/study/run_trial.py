@@ -14,6 +14,7 @@ from c2c_search.host.files import write_text
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
 from c2c_search.host.terminal import Console
+from c2c_search.models.sources import short_names
 from c2c_search.report.live import StudyState
 from c2c_search.report.live import View
 from c2c_search.report.live import watch
@@ -83,6 +84,8 @@ def repeat_trial(
         evaluation=config.evaluation,
         caches=CacheConfig(dtype=config.cache_dtype),
     )
+    pair = config.pair
+    short = short_names((pair.receiver, pair.sharer))
     state = StudyState(name=name, trials=1, steps=config.training.steps, twins=0)
     with (
         interruptible(),
@@ -98,7 +101,11 @@ def repeat_trial(
         trainer.prepare()
         if (studied := _studied(path, config)) is not None:
             check_unchanged(str(config.pair), studied, trainer.prepared["pair"])
-        view.begin(name, {"pair": str(config.pair)}, config.training.steps)
+        view.begin(
+            name,
+            {"pair": f"{short[pair.receiver]} <- {short[pair.sharer]}"},
+            config.training.steps,
+        )
         train = Train(config=config, directory=str(folder))
         ended = trainer.train(TrainingRequest(train, _Shown(view, name)))
     if isinstance(ended, Failed):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.systems.registry import Recipe
 from c2c_search.host.json_store import JsonStore
+from c2c_search.host.names import fit
 from c2c_search.models.pair import PairSpec
 from c2c_search.report.live import View
 from c2c_search.space.schema import Space
@@ -17,6 +18,7 @@ from c2c_search.study.layout import StudyFiles
 from c2c_search.study.trainer import TrainerClient
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.recorded_run import Kind
+from c2c_search.tracking.recorded_run import RecordedRun
 from c2c_search.tracking.tracker import ChildRun
 from c2c_search.tracking.tracker import StudyRun
 from c2c_search.tracking.tracker import Tracker
@@ -25,6 +27,11 @@ from c2c_search.training.protocol import Train
 
 if TYPE_CHECKING:
     from optuna import Study
+
+
+def child_key(name: str) -> str:
+    """User attribute of the study that names the run of a control or twin."""
+    return f"{RUN_ID}/{fit(name)}"
 
 
 @dataclass(frozen=True)
@@ -87,12 +94,12 @@ class Session:
 
     def child(self, name: str, kind: Kind, tags: Mapping[str, object] | None = None) -> ChildRun:
         """Open the run of a control or twin, the same one at every start of the study."""
-        key = f"{RUN_ID}/{name}"
+        key = child_key(name)
         run = self.run.trial(name, run_id=self.study.user_attrs.get(key), kind=kind, tags=tags)
         self.study.set_user_attr(key, run.run_id)
         return run
 
-    def log_data(self, run: ChildRun, pair: str, *splits: str) -> None:
+    def log_data(self, run: RecordedRun, pair: str, *splits: str) -> None:
         """Record the splits that a run has used as its inputs, and what its models computed in."""
         data = self.space.pipeline.data
         prepared = self.trainer.prepared[pair]

@@ -22,6 +22,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
 from c2c_search.host import process
 from c2c_search.host.files import write_text
+from c2c_search.tracking.mlflow_store import sqlite_url
 
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def open_storage(root: Path) -> RDBStorage:
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = os.environ.get(URL_VARIABLE) or f"sqlite:///{root.resolve() / DATABASE}"
+    url = os.environ.get(URL_VARIABLE) or sqlite_url(root.resolve() / DATABASE)
     local = url.startswith("sqlite")
     engine: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 2}
     if local:

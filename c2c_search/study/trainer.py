@@ -23,6 +23,7 @@ from c2c_search.host import signals
 from c2c_search.host.dtypes import VARIABLE
 from c2c_search.host.dtypes import requested
 from c2c_search.host.json_store import JsonStore
+from c2c_search.host.names import fit
 from c2c_search.models.pair import PairSpec
 from c2c_search.report.live import View
 from c2c_search.study.unchanged import check_unchanged
@@ -110,7 +111,7 @@ class TrainerClient:
         self._process: WorkerProcess | None = None
         self._memory_suffices = True  # for several trainings at once
         for name in pairs:
-            if (known := store.load(f"prepared/{name}", Prepared)) is not None:
+            if (known := store.load(f"prepared/{fit(name)}", Prepared)) is not None:
                 self.prepared[name] = known
 
     @property
@@ -299,7 +300,7 @@ class TrainerClient:
             check_unchanged(name, known, last)
             if known.dtype is not None:
                 return
-        self._store.save(f"prepared/{name}", last)
+        self._store.save(f"prepared/{fit(name)}", last)
         self.prepared[name] = last
 
     def _attempt(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
 from c2c_search.errors import StudyStoppedError
+from c2c_search.report.notes import escaped
 from c2c_search.space.sampling import Fits
 from c2c_search.space.sampling import make_pruner
 from c2c_search.space.sampling import make_sampler
 from c2c_search.space.sampling import suggest
 from c2c_search.study import resume
+from c2c_search.study.naming import run_title
+from c2c_search.study.naming import shown
+from c2c_search.study.naming import trial_name
 from c2c_search.study.recording import Recording
 from c2c_search.study.session import Session
 from c2c_search.study.trainer import TrainingRequest
@@ -36,16 +39,6 @@ SPLIT = "split"  # where it was measured
 ENQUEUED = "enqueued"
 MESSAGE = "failure_message"
 IN_A_ROW = 3  # failures of one class that end the study
-
-
-def trial_name(number: int) -> str:
-    """What reports and runs call a trial."""
-    return f"trial-{number:03d}"
-
-
-def shown(params: Mapping[str, object]) -> dict[str, object]:
-    """A trial's parameters as reports show them: by the last part of their dotted names."""
-    return {name.rpartition(".")[2].replace("_", " "): value for name, value in params.items()}
 
 
 def enqueue(session: Session) -> None:
@@ -97,7 +90,7 @@ class _Trial:
         self.session = session
         self.trial = trial
         self.streak = streak
-        self.name = trial_name(trial.number)
+        self.name = trial_name(session.study, trial.number)
         self.reported = set(session.study.trials[trial.number].intermediate_values)
         self.training: TrainingRequest | None = None
         self._recording: Recording | None = None
@@ -116,8 +109,10 @@ class _Trial:
             self.session.request(config),
             self.name,
             lambda rung: self._goes_on(rung, config),
+            f"A trial of study {escaped(self.session.space.study)}: a fuser between two models.",
         )
-        self.training = self._recording.begin(shown(self.trial.params), of_budget=True)
+        settings = shown(self.session.space, self.trial.params)
+        self.training = self._recording.begin(settings, of_budget=True)
 
     def interrupt(self) -> None:
         """Leave it, if it has not ended, to another start of the study."""
@@ -139,6 +134,7 @@ class _Trial:
         self._recording = None
         if isinstance(ended, Failed):
             self.session.view.end(self.name, "failed")
+            run.add_note(f"It failed ({ended.failure}): {escaped(ended.message)}")
             run.tags({"c2c.failure": ended.failure, "c2c.failure_message": ended.message})
             run.finish(STATUS["FAIL"], state="FAIL")
             self._fail(ended)
@@ -149,6 +145,7 @@ class _Trial:
         trial = self.trial
         run = self.session.run.trial(
             self.name,
+            title=run_title(self.session.space, self.name, trial.params),
             run_id=trial.user_attrs.get(RUN_ID),
             tags={"optuna.trial_number": trial.number},
         )

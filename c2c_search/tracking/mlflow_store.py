@@ -24,6 +24,7 @@ from c2c_search.errors import StoreError
 from c2c_search.host.files import is_full
 from c2c_search.host.files import replacing
 from c2c_search.host.home import expanded
+from c2c_search.host.names import fit
 from c2c_search.tracking import environment
 
 
@@ -111,19 +112,36 @@ class _Guarded:
 
 
 def _without_password(uri: str) -> str:
-    shown = re.sub(r"(?<=://)[^/@]*@", "", uri)
-    return shown.removeprefix("sqlite:///").partition("?")[0]
+    if uri.startswith("sqlite"):
+        from sqlalchemy.engine import make_url
+
+        return make_url(uri).database or uri
+    return re.sub(r"(?<=://)[^/@]*@", "", uri).partition("?")[0]
 
 
 def local_uri(root: Path) -> str:
     """Tracking URI of the local store under ``root``, whether it exists or not."""
-    return f"sqlite:///{expanded(root).resolve() / DATABASE}?timeout={BUSY_SECONDS}"
+    return sqlite_url(expanded(root).resolve() / DATABASE, timeout=BUSY_SECONDS)
+
+
+def sqlite_url(database: Path, **options: int) -> str:
+    """URL of an SQLite file for SQLAlchemy, whatever characters its path has.
+
+    Args:
+        database: The file, absolute.
+        options: Of the connection, e.g. ``timeout`` in seconds.
+    """
+    from sqlalchemy.engine import URL
+
+    query = {name: str(value) for name, value in options.items()}
+    # With its driver: of what follows a plain sqlite:/// MLflow makes a folder, quoted as it is.
+    url = URL.create("sqlite+pysqlite", database=str(database), query=query)
+    return url.render_as_string()
 
 
 def artifact_location(root: Path, experiment: str) -> str:
     """``file:`` URI of the folder that keeps an experiment's artifacts."""
-    folder = re.sub(r"[^\w.-]+", "-", experiment)
-    return (expanded(root).resolve() / ARTIFACTS / folder).as_uri()
+    return (expanded(root).resolve() / ARTIFACTS / fit(experiment)).as_uri()
 
 
 def relocate(root: Path) -> int:
@@ -222,7 +240,7 @@ def _create(database: Path) -> None:
 
     with replacing(database) as partial:
         with _unsynced(partial):
-            store = SqlAlchemyStore(f"sqlite:///{partial}", (database.parent / ARTIFACTS).as_uri())
+            store = SqlAlchemyStore(sqlite_url(partial), (database.parent / ARTIFACTS).as_uri())
             store.engine.dispose()
         with closing(sqlite3.connect(partial)) as connection:
             # Persists in the file; writes cost a third of the default journal's.

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from c2c_search.host.names import fit
+
 
 MAX_VALUE = 6000  # characters; MLflow truncates longer values without a word
 
@@ -14,14 +16,15 @@ def flatten(values: Mapping[str, Any]) -> dict[str, str]:
     """Flatten to dotted names and text, e.g. ``{"fuser": {"depth": 3}}`` to ``fuser.depth: 3``.
 
     Lists become JSON; None, True and False are written as in YAML. A value too long for MLflow is
-    split over ``NAME``, ``NAME.part2``, ``NAME.part3`` and so on.
+    split over ``NAME``, ``NAME.part2``, ``NAME.part3`` and so on. Names are made fit for a store.
     """
     flat: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            flat |= {f"{name}.{inner}": text for inner, text in flatten(value).items()}
+            inside = flatten(value)
+            flat |= {f"{fit(str(name))}.{inner}": text for inner, text in inside.items()}
         else:
-            flat |= _chunks(name, _text(value))
+            flat |= _chunks(fit(str(name)), _text(value))
     return flat
 
 

@@ -22,12 +22,24 @@ if TYPE_CHECKING:
 
 
 STATUS: Mapping[str, Status] = MappingProxyType(
-    {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+    {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
 )
-"""MLflow's status for each state in which Optuna's trials end."""
+"""MLflow's status for each state in which Optuna's trials end; to be pruned is no failure."""
 
 RUN_ID = "mlflow_run_id"
 """User attribute of study and trial that names its run."""
+
+
+RETRY_OF = "retry_of"
+"""User attribute of a trial that goes on with an interrupted one; names that one's number."""
+
+
+def ordinal(study: Study, number: int) -> int:
+    """Which of a study's suggestions a trial is, from 0; a retry is the one it goes on with."""
+    trials = study.get_trials(deepcopy=False)
+    while (before := trials[number].user_attrs.get(RETRY_OF)) is not None:
+        number = before
+    return sum(RETRY_OF not in trial.user_attrs for trial in trials[:number])
 
 
 @dataclass(frozen=True)
@@ -124,13 +136,15 @@ def _repair(tracker: Tracker, run: Run, trial: FrozenTrial) -> Iterator[Repair]:
 
 
 def _recreate(tracker: Tracker, study: Study, parent: str, trial: FrozenTrial) -> Repair:
+    name = f"trial-{ordinal(study, trial.number):03d}"
     run = tracker.client.create_run(
         tracker.experiment_id,
         start_time=_milliseconds(trial.datetime_start),
-        run_name=f"trial-{trial.number:03d}",
+        run_name=name,
         tags={
             "mlflow.parentRunId": parent,
             "c2c.kind": "trial",
+            "c2c.name": name,
             "c2c.recreated": "true",
             "optuna.study_name": study.study_name,
             "optuna.trial_number": str(trial.number),

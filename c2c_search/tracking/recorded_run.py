@@ -15,6 +15,7 @@ from typing import Literal
 from typing import TypeVar
 
 from c2c_search.errors import shown
+from c2c_search.host.names import fit
 from c2c_search.tracking.params import flatten
 
 
@@ -48,6 +49,7 @@ class RecordedRun:
         self._client = client
         self.run_id: str = run.info.run_id
         self._latest: dict[str, float] = dict(run.data.metrics)
+        self._note = ""
 
     def tags(self, tags: Mapping[str, object]) -> None:
         """Set tags; a tag that exists is replaced."""
@@ -108,7 +110,7 @@ class RecordedRun:
         )
         tags = [InputTag("mlflow.data.context", context), InputTag("sha256", digest)]
         self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
-        self.tags({f"c2c.data.{context}": digest})
+        self.tags({f"c2c.data.{fit(context)}": digest})
 
     def text(self, name: str, content: str) -> None:
         """Write an artifact file, e.g. ``trial.yaml``; it replaces the one of that name."""
@@ -121,9 +123,14 @@ class RecordedRun:
     def note(self, markdown: str) -> None:
         """Set the description that the run's page shows; one too long ends with a whole line."""
         markdown = shown(markdown)
+        self._note = markdown
         if len(markdown) > MAX_TAG:
             markdown = markdown[: MAX_TAG - 3].rpartition("\n")[0] + "\n\n…"
         self.tags({NOTE: markdown})
+
+    def add_note(self, markdown: str) -> None:
+        """Add to the description that `note` has set."""
+        self.note(f"{self._note}\n{markdown}")
 
 
 def metrics(step: int, values: Mapping[str, float]) -> list[Metric]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import getpass
 import json
 import math
-import subprocess
 import time
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -21,9 +20,11 @@ from typing import Any
 
 from filelock import FileLock
 
+import c2c_search
 from c2c_search.errors import StoreError
 from c2c_search.host import process
 from c2c_search.host.home import expanded
+from c2c_search.host.source import source_commit
 from c2c_search.tracking import mlflow_store
 from c2c_search.tracking.recorded_run import MAX_METRICS
 from c2c_search.tracking.recorded_run import NOTE
@@ -49,7 +50,8 @@ Fusers searched by **c2c-search**: open the view *Leaderboard*.
 
 Each study is one parent run. Below it lie its trials, its controls (each model alone) and its
 no-sharer twins; the tag `c2c.kind` tells them apart. `objective` is measured on validation. A
-trial that the search stopped early shows a red cross and has the tag `optuna.state: PRUNED`.
+trial that the search stopped early ended in order and has the tag `optuna.state: PRUNED`; one
+that failed has a red cross, and one that was interrupted goes on with the study's next start.
 """
 
 
@@ -155,6 +157,7 @@ class StudyRun(RecordedRun):
         self,
         name: str,
         *,
+        title: str = "",
         run_id: str | None = None,
         kind: Kind = "trial",
         tags: Mapping[str, object] | None = None,
@@ -162,13 +165,14 @@ class StudyRun(RecordedRun):
         """Open a child run: the one of ``run_id`` if it is there, else a new one.
 
         Args:
-            name: What the UI shows, e.g. ``trial-007``.
+            name: What reports call it, e.g. ``trial-007``; becomes the tag ``c2c.name``.
+            title: What the UI shows, e.g. ``007 linear/replace r32``; the name when left out.
             run_id: The run that an interrupted attempt made; this one goes on in it.
             kind: trial, control or twin; becomes the tag ``c2c.kind``.
             tags: More tags, e.g. ``optuna.trial_number``.
         """
-        own = {"mlflow.parentRunId": self.run_id, "optuna.study_name": self.name}
-        run = self._tracker._open(name, kind, run_id, {**own, **(tags or {})})
+        own = {"mlflow.parentRunId": self.run_id, "optuna.study_name": self.name, "c2c.name": name}
+        run = self._tracker._open(title or name, kind, run_id, {**own, **(tags or {})})
         return ChildRun(self._client, run)
 
     def log_dict(self, name: str, content: Mapping[str, Any]) -> None:
@@ -284,15 +288,13 @@ def _experiment(
 def _source_tags() -> dict[str, str]:
     """What `MlflowClient.create_run`, unlike the fluent API, leaves blank in the UI."""
     tags = {"mlflow.source.name": "c2c-search", "mlflow.source.type": "LOCAL"}
+    tags["c2c.version"] = c2c_search.__version__
     try:
         tags["mlflow.user"] = getpass.getuser()
     except (KeyError, OSError):
         # A container whose user id has no name.
         tags["mlflow.user"] = "unknown"
-    try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    except OSError:
-        return tags
-    if found.returncode == 0:
-        tags["mlflow.source.git.commit"] = found.stdout.strip()
+    # Not that of the folder one stands in, as MLflow itself would do it.
+    if (commit := source_commit()) is not None:
+        tags["mlflow.source.git.commit"] = commit
     return tags

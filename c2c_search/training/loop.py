@@ -21,6 +21,7 @@ from c2c_search.errors import NotFiniteError
 from c2c_search.evaluation.guard import SELECTION
 from c2c_search.evaluation.guard import refuse_report_split
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.host.names import fit_path
 from c2c_search.tokenization.continuations import response_ids
 from c2c_search.training.checkpoint import POINTER
 from c2c_search.training.checkpoint import Position
@@ -218,7 +219,7 @@ class Training(ABC):
             **self._metrics(),
         }
         for group, accuracy in result.accuracy_by_group().items():
-            metrics[f"validation/{group}"] = accuracy
+            metrics[f"validation/group/{fit_path(group)}"] = accuracy
         rung = Rung(
             rung=number,
             step=self.step,
@@ -276,7 +277,10 @@ class Training(ABC):
             rule = f"{len(rungs)} rungs by step {position.step} of {self.training.steps}"
             raise refused(checkpoints / POINTER, rule)
         self.step, self.rungs = position.step, rungs
-        self.seconds = dict(position.seconds)
+        # Of this start, only what came before its first step.
+        self.seconds = {
+            part: position.seconds.get(part, 0.0) + spent for part, spent in self.seconds.items()
+        }
 
     @property
     def _checkpointed(self) -> str:

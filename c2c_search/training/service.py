@@ -28,6 +28,7 @@ from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import default_cache_dir
 from c2c_search.models.loading import load
+from c2c_search.models.sources import short_name
 from c2c_search.prompt_cache.entries import FOLDER
 from c2c_search.prompt_cache.store import PromptCacheStore
 from c2c_search.tokenization.templates import is_dated
@@ -187,9 +188,15 @@ class WorkerService:
         receiver = cache_shape(pair.receiver, adapted=config.fuser.lora_rank > 0)
         fuser = Fuser(config.fuser, receiver, cache_shape(pair.sharer))
         model = with_fuser(pair, fuser)
+        begun = time.perf_counter()
         data = self._data_of(config)
+        prefill = time.perf_counter() - begun
         calibrate(model, data.train_prompts, config.seed)
-        return FuserTraining(config, model, data, directory, emit=emit or self.emit, go_on=go_on)
+        training = FuserTraining(
+            config, model, data, directory, emit=emit or self.emit, go_on=go_on
+        )
+        training.seconds["prefill"] = prefill
+        return training
 
     def evaluate(self, request: Evaluate) -> Result:
         """Answer a split with one system of the register.
@@ -312,7 +319,7 @@ class WorkerService:
 
     def _questions(self, model: C2CModel, split: str) -> QuestionPrompts:
         def caches(loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
-            name = f"{split}, {loaded.identity.source.rpartition(':')[2]}"
+            name = f"{split}, {short_name(loaded.identity.source)}"
             try:
                 found = self.store.get(
                     loaded,

@@ -43,6 +43,17 @@ def test_groups_are_listed(card: str) -> None:
     assert "| country/zh | " in card
 
 
+def test_a_small_fuser_is_not_called_nothing(card: str) -> None:
+    assert "The fuser holds 6 numbers (250 bytes): " in card
+
+
+def test_one_finalist_shares_no_level(manifest: Manifest, verdict: Verdict) -> None:
+    alone = verdict.model_copy(update={"finalists": 1})
+    card = model_card(manifest.model_copy(update={"verdict": alone.model_dump()}), SIZE)
+    assert f"The level is {verdict.level:g}." in card
+    assert "1 finalists" not in card
+
+
 def test_size_is_given_relative_to_the_receiver(manifest: Manifest, card: str) -> None:
     assert "10.0 % of the receiver's parameters and 25.0 % of its bytes" in card
     without = manifest.model_copy(update={"receiver_size": None})

@@ -13,7 +13,6 @@ import pytest
 from c2c_search.champion import package
 from c2c_search.champion.package import build
 from c2c_search.champion.package import installed_versions
-from c2c_search.champion.package import source_commit
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
 from c2c_search.inference.manifest import Manifest
@@ -161,11 +160,3 @@ def test_weights_that_are_none_are_refused(
 def test_versions_name_what_the_numbers_rest_on() -> None:
     versions = installed_versions()
     assert {"python", "torch", "transformers", "deepspeed"} <= versions.keys()
-
-
-def test_a_commit_is_that_of_our_own_checkout_or_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "__init__.py").write_text("")
-    monkeypatch.setattr(package.c2c_search, "__file__", str(tmp_path / "__init__.py"))
-    assert source_commit() is None

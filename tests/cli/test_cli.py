@@ -78,7 +78,7 @@ def test_an_unknown_command_and_a_missing_option(cli: Cli) -> None:
 def test_validate(cli: Cli, space_file: Path) -> None:
     status, out, _ = cli("validate", str(space_file))
     assert status == 0
-    assert "study tiny, 1 pair, 1 dimensions, 5 trials of 200 steps" in out
+    assert "study tiny, 1 pair, 1 dimension, 5 trials of 200 steps" in out
 
 
 def test_validate_tells_the_day_that_prompts_are_written_on(cli: Cli, space_file: Path) -> None:
@@ -120,8 +120,9 @@ def test_study_passes_its_options_and_its_exit_status(
         raise NoChampionError("none")
 
     monkeypatch.setattr(driver, "run_study", run_study)
-    status, _, err = cli("study", "--space", str(space_file), "--root", "runs", "--trials", "3")
+    status, out, err = cli("study", "--space", str(space_file), "--root", "runs", "--trials", "3")
     assert status == 3
+    assert out == f"Reading {space_file} ...\n"
     assert err == "Error: none\n"
     assert asked == [(space_file, {"root": Path("runs"), "trials": 3})]
 

@@ -48,7 +48,7 @@ def test_a_folder_that_is_neither_champion_nor_trial_is_refused(tmp_path: Path) 
 def test_models_alone_and_a_pair_without_a_fuser(tmp_path: Path) -> None:
     alone = find_target("path:a", root=tmp_path, template="chat")
     assert (alone.receiver, alone.sharer, alone.template) == ("path:a", None, "chat")
-    assert find_target("path:a", root=tmp_path, sharer="path:b").name == "path:b to path:a"
+    assert find_target("path:a", root=tmp_path, sharer="path:b").name == "b to a"
 
 
 def test_a_fuser_brings_its_own_sharer(trial, trained_root) -> None:

@@ -75,3 +75,9 @@ def test_a_full_disk_is_a_store_error(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match="No space left"):
         JsonStore(tmp_path).save("a", Piece(value=1))
+
+
+@pytest.mark.parametrize("key", ["../out", "a//b", "/a", "prepared/..", "nul", "a\0b"])
+def test_a_key_that_could_leave_the_folder_is_a_mistake(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ValueError, match="fit names"):
+        JsonStore(tmp_path).path(key)

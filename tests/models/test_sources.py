@@ -19,6 +19,8 @@ from c2c_search.models.sources import HubSource
 from c2c_search.models.sources import PathSource
 from c2c_search.models.sources import PypiSource
 from c2c_search.models.sources import parse_source
+from c2c_search.models.sources import short_name
+from c2c_search.models.sources import short_names
 
 
 @pytest.mark.parametrize(
@@ -95,3 +97,33 @@ def test_reading_sources_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("pypi:gemma-3-270m", "gemma-3-270m"),
+        ("hf:Qwen/Qwen3-0.6B@main", "Qwen/Qwen3-0.6B@main"),
+        ("path:/home/me/models/tiny/", "tiny"),
+        ("path:.", "."),
+        ("path:/", "/"),
+        ("gguf:/m/a:b.gguf", "a:b.gguf"),
+    ],
+)
+def test_a_table_has_room_for_the_name_alone(source: str, name: str) -> None:
+    assert short_name(source) == name
+
+
+def test_models_of_one_name_get_as_much_of_their_paths_as_it_takes() -> None:
+    sources = ["path:/x/run/a", "path:/y/run/a", "path:/y/b", "pypi:gemma-3-270m"]
+    assert list(short_names(sources).values()) == ["x/run/a", "y/run/a", "b", "gemma-3-270m"]
+
+
+PARTS = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4).map("/".join)
+
+
+@given(st.lists(PARTS.map("path:/{}".format) | PARTS.map("gguf:{}".format), unique=True))
+def test_no_two_models_share_a_short_name(sources: list[str]) -> None:
+    names = short_names(sources)
+    assert names.keys() == set(sources)
+    assert len(set(names.values())) == len(sources)

@@ -26,10 +26,10 @@ def board() -> Leaderboard:
     return Leaderboard(
         study="tiny",
         search=[
-            SearchRow("trial-000", "trial", "pruned", 0.5, "there", 1000, "depth 3"),
-            SearchRow("trial-001", "trial", "failed", None, "there", None, "depth 8"),
-            SearchRow("b [x] alone", "control", "", 0.6, "path:b", None, ""),
-            SearchRow("trial-002", "trial", "complete", 0.7, "back", 10_900_000, "depth 4"),
+            SearchRow("trial-000", "trial", "pruned", 0.5, "there", 1000, {"depth": 3}),
+            SearchRow("trial-001", "trial", "failed", None, "there", None, {"depth": 8}),
+            SearchRow("b [x] alone", "control", "", 0.6, "", None, {}),
+            SearchRow("trial-002", "trial", "complete", 0.7, "back", 10_900_000, {"depth": 4}),
         ],
         test=[
             MeasuredRow("b [x] alone", "control", interval(0.6)),
@@ -94,13 +94,97 @@ def test_p_value() -> None:
 
 def test_between_pairs_trials_are_ranked_by_gain() -> None:
     rows = [
-        SearchRow("trial-000", "trial", "complete", 0.76, "there", 1, "", gain=0.18),
-        SearchRow("trial-001", "trial", "complete", 0.94, "back", 1, "", gain=0.02),
-        SearchRow("back without sharer", "control", "", 0.92, "back", None, "", gain=0.0),
-        SearchRow("a alone", "control", "", 0.5, "path:a", None, ""),
+        SearchRow("trial-000", "trial", "complete", 0.76, "there", 1, {}, gain=0.18),
+        SearchRow("trial-001", "trial", "complete", 0.94, "back", 1, {}, gain=0.02),
+        SearchRow("back without sharer", "control", "", 0.92, "back", None, {}, gain=0.0),
+        SearchRow("a alone", "control", "", 0.5, "", None, {}),
     ]
     board = Leaderboard("s", rows)
     assert [row.name for row in board.ranked()] == [row.name for row in rows]
     console = Console(file=io.StringIO(), width=120)
     console.print(render(board))
     assert "+0.180" in console.file.getvalue()
+
+
+def lines(board: Leaderboard, width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, record=True)
+    console.print(render(board))
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+@pytest.fixture
+def wide() -> Leaderboard:
+    """Twelve trials of two pairs and eight dimensions, and models with long names."""
+    rows = [
+        SearchRow(
+            f"trial-{i:03d}",
+            "trial",
+            ("complete", "pruned", "failed")[i % 3],
+            None if i % 3 == 2 else 0.5 + i / 50,
+            ("there", "back")[i % 2],
+            None if i % 3 == 2 else 10_900_000,
+            {
+                "projector": ("linear", "c2c", "joint")[i % 3],
+                "injection": ("replace", "residual", "append")[i % 3],
+                "keys": ("rotated", "unrotated")[i % 2],
+                "layer alignment": ("terminal", "proportional")[i % 2],
+                "rank": (None, 32, 64)[i % 3],
+                "learning rate": 0.00123 * (i + 1),
+                "bias": i % 2 == 0,
+                "depth": 3,
+            },
+            gain=None if i % 3 == 2 else i / 100,
+        )
+        for i in range(12)
+    ]
+    long = "Qwen/Qwen3-0.6B-Instruct-2507@main"
+    rows.append(SearchRow(f"{long} alone", "control", "", 0.41, "", None, {}))
+    return Leaderboard(
+        "tiny",
+        rows,
+        test=[MeasuredRow(f"{long} alone", "wrong sharer", interval(0.4))],
+        duels=[
+            Duel("trial-001", f"{long} alone", interval(0.1), 1e-9, False),
+            Duel("trial-001", "trial-001 twin", interval(0.1), 1e-9, True),
+            Duel("trial-003", "trial-003 twin", interval(0.1), 1e-9, True),
+        ],
+    )
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_row_is_a_line_and_numbers_are_whole(wide: Leaderboard, width: int) -> None:
+    shown = lines(wide, width)
+    assert max(map(len, shown)) <= width
+    for row in wide.search:
+        (line,) = (line for line in shown[: shown.index("")] if line.startswith(row.name[:12]))
+        if row.kind == "trial":
+            assert line.startswith(f"{row.name} ")
+        if row.accuracy is not None:
+            assert f" {row.accuracy:.3f} " in line
+        if row.gain is not None:
+            assert f" {row.gain:+.3f} " in line
+        if row.parameters is not None:
+            assert " 10.9 M " in line
+    for part in ("0.300 to 0.500", "+0.000 to +0.200", "< 0.0001", "not beaten", "wrong sharer"):
+        assert any(part in line for line in shown)
+
+
+def test_settings_that_all_share_are_left_out_and_the_others_short(wide: Leaderboard) -> None:
+    shown = lines(wide, 200)
+    (line,) = (line for line in shown if line.startswith("trial-001 "))
+    assert line.endswith("c2c/residual/unrot/propo r32 lr2.5e-3 b=no")
+    assert (
+        "settings: projector/injection/keys/layer alignment, r rank, lr learning rate, b bias"
+        in shown
+    )
+    (narrow,) = (line for line in lines(wide, 80) if line.startswith("trial-001 "))
+    assert "c2c/res/un/pr r32 lr2.5" in narrow
+
+
+def test_a_finalists_own_controls_stand_below_its_name(wide: Leaderboard) -> None:
+    shown = lines(wide, 80)
+    assert [line.split("  ")[0] for line in shown if line in ("trial-001", "trial-003")] == [
+        "trial-001",
+        "trial-003",
+    ]
+    assert sum(line.startswith("  twin ") for line in shown) == 2

@@ -62,7 +62,7 @@ def test_preparing_a_pair_is_no_training_time(state: StudyState, clock: Clock) -
     clock.now += 18
     view.step("trial-000", 10, 1.0)
     # 2 seconds a step: the ten minutes of prefill are not spread over the steps to come.
-    assert state.seconds_left() == pytest.approx(2 * (90 + 200 + 100), rel=0.01)
+    assert state.seconds_left() == pytest.approx([2 * (90 + 200 + 100)] * 2, rel=0.01)
 
 
 def test_time_left_counts_trials_to_come_as_those_before_and_twins_in_full(
@@ -72,16 +72,38 @@ def test_time_left_counts_trials_to_come_as_those_before_and_twins_in_full(
     assert state.seconds_left() is None
     train(view, clock, "trial-000", 50)
     # Still 50 steps here, two trials of 100 and one twin of 100, at 2 seconds a step.
-    assert state.seconds_left() == pytest.approx(2 * (50 + 200 + 100), rel=0.01)
+    assert state.seconds_left() == pytest.approx([2 * (50 + 200 + 100)] * 2, rel=0.01)
     view.end("trial-000", "pruned", 0.5)
-    assert state.seconds_left() == pytest.approx(2 * (2 * 50 + 100), rel=0.01)
+    assert state.seconds_left() == pytest.approx([2 * (2 * 50 + 100)] * 2, rel=0.01)
+
+
+def test_time_left_is_not_told_before_it_is_known(state: StudyState, clock: Clock) -> None:
+    view = View(state, Console(file=io.StringIO()))
+    view.begin("trial-000", {}, 100)
+    for step in (1, 2, 3):  # the first steps of a process are slow
+        view.step("trial-000", step, 1.0)
+        clock.now += 40
+    assert state.seconds_left() is None
+    assert "left" not in shown(state)
+
+
+def test_time_left_is_a_range_until_a_trial_has_ended(clock: Clock) -> None:
+    state = StudyState(name="tiny", trials=3, steps=100, twins=1, first_rung=25, clock=clock)
+    view = View(state, Console(file=io.StringIO()))
+    train(view, clock, "trial-000", 50)
+    # Still 50 steps here and a twin of 100; the other two trials stop at step 25, or go on.
+    expected = [2 * (50 + 2 * 25 + 100), 2 * (50 + 2 * 100 + 100)]
+    assert state.seconds_left() == pytest.approx(expected, rel=0.01)
+    assert "left about 06:40 to 11:40" in shown(state)
+    view.end("trial-000", "pruned", 0.5)
+    assert state.seconds_left() == pytest.approx([2 * (2 * 50 + 100)] * 2, rel=0.01)
 
 
 def test_a_twin_is_not_of_the_budget(state: StudyState, clock: Clock) -> None:
     view = View(state, Console(file=io.StringIO()))
     state.counts = Counter(complete=3)
     train(view, clock, "trial-000 twin", 100, of_budget=False)
-    assert state.seconds_left() == 0
+    assert state.seconds_left() == (0, 0)
     view.end("trial-000 twin", "complete", 0.9)
     assert (state.finished, state.best) == (3, None)
 
@@ -93,7 +115,7 @@ def test_a_resumed_trial_is_not_thought_to_be_fast(state: StudyState, clock: Clo
     assert state.seconds_left() is None
     clock.now += 20
     view.step("trial-000", 100, 1.0)
-    assert state.seconds_left() == pytest.approx(2 * (200 + 100), rel=0.01)
+    assert state.seconds_left() == pytest.approx([2 * (200 + 100)] * 2, rel=0.01)
 
 
 def test_the_best_is_of_complete_trials_only(state: StudyState) -> None:
@@ -136,7 +158,7 @@ def test_trials_side_by_side_share_the_time(state: StudyState, clock: Clock) -> 
     for name in ("trial-000", "trial-001"):
         view.step(name, 10, 1.0)
     # A second a step, of 90 steps each, one more trial and one twin.
-    assert state.seconds_left() == pytest.approx(2 * 90 + 100 + 100)
+    assert state.seconds_left() == pytest.approx([2 * 90 + 100 + 100] * 2)
     assert "trial-000 " in shown(state)
     assert "trial-001 " in shown(state)
     view.end("trial-000", "pruned", 0.5)
@@ -159,8 +181,8 @@ def test_without_a_terminal_there_are_lines(state: StudyState, clock: Clock) -> 
         "prefill train [path:a] 1/100",
         "prefill train [path:a] 100/100",
         "trial-000: depth 3",
-        "trial-000: step 10/100, loss 1.000, left 13:00",
-        "trial-000: step 20/100, loss 1.000, left 12:40",
+        "trial-000: step 10/100, loss 1.000, left about 13:00",
+        "trial-000: step 20/100, loss 1.000, left about 12:40",
         "trial-000: 0.500 at step 20",
         "trial-000: complete 0.500, best so far 0.500 (trial-000)",
     ]

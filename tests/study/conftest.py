@@ -83,6 +83,7 @@ class Script:
     together: list[list[TrialConfig]] = field(default_factory=list)
     fit: int = 100  # trainings that fit the memory together
     starts: int = 0
+    groups: tuple[str, str] = ("country/ja", "country/zh")
 
 
 class FakeWorker:
@@ -234,7 +235,8 @@ class FakeWorker:
             config = json.loads((Path(learned) / "fuser_config.json").read_text())
             accuracy = config["accuracy"]
             accuracy -= 0.2 if request.system in ("mismatched", "random") else 0
-        yield Result(system=request.system, split=request.split, items=answers(accuracy))
+        items = answers(accuracy, self.script.groups)
+        yield Result(system=request.system, split=request.split, items=items)
 
     def _event(self, event: Event) -> Event:
         self.script.events += 1
@@ -259,13 +261,15 @@ def _name(source: str) -> str:
     return Path(source.partition(":")[2]).name
 
 
-def answers(accuracy: float) -> tuple[ItemResult, ...]:
+def answers(
+    accuracy: float, groups: tuple[str, str] = ("country/ja", "country/zh")
+) -> tuple[ItemResult, ...]:
     """The first items right, the rest wrong, two items a cluster."""
     right = round(accuracy * ITEMS)
     return tuple(
         ItemResult(
             id=f"q{i}",
-            group=f"country/{'zh' if i % 2 else 'ja'}",
+            group=groups[i % 2],
             cluster=f"c{i // 2}",
             answer=0,
             chosen=int(i >= right),

@@ -10,7 +10,7 @@ def test_every_model_is_measured_once_receivers_first() -> None:
     small, big = single_models(pairs, private=False)
     assert (small.name, small.role, small.pair) == ("small alone", "receiver", "there")
     assert (big.name, big.role, big.pair) == ("org/big@main alone", "receiver", "back")
-    assert big.key == "hf-org-big-main"
+    assert big.key == "hf-org-big-main-0d14cc27fa"
 
 
 def test_a_model_that_only_speaks_is_measured_as_sharer() -> None:
@@ -29,3 +29,12 @@ def test_on_private_data_a_model_is_measured_with_and_without_the_context() -> N
         ("small reading the context", "sharer"),
     ]
     assert len({model.key for model in models}) == 4
+
+
+def test_models_are_called_by_short_names_that_differ() -> None:
+    pairs = {
+        "one": PairSpec(receiver="path:/models/x/tiny", sharer="path:/models/y/tiny"),
+        "two": PairSpec(receiver="gguf:/models/big.gguf", sharer="path:/models/x/tiny"),
+    }
+    names = [model.name for model in single_models(pairs, private=False)]
+    assert names == ["x/tiny alone", "big.gguf alone", "y/tiny alone"]

@@ -35,10 +35,10 @@ def optuna_study(root: Path) -> Any:
 
 
 def runs(root: Path) -> dict[str, Any]:
-    """Every child run of the study, by name; names must be unique."""
+    """Every child run of the study, by what reports call it; names must be unique."""
     tracker = Tracker.open(root, "tiny-task")
     children = list(tracker.children(optuna_study(root).user_attrs["mlflow_run_id"]))
-    named = {run.info.run_name: run for run in children}
+    named = {run.data.tags["c2c.name"]: run for run in children}
     assert len(named) == len(children)
     return named
 
@@ -77,7 +77,7 @@ def check_artifacts(root: Path, outcome: Outcome) -> None:
     assert verdicts[outcome.champion.name]["passed"]
     names = {Path(each.path).name for each in client.list_artifacts(parent, "items")}
     assert f"{outcome.champion.name}.json" in names
-    assert f"{outcome.champion.name}-twin.json" in names
+    assert f"{outcome.champion.name} twin.json" in names
     best = optuna_study(root).trials[int(outcome.champion.name[-3:])].user_attrs["mlflow_run_id"]
     assert {each.path for each in client.list_artifacts(best)} == {"fuser", "trial.yaml"}
 

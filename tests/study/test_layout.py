@@ -7,6 +7,7 @@ import pytest
 from c2c_search.errors import StoreError
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.layout import champion_folder
+from c2c_search.study.layout import refuse_namesake
 
 
 def test_the_only_champion_needs_no_name(tmp_path: Path) -> None:
@@ -27,3 +28,12 @@ def test_one_of_several_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="one, two"):
         champion_folder(tmp_path, "three")
     assert champion_folder(tmp_path, "two") == StudyFiles(tmp_path, "two").champion
+
+
+def test_studies_that_differ_by_capitals_alone_would_share_a_folder(tmp_path: Path) -> None:
+    refuse_namesake(StudyFiles(tmp_path, "tiny"))
+    StudyFiles(tmp_path, "tiny").folder.mkdir(parents=True)
+    refuse_namesake(StudyFiles(tmp_path, "tiny"))
+    refuse_namesake(StudyFiles(tmp_path, "tiny2"))
+    with pytest.raises(StoreError, match="capital letters"):
+        refuse_namesake(StudyFiles(tmp_path, "Tiny"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from sqlalchemy.engine import make_url
 
 from c2c_search.errors import StoreError
 from c2c_search.tracking import Tracker
@@ -44,7 +45,7 @@ def test_a_new_store_is_whole_and_in_wal_mode(template: Path) -> None:
 
 def test_an_existing_store_is_not_made_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlflow_store, "_create", lambda database: pytest.fail("made again"))
-    assert open_store(root) == f"sqlite:///{root}/mlflow.db?timeout=60"
+    assert open_store(root) == f"sqlite+pysqlite:///{root}/mlflow.db?timeout=60"
 
 
 def test_the_first_opening_waits_for_the_lock(
@@ -73,10 +74,30 @@ def test_a_password_is_never_shown() -> None:
     assert shown == "postgresql://host/mlflow"
 
 
+@pytest.mark.parametrize("name", ["why? #1 it's", "50% ü", "50%3F", "a:b@c/d", "{x} $Y"])
+def test_a_url_names_its_file_whatever_the_path_has(tmp_path: Path, name: str) -> None:
+    database = tmp_path / name / "mlflow.db"
+    url = mlflow_store.sqlite_url(database, timeout=60)
+    assert make_url(url).database == str(database)
+    assert make_url(url).query == {"timeout": "60"}
+    assert mlflow_store._without_password(url) == str(database)
+
+
+def test_a_store_lies_in_any_folder(root: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "why? #1 it's" / "50% ü"
+    moved.parent.mkdir()
+    shutil.move(root, moved)
+    run_id = finished_run(moved)
+    again = tmp_path / "again?"
+    shutil.move(moved, again)
+    assert artifacts_of(again, run_id) == ["trial.yaml"]
+    assert {path.name for path in tmp_path.iterdir()} == {"why? #1 it's", "again?"}
+
+
 def test_artifacts_of_an_experiment_lie_under_the_root(root: Path) -> None:
     Tracker.open(root, "Zwölf Länder / quiz")
     location = query(root / "mlflow.db", "SELECT artifact_location FROM experiments")[-1][0]
-    assert location == (root / "artifacts" / "Zwölf-Länder-quiz").as_uri()
+    assert location == (root / "artifacts" / "Zwölf-Länder-quiz-3dd299fa64").as_uri()
 
 
 @pytest.mark.parametrize("content", [b"", b"this is not a database at all, and never was" * 99])
@@ -107,7 +128,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_made(
 
     class Store:
         def __init__(self, uri: str, artifacts: str) -> None:
-            Path(uri.removeprefix("sqlite:///")).touch()
+            Path(make_url(uri).database).touch()
             self.engine = Engine()
 
     monkeypatch.setattr(sqlalchemy_store, "SqlAlchemyStore", Store)

@@ -49,3 +49,11 @@ def test_every_leaf_has_one_short_value(value: object) -> None:
     flat = flatten({"root": value})
     assert len(flat) == leaves({"root": value})
     assert all(isinstance(text, str) and len(text) <= MAX_VALUE for text in flat.values())
+
+
+def test_names_made_of_data_are_fit_for_mlflow() -> None:
+    flat = flatten({"pairs": {"Q&A/../x": {"receiver": "path:a"}, "q": {"receiver": "path:b"}}})
+    assert flat == {
+        "pairs.Q-A.x-8f8d8a0ebc.receiver": "path:a",
+        "pairs.q.receiver": "path:b",
+    }

@@ -79,7 +79,7 @@ def test_finished_trials_repair_their_runs(
     search.tell(wrong, 0.75)
     repairs = reconcile(tracker, search)
     assert seen(tracker, complete_run.run_id) == ("FINISHED", "COMPLETE", 0.5)
-    assert seen(tracker, pruned_run.run_id) == ("KILLED", "PRUNED", 0.375)
+    assert seen(tracker, pruned_run.run_id) == ("FINISHED", "PRUNED", 0.375)
     assert seen(tracker, failed_run.run_id) == ("FAILED", "FAIL", None)
     assert seen(tracker, wrong_run.run_id) == ("FINISHED", "COMPLETE", 0.75)
     assert {repair.trial for repair in repairs} == {0, 1, 2, 3}
@@ -91,7 +91,7 @@ def test_a_pruned_trial_keeps_its_best_rung(
 ) -> None:
     trial, run = begin(search, study)
     run.objective(0.5)
-    run.finish("KILLED", state="PRUNED")
+    run.finish("FINISHED", state="PRUNED")
     trial.report(0.5, 10)
     trial.report(0.25, 20)
     search.tell(trial, state=PRUNED)

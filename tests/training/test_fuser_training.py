@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -120,6 +121,12 @@ def test_report_says_what_is_needed(run, trial):
     assert {"train/loss", "train/learning_rate", "train/gradient_norm"} <= set(step.metrics)
     assert {"gate/open_train", "gate/open_eval"} <= set(step.metrics)
     assert set(ended.seconds) == {"prefill", "train", "evaluate", "overhead"}
+    assert ended.seconds["prefill"] > 0
+    assert {"validation/accuracy", "validation/loss"} <= set(ended.metrics)
+    groups = {name for name in ended.metrics if name.startswith("validation/group/")}
+    # Rows without a category are of the group that their folder is called.
+    folder = Path(trial.data.files.validation[0]).parent.name
+    assert groups == {f"validation/group/{folder}"}
     assert ended.parameters > 0
     assert ended.bytes > 4 * ended.parameters - 1
 

@@ -1,0 +1,24 @@
+"""Numbers in sentences."""
+
+from __future__ import annotations
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: ``1 finalist``, ``1,200 trials``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def in_words(number: int) -> str:
+    """A large number as one says it: ``950``, ``12.5 thousand``, ``10.9 million``."""
+    for size, word in ((1_000_000_000, "billion"), (1_000_000, "million"), (10_000, "thousand")):
+        if number >= size:
+            return f"{number / (1000 if word == 'thousand' else size):.4g} {word}"
+    return f"{number:,}"
+
+
+def in_bytes(size: int) -> str:
+    """A size as one says it, in powers of ten: ``250 bytes``, ``12.5 kB``, ``41.6 MB``."""
+    for unit, name in ((1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return counted(size, "byte")
