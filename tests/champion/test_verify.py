@@ -16,6 +16,7 @@ from c2c_search.champion.export import export
 from c2c_search.champion.package import build
 from c2c_search.champion.verify import foreign_packages
 from c2c_search.champion.verify import verify
+from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import IntegrityError
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.injections import INJECTIONS
@@ -130,7 +131,9 @@ def of_plugins(
     for name in ("_entries", "_names", "_plugins"):
         monkeypatch.setattr(INJECTIONS, name, copy(getattr(INJECTIONS, name)))
     fuser = {"injection": "verified_plugin.verified"}
-    made = manifest.model_copy(update={"trial": {**(manifest.trial or {}), "fuser": fuser}})
+    trial = {**(manifest.trial or {}), "fuser": fuser}
+    told = {"trial": trial, "trial_hash": canonical_hash(trial)}
+    made = manifest.model_copy(update=told)
     export(build(tmp_path / "c", fuser_dir=fuser_dir, manifest=made), tmp_path / "of plugins")
     check = (
         "import os\nfrom importlib.util import find_spec\nassert find_spec('verified_plugin')\n"
