@@ -1,7 +1,8 @@
 """The last gate, an exported champion answers as it did when it was measured.
 
 It is asked in a process of its own in which only its own ``runtime/`` and what that requires can
-be imported, as on a machine on which nothing else was ever installed.
+be imported, as on a machine on which nothing else was ever installed; and the packages of the
+plug-ins that its fuser is made of, which a reader installs beside it.
 """
 
 from __future__ import annotations
@@ -16,18 +17,24 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import packages_distributions
 from importlib.metadata import requires
+from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from pydantic import ValidationError
 
 from c2c_search.champion.export import REQUIREMENTS
 from c2c_search.champion.export import RUNTIME
 from c2c_search.errors import IntegrityError
+from c2c_search.fuser.config import FuserConfig
 from c2c_search.host.dtypes import VARIABLE as DTYPE_VARIABLE
+from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
 from c2c_search.models.cache_dir import CACHE_VARIABLE
+from c2c_search.plugins import ALLOWED
+from c2c_search.plugins import foreign_file
 
 
 _LAST_LINES = 15
@@ -65,6 +72,7 @@ def verify(exported: Path, *, cache_dir: Path | None = None) -> tuple[str, ...]:
         )
     answers = _ask(
         exported,
+        _plugin_folders(manifest),
         [(asked.question, asked.max_new_tokens) for asked in manifest.questions],
         cache_dir,
         manifest.dtype,
@@ -116,10 +124,38 @@ def _requirements(name: str, extra: str) -> list[Requirement]:
     return [one for one in parsed if one.marker is None or one.marker.evaluate({"extra": extra})]
 
 
+def _plugin_folders(manifest: Manifest) -> dict[str, str]:
+    """Packages of the plug-ins that the fuser is made of, and the folder in which each lies.
+
+    Raises:
+        IntegrityError: A plug-in is not there, or is a stranger's that the user has not allowed.
+    """
+    try:
+        with foreign_file():
+            fuser = FuserConfig.model_validate((manifest.trial or {}).get("fuser", {}))
+    except ValidationError as error:
+        raise IntegrityError(
+            "A champion is verified where the plug-ins of its fuser are installed.",
+            value="; ".join(each["msg"] for each in error.errors()),
+        ) from None
+    folders = {}
+    for package in sorted(fuser.packages):
+        spec = find_spec(package)
+        assert spec is not None, "it has been imported"
+        inside = spec.submodule_search_locations or [str(spec.origin)]
+        folders[package] = str(Path(inside[0]).parent)
+    return folders
+
+
 def _ask(
-    exported: Path, questions: list[tuple[str, int]], cache_dir: Path | None, dtype: str | None
+    exported: Path,
+    plugins: dict[str, str],
+    questions: list[tuple[str, int]],
+    cache_dir: Path | None,
+    dtype: str | None,
 ) -> tuple[str, ...]:
     environment = dict(os.environ)
+    environment[ALLOWED] = ",".join([*plugins, environment.get(ALLOWED, "")])
     if dtype is not None:  # however slow: in another one it may answer otherwise
         environment[DTYPE_VARIABLE] = dtype
     if cache_dir is not None:
@@ -129,7 +165,8 @@ def _ask(
         task = {
             "champion": str(exported.absolute()),
             "runtime": str((exported / RUNTIME).absolute()),
-            "foreign": sorted(foreign_packages()),
+            "foreign": sorted(foreign_packages() - plugins.keys()),
+            "plugins": list(plugins.values()),
             "questions": questions,
             "answers": str(answers),
         }
@@ -179,7 +216,7 @@ def _answer_in_isolation() -> None:
 
     # Editable installations put a finder of their own here, which would lead to the workbench.
     sys.meta_path[:] = [BuiltinImporter, FrozenImporter, Clean]
-    sys.path.insert(0, task["runtime"])
+    sys.path[:] = [task["runtime"], *sys.path, *task["plugins"]]
     for name in [name for name in sys.modules if name.partition(".")[0] in foreign]:
         del sys.modules[name]
 

@@ -20,6 +20,7 @@ from pydantic import model_validator
 
 from c2c_search.config.document import Document
 from c2c_search.config.document import read
+from c2c_search.config.foreign import refuse_foreign
 from c2c_search.config.problems import in_order
 from c2c_search.config.problems import validate
 from c2c_search.data.quiz import group_names
@@ -234,7 +235,7 @@ def load_pipeline(path: Path) -> Pipeline:
 
 def read_pipeline(path: Path) -> tuple[Pipeline | None, list[Problem]]:
     """Read a pipeline without raising; it is None when its shape is wrong."""
-    document = read(path)
+    document = refuse_foreign(read(path))
     pipeline, problems = validate(Pipeline, document)
     problems = in_order([*problems, *_missing_data(document, path.parent)])
     if pipeline is None:

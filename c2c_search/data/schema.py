@@ -191,8 +191,9 @@ class DataConfig(_Frozen):
     )
     contamination: ContaminationRule = Field(
         default="exclude",
-        description="Training examples that ask a validation or test question, or share 13 words "
-        "in a row with one: exclude leaves them out, report keeps and tells them, refuse stops.",
+        description="Training examples that ask a validation or test question, share 13 words in "
+        "a row with one or are of its cluster, and validation examples that do with test: exclude "
+        "leaves them out, report keeps and tells them, refuse stops.",
     )
 
     @field_validator("date")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from c2c_search.data.doubts import Doubts
@@ -18,6 +19,9 @@ from c2c_search.data.schema import Message
 from c2c_search.data.schema import Row
 from c2c_search.data.schema import SplitFiles
 from c2c_search.data.schema import SplitName
+from c2c_search.data.shapes import BadRow as _BadRow
+from c2c_search.data.shapes import foreign_file
+from c2c_search.data.shapes import own_row
 from c2c_search.data.words import asked_key
 from c2c_search.errors import DataError
 from c2c_search.errors import Problem
@@ -53,14 +57,6 @@ class Example:
     extra: dict[str, Any]
 
 
-class _BadRow(Exception):
-    """What is wrong with one row; becomes a `Problem` with its file and line."""
-
-    def __init__(self, rule: str, value: Any, hint: str = "") -> None:
-        super().__init__(rule)
-        self.rule, self.value, self.hint = rule, value, hint
-
-
 def read_files(
     files: Mapping[SplitName, Sequence[str]], *, notify: Notify | None = None
 ) -> dict[SplitName, list[Row]]:
@@ -68,10 +64,11 @@ def read_files(
 
     A row is one of three kinds, told by its keys, and a file may mix them: ``messages`` (chat);
     ``question, choices, answer`` (the answer as index from 0, letter, or the option's text);
-    ``prompt, answer``. ``id``, ``group`` (or ``category``) and ``cluster`` are optional: they
-    default to file and line, to the file's name, and to the id of the first row that asks the
-    same, so that repeated questions stay in one split. With ``sharer_context``, the sharer reads
-    that text instead of the prompt (for ``fuser.injection: append``).
+    ``prompt, answer``. Shapes that others publish are read as one of these; see `shapes`.
+    ``id``, ``group`` (or ``category``) and ``cluster`` are optional: they default to file and
+    line, to the file's name, and to the id of the first row that asks the same, so that repeated
+    questions stay in one split. With ``sharer_context``, the sharer reads that text instead of
+    the prompt (for ``fuser.injection: append``).
 
     Args:
         files: Of each split.
@@ -149,6 +146,10 @@ def file_provenance(files: SplitFiles) -> dict[str, str]:
 
 def _read_file(path: Path, problems: list[Problem], doubts: Doubts) -> Iterator[Example]:
     """The rows that fit; the others become problems."""
+    if command := foreign_file(path):
+        rule = "A data file must have one JSON object on each line."
+        problems.append(Problem(str(path), rule, hint=f"`{command}` makes one of it."))
+        return
     # Bytes, because text mode also ends lines where a JSON string may hold a line separator.
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -156,7 +157,8 @@ def _read_file(path: Path, problems: list[Problem], doubts: Doubts) -> Iterator[
                 continue
             where = f"{path}:{number}"
             try:
-                found, repeated = _parse(line)
+                parsed, repeated = _parse(line)
+                found = own_row(parsed)
                 extra = {key: value for key, value in found.items() if key not in _OWN}
                 row = _row(found, path, number)
                 for key in repeated[:1]:
@@ -180,7 +182,7 @@ def _parse(line: bytes) -> tuple[dict[str, Any], list[str]]:
         found = json.loads(line.decode("utf-8-sig"), object_pairs_hook=of_pairs)
         # Half of a surrogate pair is valid JSON but no text, and Arrow cannot hold it.
         json.dumps(found, ensure_ascii=False).encode()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _BadRow("A line must be one JSON object in UTF-8.", line[:60], f"{error}.") from None
     if not isinstance(found, dict):
         raise _BadRow("A line must be one JSON object.", found)
@@ -272,8 +274,8 @@ def _answer_index(answer: Any, choices: list[str]) -> int:
     elif isinstance(answer, str):
         if answer in choices:
             index = choices.index(answer)
-        elif len(answer.strip()) == 1:
-            index = ord(answer.strip().upper()) - ord("A")
+        elif answer.strip().upper() in tuple(ascii_uppercase):
+            index = ascii_uppercase.index(answer.strip().upper())
     if not 0 <= index < len(choices):
         raise _BadRow(
             "answer must be an index from 0, a letter from A, or the text of a choice.",

@@ -184,6 +184,18 @@ class FuserConfig(_Frozen):
         return LAYER_ALIGNMENTS[self.layer_alignment]
 
     @property
+    def packages(self) -> set[str]:
+        """Packages beside this one that its plug-ins come from; it cannot be built without."""
+        modules = (
+            PROJECTORS.module(self.projector),
+            GATES.module(self.gate.granularity),
+            LAYER_ALIGNMENTS.module(self.layer_alignment),
+            TOKEN_ALIGNMENTS.module(self.token_alignment),
+            INJECTIONS.module(self.injection),
+        )
+        return {module.partition(".")[0] for module in modules} - {__name__.partition(".")[0]}
+
+    @property
     def adds_entries(self) -> bool:
         """Whether entries are added beside the receiver's, of whatever the sharer has read."""
         return self.injected.projects == "entries"
@@ -212,13 +224,15 @@ class FuserConfig(_Frozen):
         """Its no-sharer twin: what can be adapted in the receiver without hearing anything.
 
         As the injection and the projector family declare it. A fuser whose output is made of the
-        sharer alone (``linear``, ``ridge``, or any that replaces or appends) would be left with a
-        constant, and beating that proves nothing. Its twin is the published kind, which reads and
-        keeps the receiver's own cache. A LoRA stays: it adapts the receiver of both alike.
+        sharer alone (``linear``, ``ridge``, or any that replaces) would be left with a constant,
+        and beating that proves nothing. Its twin is the published kind, which reads and keeps the
+        receiver's own cache. One that appends keeps its kind: blanked, it is a learned prefix, and
+        no other kind can stand where the sharer has read something else. A LoRA stays: it adapts
+        the receiver of both alike.
         """
         declared = (self.injected.twin, self.family.twin)
         twin = next((each for each in declared if each != "itself"), "itself")
-        if twin == "itself":
+        if twin in ("itself", "blanked"):
             return self.model_copy(update={"sharer": "blank"})
         return self._published_twin() if isinstance(twin, str) else twin(self)
 

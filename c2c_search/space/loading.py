@@ -12,12 +12,14 @@ from pydantic import ValidationError
 from c2c_search.config.document import Document
 from c2c_search.config.document import Location
 from c2c_search.config.document import read
+from c2c_search.config.foreign import refuse_foreign
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.pipeline import read_pipeline
 from c2c_search.config.problems import in_order
 from c2c_search.config.problems import validate
 from c2c_search.errors import Problem
 from c2c_search.space.checks import check
+from c2c_search.space.contexts import other_contexts
 from c2c_search.space.declaration import SpaceFile
 
 
@@ -39,13 +41,15 @@ def validate_file(path: Path) -> list[Problem]:
 
 def read_space(path: Path) -> tuple[SpaceFile | None, Pipeline | None, list[Problem]]:
     """Read a space without raising; what cannot be read is None."""
-    document = read(path)
+    document = refuse_foreign(read(path))
     space, problems = validate(SpaceFile, document)
     if document.data is None:
         return None, None, problems
     pipeline, elsewhere = _pipeline(document, path.parent)
     if space is not None:
         problems += check(space, pipeline or _STAND_IN_PIPELINE, document)
+        if pipeline is not None:
+            problems += other_contexts(space, pipeline.data, document)
     else:
         rest, left_out = _readable(document.data)
         problems += check(rest, pipeline or _STAND_IN_PIPELINE, document, unreadable=left_out)

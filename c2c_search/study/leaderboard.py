@@ -17,8 +17,8 @@ from c2c_search.report.leaderboard import SearchRow
 from c2c_search.report.live import settings_line
 from c2c_search.study import resume
 from c2c_search.study.controls import measure_alone
+from c2c_search.study.controls import models_of
 from c2c_search.study.controls import reference_name
-from c2c_search.study.controls import single_models
 from c2c_search.study.finalist import TWIN
 from c2c_search.study.finalists import MISMATCHED
 from c2c_search.study.finalists import FinalEvaluation
@@ -77,7 +77,7 @@ def _gain(session: Session, trial: FrozenTrial) -> float | None:
 
 
 def _controls(session: Session) -> Iterator[SearchRow]:
-    for model in single_models(session.space.pairs):
+    for model in models_of(session):
         accuracy = measure_alone(session, model, "validation").accuracy
         yield SearchRow(model.name, "control", "", accuracy, model.source, None, "")
     for name, pair in session.space.pairs.items():
@@ -89,7 +89,7 @@ def _controls(session: Session) -> Iterator[SearchRow]:
 
 
 def _measured(session: Session, final: FinalEvaluation) -> Iterator[MeasuredRow]:
-    kinds = {model.name: "control" for model in single_models(session.space.pairs)}
+    kinds = {model.name: "control" for model in models_of(session)}
     for one in final.finalists:
         kinds |= {one.name: "finalist", one.name_of(MISMATCHED): "wrong sharer"}
         kinds |= {one.name_of(control): "control" for control in controls_of(session)}

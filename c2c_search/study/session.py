@@ -53,6 +53,11 @@ class Session:
     view: View
     references: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def private(self) -> bool:
+        """Whether sharers read what receivers do not; known once the pairs are prepared."""
+        return any(each.private for each in self.trainer.prepared.values())
+
     def objective(self, pair: PairSpec, accuracy: float) -> float:
         """What the search maximises, from a validation accuracy.
 

@@ -118,11 +118,6 @@ class TrainerClient:
         """The day that this study's dated chat templates write; None if none is dated."""
         return next((known.date for known in self.prepared.values() if known.date), None)
 
-    def prepare(self) -> None:
-        """Prepare every pair, unless an earlier start of the study has."""
-        if len(self.prepared) < len(self._pairs):
-            self._ready()
-
     def __enter__(self) -> Self:
         return self
 
@@ -133,6 +128,15 @@ class TrainerClient:
         """End the worker process; the next piece of work starts another."""
         self._process = None
         self._stack.close()
+
+    def prepare(self) -> None:
+        """Let every pair stand ready, or be known to have stood so before.
+
+        Raises:
+            C2CError: One cannot be prepared.
+        """
+        if self.prepared.keys() < self._pairs.keys():
+            self._ready()
 
     def train(self, training: TrainingRequest) -> Trained | Failed:
         """Train something, going on from its checkpoint if there is one.

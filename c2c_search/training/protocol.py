@@ -144,7 +144,8 @@ class Prepared(_Message):
     ``models`` is each model's identity (source, revision, hashes, licence) under ``receiver`` and
     ``sharer``; ``data`` each split's hash; ``seconds`` the wall time by stage; ``dtype`` what
     both models compute in (None in a record of a version that did not say); ``date`` the day that
-    dated chat templates write; ``prompts`` a hash of all prompts' tokens (empty in such a record).
+    dated chat templates write; ``prompts`` a hash of all prompts' tokens (empty in such a record);
+    ``private`` whether the sharer reads what the receiver does not.
     """
 
     type: Literal["prepared"] = "prepared"
@@ -154,6 +155,7 @@ class Prepared(_Message):
     dtype: Dtype | None = None
     date: str | None = None
     prompts: str = ""
+    private: bool = False
 
 
 class Step(_Message):

@@ -118,6 +118,7 @@ class WorkerService:
             dtype=name_of(receiver.model.dtype),
             date=self._pairs[pair].date,
             prompts=prompts_hash([self._prompts_of(pair, split).encoded() for split in SPLITS]),
+            private=self._private_split() is not None,
         )
 
     def train(
@@ -233,14 +234,22 @@ class WorkerService:
     def _refuse_other_contexts(self, config: TrialConfig) -> None:
         if config.fuser.adds_entries:
             return
-        for split, rows in self._rows.items():
-            if any(row["sharer_messages"] for row in rows):
-                raise ConfigError(
-                    "Rows with a sharer_context need fuser.injection append: the receiver's "
-                    "tokens have no counterparts in what the sharer reads.",
-                    value=f"fuser.injection {config.fuser.injection}, split {split}",
-                    hint="Set fuser.injection to append, or drop sharer_context from the data.",
-                )
+        if (split := self._private_split()) is not None:
+            raise ConfigError(
+                "Rows with a sharer_context need fuser.injection append: the receiver's "
+                "tokens have no counterparts in what the sharer reads.",
+                value=f"fuser.injection {config.fuser.injection}, split {split}",
+                hint="Set fuser.injection to append, or drop sharer_context from the data.",
+            )
+
+    def _private_split(self) -> str | None:
+        """A split in which the sharer reads what the receiver does not; None if there is none."""
+        found = (
+            split
+            for split, rows in self._rows.items()
+            if any(row["sharer_messages"] for row in rows)
+        )
+        return next(found, None)
 
     def _load(self, source: str) -> LoadedModel:
         if source not in self._models:
@@ -262,8 +271,9 @@ class WorkerService:
         splits = load_splits(
             self.pipeline.data, notify=lambda message: self.emit(Notice(message=message))
         )
-        if splits.contamination.found:
-            self.emit(Notice(message=splits.contamination.sentence()))
+        for overlap in (splits.contamination, splits.selection):
+            if overlap.found:
+                self.emit(Notice(message=overlap.sentence()))
         for number, split in enumerate(SPLITS):
             self._progress("data", number, len(SPLITS), split)
             self._rows[split] = list(getattr(splits, split))

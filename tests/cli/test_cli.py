@@ -229,9 +229,8 @@ def test_a_trial_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_help_of_eval_names_every_system_and_task(cli: Cli) -> None:
-    from c2c_search.evaluation.tasks.catalogue import TASKS
-
     from c2c_search.evaluation.systems import SYSTEMS
+    from c2c_search.evaluation.tasks.task import TASKS
 
     _, out, _ = cli("eval", "--help")
     for name in (*SYSTEMS, *TASKS):

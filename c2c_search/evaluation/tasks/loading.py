@@ -129,6 +129,13 @@ def load_task(spec: str, *, limit: int | None = None, seed: int = 0) -> LoadedTa
     name, _, path = spec.partition("=")
     if _is_users_file(spec):
         task, read = _users(Path(spec))
+    elif Path(spec).suffix in (".yaml", ".yml"):
+        raise ConfigError(
+            "A task file of lm-evaluation-harness is answered through the harness.",
+            value=spec,
+            hint=f"Give it as --lm-eval TASK --include-path {Path(spec).parent}, TASK being the "
+            "`task:` that stands in it.",
+        )
     else:
         task = _named(name)
         read = _local(task, Path(path)) if path else _published(task)
