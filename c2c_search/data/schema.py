@@ -180,7 +180,9 @@ class DataConfig(_Frozen):
     )
     groups: SplitGroups = Field(default=SplitGroups(), description="Quiz groups (source quiz).")
     private_quiz: PrivateQuiz = Field(
-        default=PrivateQuiz(), description="Its passages (source private_quiz)."
+        default=PrivateQuiz(),
+        description="Its passages (source private_quiz).",
+        exclude_if=lambda quiz: quiz == PrivateQuiz(),  # other data is what it was before this
     )
     files: SplitFiles = Field(default=SplitFiles(), description="JSONL files (source jsonl).")
     template: Literal["plain", "chat"] = Field(

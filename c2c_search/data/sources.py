@@ -157,8 +157,8 @@ def _read_file(path: Path, problems: list[Problem], doubts: Doubts) -> Iterator[
                 continue
             where = f"{path}:{number}"
             try:
-                found, repeated = _parse(line)
-                found = own_row(found)
+                parsed, repeated = _parse(line)
+                found = own_row(parsed)
                 extra = {key: value for key, value in found.items() if key not in _OWN}
                 row = _row(found, path, number)
                 for key in repeated[:1]:

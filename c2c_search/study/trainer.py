@@ -119,11 +119,6 @@ class TrainerClient:
         """The day that this study's dated chat templates write; None if none is dated."""
         return next((known.date for known in self.prepared.values() if known.date), None)
 
-    def prepare(self) -> None:
-        """Prepare every pair, unless an earlier start of the study has."""
-        if len(self.prepared) < len(self._pairs):
-            self._ready()
-
     def __enter__(self) -> Self:
         return self
 
