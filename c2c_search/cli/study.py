@@ -22,7 +22,8 @@ def study(
 ) -> None:
     """Search a space and promote a proven champion; the same command goes on where it stopped.
 
-    Exit status 3: no fuser beats its controls. 4: trials kept failing. 130: interrupted.
+    Exit status 3: no fuser beats its controls. 4: trials kept failing, or
+    nothing could be judged. 130: interrupted.
     """
     from c2c_search.study.driver import run_study
 

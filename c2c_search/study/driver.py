@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from c2c_search.config.pipeline import Pipeline
+from c2c_search.errors import C2CError
 from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
+from c2c_search.errors import StudyStoppedError
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
 from c2c_search.report import leaderboard
@@ -113,7 +115,7 @@ def run_study(
     Raises:
         ConfigError: The space is wrong, or is not the one that the study began with.
         NoChampionError: No finalist beats all its controls; nothing was promoted.
-        StudyStoppedError: Trials kept failing.
+        StudyStoppedError: Trials kept failing, or nothing was measured that could be judged.
         KeyboardInterrupt: A signal stopped the study; the same call goes on.
     """
     console = console or Console()
@@ -136,13 +138,30 @@ def run_study(
         raise
     console.print(leaderboard.render(board))
     if champion is None:
-        raise NoChampionError(
-            f"No fuser of study {space.study!r} beats all its controls on test; nothing was "
-            "promoted.",
-            hint="The table says by how much each one misses. More steps, more trials or another "
-            "pair may do it.",
-        )
+        raise _no_champion(space.study, final)
     return Outcome(space.study, board, final, champion)
+
+
+def _no_champion(study: str, final: FinalEvaluation) -> C2CError:
+    """Why nothing was promoted: a verdict only on what was measured."""
+    if not final.verdicts:
+        return StudyStoppedError(
+            f"Study {study!r} measured nothing that could be judged, so there is no verdict: "
+            f"{final.unmeasured}",
+            hint="Remove the cause and run the same command again; failed trials count, so raise "
+            "--trials if too few are left.",
+        )
+    return NoChampionError(
+        "\n".join(
+            [
+                f"No fuser of study {study!r} that was judged beats all its controls on test; "
+                "nothing was promoted.",
+                *final.not_judged,
+            ]
+        ),
+        hint="The table says by how much each one misses. More steps, more trials or another "
+        "pair may do it.",
+    )
 
 
 @contextmanager
@@ -193,7 +212,7 @@ class _Start:
                 resume.recover(study)
                 run.finish("KILLED" if stopped else "FAILED")
             raise
-        run.finish("FINISHED")
+        run.finish("FINISHED" if result[0].verdicts else "FAILED")
         return result
 
     def _stages(

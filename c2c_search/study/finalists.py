@@ -33,11 +33,13 @@ from c2c_search.study.session import Session
 from c2c_search.study.trials import HASH
 from c2c_search.study.trials import PARAMETERS
 from c2c_search.study.trials import SPLIT
+from c2c_search.study.trials import failures
 from c2c_search.study.trials import trial_name
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.recorded_run import Kind
 from c2c_search.tracking.recorded_run import RecordedRun
 from c2c_search.training import retries
+from c2c_search.training.protocol import NOT_ITS_OWN
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Split
@@ -53,6 +55,7 @@ MISMATCHED = "mismatched"
 SHUT = "shut"
 """Measured of the same one, to check that what was measured is what its fuser adds."""
 
+_SHOWN = 5  # failed trials
 _NOTHING = "No trial ran to its end, so nothing could be judged."
 
 
@@ -65,12 +68,14 @@ class FinalEvaluation:
         results: Every system's answers on test, by name.
         verdicts: One for each finalist that could be judged, in their order.
         champion: The one to be promoted; None if no finalist beats all its controls.
+        failures: A line for each trial that failed.
     """
 
     finalists: tuple[Finalist, ...]
     results: Mapping[str, SystemResult]
     verdicts: tuple[Verdict, ...]
     champion: Finalist | None
+    failures: tuple[str, ...] = ()
 
     def verdict(self, finalist: str) -> Verdict:
         """The verdict on a finalist that was judged."""
@@ -80,7 +85,7 @@ class FinalEvaluation:
     def explanation(self) -> str:
         """Every verdict in words."""
         lines = [verdict.explain() for verdict in self.verdicts]
-        return "\n\n".join([*lines, *self._not_judged()]) or _NOTHING
+        return "\n\n".join([*lines, *self.not_judged]) or self.unmeasured
 
     @property
     def conclusion(self) -> str:
@@ -88,11 +93,26 @@ class FinalEvaluation:
         if self.champion is not None:
             return self.verdict(self.champion.name).explain()
         lines = [f"{each.name}: {each.explain().splitlines()[-1]}" for each in self.verdicts]
-        return "\n".join([*lines, *self._not_judged()]) or _NOTHING
+        return "\n".join([*lines, *self.not_judged]) or self.unmeasured
 
-    def _not_judged(self) -> list[str]:
+    @property
+    def unmeasured(self) -> str:
+        """What was not measured, and why; not that anything was measured and found wanting."""
+        if self.finalists:
+            return "\n".join(self.not_judged)
+        more = len(self.failures) - _SHOWN
+        lines = [
+            _NOTHING,
+            *self.failures[:_SHOWN],
+            *([f"... and {more} more"] if more > 0 else []),
+        ]
+        return "\n".join(lines)
+
+    @property
+    def not_judged(self) -> list[str]:
+        """A sentence for each finalist that could not be, with the reason."""
         return [
-            f"{one.name} is not judged: its no-sharer twin could not be trained."
+            f"{one.name} is not judged: its no-sharer twin could not be trained ({one.lacks})."
             for one in self.finalists
             if one.twin is None
         ]
@@ -105,7 +125,8 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
     which decides between several that pass, is that of validation.
 
     Raises:
-        C2CError: A control other than a twin cannot be trained, or a system not be measured.
+        C2CError: A control other than a twin cannot be trained, a twin for no fault of its own,
+            or a system not be measured.
         IntegrityError: A fuser with its gate shut changes answers.
     """
     chosen = _train(session, choose(session))
@@ -123,6 +144,7 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
         results=results,
         verdicts=tuple(verdicts.values()),
         champion=next((one for one in judged if verdicts[one.name].passed), None),
+        failures=failures(session.study),
     )
     _log(session, final)
     return final
@@ -165,13 +187,13 @@ def _train(session: Session, chosen: list[Finalist]) -> tuple[Finalist, ...]:
     finished = []
     for index, one in enumerate(chosen):
         session.view.twins(len(chosen) - index)
-        finished.append(replace(one, controls=_trained(session, one)))
+        finished.append(_trained(session, one))
     session.view.twins(0)
     return tuple(finished)
 
 
-def _trained(session: Session, one: Finalist) -> dict[str, Trained]:
-    """Trainings of a finalist's controls, with its data and seed; none if its twin's fails."""
+def _trained(session: Session, one: Finalist) -> Finalist:
+    """A finalist with its trained controls, of its data and seed; none if its twin's fails."""
     trained: dict[str, Trained] = {}
     for control in controls_of(session):
         entry, name = SYSTEMS[control], one.name_of(control)
@@ -187,12 +209,13 @@ def _trained(session: Session, one: Finalist) -> dict[str, Trained]:
         ended = train_once(session, train, name, kind, tags, shown=shown)
         if not isinstance(ended, Failed):
             trained[control] = ended
-        elif control == TWIN:
-            session.view.note(f"{name} failed ({ended.failure}): {ended.message}")
-            return {}
+        elif control == TWIN and ended.failure not in NOT_ITS_OWN:
+            reason = f"{ended.failure}: {ended.message}"
+            session.view.note(f"{name} failed ({reason})")
+            return replace(one, lacks=reason)
         else:
             raise retries.error(ended, f"{name} could not be trained")
-    return trained
+    return replace(one, controls=trained)
 
 
 def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult]:

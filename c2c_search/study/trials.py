@@ -26,6 +26,7 @@ from c2c_search.training.protocol import Trained
 
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna import Trial
 
 HASH = "trial_hash"  # user attributes of a trial
@@ -46,6 +47,16 @@ def trial_name(number: int) -> str:
 def shown(params: Mapping[str, object]) -> dict[str, object]:
     """A trial's parameters as reports show them: by the last part of their dotted names."""
     return {name.rpartition(".")[2].replace("_", " "): value for name, value in params.items()}
+
+
+def failures(study: Study) -> tuple[str, ...]:
+    """A line for each trial that failed for good, with its class and its exception."""
+    return tuple(
+        f"{trial_name(trial.number)} failed ({trial.user_attrs[resume.FAILURE]}): "
+        f"{trial.user_attrs.get(MESSAGE, '')}"
+        for trial in resume.finished(study)
+        if resume.FAILURE in trial.user_attrs
+    )
 
 
 def enqueue(session: Session) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c2c_search.host.dtypes import VARIABLE
+from c2c_search.host.memory_shortage import MemoryWatch
 from c2c_search.host.threads import thread_environment
 from c2c_search.training.protocol import EVENT
 from c2c_search.training.protocol import LAST
@@ -58,6 +60,7 @@ class Worker:
         self.dtype = dtype
         self._process: subprocess.Popen[str] | None = None
         self._events: IO[str] | None = None
+        self._memory = MemoryWatch()
 
     def __enter__(self) -> Worker:
         return self
@@ -113,14 +116,18 @@ class Worker:
         yield self._died()
 
     def _died(self) -> Failed:
+        """What the end of the process means: lack of memory only where there is evidence of it.
+
+        Whoever else killed it, the request goes on from its checkpoint in a new process.
+        """
         assert self._process is not None
-        code = self._process.wait()
+        code, peak = _wait(self._process)
         self.close()
-        killed = code == -9
+        short = code == -signal.SIGKILL and self._memory.was_short(peak)
         return Failed(
-            failure="out_of_memory" if killed else "transient",
+            failure="out_of_memory" if short else "transient",
             message=f"the worker process ended with code {code}"
-            + (" (killed, most likely for its memory)" if killed else "")
+            + (" (killed for lack of memory)" if short else "")
             + f"; its last words are in {self.log_file}",
         )
 
@@ -145,6 +152,7 @@ class Worker:
             self.pipeline.model_dump_json(),
             str(self.cache_dir or ""),
         ]
+        self._memory = MemoryWatch()
         # A session of its own: Ctrl-C at the terminal reaches the driver alone, which decides.
         with self.log_file.open("a") as log:
             self._process = subprocess.Popen(
@@ -159,6 +167,14 @@ class Worker:
             )
         os.close(write)
         self._events = os.fdopen(read, encoding="utf-8")
+
+
+def _wait(process: subprocess.Popen[str]) -> tuple[int, int]:
+    """Wait for a process's end: its code, negative for a signal, and its most bytes held."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return process.returncode, unit * usage.ru_maxrss
 
 
 def _environment(dtype: str | None) -> dict[str, str]:

@@ -26,6 +26,8 @@ from c2c_search.models.pair import PairSpec
 Split = Literal["validation", "test"]
 Dtype = Literal["float32", "bfloat16"]
 Failure = Literal["invalid", "diverged", "out_of_memory", "transient", "fatal"]
+NOT_ITS_OWN: tuple[Failure, ...] = ("transient", "fatal")
+"""Failures of the machine or the program: they say nothing about what was being trained."""
 Stage = Literal[
     "download", "convert", "load", "data", "prefill", "align", "calibrate", "train", "evaluate"
 ]

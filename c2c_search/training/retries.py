@@ -50,4 +50,5 @@ def attempt(
 def error(failed: Failed, doing: str) -> C2CError:
     """The error that ends the study where a failure leaves nothing else to try."""
     text = f"{doing}: {failed.message}"
-    return StudyStoppedError(text) if failed.exit_code != 2 else C2CError(text)
+    stopped = failed.failure == "transient" or failed.exit_code != 2
+    return StudyStoppedError(text) if stopped else C2CError(text)

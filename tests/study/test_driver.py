@@ -264,12 +264,12 @@ def test_without_a_champion_nothing_is_promoted(quick: Run, script: Any) -> None
     assert promoted == []
 
 
-def test_without_a_complete_trial_there_is_no_champion(
+def test_without_a_complete_trial_there_is_no_verdict(
     quick: Run, script: Any, output: io.StringIO
 ) -> None:
     kinds = iter(["diverged", "out_of_memory"] * 3)
-    script.failures = of_trials(lambda: Failed(failure=next(kinds), message="no"))
-    with pytest.raises(NoChampionError):
+    script.failures = of_trials(lambda: Failed(failure=next(kinds), message="IndexError: no"))
+    with pytest.raises(StudyStoppedError, match=r"no verdict.*\n.*trial-000 failed .*IndexError"):
         quick()
     assert "No trial ran to its end" in output.getvalue()
 
@@ -323,18 +323,49 @@ def test_an_objective_that_is_no_number_has_diverged(quick: Run, root: Path, scr
     assert optuna_study(root).trials[0].user_attrs["failure"] == "diverged"
 
 
-def test_a_finalist_whose_twin_fails_is_not_judged(
+def of_twins(
+    failed: Failed, seen: Callable[[TrialConfig], bool] = lambda config: True
+) -> Callable[[TrialConfig], Failed | None]:
+    """A failure of the finalists' twins; references, which have another seed, are left alone."""
+    return lambda config: (
+        failed if config.fuser.sharer == "blank" and config.seed == 0 and seen(config) else None
+    )
+
+
+def test_without_any_twin_there_is_no_verdict(
     quick: Run, script: Any, output: io.StringIO
 ) -> None:
-    script.failures = lambda config: (
-        Failed(failure="diverged", message="nan")
-        if config.fuser.sharer == "blank" and config.seed == 0
-        else None
-    )
-    with pytest.raises(NoChampionError):
+    script.failures = of_twins(Failed(failure="diverged", message="nan"))
+    with pytest.raises(StudyStoppedError, match=r"no verdict.*twin could .*diverged: nan"):
         quick()
     assert "is not judged: its no-sharer twin" in output.getvalue()
     assert all(request.split == "validation" for request in script.evaluated)
+
+
+def test_a_verdict_is_only_on_what_was_measured(quick: Run, script: Any) -> None:
+    script.accuracy = lambda config: 0.45
+    first: list[TrialConfig] = []
+
+    def seen(config: TrialConfig) -> bool:
+        first.append(config)
+        return config == first[0]
+
+    script.failures = of_twins(Failed(failure="diverged", message="nan"), seen)
+    with pytest.raises(NoChampionError, match=r"that was judged(.|\n)*is not judged.*nan"):
+        quick()
+
+
+@pytest.mark.parametrize("failure", ["transient", "fatal"])
+def test_a_twin_lost_for_no_fault_of_its_own_is_trained_again(
+    quick: Run, script: Any, failure: Any
+) -> None:
+    gone = Failed(failure=failure, message="the worker was killed", exit_code=1)
+    script.failures = of_twins(gone)
+    with pytest.raises(StudyStoppedError, match="twin could not be trained: the worker"):
+        quick()
+    assert all(request.split == "validation" for request in script.evaluated)
+    script.failures = lambda config: None
+    assert quick().final.verdicts
 
 
 def test_a_reference_that_fails_ends_the_study(quick: Run, script: Any) -> None:
