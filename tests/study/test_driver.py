@@ -309,6 +309,20 @@ def test_a_transient_failure_is_tried_again_within_its_trial(
     assert output.getvalue().count("worker gone; trying again") == 2
 
 
+def test_an_unknown_failure_is_that_trials_own_after_one_retry(
+    quick: Run, root: Path, script: Any, output: io.StringIO
+) -> None:
+    failures = [Failed(failure="unknown", message="RuntimeError: what?")] * 2
+    script.failures = of_trials(lambda: failures.pop())
+    normal = script.failures
+    script.failures = lambda config: normal(config) if failures else None
+    quick()
+    trials = optuna_study(root).trials
+    assert [trial.state.name for trial in trials].count("FAIL") == 1
+    assert output.getvalue().count("RuntimeError: what?; trying again") == 1
+    assert "trial-000 failed (unknown): RuntimeError: what?" in output.getvalue()
+
+
 def test_an_objective_that_is_no_number_has_diverged(quick: Run, root: Path, script: Any) -> None:
     first: list[TrialConfig] = []
 
