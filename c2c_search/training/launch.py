@@ -20,11 +20,13 @@ from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Request
+from c2c_search.training.watchdog import Lines
+from c2c_search.training.watchdog import Patience
+from c2c_search.training.watchdog import SilenceError
 
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import IO
 
     from c2c_search.config.pipeline import Pipeline
 
@@ -59,7 +61,8 @@ class Worker:
         self.cache_dir = cache_dir
         self.dtype = dtype
         self._process: subprocess.Popen[str] | None = None
-        self._events: IO[str] | None = None
+        self._events: Lines | None = None
+        self._patience = Patience()
         self._memory = MemoryWatch()
 
     def __enter__(self) -> Worker:
@@ -99,21 +102,36 @@ class Worker:
         """Send a request and yield what comes of it, up to one of `LAST`.
 
         After every rung of a training but its last, call `answer`; in a `TrainTogether` that is
-        for the trial whose rung came.
+        for the trial whose rung came. A process that is silent for too long (`Patience`) hangs: it
+        is killed, and the request has failed in a way that may pass.
         """
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._start()
         self._send(request)
         assert self._events is not None
-        for line in self._events:
-            event = EVENT.validate_json(line)
-            if isinstance(event, Prepared):
-                self.dtype = event.dtype
-            yield event
-            if isinstance(event, LAST):
-                return
-        yield self._died()
+        try:
+            for line in self._events:
+                event = EVENT.validate_json(line)
+                if isinstance(event, Prepared):
+                    self.dtype = event.dtype
+                yield event
+                if isinstance(event, LAST):
+                    return
+        except SilenceError as error:
+            yield self._hung(error)
+        else:
+            yield self._died()
+
+    def _hung(self, error: SilenceError) -> Failed:
+        assert self._process is not None
+        self._process.kill()
+        self.close()
+        return Failed(
+            failure="transient",
+            message=f"the worker process gave {error} and was ended; its last words are in "
+            f"{self.log_file}",
+        )
 
     def _died(self) -> Failed:
         """What the end of the process means: lack of memory only where there is evidence of it.
@@ -166,7 +184,7 @@ class Worker:
                 env=_environment(self.dtype),
             )
         os.close(write)
-        self._events = os.fdopen(read, encoding="utf-8")
+        self._events = Lines(read, self._patience)
 
 
 def _wait(process: subprocess.Popen[str]) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
 from c2c_search.training.protocol import TrainTogether
+from c2c_search.training.watchdog import SILENCE_VARIABLE
 
 
 @pytest.fixture
@@ -129,6 +130,18 @@ def test_a_killed_process_lacked_memory_only_where_that_shows(
     assert died.failure == failure
     assert "ended with code -9" in died.message
     assert ("memory" in died.message) == short
+
+
+def test_a_process_that_hangs_is_ended_and_may_be_asked_again(shell, tiny_pair, monkeypatch):
+    monkeypatch.setenv(SILENCE_VARIABLE, "1")
+    said = '{"type": "notice", "message": "here"}'
+    with shell(f"echo '{said}' >$events; exec sleep 600") as worker:
+        for _ in range(2):
+            notice, hung = worker.ask(Prepare(pair=tiny_pair))
+            assert notice.message == "here"
+            assert hung.failure == "transient"
+            assert "gave no sign of life for 1 s" in hung.message
+            assert worker._process is None
 
 
 def test_the_process_is_told_its_threads_and_dtype(monkeypatch):
