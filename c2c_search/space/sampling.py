@@ -3,11 +3,13 @@
 A candidate that is too large must never reach the sampler's memory: pruned or failed after its
 suggestion, it would teach the sampler to avoid what resembles it. `SpaceSampler` therefore
 draws a whole candidate at once, throws away those that do not fit or that the study has tried
-already, and hands Optuna the first that is left: no trial number is spent on the others.
+already (to four digits), and hands Optuna the first that is left: no trial number is spent on the
+others.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -40,6 +42,9 @@ from c2c_search.space.schema import Space
 
 Fits = Callable[[TrialConfig], bool]
 
+RETRY_OF = "retry_of"
+"""User attribute of a trial that goes on with an interrupted one: that one's number."""
+_SAME = 5e-4  # numbers as far apart, relative to the larger, agree to four digits
 _LEARNED_DRAWS = 50
 _RANDOM_DRAWS = 1000
 
@@ -87,8 +92,9 @@ def make_pruner(space: Space) -> BasePruner:
 class SpaceSampler(BaseSampler):
     """Draws whole candidates of a space and hands out the first that fits and is new.
 
-    Every trial has a random state of its own, made from the space's seed and the trial's number:
-    a study that was interrupted goes on with the suggestions that it would have had.
+    Every suggestion has a random state of its own, made from the space's seed and how many
+    suggestions came before it. A trial that goes on with an interrupted one has another number,
+    but is no new suggestion: the study goes on with the suggestions that it would have had.
 
     Args:
         space: The space, with the sampler to draw with.
@@ -122,7 +128,7 @@ class SpaceSampler(BaseSampler):
                 return candidate
             if self._fits is not None and not self._fits(self._space.configuration(candidate)):
                 continue
-            if candidate not in tried:
+            if not any(_alike(candidate, other) for other in tried):
                 return candidate
             repeated = repeated or candidate
         if repeated is None:
@@ -137,7 +143,7 @@ class SpaceSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        sampler = self._inner(trial.number)
+        sampler = self._inner(_suggestions_before(study, trial))
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def _candidates(
@@ -148,7 +154,8 @@ class SpaceSampler(BaseSampler):
         enqueued: Params,
     ) -> Iterator[Params]:
         """Candidates by the space's sampler; later by chance, where it knows of no others."""
-        learned, chance = self._inner(trial.number), RandomSampler(seed=self._seed(trial.number))
+        before = _suggestions_before(study, trial)
+        learned, chance = self._inner(before), RandomSampler(seed=self._seed(before))
         samplers: Sequence[tuple[BaseSampler, int]] = (
             (learned, _LEARNED_DRAWS),
             (chance, _RANDOM_DRAWS),
@@ -170,13 +177,32 @@ class SpaceSampler(BaseSampler):
 
             yield walk(self._space.dimensions, pick)
 
-    def _inner(self, number: int) -> BaseSampler:
+    def _inner(self, suggestions: int) -> BaseSampler:
         make = SAMPLERS[self._space.search.sampler].make
-        return make(self._space, self._seed(number))
+        return make(self._space, self._seed(suggestions))
 
-    def _seed(self, number: int) -> int:
-        sequence = np.random.SeedSequence([self._space.search.seed, number])
+    def _seed(self, suggestions: int) -> int:
+        sequence = np.random.SeedSequence([self._space.search.seed, suggestions])
         return int(sequence.generate_state(1)[0])
+
+
+def _suggestions_before(study: Study, trial: FrozenTrial) -> int:
+    """How many suggestions came before a trial's own, which a retry has from the first attempt."""
+    trials = study.get_trials(deepcopy=False)
+    first = trial.number
+    while (earlier := trials[first].user_attrs.get(RETRY_OF)) is not None:
+        first = earlier
+    return sum(RETRY_OF not in other.user_attrs for other in trials[:first])
+
+
+def _alike(candidate: Params, other: Params) -> bool:
+    """Whether two settings would train the same, but for digits that make no difference."""
+    return candidate.keys() == other.keys() and all(
+        math.isclose(value, other[name], rel_tol=_SAME)
+        if isinstance(value, float)
+        else value == other[name]
+        for name, value in candidate.items()
+    )
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

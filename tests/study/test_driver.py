@@ -182,6 +182,38 @@ def test_the_same_space_and_seed_suggest_the_same_trials(
     assert [config.hash() for config in script.trained] == first
 
 
+@pytest.mark.parametrize("points", [(9,), (12, 9, 20)])
+def test_an_interrupted_study_suggests_what_an_undisturbed_one_does(
+    quick: Run, root: Path, script: Any, space_file: Path, points: tuple[int, ...]
+) -> None:
+    def suggested(study: str) -> list[str]:
+        trials = storage_study(root, study)
+        return sorted(str(trial.params) for trial in trials if trial.state.name != "FAIL")
+
+    quick()
+    undisturbed = suggested("tiny")
+    space_file.write_text(space_file.read_text().replace("study: tiny", "study: tiny2"))
+    for point in points:
+        script.events = 0
+
+        def at(number: int, point: int = point) -> None:
+            if number == point:
+                raise KeyboardInterrupt
+
+        script.at = at
+        with pytest.raises(KeyboardInterrupt):
+            quick()
+    script.at = lambda number: None
+    quick()
+    assert suggested("tiny2") == undisturbed
+
+
+def storage_study(root: Path, name: str) -> Any:
+    import optuna
+
+    return optuna.load_study(study_name=name, storage=storage.open_storage(root)).trials
+
+
 def test_ctrl_c_anywhere_loses_nothing(
     run: Run, root: Path, script: Any, output: io.StringIO
 ) -> None:
