@@ -43,7 +43,6 @@ from c2c_search.study.sizes import make_fits
 from c2c_search.study.trainer import TrainerClient
 from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.trials import ACCURACY
-from c2c_search.study.trials import enqueue
 from c2c_search.study.trials import run_trials
 from c2c_search.study.trials import trial_name
 from c2c_search.tracking import StudyRun
@@ -220,7 +219,6 @@ class _Start:
     ) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
         train_references(session)
         run_controls(session)
-        enqueue(session)
         run_trials(session, make_fits(self.space))
         final = evaluate_finalists(session)
         session.trainer.close()
