@@ -138,7 +138,7 @@ def _measured(verdict: Verdict) -> str:
             _table(head, rows),
             "Intervals of differences resample whole facts (bootstrap-t, "
             f"{verdict.resamples} resamples); p is the exact two-sided McNemar test on items. "
-            f"The level {verdict.level:g} is shared by {verdict.finalists} finalists.",
+            f"Judged at {verdict.share}.",
             verdict.explain(),
             "By group:",
             _table(

@@ -198,11 +198,14 @@ def _suggestions_before(study: Study, trial: FrozenTrial) -> int:
 def _alike(candidate: Params, other: Params) -> bool:
     """Whether two settings would train the same, but for digits that make no difference."""
     return candidate.keys() == other.keys() and all(
-        math.isclose(value, other[name], rel_tol=_SAME)
-        if isinstance(value, float)
-        else value == other[name]
-        for name, value in candidate.items()
+        _same(value, other[name]) for name, value in candidate.items()
     )
+
+
+def _same(value: Value, other: Value) -> bool:
+    if isinstance(value, float) and isinstance(other, float):
+        return math.isclose(value, other, rel_tol=_SAME)
+    return value == other
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

@@ -36,10 +36,10 @@ from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import evaluate_finalists
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.leaderboard import make_leaderboard
-from c2c_search.study.promotion import PromotedChampion
 from c2c_search.study.promotion import promote
 from c2c_search.study.session import Session
 from c2c_search.study.sizes import make_fits
+from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trainer import TrainerClient
 from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.trials import ACCURACY
@@ -92,6 +92,7 @@ def run_study(
     *,
     root: Path = Path("mlruns"),
     trials: int | None = None,
+    force: str = "",
     console: Console | None = None,
     worker_factory: WorkerFactory = start_worker,
     promotion: Promote = promote,
@@ -103,6 +104,8 @@ def run_study(
         space_path: The space file.
         root: Folder of all stores.
         trials: Budget of trials, instead of the space's own.
+        force: Why a new champion takes the place of one that it does not beat; empty if it must
+            beat it.
         console: Where progress and result go; standard output by default.
         worker_factory: Starts the worker process.
         promotion: Makes the champion's package and registers it.
@@ -123,9 +126,10 @@ def run_study(
     command = f"c2c-search study --space {shlex.quote(str(space_path))}"
     command += "" if root == Path("mlruns") else f" --root {shlex.quote(str(root))}"
     command += "" if trials is None else f" --trials {trials}"
+    command += f" --force {shlex.quote(force)}" if force else ""
     try:
         with interruptible(), _opened(space, files) as study:
-            start = _Start(space, files, console, worker_factory, promotion, sleep)
+            start = _Start(space, files, console, worker_factory, promotion, sleep, force)
             final, champion, board = start.drive(study)
     except KeyboardInterrupt:
         console.print(
@@ -150,10 +154,12 @@ def _no_champion(study: str, final: FinalEvaluation) -> C2CError:
             hint="Remove the cause and run the same command again; failed trials count, so raise "
             "--trials if too few are left.",
         )
+    present = any(verdict.passed for verdict in final.verdicts)
+    others = "all its controls and the present champion" if present else "all its controls"
     return NoChampionError(
         "\n".join(
             [
-                f"No fuser of study {study!r} that was judged beats all its controls on test; "
+                f"No fuser of study {study!r} that was judged beats {others} on test; "
                 "nothing was promoted.",
                 *final.not_judged,
             ]
@@ -191,6 +197,7 @@ class _Start:
     worker_factory: WorkerFactory
     promotion: Promote
     sleep: Callable[[float], None]
+    force: str
 
     def drive(self, study: Study) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
         """Go through every stage; those that an earlier start has finished cost nothing."""
@@ -245,7 +252,9 @@ class _Start:
             watch(_state(study, space), self.console) as view,
             TrainerClient(start, space.pairs, store, view, sleep=self.sleep) as trainer,
         ):
-            yield Session(space, self.files, study, tracker, run, trainer, store, view)
+            yield Session(
+                space, self.files, study, tracker, run, trainer, store, view, force=self.force
+            )
 
 
 def _state(study: Study, space: Space) -> StudyState:

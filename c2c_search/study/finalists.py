@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from c2c_search.champion.gate import Verdict
 from c2c_search.champion.gate import first_passing
 from c2c_search.champion.gate import judge
+from c2c_search.champion.gate import oppose
 from c2c_search.champion.select import Candidate
 from c2c_search.champion.select import finalists
 from c2c_search.config.trial import canonical_hash
@@ -26,10 +27,13 @@ from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import single_models
 from c2c_search.study.finalist import TWIN
 from c2c_search.study.finalist import Finalist
+from c2c_search.study.looks import Look
+from c2c_search.study.looks import look
 from c2c_search.study.recording import log_accuracy
 from c2c_search.study.recording import train_once
 from c2c_search.study.resume import complete
 from c2c_search.study.session import Session
+from c2c_search.study.succession import present_champion
 from c2c_search.study.trials import HASH
 from c2c_search.study.trials import PARAMETERS
 from c2c_search.study.trials import SPLIT
@@ -121,6 +125,10 @@ class FinalEvaluation:
 def evaluate_finalists(session: Session) -> FinalEvaluation:
     """Choose the finalists, train their controls, measure each system once on test, and judge.
 
+    Finalists that no earlier start has measured are another look at the test split, which is
+    judged at a smaller level (`study.looks`). One of them becomes the champion only if it also
+    beats the present one.
+
     The test split is touched only when every control is trained, and the order of the finalists,
     which decides between several that pass, is that of validation.
 
@@ -131,19 +139,26 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
     """
     chosen = _train(session, choose(session))
     judged = [one for one in chosen if one.twin is not None]
+    looks = look(session.study, [_key(session, one) for one in judged])
     results = _measure(session, judged) if judged else {}
-    verdicts = {one.name: _judge(session, one, results, len(judged)) for one in judged}
+
+    def verdict(one: Finalist) -> Verdict:
+        return _judge(session, one, results, looks[_key(session, one)])
+
+    verdicts = {one.name: verdict(one) for one in judged}
+    _oppose(session, judged, results, verdicts)
+    winner = first_passing(verdicts.values())
     if judged:
-        winner = first_passing(verdicts.values())
         first = next(one for one in judged if winner is None or one.name == winner.name)
         _check_shut(session, first)
         results[first.name_of(MISMATCHED)] = _answers(session, first, MISMATCHED)
-        verdicts[first.name] = _judge(session, first, results, len(judged))
+        mismatched = verdict(first).mismatched
+        verdicts[first.name] = verdicts[first.name].model_copy(update={"mismatched": mismatched})
     final = FinalEvaluation(
         finalists=chosen,
         results=results,
         verdicts=tuple(verdicts.values()),
-        champion=next((one for one in judged if verdicts[one.name].passed), None),
+        champion=next((one for one in judged if winner and one.name == winner.name), None),
         failures=failures(session.study),
     )
     _log(session, final)
@@ -151,7 +166,10 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
 
 
 def choose(session: Session) -> list[Finalist]:
-    """The finalists of the study by validation alone, the best first, without controls."""
+    """The finalists of the study by validation alone, the best first, without controls.
+
+    The present champion is one in any case: whoever comes after it must beat it.
+    """
     first: dict[str, FrozenTrial] = {}
     for trial in complete(session.study):
         # A configuration that was suggested twice is one candidate.
@@ -165,7 +183,11 @@ def choose(session: Session) -> list[Finalist]:
         ): session.space.configuration(trial.params)
         for trial in first.values()
     }
-    chosen = finalists(list(candidates), session.space.pipeline.champion.finalists)
+    chosen = list(finalists(list(candidates), session.space.pipeline.champion.finalists))
+    present = present_champion(session)
+    chosen += [
+        one for one in candidates if candidates[one].hash() == present and one not in chosen
+    ]
     return [
         Finalist(
             name=trial_name(one.number),
@@ -292,8 +314,31 @@ def _check_shut(session: Session, one: Finalist) -> None:
         )
 
 
+def _key(session: Session, one: Finalist) -> str:
+    """What is judged: a trial against its controls. Other controls are another question."""
+    return canonical_hash([one.config.hash(), *sorted(controls_of(session))])
+
+
+def _oppose(
+    session: Session,
+    judged: list[Finalist],
+    results: Mapping[str, SystemResult],
+    verdicts: dict[str, Verdict],
+) -> None:
+    """Set every finalist that passed against the present champion, if it is another one."""
+    present = present_champion(session)
+    holder = next((one for one in judged if one.config.hash() == present), None)
+    if holder is None:
+        return
+    for name, verdict in verdicts.items():
+        if verdict.passed and name != holder.name:
+            verdicts[name] = oppose(
+                verdict, results[name], holder.name, results[holder.name], session.force
+            )
+
+
 def _judge(
-    session: Session, one: Finalist, results: Mapping[str, SystemResult], judged: int
+    session: Session, one: Finalist, results: Mapping[str, SystemResult], shared: Look
 ) -> Verdict:
     rules = session.space.pipeline.champion
     names = [model.name for model in single_models(session.space.pairs)]
@@ -303,9 +348,11 @@ def _judge(
         results[one.name],
         {name: results[name] for name in names},
         level=rules.level,
-        resamples=rules.resamples,
+        # As many lie beyond the ends of a smaller level's intervals as in the first look.
+        resamples=rules.resamples * 2 ** (shared.number - 1),
         seed=session.space.search.seed,
-        finalists=judged,
+        finalists=len(shared.finalists),
+        look=shared.number,
         mismatched=results.get(one.name_of(MISMATCHED)),
     )
 

@@ -22,8 +22,8 @@ from c2c_search.study.finalist import TWIN
 from c2c_search.study.finalists import MISMATCHED
 from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import controls_of
-from c2c_search.study.promotion import PromotedChampion
 from c2c_search.study.session import Session
+from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import PAIR
 from c2c_search.study.trials import PARAMETERS
@@ -102,6 +102,8 @@ def _duels(final: FinalEvaluation) -> Iterator[Duel]:
     for verdict in final.verdicts:
         for one in verdict.comparisons:
             yield _duel(verdict.name, one, one.beaten)
+        if verdict.present is not None:
+            yield _duel(verdict.name, verdict.present, verdict.present.beaten)
         if verdict.mismatched is not None:
             yield _duel(verdict.name, verdict.mismatched, None)
 
@@ -115,9 +117,10 @@ def _paths(session: Session, champion: PromotedChampion | None) -> dict[str, str
     option = "" if root == Path("mlruns").resolve() else f" --root {root}"
     paths = {"every run": f"c2c-search ui{option}"}
     if champion is not None:
+        version = f"{champion.registered_name} version {champion.version}"
         paths |= {
             "champion": str(champion.folder),
-            "registered": f"{champion.registered_name} version {champion.version}",
+            "registered": f"{version}; {champion.note}" if champion.note else version,
             "ask it": f'c2c-search ask {champion.folder} "..."',
             "take it along": f"c2c-search export --to DIR --study {session.space.study}{option}",
         }
