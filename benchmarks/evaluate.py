@@ -38,6 +38,7 @@ from c2c_search.inference.packed.context import PackedContext
 from c2c_search.models.loading import load
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.prompt_cache.prefill import Prefill
+from c2c_search.tokenization.continuations import response_ids
 
 
 PARTS = {
@@ -106,10 +107,14 @@ def one_by_one(model: C2CModel, questions: Sequence[Question]) -> Scores:
     prompts = encode_alone(model, [question.messages for question in questions])
     for question, prompt in zip(questions, prompts, strict=True):
         totals = []
-        for option in question.options:
-            answer = model.response_ids(option)
-            ids = torch.tensor([[*prompt, *answer]], device=model.device)
-            logits = model.receiver.model(ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
+        tokenizer = model.receiver.text_tokenizer
+        read = prompt.receiver_ids
+        (options,) = response_ids(
+            [prompt.receiver_text], [question.options], model.template, tokenizer
+        )
+        for answer in options:
+            ids = torch.tensor([[*read, *answer]], device=model.device)
+            logits = model.receiver.model(ids, use_cache=False).logits[0, len(read) - 1 : -1]
             likelihoods = logits.float().log_softmax(dim=-1)
             targets = torch.tensor(answer, device=model.device)
             totals.append(float(likelihoods.gather(1, targets[:, None]).sum()))

@@ -28,6 +28,7 @@ from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import load
+from c2c_search.tokenization.continuations import response_ids
 from c2c_search.tokenization.token_alignment import encode_all
 from c2c_search.training.loop import Order
 from c2c_search.training.process import keep_freed_memory
@@ -68,7 +69,10 @@ def run(
     training = ReferenceTraining(style, config.training)
     prompts = _encoded(pair, train)
     end = receiver.text_tokenizer.eos_token_id
-    responses = [[*pair.response_ids(row["response"]), end] for row in train]
+    texts = [[row["response"]] for row in train]
+    tokenizer = receiver.text_tokenizer
+    known = response_ids([p.receiver_text for p in prompts], texts, pair.template, tokenizer)
+    responses = [[*ids, end] for (ids,) in known]
     losses = []
     order = Order(config.seed, len(train), config.training.batch_size)
     for step in range(config.training.steps):
@@ -92,8 +96,11 @@ def validate(
     right = 0
     for row, prompt in zip(rows, _encoded(pair, rows), strict=True):
         scores = []
-        for option in row["choices"]:
-            ids = pair.response_ids(option)
+        tokenizer = pair.receiver.text_tokenizer
+        (options,) = response_ids(
+            [prompt.receiver_text], [row["choices"]], pair.template, tokenizer
+        )
+        for ids in options:
             length = len(ids) if config.evaluation.length_normalised else 1
             scores.append(style.score(prompt, ids) / length)
         right += max(range(len(scores)), key=scores.__getitem__) == row["answer"]

@@ -37,6 +37,7 @@ from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.store import PromptCacheStore
+from c2c_search.tokenization.continuations import response_ids
 from c2c_search.tokenization.token_alignment import encode_all
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.engine import TrainingEngine
@@ -111,7 +112,13 @@ class Steps:
         self.pair = C2CModel(receiver, sharer, None)
         self.encoded = _encoded(self.pair, examples)
         end = receiver.text_tokenizer.eos_token_id
-        self.responses = [[*self.pair.response_ids(text), end] for text in examples.responses]
+        known = response_ids(
+            [prompt.receiver_text for prompt in self.encoded],
+            [[text] for text in examples.responses],
+            self.pair.template,
+            receiver.text_tokenizer,
+        )
+        self.responses = [[*ids, end] for (ids,) in known]
         store = PromptCacheStore(folder)
         self.prompts = PairPrompts(
             encoded=self.encoded,

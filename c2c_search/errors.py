@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,6 +12,32 @@ from typing import ClassVar
 
 _NO_VALUE: Any = object()
 _SHOWN = 30
+_MOST_PROBLEMS = 20
+_LONGEST_VALUE = 1000
+# Control characters (a terminal obeys those of C0 and C1), bidirectional marks, lone surrogates.
+_OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def shown(text: str) -> str:
+    """Foreign text as it may reach a terminal, a note or a report: ``\\x1b`` for an escape.
+
+    Tab and line feed stay; whoever writes one line puts the text in ``repr``.
+    """
+    return _OBEYED.sub(lambda found: _spelled(found.group()), text)
+
+
+def _spelled(char: str) -> str:
+    return repr(char)[1:-1] if not char.isprintable() else f"\\u{ord(char):04x}"
+
+
+def _got(value: Any) -> str:
+    """What was found, shortened; nothing for no value."""
+    if value is _NO_VALUE:
+        return ""
+    text = repr(value)
+    return f" Got {text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + '...'}."
 
 
 class C2CError(Exception):
@@ -28,8 +55,7 @@ class C2CError(Exception):
         self.rule = rule
         self.value = None if value is _NO_VALUE else value
         self.hint = hint
-        got = "" if value is _NO_VALUE else f" Got {value!r}."
-        super().__init__(f"{rule}{got}{' ' + hint if hint else ''}")
+        super().__init__(shown(f"{rule}{_got(value)}{' ' + hint if hint else ''}"))
 
 
 @dataclass(frozen=True)
@@ -49,8 +75,7 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        got = "" if self.value is _NO_VALUE else f" Got {self.value!r}."
-        return f"{self.where}: {self.rule}{got}{' ' + self.hint if self.hint else ''}"
+        return f"{self.where}: {self.rule}{_got(self.value)}{' ' + self.hint if self.hint else ''}"
 
 
 class ConfigError(C2CError):
@@ -58,11 +83,17 @@ class ConfigError(C2CError):
 
     @classmethod
     def collect(cls, problems: Iterable[Problem]) -> ConfigError:
-        """Put every problem of a file (or of several) into one error, one line each."""
-        lines = [str(problem) for problem in problems]
-        if len(lines) == 1:
+        """Put the problems of a file (or of several) into one error, one line each.
+
+        Of many, the first are shown and the rest are counted.
+        """
+        found = list(problems)
+        lines = [str(problem) for problem in found[:_MOST_PROBLEMS]]
+        if len(found) == 1:
             return cls(lines[0])
-        return cls(f"{len(lines)} problems:\n" + "\n".join(f"  {line}" for line in lines))
+        if more := len(found) - len(lines):
+            lines.append(f"... and {more:,} more")
+        return cls(f"{len(found):,} problems:\n" + "\n".join(f"  {line}" for line in lines))
 
 
 class SourceError(C2CError):
@@ -79,6 +110,29 @@ class StoreError(C2CError):
 
 class IntegrityError(C2CError):
     """A package whose bytes, models or answers are not those that were measured."""
+
+
+class NotFiniteError(C2CError):
+    """A model or a fuser computes something that is no finite number.
+
+    Args:
+        role: ``receiver``, ``sharer`` or ``fuser``; ``model`` where that is not known.
+        name: Source of the model, or what the fuser is called.
+        what: Which numbers, e.g. ``log-likelihoods``.
+    """
+
+    def __init__(self, role: str, name: str, what: str) -> None:
+        self.role, self.name, self.what = role, name, what
+        super().__init__(
+            f"The {role}'s {what} must be finite numbers, and some are NaN or infinite.",
+            value=name,
+            hint="Its weights are damaged, or too large for the dtype that they compute in: load "
+            "it anew, or set C2C_SEARCH_DTYPE=float32.",
+        )
+
+    def of(self, role: str) -> NotFiniteError:
+        """The same of a model whose role is known."""
+        return NotFiniteError(role, self.name, self.what)
 
 
 class NoChampionError(C2CError):

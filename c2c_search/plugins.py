@@ -95,6 +95,17 @@ class Register(Mapping[str, Entry], Generic[Entry]):
         _import_entry_points()
         return [*self._built_in, *(name for name in self._entries if name not in self._built_in)]
 
+    def module(self, name: str) -> str:
+        """The module in which the plug-in of a name or a dotted path is written.
+
+        Raises:
+            ConfigError: As for the plug-in itself.
+        """
+        if name in self._built_in:
+            return self._built_in[name]
+        wanted = self[name]
+        return next(plugin.__module__ for plugin, entry in self._plugins if entry is wanted)
+
     def __getitem__(self, name: str) -> Entry:
         """What is registered under a name or a dotted path.
 

@@ -64,6 +64,13 @@ def test_a_dotted_path_names_a_plug_in(register, module) -> None:
     assert register.names() == ["one", "two"]
 
 
+def test_where_one_is_written_is_told(register, module) -> None:
+    module("mine", "two")
+    assert register.module("one") == "built_in_kinds"
+    assert "built_in_kinds" not in sys.modules
+    assert register.module("mine.two") == register.module("two") == "mine"
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [

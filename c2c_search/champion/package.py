@@ -15,6 +15,7 @@ import c2c_search
 from c2c_search.champion.card import model_card
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
+from c2c_search.errors import shown
 from c2c_search.host.files import disk_errors
 from c2c_search.host.files import swapped_in
 from c2c_search.inference.manifest import FUSER_CONFIG
@@ -63,7 +64,8 @@ def build(to: Path, *, fuser_dir: Path, manifest: Manifest, replace: bool = Fals
         text = manifest.model_dump_json(indent=2) + "\n"
         (folder / MANIFEST).write_text(text, encoding="utf-8")
         size = Size.measure([folder / FUSER_WEIGHTS])
-        (folder / MODEL_CARD).write_text(model_card(manifest, size), encoding="utf-8")
+        card = shown(model_card(manifest, size))
+        (folder / MODEL_CARD).write_text(card, encoding="utf-8")
         write_sums(folder)
     return to
 

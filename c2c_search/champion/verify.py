@@ -1,7 +1,9 @@
 """The last gate, an exported champion answers as it did when it was measured.
 
 It is asked in a process of its own in which only its own ``runtime/`` and what that requires can
-be imported, as on a machine on which nothing else was ever installed.
+be imported, as on a machine on which nothing else was ever installed; and the packages of the
+plug-ins that its fuser is made of, which a reader installs beside it. Of ``runtime/`` that is the
+listed files as they were summed: nothing else of a champion is ever run.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,21 +20,31 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import packages_distributions
 from importlib.metadata import requires
+from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from pydantic import ValidationError
 
 from c2c_search.champion.export import REQUIREMENTS
 from c2c_search.champion.export import RUNTIME
 from c2c_search.errors import IntegrityError
+from c2c_search.fuser.config import FuserConfig
 from c2c_search.host.dtypes import VARIABLE as DTYPE_VARIABLE
+from c2c_search.inference.manifest import SUMS
+from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
+from c2c_search.inference.manifest import read_sums
+from c2c_search.inference.manifest import sha256
 from c2c_search.models.cache_dir import CACHE_VARIABLE
+from c2c_search.plugins import ALLOWED
+from c2c_search.plugins import foreign_file
 
 
 _LAST_LINES = 15
+_RUNTIME_FILE = re.compile(rf"{RUNTIME}/(pyproject\.toml|c2c_search/(py\.typed|(\w+/)*\w+\.py))")
 
 
 def verify(exported: Path, *, cache_dir: Path | None = None) -> tuple[str, ...]:
@@ -48,7 +62,8 @@ def verify(exported: Path, *, cache_dir: Path | None = None) -> tuple[str, ...]:
     """
     check_sums(exported)
     manifest = read_manifest(exported)
-    if not (exported / RUNTIME).is_dir():
+    runtime = _runtime_files(exported)
+    if f"{RUNTIME}/c2c_search/__init__.py" not in runtime:
         raise IntegrityError(
             f"Only an exported champion with {RUNTIME}/ can be verified.",
             value=str(exported),
@@ -65,6 +80,8 @@ def verify(exported: Path, *, cache_dir: Path | None = None) -> tuple[str, ...]:
         )
     answers = _ask(
         exported,
+        runtime,
+        _plugin_folders(manifest),
         [(asked.question, asked.max_new_tokens) for asked in manifest.questions],
         cache_dir,
         manifest.dtype,
@@ -116,20 +133,86 @@ def _requirements(name: str, extra: str) -> list[Requirement]:
     return [one for one in parsed if one.marker is None or one.marker.evaluate({"extra": extra})]
 
 
+def _runtime_files(exported: Path) -> dict[str, str]:
+    """The listed files of ``runtime/`` with their sums.
+
+    Raises:
+        IntegrityError: One of them could stand in for a library.
+    """
+    sums = read_sums(exported)
+    listed = {name: digest for name, digest in sums.items() if name.startswith(f"{RUNTIME}/")}
+    if wrong := sorted(name for name in listed if not _RUNTIME_FILE.fullmatch(name)):
+        raise IntegrityError(
+            f"{RUNTIME}/ holds pyproject.toml and the sources of the package c2c_search alone.",
+            value=", ".join(wrong),
+            hint="Export the champion again.",
+        )
+    return listed
+
+
+def _stage(exported: Path, runtime: dict[str, str], folder: Path) -> None:
+    """Copy what is listed, so that nothing else can be run, nor anything that changes now.
+
+    Raises:
+        IntegrityError: A file is not as it was summed any more.
+    """
+    for name, digest in runtime.items():
+        copy = folder / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(exported / name, copy)
+        if (found := sha256(copy)) != digest:
+            raise IntegrityError(
+                f"Every file of a champion must be as {SUMS} says.",
+                value=f"{name}: expected {digest}, got {found}",
+                hint="It changed while it was verified: export the champion again.",
+            )
+
+
+def _plugin_folders(manifest: Manifest) -> dict[str, str]:
+    """Packages of the plug-ins that the fuser is made of, and the folder in which each lies.
+
+    Raises:
+        IntegrityError: A plug-in is not there, or is a stranger's that the user has not allowed.
+    """
+    try:
+        with foreign_file():
+            fuser = FuserConfig.model_validate((manifest.trial or {}).get("fuser", {}))
+    except ValidationError as error:
+        raise IntegrityError(
+            "A champion is verified where the plug-ins of its fuser are installed.",
+            value="; ".join(each["msg"] for each in error.errors()),
+        ) from None
+    folders = {}
+    for package in sorted(fuser.packages):
+        spec = find_spec(package)
+        assert spec is not None, "it has been imported"
+        inside = spec.submodule_search_locations or [str(spec.origin)]
+        folders[package] = str(Path(inside[0]).parent)
+    return folders
+
+
 def _ask(
-    exported: Path, questions: list[tuple[str, int]], cache_dir: Path | None, dtype: str | None
+    exported: Path,
+    runtime: dict[str, str],
+    plugins: dict[str, str],
+    questions: list[tuple[str, int]],
+    cache_dir: Path | None,
+    dtype: str | None,
 ) -> tuple[str, ...]:
     environment = dict(os.environ)
+    environment[ALLOWED] = ",".join([*plugins, environment.get(ALLOWED, "")])
     if dtype is not None:  # however slow: in another one it may answer otherwise
         environment[DTYPE_VARIABLE] = dtype
     if cache_dir is not None:
         environment[CACHE_VARIABLE] = str(cache_dir)
     with tempfile.TemporaryDirectory(prefix="c2c-search-verify-") as folder:
         answers = Path(folder) / "answers.json"
+        _stage(exported, runtime, Path(folder))
         task = {
             "champion": str(exported.absolute()),
-            "runtime": str((exported / RUNTIME).absolute()),
-            "foreign": sorted(foreign_packages()),
+            "runtime": str(Path(folder).absolute() / RUNTIME),
+            "foreign": sorted(foreign_packages() - plugins.keys()),
+            "plugins": list(plugins.values()),
             "questions": questions,
             "answers": str(answers),
         }
@@ -179,7 +262,7 @@ def _answer_in_isolation() -> None:
 
     # Editable installations put a finder of their own here, which would lead to the workbench.
     sys.meta_path[:] = [BuiltinImporter, FrozenImporter, Clean]
-    sys.path.insert(0, task["runtime"])
+    sys.path[:] = [task["runtime"], *sys.path, *task["plugins"]]
     for name in [name for name in sys.modules if name.partition(".")[0] in foreign]:
         del sys.modules[name]
 

@@ -6,6 +6,7 @@ import os
 import sys
 
 from c2c_search.errors import C2CError
+from c2c_search.errors import ConfigError
 from c2c_search.host.files import is_full
 from c2c_search.host.threads import thread_environment
 
@@ -17,6 +18,7 @@ def main() -> None:
     from c2c_search.cli.app import app
 
     try:
+        _check_arguments()
         app(prog_name="c2c-search")
     except C2CError as error:
         _tell(str(error))
@@ -29,9 +31,23 @@ def main() -> None:
         sys.exit(C2CError.exit_code)
 
 
+def _check_arguments() -> None:
+    """Refuse what is no text: it could be neither kept, nor shown, nor sent."""
+    for argument in sys.argv[1:]:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                "Arguments must be UTF-8.",
+                value=argument,
+                hint="Rename the file, or set a UTF-8 locale.",
+            ) from None
+
+
 def _tell(message: str) -> None:
-    from rich.console import Console
     from rich.text import Text
+
+    from c2c_search.host.terminal import Console
 
     text = Text.assemble(("Error: ", "bold red"), message)
     Console(stderr=True).print(text, soft_wrap=True)

@@ -12,6 +12,7 @@ from c2c_search.cli import evaluate
 from c2c_search.cli import study
 from c2c_search.cli import tracking
 from c2c_search.cli import trial
+from c2c_search.cli.echo import echo
 
 
 app = typer.Typer(
@@ -27,7 +28,7 @@ def _version(asked: bool) -> None:
     if asked:
         from c2c_search.champion.package import workbench_version
 
-        typer.echo(f"c2c-search {workbench_version()}")
+        echo(f"c2c-search {workbench_version()}")
         raise typer.Exit
 
 

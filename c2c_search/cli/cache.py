@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from c2c_search.cli.echo import echo
+from c2c_search.cli.echo import echo_json
+
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,11 +28,14 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List all prompt caches, the most recently used first, and what they may take."""
+    from c2c_search.models.cache_dir import cache_errors
     from c2c_search.prompt_cache.maintenance import contents
 
-    found = contents(_store())
+    store = _store()
+    with cache_errors(store):
+        found = contents(store)
     if json:
-        typer.echo(_json(found))
+        echo_json(_json(found))
     else:
         _table(found)
 
@@ -56,7 +62,9 @@ def clear(
     from c2c_search.prompt_cache.budget import read_size
     from c2c_search.prompt_cache.budget import size_text
 
-    found = maintenance.contents(_store())
+    store = _store()
+    with cache_errors(store):
+        found = maintenance.contents(store)
     chosen = maintenance.choose(
         found,
         now=time.time(),
@@ -65,17 +73,17 @@ def clear(
         down_to=None if budget is None else read_size(budget),
     )
     if not chosen:
-        typer.echo("There is nothing to clear.")
+        echo("There is nothing to clear.")
         return
     size = size_text(sum(each.size for each in chosen))
     if not yes:
-        typer.confirm(f"Remove {_lists(len(chosen))}, {size}?", abort=True)
+        _confirm(f"Remove {_lists(len(chosen))}, {size}?")
     with cache_errors(found.directory):
         cleared = maintenance.clear(found, chosen)
     freed = size_text(sum(each.size for each in cleared.removed))
-    typer.echo(f"Removed {_lists(len(cleared.removed))}; {freed} freed.")
+    echo(f"Removed {_lists(len(cleared.removed))}; {freed} freed.")
     for each in cleared.in_use:
-        typer.echo(f"Kept {each.key[:_KEY]} ({each.model}): a running process uses it.", err=True)
+        echo(f"Kept {each.key[:_KEY]} ({each.model}): a running process uses it.", err=True)
     if cleared.in_use:
         raise typer.Exit(2)
 
@@ -85,14 +93,17 @@ def verify(
     delete: Annotated[
         bool, typer.Option("--delete", help="Remove damaged shards, to be computed again.")
     ] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Hash all models again too, whatever their times say.")
+    ] = False,
 ) -> None:
     """Compare every byte with the checksums taken when it was written.
 
     Exit status 2: something is damaged, and was not removed.
     """
-    from rich.console import Console
     from rich.progress import Progress
 
+    from c2c_search.host.terminal import Console
     from c2c_search.models.cache_dir import cache_errors
     from c2c_search.prompt_cache.maintenance import verify as verify_all
 
@@ -105,13 +116,32 @@ def verify(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     _report(found, delete=delete)
-    if any(not damage.removed for damage in found.damaged):
+    left = any(not damage.removed for damage in found.damaged)
+    if (deep and not _models(delete=delete)) or left:
         raise typer.Exit(2)
 
 
 @app.callback()
 def _group() -> None:
     pass
+
+
+def _confirm(question: str) -> None:
+    import sys
+
+    from c2c_search.errors import ConfigError
+
+    try:
+        if typer.confirm(question):
+            return
+    except typer.Abort as error:
+        if not sys.stdin.isatty():
+            raise ConfigError(
+                "Removing is asked for first, and there is nobody to answer.",
+                hint="Say --yes to remove without a question.",
+            ) from error
+        raise
+    raise typer.Abort
 
 
 def _store() -> Path:
@@ -132,9 +162,9 @@ def _json(found: Contents) -> str:
 def _table(found: Contents) -> None:
     from datetime import datetime
 
-    from rich.console import Console
     from rich.table import Table
 
+    from c2c_search.host.terminal import Console
     from c2c_search.prompt_cache.budget import size_text
 
     table = Table(box=None, pad_edge=False)
@@ -173,18 +203,45 @@ def _report(found: Verified, *, delete: bool) -> None:
 
     for damage in found.damaged:
         ended = "removed" if damage.removed else ("in use, kept" if delete else "kept")
-        typer.echo(
-            f"{damage.key[:_KEY]} ({damage.model}), shard {damage.shard}: {damage.what}; {ended}"
-        )
+        echo(f"{damage.key[:_KEY]} ({damage.model}), shard {damage.shard}: {damage.what}; {ended}")
     for key in found.unreadable:
-        typer.echo(f"{key[:_KEY]}: of an earlier version, never read")
+        echo(f"{key[:_KEY]}: of an earlier version, never read")
     looked_at = f"{found.shards:,} shards, {size_text(found.size)}"
     if not found.damaged:
-        typer.echo(f"{looked_at}: all as written.")
+        echo(f"{looked_at}: all as written.")
         return
-    typer.echo(f"{looked_at}: {len(found.damaged)} damaged.")
+    echo(f"{looked_at}: {len(found.damaged)} damaged.")
     if not delete:
-        typer.echo("Remove them with --delete; they are computed again when needed.")
+        echo("Remove them with --delete; they are computed again when needed.")
+
+
+def _models(*, delete: bool) -> bool:
+    """Hash every known model again; whether none is other than its record says, or is left so."""
+    from rich.progress import Progress
+
+    from c2c_search.host.terminal import Console
+    from c2c_search.models.audit import audit
+    from c2c_search.models.cache_dir import default_cache_dir
+
+    audited = []
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("hashing models", total=None)
+        for each in audit(
+            default_cache_dir(),
+            lambda stage, done, total, message: bar.update(task, completed=done, total=total),
+        ):
+            audited.append(each)
+            if each.wrong and delete:
+                each.record.unlink()
+    wrong = [each for each in audited if each.wrong]
+    for each in wrong:
+        ended = "its record is removed" if delete else "kept"
+        echo(f"{each.model}: {each.wrong}; {ended}")
+    echo(f"{len(audited):,} models hashed again: {len(wrong) or 'none'} damaged.")
+    if wrong and not delete:
+        echo("Remove their records with --delete; they are hashed, or fetched, anew. What was")
+        echo("computed with them, `cache clear --model` removes.")
+    return delete or not wrong
 
 
 def _lists(count: int) -> str:

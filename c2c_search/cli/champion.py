@@ -8,6 +8,7 @@ from typing import Literal
 
 import typer
 
+from c2c_search.cli.echo import echo
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
 from c2c_search.errors import ConfigError
@@ -51,10 +52,10 @@ def export(
     package = champion_folder(root, study) if champion is None else champion
     if layout == "rosetta":
         export_rosetta(package, to, replace=replace)
-        typer.echo(f"Wrote the fuser to {to}, in the layout of the published C2C code.")
+        echo(f"Wrote the fuser to {to}, in the layout of the published C2C code.")
         return
     export_package(package, to, replace=replace)
-    typer.echo(
+    echo(
         f"Exported to {to}. On another machine:\n"
         f"  pip install {to}/runtime\n"
         f'  python -c "from c2c_search import C2CModel; '
@@ -98,7 +99,7 @@ def import_rosetta(
         template=template,
         replace=replace,
     )
-    typer.echo(
+    echo(
         f"Imported to {to}; nothing was measured. Load it with\n  C2CModel.from_pretrained('{to}')"
     )
 
@@ -127,10 +128,10 @@ def ask(
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 32,
 ) -> None:
     """Answer a question by every model alone, and by C2C."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from c2c_search.host.terminal import Console
     from c2c_search.inference.manifest import read_manifest
 
     folders = [directory, *(also or ())]

@@ -10,8 +10,11 @@ from typing import Literal
 
 import typer
 
+from c2c_search.cli.echo import echo
+from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
+from c2c_search.errors import ConfigError
 
 
 def evaluate(
@@ -106,16 +109,15 @@ def evaluate(
     Tasks: arc_challenge, arc_easy, boolq, ceval, gpqa, gsm8k, longbench, math500, mmlu_pro,
     mmlu_redux, openbookqa, quiz, translation, truthfulqa_mc, winogrande.
     """
-    from rich.console import Console
-
     from c2c_search.evaluator.evaluate import evaluate
     from c2c_search.evaluator.request import Request
+    from c2c_search.host.terminal import Console
     from c2c_search.report.evaluation import render
 
     request = Request(
         target=target,
-        tasks=_split(tasks),
-        systems=_split(systems),
+        tasks=_split(tasks, "--tasks"),
+        systems=_split(systems, "--systems"),
         root=root,
         study=study,
         sharer=sharer,
@@ -133,18 +135,23 @@ def evaluate(
         wished=wished,
         contamination=contamination,
         latency=latency,
-        lm_eval=_split(lm_eval),
+        lm_eval=_split(lm_eval, "--lm-eval"),
         include_path=include_path,
         to=to,
         command=shlex.join(["c2c-search", *sys.argv[1:]]),
     )
     evaluated = evaluate(request)
     if as_json:
-        typer.echo(evaluated.record.model_dump_json(indent=1))
+        echo_json(evaluated.record.model_dump_json(indent=1))
         return
     Console().print(render(evaluated.record))
-    typer.echo(f"Written to {evaluated.folder}.")
+    echo(f"Written to {evaluated.folder}.")
 
 
-def _split(names: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
+def _split(names: str | None, option: str) -> tuple[str, ...]:
+    found = tuple(name.strip() for name in (names or "").split(",") if name.strip())
+    if names is not None and not found:
+        raise ConfigError(
+            f"{option} must name something.", value=names, hint=f"Leave {option} out for all."
+        )
+    return found

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from c2c_search.cli.echo import echo
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import SpaceFile
@@ -40,15 +41,24 @@ def study(
 def validate(
     file: Annotated[Path, typer.Argument(help="Space file; its pipeline is checked too.")],
 ) -> None:
-    """Report every problem of a space and its pipeline at once."""
+    """Report every problem of a space, its pipeline, its data and its models at once.
+
+    Nothing is fetched: of models that are not here yet, the name alone is checked.
+    """
     from c2c_search.space.schema import Space
+    from c2c_search.study.readiness import check_ready
 
     space = Space.load(file)
+    check_ready(space, file)
     pairs = "1 pair" if len(space.pairs) == 1 else f"{len(space.pairs)} pairs"
-    typer.echo(
+    echo(
         f"{file} is valid: study {space.study}, {pairs}, {len(space.dimensions)} dimensions, "
         f"{space.search.trials} trials of {space.pipeline.training.steps} steps."
     )
+    data = space.pipeline.data
+    if data.template == "chat":
+        day = data.date or "the day on which the study begins (data.date names another)"
+        typer.echo(f"A chat template that writes the date writes {day}.")
 
 
 def plan(
@@ -60,23 +70,26 @@ def plan(
     """Show what a study will do, before anything is spent."""
     from dataclasses import asdict
 
-    from rich.console import Console
-
+    from c2c_search.host.terminal import Console
     from c2c_search.report.planned import render
     from c2c_search.space.plan import plan as make_plan
     from c2c_search.space.schema import Space
+    from c2c_search.study.readiness import check_ready
 
     loaded = Space.load(space)
+    check_ready(loaded, space)
     if not fetch:
         Console().print(render(loaded.study, make_plan(loaded)))
         return
     from c2c_search.fuser.cost import parameters
+    from c2c_search.study.memory import lengths_of_pairs
     from c2c_search.study.memory import memory_of_trials
     from c2c_search.study.sizes import shapes
 
     sources = {source for pair in loaded.pairs.values() for source in (pair.receiver, pair.sharer)}
     shape_of = shapes(loaded)
     geometries = {source: shape_of(source) for source in sorted(sources)}
+    notices = lengths_of_pairs(loaded)
     memory = memory_of_trials(loaded)
     planned = make_plan(
         loaded,
@@ -85,3 +98,5 @@ def plan(
         memory=lambda trial: asdict(memory(trial)),
     )
     Console().print(render(loaded.study, planned))
+    for notice in notices:
+        typer.echo(notice)

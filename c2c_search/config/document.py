@@ -1,7 +1,9 @@
 """YAML documents that remember on which line each key stands.
 
 Plain scalars are read by the core schema of YAML 1.2, so that ``1e-3`` is a number and ``no`` a
-word (https://yaml.org/spec/1.2.2/#103-core-schema); `dump` writes by the same rules.
+word (https://yaml.org/spec/1.2.2/#103-core-schema); `dump` writes by the same rules. A document
+has a budget of size, depth and values, aliases written out, so that reading one ends soon
+whatever it holds.
 """
 
 from __future__ import annotations
@@ -19,11 +21,19 @@ from c2c_search.errors import Problem
 
 Location = tuple[str | int, ...]
 
+MOST_BYTES = 256 * 1024
+MOST_DEPTH = 32
+MOST_VALUES = 20_000
+"""Keys and values of a document, every alias counted as what it stands for."""
+
+MOST_DIGITS = 15
+"""Of a whole number: as many as a float, JSON and every store keep exactly."""
+
 _TAG = "tag:yaml.org,2002:"
 _CORE_SCHEMA = (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?[0-9]{1,400}", list("-+0123456789")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
     (
         "float",
         r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
@@ -31,10 +41,31 @@ _CORE_SCHEMA = (
     ),
 )
 _MISSING = object()
+# Half of a surrogate pair is no text, and control characters are for terminals, not for names.
+_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
+_SHOWN = 80
+
+
+class _OverBudget(Exception):
+    """The document is deeper, or holds more, than a document may."""
+
+    def __init__(self, rule: str, mark: yaml.Mark) -> None:
+        super().__init__(rule)
+        self.rule, self.line = rule, mark.line + 1
 
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > MOST_DEPTH:
+            rule = f"Lists and mappings must not be deeper than {MOST_DEPTH}."
+            raise _OverBudget(rule, self.peek_event().start_mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 class _Dumper(yaml.SafeDumper):
@@ -51,8 +82,10 @@ class _Dumper(yaml.SafeDumper):
 
 _Dumper.add_representer(str, _Dumper.represent_text)
 
-for _kind, _pattern, _first in _CORE_SCHEMA:
-    _compiled = re.compile(f"^(?:{_pattern})$")
+_PATTERNS = {kind: re.compile(f"(?:{pattern})\\Z") for kind, pattern, _ in _CORE_SCHEMA}
+
+for _kind, _, _first in _CORE_SCHEMA:
+    _compiled = _PATTERNS[_kind]
     _Loader.add_implicit_resolver(_TAG + _kind, _compiled, _first)
     _Dumper.add_implicit_resolver(_TAG + _kind, _compiled, _first)
 
@@ -91,43 +124,63 @@ def spell(location: Location) -> str:
     """Write a location as users do: ``enqueue[0].fuser.depth``."""
     text = ""
     for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+            continue
+        name = part if len(part) <= _SHOWN else f"{part[:_SHOWN]}..."
+        text += f".{name}" if text else name
     return text
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read(path: Path) -> Document:
     """Read a YAML file; a file that cannot be read is a document with that problem."""
     name = str(path)
     try:
-        return parse(path.read_text(encoding="utf-8"), name)
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            rule = f"A YAML file must not be larger than {MOST_BYTES // 1024} KiB."
+            return Document(name, problems=(Problem(name, rule),))
+        # A byte order mark, and the line ends of other systems, are YAML's to read.
+        return parse(content.decode("utf-8"), name)
     except FileNotFoundError:
         return Document(name, problems=(Problem(name, "This file does not exist."),))
     except UnicodeDecodeError as error:
         rule = f"Must be UTF-8 text, but is not at byte {error.start}."
         return Document(name, problems=(Problem(name, rule),))
-    except OSError as error:
-        rule = f"This file cannot be read: {error.strerror}."
+    except (OSError, ValueError) as error:
+        rule = f"This file cannot be read: {getattr(error, 'strerror', None) or error}."
         return Document(name, problems=(Problem(name, rule),))
 
 
 def parse(text: str, name: str) -> Document:
     """Parse YAML text; never raises, what is wrong is in ``problems``."""
     try:
-        loader = _Loader(text)
-        root = loader.get_single_node()
+        root = _Loader(text).get_single_node()
+        if isinstance(root, yaml.MappingNode):
+            builder = _Builder(name)
+            data = builder.value(root, (), ())
+            return Document(name, data, builder.lines, tuple(builder.problems))
+    except _OverBudget as error:
+        return Document(name, problems=(Problem(f"{name}:{error.line}", error.rule),))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
         rule = f"Must be valid YAML, but {error.problem or error.context}."
         return Document(name, problems=(Problem(where, rule),))
-    except yaml.YAMLError as error:
+    # An escape that is no character ("\\UFFFFFFFF") is a ValueError of PyYAML's.
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         return Document(name, problems=(Problem(name, f"Must be valid YAML, but {error}."),))
-    if not isinstance(root, yaml.MappingNode):
-        where = f"{name}:{root.start_mark.line + 1}" if root else name
-        return Document(name, problems=(Problem(where, "Must be a mapping of keys to values."),))
-    builder = _Builder(name)
-    data = builder.value(root, (), ())
-    return Document(name, data, builder.lines, tuple(builder.problems))
+    where = f"{name}:{root.start_mark.line + 1}" if root else name
+    return Document(name, problems=(Problem(where, "Must be a mapping of keys to values."),))
 
 
 def dump(data: Any) -> str:
@@ -141,16 +194,20 @@ class _Builder:
     def __init__(self, name: str) -> None:
         self.name = name
         self.lines: dict[Location, int] = {(): 1}
+        self.values = 0
         self.problems: list[Problem] = []
 
     def value(self, node: yaml.Node, at: Location, above: tuple[yaml.Node, ...]) -> Any:
         if any(node is parent for parent in above):
             self._problem(node, at, "An anchor must not contain itself.")
             return None
+        self._count(node)
         above = (*above, node)
         if isinstance(node, yaml.MappingNode):
+            self._no_tag(node, at, "map")
             return self._mapping(node, at, above)
         if isinstance(node, yaml.SequenceNode):
+            self._no_tag(node, at, "seq")
             items = []
             for index, item in enumerate(node.value):
                 self.lines[(*at, index)] = item.start_mark.line + 1
@@ -164,6 +221,7 @@ class _Builder:
     ) -> dict[str, Any]:
         content: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            self._count(key_node)
             key = self._scalar(key_node, at) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
                 self._problem(key_node, at, "A key must be a word; put it in quotes.", key)
@@ -178,22 +236,57 @@ class _Builder:
         return content
 
     def _scalar(self, node: yaml.ScalarNode, at: Location) -> Any:
-        text: str = node.value
-        match node.tag.removeprefix(_TAG):
-            case "str":
-                return text
+        kind, text = node.tag.removeprefix(_TAG), str(node.value)
+        if kind == "str":
+            return self._text(node, text, at)
+        if kind not in _PATTERNS or not _PATTERNS[kind].match(text):
+            self._no_tag(node, at, "")
+            return self._text(node, text, at)
+        match kind:
             case "null":
                 return None
             case "bool":
                 return text.lower() == "true"
             case "int":
-                return int(text)
-            case "float":
-                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-        self._problem(node, at, "YAML tags have no meaning here; write the value alone.", node.tag)
+                return self._integer(node, text, at)
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+    def _integer(self, node: yaml.Node, text: str, at: Location) -> int:
+        digits = text.lstrip("+-").lstrip("0")
+        if len(digits) > MOST_DIGITS:
+            rule = f"A whole number must not have more than {MOST_DIGITS} digits."
+            self._problem(node, at, rule, _Number(text))
+            return 10**MOST_DIGITS
+        return int(text)
+
+    def _text(self, node: yaml.Node, text: str, at: Location) -> str:
+        if found := _NO_TEXT.search(text):
+            rule = "Text must not hold control characters or half characters."
+            self._problem(node, at, rule, found[0])
+            return _NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", text)
         return text
+
+    def _no_tag(self, node: yaml.Node, at: Location, expected: str) -> None:
+        if node.tag != _TAG + expected:
+            rule = "YAML tags have no meaning here; write the value alone."
+            self._problem(node, at, rule, node.tag)
+
+    def _count(self, node: yaml.Node) -> None:
+        self.values += 1
+        if self.values > MOST_VALUES:
+            rule = (
+                f"A document must not hold more than {MOST_VALUES:,} values, aliases written out."
+            )
+            raise _OverBudget(rule, node.start_mark)
 
     def _problem(self, node: yaml.Node, at: Location, rule: str, value: Any = _MISSING) -> None:
         where = f"{self.name}:{node.start_mark.line + 1} {spell(at)}".rstrip()
         given = {} if value is _MISSING else {"value": value}
         self.problems.append(Problem(where, rule, **given))
+
+
+class _Number(str):
+    """Digits that are shown as they stand, not as a word in quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)

@@ -19,12 +19,17 @@ from pydantic import field_validator
 from pydantic import model_validator
 
 from c2c_search.config.document import Document
+from c2c_search.config.document import is_file
 from c2c_search.config.document import read
+from c2c_search.config.foreign import refuse_foreign
 from c2c_search.config.problems import in_order
+from c2c_search.config.problems import strictly
 from c2c_search.config.problems import validate
+from c2c_search.config.problems import without_echoes
 from c2c_search.data.quiz import group_names
 from c2c_search.data.schema import SPLITS
 from c2c_search.data.schema import DataConfig
+from c2c_search.data.schema import whole
 from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
 from c2c_search.errors import suggestion
@@ -55,12 +60,17 @@ class TrainingConfig(FrozenModel):
     recipe that C2C (arXiv 2510.03215) published.
     """
 
-    steps: int = Field(200, ge=1, description="Optimizer steps of a trial that is not pruned.")
+    steps: int = Field(
+        200, ge=1, le=10**9, description="Optimizer steps of a trial that is not pruned."
+    )
     batch_size: int = Field(
-        8, ge=1, description="Examples per device in one forward and backward pass."
+        8, ge=1, le=2**16, description="Examples per device in one forward and backward pass."
     )
     gradient_accumulation: int = Field(
-        1, ge=1, description="Passes whose gradients are averaged into one optimizer step."
+        1,
+        ge=1,
+        le=2**16,
+        description="Passes whose gradients are averaged into one optimizer step.",
     )
     learning_rate: float = Field(1e-4, gt=0, description="Peak rate, reached after the warm-up.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled weight decay.")
@@ -79,8 +89,14 @@ class TrainingConfig(FrozenModel):
         description="The fuser's activations are computed again instead of kept: the same "
         "numbers, less memory, a slower step.",
     )
-    zero_stage: ZeroStage = Field(0, description="DeepSpeed ZeRO stage; 1 and 2 save memory.")
-    log_every: int = Field(10, ge=1, description="Steps between two logged training metrics.")
+    zero_stage: ZeroStage = Field(
+        0,
+        description="DeepSpeed ZeRO stage; on one device, where a trial trains, 1 and 2 split "
+        "nothing.",
+    )
+    log_every: int = Field(
+        10, ge=1, le=10**9, description="Steps between two logged training metrics."
+    )
     rungs: tuple[float, ...] = Field(
         (1.0,),
         min_length=1,
@@ -92,7 +108,7 @@ class TrainingConfig(FrozenModel):
     def _stage_3_is_wrong(cls, value: Any) -> Any:
         if value == 3:
             raise ValueError(_WHY_NOT_STAGE_3)
-        return value
+        return whole(value)
 
     @field_validator("rungs")
     @classmethod
@@ -129,7 +145,7 @@ class EvaluationConfig(FrozenModel):
     length_normalised: bool = Field(
         True, description="Divide a choice's log-likelihood by its number of tokens."
     )
-    batch_size: int = Field(32, ge=1, description="Questions answered in one pass.")
+    batch_size: int = Field(32, ge=1, le=2**16, description="Questions answered in one pass.")
 
 
 class CacheConfig(FrozenModel):
@@ -143,6 +159,7 @@ class CacheConfig(FrozenModel):
     budget_gb: float | None = Field(
         None,
         gt=0,
+        le=1e9,
         description="Gigabytes that those of all studies may take on the disk; null: half of what "
         "is free. What does not fit is computed again whenever it is read, with the same numbers. "
         "C2C_SEARCH_CACHE_BUDGET overrides it.",
@@ -158,7 +175,7 @@ class ChampionConfig(FrozenModel):
     """What a fuser must prove on the test split before it is promoted."""
 
     finalists: int = Field(
-        3, ge=1, description="Best trials on validation that are measured on test, once."
+        3, ge=1, le=1000, description="Best trials on validation that are measured on test, once."
     )
     level: float = Field(
         0.01,
@@ -167,7 +184,9 @@ class ChampionConfig(FrozenModel):
         description="Chance of a false promotion that the study accepts; the k-th look at the "
         "test split spends level / 2^k of it.",
     )
-    resamples: int = Field(10_000, ge=1, description="Resamples of the paired bootstrap.")
+    resamples: int = Field(
+        10_000, ge=1, le=10_000_000, description="Resamples of the paired bootstrap."
+    )
     controls: tuple[str, ...] = Field(
         ("routing",),
         description="Systems to beat, beside every single model and the twin: routing "
@@ -177,8 +196,9 @@ class ChampionConfig(FrozenModel):
     )
     registered_name: str = Field(
         "c2c-fuser",
-        pattern=r"^[^/:\s][^/:]*$",
-        description="Name in the model registry; without slash and colon.",
+        max_length=200,
+        pattern=r"^[^/:\s.]([^/:]*[^/:\s])?$",
+        description="Name in the model registry; no slash, no colon, no dot in front.",
     )
 
     @field_validator("controls")
@@ -207,7 +227,9 @@ class ChampionConfig(FrozenModel):
 class Pipeline(FrozenModel):
     """What every trial of a study shares: data, training, evaluation, caches, the final proof."""
 
-    name: str = Field(min_length=1, description="Name of the pipeline in reports and runs.")
+    name: str = Field(
+        min_length=1, max_length=200, description="Name of the pipeline in reports and runs."
+    )
     data: DataConfig = Field(default=DataConfig(), description="Questions and how they are split.")
     training: TrainingConfig = Field(default=TrainingConfig(), description="How a trial trains.")
     evaluation: EvaluationConfig = Field(
@@ -217,6 +239,12 @@ class Pipeline(FrozenModel):
     champion: ChampionConfig = Field(
         default=ChampionConfig(), description="What a champion must prove."
     )
+
+    def on(self, date: str | None) -> Self:
+        """The same with the day that dated chat templates write, if it names none itself."""
+        if date is None or self.data.date is not None:
+            return self
+        return self.model_copy(update={"data": self.data.model_copy(update={"date": date})})
 
 
 def load_pipeline(path: Path) -> Pipeline:
@@ -233,9 +261,10 @@ def load_pipeline(path: Path) -> Pipeline:
 
 def read_pipeline(path: Path) -> tuple[Pipeline | None, list[Problem]]:
     """Read a pipeline without raising; it is None when its shape is wrong."""
-    document = read(path)
+    document = refuse_foreign(read(path))
     pipeline, problems = validate(Pipeline, document)
-    problems = in_order([*problems, *_missing_data(document, path.parent)])
+    problems += _missing_data(document, path.parent)
+    problems = in_order(without_echoes(document, problems))
     if pipeline is None:
         return None, problems
     files = {
@@ -249,12 +278,12 @@ def read_pipeline(path: Path) -> tuple[Pipeline | None, list[Problem]]:
 def _missing_data(document: Document, folder: Path) -> Iterator[Problem]:
     """Data files and quiz groups that the pipeline names and that are not there."""
     try:
-        data = DataConfig.model_validate((document.data or {}).get("data") or {})
+        data = strictly(DataConfig, (document.data or {}).get("data") or {})
     except ValidationError:
         return
     for split in SPLITS:
         for name in getattr(data.files, split):
-            if not (folder / name).is_file():
+            if not is_file(folder / name):
                 rule = "A data file must exist; its path is relative to the pipeline file."
                 yield document.problem(("data", "files", split), rule, value=name)
         for pattern in getattr(data.groups, split):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -48,15 +49,28 @@ def build(model: type[Model], document: Document) -> Model:
 
 
 def validate(model: type[Model], document: Document) -> tuple[Model | None, list[Problem]]:
-    """Validate a document as ``model``; the model is None when there are pydantic's problems."""
+    """Validate a document as ``model``; the model is None when there are pydantic's problems.
+
+    Strictly: neither ``true`` nor ``"3"`` is a number, and no word is ``true``.
+    """
     problems = list(document.problems)
     if document.data is None:
         return None, problems
     try:
-        return model.model_validate(document.data), problems
+        return strictly(model, document.data), problems
     except ValidationError as error:
         problems += [translate(model, document, details) for details in error.errors()]
-        return None, in_order(problems)
+        return None, in_order(without_echoes(document, problems))
+
+
+def strictly(model: type[Model], data: Any) -> Model:
+    """Validate what YAML gives, without converting one kind of value into another.
+
+    Raises:
+        pydantic.ValidationError: It does not fit.
+    """
+    # As JSON, in which a list is what a tuple is read from; in Python's strict mode it is not.
+    return model.model_validate_json(json.dumps(data), strict=True)
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
@@ -67,6 +81,12 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
         return int(found[1]) if found else 0
 
     return sorted(problems, key=line)
+
+
+def without_echoes(document: Document, problems: Iterable[Problem]) -> list[Problem]:
+    """Problems without those of a value that YAML itself could not give."""
+    own = {problem.where for problem in document.problems}
+    return [each for each in problems if each.where not in own or each in document.problems]
 
 
 def translate(model: type[BaseModel], document: Document, error: ErrorDetails) -> Problem:
@@ -92,6 +112,10 @@ def explain(error: ErrorDetails) -> tuple[str, str]:
     cause = getattr(context.get("error"), "__cause__", None)
     if isinstance(cause, ConfigError):
         return cause.rule, cause.hint
+    if kind == "bool_type":
+        return sentence(error), "Write true or false, without quotes."
+    if kind in ("int_type", "float_type") and isinstance(error["input"], str):
+        return sentence(error), "Write it in digits, without quotes or underscores."
     near: list[str] = []
     if kind == "literal_error":
         valid = re.findall(r"'([^']*)'", context["expected"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
 from pydantic import Field
@@ -18,6 +16,7 @@ from c2c_search.config.pipeline import TrainingConfig
 from c2c_search.config.problems import build
 from c2c_search.data.schema import DataConfig
 from c2c_search.fuser.config import FuserConfig
+from c2c_search.host.strict_json import content_sha256
 from c2c_search.models.pair import PairSpec
 
 
@@ -31,8 +30,7 @@ NOT_TRAINED = {
 
 def canonical_hash(content: Any) -> str:
     """Hash JSON content, whatever the order of its keys: 16 hexadecimal digits of SHA-256."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return content_sha256(content)[:16]
 
 
 class TrialConfig(FrozenModel):

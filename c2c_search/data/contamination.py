@@ -1,4 +1,4 @@
-"""Which items of a test set were learnt from, as the same question or as 13 words."""
+"""Which items of a test set were learnt from: the same question, 13 words, the same cluster."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel
 from pydantic import ConfigDict
 
-from c2c_search.data.schema import Message
 from c2c_search.data.schema import Row
+from c2c_search.data.texts import Text
+from c2c_search.data.texts import learnt_text
 from c2c_search.data.words import question_key
 from c2c_search.data.words import words
 
@@ -27,68 +27,6 @@ _BOILERPLATE_SHARE = 0.1
 _EXAMPLES = 5
 
 LeftOut = Literal["nothing", "examples", "items"]
-
-
-# --- What is compared --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Text:
-    """An example, or an item of a test set, as it is compared.
-
-    Args:
-        id: Of the example or item.
-        questions: What it asks, in every form that may equal another's question.
-        text: Everything in it that is searched for n-grams.
-        group: What it is reported under; a template is often one group's.
-    """
-
-    id: str
-    questions: tuple[str, ...]
-    text: str
-    group: str = ""
-
-
-def learnt_text(row: Row) -> Text:
-    """A row that is trained or selected on: all of it.
-
-    Every turn of the user counts as a question, and so does the whole conversation.
-    """
-    asked = [turn["content"] for turn in row["messages"] if turn["role"] == "user"]
-    turns = [turn["content"] for turn in (*row["messages"], *row["sharer_messages"])]
-    return Text(
-        id=row["id"],
-        questions=tuple(dict.fromkeys([_conversation(row["messages"]), *asked])),
-        text="\n".join([*turns, *row["choices"], row["response"]]),
-        group=row["group"],
-    )
-
-
-def judged_text(row: Row) -> Text:
-    """A row that is judged on: its question, and its choices or its answer in words."""
-    answers = row["choices"] or [row["response"]]
-    return item_text(row["id"], row["messages"], answers, group=row["group"])
-
-
-def item_text(
-    id: str, messages: Iterable[Message], answers: Iterable[str], *, group: str = ""
-) -> Text:
-    """An item of any task.
-
-    What a sharer reads in its place is a source and no question, and is left out.
-
-    Args:
-        id: Of the item.
-        messages: The conversation that asks it; the system's turns are left out.
-        answers: Its choices or, without any, its right answers in words.
-        group: What it is reported under.
-    """
-    question = _conversation(messages)
-    return Text(id, (question,), "\n".join([question, *answers]), group)
-
-
-def _conversation(messages: Iterable[Message]) -> str:
-    return "\n".join(turn["content"] for turn in messages if turn["role"] != "system")
 
 
 # --- What is found -----------------------------------------------------------------------------
@@ -105,11 +43,13 @@ class Match(_Frozen):
         item: Id of the item.
         example: Id of the example.
         ngram: Words that both have; empty where the question as a whole is the same.
+        cluster: The cluster that both are of, where that is all that they share.
     """
 
     item: str
     example: str
     ngram: str = ""
+    cluster: str = ""
 
 
 class SetOverlap(_Frozen):
@@ -119,16 +59,36 @@ class SetOverlap(_Frozen):
         items: Items of the set.
         exact: Those whose question an example asks too.
         ngram: Those of which an example has an n-gram; the exact ones may be among them.
+        cluster: Those of an example's cluster; the others may be among them.
     """
 
     items: int
     exact: tuple[Match, ...]
     ngram: tuple[Match, ...]
+    cluster: tuple[Match, ...] = ()
+
+    @property
+    def first(self) -> tuple[Match, ...]:
+        """One match of each item that overlaps in any way."""
+        found: dict[str, Match] = {}
+        for match in (*self.exact, *self.ngram, *self.cluster):
+            found.setdefault(match.item, match)
+        return tuple(found.values())
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Ids of the items that overlap in either way."""
-        return tuple(dict.fromkeys(match.item for match in (*self.exact, *self.ngram)))
+        """Ids of the items that overlap in any way."""
+        return tuple(match.item for match in self.first)
+
+    def finding(self, name: str, n: int) -> str:
+        """How many of the set's items overlap, and how."""
+        ways = [
+            f"{len(self.exact)} by the same question",
+            f"{len(self.ngram)} by {n} words in a row",
+        ]
+        if self.cluster:
+            ways.append(f"{len(self.cluster)} by cluster")
+        return f"{len(self.ids)} of {self.items} {name} items ({', '.join(ways)})"
 
 
 class Contamination(_Frozen):
@@ -142,6 +102,7 @@ class Contamination(_Frozen):
         boilerplate: How many n-grams of the items were taken for a template's.
         boilerplate_examples: The most frequent of them.
         left_out: What was left out because of it.
+        what: What the examples are called.
     """
 
     n: int
@@ -151,6 +112,7 @@ class Contamination(_Frozen):
     boilerplate: int
     boilerplate_examples: tuple[str, ...]
     left_out: LeftOut = "nothing"
+    what: str = "examples"
 
     @property
     def found(self) -> bool:
@@ -171,30 +133,28 @@ class Contamination(_Frozen):
         if not self.found:
             sizes = _listed([f"{each.items} {name}" for name, each in self.sets.items()])
             return (
-                f"None of {self.examples} examples overlaps with any of {sizes} items (the same "
-                f"question, or {self.n} words in a row)."
+                f"None of {self.examples} {self.what} overlaps with any of {sizes} items (the "
+                f"same question, or {self.n} words in a row)."
             )
-        parts = [
-            f"{len(each.ids)} of {each.items} {name} items ({len(each.exact)} by the same "
-            f"question, {len(each.ngram)} by {self.n} words in a row)"
-            for name, each in self.sets.items()
-            if each.ids
-        ]
+        parts = [each.finding(name, self.n) for name, each in self.sets.items() if each.ids]
         count = len(self.overlapping)
-        return f"{count} of {self.examples} examples overlap with {_listed(parts)}."
+        return f"{count} of {self.examples} {self.what} overlap with {_listed(parts)}."
 
     def listing(self, most: int) -> str:
         """At most so many overlaps of each set, one line each."""
         lines = []
         for name, each in self.sets.items():
-            known = {match.item for match in each.exact}
-            all_ = [*each.exact, *(match for match in each.ngram if match.item not in known)]
-            for match in all_[:most]:
-                how = f"share '{match.ngram}'" if match.ngram else "ask the same"
-                lines.append(f"  {match.example} and {name} item {match.item} {how}")
-            if len(all_) > most:
-                lines.append(f"  ... and {len(all_) - most} more {name} items")
+            for match in each.first[:most]:
+                lines.append(f"  {match.example} and {name} item {match.item} {_how(match)}")
+            if len(each.first) > most:
+                lines.append(f"  ... and {len(each.first) - most} more {name} items")
         return "\n".join(lines)
+
+
+def _how(match: Match) -> str:
+    if match.cluster:
+        return f"are of cluster '{match.cluster}'"
+    return f"share '{match.ngram}'" if match.ngram else "ask the same"
 
 
 def _listed(parts: Sequence[str]) -> str:
@@ -205,14 +165,19 @@ def _listed(parts: Sequence[str]) -> str:
 
 
 def overlap(
-    train: Iterable[Text], tests: Mapping[str, Sequence[Text]], *, n: int = NGRAM
+    train: Iterable[Text],
+    tests: Mapping[str, Sequence[Text]],
+    *,
+    n: int = NGRAM,
+    what: str = "examples",
 ) -> Contamination:
     """Find the test items that examples overlap with, and these examples.
 
     An item is *exact* if its question, without case, punctuation and spaces, is an example's,
-    however short. It is found *by n-gram* if any n words in a row of its question and answers
-    stand in an example, as GPT-3's authors did it (Brown et al. 2020, arXiv 2005.14165, appendix
-    C: n = 13, lower-cased words without punctuation).
+    however short. It is found *by cluster* if it is said to be of an example's cluster. It is
+    found *by n-gram* if any n words in a row of its question and answers stand in an example, as
+    GPT-3's authors did it (Brown et al. 2020, arXiv 2005.14165, appendix C: n = 13, lower-cased
+    words without punctuation).
 
     They ignored n-grams in more than 10 training documents. That would also pardon an item for
     being copied often, so here the items alone say what is boilerplate: an n-gram in more than 5
@@ -227,6 +192,7 @@ def overlap(
         train: Examples, read once.
         tests: Items of each test set, by its name.
         n: Words of an n-gram.
+        what: What reports call the examples.
     """
     index = _Index(tests, n)
     search = _Search(index)
@@ -239,6 +205,7 @@ def overlap(
         sets={name: search.overlap(numbers) for name, numbers in index.sets.items()},
         boilerplate=index.boilerplate,
         boilerplate_examples=index.boilerplate_examples,
+        what=what,
     )
 
 
@@ -254,6 +221,11 @@ def seen(
     return overlap(map(learnt_text, rows), {name: items})
 
 
+def _key(question: str) -> str:
+    # Of a question that is nothing but punctuation, every mark counts.
+    return question_key(question) or question
+
+
 def _grams(spoken: Sequence[str], n: int) -> Iterator[int]:
     """Hash of every n words in a row."""
     return map(hash, zip(*(spoken[start:] for start in range(n)), strict=False))
@@ -267,6 +239,7 @@ class _Index:
         self.items: list[Text] = []
         self.sets: dict[str, range] = {}
         self.questions: dict[str, list[int]] = defaultdict(list)
+        self.clusters: dict[str, list[int]] = defaultdict(list)
         # Most n-grams have one owner, and a bare number is smaller than a list.
         self.ngrams: dict[int, int | list[int]] = {}
         self._scopes: list[tuple[tuple[str, ...], ...]] = []
@@ -275,6 +248,7 @@ class _Index:
             for text in texts:
                 self._add(text, name)
         self.questions.pop("", None)
+        self.clusters.pop("", None)
         self._drop_boilerplate()
 
     def new_owners(self, gram: int) -> Sequence[int]:
@@ -288,7 +262,8 @@ class _Index:
         self.items.append(text)
         self._scopes.append(((), (name,), (name, text.group)))
         for question in text.questions:
-            self.questions[question_key(question)].append(number)
+            self.questions[_key(question)].append(number)
+        self.clusters[text.cluster].append(number)
         for gram in dict.fromkeys(_grams(words(text.text), self.n)):
             owners = self.ngrams.setdefault(gram, number)
             if isinstance(owners, list):
@@ -330,11 +305,13 @@ class _Search:
         self._index = index
         self._exact: dict[int, Match] = {}
         self._shared: dict[int, Match] = {}
+        self._related: dict[int, Match] = {}
 
     def read(self, example: Text) -> None:
         self.examples += 1
         asks = [self._asks(question, example) for question in example.questions]
-        if self._shares(example) or any(asks):
+        related = self._is_of_a_cluster(example)
+        if self._shares(example) or related or any(asks):
             self.overlapping.append(example.id)
 
     def overlap(self, numbers: Sequence[int]) -> SetOverlap:
@@ -342,13 +319,22 @@ class _Search:
             items=len(numbers),
             exact=tuple(self._exact[number] for number in numbers if number in self._exact),
             ngram=tuple(self._shared[number] for number in numbers if number in self._shared),
+            cluster=tuple(self._related[number] for number in numbers if number in self._related),
         )
 
     def _asks(self, question: str, example: Text) -> bool:
-        numbers = self._index.questions.get(question_key(question), ())
+        numbers = self._index.questions.get(_key(question), ())
         for number in numbers:
             match = Match(item=self._index.items[number].id, example=example.id)
             self._exact.setdefault(number, match)
+        return bool(numbers)
+
+    def _is_of_a_cluster(self, example: Text) -> bool:
+        numbers = self._index.clusters.get(example.cluster, ())
+        for number in numbers:
+            item = self._index.items[number].id
+            match = Match(item=item, example=example.id, cluster=example.cluster)
+            self._related.setdefault(number, match)
         return bool(numbers)
 
     def _shares(self, example: Text) -> bool:

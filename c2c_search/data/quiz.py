@@ -111,6 +111,11 @@ def quiz_rows(groups: Sequence[str], split: SplitName) -> list[Row]:
     return [row for group in matching_groups(groups) for row in _group_rows(group, split)]
 
 
+def has_questions(groups: Iterable[str], split: SplitName) -> bool:
+    """Whether `quiz_rows` would give any; looks no further than the first."""
+    return any(True for group in matching_groups(groups) for _ in _group_rows(group, split))
+
+
 LICENCES = {
     "Unicode CLDR (names in every language)": "Unicode-3.0",
     "GeoNames (countries, capitals, cities, currencies)": "CC-BY-4.0",

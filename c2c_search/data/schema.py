@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING
 from typing import Annotated
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 from pydantic import BeforeValidator
 from pydantic import ConfigDict
 from pydantic import Field
+from pydantic import field_validator
 from pydantic import model_validator
 
 
@@ -78,7 +80,16 @@ def features() -> Features:
 
 
 def _as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def whole(value: Any) -> Any:
+    """Nothing but a whole number, for pydantic, to whose `Literal` True and 1.0 are 1."""
+    if type(value) is not int:
+        raise ValueError("must be a whole number")
+    return value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
@@ -133,17 +144,54 @@ class Holdout(_Frozen):
         return self
 
 
+class Passages(_Frozen):
+    """Invented passages of each split; one question is asked about each."""
+
+    train: int = Field(default=1200, ge=1, le=100_000, description="Passages to train on.")
+    validation: int = Field(default=200, ge=1, le=100_000, description="To validate on.")
+    test: int = Field(default=300, ge=1, le=100_000, description="To test on.")
+
+
+class PrivateQuiz(_Frozen):
+    """The built-in private quiz: the sharer reads an invented passage, the receiver does not."""
+
+    passages: Passages = Field(default=Passages(), description="Passages of each split.")
+    sentences: int = Field(
+        default=5, ge=4, le=60, description="Of a passage; 5 are about 35 words."
+    )
+    hops: Annotated[Literal[1, 2], BeforeValidator(whole)] = Field(
+        default=1, description="2: the answer is told of something that another sentence leads to."
+    )
+    wrong_choices: Literal["same_passage", "other_passages"] = Field(
+        default="same_passage",
+        description="same_passage: names that the passage says too, of other things; "
+        "other_passages: names that it does not say, which is easier.",
+    )
+    seed: int = Field(default=0, description="Another one invents another world.")
+
+
 class DataConfig(_Frozen):
     """The examples of a pipeline, in three splits that share no fact."""
 
-    source: Literal["quiz", "jsonl"] = Field(
-        default="quiz", description="quiz: built in, no download; jsonl: the files below."
+    source: Literal["quiz", "private_quiz", "jsonl"] = Field(
+        default="quiz",
+        description="quiz: built in, no download; private_quiz: built in, the sharer alone has "
+        "read what is asked; jsonl: the files below.",
     )
     groups: SplitGroups = Field(default=SplitGroups(), description="Quiz groups (source quiz).")
+    private_quiz: PrivateQuiz = Field(
+        default=PrivateQuiz(), description="Its passages (source private_quiz)."
+    )
     files: SplitFiles = Field(default=SplitFiles(), description="JSONL files (source jsonl).")
     template: Literal["plain", "chat"] = Field(
         default="plain",
         description="plain: 'Question: ...\\nAnswer:'; chat: the model's chat template.",
+    )
+    date: str | None = Field(
+        default=None,
+        description="Day that a chat template with a date writes, as 2026-07-31; null: the day on "
+        "which the study begins.",
+        exclude_if=lambda date: date is None,  # what has none is what it was before there was one
     )
     limit: SplitLimits = Field(default=SplitLimits(), description="Most examples per split.")
     seed: int = Field(default=0, description="Decides which examples a limit or a holdout takes.")
@@ -152,14 +200,27 @@ class DataConfig(_Frozen):
     )
     contamination: ContaminationRule = Field(
         default="exclude",
-        description="Training examples that ask a validation or test question, or share 13 words "
-        "in a row with one: exclude leaves them out, report keeps and tells them, refuse stops.",
+        description="Training examples that ask a validation or test question, share 13 words in "
+        "a row with one or are of its cluster, and validation examples that do with test: exclude "
+        "leaves them out, report keeps and tells them, refuse stops.",
     )
+
+    @field_validator("date")
+    @classmethod
+    def _is_a_day(cls, value: str | None) -> str | None:
+        try:
+            return None if value is None else datetime.date.fromisoformat(value).isoformat()
+        except ValueError:
+            raise ValueError("must be a day, as 2026-07-31") from None
 
     @model_validator(mode="after")
     def _source_has_its_input(self) -> Self:
         if self.source == "jsonl" and not self.files.train:
             raise ValueError("source jsonl needs files.train")
-        if self.source == "quiz" and self.files != SplitFiles():
+        if self.source != "jsonl" and self.files != SplitFiles():
             raise ValueError("files belong to source jsonl; set source: jsonl or drop files")
+        if self.source != "private_quiz" and self.private_quiz != PrivateQuiz():
+            raise ValueError(
+                "private_quiz belongs to source private_quiz; set it, or drop private_quiz"
+            )
         return self

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
+from c2c_search.data.doubts import Doubts
 from c2c_search.data.schema import SPLITS
 from c2c_search.data.schema import Message
 from c2c_search.data.schema import Row
 from c2c_search.data.schema import SplitFiles
 from c2c_search.data.schema import SplitName
+from c2c_search.data.shapes import BadRow as _BadRow
+from c2c_search.data.shapes import foreign_file
+from c2c_search.data.shapes import own_row
 from c2c_search.data.words import asked_key
 from c2c_search.errors import DataError
 from c2c_search.errors import Problem
 
+
+Notify = Callable[[str], None]
 
 _SHOWN = 20
 _ROLES = ("system", "user", "assistant")
@@ -49,33 +57,32 @@ class Example:
     extra: dict[str, Any]
 
 
-class _BadRow(Exception):
-    """What is wrong with one row; becomes a `Problem` with its file and line."""
-
-    def __init__(self, rule: str, value: Any, hint: str = "") -> None:
-        super().__init__(rule)
-        self.rule, self.value, self.hint = rule, value, hint
-
-
-def read_files(files: Mapping[SplitName, Sequence[str]]) -> dict[SplitName, list[Row]]:
+def read_files(
+    files: Mapping[SplitName, Sequence[str]], *, notify: Notify | None = None
+) -> dict[SplitName, list[Row]]:
     """Read the JSONL files of every split.
 
     A row is one of three kinds, told by its keys, and a file may mix them: ``messages`` (chat);
     ``question, choices, answer`` (the answer as index from 0, letter, or the option's text);
-    ``prompt, answer``. ``id``, ``group`` (or ``category``) and ``cluster`` are optional: they
-    default to file and line, to the file's name, and to the id of the first row that asks the
-    same, so that repeated questions stay in one split. With ``sharer_context``, the sharer reads
-    that text instead of the prompt (for ``fuser.injection: append``).
+    ``prompt, answer``. Shapes that others publish are read as one of these; see `shapes`.
+    ``id``, ``group`` (or ``category``) and ``cluster`` are optional: they default to file and
+    line, to the file's name, and to the id of the first row that asks the same, so that repeated
+    questions stay in one split. With ``sharer_context``, the sharer reads that text instead of
+    the prompt (for ``fuser.injection: append``).
+
+    Args:
+        files: Of each split.
+        notify: Told what is most likely a mistake; see `Doubts`.
 
     Raises:
         DataError: Missing files, or rows that do not fit, all of them together.
     """
-    examples = read_examples(files)
+    examples = read_examples(files, notify=notify)
     return {split: [example.row for example in found] for split, found in examples.items()}
 
 
 def read_examples(
-    files: Mapping[SplitName, Sequence[str]],
+    files: Mapping[SplitName, Sequence[str]], *, notify: Notify | None = None
 ) -> dict[SplitName, list[Example]]:
     """Read the JSONL files of every split as `read_files` does, other columns included."""
     missing = [path for paths in files.values() for path in paths if not Path(path).is_file()]
@@ -86,13 +93,14 @@ def read_examples(
             hint=f"Relative paths start at {Path.cwd()}.",
         )
     problems: list[Problem] = []
+    doubts = Doubts()
     seen: dict[str, str] = {}
     asked: dict[str, str] = {}
     examples: dict[SplitName, list[Example]] = {}
     for split, paths in files.items():
         examples[split] = []
         for path in paths:
-            for example in _read_file(Path(path), problems):
+            for example in _read_file(Path(path), problems, doubts):
                 where, row = example.where, example.row
                 if row["id"] in seen:
                     rule = f"An id must be unique; {seen[row['id']]} has it too."
@@ -104,7 +112,18 @@ def read_examples(
                 examples[split].append(example)
     if problems:
         raise rows_error(problems)
+    if notify is not None:
+        for sentence in doubts.sentences():
+            notify(sentence)
     return examples
+
+
+def place_of(files: SplitFiles, row_id: str) -> str:
+    """File and line of a row; its id where it comes from no file."""
+    paths = {split: getattr(files, split) for split in SPLITS}
+    examples = read_examples(paths) if any(paths.values()) else {}
+    found = (each for of_split in examples.values() for each in of_split)
+    return next((each.where for each in found if each.row["id"] == row_id), row_id)
 
 
 def rows_error(problems: Sequence[Problem]) -> DataError:
@@ -125,8 +144,12 @@ def file_provenance(files: SplitFiles) -> dict[str, str]:
     return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
 
 
-def _read_file(path: Path, problems: list[Problem]) -> Iterator[Example]:
+def _read_file(path: Path, problems: list[Problem], doubts: Doubts) -> Iterator[Example]:
     """The rows that fit; the others become problems."""
+    if command := foreign_file(path):
+        rule = "A data file must have one JSON object on each line."
+        problems.append(Problem(str(path), rule, hint=f"`{command}` makes one of it."))
+        return
     # Bytes, because text mode also ends lines where a JSON string may hold a line separator.
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -134,23 +157,36 @@ def _read_file(path: Path, problems: list[Problem]) -> Iterator[Example]:
                 continue
             where = f"{path}:{number}"
             try:
-                found = _parse(line)
+                found, repeated = _parse(line)
+                found = own_row(found)
                 extra = {key: value for key, value in found.items() if key not in _OWN}
-                yield Example(where, _row(found, path, number), extra)
+                row = _row(found, path, number)
+                for key in repeated[:1]:
+                    doubts.repeated_key(where, key)
+                doubts.row(where, str(path), row, found.get("answer"))
+                yield Example(where, row, extra)
             except _BadRow as bad:
                 problems.append(Problem(where, bad.rule, bad.value, bad.hint))
 
 
-def _parse(line: bytes) -> dict[str, Any]:
+def _parse(line: bytes) -> tuple[dict[str, Any], list[str]]:
+    """A line's object, and the keys that it has twice."""
+    repeated: list[str] = []
+
+    def of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        repeated.extend(key for key in dict.fromkeys(keys) if keys.count(key) > 1)
+        return dict(pairs)
+
     try:
-        found = json.loads(line.decode("utf-8-sig"))
+        found = json.loads(line.decode("utf-8-sig"), object_pairs_hook=of_pairs)
         # Half of a surrogate pair is valid JSON but no text, and Arrow cannot hold it.
         json.dumps(found, ensure_ascii=False).encode()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _BadRow("A line must be one JSON object in UTF-8.", line[:60], f"{error}.") from None
     if not isinstance(found, dict):
         raise _BadRow("A line must be one JSON object.", found)
-    return found
+    return found, repeated
 
 
 def _row(found: dict[str, Any], path: Path, number: int) -> Row:
@@ -238,8 +274,8 @@ def _answer_index(answer: Any, choices: list[str]) -> int:
     elif isinstance(answer, str):
         if answer in choices:
             index = choices.index(answer)
-        elif len(answer.strip()) == 1:
-            index = ord(answer.strip().upper()) - ord("A")
+        elif answer.strip().upper() in tuple(ascii_uppercase):
+            index = ascii_uppercase.index(answer.strip().upper())
     if not 0 <= index < len(choices):
         raise _BadRow(
             "answer must be an index from 0, a letter from A, or the text of a choice.",

@@ -6,18 +6,15 @@ import hashlib
 import json
 import random
 from collections import defaultdict
-from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 from c2c_search.data.contamination import Contamination
-from c2c_search.data.contamination import Text
-from c2c_search.data.contamination import judged_text
-from c2c_search.data.contamination import learnt_text
 from c2c_search.data.contamination import overlap
+from c2c_search.data.private_quiz import private_provenance
+from c2c_search.data.private_quiz import private_rows
 from c2c_search.data.quiz import quiz_provenance
 from c2c_search.data.quiz import quiz_rows
 from c2c_search.data.schema import SPLITS
@@ -26,10 +23,12 @@ from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import Row
 from c2c_search.data.schema import SplitName
 from c2c_search.data.schema import features
+from c2c_search.data.sources import Notify
 from c2c_search.data.sources import file_provenance
 from c2c_search.data.sources import read_files
-from c2c_search.data.words import asked_key
-from c2c_search.data.words import question_of
+from c2c_search.data.texts import Text
+from c2c_search.data.texts import judged_text
+from c2c_search.data.texts import learnt_text
 from c2c_search.errors import DataError
 
 
@@ -51,6 +50,7 @@ class Splits:
         hashes: sha256 of the canonical rows of each split, by name.
         provenance: What the rows were made from: library versions, or files with their sha256.
         contamination: Overlap of train with validation and test, before any limit.
+        selection: Overlap of validation with test, before any limit.
     """
 
     train: Dataset
@@ -59,33 +59,66 @@ class Splits:
     hashes: dict[SplitName, str]
     provenance: dict[str, str]
     contamination: Contamination
+    selection: Contamination
 
 
-def load_splits(config: DataConfig) -> Splits:
+def load_splits(config: DataConfig, *, notify: Notify | None = None) -> Splits:
     """Make or read the data; the same config and sources give the same rows in the same order.
 
+    Args:
+        config: Which data.
+        notify: Told what is most likely a mistake in the files; see `Doubts`.
+
     Raises:
-        DataError: Files or rows that do not fit, an empty split, examples without choices where
-            choices are scored, an id, cluster or question that two splits share, or examples
-            that overlap with validation or test where the config refuses them.
+        DataError: Files or rows that do not fit, an id that two rows have, an empty split,
+            examples without choices where choices are scored, or examples that overlap with
+            what is judged where the config refuses them.
     """
     from datasets import Dataset
 
+    rows, found = split_rows(config, notify=notify)
+    provenance = _provenance(config)
+    tables = {name: Dataset.from_list(list(rows[name]), features=features()) for name in SPLITS}
+    hashes = {name: rows_hash(rows[name]) for name in SPLITS}
+    return Splits(
+        **tables,
+        hashes=hashes,
+        provenance=provenance,
+        contamination=found["train"],
+        selection=found["validation"],
+    )
+
+
+def _provenance(config: DataConfig) -> dict[str, str]:
+    match config.source:
+        case "quiz":
+            return quiz_provenance()
+        case "private_quiz":
+            return private_provenance()
+        case "jsonl":
+            return file_provenance(config.files)
+
+
+def split_rows(
+    config: DataConfig, *, notify: Notify | None = None
+) -> tuple[dict[SplitName, list[Row]], dict[SplitName, Contamination]]:
+    """The rows of `load_splits` as plain Python, for whom tables are not worth `datasets`.
+
+    Raises:
+        DataError: As `load_splits` does.
+    """
     if config.source == "quiz":
         rows = {split: quiz_rows(getattr(config.groups, split), split) for split in SPLITS}
-        provenance = quiz_provenance()
+    elif config.source == "private_quiz":
+        rows = {split: private_rows(config.private_quiz, split) for split in SPLITS}
     else:
-        rows = _file_rows(config)
-        provenance = file_provenance(config.files)
-    check_disjoint(rows)
+        rows = _file_rows(config, notify)
     # Before the limits, so that what a smaller test leaves unseen does not come back into train.
-    rows, contamination = decontaminate(rows, config.contamination)
+    rows, found = decontaminate(rows, config.contamination)
     for split in SPLITS:
         rows[split] = spread(rows[split], getattr(config.limit, split), config.seed)
     _check_usable(rows)
-    tables = {name: Dataset.from_list(list(rows[name]), features=features()) for name in SPLITS}
-    hashes = {name: rows_hash(rows[name]) for name in SPLITS}
-    return Splits(**tables, hashes=hashes, provenance=provenance, contamination=contamination)
+    return rows, found
 
 
 def rows_hash(rows: Sequence[Row]) -> str:
@@ -150,73 +183,56 @@ def hold_out(
 
 def decontaminate(
     rows: Mapping[SplitName, Sequence[Row]], rule: ContaminationRule
-) -> tuple[dict[SplitName, list[Row]], Contamination]:
-    """Compare train with validation and test, and do with what overlaps as the rule says.
+) -> tuple[dict[SplitName, list[Row]], dict[SplitName, Contamination]]:
+    """Do as the rule says with what overlaps: train with what is judged, validation with test.
+
+    Both are compared as they came, so that a training row also goes if all that ties it to a
+    test item is a validation row that goes.
 
     Returns:
-        The rows, those of train that overlap left out if the rule is ``exclude``, and what was
-        found.
+        The rows, those of train and of validation that overlap left out if the rule is
+        ``exclude``, and what was found of each of the two.
 
     Raises:
-        DataError: Something overlaps and the rule is ``refuse``, or no training row is left.
+        DataError: Something overlaps and the rule is ``refuse``, or no row of a split is left.
     """
     kept = {split: list(rows[split]) for split in SPLITS}
-    tests: dict[str, list[Text]] = {}
-    for split in SPLITS[1:]:
-        tests[split] = [judged_text(row) for row in rows[split]]
-    contamination = overlap(map(learnt_text, rows["train"]), tests)
-    if not contamination.found or rule == "report":
-        return kept, contamination
-    if rule == "refuse":
+    found = _overlaps(rows)
+    overlaps = [each for each in found.values() if each.found]
+    if rule == "refuse" and overlaps:
+        shown = "\n".join(f"{each.finding()}\n{each.listing(_SHOWN)}" for each in overlaps)
         raise DataError(
-            "Training examples must not overlap with what is judged. "
-            f"{contamination.finding()}\n{contamination.listing(_SHOWN)}",
+            "Training examples must not overlap with what is judged, nor validation examples "
+            f"with test items. {shown}",
             hint="\nRemove these examples, or set data.contamination to exclude.",
         )
-    overlapping = set(contamination.overlapping)
-    kept["train"] = [row for row in kept["train"] if row["id"] not in overlapping]
-    contamination = contamination.model_copy(update={"left_out": "examples"})
-    if not kept["train"]:
-        raise DataError(
-            "A training example must be left that does not overlap with what is judged. "
-            f"{contamination.finding()}\n{contamination.listing(_SHOWN)}",
-            hint="\nIf they share no more than a long instruction, set data.contamination to "
-            "report.",
-        )
-    return kept, contamination
-
-
-def check_disjoint(rows: Mapping[SplitName, Sequence[Row]]) -> None:
-    """Check that no id, cluster or question is in two splits.
-
-    Between validation and test, on which is chosen and which is reported, a question is the same
-    also in other case, punctuation or spaces; train's are for `decontaminate`.
-
-    Raises:
-        DataError: With every kind of crossing and a few examples of each.
-    """
-    kinds: dict[str, Callable[[Row], str]] = {
-        "id": lambda row: row["id"],
-        "cluster": lambda row: row["cluster"],
-        "question": question_of,
-    }
-    crossings = []
-    for one, other in combinations(rows, 2):
-        strict = "train" not in (one, other)
-        for kind, of in (kinds | {"question": asked_key} if strict else kinds).items():
-            here = {of(row): row["id"] for row in rows[one]}
-            there = {of(row): row["id"] for row in rows[other]}
-            shared = [value for value in here if value in there]
-            if shared:
-                pairs = ", ".join(f"{here[v]} = {there[v]}" for v in shared[:_SHOWN])
-                crossings.append(
-                    f"{one} and {other} share {len(shared)} {kind}(s), such as those of {pairs}"
+    if rule == "exclude":
+        for split, each in found.items():
+            overlapping = set(each.overlapping)
+            kept[split] = [row for row in kept[split] if row["id"] not in overlapping]
+            found[split] = each.model_copy(update={"left_out": "examples"})
+            if overlapping and not kept[split]:
+                article = "A training" if split == "train" else f"A {split}"
+                raise DataError(
+                    f"{article} example must be left that does not overlap with what is judged. "
+                    f"{each.finding()}\n{each.listing(_SHOWN)}",
+                    hint="\nIf they share no more than a long instruction, set "
+                    "data.contamination to report.",
                 )
-    if crossings:
-        raise DataError(
-            "Splits must not share ids, clusters or questions:\n  " + "\n  ".join(crossings),
-            hint="\nRemove these rows from one of the two files.",
-        )
+    return kept, found
+
+
+def _overlaps(rows: Mapping[SplitName, Sequence[Row]]) -> dict[SplitName, Contamination]:
+    judged: dict[str, list[Text]]
+    judged = {split: [judged_text(row) for row in rows[split]] for split in SPLITS[1:]}
+    return {
+        "train": overlap(map(learnt_text, rows["train"]), judged, what="training examples"),
+        "validation": overlap(
+            map(learnt_text, rows["validation"]),
+            {"test": judged["test"]},
+            what="validation examples",
+        ),
+    }
 
 
 def _shuffled_indices(count: int, seed: int) -> list[int]:
@@ -224,12 +240,10 @@ def _shuffled_indices(count: int, seed: int) -> list[int]:
     return sorted(range(count), key=lambda _: generator.random())
 
 
-def _file_rows(config: DataConfig) -> dict[SplitName, list[Row]]:
+def _file_rows(config: DataConfig, notify: Notify | None) -> dict[SplitName, list[Row]]:
     given = {split: getattr(config.files, split) for split in SPLITS}
-    rows = read_files({split: paths for split, paths in given.items() if paths})
+    rows = read_files({split: paths for split, paths in given.items() if paths}, notify=notify)
     missing = {split: getattr(config.holdout, split) for split in SPLITS if split not in rows}
-    # Before holding out, so that a crossing is told in the names of the user's own files.
-    check_disjoint(rows)
     if missing:
         rows |= hold_out(rows["train"], missing, config.seed)
     return {split: rows[split] for split in SPLITS}

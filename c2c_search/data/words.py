@@ -56,14 +56,10 @@ def question_key(text: str) -> str:
     return _AROUND_SIGNS.sub(r"\1", key)
 
 
-def question_of(row: Row) -> str:
-    """The prompt as one text, to tell whether two rows ask the same."""
-    return "\n".join(f"{turn['role']}: {turn['content']}" for turn in row["messages"])
-
-
 def asked_key(row: Row) -> str:
-    """`question_key` of a row's prompt."""
-    return question_key(question_of(row))
+    """`question_key` of a row's whole prompt, to tell whether two rows ask the same."""
+    turns = (f"{turn['role']}: {turn['content']}" for turn in row["messages"])
+    return question_key("\n".join(turns))
 
 
 def _folded(text: str) -> str:

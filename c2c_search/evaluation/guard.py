@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Final
 
-from c2c_search.data.contamination import item_text
 from c2c_search.data.contamination import seen
+from c2c_search.data.texts import item_text
 from c2c_search.data.words import question_key
 from c2c_search.errors import DataError
 
 
 if TYPE_CHECKING:
     from c2c_search.data.contamination import Contamination
-    from c2c_search.data.contamination import Text
     from c2c_search.data.schema import ContaminationRule
     from c2c_search.data.schema import Row
+    from c2c_search.data.texts import Text
     from c2c_search.evaluation.items import Item
     from c2c_search.evaluation.results import SystemResult
 

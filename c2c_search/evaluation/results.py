@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
+from collections.abc import Iterator
+from collections.abc import Mapping
 
 from pydantic import BaseModel
 from pydantic import ConfigDict
@@ -48,8 +50,21 @@ class ItemResult(BaseModel):
 
     @property
     def credit(self) -> float:
-        """What the answer is worth, in [0, 1]; 1 or 0 where it is right or wrong."""
-        return float(self.chosen == self.answer) if self.graded is None else self.graded
+        """What the answer is worth, in [0, 1]; 1 or 0 where it is right or wrong.
+
+        Of several options with exactly the highest score each is as good a choice as another: if
+        the right one is among them, the answer is worth what choosing by lot would be.
+        """
+        if self.graded is not None:
+            return self.graded
+        if self.tied < 2:
+            return float(self.chosen == self.answer)
+        return (self.scores[self.answer] == max(self.scores)) / self.tied
+
+    @property
+    def tied(self) -> int:
+        """Options that share the highest score; 1 where one of them is chosen, 0 if none is."""
+        return self.scores.count(max(self.scores)) if self.scores else 0
 
     @property
     def correct(self) -> bool:
@@ -97,6 +112,11 @@ class SystemResult(BaseModel):
         return any(item.credit not in (0.0, 1.0) for item in self.items)
 
     @property
+    def ties(self) -> int:
+        """Items of which several options have exactly the highest score."""
+        return sum(item.tied > 1 for item in self.items)
+
+    @property
     def loss(self) -> float:
         """Mean negative log-probability (nats) of the right choice among the choices."""
         return sum(item.loss for item in self.items) / len(self.items)
@@ -107,6 +127,16 @@ class SystemResult(BaseModel):
         for item in self.items:
             groups[item.group].append(item.credit)
         return {name: sum(credit) / len(credit) for name, credit in sorted(groups.items())}
+
+
+def tie_notes(results: Mapping[str, SystemResult]) -> Iterator[str]:
+    """Say of each system, by name, that it could not tell options apart."""
+    for name, result in results.items():
+        if result.ties:
+            yield (
+                f"{name} finds several options of {result.ties} of {len(result.items)} items "
+                "exactly equally likely: such an answer counts as one by lot."
+            )
 
 
 def answers_differ(one: ItemResult, other: ItemResult) -> bool:

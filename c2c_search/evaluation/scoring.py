@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from c2c_search.errors import NotFiniteError
 from c2c_search.evaluation.grading import grade
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.results import ItemResult
@@ -123,6 +125,7 @@ def with_fuser(pair: C2CModel, fuser: Fuser | None, kind: type[C2CModel] = C2CMo
         fuser,
         template=pair.template,
         cache_dtype=pair.cache_dtype,
+        date=pair.date,
     )
 
 
@@ -133,7 +136,14 @@ def receiver_alone(model: C2CModel) -> C2CModel:
 
 def model_alone(pair: C2CModel, loaded: LoadedModel) -> C2CModel:
     """A model as a system of its own, which reads as the pair does."""
-    return C2CModel(loaded, loaded, None, template=pair.template, cache_dtype=pair.cache_dtype)
+    return C2CModel(
+        loaded,
+        loaded,
+        None,
+        template=pair.template,
+        cache_dtype=pair.cache_dtype,
+        date=pair.date,
+    )
 
 
 def _heard(result: ItemResult, system: System) -> ItemResult:
@@ -144,8 +154,14 @@ def _heard(result: ItemResult, system: System) -> ItemResult:
 def _chosen(
     item: Item, likelihoods: Sequence[float], lengths: Sequence[int], normalised: bool
 ) -> ItemResult:
-    """The likeliest option; the first of several that are equally likely."""
+    """The likeliest option; the first of several that are equally likely, see `ItemResult.credit`.
+
+    Raises:
+        NotFiniteError: A likelihood is no number.
+    """
     scores = list(likelihoods)
+    if not all(map(math.isfinite, scores)):
+        raise NotFiniteError("system", f"item {item.id}", "log-likelihoods")
     if normalised:
         scores = [score / length for score, length in zip(scores, lengths, strict=True)]
     return ItemResult(

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import torch
 from filelock import FileLock
 from filelock import Timeout
-from rich.console import Console
 
 from c2c_search.champion.package import installed_versions
 from c2c_search.champion.package import workbench_version
@@ -49,6 +48,7 @@ from c2c_search.evaluator.notes import token_counts
 from c2c_search.evaluator.output import Results
 from c2c_search.evaluator.output import keep
 from c2c_search.evaluator.request import Request
+from c2c_search.evaluator.request import check_folders
 from c2c_search.evaluator.request import choose_systems
 from c2c_search.evaluator.scores import task_record
 from c2c_search.evaluator.systems import SystemSet
@@ -58,10 +58,12 @@ from c2c_search.evaluator.target import find_target
 from c2c_search.evaluator.tasks import Chosen
 from c2c_search.host.description import machine
 from c2c_search.host.signals import interruptible
+from c2c_search.host.terminal import Console
 from c2c_search.inference.model import C2CModel
 from c2c_search.models.loading import load
 from c2c_search.report.progress import Tell
 from c2c_search.report.progress import watch
+from c2c_search.tokenization.templates import is_dated
 from c2c_search.training.process import keep_freed_memory
 
 
@@ -106,6 +108,7 @@ def evaluate(request: Request, *, console: Console | None = None) -> Evaluated:
         KeyboardInterrupt: A signal stopped it.
     """
     console = console or Console(stderr=True)
+    check_folders(request)
     target = find_target(
         request.target,
         root=request.root,
@@ -186,12 +189,14 @@ class _Evaluation:
         if target.sharer is not None:
             sharer = load(target.sharer, dtype=dtype, progress=told)
         target.check(receiver, sharer)
+        dated = any(is_dated(target.template, one.text_tokenizer) for one in (receiver, sharer))
         return C2CModel(
             receiver,
             sharer,
             None,
             template=target.template,
             cache_dtype=getattr(torch, target.cache_dtype),
+            date=target.date or (datetime.now().date().isoformat() if dated else None),
         )
 
     @cached_property
@@ -250,6 +255,10 @@ class _Evaluation:
         self, chosen: Chosen, contamination: Contamination | None, systems: SystemSet
     ) -> TaskRecord:
         loaded = chosen.loaded
+        # Before anything is answered: what is too long for a model is refused here.
+        notes = list(
+            task_notes(self.target, self.pair, loaded.items, known=self._splits is not None)
+        )
         answering = list(systems.candidates(chosen))
         answers = self._answers(chosen, [candidate for _, _, candidate in answering])
         results: dict[str, list[SystemResult]] = {}
@@ -273,9 +282,7 @@ class _Evaluation:
             request=self.request,
             contamination=contamination,
             margin=fitted.get("routing"),
-            notes=list(
-                task_notes(self.target, self.pair, loaded.items, known=self._splits is not None)
-            ),
+            notes=notes,
         )
 
     def _answers(self, chosen: Chosen, candidates: list[Candidate]) -> dict[str, SystemResult]:

@@ -19,6 +19,7 @@ from c2c_search.evaluator.request import Request
 from c2c_search.evaluator.scores import SUBJECTS
 from c2c_search.evaluator.target import Target
 from c2c_search.inference.model import C2CModel
+from c2c_search.tokenization.templates import chat_template
 
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def answer(
             batch_size=request.batch_size,
             # A base model beside a chat model reads plain text.
             chat=target.template == "chat"
-            and model.receiver.text_tokenizer.chat_template is not None,
+            and chat_template(model.receiver.text_tokenizer) is not None,
         )
         for task, result in results_of(logged["samples"], name).items():
             found.setdefault(f"{METHOD}-{task}", {})[name] = [result]

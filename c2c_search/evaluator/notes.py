@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from c2c_search.models.context_length import ContextLength
+
 
 if TYPE_CHECKING:
     from c2c_search.evaluation.items import Item
@@ -30,14 +32,11 @@ def task_notes(
         yield "The fuser's training data is not here: what it has seen of these items is unknown."
     models = {"receiver": pair.receiver, "sharer": pair.sharer}
     for role in models if target.sharer else ("receiver",):
-        config = models[role].model.config.get_text_config()
-        most = getattr(config, "max_position_embeddings", None)
-        count = sum(length > most for length in token_counts(models[role], items)) if most else 0
-        if count:
-            yield (
-                f"{count} of {len(items)} questions have more tokens than the {most} that the "
-                f"{role} was made for; nothing is cut."
-            )
+        limit = ContextLength.of(models[role].model)
+        lengths = token_counts(models[role], items)
+        told = limit.check(lengths, role, models[role].identity.source, "questions")
+        if told is not None:
+            yield told
 
 
 def token_counts(loaded: LoadedModel, items: Sequence[Item]) -> list[int]:

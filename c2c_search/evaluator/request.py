@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from c2c_search.errors import ConfigError
+from c2c_search.errors import suggestion
 from c2c_search.evaluation.items import Method
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluator.target import Target
@@ -85,6 +86,38 @@ class Request:
     include_path: Path | None = None
     to: Path | None = None
     command: str = ""
+
+
+def check_folders(request: Request) -> None:
+    """Refuse folders that are none, and those that nothing would be looked for in.
+
+    Raises:
+        ConfigError: With the option.
+    """
+    if request.include_path is not None:
+        if not request.include_path.is_dir():
+            raise ConfigError(
+                "--include-path must be a folder that exists.", value=str(request.include_path)
+            )
+        if not request.lm_eval:
+            raise ConfigError(
+                "--include-path is where tasks of lm-evaluation-harness are looked for.",
+                value=str(request.include_path),
+                hint="Name some with --lm-eval.",
+            )
+    for option, folder in (("--to", request.to), ("--root", request.root)):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise ConfigError(
+                f"{option} must be a folder.", value=str(folder), hint="This is a file."
+            )
+    if request.study is not None and not (request.root / "trials" / request.study).is_dir():
+        trials = request.root / "trials"
+        known = [path.name for path in trials.iterdir()] if trials.is_dir() else []
+        raise ConfigError(
+            f"--study must name a study under {request.root}.",
+            value=request.study,
+            hint=suggestion(request.study, known),
+        )
 
 
 def choose_systems(asked: Sequence[str], target: Target) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -14,6 +14,7 @@ from c2c_search.evaluation.comparison import too_small
 from c2c_search.evaluation.grading.translations import corpus_chrf
 from c2c_search.evaluation.items import clusters
 from c2c_search.evaluation.record import TaskRecord
+from c2c_search.evaluation.results import tie_notes
 from c2c_search.evaluator.request import Request
 
 
@@ -63,7 +64,8 @@ def task_record(
         length_normalised=length_normalised,
         seed=request.seed,
     )
-    notes = [*notes, *_faults(scores), *([] if warning is None else [warning])]
+    ties = tie_notes({name: each[0] for name, each in results.items()})
+    notes = [*notes, *ties, *_faults(scores), *([] if warning is None else [warning])]
     return TaskRecord(
         task=loaded.name,
         reference=loaded.task.reference,

@@ -78,6 +78,7 @@ class SystemSet:
             for seed in self._seeds(name):
                 identity = [self.target.identity(), *self._weights(), name, seed]
                 identity += [self._training(name, seed)] if self._is_trained(name, seed) else []
+                identity += [self.pair.date] if self.pair.date else []
                 identity += [shown] if "exemplars" in SYSTEMS[name].needs else []
 
                 def build(name: str = name, seed: int = seed) -> System:

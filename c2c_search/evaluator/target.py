@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,11 +21,11 @@ from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import default_dtype
 from c2c_search.host.dtypes import name_of
 from c2c_search.host.dtypes import recorded_dtype
+from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
+from c2c_search.inference.champion import read_champion
 from c2c_search.inference.loading import champion_dtype
 from c2c_search.inference.manifest import MANIFEST
-from c2c_search.inference.manifest import check_sums
-from c2c_search.inference.manifest import read_manifest
 from c2c_search.inference.manifest import sha256
 from c2c_search.inference.manifest import verify_compatibility
 from c2c_search.models.cache_dir import print_notice
@@ -55,6 +58,7 @@ class Target:
         fuser_dir: Folder of the fuser; None for models alone.
         trial: How the fuser was trained, where that is known: what its controls repeat.
         template: How a question becomes a prompt.
+        date: The day on which dated chat templates are written.
         cache_dtype: What prompt caches are rounded to.
         dtype: What the models compute in, here and now.
         manifest: Of a champion.
@@ -67,6 +71,7 @@ class Target:
     fuser_dir: Path | None = None
     trial: TrialConfig | None = None
     template: Template = "plain"
+    date: str | None = None
     cache_dtype: str = "bfloat16"
     dtype: str = "float32"
     manifest: Manifest | None = None
@@ -75,8 +80,10 @@ class Target:
     def identity(self) -> str:
         """Changes as soon as the same command would measure something else."""
         files = () if self.fuser_dir is None else sorted(self.fuser_dir.glob("fuser*"))
+        dated = {} if self.date is None else {"date": self.date}
         return canonical_hash(
             {
+                **dated,
                 "receiver": self.receiver,
                 "sharer": self.sharer,
                 "template": self.template,
@@ -123,6 +130,13 @@ def find_target(
         IntegrityError: A champion's files are not those that were measured.
         StoreError: The trial's fuser is not there.
     """
+    by_itself = target.startswith(_SOURCES) or expanded(Path(target)).is_dir()
+    if study is not None and by_itself:
+        raise ConfigError(
+            "--study says where a trial is looked for that is given by its name or hash.",
+            value=study,
+            hint=f"Leave it out: {target!r} stands for itself.",
+        )
     if target.startswith(_SOURCES):
         name = target.partition(":")[2] if sharer is None else f"{sharer} to {target}"
         dtype = default_dtype(default_device())
@@ -134,7 +148,7 @@ def find_target(
             hint="Leave --sharer and --template out, or name a model source instead of "
             f"{target!r}.",
         )
-    folder = Path(target).expanduser()
+    folder = expanded(Path(target))
     if (folder / MANIFEST).is_file():
         return _champion(folder)
     if (folder / TRIAL).is_file():
@@ -149,34 +163,47 @@ def find_target(
 
 
 def _champion(folder: Path) -> Target:
-    check_sums(folder)
-    manifest = read_manifest(folder)
+    manifest = read_champion(folder).manifest
+    load_fuser(folder)  # a damaged one is told before any model is loaded
     return Target(
         name=manifest.name,
         receiver=manifest.pair.receiver.source,
         sharer=manifest.pair.sharer.source,
         fuser_dir=folder,
-        trial=_trial_of(manifest),
+        trial=None if manifest.trial is None else _trial_of(manifest.trial),
         template=manifest.template,
+        date=manifest.date,
         cache_dtype=manifest.cache_dtype,
         dtype=name_of(champion_dtype(manifest, default_device())),
         manifest=manifest,
     )
 
 
-def _trial_of(manifest: Manifest) -> TrialConfig | None:
-    """What a champion says of its trial; a plug-in that it names is not imported unasked."""
-    if manifest.trial is None:
-        return None
+def _trial_of(told: dict[str, Any]) -> TrialConfig:
+    wrong = []
     try:
         with foreign_file():
-            return TrialConfig.model_validate(manifest.trial)
+            trial = TrialConfig.model_validate(told)
     except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+    else:
+        wrong = list(_coerced(told, trial.model_dump(mode="json", by_alias=True)))
+    if wrong:
         raise IntegrityError(
-            f"The trial in {MANIFEST} must be one that this version can read.",
-            value="; ".join(each["msg"] for each in error.errors()),
-            hint="Use the version of c2c-search, and the plug-ins, that it names.",
-        ) from None
+            f"The trial of {MANIFEST} must be one that this version reads.",
+            value="; ".join(f"trial.{each}" for each in wrong),
+            hint="Evaluate it with the version of c2c-search that its manifest names.",
+        )
+    return trial
+
+
+def _coerced(told: dict[str, Any], read: dict[str, Any]) -> Iterator[str]:
+    """Where a trial was read as something else than it says, e.g. ``true`` as 1."""
+    for name, value in told.items():
+        if isinstance(value, dict) and isinstance(read.get(name), dict):
+            yield from (f"{name}.{each}" for each in _coerced(value, read[name]))
+        elif json.dumps(value) != json.dumps(read.get(name)):
+            yield f"{name}: {value!r} would be read as {read.get(name)!r}"
 
 
 def _trial(folder: Path) -> Target:
@@ -195,6 +222,7 @@ def _trial(folder: Path) -> Target:
         fuser_dir=folder / BEST,
         trial=config,
         template=config.data.template,
+        date=config.data.date,
         cache_dtype=config.cache_dtype,
         dtype=name_of(recorded_dtype(_trained_in(folder), default_device(), print_notice)),
         notes=tuple(_unfinished(folder, config)),
@@ -237,7 +265,7 @@ def _unfinished(folder: Path, config: TrialConfig) -> Iterator[str]:
 def _by_name(target: str, root: Path, study: str | None) -> Path:
     """The folder of a trial given by its hash (or the hash's beginning) or by its name."""
     trials = root / "trials"
-    pattern = f"{study or '*'}/{target}*/{TRIAL}"
+    pattern = f"{escape(study) if study else '*'}/{escape(target)}*/{TRIAL}"
     found = sorted({path.parent for path in trials.glob(pattern)}, key=str)
     if not found:
         found = [folder for folder in _named(trials, study) if _name_of(folder) == target]
@@ -260,7 +288,9 @@ def _by_name(target: str, root: Path, study: str | None) -> Path:
 
 
 def _named(trials: Path, study: str | None) -> list[Path]:
-    return sorted(path.parent for path in trials.glob(f"{study or '*'}/*/{TRIAL}"))
+    return sorted(
+        path.parent for path in trials.glob(f"{escape(study) if study else '*'}/*/{TRIAL}")
+    )
 
 
 def _name_of(folder: Path) -> str:

@@ -47,6 +47,10 @@ ProjectionRole = Literal["query", "value", "qkv", "output"]
 _Declared = TypeVar("_Declared")
 
 
+DEEPEST = 8
+"""Residual blocks, +2, of the deepest fuser that is searched."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -92,15 +96,21 @@ class FuserConfig(_Frozen):
 
     projector: ProjectorName = Field("c2c", description="Projector family.")
     depth: int = Field(
-        3, ge=1, le=8, description="c2c, joint: residual blocks on the projection path, +2."
+        3, ge=1, le=DEEPEST, description="c2c, joint: residual blocks on the projection path, +2."
     )
-    width: int = Field(128, ge=1, description="c2c, joint: hidden size of a layer's projector.")
+    width: int = Field(
+        128, ge=1, le=2**16, description="c2c, joint: hidden size of a layer's projector."
+    )
     intermediate: int | None = Field(
-        None, ge=1, description="Inner size of a residual block; the width when left out."
+        None,
+        ge=1,
+        le=2**18,
+        description="Inner size of a residual block; the width when left out.",
     )
     rank: int | None = Field(
         None,
         ge=1,
+        le=2**16,
         description="joint: size of the latent that a sharer token becomes (the width when left "
         "out); linear: rank of the map (full when left out).",
     )
@@ -127,7 +137,10 @@ class FuserConfig(_Frozen):
         "terminal", description="Which sharer layer feeds which."
     )
     alignment_window: int = Field(
-        3, ge=1, description="Sharer layers that `learned` alignment weighs per receiver layer."
+        3,
+        ge=1,
+        le=1000,
+        description="Sharer layers that `learned` alignment weighs per receiver layer.",
     )
     sources_per_layer: int = Field(
         1, ge=1, le=4, description="Sharer layers that feed each receiver layer."
@@ -161,6 +174,7 @@ class FuserConfig(_Frozen):
     lora_rank: int = Field(
         0,
         ge=0,
+        le=2**16,
         description="Rank of a LoRA on the receiver's attention, trained with the fuser and "
         "active where the receiver reads and writes on the fused cache; 0: none.",
     )
@@ -182,6 +196,18 @@ class FuserConfig(_Frozen):
     def aligned(self) -> LayerAlignment:
         """What the layer alignment declares."""
         return LAYER_ALIGNMENTS[self.layer_alignment]
+
+    @property
+    def packages(self) -> set[str]:
+        """Packages beside this one that its plug-ins come from; it cannot be built without."""
+        modules = (
+            PROJECTORS.module(self.projector),
+            GATES.module(self.gate.granularity),
+            LAYER_ALIGNMENTS.module(self.layer_alignment),
+            TOKEN_ALIGNMENTS.module(self.token_alignment),
+            INJECTIONS.module(self.injection),
+        )
+        return {module.partition(".")[0] for module in modules} - {__name__.partition(".")[0]}
 
     @property
     def adds_entries(self) -> bool:
@@ -212,13 +238,15 @@ class FuserConfig(_Frozen):
         """Its no-sharer twin: what can be adapted in the receiver without hearing anything.
 
         As the injection and the projector family declare it. A fuser whose output is made of the
-        sharer alone (``linear``, ``ridge``, or any that replaces or appends) would be left with a
-        constant, and beating that proves nothing. Its twin is the published kind, which reads and
-        keeps the receiver's own cache. A LoRA stays: it adapts the receiver of both alike.
+        sharer alone (``linear``, ``ridge``, or any that replaces) would be left with a constant,
+        and beating that proves nothing. Its twin is the published kind, which reads and keeps the
+        receiver's own cache. One that appends keeps its kind: blanked, it is a learned prefix, and
+        no other kind can stand where the sharer has read something else. A LoRA stays: it adapts
+        the receiver of both alike.
         """
         declared = (self.injected.twin, self.family.twin)
         twin = next((each for each in declared if each != "itself"), "itself")
-        if twin == "itself":
+        if twin in ("itself", "blanked"):
             return self.model_copy(update={"sharer": "blank"})
         return self._published_twin() if isinstance(twin, str) else twin(self)
 
@@ -308,6 +336,22 @@ def _names(declared: Mapping[str, _Declared], chosen: Callable[[_Declared], bool
     """``a, b or c``: the plug-ins that a rule leaves."""
     *others, last = (name for name, one in declared.items() if chosen(one))
     return f"{', '.join(others)} or {last}" if others else last
+
+
+DEEPEST_IMPORTED = 64
+"""Residual blocks, +2, of the deepest published checkpoint that is read."""
+
+
+class ImportedConfig(FuserConfig):
+    """As a published checkpoint may have it: deeper than is searched."""
+
+    depth: int = Field(3, ge=1, le=DEEPEST_IMPORTED)
+
+    def narrowed(self) -> FuserConfig:
+        """The configuration that is searched, where this is one."""
+        if self.depth > DEEPEST:
+            return self
+        return FuserConfig.model_validate(self.model_dump())
 
 
 class AttentionMap(_Frozen):

@@ -120,7 +120,7 @@ def replace(
     "append",
     reference="Latent Cache Flow (arXiv 2605.22863)",
     projects="entries",
-    twin="published",
+    twin="blanked",
 )
 def append(
     projected: torch.Tensor, receiver: torch.Tensor, normalisation: Normalisation

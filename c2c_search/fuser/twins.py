@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from c2c_search.fuser.config import FuserConfig
 
 
-NamedTwin = Literal["itself", "published"]
+NamedTwin = Literal["itself", "blanked", "published"]
 
 Twin = NamedTwin | Callable[["FuserConfig"], "FuserConfig"]
 """What shows how much is gained without hearing anything; see `FuserConfig.without_sharer`.
 
 ``itself``: the same architecture with the sharer's features zeroed, right where it reads and keeps
-the receiver's own cache. ``published``: the published kind, right where the output is made of the
-sharer alone, so that zeroed features would leave a constant. Or a function that gives the twin.
+the receiver's own cache; whoever else declares a twin decides. ``blanked``: the same, whatever
+another declares: right where the sharer reads something else, beside which no other kind can
+stand. ``published``: the published kind, right where the output is made of the sharer alone, so
+that zeroed features would leave a constant. Or a function that gives the twin.
 """
 
-_NAMED = ("itself", "published")
+_NAMED = ("itself", "blanked", "published")
 
 
 def checked_twin(twin: Twin, plugin: str) -> Twin:
@@ -40,8 +42,8 @@ def checked_twin(twin: Twin, plugin: str) -> Twin:
     if callable(twin) or twin in _NAMED:
         return twin
     raise ConfigError(
-        f"The no-sharer twin of {plugin} must be itself, published, or a function of its "
-        "configuration.",
+        f"The no-sharer twin of {plugin} must be itself, blanked, published, or a "
+        "function of its configuration.",
         value=twin,
         hint=suggestion(twin, _NAMED),
     )

@@ -11,6 +11,7 @@ import torch
 from c2c_search.inference.packed.context import PackedContext
 from c2c_search.inference.packed.tokens import TRUNK
 from c2c_search.inference.packed.tokens import Tokens
+from c2c_search.inference.scoring import check_finite
 
 
 if TYPE_CHECKING:
@@ -90,15 +91,27 @@ def generate(
 
     Returns:
         New token ids of each prompt.
+
+    Raises:
+        FloatingPointError: A logit is no number.
     """
+    # Left on the device until the end: a step waits for the tokens alone.
+    highest: list[torch.Tensor] = []
+
+    def choose(prompts: Sequence[int], logits: torch.Tensor) -> list[int]:
+        chosen = logits.argmax(dim=-1)
+        highest.append(logits.gather(1, chosen[:, None]))
+        return chosen.tolist()
+
     answers = go_on(
         model,
         fused,
         last_ids,
-        choose=lambda prompts, logits: logits.argmax(dim=-1).tolist(),
+        choose=choose,
         ended=lambda ids: ids[-1] in stop,
         max_new_tokens=max_new_tokens,
     )
+    check_finite(torch.cat(highest) if highest else torch.empty(0))
     if with_stop:
         return answers
     return [ids[:-1] if ids and ids[-1] in stop else ids for ids in answers]

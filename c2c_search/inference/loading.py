@@ -12,8 +12,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import default_dtype
 from c2c_search.host.dtypes import recorded_dtype
-from c2c_search.inference.manifest import check_sums
-from c2c_search.inference.manifest import read_manifest
+from c2c_search.inference.champion import read_champion
 from c2c_search.inference.manifest import verify_compatibility
 from c2c_search.models.cache_dir import print_notice
 from c2c_search.models.geometry import cache_shape
@@ -35,6 +34,7 @@ class LoadedChampion:
     fuser: Fuser
     template: Template
     cache_dtype: torch.dtype
+    date: str | None = None
 
 
 def open_champion(directory: str | Path, device: torch.device | str | None) -> LoadedChampion:
@@ -46,15 +46,16 @@ def open_champion(directory: str | Path, device: torch.device | str | None) -> L
 
     Raises:
         ConfigError: C2C_SEARCH_DTYPE names no dtype.
-        IntegrityError: The folder's bytes, or the models, are not those that were measured.
+        IntegrityError: The folder's bytes, or the models, are not those that were measured, or
+            a value is none that a champion can have.
         SourceError: A model cannot be fetched or read.
     """
     from c2c_search.models.loading import default_device
     from c2c_search.models.loading import load
 
     directory = Path(directory)
-    check_sums(directory)
-    manifest = read_manifest(directory)
+    manifest = read_champion(directory).manifest
+    fuser = load_fuser(directory)
     device = default_device(device)
     dtype = champion_dtype(manifest, device)
     receiver = load(manifest.pair.receiver.source, device=device, dtype=dtype)
@@ -63,9 +64,10 @@ def open_champion(directory: str | Path, device: torch.device | str | None) -> L
     return LoadedChampion(
         receiver,
         sharer,
-        load_fuser(directory),
+        fuser,
         manifest.template,
         getattr(torch, manifest.cache_dtype),
+        manifest.date,
     )
 
 

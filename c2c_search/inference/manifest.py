@@ -6,9 +6,11 @@ mix-ups, not malice: whoever changes a file can change its sum.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import math
+import re
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,6 +27,10 @@ from pydantic import ValidationError
 from pydantic import model_validator
 
 from c2c_search.errors import IntegrityError
+from c2c_search.errors import shown
+from c2c_search.host.strict_json import content_sha256
+from c2c_search.host.strict_json import read_object
+from c2c_search.host.tensor_file import read_header
 from c2c_search.models.identity import ModelIdentity
 from c2c_search.tokenization.templates import Template
 
@@ -41,10 +47,15 @@ CHAMPION_FILES = (FUSER_CONFIG, FUSER_WEIGHTS, MANIFEST, MODEL_CARD)
 _AGAIN = "Copy or export the champion again."
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill")
 _SIDES = ("receiver", "sharer")
+_TOLD = 20
+_LONGEST_ANSWER = 2**16
+_SUM = re.compile("[0-9a-f]{64}")
+
+CacheDtype = Literal["bfloat16", "float16", "float32"]
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Size(_Stored):
@@ -55,8 +66,8 @@ class Size(_Stored):
         bytes: Of the files.
     """
 
-    parameters: int
-    bytes: int
+    parameters: int = Field(ge=0)
+    bytes: int = Field(ge=0)
 
     @classmethod
     def measure(cls, files: Iterable[Path]) -> Self:
@@ -68,16 +79,13 @@ class Size(_Stored):
         parameters, size = 0, 0
         for path in files:
             try:
-                with path.open("rb") as stream:
-                    length = int.from_bytes(stream.read(8), "little")
-                    size += path.stat().st_size
-                    header = json.loads(stream.read(min(length, path.stat().st_size)))
-                header.pop("__metadata__", None)
-                parameters += sum(math.prod(entry["shape"]) for entry in header.values())
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                size += path.stat().st_size
+                tensors = read_header(path).tensors.values()
+            except (OSError, ValueError) as error:
                 raise IntegrityError(
                     f"{path.name} must be a safetensors file.", value=str(error), hint=_AGAIN
                 ) from error
+            parameters += sum(math.prod(tensor.shape) for tensor in tensors)
         return cls(parameters=parameters, bytes=size)
 
 
@@ -93,7 +101,7 @@ class Question(_Stored):
 
     question: str
     answer: str
-    max_new_tokens: int = Field(16, ge=1)
+    max_new_tokens: int = Field(16, ge=1, le=_LONGEST_ANSWER)
 
 
 class Provenance(_Stored):
@@ -144,7 +152,7 @@ class Manifest(_Stored):
         questions: With the answers that `verify` expects.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: int = Field(FORMAT_VERSION, ge=1)
     name: str
     created: AwareDatetime
     c2c_search_version: str
@@ -152,7 +160,7 @@ class Manifest(_Stored):
     pair: PairIdentity
     receiver_size: Size | None = None
     template: Template
-    cache_dtype: str
+    cache_dtype: CacheDtype
     dtype: Literal["float32", "bfloat16"] | None = None
     data: dict[str, str] = {}
     trial: dict[str, Any] | None = None
@@ -164,12 +172,47 @@ class Manifest(_Stored):
     licences: dict[str, str] = {}
     questions: tuple[Question, ...] = ()
 
+    @property
+    def date(self) -> str | None:
+        """The day that its prompts are written on; None if its templates have none.
+
+        Raises:
+            IntegrityError: The trial's is no day.
+        """
+        data = (self.trial or {}).get("data")
+        date = data.get("date") if isinstance(data, dict) else None
+        try:
+            return None if date is None else datetime.date.fromisoformat(date).isoformat()
+        except (TypeError, ValueError) as error:
+            raise IntegrityError(
+                f"A trial's data.date in {MANIFEST} must be a day, as 2026-07-31.",
+                value=date,
+                hint=_AGAIN,
+            ) from error
+
     @model_validator(mode="after")
     def _comes_from_somewhere(self) -> Self:
         found = (self.trial, self.trial_hash, self.verdict)
         measured, imported = None not in found, self.provenance is not None
         if measured == imported or (imported and any(part is not None for part in found)):
             raise ValueError("a champion has trial, trial_hash and verdict, or else a provenance")
+        return self
+
+    @model_validator(mode="after")
+    def _is_told_alike(self) -> Self:
+        """Values that stand here and in the trial are the same."""
+        if self.trial is None:
+            return self
+        if (found := content_sha256(self.trial)[:16]) != self.trial_hash:
+            raise ValueError(f"trial_hash must be the trial's own, {found}")
+        data = self.trial.get("data")
+        told = {
+            "template": (self.template, data.get("template") if isinstance(data, dict) else None),
+            "cache_dtype": (self.cache_dtype, self.trial.get("cache_dtype")),
+        }
+        for name, (here, there) in told.items():
+            if there is not None and there != here:
+                raise ValueError(f"{name} must be what the trial says, {there!r}")
         return self
 
 
@@ -181,18 +224,14 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content.get("format_version", FORMAT_VERSION)
+        content = read_object(path, hint=_AGAIN)
     except FileNotFoundError:
         raise IntegrityError(
             f"A champion folder holds {MANIFEST}.",
             value=str(directory),
             hint="Name a folder that `c2c-search export` or `import-rosetta` wrote with --to.",
         ) from None
-    except (OSError, ValueError, AttributeError) as error:
-        raise IntegrityError(
-            f"{MANIFEST} must be a JSON object.", value=str(error), hint=_AGAIN
-        ) from error
+    version = content.get("format_version", FORMAT_VERSION)
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise IntegrityError(
             f"This version reads champions up to format {FORMAT_VERSION}.",
@@ -201,13 +240,17 @@ def read_manifest(directory: Path) -> Manifest:
         )
     unknown = _take_unknown(content)
     if unknown:
+        told = ", ".join(unknown[:_TOLD]) + (", ..." if len(unknown) > _TOLD else "")
         warnings.warn(
-            f"{path} has entries that this version does not know and leaves out: "
-            f"{', '.join(unknown)}. A newer c2c-search wrote it: upgrade to use them.",
+            shown(
+                f"{path} has entries that this version does not know and leaves out: {told}. "
+                "A newer c2c-search wrote it: upgrade to use them."
+            ),
             stacklevel=2,
         )
     try:
-        return Manifest.model_validate(content)
+        # As JSON: only there is a list a tuple, and nothing else is coerced.
+        return Manifest.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
@@ -237,13 +280,14 @@ def read_sums(directory: Path) -> dict[str, str]:
         raise IntegrityError(
             f"A champion folder holds {SUMS}.", value=str(directory), hint=_AGAIN
         ) from error
-    sums = {}
+    sums: dict[str, str] = {}
     for line in lines:
         digest, _, name = line.partition("  ")
         path = PurePosixPath(name)
-        if len(digest) != 64 or not name or path.is_absolute() or ".." in path.parts:
+        inside = not path.is_absolute() and ".." not in path.parts and str(path) == name
+        if not _SUM.fullmatch(digest) or not inside or name in (".", *sums):
             raise IntegrityError(
-                f"A line of {SUMS} is a SHA-256, two spaces and a path inside the folder.",
+                f"A line of {SUMS} is a SHA-256, two spaces and a path inside the folder, once.",
                 value=line,
                 hint=_AGAIN,
             )

@@ -13,6 +13,7 @@ import torch
 from c2c_search.errors import ConfigError
 from c2c_search.fuser.config import CacheShape
 from c2c_search.inference.decoding import generate
+from c2c_search.inference.finite import blaming
 from c2c_search.inference.fusion import Fuse
 from c2c_search.inference.fusion import Rotaries
 from c2c_search.inference.fusion import fuse
@@ -35,8 +36,8 @@ from c2c_search.models.attention_maps import adaptable_shape
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.parallel_prefill import read_both
 from c2c_search.prompt_cache.rope import Rotary
+from c2c_search.tokenization.continuations import response_ids
 from c2c_search.tokenization.templates import asked
-from c2c_search.tokenization.templates import continuation
 from c2c_search.tokenization.token_alignment import EncodedPrompt
 from c2c_search.tokenization.token_alignment import encode_all
 
@@ -60,9 +61,11 @@ class C2CModel:
         fuser: What joins them; None for the two models alone.
         template: How a prompt is written for both.
         cache_dtype: What prompt caches are rounded to, as the fuser was trained on.
+        date: The day that dated chat templates write, as the fuser was trained on; see `render`.
 
     Raises:
         ConfigError: The models are not of the shapes that the fuser is for.
+        NotFiniteError: Of every method that answers: something in it is NaN or infinite.
 
     Example:
         >>> model = C2CModel.from_pretrained("champion")
@@ -78,11 +81,13 @@ class C2CModel:
         *,
         template: Template = "plain",
         cache_dtype: torch.dtype = torch.bfloat16,
+        date: str | None = None,
     ) -> None:
         self.receiver = receiver
         self.sharer = sharer
         self.template = template
         self.cache_dtype = cache_dtype
+        self.date = date
         self.fuser = fuser
         self.device: torch.device = receiver.model.device
         self.rotaries: Rotaries | None = None
@@ -140,19 +145,17 @@ class C2CModel:
                 self.sharer.text_tokenizer,
                 "span" if self.fuser is None else self.fuser.config.token_alignment,
                 sharer_conversations=sharer_conversations,
+                date=self.date,
             )
         )
 
     def cached(self, encoded: Sequence[EncodedPrompt]) -> PairPrompts:
         """Prompts that are token ids already, with both models' prompt caches."""
-        receiver, sharer = read_both(
-            self.receiver.model,
-            [prompt.receiver_ids for prompt in encoded],
-            self.sharer.model,
-            [prompt.sharer_ids for prompt in encoded],
-            self.cache_dtype,
-        )
-        return PairPrompts(tuple(encoded), receiver, sharer)
+        ours = [prompt.receiver_ids for prompt in encoded]
+        theirs = [prompt.sharer_ids for prompt in encoded]
+        models = self.receiver.model, self.sharer.model
+        caches = read_both(models[0], ours, models[1], theirs, self.cache_dtype)
+        return PairPrompts(tuple(encoded), *caches)
 
     def batch(
         self,
@@ -198,12 +201,10 @@ class C2CModel:
         Returns:
             For each prompt, the options' log-likelihoods (nats) and their lengths in tokens.
         """
-        tokens = [[self.response_ids(option) for option in choices] for choices in options]
-        scores = score_options(self.receiver.model, self.fuse(batch), batch.last_ids, tokens)
-        return [
-            (score, [len(option) for option in choices])
-            for score, choices in zip(scores, tokens, strict=True)
-        ]
+        tokens = response_ids(batch.texts, options, self.template, self.receiver.text_tokenizer)
+        with blaming(self, batch):
+            scores = score_options(self.receiver.model, self.fuse(batch), batch.last_ids, tokens)
+        return [(score, [*map(len, ids)]) for score, ids in zip(scores, tokens, strict=True)]
 
     @torch.no_grad()
     def __call__(
@@ -234,7 +235,8 @@ class C2CModel:
             alignment,
         )
         batch = self.batch(self.cached(read.encoded))
-        return last_token_output(self.receiver.model, self.fuse(batch), batch.last_ids, read)
+        with blaming(self, batch):
+            return last_token_output(self.receiver.model, self.fuse(batch), batch.last_ids, read)
 
     @overload
     def generate(self, question: str, *, max_new_tokens: int = 64) -> str: ...
@@ -269,11 +271,8 @@ class C2CModel:
         Args:
             question: The user's text; the template is put around it.
             max_new_tokens: Where a long answer is cut.
-            receiver_input_ids: See `IdPrompts`, for this and all that follow.
-            sharer_input_ids: Both kinds of ids are given, or neither.
-            receiver_attention_mask: As for `__call__`.
-            sharer_attention_mask: As for `__call__`.
-            alignment: As for `__call__`.
+            receiver_input_ids: See `IdPrompts`, for this and all that follow; both models' ids
+                are given, or neither.
 
         Returns:
             The answer to a question; of ids, prompts and answers ``(batch, tokens + new)``,
@@ -311,8 +310,7 @@ class C2CModel:
 
         Args:
             questions: What the receiver is asked.
-            sharer_contexts: What the sharer reads instead, for each question: for a fuser whose
-                injection is ``append``.
+            sharer_contexts: What the sharer reads instead, for a fuser whose injection is append.
             max_new_tokens: Where a long answer is cut.
         """
         prompts = self.prompts(
@@ -353,14 +351,15 @@ class C2CModel:
             ConfigError: A temperature, top_p or seeds that cannot be sampled with.
         """
         draw = Draw.of(len(batch.last_ids), temperature, top_p, seeds)
-        return write(
-            self.receiver,
-            self.fuse(batch),
-            batch.last_ids,
-            stop=stop,
-            max_new_tokens=max_new_tokens,
-            draw=draw,
-        )
+        with blaming(self, batch):
+            return write(
+                self.receiver,
+                self.fuse(batch),
+                batch.last_ids,
+                stop=stop,
+                max_new_tokens=max_new_tokens,
+                draw=draw,
+            )
 
     def receiver_alone(self, question: str, *, max_new_tokens: int = 64) -> str:
         """The receiver's own answer, without the sharer."""
@@ -371,27 +370,29 @@ class C2CModel:
         return self._alone(self.sharer).generate(question, max_new_tokens=max_new_tokens)
 
     def _alone(self, loaded: LoadedModel) -> C2CModel:
-        return C2CModel(loaded, loaded, None, template=self.template, cache_dtype=self.cache_dtype)
+        alone = C2CModel(
+            loaded, loaded, None, template=self.template, cache_dtype=self.cache_dtype
+        )
+        alone.date = self.date
+        return alone
 
-    def response_ids(self, response: str) -> list[int]:
-        """Receiver tokens of a response, as they follow a prompt."""
-        tokenizer = self.receiver.text_tokenizer
-        text = continuation(response, self.template, tokenizer)
-        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+    def pairs_of(self, batch: PairBatch) -> list[tuple[C2CModel, PairBatch]]:
+        """Each sharer's pair with its part of a batch."""
+        return [(self, batch)]
 
     @torch.no_grad()
     def _go_on(
         self, batch: PairBatch, max_new_tokens: int, *, with_stop: bool = False
     ) -> list[list[int]]:
-        return generate(
-            self.receiver.model,
-            self.fuse(batch),
-            batch.last_ids,
-            stop=stop_ids(self.receiver),
-            max_new_tokens=max_new_tokens,
-            with_stop=with_stop,
-        )
+        with blaming(self, batch):
+            return generate(
+                self.receiver.model,
+                self.fuse(batch),
+                batch.last_ids,
+                stop=stop_ids(self.receiver),
+                max_new_tokens=max_new_tokens,
+                with_stop=with_stop,
+            )
 
 
 def cache_shape(loaded: LoadedModel, *, adapted: bool = False) -> CacheShape:

@@ -65,6 +65,7 @@ class MultiSharerModel(C2CModel):
             first.fuser,
             template=first.template,
             cache_dtype=first.cache_dtype,
+            date=first.date,
         )
         self.models = tuple(models)
         self.fusion = fusion
@@ -97,9 +98,14 @@ class MultiSharerModel(C2CModel):
             first.lengths,
             first.last_ids,
             first.sharer_positions,
-            None,
-            batches,
+            texts=first.texts,
+            of_pairs=batches,
         )
+
+    def pairs_of(self, batch: PairBatch) -> list[tuple[C2CModel, PairBatch]]:
+        """Each sharer's pair with its part of a batch."""
+        assert isinstance(batch, MultiSharerBatch)
+        return list(zip(self.models, batch.of_pairs, strict=True))
 
     def fuse(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
         """The cache that all sharers have spoken into."""
@@ -132,10 +138,14 @@ def _check(models: Sequence[C2CModel], fusion: str) -> None:
         raise ConfigError("At least one model is needed.", value=[])
     identities = [model.receiver.identity for model in models]
     weights = {(one.weights_sha256, one.config_sha256) for one in identities}
-    if len(weights) > 1 or len({model.template for model in models}) > 1:
+    if len(weights) > 1 or len({(model.template, model.date) for model in models}) > 1:
         raise ConfigError(
-            "Several sharers speak to one receiver, in one template.",
-            value=[f"{model.receiver.identity.source} ({model.template})" for model in models],
+            "Several sharers speak to one receiver, in one template of one date.",
+            value=[
+                f"{model.receiver.identity.source} ({model.template}"
+                + (")" if model.date is None else f", {model.date})")
+                for model in models
+            ],
             hint="Choose fusers that were trained for the same receiver and template.",
         )
     for model in models:

@@ -9,6 +9,7 @@ import torch
 
 from c2c_search.errors import ConfigError
 from c2c_search.inference.decoding import go_on
+from c2c_search.inference.scoring import check_finite
 
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def write(
     Returns:
         Each answer's text, and the mean log-probability (nats) of its tokens under the model
         itself, the one that ended it included; 0 where nothing was written.
+
+    Raises:
+        FloatingPointError: A log-probability is no number.
     """
     stops = Stops(loaded.text_tokenizer, stop)
     ends = stop_ids(loaded)
@@ -53,6 +57,8 @@ def write(
 
     def choose(prompts: Sequence[int], logits: torch.Tensor) -> list[int]:
         logits = logits.float()
+        if draw is not None:  # nothing can be drawn from what is no number
+            check_finite(logits.amax(dim=-1))
         chosen = logits.argmax(dim=-1) if draw is None else draw(prompts, logits)
         steps.append(logits.log_softmax(dim=-1).gather(1, chosen[:, None])[:, 0])
         running.extend(prompts)
@@ -66,7 +72,9 @@ def write(
         ended=lambda ids: ids[-1] in ends or stops.hit(ids),
         max_new_tokens=max_new_tokens,
     )
-    likelihoods = torch.cat(steps).tolist() if steps else []
+    found = torch.cat(steps) if steps else torch.empty(0)
+    check_finite(found)
+    likelihoods = found.tolist()
     totals = [0.0] * len(answers)
     for prompt, likelihood in zip(running, likelihoods, strict=True):
         totals[prompt] += likelihood

@@ -67,11 +67,42 @@ def score_options(
 ) -> list[torch.Tensor]:
     """Log-likelihood (nats) of every option's tokens, as one tensor for each prompt.
 
+    Options of the same tokens are equally likely, to the last bit.
+
     The arguments are those of `response_logits`.
+
+    Raises:
+        FloatingPointError: One is no number.
     """
+    totals = option_likelihoods(model, fused, last_ids, options)
+    check_finite(totals)
+    return [
+        score[[choices.index(option) for option in choices]]
+        for score, choices in zip(
+            totals.split([len(choices) for choices in options]), options, strict=True
+        )
+    ]
+
+
+def option_likelihoods(
+    model: PreTrainedModel,
+    fused: FusedCache,
+    last_ids: Sequence[int],
+    options: Sequence[Sequence[Sequence[int]]],
+) -> torch.Tensor:
+    """The same of all options one after the other, whatever the numbers are."""
     logits = response_logits(model, fused, last_ids, options)
     flat = [option for choices in options for option in choices]
     targets = torch.tensor([token for option in flat for token in option])
     chosen = logits.log_softmax(dim=-1).gather(1, onto(targets[:, None], logits.device))[:, 0]
-    totals = torch.stack([o.sum() for o in chosen.split([len(option) for option in flat])]).cpu()
-    return list(totals.split([len(choices) for choices in options]))
+    return torch.stack([o.sum() for o in chosen.split([len(option) for option in flat])]).cpu()
+
+
+def check_finite(values: torch.Tensor) -> None:
+    """Refuse what a model has computed of its answers.
+
+    Raises:
+        FloatingPointError: Something is NaN or infinite.
+    """
+    if not bool(values.isfinite().all()):
+        raise FloatingPointError("not finite")

@@ -15,6 +15,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.inference.packed.context import PackedContext
 from c2c_search.inference.packed.tokens import TRUNK
 from c2c_search.inference.packed.tokens import Tokens
+from c2c_search.inference.scoring import check_finite
 from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
@@ -89,6 +90,9 @@ def last_token_output(
         fused: Of the prompts.
         last_ids: Each prompt's last token.
         read: Where the prompts came from.
+
+    Raises:
+        FloatingPointError: A logit is no number.
     """
     context = PackedContext(model, fused)
     prompts = range(len(last_ids))
@@ -98,6 +102,7 @@ def last_token_output(
         position=torch.tensor(context.next_positions),
     )
     logits = context.feed(torch.tensor(last_ids), tokens)
+    check_finite(logits.amax(dim=-1))
     counts = list(fused.lengths)
     columns = list(read.columns)
     width = read.width

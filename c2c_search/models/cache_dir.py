@@ -12,6 +12,7 @@ from pathlib import Path
 
 from c2c_search.errors import StoreError
 from c2c_search.host.files import is_full
+from c2c_search.host.home import expanded
 
 
 Progress = Callable[[str, int, int, str], None]
@@ -29,12 +30,22 @@ _WAY_OUT = f"Free some space, or set {CACHE_VARIABLE} to a folder on a bigger di
 
 
 def default_cache_dir() -> Path:
-    """The user's cache folder of c2c-search; the variable ``C2C_SEARCH_CACHE`` overrides it."""
+    """The user's cache folder of c2c-search; the variable ``C2C_SEARCH_CACHE`` overrides it.
+
+    Raises:
+        StoreError: The user has no home folder and the variable is not set.
+    """
     import platformdirs
 
     if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen).expanduser()
-    return platformdirs.user_cache_path("c2c-search", appauthor=False)
+        return expanded(Path(chosen))
+    try:
+        return platformdirs.user_cache_path("c2c-search", appauthor=False)
+    except RuntimeError as error:  # a user without an entry and without HOME, as in containers
+        raise StoreError(
+            "Models and prompt caches need a folder, and this user has no home.",
+            hint=f"Set {CACHE_VARIABLE} to a folder of yours, or HOME.",
+        ) from error
 
 
 def silent(stage: str, done: int, total: int, message: str) -> None:
@@ -43,9 +54,9 @@ def silent(stage: str, done: int, total: int, message: str) -> None:
 
 def print_notice(text: str) -> None:
     """A `Notify` that prints on standard error."""
-    from rich.console import Console
+    from c2c_search.host.terminal import Console
 
-    Console(stderr=True, highlight=False).print(text, markup=False)
+    Console(stderr=True, highlight=False).print(text)
 
 
 @contextmanager

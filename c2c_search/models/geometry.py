@@ -74,7 +74,7 @@ def geometry(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any]) -> G
         ConfigError: The model keeps something else than keys and values of one size per token
             and layer: state-space layers, compressed (MLA) or shared caches, encoder-decoder.
     """
-    config = _text_config(model)
+    config = text_config(model)
     _refuse_others(config)
     hidden, heads = _number(config, _HIDDEN), _number(config, _HEADS)
     head_dim = _get(config, "head_dim")
@@ -97,7 +97,7 @@ def rope_window(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any]) -
     Returns:
         The number of positions; None if the frequencies never change.
     """
-    config = _text_config(model)
+    config = text_config(model)
     parameters = _get(config, "rope_parameters") or {}
     of_types = [entry for entry in parameters.values() if isinstance(entry, Mapping)]
     windows = []
@@ -116,7 +116,8 @@ def cache_shape(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any]) -
     return CacheShape(layers=found.layers, heads=found.kv_heads, head_dim=found.head_dim)
 
 
-def _text_config(model: Any) -> Any:
+def text_config(model: Any) -> Any:
+    """A model's configuration; of a multimodal model, its text part's."""
     config = model if isinstance(model, Mapping) else getattr(model, "config", model)
     text = _get(config, "text_config")
     return config if text is None else text

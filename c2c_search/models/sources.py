@@ -5,6 +5,7 @@ Reading a source touches neither disk nor network; `c2c_search.models.loading.re
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -74,7 +75,8 @@ def parse_source(text: str) -> Source:
 
     Args:
         text: ``pypi:NAME``, ``hf:REPO[@REVISION]``, ``path:DIR`` or ``gguf:FILE``; ``~`` in a path
-            is the home folder, a relative path is relative to the working directory.
+            is the home folder, a relative path is relative to the working directory (in a space
+            file: to that file, see `beside`).
 
     Raises:
         SourceError: Unknown scheme, a name outside the catalogue, or nothing after the colon.
@@ -105,6 +107,19 @@ def parse_source(text: str) -> Source:
             hint=f"{error}",
         ) from error
     return PathSource(path) if scheme == "path" else GgufSource(path)
+
+
+def beside(source: str, folder: Path) -> str:
+    """A source as a file in ``folder`` means it: what it names by a relative path lies there.
+
+    A source that names nothing on this machine, or cannot be read, is returned as it is.
+    """
+    scheme, _, rest = source.partition(":")
+    if scheme not in ("path", "gguf") or not rest or rest.startswith("~"):
+        return source
+    if Path(rest).is_absolute():
+        return source
+    return f"{scheme}:{os.path.normpath(folder.absolute() / rest)}"
 
 
 def _pypi(name: str) -> PypiSource:

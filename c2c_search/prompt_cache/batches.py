@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from c2c_search.tokenization.templates import Rendered
 from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
@@ -46,6 +47,7 @@ class PairBatch:
         sharer_positions: For each prompt, the positions in its sharer prompt that ``sharer``
             holds.
         context: The sharer's whole prompts, where they are needed.
+        texts: What the receiver reads; None for a prompt that is given as token ids.
     """
 
     receiver: torch.Tensor
@@ -54,6 +56,7 @@ class PairBatch:
     last_ids: tuple[int, ...]
     sharer_positions: tuple[torch.Tensor, ...]
     context: SharerContext | None = None
+    texts: tuple[Rendered | None, ...] = ()
 
     def to(self, device: torch.device) -> PairBatch:
         context = self.context
@@ -101,21 +104,32 @@ class PairPrompts:
         return [torch.tensor(prompt.alignment[:-1], dtype=torch.long) for prompt in self.encoded]
 
     @classmethod
-    def alone(cls, ids: Sequence[Sequence[int]], caches: PromptCaches) -> PairPrompts:
+    def alone(
+        cls,
+        ids: Sequence[Sequence[int]],
+        caches: PromptCaches,
+        texts: Sequence[Rendered | None] | None = None,
+    ) -> PairPrompts:
         """Prompts of a model that answers by itself, from its own caches.
 
         Args:
             ids: Token ids of each prompt.
             caches: The model's caches of them.
+            texts: What the model reads, where that is known.
         """
         itself = tuple(
-            EncodedPrompt(tuple(row), tuple(row), tuple(range(len(row)))) for row in ids
+            EncodedPrompt(tuple(row), tuple(row), tuple(range(len(row))), text, text)
+            for row, text in zip(ids, texts or [None] * len(ids), strict=True)
         )
         return cls(itself, caches, caches)
 
     def of_sharer(self) -> PairPrompts:
         """The same prompts for the sharer alone: it answers, from its own caches."""
-        return self.alone([prompt.sharer_ids for prompt in self.encoded], self.sharer)
+        return self.alone(
+            [prompt.sharer_ids for prompt in self.encoded],
+            self.sharer,
+            [prompt.sharer_text for prompt in self.encoded],
+        )
 
     def batch(
         self,
@@ -153,6 +167,7 @@ class PairPrompts:
             last_ids=tuple(self.encoded[row].receiver_ids[-1] for row in rows),
             sharer_positions=tuple(positions),
             context=self._context(speakers) if context else None,
+            texts=tuple(self.encoded[row].receiver_text for row in rows),
         )
 
     def _all_of(self, row: int) -> torch.Tensor:

@@ -146,7 +146,7 @@ def rounded(caches: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         ConfigError: ``dtype`` is float16 and a number lies beyond its 65,504.
     """
     shard = caches.to(dtype)
-    if dtype == torch.float16 and not bool(shard.isfinite().all()):
+    if dtype == torch.float16 and not bool((shard.isfinite() | ~caches.isfinite()).all()):
         raise ConfigError(
             "Prompt caches in float16 must not hold numbers beyond 65,504.",
             value=float(caches.abs().max()),

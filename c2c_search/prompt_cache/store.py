@@ -18,6 +18,7 @@ import transformers
 from filelock import FileLock
 from filelock import Timeout
 
+from c2c_search.errors import NotFiniteError
 from c2c_search.errors import StoreError
 from c2c_search.host.dtypes import name_of
 from c2c_search.host.files import is_full
@@ -101,6 +102,7 @@ class PromptCacheStore:
 
         Raises:
             ConfigError: A prompt is too long for the model, or a number for ``dtype``.
+            NotFiniteError: The model's caches hold NaN or infinity.
             StoreError: The disk is full or cannot be written.
         """
         planned = Prefill(model.model, prompts)
@@ -111,7 +113,7 @@ class PromptCacheStore:
             if not entry.complete:
                 with _turn(folder, notify):
                     entry = self._claim(folder, model, planned)
-                    entry = self._fill(entry, planned, progress)
+                    entry = self._fill(entry, model, planned, progress)
         if not entry.complete and notify is not None:
             notify(self._too_small(entry))
         return PromptCaches(
@@ -186,11 +188,15 @@ class PromptCacheStore:
                 used -= one.claimed
         return limit - used - entry.size
 
-    def _fill(self, entry: Entry, planned: Prefill, progress: Progress | None) -> Entry:
+    def _fill(
+        self, entry: Entry, model: LoadedModel, planned: Prefill, progress: Progress | None
+    ) -> Entry:
         done = sum(len(planned.batches[number]) for number in entry.there)
         total = done + sum(len(planned.batches[number]) for number in entry.wanted)
         for number in entry.wanted:
             shard = rounded(planned.run(number), self.dtype).cpu().contiguous()
+            if not bool(shard.isfinite().all()):
+                raise NotFiniteError("model", model.identity.source, "prompt caches")
             entry.write(number, memoryview(shard.view(torch.uint8).numpy()).cast("B"))
             done += len(planned.batches[number])
             if progress is not None:

@@ -80,6 +80,7 @@ class Leaderboard:
         verdict: What follows, in words.
         champion: Name of the champion; None if nothing was promoted.
         places: Where things are and what to type next, by what it is for.
+        looks: How often the study has looked at its test split.
     """
 
     study: str
@@ -89,6 +90,7 @@ class Leaderboard:
     verdict: str = ""
     champion: str | None = None
     places: Mapping[str, str] = field(default_factory=dict)
+    looks: int = 1
 
     def ranked(self) -> list[SearchRow]:
         """Trials and controls together, by gain if they have one, then by accuracy."""
@@ -184,7 +186,8 @@ def _search(board: Leaderboard) -> Table:
 
 
 def _test(board: Leaderboard) -> Table:
-    table = Table(title="test, measured once", title_justify="left")
+    once = "measured once" if board.looks <= 1 else f"look {board.looks} at it"
+    table = Table(title=f"test, {once}", title_justify="left")
     table.add_column("")
     table.add_column("")
     table.add_column("accuracy", justify="right")
@@ -217,7 +220,7 @@ def _duels(board: Leaderboard) -> Table:
             f"{duel.difference.value:+.3f}",
             f"{low:+.3f} to {high:+.3f}",
             p_value(duel.p),
-            {True: "[green]beaten", False: "[yellow]not beaten", None: "reported"}[duel.beaten],
+            _OUTCOMES[duel.beaten],
         )
     return table
 
@@ -231,4 +234,9 @@ def _places(places: Mapping[str, str]) -> Table:
     return table
 
 
+_OUTCOMES = {
+    True: Text("beaten", "green"),
+    False: Text("not beaten", "yellow"),
+    None: Text("reported"),
+}
 _STYLES = {"control": "cyan", "twin": "cyan", "pruned": "dim", "failed": "red"}

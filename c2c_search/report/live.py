@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 
-from rich.console import Console
 from rich.console import Group
 from rich.console import RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from c2c_search.host.terminal import Console
 
 
 SPARKS = "▁▂▃▄▅▆▇█"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from c2c_search.host.terminal import Console
 
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -35,7 +35,7 @@ def watch(console: Console) -> Iterator[Tell]:
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -65,6 +65,6 @@ def _lines(console: Console) -> Callable[[str, int, int], None]:
         if stage != last or now - told > _SECONDS_BETWEEN_LINES:
             last, told = stage, now
             share = f" {done}/{total}" if total else ""
-            console.print(f"{text}{share}", highlight=False, markup=False)
+            console.print(f"{text}{share}", highlight=False)
 
     return tell

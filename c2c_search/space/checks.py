@@ -32,15 +32,15 @@ from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Value
 from c2c_search.space.dimensions import applies
 from c2c_search.space.dimensions import in_order
-from c2c_search.space.dimensions import walk
+from c2c_search.space.dimensions import named
 
 
-_MOST_COMBINATIONS = 20_000
+_MOST_COMBINATIONS = 8_000  # among so many, any values of four dimensions meet
 
 
 def check(
     declaration: Declaration,
-    pipeline: Pipeline,
+    pipeline: Pipeline | None,
     document: Document,
     *,
     unreadable: Collection[tuple[str, str]] = (),
@@ -49,12 +49,15 @@ def check(
 
     Args:
         declaration: The space; entries whose shape is wrong are left out.
-        pipeline: The pipeline it names.
+        pipeline: The pipeline it names; None if that cannot be read, so that the space is not
+            blamed for it.
         document: Where problems are placed.
         unreadable: Section and name of the entries left out, e.g. ``dimensions``,
             ``fuser.depth``, so that what refers to them is not blamed.
     """
-    return _Check(declaration, pipeline, document, tuple(unreadable)).problems()
+    known = pipeline is not None
+    pipeline = pipeline or Pipeline(name="unreadable")
+    return _Check(declaration, pipeline, document, tuple(unreadable), known).problems()
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class _Check:
     pipeline: Pipeline
     document: Document
     left_out: tuple[tuple[str, str], ...]
+    pipeline_known: bool
 
     @property
     def unreadable(self) -> set[str]:
@@ -187,7 +191,8 @@ class _Check:
 
     def _search(self) -> Iterator[Problem]:
         search = self.space.search
-        if search.pruner != "none" and len(self.pipeline.training.rungs) < 2:
+        one_rung = self.pipeline_known and len(self.pipeline.training.rungs) < 2
+        if search.pruner != "none" and one_rung:
             yield self.document.problem(
                 ("search", "pruner"),
                 "A pruner needs a rung before the last, but the pipeline has one rung only.",
@@ -223,10 +228,11 @@ class _Check:
     def _combinations(self) -> Iterator[Problem]:
         seen: set[str] = set()
         for section in SECTIONS:
+            if section == "training" and not self.pipeline_known:
+                continue
+            common = settings(self.space, self.pipeline, {})[section]
             for params in self._points(section):
-                for error in _errors(
-                    section, settings(self.space, self.pipeline, params)[section]
-                ):
+                for error in _errors(section, _with(common, section, params)):
                     rule = sentence(error)
                     if rule not in seen:
                         seen.add(rule)
@@ -251,9 +257,9 @@ class _Check:
             if name in needed or name.split(".")[0] == section:
                 needed |= {name, *self.space.dimensions[name].when}
         wanted = {name: self.space.dimensions[name] for name in order if name in needed}
-        referred = {other for dimension in wanted.values() for other in dimension.when}
+        conditions = named(wanted)
         values = {
-            name: (dimension.values or () if name in referred else dimension.extremes)
+            name: tuple(dict.fromkeys([*dimension.extremes, *conditions.get(name, ())]))
             for name, dimension in wanted.items()
         }
         points = list(islice(_every(wanted, values, [*wanted], {}), _MOST_COMBINATIONS + 1))
@@ -262,7 +268,28 @@ class _Check:
             return
         rng = random.Random(0)
         for _ in range(_MOST_COMBINATIONS):
-            yield walk(wanted, lambda name, _: rng.choice(values[name]))
+            params: Params = {}
+            for name, dimension in wanted.items():
+                if applies(dimension, params):
+                    params[name] = rng.choice(values[name])
+            yield params
+
+
+def _with(common: dict[str, Any], section: str, params: Params) -> dict[str, Any]:
+    """A section's fields, some of them at a point of the space."""
+    values = _copy(common)
+    for name, value in params.items():
+        first, *path, last = name.split(".") if name != "pair" else ("pair", "pair")
+        if first == section:
+            target = values
+            for part in path:
+                target = target[part]
+            target[last] = value
+    return values
+
+
+def _copy(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: _copy(one) if isinstance(one, dict) else one for key, one in values.items()}
 
 
 def _every(

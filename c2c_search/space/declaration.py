@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from typing import Any
+from typing import Self
 
 from pydantic import BaseModel
 from pydantic import Field
+from pydantic import StringConstraints
+from pydantic import model_validator
 
 from c2c_search.config.pipeline import FrozenModel
 from c2c_search.config.pipeline import Pipeline
@@ -20,6 +24,7 @@ from c2c_search.space.pruners import PrunerName
 from c2c_search.space.samplers import SamplerName
 
 
+LONGEST_NAME = 100
 BYTES_PER_PARAMETER = 4  # Fusers are trained and saved in float32.
 
 _BUDGET = "trials are compared at equal rungs of equal length; set it in the pipeline"
@@ -40,7 +45,9 @@ NOT_SEARCHED = {
 class Search(FrozenModel):
     """How the space is searched."""
 
-    trials: int = Field(ge=1, description="Trials of the study, pruned ones included.")
+    trials: int = Field(
+        ge=1, le=1_000_000, description="Trials of the study, pruned ones included."
+    )
     sampler: SamplerName = Field(
         "auto",
         description="auto: TPE that starts to learn after the enqueued settings and a quarter of "
@@ -53,11 +60,15 @@ class Search(FrozenModel):
         "plug-in, by name or dotted path.",
     )
     reduction_factor: int = Field(
-        3, ge=2, description="halving and hyperband: one trial in this many goes on from a rung."
+        3,
+        ge=2,
+        le=1000,
+        description="halving and hyperband: one trial in this many goes on from a rung.",
     )
     trials_per_device: int = Field(
         1,
         ge=1,
+        le=1000,
         description="Trials that train at once in one process, the receiver reading for all of "
         "them in one pass.",
     )
@@ -89,6 +100,12 @@ class Limits(FrozenModel):
         return self.max_bytes is None or parameters * BYTES_PER_PARAMETER <= self.max_bytes
 
 
+Name = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME)
+]
+"""A name that becomes a file's and a key of every store."""
+
+
 class Declaration(FrozenModel):
     """A space without its pipeline.
 
@@ -97,11 +114,12 @@ class Declaration(FrozenModel):
     the default of `FuserConfig`.
     """
 
-    study: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+    study: Name = Field(
         description="Name of the study: letters, digits, dot, dash and underscore.",
     )
-    pairs: dict[str, PairSpec] = Field(min_length=1, description="The pairs, by a short name.")
+    pairs: dict[Name, PairSpec] = Field(
+        min_length=1, description="The pairs, by a short name of the same characters."
+    )
     search: Search = Field(description="How the space is searched.")
     dimensions: dict[str, Dimension] = Field(description="What is searched, by dotted name.")
     fixed: dict[str, Scalar] = Field(
@@ -111,6 +129,12 @@ class Declaration(FrozenModel):
         default=(), description="Settings tried first; what one leaves out is sampled."
     )
     limits: Limits = Field(default=Limits(), description="Bounds on a fuser and on its training.")
+
+    @model_validator(mode="after")
+    def _names_are_of_different_files(self) -> Self:
+        if len({name.casefold() for name in self.pairs}) < len(self.pairs):
+            raise ValueError("names of pairs must differ by more than capital letters")
+        return self
 
 
 class SpaceFile(Declaration):

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from graphlib import CycleError
 from graphlib import TopologicalSorter
 from random import Random
@@ -28,7 +29,7 @@ def _scalar(value: Any) -> Any:
 
 
 def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else (value,)
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def _word(value: Value) -> str:
@@ -39,6 +40,8 @@ Value = None | bool | int | float | str
 Scalar = Annotated[Value, PlainValidator(_scalar)]
 Condition = Annotated[tuple[Scalar, ...], BeforeValidator(_as_list), Field(min_length=1)]
 Params = dict[str, Value]
+
+_OTHER = "\0"  # a value that no file can name
 
 
 class Dimension(FrozenModel):
@@ -77,9 +80,11 @@ class Dimension(FrozenModel):
         return self
 
     def _check_choices(self, choices: tuple[Value, ...]) -> None:
-        twice = [value for index, value in enumerate(choices) if value in choices[:index]]
-        if twice:
-            raise ValueError(f"choices must differ, but {twice[0]!r} stands there twice")
+        seen: set[Value] = set()
+        for value in choices:
+            if value in seen:
+                raise ValueError(f"choices must differ, but {value!r} stands there twice")
+            seen.add(value)
         if self.log or self.step is not None:
             raise ValueError("log and step belong to ranges; drop them")
 
@@ -103,11 +108,11 @@ class Dimension(FrozenModel):
             )
 
     @property
-    def values(self) -> tuple[Value, ...] | None:
-        """Every possible value; None for a range of floats."""
+    def values(self) -> Sequence[Value] | None:
+        """Every possible value, those of a range not listed; None for a range of floats."""
         if self.integers is not None:
             low, high = self.integers
-            return tuple(range(low, high + 1, self.step or 1))
+            return range(low, high + 1, self.step or 1)
         return self.choices
 
     @property
@@ -122,8 +127,12 @@ class Dimension(FrozenModel):
 
     def contains(self, value: Value) -> bool:
         """Whether ``value`` is possible here; ``True`` is not 1."""
-        if self.values is not None:
-            return any(value == own and type(value) is type(own) for own in self.values)
+        if self.integers is not None:
+            return type(value) is int and value in range(
+                self.integers[0], self.integers[1] + 1, self.step or 1
+            )
+        if self.choices is not None:
+            return any(value == own and type(value) is type(own) for own in self.choices)
         if self.floats is None or isinstance(value, bool) or not isinstance(value, int | float):
             return False
         return self.floats[0] <= value <= self.floats[1]
@@ -186,22 +195,43 @@ def walk(dimensions: Mapping[str, Dimension], pick: Callable[[str, Dimension], V
     return params
 
 
+def named(dimensions: Mapping[str, Dimension]) -> dict[str, set[Value]]:
+    """By dimension that conditions refer to, the values that they name."""
+    found: dict[str, set[Value]] = {}
+    for dimension in dimensions.values():
+        for other, values in dimension.when.items():
+            found.setdefault(other, set()).update(values)
+    return found
+
+
 def count(dimensions: Mapping[str, Dimension]) -> int | None:
     """Number of different `walk` results; None if a range of floats makes them endless."""
-    order = in_order(dimensions)
-    referred = {other for dimension in dimensions.values() for other in dimension.when}
+    order, conditions = in_order(dimensions), named(dimensions)
+    # Of what was picked so far, what decides how many ways there are from here on.
+    relevant = [named({name: dimensions[name] for name in order[at:]}) for at in range(len(order))]
+    known: dict[tuple[int, tuple[tuple[str, Value], ...]], float] = {}
 
     def below(index: int, params: Params) -> float:
         if index == len(order):
             return 1
-        dimension = dimensions[order[index]]
+        decisive = tuple(item for item in params.items() if item[0] in relevant[index])
+        key = (index, decisive)
+        if key not in known:
+            known[key] = ways(index, params)
+        return known[key]
+
+    def ways(index: int, params: Params) -> float:
+        name, dimension = order[index], dimensions[order[index]]
         if not applies(dimension, params):
             return below(index + 1, params)
         if dimension.values is None:
             return math.inf
-        if order[index] not in referred:
-            return len(dimension.values) * below(index + 1, params)
-        return sum(below(index + 1, {**params, order[index]: value}) for value in dimension.values)
+        told_apart = [each for each in conditions.get(name, ()) if dimension.contains(each)]
+        total = sum(below(index + 1, {**params, name: each}) for each in told_apart)
+        # To conditions, all other values are alike.
+        if others := len(dimension.values) - len(told_apart):
+            total += others * below(index + 1, {**params, name: _OTHER})
+        return total
 
     total = below(0, {})
     return None if math.isinf(total) else int(total)

@@ -11,23 +11,29 @@ from pydantic import ValidationError
 
 from c2c_search.config.document import Document
 from c2c_search.config.document import Location
+from c2c_search.config.document import is_file
 from c2c_search.config.document import read
+from c2c_search.config.foreign import refuse_foreign
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.pipeline import read_pipeline
 from c2c_search.config.problems import in_order
+from c2c_search.config.problems import strictly
 from c2c_search.config.problems import validate
+from c2c_search.config.problems import without_echoes
 from c2c_search.errors import Problem
+from c2c_search.models.pair import PairSpec
+from c2c_search.models.sources import beside
 from c2c_search.space.checks import check
+from c2c_search.space.contexts import other_contexts
 from c2c_search.space.declaration import SpaceFile
 
 
-_STAND_IN_PIPELINE = Pipeline(name="unreadable")
 # Stand in for sections that cannot be read, so that the others are still checked.
 _STAND_INS: dict[str, Any] = {
     "study": "unreadable",
     "pipeline": "unreadable",
     "pairs": {"unreadable": {"receiver": "path:unreadable", "sharer": "path:unreadable"}},
-    "search": {"trials": 2**31, "pruner": "none"},
+    "search": {"trials": 1_000_000, "pruner": "none"},
     "dimensions": {},
 }
 
@@ -39,17 +45,30 @@ def validate_file(path: Path) -> list[Problem]:
 
 def read_space(path: Path) -> tuple[SpaceFile | None, Pipeline | None, list[Problem]]:
     """Read a space without raising; what cannot be read is None."""
-    document = read(path)
+    document = refuse_foreign(read(path))
     space, problems = validate(SpaceFile, document)
     if document.data is None:
         return None, None, problems
     pipeline, elsewhere = _pipeline(document, path.parent)
     if space is not None:
-        problems += check(space, pipeline or _STAND_IN_PIPELINE, document)
+        problems += check(space, pipeline, document)
+        if pipeline is not None:
+            problems += other_contexts(space, pipeline.data, document)
     else:
         rest, left_out = _readable(document.data)
-        problems += check(rest, pipeline or _STAND_IN_PIPELINE, document, unreadable=left_out)
-    return space, pipeline, in_order(problems) + elsewhere
+        problems += check(rest, pipeline, document, unreadable=left_out)
+    problems = in_order(problems) + elsewhere
+    if space is not None:
+        space = space.model_copy(update={"pairs": _pairs_beside(space, path.parent)})
+    return space, pipeline, without_echoes(document, problems)
+
+
+def _pairs_beside(space: SpaceFile, folder: Path) -> dict[str, PairSpec]:
+    """The pairs, their models found from anywhere: workers and champions have other folders."""
+    return {
+        name: PairSpec(**{role: beside(source, folder) for role, source in pair})
+        for name, pair in space.pairs.items()
+    }
 
 
 def _pipeline(document: Document, folder: Path) -> tuple[Pipeline | None, list[Problem]]:
@@ -57,7 +76,7 @@ def _pipeline(document: Document, folder: Path) -> tuple[Pipeline | None, list[P
     if not isinstance(named, str):
         return None, []
     path = Path(os.path.normpath(folder / named))
-    if not path.is_file():
+    if not is_file(path):
         rule = "The pipeline file must exist; its path is relative to the space file."
         return None, [document.problem(("pipeline",), rule, value=named)]
     return read_pipeline(path)
@@ -66,10 +85,10 @@ def _pipeline(document: Document, folder: Path) -> tuple[Pipeline | None, list[P
 def _readable(data: dict[str, Any]) -> tuple[SpaceFile, list[tuple[str, str]]]:
     """The part of a space whose shape is right, and section and name of what was left out."""
     data = deepcopy(data)
-    left_out: list[tuple[str, str]] = []
+    left_out = [] if "pairs" in data else _drop(data, ("pairs",))
     while True:
         try:
-            return SpaceFile.model_validate({**_STAND_INS, **data}), left_out
+            return strictly(SpaceFile, {**_STAND_INS, **data}), left_out
         except ValidationError as error:
             for details in error.errors():
                 left_out += _drop(data, details["loc"])

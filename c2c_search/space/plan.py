@@ -30,6 +30,7 @@ Geometry = TypeVar("Geometry")
 
 _REHEARSED_TRIALS = 500
 _FEWEST_ROUNDS = 5
+_MOST_TRIALS = 1000  # of a rehearsed study; a longer one is taken to go on alike
 
 
 @dataclass(frozen=True)
@@ -169,18 +170,18 @@ def expected_trials(space: Space) -> list[float]:
     Optuna's own pruner is asked, in studies that exist in memory only; a trial is as good at one
     rung as at the others.
     """
-    steps, trials = space.pipeline.training.rung_steps, space.search.trials
+    steps, trials = space.pipeline.training.rung_steps, min(space.search.trials, _MOST_TRIALS)
     rounds = max(_FEWEST_ROUNDS, _REHEARSED_TRIALS // trials)
     reached = Counter[int]()
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     for seed in range(rounds):
-        reached.update(_rehearse(space, Random(seed)))
+        reached.update(_rehearse(space, trials, Random(seed)))
     optuna.logging.set_verbosity(verbosity)
-    return [reached[step] / rounds for step in steps]
+    return [reached[step] * (space.search.trials / trials) / rounds for step in steps]
 
 
-def _rehearse(space: Space, rng: Random) -> Iterator[int]:
+def _rehearse(space: Space, trials: int, rng: Random) -> Iterator[int]:
     """Play a study with random objectives; the steps of every rung that a trial reaches."""
     study = optuna.create_study(
         # Hyperband sorts trials into brackets by the study's name.
@@ -190,7 +191,7 @@ def _rehearse(space: Space, rng: Random) -> Iterator[int]:
         direction="maximize",
     )
     *early, last = space.pipeline.training.rung_steps
-    for _ in range(space.search.trials):
+    for _ in range(trials):
         trial, objective = study.ask(), rng.random()
         for step in early:
             yield step

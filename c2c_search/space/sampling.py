@@ -10,6 +10,7 @@ others.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ RETRY_OF = "retry_of"
 _SAME = 5e-4  # numbers as far apart, relative to the larger, agree to four digits
 _LEARNED_DRAWS = 50
 _RANDOM_DRAWS = 1000
+_SECONDS = 120.0  # of looking for a first candidate within the limits
 
 
 class DoesNotFit(ConfigError):
@@ -123,16 +125,21 @@ class SpaceSampler(BaseSampler):
         ]
         enqueued = trial.system_attrs.get("fixed_params", {})
         repeated: Params | None = None
+        draws, began = 0, time.monotonic()
         for candidate in self._candidates(study, trial, search_space, enqueued):
             if candidate.keys() <= enqueued.keys():
                 return candidate
+            draws += 1
             if self._fits is not None and not self._fits(self._space.configuration(candidate)):
+                if repeated is None and time.monotonic() - began > _SECONDS:
+                    break
                 continue
             if not any(_alike(candidate, other) for other in tried):
                 return candidate
             repeated = repeated or candidate
         if repeated is None:
-            rule = f"No candidate within `limits` in {_LEARNED_DRAWS + _RANDOM_DRAWS} draws."
+            seconds = time.monotonic() - began
+            rule = f"No candidate within `limits` in {draws} draws and {seconds:.0f} s."
             raise DoesNotFit(rule, hint="Raise the limits or narrow the dimensions.")
         return repeated
 

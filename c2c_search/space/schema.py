@@ -54,7 +54,7 @@ class Space(Declaration):
         if problems or file is None or pipeline is None:
             raise ConfigError.collect(problems)
         declared = {name: getattr(file, name) for name in Declaration.model_fields}
-        space = cls(**declared, pipeline=pipeline)
+        space = cls.model_construct(**declared, pipeline=pipeline)  # checked while it was read
         if trials is None:
             return space
         search = space.search.model_copy(update={"trials": trials})

@@ -25,36 +25,50 @@ class SingleModel:
     Args:
         source: The model.
         pair: Name of the first pair it is in.
-        role: What it is there; it answers the same way in both.
+        role: What it is there; it answers the same way in both, unless the data is private.
+        private: Whether it reads what the receiver does not.
     """
 
     source: str
     pair: str
     role: str
+    private: bool = False
 
     @property
     def name(self) -> str:
         """What reports and runs call it."""
-        return f"{self.source.partition(':')[2] or self.source} alone"
+        how = "reading the context" if self.private else "alone"
+        return f"{self.source.partition(':')[2] or self.source} {how}"
 
     @property
     def key(self) -> str:
         """File name of its measurements."""
-        return "".join(char if char.isalnum() or char in "._-" else "-" for char in self.source)
+        name = "".join(char if char.isalnum() or char in "._-" else "-" for char in self.source)
+        return f"{name}-reading" if self.private else name
 
 
 ROLES = ("receiver", "sharer")
 """Systems that are one model of a pair, which is measured once for all its pairs."""
 
 
-def single_models(pairs: Mapping[str, PairSpec]) -> list[SingleModel]:
-    """Every model of the study once, receivers first."""
-    models: dict[str, SingleModel] = {}
+def single_models(pairs: Mapping[str, PairSpec], *, private: bool) -> list[SingleModel]:
+    """Every model of the study once, receivers first.
+
+    Args:
+        pairs: Of the study, by name.
+        private: Whether sharers read what receivers do not: then a model is measured as both.
+    """
+    models: dict[tuple[str, bool], SingleModel] = {}
     for role in ROLES:
         for name, pair in pairs.items():
-            source = getattr(pair, role)
-            models.setdefault(source, SingleModel(source, name, role))
+            source, reads = getattr(pair, role), private and role == "sharer"
+            models.setdefault((source, reads), SingleModel(source, name, role, reads))
     return list(models.values())
+
+
+def models_of(session: Session) -> list[SingleModel]:
+    """Every single model of a study whose pairs are prepared."""
+    return single_models(session.space.pairs, private=session.private)
 
 
 def measure_alone(session: Session, model: SingleModel, split: Split) -> SystemResult:
@@ -65,7 +79,8 @@ def measure_alone(session: Session, model: SingleModel, split: Split) -> SystemR
 
 def run_controls(session: Session) -> None:
     """Measure every single model on validation and record it, each in a run of its own."""
-    models = single_models(session.space.pairs)
+    session.trainer.prepare()
+    models = models_of(session)
     for index, model in enumerate(models):
         session.view.stage("controls", index, len(models), model.name)
         result = measure_alone(session, model, "validation")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -10,18 +11,19 @@ from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from rich.console import Console
 
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.errors import C2CError
 from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
 from c2c_search.errors import StudyStoppedError
+from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
+from c2c_search.host.terminal import Console
 from c2c_search.report import leaderboard
 from c2c_search.report.leaderboard import Leaderboard
 from c2c_search.report.live import Best
@@ -37,6 +39,7 @@ from c2c_search.study.finalists import evaluate_finalists
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.leaderboard import make_leaderboard
 from c2c_search.study.promotion import promote
+from c2c_search.study.readiness import check_ready
 from c2c_search.study.session import Session
 from c2c_search.study.sizes import make_fits
 from c2c_search.study.succession import PromotedChampion
@@ -96,6 +99,7 @@ def run_study(
     console: Console | None = None,
     worker_factory: WorkerFactory = start_worker,
     promotion: Promote = promote,
+    ready: Callable[[Space, Path], None] = check_ready,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
     """Run a study, or go on with it where it was stopped.
@@ -109,6 +113,7 @@ def run_study(
         console: Where progress and result go; standard output by default.
         worker_factory: Starts the worker process.
         promotion: Makes the champion's package and registers it.
+        ready: Refuses, before anything is written, a study that could not come to its end.
         sleep: Waits before a new attempt.
 
     Returns:
@@ -122,7 +127,9 @@ def run_study(
     """
     console = console or Console()
     space = Space.load(space_path, trials)
-    files = StudyFiles(root.expanduser().resolve(), space.study)
+    files = StudyFiles(expanded(root).resolve(), space.study)
+    if not files.begun:
+        ready(space, space_path)
     command = f"c2c-search study --space {shlex.quote(str(space_path))}"
     command += "" if root == Path("mlruns") else f" --root {shlex.quote(str(root))}"
     command += "" if trials is None else f" --trials {trials}"
@@ -177,7 +184,9 @@ def _opened(space: Space, files: StudyFiles) -> Iterator[Study]:
     try:
         opened: RDBStorage = storage.open_storage(files.root)
         with storage.sole_driver(files.root, space.study, opened):
-            yield storage.open_study(opened, space.study, space.identity())
+            if not files.begun:  # what was prepared for another space stands for nothing
+                shutil.rmtree(files.results, ignore_errors=True)
+            yield storage.open_study(opened, space.study, space.identity(), begun=files.begun)
     except StorageInternalError as error:
         reason = str(error.__cause__ or error).strip().split("\n")[0]
         raise StoreError(
@@ -224,6 +233,11 @@ class _Start:
     def _stages(
         self, session: Session
     ) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
+        session.trainer.prepare()
+        # From here on the day on which the study began is part of every trial.
+        pipeline = self.space.pipeline.on(session.trainer.date)
+        space = self.space.model_copy(update={"pipeline": pipeline})
+        session = replace(session, space=space)
         train_references(session)
         run_controls(session)
         run_trials(session, make_fits(self.space))
@@ -246,7 +260,9 @@ class _Start:
         space, store = self.space, JsonStore(self.files.results)
 
         def start(dtype: str | None) -> AbstractContextManager[WorkerProcess]:
-            return self.worker_factory(space.pipeline, self.files.worker_log, dtype)
+            return self.worker_factory(
+                space.pipeline.on(trainer.date), self.files.worker_log, dtype
+            )
 
         with (
             watch(_state(study, space), self.console) as view,

@@ -24,7 +24,7 @@ from c2c_search.evaluation.systems.registry import SUBJECT
 from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.study.controls import ROLES
 from c2c_search.study.controls import measure_alone
-from c2c_search.study.controls import single_models
+from c2c_search.study.controls import models_of
 from c2c_search.study.finalist import TWIN
 from c2c_search.study.finalist import Finalist
 from c2c_search.study.looks import Look
@@ -242,7 +242,7 @@ def _trained(session: Session, one: Finalist) -> Finalist:
 
 def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult]:
     """Every system on the test split, by its name in reports."""
-    models = single_models(session.space.pairs)
+    models = models_of(session)
     systems = (SUBJECT, *controls_of(session))
     total = len(models) + len(systems) * len(judged)
     results: dict[str, SystemResult] = {}
@@ -266,8 +266,9 @@ def _answers(session: Session, one: Finalist, system: str, split: Split = REPORT
         answers = (_answers(session, one, each, split) for each in of)
         found = entry.derivation.derive(*answers, fitted)
     elif system in ROLES:
-        models = {model.source: model for model in single_models(session.space.pairs)}
-        found = measure_alone(session, models[getattr(pair, system)], split)
+        source, reads = getattr(pair, system), session.private and system == "sharer"
+        model = next(m for m in models_of(session) if (m.source, m.private) == (source, reads))
+        found = measure_alone(session, model, split)
     else:
         # By configuration: a trial that was queued again has another number and name.
         key = f"{split}/{_what(one, system)}"
@@ -341,7 +342,7 @@ def _judge(
     session: Session, one: Finalist, results: Mapping[str, SystemResult], shared: Look
 ) -> Verdict:
     rules = session.space.pipeline.champion
-    names = [model.name for model in single_models(session.space.pairs)]
+    names = [model.name for model in models_of(session)]
     names += [one.name_of(control) for control in controls_of(session)]
     return judge(
         one.name,

@@ -9,6 +9,7 @@ from c2c_search.errors import StoreError
 
 
 CHAMPIONS = "champions"
+PREPARED = "prepared"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class StudyFiles:
     def results(self) -> Path:
         """Finished measurements, for the store."""
         return self.folder / "results"
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was trained or measured; models that were prepared are no result."""
+        prepared = self.results / PREPARED
+        return any(prepared not in path.parents for path in self.results.rglob("*.json"))
 
     @property
     def worker_log(self) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from c2c_search.champion.gate import DESCRIPTIVE_LEVEL
 from c2c_search.champion.gate import Comparison
+from c2c_search.evaluation.results import tie_notes
 from c2c_search.evaluation.statistics import accuracy_interval
 from c2c_search.report.leaderboard import Duel
 from c2c_search.report.leaderboard import Leaderboard
@@ -16,8 +17,8 @@ from c2c_search.report.leaderboard import SearchRow
 from c2c_search.report.live import settings_line
 from c2c_search.study import resume
 from c2c_search.study.controls import measure_alone
+from c2c_search.study.controls import models_of
 from c2c_search.study.controls import reference_name
-from c2c_search.study.controls import single_models
 from c2c_search.study.finalist import TWIN
 from c2c_search.study.finalists import MISMATCHED
 from c2c_search.study.finalists import FinalEvaluation
@@ -44,9 +45,10 @@ def make_leaderboard(
         search=[*_trials(session), *_controls(session)],
         test=list(_measured(session, final)),
         duels=list(_duels(final)),
-        verdict=final.conclusion,
+        verdict="\n".join([final.conclusion, *tie_notes(final.results)]),
         champion=None if champion is None else champion.name,
         places=_paths(session, champion),
+        looks=max((each.look for each in final.verdicts), default=1),
     )
 
 
@@ -76,7 +78,7 @@ def _gain(session: Session, trial: FrozenTrial) -> float | None:
 
 
 def _controls(session: Session) -> Iterator[SearchRow]:
-    for model in single_models(session.space.pairs):
+    for model in models_of(session):
         accuracy = measure_alone(session, model, "validation").accuracy
         yield SearchRow(model.name, "control", "", accuracy, model.source, None, "")
     for name, pair in session.space.pairs.items():
@@ -88,7 +90,7 @@ def _controls(session: Session) -> Iterator[SearchRow]:
 
 
 def _measured(session: Session, final: FinalEvaluation) -> Iterator[MeasuredRow]:
-    kinds = {model.name: "control" for model in single_models(session.space.pairs)}
+    kinds = {model.name: "control" for model in models_of(session)}
     for one in final.finalists:
         kinds |= {one.name: "finalist", one.name_of(MISMATCHED): "wrong sharer"}
         kinds |= {one.name_of(control): "control" for control in controls_of(session)}

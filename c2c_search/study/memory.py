@@ -9,20 +9,48 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from c2c_search.data.schema import SPLITS
 from c2c_search.data.splits import load_splits
 from c2c_search.host.dtypes import default_dtype
 from c2c_search.models.loading import default_device
 from c2c_search.models.loading import resolve
+from c2c_search.training.lengths import length_notices
 from c2c_search.training.memory.prediction import Rehearsal
 from c2c_search.training.memory.prediction import Rows
 from c2c_search.training.memory.prediction import TrialMemory
 from c2c_search.training.memory.prediction import model_bytes
+from c2c_search.training.reading import read_rows
 
 
 if TYPE_CHECKING:
     from c2c_search.config.trial import TrialConfig
     from c2c_search.models.loading import LoadedModel
     from c2c_search.space.schema import Space
+
+
+def lengths_of_pairs(space: Space) -> list[str]:
+    """What a user should know of texts that are longer than a space's models were made for.
+
+    Nothing is loaded but tokenizers and configurations.
+
+    Raises:
+        ConfigError: Some texts are longer than a model can read.
+        TemplateRefusedError: A chat template cannot write a row's conversation.
+    """
+    rehearsal, data = Rehearsal(torch.device("cpu")), space.pipeline.data
+    splits = {str(name): list(getattr(load_splits(data), name)) for name in SPLITS}
+    told: list[str] = []
+    for pair in space.pairs.values():
+        receiver, sharer = (
+            rehearsal.model(resolve(source), torch.float32)
+            for source in (pair.receiver, pair.sharer)
+        )
+        read = {
+            name: (rows, read_rows(receiver, sharer, data, rows, date=data.date))
+            for name, rows in splits.items()
+        }
+        told += length_notices(receiver, sharer, data.template, read)
+    return list(dict.fromkeys(told))
 
 
 def memory_of_trials(

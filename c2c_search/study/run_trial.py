@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-
 from c2c_search.config.pipeline import CacheConfig
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.trial import TrialConfig
@@ -15,6 +13,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.host.files import write_text
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
+from c2c_search.host.terminal import Console
 from c2c_search.report.live import StudyState
 from c2c_search.report.live import View
 from c2c_search.report.live import watch
@@ -22,8 +21,10 @@ from c2c_search.study.driver import WorkerFactory
 from c2c_search.study.driver import start_worker
 from c2c_search.study.trainer import TrainerClient
 from c2c_search.study.trainer import TrainingRequest
+from c2c_search.study.unchanged import check_unchanged
 from c2c_search.training import retries
 from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
@@ -65,6 +66,7 @@ def repeat_trial(
 
     Raises:
         ConfigError: The file is not a trial.
+        DataError: Models, data or prompts are not those of the study beside the file.
         C2CError: The trial failed.
     """
     console = console or Console()
@@ -93,6 +95,9 @@ def repeat_trial(
             sleep=sleep,
         ) as trainer,
     ):
+        trainer.prepare()
+        if (studied := _studied(path, config)) is not None:
+            check_unchanged(str(config.pair), studied, trainer.prepared["pair"])
         view.begin(name, {"pair": str(config.pair)}, config.training.steps)
         train = Train(config=config, directory=str(folder))
         ended = trainer.train(TrainingRequest(train, _Shown(view, name)))
@@ -102,6 +107,21 @@ def repeat_trial(
         console.print(f"{metric:<32}{value:.6g}", highlight=False)
     console.print(f"{'fuser':<32}{folder / ended.best_dir}", highlight=False, soft_wrap=True)
     return ended
+
+
+def _studied(path: Path, config: TrialConfig) -> Prepared | None:
+    """The pair as the study prepared it in whose folder the trial's file lies; None elsewhere."""
+    results = JsonStore(path.absolute().parent.parent / "results")
+    for file in sorted((results.folder / "prepared").glob("*.json")):
+        known = results.load(f"prepared/{file.stem}", Prepared)
+        sources = (
+            {}
+            if known is None
+            else {role: one.get("source") for role, one in known.models.items()}
+        )
+        if sources == {"receiver": config.pair.receiver, "sharer": config.pair.sharer}:
+            return known
+    return None
 
 
 def _claim(folder: Path, config: TrialConfig) -> Path:

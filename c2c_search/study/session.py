@@ -56,6 +56,11 @@ class Session:
     references: dict[str, float] = field(default_factory=dict)
     force: str = ""
 
+    @property
+    def private(self) -> bool:
+        """Whether sharers read what receivers do not; known once the pairs are prepared."""
+        return any(each.private for each in self.trainer.prepared.values())
+
     def objective(self, pair: PairSpec, accuracy: float) -> float:
         """What the search maximises, from a validation accuracy.
 

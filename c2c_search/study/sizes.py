@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import cache
+from typing import TYPE_CHECKING
+from typing import Any
 
+from pydantic import BaseModel
+
+from c2c_search.config.pipeline import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import CacheShape
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.config import GateConfig
 from c2c_search.models.attention_maps import adaptable_shape
 from c2c_search.models.geometry import cache_shape
 from c2c_search.models.loading import resolve
 from c2c_search.space.declaration import Limits
-from c2c_search.space.sampling import Fits
 from c2c_search.space.schema import Space
 
+
+if TYPE_CHECKING:
+    from c2c_search.space.sampling import Fits
+
+_TRAINING_NUMBERS = ("learning_rate", "weight_decay", "warmup", "schedule")
+_FUSER_NUMBERS = ("ridge_penalty", "lora_learning_rate_multiplier")
+_GATE_NUMBERS = (
+    "initial_logit",
+    "temperature_start",
+    "temperature_end",
+    "learning_rate_multiplier",
+)
 
 ShapeOf = Callable[[str], CacheShape]
 
@@ -32,16 +52,26 @@ def shape_of(source: str, *, adapted: bool = False) -> CacheShape:
         ConfigError: Its caches are of no shape that can be fused, or it cannot be adapted.
     """
     config = json.loads((resolve(source).path / "config.json").read_bytes())
+    return shape_in(config, adapted=adapted)
+
+
+def shape_in(config: Mapping[str, Any], *, adapted: bool) -> CacheShape:
+    """The same from the content of its config.json."""
     return adaptable_shape(config) if adapted else cache_shape(config)
 
 
 def shapes(space: Space) -> ShapeOf:
     """Gives the shape of each of a space's models, as its fusers need it, by its source."""
+    receivers = adapted_receivers(space)
+    return lambda source: shape_of(source, adapted=source in receivers)
+
+
+def adapted_receivers(space: Space) -> set[str]:
+    """Sources of the models that a LoRA may be trained on."""
     name = "fuser.lora_rank"
     ranks = space.dimensions[name].extremes if name in space.dimensions else ()
     adapts = any((*ranks, space.fixed.get(name)))
-    receivers = {pair.receiver for pair in space.pairs.values() if adapts}
-    return lambda source: shape_of(source, adapted=source in receivers)
+    return {pair.receiver for pair in space.pairs.values() if adapts}
 
 
 def make_fits(space: Space, shape: ShapeOf | None = None) -> Fits | None:
@@ -57,7 +87,15 @@ def make_fits(space: Space, shape: ShapeOf | None = None) -> Fits | None:
     shape_of_model = shape or shapes(space)
     memory = None if limits.max_memory_gb is None else _memory(space)
 
+    known: dict[str, bool] = {}
+
     def fits(config: TrialConfig) -> bool:
+        key = alike(config).hash()
+        if key not in known:
+            known[key] = measured(config)
+        return known[key]
+
+    def measured(config: TrialConfig) -> bool:
         from c2c_search.fuser.cost import parameters
 
         pair = (shape_of_model(source) for source in (config.pair.receiver, config.pair.sharer))
@@ -67,6 +105,29 @@ def make_fits(space: Space, shape: ShapeOf | None = None) -> Fits | None:
         return memory is None or limits.allow_memory(memory(config))
 
     return fits
+
+
+def alike(config: TrialConfig) -> TrialConfig:
+    """One trial for all that are as large: what only changes numbers is at its default."""
+    training, fuser = config.training, config.fuser
+    gate = fuser.gate.model_copy(update=_defaults(GateConfig, _GATE_NUMBERS))
+    # Whether there is any changes what is kept; how much of it does not.
+    own = {name: float(getattr(fuser, name) > 0) / 2 for name in ("dropout",)}
+    smoothed = {"label_smoothing": float(training.label_smoothing > 0) / 2}
+    return config.model_copy(
+        update={
+            "training": training.model_copy(
+                update=_defaults(TrainingConfig, _TRAINING_NUMBERS) | smoothed
+            ),
+            "fuser": fuser.model_copy(
+                update=_defaults(FuserConfig, _FUSER_NUMBERS) | own | {"gate": gate}
+            ),
+        }
+    )
+
+
+def _defaults(model: type[BaseModel], names: Iterable[str]) -> dict[str, Any]:
+    return {name: model.model_fields[name].default for name in names}
 
 
 def _memory(space: Space) -> Callable[[TrialConfig], int]:

@@ -76,7 +76,9 @@ def open_storage(root: Path) -> RDBStorage:
     return storage
 
 
-def open_study(storage: RDBStorage, name: str, space: Mapping[str, Any]) -> optuna.Study:
+def open_study(
+    storage: RDBStorage, name: str, space: Mapping[str, Any], *, begun: bool = True
+) -> optuna.Study:
     """Open a study, or make it and bind it to its space.
 
     Args:
@@ -84,6 +86,7 @@ def open_study(storage: RDBStorage, name: str, space: Mapping[str, Any]) -> optu
         name: The study's name.
         space: Identity of the space, which differs as soon as trials would not compare; its hash
             is compared, and it is kept so that a difference can be shown.
+        begun: Whether it has results; without them, and without trials, it is bound to nothing.
 
     Raises:
         ConfigError: A study of this name has searched another space.
@@ -94,17 +97,41 @@ def open_study(storage: RDBStorage, name: str, space: Mapping[str, Any]) -> optu
         study_name=name, storage=storage, direction="maximize", load_if_exists=True
     )
     known, space_hash = study.user_attrs.get(SPACE_HASH), canonical_hash(space)
-    if known is None:
+    if known is not None and known != space_hash and (begun or study.trials):
+        raise _other_space(name, json.loads(study.user_attrs.get(SPACE, "{}")), space)
+    if known != space_hash:
         study.set_user_attr(SPACE, json.dumps(space))
         study.set_user_attr(SPACE_HASH, space_hash)
-    elif known != space_hash:
-        before = json.loads(study.user_attrs.get(SPACE, "{}"))
-        changes = "\n".join(f"  {line}" for line in differences(before, space))
-        raise ConfigError(
-            f"A study searches one space, and study {name!r} has begun with another:\n{changes}\n",
-            hint="Give the edited space another name under `study:`, or undo the edit to go on.",
-        )
     return study
+
+
+def _other_space(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> ConfigError:
+    changes = "\n".join(f"  {line}" for line in differences(before, after))
+    if _anywhere(before) == _anywhere(after):
+        # Its trials are known by what they were trained between, folders included.
+        return ConfigError(
+            f"The models of study {name!r} lay elsewhere when it began:\n{changes}\n",
+            hint="Move or link them back there to go on; or give the space another name under "
+            "`study:` to begin anew.",
+        )
+    return ConfigError(
+        f"A study searches one space, and study {name!r} has begun with another:\n{changes}\n",
+        hint="Give the edited space another name under `study:`, or undo the edit to go on.",
+    )
+
+
+def _anywhere(space: Mapping[str, Any]) -> dict[str, Any]:
+    """A space without the folders of local models."""
+    pairs = {
+        name: {role: _local_name(source) for role, source in pair.items()}
+        for name, pair in space.get("pairs", {}).items()
+    }
+    return {**space, "pairs": pairs}
+
+
+def _local_name(source: str) -> str:
+    scheme, _, path = source.partition(":")
+    return f"{scheme}:{Path(path).name}" if scheme in ("path", "gguf") else source
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from pydantic import ConfigDict
 
 from c2c_search.champion.gate import paired_comparison
 from c2c_search.champion.registry import leader
+from c2c_search.errors import StoreError
 from c2c_search.evaluation.guard import REPORT
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.json_store import JsonStore
@@ -97,16 +99,23 @@ def obstacle(session: Session, final: FinalEvaluation) -> str:
 def _answers(root: Path, trial_hash: str, questions: str) -> SystemResult | None:
     """What any study under the root has measured of a trial on these test questions."""
     for folder in sorted((root / "trials").glob("*/results")):
-        store = JsonStore(folder)
-        prepared = [
-            store.load(f"prepared/{path.stem}", Prepared)
-            for path in sorted((folder / "prepared").glob("*.json"))
-        ]
-        if any(one is not None and one.data.get(REPORT) == questions for one in prepared):
-            found = store.load(f"{REPORT}/{trial_hash}", SystemResult)
-            if found is not None:
+        # What another version has written is no reason to stop this study.
+        with suppress(StoreError):
+            if (found := _kept(folder, trial_hash, questions)) is not None:
                 return found
     return None
+
+
+def _kept(folder: Path, trial_hash: str, questions: str) -> SystemResult | None:
+    """The same in one study's results; None if it has other questions."""
+    store = JsonStore(folder)
+    prepared = [
+        store.load(f"prepared/{path.stem}", Prepared)
+        for path in sorted((folder / "prepared").glob("*.json"))
+    ]
+    if not any(one is not None and one.data.get(REPORT) == questions for one in prepared):
+        return None
+    return store.load(f"{REPORT}/{trial_hash}", SystemResult)
 
 
 def _questions(result: SystemResult) -> list[tuple[str, object]]:

@@ -17,7 +17,6 @@ from typing import Protocol
 from typing import Self
 
 from c2c_search.errors import ConfigError
-from c2c_search.errors import DataError
 from c2c_search.errors import StoreError
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.host import signals
@@ -26,6 +25,7 @@ from c2c_search.host.dtypes import requested
 from c2c_search.host.json_store import JsonStore
 from c2c_search.models.pair import PairSpec
 from c2c_search.report.live import View
+from c2c_search.study.unchanged import check_unchanged
 from c2c_search.training import retries
 from c2c_search.training.protocol import CHECKPOINTS
 from c2c_search.training.protocol import Evaluate
@@ -112,6 +112,16 @@ class TrainerClient:
         for name in pairs:
             if (known := store.load(f"prepared/{name}", Prepared)) is not None:
                 self.prepared[name] = known
+
+    @property
+    def date(self) -> str | None:
+        """The day that this study's dated chat templates write; None if none is dated."""
+        return next((known.date for known in self.prepared.values() if known.date), None)
+
+    def prepare(self) -> None:
+        """Prepare every pair, unless an earlier start of the study has."""
+        if len(self.prepared) < len(self._pairs):
+            self._ready()
 
     def __enter__(self) -> Self:
         return self
@@ -306,32 +316,6 @@ class TrainerClient:
             self._view.stage(event.stage, event.done, event.total, event.message)
         elif isinstance(event, Notice):
             self._view.note(event.message)
-
-
-def check_unchanged(pair: str, before: Prepared, now: Prepared) -> None:
-    """Refuse to compare what was measured on other models or other data.
-
-    Raises:
-        DataError: The models' weights or the data are not those that the study began with.
-    """
-    changed = [split for split in before.data if before.data[split] != now.data.get(split)]
-    if changed:
-        raise DataError(
-            "A study's data must stay as it was, but these splits have changed.",
-            value=", ".join(changed),
-            hint="Restore the data files, or begin another study: give the space another name "
-            "under `study:`.",
-        )
-    for role, model in before.models.items():
-        weights = now.models.get(role, {}).get("weights_sha256")
-        if model.get("weights_sha256") != weights:
-            raise DataError(
-                f"A study's models must stay as they were; the {role} of pair {pair} has other "
-                "weights now.",
-                value=model.get("source"),
-                hint="Name the revision that the study began with, or begin another study: give "
-                "the space another name under `study:`.",
-            )
 
 
 def _key(train: Train) -> str:

@@ -74,17 +74,31 @@ def tokenize(
     """Tokenize texts, in one call.
 
     Args:
-        special: Whether the tokenizer adds its special tokens.
+        special: Whether the tokenizer adds its special tokens; only those in front, see `endings`.
     """
     if not texts:
         return []
     encoding = tokenizer(list(texts), add_special_tokens=special, return_offsets_mapping=True)
+    cut = -len(endings(tokenizer)) or None if special else None
     return [
-        Tokens(ids, _covered(text, np.array(offsets, dtype=np.int64).reshape(-1, 2)))
+        Tokens(ids[:cut], _covered(text, np.array(offsets[:cut], dtype=np.int64).reshape(-1, 2)))
         for text, ids, offsets in zip(
             texts, encoding["input_ids"], encoding["offset_mapping"], strict=True
         )
     ]
+
+
+def endings(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """What a tokenizer puts behind every text (EOS, of ``add_eos_token``, or BERT's ``[SEP]``).
+
+    A prompt is read without: what follows the end of a text is no answer to it.
+    """
+    bare: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole: list[int] = tokenizer("a")["input_ids"]
+    for start in range(len(whole) - len(bare) + 1):
+        if whole[start : start + len(bare)] == bare:
+            return whole[start + len(bare) :]
+    return []
 
 
 def segment_ends(contents: Sequence[tuple[int, int]], length: int) -> Integers:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import Literal
 from typing import TypedDict
+
+from c2c_search.errors import ConfigError
+from c2c_search.errors import DataError
 
 
 if TYPE_CHECKING:
@@ -14,6 +18,15 @@ if TYPE_CHECKING:
 
 
 Template = Literal["plain", "chat"]
+
+_TODAY = "strftime_now"  # the only clock that chat templates have
+_DIRECTIVES = (
+    "%-d",
+    "%-m",
+    "%-y",
+    "%-j",
+    *(f"%{letter}" for letter in "aAbBcdDeFgGhjmuUVwWxyYHIMSfpX"),
+)
 
 _Spans = tuple[tuple[int, int], ...]
 
@@ -41,37 +54,90 @@ class Rendered:
     special: bool
 
 
+class TemplateRefusedError(DataError):
+    """A model's chat template cannot write a conversation.
+
+    Args:
+        index: Of the conversation among those that were to be written.
+        tokenizer: Whose template it is.
+        roles: Of the conversation's turns.
+        reason: What the template says.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        tokenizer: PreTrainedTokenizerFast,
+        roles: Sequence[str],
+        reason: Exception,
+        *,
+        model: str = "",
+        where: str = "",
+    ) -> None:
+        self.index, self.tokenizer, self.roles, self.reason = index, tokenizer, roles, reason
+        said = str(reason) or type(reason).__name__
+        super().__init__(
+            f"The chat template of {model or tokenizer.name_or_path} must be able to write every "
+            f"conversation; it refuses this one, of {', '.join(roles)}: {said}.",
+            value=where or f"conversation {index + 1}",
+            hint="Change these turns, set the template to plain, or choose another model.",
+        )
+
+    def named(self, model: str, where: str) -> TemplateRefusedError:
+        """The same, with the model's source and the place of the row."""
+        return TemplateRefusedError(
+            self.index, self.tokenizer, self.roles, self.reason, model=model, where=where
+        )
+
+
 def asked(text: str) -> list[Message]:
     """A conversation of one question."""
     return [Message(role="user", content=text)]
 
 
 def render(
-    messages: Sequence[Message], template: Template, tokenizer: PreTrainedTokenizerFast
+    messages: Sequence[Message],
+    template: Template,
+    tokenizer: PreTrainedTokenizerFast,
+    date: str | None = None,
 ) -> Rendered:
     """Write messages out for one model.
 
     ``plain`` is ``Question: …`` and ``Answer:`` lines, the same text for any model. ``chat`` is
     the model's own chat template; a base model without one reads ``plain``.
+
+    Args:
+        messages: The turns.
+        template: ``plain`` or ``chat``.
+        tokenizer: The model's.
+        date: The day, as ``2026-07-31``, that a dated chat template writes; see `is_dated`.
+
+    Raises:
+        ConfigError: The tokenizer has several chat templates, and none is the default.
+        TemplateRefusedError: The chat template cannot write these turns.
     """
-    return render_all([messages], template, tokenizer)[0]
+    return render_all([messages], template, tokenizer, date)[0]
 
 
 def render_all(
     conversations: Sequence[Sequence[Message]],
     template: Template,
     tokenizer: PreTrainedTokenizerFast,
+    date: str | None = None,
 ) -> list[Rendered]:
     """Write several conversations out for one model, each as `render` does."""
-    if template != "chat" or tokenizer.chat_template is None:
+    if template != "chat" or chat_template(tokenizer) is None:
         return [_render_plain(messages) for messages in conversations]
     frames: dict[tuple[str, ...], tuple[str, ...] | None] = {}
     rendered = []
-    for messages in conversations:
+    for index, messages in enumerate(conversations):
         roles = tuple(message["role"] for message in messages)
+        try:
+            text = _apply(messages, tokenizer, date)
+        except Exception as error:  # a template is a program, which raises what it likes
+            raise TemplateRefusedError(index, tokenizer, roles, error) from error
         if roles not in frames:
-            frames[roles] = _frame(roles, tokenizer)
-        text = _apply(messages, tokenizer)
+            frames[roles] = _frame(roles, tokenizer, date)
         contents = [message["content"] for message in messages]
         spans = _spans_in_frame(text, contents, frames[roles]) or _spans_by_search(text, contents)
         rendered.append(Rendered(text, spans, special=False))
@@ -80,8 +146,49 @@ def render_all(
 
 def continuation(response: str, template: Template, tokenizer: PreTrainedTokenizerFast) -> str:
     """A response as it follows a prompt of this template: after ``Answer:`` comes a space."""
-    chat = template == "chat" and tokenizer.chat_template is not None
+    chat = template == "chat" and chat_template(tokenizer) is not None
     return response if chat else f" {response}"
+
+
+def chat_template(tokenizer: PreTrainedTokenizerFast) -> str | None:
+    """A tokenizer's chat template; None if it has none.
+
+    Raises:
+        ConfigError: It has several, and none is the default.
+    """
+    found = tokenizer.chat_template
+    if isinstance(found, dict):
+        if "default" not in found:
+            raise ConfigError(
+                "One of several chat templates must be the default.",
+                value=f"{', '.join(sorted(found))} of {tokenizer.name_or_path}",
+                hint="Name one of them default in the tokenizer's configuration, or set the "
+                "template to plain.",
+            )
+        found = found["default"]
+    assert found is None or isinstance(found, str)
+    return found
+
+
+def is_dated(template: Template, tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether prompts depend on the day on which they are written."""
+    found = chat_template(tokenizer) if template == "chat" else None
+    return found is not None and _TODAY in found
+
+
+def written_on(date: str | None, tokenizer: PreTrainedTokenizerFast) -> dict[str, str]:
+    """What makes ``apply_chat_template`` take a day, as ``2026-07-31``, for today.
+
+    The template gets a clock of its own, which stands: transformers hands no other to it.
+    """
+    template = chat_template(tokenizer)
+    if date is None or template is None or _TODAY not in template:
+        return {}
+    day = datetime.date.fromisoformat(date)
+    stands = "".join(f"|replace('{each}', {day.strftime(each)!r})" for each in _DIRECTIVES)
+    macro = f"{{%- macro {_TODAY}(format) -%}}{{{{ format{stands} }}}}{{%- endmacro %}}"
+    # An expression between: a block would swallow a line break that the template begins with.
+    return {"chat_template": macro + "{{ '' }}" + template}
 
 
 def _render_plain(messages: Sequence[Message]) -> Rendered:
@@ -95,28 +202,33 @@ def _render_plain(messages: Sequence[Message]) -> Rendered:
     return Rendered(text + "Answer:", tuple(contents), special=True)
 
 
-def _apply(messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> str:
+def _apply(
+    messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast, date: str | None
+) -> str:
     text = tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=True
+        list(messages), tokenize=False, add_generation_prompt=True, **written_on(date, tokenizer)
     )
     assert isinstance(text, str)
     return text
 
 
-def _frame(roles: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> tuple[str, ...] | None:
+def _frame(
+    roles: Sequence[str], tokenizer: PreTrainedTokenizerFast, date: str | None
+) -> tuple[str, ...] | None:
     """The template's own text before, between and after the contents of these turns.
 
     Placeholders tell it: a content such as ``user`` is found in the template's text, too. None
-    where the template leaves a turn out or changes the order.
+    where the template leaves a turn out, changes the order or refuses such contents.
     """
     placeholders = [f"<c2c-content-{turn}>" for turn in range(len(roles))]
-    rest = _apply(
-        [
-            Message(role=role, content=content)
-            for role, content in zip(roles, placeholders, strict=True)
-        ],
-        tokenizer,
-    )
+    turns = [
+        Message(role=role, content=content)
+        for role, content in zip(roles, placeholders, strict=True)
+    ]
+    try:
+        rest = _apply(turns, tokenizer, date)
+    except Exception:  # it has written the real ones
+        return None
     parts = []
     for placeholder in placeholders:
         before, found, rest = rest.partition(placeholder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,11 +41,15 @@ class EncodedPrompt:
         sharer_ids: What the sharer reads: the same prompt by its own tokenization (``span``), or
             made from the receiver's tokens (``first``, ``longest``).
         alignment: For each receiver token, the position of its sharer token.
+        receiver_text: What the receiver reads; None where it is given as token ids.
+        sharer_text: What the sharer reads by its own tokenization.
     """
 
     receiver_ids: tuple[int, ...]
     sharer_ids: tuple[int, ...]
     alignment: tuple[int, ...]
+    receiver_text: Rendered | None = field(default=None, compare=False, repr=False)
+    sharer_text: Rendered | None = field(default=None, compare=False, repr=False)
 
 
 def encode(
@@ -53,9 +58,11 @@ def encode(
     receiver: PreTrainedTokenizerFast,
     sharer: PreTrainedTokenizerFast,
     alignment: str = "span",
+    *,
+    date: str | None = None,
 ) -> EncodedPrompt:
     """Tokenize a prompt for both models and align their tokens; see `encode_all`."""
-    return encode_all([messages], template, receiver, sharer, alignment)[0]
+    return encode_all([messages], template, receiver, sharer, alignment, date=date)[0]
 
 
 def encode_all(
@@ -65,6 +72,8 @@ def encode_all(
     sharer: PreTrainedTokenizerFast,
     alignment: str = "span",
     sharer_conversations: Sequence[Sequence[Message] | None] | None = None,
+    *,
+    date: str | None = None,
 ) -> tuple[EncodedPrompt, ...]:
     """Tokenize prompts for both models and align their tokens.
 
@@ -74,10 +83,11 @@ def encode_all(
         sharer_conversations: What the sharer reads by its own tokenization, if it is something
             else; None where it is not. If it is for any prompt, the tokens of all are matched by
             their distance from both ends, not by ``alignment``.
+        date: The day that dated chat templates write; see `render`.
 
     Raises:
         ConfigError: There is no such alignment.
-        DataError: A prompt has no token for one of the models.
+        DataError: A prompt has no token for one of the models, or a chat template refuses it.
     """
     align, others = TOKEN_ALIGNMENTS[alignment].align, conversations
     if sharer_conversations is not None and any(sharer_conversations):
@@ -85,8 +95,8 @@ def encode_all(
         pairs = zip(conversations, sharer_conversations, strict=True)
         others = [theirs or ours for ours, theirs in pairs]
     return _encode(
-        render_all(conversations, template, receiver),
-        render_all(others, template, sharer),
+        render_all(conversations, template, receiver, date),
+        render_all(others, template, sharer, date),
         receiver,
         sharer,
         align,
@@ -133,8 +143,10 @@ def _encode(
                 " out, or choose a model that knows its script.",
             )
     return tuple(
-        EncodedPrompt(tuple(prompt.tokens.ids), tuple(ids), tuple(alignment))
-        for prompt, (ids, alignment) in zip(receivers, aligned, strict=True)
+        EncodedPrompt(
+            tuple(ours.tokens.ids), tuple(ids), tuple(alignment), ours.rendered, theirs.rendered
+        )
+        for ours, theirs, (ids, alignment) in zip(receivers, sharers, aligned, strict=True)
     )
 
 

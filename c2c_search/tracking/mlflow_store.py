@@ -23,6 +23,7 @@ from filelock import FileLock
 from c2c_search.errors import StoreError
 from c2c_search.host.files import is_full
 from c2c_search.host.files import replacing
+from c2c_search.host.home import expanded
 from c2c_search.tracking import environment
 
 
@@ -65,7 +66,7 @@ def open_store(root: Path, *, uri: str | None = None) -> str:
     """
     if uri is not None:
         return uri
-    root = root.expanduser().resolve()
+    root = expanded(root).resolve()
     database = root / DATABASE
     with store_errors(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -116,13 +117,13 @@ def _without_password(uri: str) -> str:
 
 def local_uri(root: Path) -> str:
     """Tracking URI of the local store under ``root``, whether it exists or not."""
-    return f"sqlite:///{root.expanduser().resolve() / DATABASE}?timeout={BUSY_SECONDS}"
+    return f"sqlite:///{expanded(root).resolve() / DATABASE}?timeout={BUSY_SECONDS}"
 
 
 def artifact_location(root: Path, experiment: str) -> str:
     """``file:`` URI of the folder that keeps an experiment's artifacts."""
     folder = re.sub(r"[^\w.-]+", "-", experiment)
-    return (root.expanduser().resolve() / ARTIFACTS / folder).as_uri()
+    return (expanded(root).resolve() / ARTIFACTS / folder).as_uri()
 
 
 def relocate(root: Path) -> int:
@@ -137,7 +138,7 @@ def relocate(root: Path) -> int:
     Raises:
         StoreError: There is no store, it cannot be written, or its rows point at several roots.
     """
-    root = root.expanduser().resolve()
+    root = expanded(root).resolve()
     with store_errors(root):
         _check(root / DATABASE)
         with FileLock(root / LOCK):
@@ -329,10 +330,9 @@ def _rewrite(root: Path, old: Path) -> int:
 
 
 def _say_relocated(old: Path, new: Path, rows: int) -> None:
-    from rich.console import Console
+    from c2c_search.host.terminal import Console
 
     Console(stderr=True).print(
         f"The tracking store was moved from {old} to {new}; {rows} artifact locations follow.",
         highlight=False,
-        markup=False,
     )

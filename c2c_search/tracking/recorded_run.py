@@ -14,6 +14,7 @@ from typing import Any
 from typing import Literal
 from typing import TypeVar
 
+from c2c_search.errors import shown
 from c2c_search.tracking.params import flatten
 
 
@@ -119,6 +120,7 @@ class RecordedRun:
 
     def note(self, markdown: str) -> None:
         """Set the description that the run's page shows; one too long ends with a whole line."""
+        markdown = shown(markdown)
         if len(markdown) > MAX_TAG:
             markdown = markdown[: MAX_TAG - 3].rpartition("\n")[0] + "\n\n…"
         self.tags({NOTE: markdown})

@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from c2c_search.errors import StoreError
 from c2c_search.host import process
+from c2c_search.host.home import expanded
 from c2c_search.tracking import mlflow_store
 from c2c_search.tracking.recorded_run import MAX_METRICS
 from c2c_search.tracking.recorded_run import NOTE
@@ -79,7 +80,7 @@ class Tracker:
         Raises:
             StoreError: The store cannot be opened, or the experiment has been deleted.
         """
-        root = root.expanduser().resolve()
+        root = expanded(root).resolve()
         opened = mlflow_store.open_store(root, uri=uri)
         client = mlflow_store.connect(opened)
         location = None if uri else mlflow_store.artifact_location(root, experiment)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import shlex
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,18 +19,22 @@ from urllib.request import urlopen
 
 from c2c_search.errors import C2CError
 from c2c_search.errors import StoreError
+from c2c_search.host.children import child_environment
+from c2c_search.host.children import python_command
 from c2c_search.tracking import environment
+from c2c_search.tracking import guard
 from c2c_search.tracking import mlflow_store
 from c2c_search.tracking.views import ui_link
 
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from c2c_search.host.terminal import Console
 
 
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 LOG = "ui.log"
+EVERY_ADDRESS = ("0.0.0.0", "::")
 
 
 class _Stop(BaseException):
@@ -51,7 +56,7 @@ def serve(
         StoreError: There is no store, or it cannot be read.
         C2CError: The port is taken, or the server does not start.
     """
-    from rich.console import Console
+    from c2c_search.host.terminal import Console
 
     console = console or Console()
     if not (root / mlflow_store.DATABASE).is_file():
@@ -68,10 +73,10 @@ def serve(
         console.print(f"Starting the MLflow UI on {base} (about 10 seconds) ...", highlight=False)
         _await_answer(server, base, root / LOG)
         for name, experiment_id in experiments:
-            console.print(f"\n{name}", style="bold", highlight=False, markup=False)
+            console.print(f"\n{name}", style="bold", highlight=False)
             for what, charts in (("leaderboard", False), ("charts", True)):
                 link = ui_link(base, experiment_id, charts=charts)
-                console.print(f"  {what:<12}{link}", soft_wrap=True, highlight=False, markup=False)
+                console.print(f"  {what:<12}{link}", soft_wrap=True, highlight=False)
         console.print("\nPress Ctrl-C to stop.", highlight=False)
         server.wait()
         raise _ended(server, root / LOG)
@@ -84,7 +89,11 @@ def _experiments(uri: str) -> list[tuple[str, str]]:
 
 
 def _free_port(host: str, port: int) -> int:
-    """The port, if it can be listened on; a free one for 0."""
+    """The port, if it can be listened on; a free one for 0.
+
+    Raises:
+        C2CError: It cannot; or the address means every address of this machine without saying so.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -95,11 +104,19 @@ def _free_port(host: str, port: int) -> int:
                 f"The MLflow UI must be able to listen on {host}:{port} ({error}).",
                 hint="Name another port with --port.",
             ) from error
-        return int(probe.getsockname()[1])
+        address, found = probe.getsockname()[:2]
+    if ipaddress.ip_address(address).is_unspecified and host not in EVERY_ADDRESS:
+        raise C2CError(
+            "The address to listen on must be one of this machine's.",
+            value=host,
+            hint=f"Leave --host out for this machine alone; {' or '.join(EVERY_ADDRESS)} lets in"
+            " everybody who reaches this machine.",
+        )
+    return int(found)
 
 
 def _reachable(host: str) -> str:
-    if host in ("0.0.0.0", "::"):
+    if host in EVERY_ADDRESS:
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
 
@@ -125,15 +142,22 @@ def _until_signalled() -> Iterator[None]:
 @contextmanager
 def _server(root: Path, uri: str, host: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
     environment.prepare()
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command = python_command("-m", "mlflow", "server", "--backend-store-uri", uri)
     command += ["--registry-store-uri", uri, "--no-serve-artifacts"]
     command += ["--default-artifact-root", (root.resolve() / mlflow_store.ARTIFACTS).as_uri()]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
-    command += ["--uvicorn-opts", "--log-level=warning"]
+    # uvicorn puts the working folder on the path of its own accord; this folder is on it already.
+    installed = shlex.quote(str(Path(guard.__file__).parents[2]))
+    command += ["--uvicorn-opts", f"--log-level=warning --app-dir={installed}"]
     with (root / LOG).open("wb") as log:
         # A session of its own: Ctrl-C reaches us alone, and we end the launcher with its worker.
         server = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            python_command(str(Path(guard.__file__)), *command),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=child_environment(os.environ),
         )
         try:
             yield server

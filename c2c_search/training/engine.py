@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +11,10 @@ from typing import Protocol
 
 import torch
 
-from c2c_search.host.files import write_text
+from c2c_search.training import checkpoint
+from c2c_search.training.checkpoint import EngineState
+from c2c_search.training.checkpoint import Position
+from c2c_search.training.checkpoint import State
 from c2c_search.training.process import release_memory
 from c2c_search.training.process import start_deepspeed
 from c2c_search.training.randomness import random_state
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from c2c_search.config.pipeline import TrainingConfig
 
 
-_POINTER = "latest.json"
+# Beginnings of the tensors' names in a checkpoint.
+_MODULE, _OPTIMIZER, _RANDOM = "module.", "optimizer.", "random."
 
 
 class Trainable(Protocol):
@@ -108,32 +110,120 @@ class TrainingEngine:
         """The first group's rate at this step; a fuser's projectors'."""
         return float(self.engine.get_lr()[0])
 
-    def save(self, directory: Path, step: int, state: dict[str, Any]) -> None:
+    def save(self, directory: Path, trained: str, position: Position) -> None:
         """Write a checkpoint to resume from; the one before it goes once this one stands.
 
-        DeepSpeed writes in place and pickles: a pointer of our own, moved last, makes it atomic,
-        and only this process's own checkpoints are read back.
+        Args:
+            directory: Of this training's checkpoints.
+            trained: What it is of; see `checkpoint.State`.
+            position: Where its loop stands, after a whole optimizer step.
         """
-        tag = f"step-{step}"
-        shutil.rmtree(directory / tag, ignore_errors=True)
-        kept = {"rng": random_state(), **state}
-        self.engine.save_checkpoint(str(directory), tag=tag, client_state=kept, save_latest=False)
-        write_text(directory / _POINTER, json.dumps({"tag": tag}))
-        for old in directory.glob("step-*"):
-            if old.name != tag:
-                shutil.rmtree(old, ignore_errors=True)
+        engine = EngineState(
+            global_steps=self.engine.global_steps,
+            micro_steps=self.engine.micro_steps,
+            scheduled=self.engine.lr_scheduler.last_epoch,
+            learning_rates=[float(group["lr"]) for group in self._optimizer.param_groups],
+        )
+        state = State(trained=trained, engine=engine, position=position)
+        checkpoint.write(directory, state, self._tensors())
 
-    def resume(self, directory: Path) -> dict[str, Any] | None:
-        """Go on from the checkpoint in ``directory``; None if there is none."""
-        pointer = directory / _POINTER
-        if not pointer.is_file():
+    def resume(self, directory: Path, trained: str) -> Position | None:
+        """Go on from the checkpoint in ``directory``; None if there is none.
+
+        Raises:
+            IntegrityError: It is not one that this training wrote.
+        """
+        found = checkpoint.read(directory, trained)
+        if found is None:
             return None
-        tag = json.loads(pointer.read_text())["tag"]
-        path, state = self.engine.load_checkpoint(str(directory), tag=tag)
-        if path is None:
-            return None
-        set_random_state(state["rng"])
-        return dict(state)
+        state, tensors = found
+        path = directory / f"step-{state.position.step}" / checkpoint.TENSORS
+        moments = self._moments(tensors)
+        checkpoint.require_tensors(tensors, self._expected(moments), path)
+        if len(state.engine.learning_rates) != len(self._optimizer.param_groups):
+            raise checkpoint.refused(path, "there are not as many learning rates as groups")
+        self._restore(state.engine, tensors, moments)
+        return state.position
+
+    @property
+    def _optimizer(self) -> torch.optim.Optimizer:
+        """AdamW itself, below what ZeRO puts around it."""
+        around = self.engine.optimizer
+        return getattr(around, "optimizer", around)
+
+    def _tensors(self) -> checkpoint.Tensors:
+        """All that is not a counter, by name."""
+        state = self._optimizer.state_dict()["state"]
+        moments = {
+            f"{_OPTIMIZER}{index}.{name}": tensor
+            for index, own in state.items()
+            for name, tensor in own.items()
+        }
+        random = {f"{_RANDOM}{kind}": tensor for kind, tensor in random_state().items()}
+        return self._weights() | moments | random
+
+    def _weights(self) -> checkpoint.Tensors:
+        state = self.engine.module.state_dict()
+        return {f"{_MODULE}{name}": tensor for name, tensor in state.items()}
+
+    def _moments(self, tensors: checkpoint.Tensors) -> dict[int, checkpoint.Tensors]:
+        """The optimizer's own tensors of a checkpoint, by the parameter they are of."""
+        moments: dict[int, checkpoint.Tensors] = {}
+        for name, tensor in tensors.items():
+            if name.startswith(_OPTIMIZER):
+                index, _, what = name.removeprefix(_OPTIMIZER).partition(".")
+                moments.setdefault(int(index) if index.isdecimal() else -1, {})[what] = tensor
+        return moments
+
+    def _expected(self, moments: dict[int, checkpoint.Tensors]) -> checkpoint.Tensors:
+        """Tensors as this training's checkpoint has them; a step not made has no moments yet."""
+        optimized = [each for group in self._optimizer.param_groups for each in group["params"]]
+        expected = self._weights()
+        for index, parameter in enumerate(optimized):
+            if moments.get(index):
+                prefix = f"{_OPTIMIZER}{index}."
+                expected |= {f"{prefix}{name}": parameter for name in ("exp_avg", "exp_avg_sq")}
+                expected[f"{prefix}step"] = torch.tensor(0.0)
+        return expected | {f"{_RANDOM}{kind}": each for kind, each in random_state().items()}
+
+    def _restore(
+        self,
+        state: EngineState,
+        tensors: checkpoint.Tensors,
+        moments: dict[int, checkpoint.Tensors],
+    ) -> None:
+        around, own = self.engine.optimizer, self._optimizer
+        weights = {
+            name.removeprefix(_MODULE): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(_MODULE)
+        }
+        self.engine.module.load_state_dict(weights)
+        if around is not own:  # ZeRO steps a copy of its own, of the same float32 numbers
+            around.refresh_fp32_params()
+        groups = own.state_dict()["param_groups"]
+        for group, rate in zip(groups, state.learning_rates, strict=True):
+            group["lr"] = rate
+        own.load_state_dict({"state": moments, "param_groups": groups})
+        scheduler = self.engine.lr_scheduler
+        scheduler.load_state_dict(
+            scheduler.state_dict()
+            | {
+                "last_epoch": state.scheduled,
+                "_step_count": state.scheduled + 1,
+                "_last_lr": state.learning_rates,
+            }
+        )
+        self.engine.global_steps = state.global_steps
+        self.engine.micro_steps = state.micro_steps
+        self.engine.global_samples = state.global_steps * self.engine.train_batch_size()
+        set_random_state(
+            {
+                name.removeprefix(_RANDOM): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(_RANDOM)
+            }
+        )
 
 
 def schedule(config: TrainingConfig) -> Callable[[int], float]:

@@ -44,6 +44,7 @@ class FuserTraining(Training):
     """
 
     system = "c2c"
+    learns = "fuser"
 
     def __init__(
         self,

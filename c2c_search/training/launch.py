@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from c2c_search.host.children import child_environment
+from c2c_search.host.children import python_command
 from c2c_search.host.dtypes import VARIABLE
 from c2c_search.host.memory_shortage import MemoryWatch
 from c2c_search.host.threads import thread_environment
@@ -161,15 +163,14 @@ class Worker:
     def _start(self) -> None:
         read, write = os.pipe()
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
+        command = python_command(
             "-m",
             "c2c_search.training.worker",
             str(write),
             str(os.getpid()),
             self.pipeline.model_dump_json(),
             str(self.cache_dir or ""),
-        ]
+        )
         self._memory = MemoryWatch()
         # A session of its own: Ctrl-C at the terminal reaches the driver alone, which decides.
         with self.log_file.open("a") as log:
@@ -205,4 +206,4 @@ def _environment(dtype: str | None) -> dict[str, str]:
     if dtype is not None:
         kept[VARIABLE] = dtype
     own = {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
-    return kept | own | thread_environment(kept)
+    return child_environment(kept) | own | thread_environment(kept)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import time
@@ -16,10 +15,16 @@ from typing import TYPE_CHECKING
 from typing import ClassVar
 
 import torch
+from pydantic import ValidationError
 
+from c2c_search.errors import NotFiniteError
 from c2c_search.evaluation.guard import SELECTION
 from c2c_search.evaluation.guard import refuse_report_split
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.tokenization.continuations import response_ids
+from c2c_search.training.checkpoint import POINTER
+from c2c_search.training.checkpoint import Position
+from c2c_search.training.checkpoint import refused
 from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.protocol import CHECKPOINTS
 from c2c_search.training.protocol import Event
@@ -75,6 +80,9 @@ class Training(ABC):
     system: ClassVar[str]
     """What the answers at the rungs are recorded as."""
 
+    learns: ClassVar[str]
+    """Whose numbers are the training's own fault; see `NotFiniteError`."""
+
     def __init__(
         self,
         config: TrialConfig,
@@ -96,7 +104,7 @@ class Training(ABC):
         self.rungs: list[Rung] = []
         self.answers: SystemResult | None = None  # of the last rung that was judged
         self.seconds = {"prefill": 0.0, "train": 0.0, "evaluate": 0.0, "overhead": 0.0}
-        self.responses = [self._response(row) for row in data.train]
+        self.responses = self._responses()
         self.upcoming: list[int] | None = None  # the rows after those that are learned from now
         self.waited = 0.0  # seconds that went to other trainings of a group
         self._losses = LossCheck()
@@ -193,7 +201,13 @@ class Training(ABC):
         """Validate; keep what was learned if it is the best so far."""
         self._losses.settle()
         begun = time.perf_counter()
-        result = SystemResult(system=self.system, split=SELECTION, items=self._answer())
+        try:
+            items = self._answer()
+        except NotFiniteError as error:  # models that are no numbers are no fault of the trial
+            if error.role != self.learns:
+                raise
+            raise DivergedError(f"the validation loss is nan at step {self.step}") from error
+        result = SystemResult(system=self.system, split=SELECTION, items=items)
         refuse_report_split(result)  # a rung decides what is kept, pruned and tried next
         self.answers = result
         if not math.isfinite(result.loss):
@@ -227,28 +241,47 @@ class Training(ABC):
             metrics["train/gradient_norm"] = gradient_norm
         return Step(step=self.step, steps=self.training.steps, loss=loss, metrics=metrics)
 
-    def _response(self, row: Row) -> list[int]:
-        """A training response and its end, so that generation learns to stop."""
-        return [
-            *self.model.response_ids(row["response"]),
-            self.model.receiver.text_tokenizer.eos_token_id,
-        ]
+    def _responses(self) -> list[list[int]]:
+        """Training responses, each with its end, so that generation learns to stop."""
+        tokenizer = self.model.receiver.text_tokenizer
+        prompts = [prompt.receiver_text for prompt in self.data.train_prompts.encoded]
+        texts = [[row["response"]] for row in self.data.train]
+        found = response_ids(prompts, texts, self.model.template, tokenizer)
+        return [[*ids, tokenizer.eos_token_id] for (ids,) in found]
 
     def _save(self, engine: TrainingEngine) -> None:
         self._losses.settle()
-        state = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "rungs": [rung.model_dump_json() for rung in self.rungs],
-        }
-        engine.save(self.directory / CHECKPOINTS, self.step, state)
+        position = Position(
+            step=self.step,
+            seconds=self.seconds,
+            rungs=[rung.model_dump_json() for rung in self.rungs],
+        )
+        engine.save(self.directory / CHECKPOINTS, self._checkpointed, position)
 
     def _resume(self, engine: TrainingEngine) -> None:
-        state = engine.resume(self.directory / CHECKPOINTS)
-        if state is not None:
-            self.step = state["step"]
-            self.seconds = dict(state["seconds"])
-            self.rungs = [Rung(**json.loads(rung)) for rung in state["rungs"]]
+        checkpoints = self.directory / CHECKPOINTS
+        position = engine.resume(checkpoints, self._checkpointed)
+        if position is None:
+            return
+        try:
+            rungs = [Rung.model_validate_json(rung) for rung in position.rungs]
+        except ValidationError as error:
+            raise refused(checkpoints / POINTER, str(error)) from None
+        done = sum(step <= position.step for step in self.training.rung_steps)
+        if (
+            position.step > self.training.steps
+            or [rung.rung for rung in rungs] != list(range(len(rungs)))
+            or len(rungs) not in (done, done - 1)
+        ):
+            rule = f"{len(rungs)} rungs by step {position.step} of {self.training.steps}"
+            raise refused(checkpoints / POINTER, rule)
+        self.step, self.rungs = position.step, rungs
+        self.seconds = dict(position.seconds)
+
+    @property
+    def _checkpointed(self) -> str:
+        """What a checkpoint is of: a trial's LoRA is not its fuser."""
+        return f"{self.system} of trial {self.config.hash()}"
 
 
 class Order:

@@ -152,6 +152,7 @@ class LoraTraining(Training):
     """Trains one adapter; see `adapt`."""
 
     system = "lora"
+    learns = "model"
 
     def __init__(
         self,
@@ -170,6 +171,7 @@ class LoraTraining(Training):
             None,
             template=config.data.template,
             cache_dtype=getattr(torch, config.cache_dtype),
+            date=config.data.date,
         )
         super().__init__(config, alone, data, directory, emit=emit, go_on=go_on)
         self.validation = QuestionPrompts(

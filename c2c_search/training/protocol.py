@@ -147,7 +147,9 @@ class Prepared(_Message):
 
     ``models`` is each model's identity (source, revision, hashes, licence) under ``receiver`` and
     ``sharer``; ``data`` each split's hash; ``seconds`` the wall time by stage; ``dtype`` what
-    both models compute in (None in a record of a version that did not say).
+    both models compute in (None in a record of a version that did not say); ``date`` the day that
+    dated chat templates write; ``prompts`` a hash of all prompts' tokens (empty in such a record);
+    ``private`` whether the sharer reads what the receiver does not.
     """
 
     type: Literal["prepared"] = "prepared"
@@ -155,6 +157,9 @@ class Prepared(_Message):
     data: dict[str, str]
     seconds: dict[str, float]
     dtype: Dtype | None = None
+    date: str | None = None
+    prompts: str = ""
+    private: bool = False
 
 
 class Step(_Message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import torch
 
 from c2c_search.data.splits import load_splits
 from c2c_search.errors import ConfigError
+from c2c_search.errors import NotFiniteError
 from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.scoring import choose_options
 from c2c_search.evaluation.scoring import with_fuser
@@ -28,9 +30,11 @@ from c2c_search.models.loading import default_cache_dir
 from c2c_search.models.loading import load
 from c2c_search.prompt_cache.entries import FOLDER
 from c2c_search.prompt_cache.store import PromptCacheStore
+from c2c_search.tokenization.templates import is_dated
 from c2c_search.training.adapters import load_trained
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.fuser_training import FuserTraining
+from c2c_search.training.lengths import length_notices
 from c2c_search.training.lockstep import train_together
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.lora_training import adapt
@@ -45,6 +49,10 @@ from c2c_search.training.protocol import Stage
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
+from c2c_search.training.reading import check_finite_pair
+from c2c_search.training.reading import naming
+from c2c_search.training.reading import prompts_hash
+from c2c_search.training.reading import refuse_other_date
 
 
 if TYPE_CHECKING:
@@ -84,6 +92,7 @@ class WorkerService:
         self._prompts: dict[tuple[PairSpec, str], QuestionPrompts] = {}
         self._rows: dict[str, list[Row]] = {}
         self._hashes: dict[str, str] = {}
+        self._today = datetime.date.today().isoformat()
 
     def prepare(self, pair: PairSpec) -> Prepared:
         """Load a pair, make the data and fill the store; quick when all of it is there."""
@@ -93,12 +102,11 @@ class WorkerService:
         receiver, sharer = self._load(pair.receiver), self._load(pair.sharer)
         seconds["load"] = time.perf_counter() - begun
         if pair not in self._pairs:
-            template = self.pipeline.data.template
-            self._pairs[pair] = C2CModel(
-                receiver, sharer, None, template=template, cache_dtype=self.cache_dtype
-            )
-            for split in SPLITS:
-                self._prompts_of(pair, split).read()
+            model = self._pair(receiver, sharer)
+            prompts = {split: self._questions(model, split) for split in SPLITS}
+            self._check(model, prompts)
+            self._pairs[pair] = model
+            self._prompts |= {(pair, split): each for split, each in prompts.items()}
         seconds["prefill"] = time.perf_counter() - begun - seconds["load"]
         return Prepared(
             models={
@@ -108,6 +116,9 @@ class WorkerService:
             data=self._hashes,
             seconds=seconds,
             dtype=name_of(receiver.model.dtype),
+            date=self._pairs[pair].date,
+            prompts=prompts_hash([self._prompts_of(pair, split).encoded() for split in SPLITS]),
+            private=self._private_split() is not None,
         )
 
     def train(
@@ -170,6 +181,7 @@ class WorkerService:
             ConfigError: The fuser does not fit the data.
         """
         pair = self._ready(config.pair)
+        refuse_other_date(config, pair)
         self._refuse_other_contexts(config)
         torch.manual_seed(config.seed)
         receiver = cache_shape(pair.receiver, adapted=config.fuser.lora_rank > 0)
@@ -222,14 +234,22 @@ class WorkerService:
     def _refuse_other_contexts(self, config: TrialConfig) -> None:
         if config.fuser.adds_entries:
             return
-        for split, rows in self._rows.items():
-            if any(row["sharer_messages"] for row in rows):
-                raise ConfigError(
-                    "Rows with a sharer_context need fuser.injection append: the receiver's "
-                    "tokens have no counterparts in what the sharer reads.",
-                    value=f"fuser.injection {config.fuser.injection}, split {split}",
-                    hint="Set fuser.injection to append, or drop sharer_context from the data.",
-                )
+        if (split := self._private_split()) is not None:
+            raise ConfigError(
+                "Rows with a sharer_context need fuser.injection append: the receiver's "
+                "tokens have no counterparts in what the sharer reads.",
+                value=f"fuser.injection {config.fuser.injection}, split {split}",
+                hint="Set fuser.injection to append, or drop sharer_context from the data.",
+            )
+
+    def _private_split(self) -> str | None:
+        """A split in which the sharer reads what the receiver does not; None if there is none."""
+        found = (
+            split
+            for split, rows in self._rows.items()
+            if any(row["sharer_messages"] for row in rows)
+        )
+        return next(found, None)
 
     def _load(self, source: str) -> LoadedModel:
         if source not in self._models:
@@ -248,34 +268,68 @@ class WorkerService:
     def _load_data(self) -> None:
         if self._rows:
             return
-        splits = load_splits(self.pipeline.data)
-        if splits.contamination.found:
-            self.emit(Notice(message=splits.contamination.sentence()))
+        splits = load_splits(
+            self.pipeline.data, notify=lambda message: self.emit(Notice(message=message))
+        )
+        for overlap in (splits.contamination, splits.selection):
+            if overlap.found:
+                self.emit(Notice(message=overlap.sentence()))
         for number, split in enumerate(SPLITS):
             self._progress("data", number, len(SPLITS), split)
             self._rows[split] = list(getattr(splits, split))
         self._hashes = {str(split): digest for split, digest in splits.hashes.items()}
 
+    def _pair(self, receiver: LoadedModel, sharer: LoadedModel) -> C2CModel:
+        """Two models that read the data as the pipeline says, on its day."""
+        data = self.pipeline.data
+        tokenizers = receiver.text_tokenizer, sharer.text_tokenizer
+        dated = any(is_dated(data.template, tokenizer) for tokenizer in tokenizers)
+        return C2CModel(
+            receiver,
+            sharer,
+            None,
+            template=data.template,
+            cache_dtype=self.cache_dtype,
+            date=data.date or (self._today if dated else None),
+        )
+
+    def _check(self, model: C2CModel, prompts: dict[str, QuestionPrompts]) -> None:
+        """Read all prompts; what is wrong with any is told before one is computed."""
+        splits = {}
+        for split, each in prompts.items():
+            rows = self._rows[split]
+            with naming(model.receiver, model.sharer, self.pipeline.data, rows):
+                splits[split] = rows, each.encoded()
+        for notice in length_notices(model.receiver, model.sharer, model.template, splits):
+            self.emit(Notice(message=notice))
+        for each in prompts.values():
+            each.read()
+        check_finite_pair(model, prompts[SPLITS[0]].read())
+
     def _prompts_of(self, pair: PairSpec, split: str) -> QuestionPrompts:
         """A split's questions, whose prompt caches come from the store, each asked for once."""
-        if (pair, split) not in self._prompts:
+        return self._prompts[pair, split]
 
-            def caches(loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
-                name = f"{split}, {loaded.identity.source.rpartition(':')[2]}"
-                return self.store.get(
+    def _questions(self, model: C2CModel, split: str) -> QuestionPrompts:
+        def caches(loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
+            name = f"{split}, {loaded.identity.source.rpartition(':')[2]}"
+            try:
+                found = self.store.get(
                     loaded,
                     ids,
                     progress=lambda done, total: self._progress("prefill", done, total, name),
                     notify=lambda message: self.emit(Notice(message=message)),
-                ).near(loaded.model.device)
+                )
+            except NotFiniteError as error:
+                raise error.of("receiver" if loaded is model.receiver else "sharer") from error
+            return found.near(loaded.model.device)
 
-            self._prompts[pair, split] = QuestionPrompts(
-                self._pairs[pair],
-                [Question.of_row(row) for row in self._rows[split]],
-                batch_size=self.pipeline.evaluation.batch_size,
-                caches=caches,
-            )
-        return self._prompts[pair, split]
+        return QuestionPrompts(
+            model,
+            [Question.of_row(row) for row in self._rows[split]],
+            batch_size=self.pipeline.evaluation.batch_size,
+            caches=caches,
+        )
 
     def _progress(self, stage: Stage, done: int, total: int, message: str) -> None:
         self.emit(Progress(stage=stage, done=done, total=total, message=message))

@@ -8,6 +8,7 @@ import torch
 from c2c_search.errors import ConfigError
 from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.inference.scoring import response_logits
+from c2c_search.tokenization.continuations import response_ids
 
 
 QUESTIONS = ["one", "two three", "four five six seven", "eight"]
@@ -24,7 +25,11 @@ def examples(make_pair):
     """Prompts and responses of several lengths."""
     pair = make_pair()
     prompts = pair.prompts([[{"role": "user", "content": text}] for text in QUESTIONS])
-    return prompts, [pair.response_ids(text) for text in ANSWERS]
+    return prompts, [ids_of(pair, text) for text in ANSWERS]
+
+
+def ids_of(model, text):
+    return response_ids([None], [[text]], "plain", model.receiver.text_tokenizer)[0][0]
 
 
 def style_of(reference, model):
@@ -112,7 +117,7 @@ def test_options_have_our_likelihoods(reference, make_pair, examples):
     options = ["yes", "or no"]
     ours = model.score(prompts.batch(range(len(prompts))), [options] * len(prompts))
     for prompt, (scores, _) in zip(prompts.encoded, ours, strict=True):
-        theirs = [style.score(prompt, model.response_ids(option)) for option in options]
+        theirs = [style.score(prompt, ids_of(model, option)) for option in options]
         assert theirs == pytest.approx(scores.tolist(), abs=1e-4)
 
 
@@ -120,7 +125,7 @@ def test_an_untrained_fuser_changes_nothing(reference, make_pair, examples):
     model = make_pair(trained=False)
     prompts, _ = examples
     prompt = prompts.encoded[2]
-    ids = [*prompt.receiver_ids, *model.response_ids("yes")]
+    ids = [*prompt.receiver_ids, *ids_of(model, "yes")]
     logits = model.receiver.model(torch.tensor([ids])).logits[0].log_softmax(dim=-1)
     first = len(prompt.receiver_ids)
     alone = sum(float(logits[place - 1, ids[place]]) for place in range(first, len(ids)))

@@ -78,7 +78,7 @@ def manifest(verdict: Verdict) -> Manifest:
         cache_dtype="bfloat16",
         data={"train": "aaa", "test": "bbb"},
         trial={"data": {"source": "quiz"}, "evaluation": {"method": "cloze"}},
-        trial_hash="0123456789abcdef",
+        trial_hash="12762bd9507b9337",
         verdict=verdict.model_dump(mode="json"),
         controls={one.control: one.accuracy.value for one in verdict.comparisons},
         versions={"python": "3.11.7", "torch": "2.13.0"},

@@ -18,6 +18,7 @@ from c2c_search.champion.export import export
 from c2c_search.champion.export import export_rosetta
 from c2c_search.champion.export import write_runtime
 from c2c_search.champion.package import build
+from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import ConfigError
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
@@ -155,12 +156,20 @@ def test_a_lora_travels_with_its_champion(
             parameter.add_(0.3 * torch.randn_like(parameter))
     checkpoint.save(fuser, tmp_path / "fuser")
     identities = PairIdentity(receiver=receiver.identity, sharer=sharer.identity)
-    told = manifest.model_copy(update={"pair": identities})
+    trial = {
+        "data": {"date": "2024-07-09"},
+        "fuser": config.model_dump(mode="json"),
+        "pair": {role: f"path:{tmp_path / role}" for role in ("receiver", "sharer")},
+    }
+    told = manifest.model_copy(
+        update={"pair": identities, "trial": trial, "trial_hash": canonical_hash(trial)}
+    )
     champion = build(tmp_path / "champion", fuser_dir=tmp_path / "fuser", manifest=told)
     export(champion, tmp_path / "out")
 
     again = C2CModel.from_pretrained(tmp_path / "out", device="cpu")
     assert again.adaptation is not None
+    assert again.date == "2024-07-09"
     here = C2CModel(receiver, sharer, fuser)
     asked = [[{"role": "user", "content": "which?"}]]
     expected, found = (

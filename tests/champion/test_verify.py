@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import shutil
+import sys
+from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -13,8 +17,11 @@ from c2c_search.champion.package import build
 from c2c_search.champion.verify import foreign_packages
 from c2c_search.champion.verify import verify
 from c2c_search.errors import IntegrityError
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.injections import INJECTIONS
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import write_sums
+from c2c_search.plugins import ALLOWED
 
 
 # Answers from a file beside the runtime; what each test adds runs first.
@@ -102,9 +109,101 @@ def test_it_computes_in_the_dtype_it_was_measured_in(
         verify(_program(tmp_path / f"{dtype} out", check))
 
 
+PLUGIN = """
+from c2c_search.fuser.injections import injection
+
+@injection("verified", reference="this test", projects="cache", twin="published")
+def verified(projected, receiver, normalisation):
+    raise NotImplementedError
+"""
+
+
+@pytest.fixture
+def of_plugins(
+    tmp_path: Path, fuser_dir: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """An exported champion whose fuser has a plug-in that is not imported yet."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "verified_plugin.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))
+    monkeypatch.delenv(ALLOWED, raising=False)
+    for name in ("_entries", "_names", "_plugins"):
+        monkeypatch.setattr(INJECTIONS, name, copy(getattr(INJECTIONS, name)))
+    fuser = {"injection": "verified_plugin.verified"}
+    made = manifest.model_copy(update={"trial": {**(manifest.trial or {}), "fuser": fuser}})
+    export(build(tmp_path / "c", fuser_dir=fuser_dir, manifest=made), tmp_path / "of plugins")
+    check = (
+        "import os\nfrom importlib.util import find_spec\nassert find_spec('verified_plugin')\n"
+    )
+    check += f"assert os.environ[{ALLOWED!r}].split(',')[0] == 'verified_plugin'\n"
+    yield _program(tmp_path / "of plugins", check)
+    sys.modules.pop("verified_plugin", None)
+
+
+def test_a_champion_brings_the_plug_ins_that_its_study_has_imported(of_plugins: Path) -> None:
+    assert FuserConfig(injection="verified_plugin.verified").packages == {"verified_plugin"}
+    assert verify(of_plugins) == (" Germany", " Austria")
+
+
+def test_a_strangers_plug_in_is_not_run_by_verifying(of_plugins: Path) -> None:
+    with pytest.raises(IntegrityError, match=f"code to be run.*{ALLOWED}=verified_plugin"):
+        verify(of_plugins)
+    assert "verified_plugin" not in sys.modules
+
+
 def test_a_changed_file_is_found_before_anything_runs(exported: Path) -> None:
     (exported / "runtime" / "c2c_search" / "errors.py").write_text("raise SystemExit\n")
     with pytest.raises(IntegrityError, match=r"runtime/c2c_search/errors\.py: expected"):
+        verify(exported)
+
+
+MARK = "open({!r}, 'w')\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["torch.py", "sitecustomize.py", "c2c_search/more.py", "json/__init__.py"]
+)
+def test_a_file_that_is_not_listed_is_never_run(exported: Path, tmp_path: Path, name: str) -> None:
+    _program(
+        exported,
+        "import json, torch\ntry:\n from c2c_search import more\nexcept ImportError:\n pass\n",
+    )
+    path = exported / "runtime" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(MARK.format(str(tmp_path / "PWNED")))
+    assert verify(exported) == (" Germany", " Austria")
+    assert not (tmp_path / "PWNED").exists()
+
+
+def test_bytecode_does_not_stand_in_for_a_source(exported: Path, tmp_path: Path) -> None:
+    package = _program(exported) / "runtime" / "c2c_search"
+    evil = tmp_path / "evil.py"
+    evil.write_text(MARK.format(str(tmp_path / "PWNED")))
+    cached = package / "__pycache__" / f"__init__.{sys.implementation.cache_tag}.pyc"
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(evil), str(cached), invalidation_mode=mode)
+    assert verify(exported) == (" Germany", " Austria")
+    assert not (tmp_path / "PWNED").exists()
+
+
+@pytest.mark.parametrize("name", ["torch.py", "c2c_search/a.pth.txt", "evil/__init__.py"])
+def test_what_stands_in_for_a_library_is_refused_even_when_listed(
+    exported: Path, tmp_path: Path, name: str
+) -> None:
+    path = exported / "runtime" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(MARK.format(str(tmp_path / "PWNED")))
+    write_sums(exported)
+    with pytest.raises(IntegrityError, match=f"sources of the package .*{name}"):
+        verify(exported)
+    assert not (tmp_path / "PWNED").exists()
+
+
+def test_a_runtime_that_is_not_listed_is_none(exported: Path) -> None:
+    path = exported / "SHA256SUMS"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "runtime/" not in line))
+    with pytest.raises(IntegrityError, match="Only an exported champion with runtime/"):
         verify(exported)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from c2c_search.models.audit import AuditedModel
 from c2c_search.prompt_cache.entries import FOLDER
 from c2c_search.prompt_cache.entries import FORMAT
 from c2c_search.prompt_cache.entries import Entry
@@ -80,6 +81,29 @@ def test_clear_asks(cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert status == 1
     assert "Remove 2 lists of prompts, " in out
     assert sorted(path.name for path in store.iterdir()) == list(KEYS)
+
+
+def test_clear_without_anybody_to_ask(
+    cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    status, _, err = cli("cache", "clear")
+    assert status == 2
+    assert "Say --yes" in err
+    assert sorted(path.name for path in store.iterdir()) == list(KEYS)
+
+
+@pytest.mark.parametrize("command", ["ls", "clear", "verify"])
+def test_a_cache_that_is_a_file(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("C2C_SEARCH_CACHE", str(tmp_path / "file"))
+    status, _, err = cli("cache", command)
+    assert status == 2
+    assert "must be a folder that can be written" in err
 
 
 @pytest.mark.parametrize(
@@ -167,3 +191,19 @@ def test_clear_where_nothing_can_be_removed_says_the_way_out(
     status, _, err = cli("cache", "clear", "--yes")
     assert status == 2
     assert "set C2C_SEARCH_CACHE" in err
+
+
+def test_a_deep_check_hashes_models_too(
+    cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record = tmp_path / "record.json"
+    record.write_text("{}")
+    found = [AuditedModel("path:a", record, "other weights"), AuditedModel("path:b", record)]
+    monkeypatch.setattr("c2c_search.models.audit.audit", lambda *_: iter(found))
+    assert cli("cache", "verify")[0] == 0
+    status, out, _ = cli("cache", "verify", "--deep")
+    assert status == 2
+    assert "path:a: other weights; kept" in out
+    assert "2 models hashed again: 1 damaged" in out
+    assert cli("cache", "verify", "--deep", "--delete")[0] == 0
+    assert not record.exists()

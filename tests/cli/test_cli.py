@@ -19,7 +19,7 @@ SPACE = """\
 study: tiny
 pipeline: pipeline.yaml
 pairs:
-  there: {receiver: "path:a", sharer: "path:b"}
+  there: {receiver: "hf:tiny/a", sharer: "hf:tiny/b"}
 search: {trials: 5, pruner: none}
 dimensions:
   fuser.depth: {int: [1, 8]}
@@ -79,6 +79,15 @@ def test_validate(cli: Cli, space_file: Path) -> None:
     status, out, _ = cli("validate", str(space_file))
     assert status == 0
     assert "study tiny, 1 pair, 1 dimensions, 5 trials of 200 steps" in out
+
+
+def test_validate_tells_the_day_that_prompts_are_written_on(cli: Cli, space_file: Path) -> None:
+    assert "writes the date" not in cli("validate", str(space_file))[1]
+    pipeline = space_file.with_name("pipeline.yaml")
+    pipeline.write_text("name: tiny-task\ndata: {template: chat}\n")
+    assert "writes the day on which the study begins" in cli("validate", str(space_file))[1]
+    pipeline.write_text("name: tiny-task\ndata: {template: chat, date: 2026-07-31}\n")
+    assert "writes 2026-07-31." in cli("validate", str(space_file))[1]
 
 
 def test_validate_reports_every_problem_without_a_traceback(cli: Cli, space_file: Path) -> None:
@@ -230,10 +239,82 @@ def test_a_trial_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_help_of_eval_names_every_system_and_task(cli: Cli) -> None:
-    from c2c_search.evaluation.tasks.catalogue import TASKS
-
     from c2c_search.evaluation.systems import SYSTEMS
+    from c2c_search.evaluation.tasks.task import TASKS
 
     _, out, _ = cli("eval", "--help")
     for name in (*SYSTEMS, *TASKS):
         assert name in out
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--tasks", ","), "--tasks must name something"),
+        (("--systems", " "), "--systems must name something"),
+        (("--study", "nope"), "--study must name a study under"),
+        (("--include-path", "nope"), "--include-path must be a folder that exists"),
+        (("--include-path", "."), "Name some with --lm-eval"),
+        (("--to", "file"), "--to must be a folder"),
+        (("--root", "file"), "--root must be a folder"),
+    ],
+)
+def test_eval_refuses_what_it_would_ignore(
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    status, _, err = cli("eval", "path:model", *options)
+    assert status == 2
+    assert told in err
+
+
+def test_a_model_is_not_looked_for_in_a_study(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlruns/trials/tiny").mkdir(parents=True)
+    status, _, err = cli("eval", "path:model", "--study", "tiny", "--tasks", "boolq")
+    assert status == 2
+    assert "'path:model' stands for itself" in err
+    status, _, err = cli("eval", "**", "--study", "tiny", "--tasks", "boolq")
+    assert status == 2
+    assert "must be a champion's folder" in err
+
+
+def test_arguments_are_text(cli: Cli) -> None:
+    status, _, err = cli("validate", "a\udcff")
+    assert status == 2
+    assert "Arguments must be UTF-8" in err
+
+
+def test_a_user_without_a_home(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, space_file: Path
+) -> None:
+    import pwd
+
+    def nobody(uid: object) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("C2C_SEARCH_CACHE", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for line in (("cache", "ls"), ("validate", str(space_file))):
+        status, _, err = cli(*line)
+        assert status == 2
+        assert "this user has no home" in err
+    status, _, err = cli("study", "--space", str(space_file), "--root", "~/x")
+    assert status == 2
+    assert "needs a home folder" in err
+
+
+def test_python_runs_the_package() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "c2c_search", "--version"], capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout.split()[0]) == (0, "c2c-search")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from c2c_search.config.document import read
 from c2c_search.config.document import spell
 
 
-_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+_TEXT = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n\r\x85"), max_size=8
+)
 _TREES = st.recursive(
     st.one_of(
         st.none(),
         st.booleans(),
-        st.integers(-(10**30), 10**30),
+        st.integers(-(10**15) + 1, 10**15 - 1),
         st.floats(allow_nan=False),
         _TEXT,
         st.sampled_from(["1e-3", "yes", "0x1F", "1_000", "12:30", "=", "<<", "2020-01-01", "~"]),
@@ -98,10 +101,39 @@ def test_anchors_are_resolved() -> None:
         ("a: !!python/name:os.system", "a.yaml:1 a: YAML tags have no meaning here"),
         ("a: &a [*a]", "a.yaml:1 a[0]: An anchor must not contain itself."),
         ("a: \x07", "a.yaml: Must be valid YAML, but"),
+        ("a: !!int five", "a.yaml:1 a: YAML tags have no meaning here"),
+        ("a: !!float x", "a.yaml:1 a: YAML tags have no meaning here"),
+        ("a: !!bool 3", "a.yaml:1 a: YAML tags have no meaning here"),
+        ("a: !!set {b, c}", "a.yaml:1 a: YAML tags have no meaning here"),
+        ('a: "\\ud800"', "a.yaml:1 a: Text must not hold control characters"),
+        ('"\\ud800": 1', "a.yaml:1: Text must not hold control characters"),
+        ('a: "b\\0"', "a.yaml:1 a: Text must not hold control characters"),
+        ('a: "\\e[31m"', "a.yaml:1 a: Text must not hold control characters"),
+        ('a: "\\UFFFFFFFF"', "a.yaml: Must be valid YAML, but"),
+        (
+            f"a: {'1' * 5000}",
+            "a.yaml:1 a: A whole number must not have more than 15 digits. Got 1",
+        ),
+        ("a: " + "[" * 33, "a.yaml:1: Lists and mappings must not be deeper than 32."),
+        ("a: " + "[" * 200_000, "a.yaml:1: Lists and mappings must not be deeper than 32."),
+        ("a: [" + "1," * 20_001 + "]", "a.yaml:1: A document must not hold more than 20,000 val"),
     ],
 )
 def test_bad_yaml_is_a_problem_with_its_line(text: str, expected: str) -> None:
     assert _problem(text).startswith(expected)
+
+
+def test_aliases_are_counted_as_what_they_stand_for() -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in pairwise("abcdefghi")]
+    assert _problem("\n".join(lines)).endswith("more than 20,000 values, aliases written out.")
+
+
+def test_fifteen_digits_are_a_number() -> None:
+    assert parse("a: -999999999999999\nb: 0000000000000000001", "a.yaml").data == {
+        "a": -999999999999999,
+        "b": 1,
+    }
 
 
 def test_every_duplicate_is_reported() -> None:
@@ -113,6 +145,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "does not exist" in str(read(tmp_path / "no.yaml").problems[0])
     assert "not at byte 6" in str(read(tmp_path / "latin.yaml").problems[0])
     assert "cannot be read" in str(read(tmp_path).problems[0])
+    assert "cannot be read" in str(read(tmp_path / ("x" * 500)).problems[0])
+    assert "cannot be read" in str(read(tmp_path / "a\0").problems[0])
+    (tmp_path / "large.yaml").write_text("a: 1\n" * 60_000)
+    assert "larger than 256 KiB" in str(read(tmp_path / "large.yaml").problems[0])
 
 
 def test_locations_are_spelled_as_users_write_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,14 @@ from hypothesis import strategies as st
 
 from c2c_search.data.contamination import Contamination
 from c2c_search.data.contamination import Match
-from c2c_search.data.contamination import Text
-from c2c_search.data.contamination import item_text
-from c2c_search.data.contamination import judged_text
-from c2c_search.data.contamination import learnt_text
 from c2c_search.data.contamination import overlap
 from c2c_search.data.contamination import seen
 from c2c_search.data.schema import Row
 from c2c_search.data.sources import read_files
+from c2c_search.data.texts import Text
+from c2c_search.data.texts import item_text
+from c2c_search.data.texts import judged_text
+from c2c_search.data.texts import learnt_text
 
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -142,6 +143,28 @@ def test_scripts_without_spaces_are_compared_letter_by_letter(shared: str) -> No
 def test_other_lengths_can_be_asked_for() -> None:
     result = overlap([text("t", "x a b c y")], {"test": [text("q", "a b c")]}, n=3)
     assert [match.ngram for match in result.sets["test"].ngram] == ["a b c"]
+
+
+# --- Clusters ----------------------------------------------------------------------------------
+
+
+def test_examples_of_an_items_cluster_are_found() -> None:
+    train = [replace(text("t", "one"), cluster="c"), text("u", "two")]
+    items = [replace(text("q", "three"), cluster="c"), replace(text("r", "four"), cluster="d")]
+    result = overlap(train, {"test": items})
+    assert result.overlapping == ("t",)
+    assert result.sets["test"].cluster == (Match(item="q", example="t", cluster="c"),)
+    assert result.listing(5) == "  t and test item q are of cluster 'c'"
+    assert "(0 by the same question, 0 by 13 words in a row, 1 by cluster)" in result.sentence()
+    assert Contamination.model_validate_json(result.model_dump_json()) == result
+
+
+def test_clusters_of_other_data_are_not_compared() -> None:
+    """Their names are another file's: an item of any task has none here."""
+    item = item_text("q", [{"role": "user", "content": "three"}], ["x"])
+    assert not seen([row("t", ("user", "one"))], [], [item]).found
+    assert learnt_text(row("t", ("user", "one"))).cluster == "t"
+    assert judged_text(row("t", ("user", "one"))).cluster == "t"
 
 
 # --- Boilerplate -------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.results import answers_differ
+from c2c_search.evaluation.results import tie_notes
 
 
 def _item(number: int, group: str, chosen: int) -> ItemResult:
@@ -51,3 +52,30 @@ def test_answers_differ_by_more_than_rounding() -> None:
     assert answers_differ(one, far)
     written = ItemResult(id="a", group="g", cluster="a", text="yes", graded=1.0)
     assert answers_differ(written, written.model_copy(update={"text": "no"}))
+
+
+@pytest.mark.parametrize(
+    ("scores", "credit"),
+    [
+        ((-1.0, -0.5, -0.5), 0.5),
+        ((-0.5, -0.5, -0.5), 1 / 3),
+        ((-0.5, -1.0, -0.5), 0.0),
+        ((-0.5, -0.4, -0.5), 1.0),
+        ((-0.4, -0.5, -0.5), 0.0),
+    ],
+)
+def test_a_tie_is_worth_what_a_lot_would_be(scores, credit) -> None:
+    chosen = max(range(3), key=scores.__getitem__)
+    item = ItemResult(id="a", group="g", cluster="a", answer=1, chosen=chosen, scores=scores)
+    assert item.credit == pytest.approx(credit)
+    result = SystemResult(system="c2c", split="test", items=(item, _item(0, "g", 1)))
+    assert result.accuracy == pytest.approx((credit + 1) / 2)
+    assert result.ties == (credit not in (0.0, 1.0) or scores == (-0.5, -1.0, -0.5))
+
+
+def test_ties_are_counted_and_told() -> None:
+    tied = _item(0, "g", 0).model_copy(update={"scores": (-0.5, -0.5)})
+    results = {"c2c": SystemResult(system="c2c", split="test", items=(tied, _item(1, "g", 1)))}
+    assert list(tie_notes({"receiver": _result()})) == []
+    (note,) = tie_notes(results)
+    assert note.startswith("c2c finds several options of 1 of 2 items exactly equally likely")

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from c2c_search.config.pipeline import EvaluationConfig
+from c2c_search.errors import NotFiniteError
 from c2c_search.evaluation.grading import Graded
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.scoring import answer
 from c2c_search.evaluation.scoring import answer_questions
+from c2c_search.evaluation.scoring import choose_options
 from c2c_search.evaluation.scoring import receiver_alone
 from c2c_search.evaluation.systems import Decoding
 from c2c_search.evaluation.systems import OptionScores
@@ -145,3 +147,19 @@ def test_what_a_system_was_told_is_kept_with_its_answer():
         Said(), PROMPTS, TASK, "cloze", length_normalised=False, decoding=Decoding()
     )
     assert [item.heard for item in items] == [None, "a hint"]
+
+
+def test_a_system_that_scores_in_no_numbers_is_refused() -> None:
+    item = Item(id="q1", group="g", cluster="c", messages=(), choices=("a", "b"), answer=0)
+
+    class Broken:
+        name, heard = "broken", MappingProxyType({})
+
+        def choose(self, prompts, progress=None):
+            return [OptionScores((-1.0, float("nan")), (1, 1))]
+
+    class Reading:
+        questions = (Question(item, (), ("a", "b")),)
+
+    with pytest.raises(NotFiniteError, match="item q1"):
+        choose_options(Broken(), Reading(), length_normalised=True)

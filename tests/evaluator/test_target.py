@@ -107,8 +107,9 @@ def test_a_strangers_champion_imports_nothing_unasked(
     content = trial.model_dump(mode="json", by_alias=True)
     content["fuser"]["projector"] = "stranger_in_a_manifest.Projector"
     (tmp_path / target_module.MANIFEST).write_text("")
-    monkeypatch.setattr(target_module, "check_sums", lambda folder: None)
-    monkeypatch.setattr(target_module, "read_manifest", lambda folder: MagicMock(trial=content))
+    checked = MagicMock(manifest=MagicMock(trial=content))
+    monkeypatch.setattr(target_module, "read_champion", lambda folder: checked)
+    monkeypatch.setattr(target_module, "load_fuser", lambda folder: None)
     with pytest.raises(IntegrityError, match=r"stranger_in_a_manifest.*C2C_SEARCH_PLUGINS"):
         find_target(str(tmp_path), root=tmp_path)
     assert "stranger_in_a_manifest" not in sys.modules

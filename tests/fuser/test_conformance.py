@@ -198,10 +198,11 @@ def test_every_plug_in_is_registered_with_its_reference(register, names):
         ({"projector": "linear"}, False),
         ({"projector": "ridge", "injection": "replace"}, False),
         ({"injection": "replace"}, False),
-        ({"projector": "joint", "injection": "append"}, False),
+        ({"projector": "joint", "injection": "append"}, True),
+        ({"projector": "linear", "injection": "append", "initialisation": "ridge"}, True),
     ],
 )
-def test_twins_are_as_they_always_were(fields, is_itself):
+def test_a_twin_can_stand_where_its_fuser_does(fields, is_itself):
     config = c.FuserConfig(**fields, depth=4, width=8, intermediate=5, keys="unrotated")
     blank = config.model_copy(update={"sharer": "blank"})
     published = c.FuserConfig(depth=4, width=8, intermediate=5, sharer="blank")

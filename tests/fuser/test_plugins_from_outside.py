@@ -12,6 +12,8 @@ from copy import copy
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load
+from safetensors.torch import save_file
 
 from c2c_search.errors import ConfigError
 from c2c_search.errors import IntegrityError
@@ -168,6 +170,14 @@ def test_a_fuser_is_built_of_it_and_comes_back_from_disk(config, path, tmp_path)
 STRANGE = 'import pathlib\n\npathlib.Path(__file__ + ".ran").touch()\n'
 
 
+def rename(folder, old, new):
+    """Change a name in a stored configuration; the weights no longer say which one they are of."""
+    path = folder / checkpoint.CONFIG_NAME
+    path.write_text(path.read_text().replace(old, new))
+    weights = folder / checkpoint.WEIGHTS_NAME
+    save_file(load(weights.read_bytes()), weights)
+
+
 def test_a_strangers_checkpoint_imports_nothing_unasked(
     folder, suite, config, tmp_path, monkeypatch
 ):
@@ -176,8 +186,7 @@ def test_a_strangers_checkpoint_imports_nothing_unasked(
     module = folder / f"{name}.py"
     module.write_text(source.replace('("', f'("{name}_', 1) + STRANGE)
     checkpoint.save(Fuser(config, RECEIVER, SHARER), tmp_path)
-    path = tmp_path / checkpoint.CONFIG_NAME
-    path.write_text(path.read_text().replace(f"outside_{suite.lower()}", name))
+    rename(tmp_path, f"outside_{suite.lower()}", name)
     importlib.invalidate_caches()
     with pytest.raises(IntegrityError, match=rf"code to be run.*{name}\.{attribute}.*{ALLOWED}"):
         checkpoint.load(tmp_path)
@@ -192,8 +201,7 @@ def test_a_study_reads_its_own_checkpoints_in_a_process_that_has_not_trained(fol
     (folder / "outside_own.py").write_text(INJECTION.replace("halfway", "halfway_again"))
     config = FuserConfig(width=8, injection="residual")
     checkpoint.save(Fuser(config, RECEIVER, SHARER), tmp_path)
-    path = tmp_path / checkpoint.CONFIG_NAME
-    path.write_text(path.read_text().replace("residual", "outside_own.halfway_again"))
+    rename(tmp_path, "residual", "outside_own.halfway_again")
     importlib.invalidate_caches()
     fuser = checkpoint.load(tmp_path, foreign=False)
     assert fuser.config.injected.name == "halfway_again"

@@ -12,6 +12,7 @@ from c2c_search.inference.layer_scores import attention_cosine
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.multi_sharer import MultiSharerModel
 from c2c_search.inference.scoring import response_logits
+from c2c_search.tokenization.continuations import response_ids
 
 
 CONVERSATIONS = [[{"role": "user", "content": text}] for text in ("one two", "three")]
@@ -62,7 +63,9 @@ def test_the_fuser_learns_in_float32(both, fields):
     gradients = []
     for model in both(**fields):
         batch = model.batch(model.prompts(CONVERSATIONS))
-        responses = [[model.response_ids("abc")] for _ in CONVERSATIONS]
+        texts = [["abc"] for _ in CONVERSATIONS]
+        tokenizer = model.receiver.text_tokenizer
+        responses = response_ids([None] * len(texts), texts, "plain", tokenizer)
         fused = model.fuse(batch)
         logits = response_logits(model.receiver.model, fused, batch.last_ids, responses)
         assert logits.dtype == torch.float32

@@ -26,6 +26,7 @@ from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
 from c2c_search.inference.scoring import response_logits
 from c2c_search.models.loading import load
+from c2c_search.tokenization.continuations import response_ids
 from c2c_search.training.calibration import calibrate
 
 
@@ -84,7 +85,9 @@ def test_a_training_step(pairs, rows):
         calibrate(model, prompts, 0)
         fuser.eval()  # without noise
         batch = model.batch(prompts, range(8))
-        responses = [[model.response_ids(row["choices"][row["answer"]])] for row in rows[:8]]
+        texts = [[row["choices"][row["answer"]]] for row in rows[:8]]
+        tokenizer = model.receiver.text_tokenizer
+        responses = response_ids([None] * len(texts), texts, "plain", tokenizer)
         logits = response_logits(pair.receiver.model, model.fuse(batch), batch.last_ids, responses)
         targets = torch.tensor([token for (response,) in responses for token in response])
         loss = torch.nn.functional.cross_entropy(logits, targets)

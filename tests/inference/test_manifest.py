@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from c2c_search.errors import IntegrityError
+from c2c_search.host.strict_json import content_sha256
 from c2c_search.inference.manifest import CHAMPION_FILES
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
@@ -51,7 +52,7 @@ MODEL_MANIFEST = Manifest(
     cache_dtype="bfloat16",
     data={"test": "abc"},
     trial={"seed": 1},
-    trial_hash="0123456789abcdef",
+    trial_hash="fbe47f6d82b435a8",
     verdict={"passed": True},
     controls={"receiver": 0.3},
     versions={"python": "3.11"},
@@ -137,7 +138,81 @@ def test_what_an_installation_leaves_is_let_be(tmp_path: Path) -> None:
     check_sums(folder)
 
 
+@pytest.mark.parametrize("name", ["./manifest.json", "runtime//a.py", "."])
+def test_a_path_is_spelled_in_one_way(tmp_path: Path, name: str) -> None:
+    folder = _folder(tmp_path)
+    with (folder / "SHA256SUMS").open("a") as sums:
+        sums.write(f"{'0' * 64}  {name}\n")
+    with pytest.raises(IntegrityError, match="path inside the folder"):
+        check_sums(folder)
+
+
+def test_a_file_has_one_sum(tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    text = (folder / "SHA256SUMS").read_text()
+    (folder / "SHA256SUMS").write_text("0" * 64 + "  manifest.json\n" + text)
+    with pytest.raises(IntegrityError, match="inside the folder, once"):
+        check_sums(folder)
+
+
 # Manifest
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"format_version": "3"}, "format_version: "),
+        ({"format_version": True}, "format_version: "),
+        ({"format_version": 0}, "format_version: "),
+        ({"cache_dtype": "int8"}, "cache_dtype: "),
+        ({"cache_dtype": "load"}, "cache_dtype: "),
+        ({"dtype": "float16"}, "dtype: "),
+        ({"trial": {"seed": 2}}, "trial_hash must be the trial's own"),
+        ({"trial_hash": "0" * 16}, "trial_hash must be the trial's own"),
+        ({"trial_hash": 3}, "trial_hash: "),
+        ({"controls": {"receiver": "0.3"}}, "controls.receiver: "),
+        ({"receiver_size": {"parameters": -1, "bytes": 1}}, "receiver_size.parameters: "),
+        ({"questions": [{"question": "a", "answer": "b", "max_new_tokens": 10**9}]}, "max_new"),
+    ],
+)
+def test_a_value_that_no_manifest_has_is_refused(
+    tmp_path: Path, change: dict[str, Any], rule: str
+) -> None:
+    with pytest.raises(IntegrityError, match=rule):
+        read_manifest(_write(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    ("trial", "rule"),
+    [
+        ({"data": {"template": "chat"}}, "template must be what the trial says, 'chat'"),
+        ({"cache_dtype": "float32"}, "cache_dtype must be what the trial says, 'float32'"),
+    ],
+)
+def test_what_stands_twice_is_the_same(tmp_path: Path, trial: dict[str, Any], rule: str) -> None:
+    told = {"trial": trial, "trial_hash": content_sha256(trial)[:16]}
+    with pytest.raises(IntegrityError, match=rule):
+        read_manifest(_write(tmp_path, told))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_numbers_of_a_manifest_are_finite(tmp_path: Path, number: str) -> None:
+    _write(tmp_path, {})
+    path = tmp_path / "manifest.json"
+    path.write_text(path.read_text().replace("0.3", number))
+    with pytest.raises(IntegrityError, match=r"manifest\.json must"):
+        read_manifest(tmp_path)
+
+
+def test_foreign_words_reach_no_terminal_as_they_are(tmp_path: Path) -> None:
+    change = {"name": 3, "versions": {"\x1b[2J": 1}}
+    with pytest.raises(IntegrityError) as caught:
+        read_manifest(_write(tmp_path, change))
+    assert r"\x1b[2J" in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+    with pytest.warns(UserWarning, match=r"\\x1b\[2J") as told:
+        read_manifest(_write(tmp_path, {"\x1b[2J": 1}))
+    assert "\x1b" not in str(told[0].message)
 
 
 def test_a_manifest_survives_the_round_trip(tmp_path: Path) -> None:
@@ -174,7 +249,7 @@ def test_an_imported_champion_has_a_provenance_instead_of_a_trial(tmp_path: Path
         {"verdict": None},
         {"trial": None, "trial_hash": None, "verdict": None},
         {"provenance": IMPORTED["provenance"]},
-        IMPORTED | {"trial_hash": "0123456789abcdef"},
+        IMPORTED | {"trial_hash": "fbe47f6d82b435a8"},
     ],
 )
 def test_a_champion_comes_from_a_trial_or_from_elsewhere(
@@ -208,7 +283,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_in_a_manifest_is_named(tmp_path: Path) -> None:
-    with pytest.raises(IntegrityError, match=r"created: .*; data: .*dictionary"):
+    with pytest.raises(IntegrityError, match=r"created: .*; data: .*object"):
         read_manifest(_write(tmp_path, {"created": "yesterday", "data": 3}))
 
 
@@ -279,3 +354,17 @@ def test_it_travels_without_torch_and_the_workbench() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("trial", "date"),
+    [({"data": {"date": "2024-07-09"}}, "2024-07-09"), ({"data": {}}, None), ({}, None)],
+)
+def test_the_day_of_the_prompts_is_the_trials(trial: dict[str, Any], date: str | None) -> None:
+    assert MODEL_MANIFEST.model_copy(update={"trial": trial}).date == date
+
+
+@pytest.mark.parametrize("date", ["yesterday", 7, "2024-13-01", []])
+def test_a_day_that_is_none_is_refused(date: Any) -> None:
+    with pytest.raises(IntegrityError, match=r"data\.date"):
+        _ = MODEL_MANIFEST.model_copy(update={"trial": {"data": {"date": date}}}).date

@@ -13,7 +13,7 @@ from c2c_search.models import gguf as module
 from c2c_search.models.cache_dir import silent
 from c2c_search.models.catalogue import Licence
 from c2c_search.models.gguf import convert
-from c2c_search.models.gguf import damaged
+from c2c_search.models.gguf import renewed
 from c2c_search.models.identity import RECORD
 from c2c_search.models.identity import SINGLE
 from c2c_search.models.identity import Record
@@ -123,11 +123,11 @@ def test_a_copy_is_no_damage_but_a_change_is(converted: Path, tmp_path: Path) ->
     copy = tmp_path / "copy"
     shutil.copytree(converted, copy, copy_function=shutil.copyfile)
     assert not _record(copy).fresh(copy)
-    assert not damaged(copy, _record(copy), silent)
+    assert renewed(copy, _record(copy), silent) is not None
     assert _record(copy).fresh(copy)
     weights = bytearray((copy / SINGLE).read_bytes())
     weights[-1] ^= 1
     (copy / SINGLE).write_bytes(weights)
-    assert damaged(copy, _record(copy), silent)
+    assert renewed(copy, _record(copy), silent) is None
     (copy / SINGLE).unlink()
-    assert damaged(copy, _record(copy), silent)
+    assert renewed(copy, _record(copy), silent) is None

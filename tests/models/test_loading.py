@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import SourceError
 from c2c_search.models import gguf
 from c2c_search.models import identity
+from c2c_search.models import loading
 from c2c_search.models.loading import load
 from c2c_search.models.loading import resolve
 
@@ -109,6 +111,114 @@ def test_missing_weights_are_not_made_up(folder: Path, cache: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(SourceError, match=r"lacks 1, e\.g\. lm_head\.weight"):
         load(f"path:{folder}", cache_dir=cache)
+
+
+def test_weights_that_the_model_does_not_use_are_named(folder: Path, cache: Path) -> None:
+    _edit(folder / "config.json", num_hidden_layers=1)
+    with pytest.raises(SourceError, match=r"leaves out 9: model\.layers\.1\..*of fewer layers"):
+        load(f"path:{folder}", cache_dir=cache)
+
+
+def test_what_is_known_to_be_harmless_is_left_out(folder: Path, cache: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.zeros(2)
+    tensors["vision_tower.embedding.weight"] = torch.zeros(2)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    load(f"path:{folder}", device="cpu", cache_dir=cache)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_beside_the_weights_is_refused(folder: Path, cache: Path, name: str) -> None:
+    resolve(f"path:{folder}", cache_dir=cache)
+    (folder / name).write_text('{"base_model_name_or_path": "elsewhere", "peft_type": "LORA"}')
+    with pytest.raises(SourceError, match=f"no adapter beside its weights.*{name}"):
+        load(f"path:{folder}", cache_dir=cache)
+
+
+def _same_times(folder: Path) -> None:
+    for path in folder.iterdir():
+        os.utime(path, (0, 0))
+
+
+def test_other_weights_with_the_old_files_times_are_noticed(folder: Path, cache: Path) -> None:
+    _same_times(folder)
+    before = resolve(f"path:{folder}", cache_dir=cache).identity
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["lm_head.weight"] = tensors["lm_head.weight"] + 1
+    size = path.stat().st_size
+    save_file(tensors, path, metadata={"format": "pt"})
+    _same_times(folder)
+    assert path.stat().st_size == size
+    after = resolve(f"path:{folder}", cache_dir=cache).identity
+    assert after.weights_sha256 != before.weights_sha256
+    assert after.config_sha256 == before.config_sha256
+    with path.open("r+b") as stream:  # in place: the inode stays
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"\x7f")
+    _same_times(folder)
+    assert resolve(f"path:{folder}", cache_dir=cache).identity.weights_sha256 not in (
+        before.weights_sha256,
+        after.weights_sha256,
+    )
+
+
+def test_another_gguf_file_with_the_old_ones_time_is_noticed(
+    tiny_gguf: Path, cache: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(tiny_gguf, tmp_path / "tiny.gguf"))
+    os.utime(path, (0, 0))
+    before = resolve(f"gguf:{path}", cache_dir=cache).identity.revision
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, (0, 0))
+    assert resolve(f"gguf:{path}", cache_dir=cache).identity.revision != before
+
+
+def test_a_converted_model_of_an_earlier_record_is_hashed_and_not_converted_again(
+    tiny_gguf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = resolve(f"gguf:{tiny_gguf}", cache_dir=cache)
+    path = first.path / "identity.json"
+    record = json.loads(path.read_text())
+    for stamp in record["files"]:
+        for name in ("ctime_ns", "inode", "sample"):
+            del stamp[name]
+    path.write_text(json.dumps(record | {"format": 1}))
+    monkeypatch.setattr(gguf, "_save", lambda *_: pytest.fail("converted again"))
+    assert resolve(f"gguf:{tiny_gguf}", cache_dir=cache) == first
+    assert json.loads(path.read_text())["format"] == 2
+
+
+def test_a_model_that_changes_while_it_is_loaded_is_refused(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = loading._model
+
+    def change(*arguments: object) -> object:
+        os.utime(folder / "model.safetensors", (0, 0))
+        return real(*arguments)
+
+    monkeypatch.setattr(loading, "_model", change)
+    with pytest.raises(SourceError, match="stay as they are while it is loaded"):
+        load(f"path:{folder}", device="cpu", cache_dir=cache)
+
+
+def test_code_beside_a_gguf_file_is_never_offered(
+    tiny_gguf: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    path = Path(shutil.copy(tiny_gguf, folder / "tiny.gguf"))
+    auto_map = {"AutoTokenizer": ["evil.T", "evil.T"], "AutoModelForCausalLM": "evil.T"}
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'PWNED')!r}, 'w')\nclass T: pass\n")
+    for name in ("config.json", "tokenizer_config.json"):
+        (folder / name).write_text(json.dumps({"tokenizer_class": "T", "auto_map": auto_map}))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked whether to run it"))
+    with contextlib.suppress(SourceError):
+        load(f"gguf:{path}", device="cpu", cache_dir=cache)
+    assert not (tmp_path / "PWNED").exists()
 
 
 def test_a_models_own_code_is_never_run(folder: Path, cache: Path) -> None:

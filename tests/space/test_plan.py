@@ -43,6 +43,25 @@ def test_steps_without_a_pruner(make_space: Make) -> None:
     assert planned.total_steps == 23 * 90 + 2 * 10
 
 
+def test_a_very_long_study_is_planned_from_a_shorter_one(make_space: Make) -> None:
+    planned = plan(make_space(search={"trials": 1_000_000, "pruner": "halving"}))
+    assert planned.rungs[0].trials == 1_000_000
+    assert 300_000 < planned.rungs[1].trials < 400_000
+
+
+def test_a_long_range_is_counted_not_listed(make_space: Make) -> None:
+    ranges = {
+        "fuser.intermediate": {"int": [1, 2**18]},
+        "fuser.rank": {"int": [1, 2**16]},
+        "fuser.width": {"int": [1, 2**16]},
+        "fuser.depth": {"choices": [1, 2], "when": {"fuser.width": [3, 4]}},
+        "fuser.projector": {"choices": ["joint"]},
+    }
+    dimensions = {**ranges, "pair": {"choices": ["there", "back"]}}
+    wide = plan(make_space(dimensions=dimensions, search={"trials": 3}))
+    assert wide.configurations == 2 * 2**18 * 2**16 * (2**16 - 2 + 2 * 2)
+
+
 def test_no_more_twins_than_trials(make_space: Make) -> None:
     assert plan(make_space(search={"trials": 2})).twin_steps == 2 * 90
 

@@ -15,6 +15,7 @@ from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.pipeline import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import ConfigError
+from c2c_search.space import sampling
 from c2c_search.space.dimensions import applies
 from c2c_search.space.sampling import DoesNotFit
 from c2c_search.space.sampling import Fits
@@ -280,3 +281,13 @@ def test_one_rung_and_no_pruner(make_space: Make) -> None:
     pipeline = Pipeline(name="test", training=TrainingConfig(steps=5))
     space = make_space(pipeline=pipeline, search={"trials": 1, "pruner": "none"})
     assert isinstance(make_pruner(space), optuna.pruners.NopPruner)
+
+
+def test_looking_for_a_candidate_within_the_limits_ends_soon(
+    make_space: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "_SECONDS", -1.0)
+    space = make_space()
+    study = optuna.create_study(sampler=make_sampler(space, fits=lambda trial: False))
+    with pytest.raises(DoesNotFit, match="No candidate within `limits` in 1 draws and 0 s"):
+        suggest(space, study.ask(), fits=lambda trial: False)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from c2c_search.config.pipeline import CacheConfig
 from c2c_search.config.pipeline import ChampionConfig
@@ -114,6 +115,23 @@ def test_limits() -> None:
     assert Limits().allow_memory(10**15)
     assert Limits(max_memory_gb=2.5).allow_memory(2_500_000_000)
     assert not Limits(max_memory_gb=2.5).allow_memory(2_500_000_001)
+
+
+@pytest.mark.parametrize(
+    "name", ["../elsewhere", "/tmp/a", ".", "..", "a/b", "a b", "", "a\n", "\x1b[2J", "a" * 101]
+)
+def test_names_that_become_files_keep_to_a_pattern(make_space: Make, name: str) -> None:
+    here = {"receiver": "path:a", "sharer": "path:b"}
+    with pytest.raises(ValidationError, match="pairs"):
+        make_space(pairs={name: here})
+    with pytest.raises(ValidationError, match="study"):
+        make_space(study=name)
+
+
+def test_names_of_pairs_differ_on_every_file_system(make_space: Make) -> None:
+    here = {"receiver": "path:a", "sharer": "path:b"}
+    with pytest.raises(ValidationError, match="by more than capital letters"):
+        make_space(pairs={"Small": here, "small": here}, fixed={"pair": "small"})
 
 
 # From a file

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.models.pair import PairSpec
@@ -56,7 +57,7 @@ class Script:
 
     Args:
         accuracy: Of a fuser, from its configuration.
-        alone: Accuracy of each model on its own.
+        alone: Accuracy of each model on its own, by its folder's name.
         shut_adds: What a finalist with its gate shut answers more than its receiver.
         failures: Failures to come, by the configuration they hit; each is used up.
         at: Called with the number of every event before it is sent; raises to interrupt.
@@ -65,11 +66,14 @@ class Script:
     accuracy: Callable[[TrialConfig], float] = lambda config: (
         0.3 if config.fuser.sharer == "blank" else 0.5 + 0.05 * config.fuser.depth
     )
-    alone: dict[str, float] = field(default_factory=lambda: {"path:a": 0.4, "path:b": 0.45})
+    alone: dict[str, float] = field(default_factory=lambda: {"a": 0.4, "b": 0.45})
     failures: Callable[[TrialConfig], Failed | None] = lambda config: None
     at: Callable[[int], None] = lambda number: None
     prepare: Callable[[FakeWorker, PairSpec], Iterator[Event]] | None = None
     weights: str = "w"
+    date: str | None = None  # that the prompts of a worker without a date are written on
+    prompts: str = ""
+    dates: list[str | None] = field(default_factory=list)
     shut_adds: float = 0.0
     events: int = 0
     trained: list[TrialConfig] = field(default_factory=list)
@@ -116,6 +120,8 @@ class FakeWorker:
             data={split: f"sha-{split}" for split in ("train", "validation", "test")},
             seconds={"load": 0.0},
             dtype="float32",
+            date=self.script.dates[-1] or self.script.date,
+            prompts=self.script.prompts,
         )
 
     def _train(self, request: Train) -> Iterator[Event]:
@@ -221,9 +227,9 @@ class FakeWorker:
         yield self._event(Progress(stage="evaluate", done=0, total=1))
         learned = request.trained_dir or request.fuser_dir
         if request.system in ("receiver", "sharer"):
-            accuracy = self.script.alone[getattr(request.pair, request.system)]
+            accuracy = self.script.alone[_name(getattr(request.pair, request.system))]
         elif request.system == "shut" or learned is None:
-            accuracy = self.script.alone[request.pair.receiver]
+            accuracy = self.script.alone[_name(request.pair.receiver)]
             accuracy += self.script.shut_adds if request.system == "shut" else 0
         else:
             config = json.loads((Path(learned) / "fuser_config.json").read_text())
@@ -237,7 +243,7 @@ class FakeWorker:
         return event
 
     def _identity(self, source: str) -> dict[str, str | None]:
-        name = source.partition(":")[2]
+        name = _name(source)
         return {
             "source": source,
             "revision": None,
@@ -248,6 +254,10 @@ class FakeWorker:
             "licence": "Apache-2.0",
             "licence_url": None,
         }
+
+
+def _name(source: str) -> str:
+    return Path(source.partition(":")[2]).name
 
 
 def answers(accuracy: float) -> tuple[ItemResult, ...]:
@@ -337,8 +347,9 @@ def output() -> io.StringIO:
 
 @pytest.fixture
 def start_worker(script: Script) -> Callable[..., FakeWorker]:
-    def start(pipeline: object, log_file: Path, dtype: str | None) -> FakeWorker:
+    def start(pipeline: Pipeline, log_file: Path, dtype: str | None) -> FakeWorker:
         script.dtypes.append(dtype)
+        script.dates.append(pipeline.data.date)
         return FakeWorker(script)
 
     return start
@@ -357,6 +368,7 @@ def run(
             console=Console(file=output, width=120),
             worker_factory=start_worker,
             promotion=options.pop("promotion", fake_promotion),
+            ready=options.pop("ready", lambda space, file: None),
             sleep=lambda seconds: None,
             **options,
         )

@@ -134,13 +134,13 @@ def test_a_shut_gate_that_changes_an_answer_ends_the_study(quick: Run, script: A
 def test_a_pair_that_needs_no_sharer_is_not_preferred(quick: Run, root: Path, script: Any) -> None:
     # path:a learns the task by itself; path:b gains from what it hears.
     def accuracy(config: TrialConfig) -> float:
-        if config.pair.receiver == "path:a":
+        if config.pair.receiver.endswith("/a"):
             return 0.9 + 0.001 * config.fuser.depth
         return 0.3 if config.fuser.sharer == "blank" else 0.6 + 0.001 * config.fuser.depth
 
     script.accuracy = accuracy
     outcome = quick()
-    assert outcome.final.finalists[0].config.pair.receiver == "path:b"
+    assert outcome.final.finalists[0].config.pair.receiver.endswith("/b")
     trials = optuna_study(root).trials
     assert max(trials, key=lambda each: each.value or -1.0).value == pytest.approx(0.3, abs=0.01)
     assert {each.user_attrs["accuracy"] > 0.5 for each in trials} == {True}
@@ -441,6 +441,31 @@ def test_other_weights_are_refused(quick: Run, script: Any) -> None:
     script.weights = "other"
     with pytest.raises(DataError, match="other weights"):
         quick(trials=2)
+
+
+def test_other_prompts_are_refused(quick: Run, script: Any) -> None:
+    script.prompts = "a"
+    quick(trials=1)
+    script.prompts = "b"
+    with pytest.raises(
+        DataError, match=r"prompts must stay as they were; pair \w+ reads the same"
+    ):
+        quick(trials=2)
+
+
+def test_a_dated_template_keeps_the_day_on_which_the_study_began(quick: Run, script: Any) -> None:
+    script.date = "2024-07-09"
+    quick(trials=1)
+    script.date = "2024-07-10"
+    quick(trials=2)
+    assert {config.data.date for config in script.trained} == {"2024-07-09"}
+    assert script.dates == [None, "2024-07-09"]
+
+
+def test_a_study_without_a_dated_template_has_no_day(quick: Run, script: Any) -> None:
+    quick(trials=1)
+    assert {config.data.date for config in script.trained} == {None}
+    assert all("date" not in config.to_yaml() for config in script.trained)
 
 
 @pytest.fixture

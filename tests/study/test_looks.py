@@ -66,6 +66,7 @@ def test_more_trials_after_a_champion_are_a_second_look_at_a_smaller_level(
     later = [each for each in second.final.verdicts if each.look == 2]
     assert later
     assert all(each.judged_level == 0.05 / 4 / len(later) for each in later)
+    assert (first.leaderboard.looks, second.leaderboard.looks) == (1, 2)
     # Better than the champion in a paired test, so it takes its place.
     winner = second.final.verdict(second.champion.name)
     assert (winner.look, winner.present.beaten) == (2, True)

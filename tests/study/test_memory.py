@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from c2c_search.models.loading import load
 from c2c_search.space.schema import Space
+from c2c_search.study.memory import lengths_of_pairs
 from c2c_search.study.memory import memory_of_trials
 from c2c_search.training.memory.prediction import model_bytes
 
@@ -48,6 +50,20 @@ def space(tiny_pair, tmp_path) -> Space:
             "training": {"steps": 20},
         },
     )
+
+
+def test_lengths_are_told_before_anything_is_loaded(space, tiny_pair):
+    assert lengths_of_pairs(space) == []
+    folder = Path(tiny_pair.receiver.removeprefix("path:"))
+    config = json.loads((folder / "config.json").read_text())
+    short = {**config, "max_position_embeddings": 64}
+    (folder / "config.json").write_text(json.dumps(short))
+    try:
+        told = lengths_of_pairs(space)
+    finally:
+        (folder / "config.json").write_text(json.dumps(config))
+    assert any("examples have more tokens than the 64 that the receiver" in text for text in told)
+    assert any("examples have more tokens than the 64 that the sharer" in text for text in told)
 
 
 def test_trials_take_what_their_models_batch_and_fuser_take(space, tiny_pair, monkeypatch):

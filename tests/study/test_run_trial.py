@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
+from c2c_search.errors import DataError
 from c2c_search.space.schema import Space
 from c2c_search.study.run_trial import repeat_trial
 from c2c_search.training.protocol import Failed
@@ -48,6 +50,22 @@ def test_a_trial_again(
     assert str(tmp_path / "to" / "best") in text
     # Finished, it is only shown again.
     assert repeat(trial_file, tmp_path / "to") == trained
+
+
+def test_a_trial_in_its_studys_folder_reads_the_studys_prompts(
+    repeat: Callable[..., Any], trial_file: Path, tmp_path: Path, script: Any
+) -> None:
+    script.prompts = "as then"
+    repeat(trial_file, tmp_path / "first")
+    study = tmp_path / "study"
+    shutil.copytree(tmp_path / "first" / "results" / "prepared", study / "results" / "prepared")
+    (study / "hash").mkdir()
+    there = shutil.copy(trial_file, study / "hash" / "trial.yaml")
+    assert repeat(there, tmp_path / "second") is not None
+    script.prompts = "as now"
+    with pytest.raises(DataError, match="prompts must stay as they were"):
+        repeat(there, tmp_path / "third")
+    assert repeat(trial_file, tmp_path / "fourth") is not None
 
 
 def test_a_folder_is_of_one_trial(

@@ -56,7 +56,7 @@ SPACE = """\
 study: tiny
 pipeline: pipeline.yaml
 pairs:
-  only: {receiver: "path:a", sharer: "path:b"}
+  only: {receiver: "hf:tiny/a", sharer: "hf:tiny/b"}
 search: {trials: 5, pruner: halving, seed: 0}
 dimensions:
   fuser.depth: {int: [1, 8]}

@@ -145,8 +145,7 @@ def test_special_tokens_keep_their_role():
         "<",
         "Ċ",
         "Answer",
-        ":",
-        "<e>",
+        ":",  # and nothing behind it: a prompt does not end with what ends a text
     ]
     assert heard(prompt, sharer) == expected
     assert said(prompt, sharer) == expected

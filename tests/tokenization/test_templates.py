@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from c2c_search.errors import ConfigError
+from c2c_search.tokenization.templates import TemplateRefusedError
+from c2c_search.tokenization.templates import continuation
+from c2c_search.tokenization.templates import is_dated
 from c2c_search.tokenization.templates import render
 from c2c_search.tokenization.templates import render_all
 
@@ -103,3 +108,62 @@ def test_many_are_rendered_as_one_by_one(chatty):
     for template in ("plain", "chat"):
         together = render_all(conversations, template, tokenizer)
         assert together == [render(messages, template, tokenizer) for messages in conversations]
+
+
+DATED = (
+    "{% if strftime_now is defined %}{% set today = strftime_now('%d %b %Y') %}{% endif %}"
+    "It is {{ today }}, {{ strftime_now('%A, %-d. %B') }}.\n"
+    "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]"
+)
+
+
+def test_a_dated_template_writes_the_day_it_is_given(chatty):
+    messages = [{"role": "user", "content": "hi"}]
+    rendered = render(messages, "chat", chatty(DATED), "2024-07-09")
+    assert rendered.text == "It is 09 Jul 2024, Tuesday, 9. July.\n[user] hi\n[assistant]"
+    assert contents_of(rendered) == ["hi"]
+    today = datetime.date.today().strftime("%d %b %Y")
+    assert render(messages, "chat", chatty(DATED)).text.startswith(f"It is {today}")
+
+
+@pytest.mark.parametrize("front", ["", "\n", "\n\n ", "{%- set x = 1 -%}\n", "{# c #}\n"])
+def test_the_clock_changes_nothing_else(chatty, front):
+    messages = [{"role": "user", "content": "hi"}]
+    same = "{% for m in messages %}\n[{{ m.content }}]{% endfor %}\n"
+    dated = chatty(front + same + "{% if 0 %}{{ strftime_now('%d') }}{% endif %}")
+    assert render(messages, "chat", dated, "2024-07-09") == render(messages, "chat", dated)
+    assert is_dated("chat", dated)
+    assert not is_dated("plain", dated)
+    assert not is_dated("chat", chatty(same))
+
+
+def test_what_a_template_refuses_is_named(chatty):
+    refusing = chatty(
+        "{% if messages[0].role == 'system' %}{{ raise_exception('No!') }}{% endif %}"
+    )
+    user, system = ({"role": role, "content": "x"} for role in ("user", "system"))
+    with pytest.raises(
+        TemplateRefusedError, match=r"system, user: No!\. Got 'conversation 2'"
+    ) as told:
+        render_all([[user], [system, user]], "chat", refusing)
+    assert told.value.index == 1
+    again = told.value.named("hf:some/model", "data.jsonl:7")
+    assert "hf:some/model" in str(again)
+    assert "data.jsonl:7" in str(again)
+
+
+def test_a_template_that_refuses_placeholders_is_still_read(chatty):
+    picky = chatty(
+        "{% if 'c2c' in messages[0].content %}{{ raise_exception('No!') }}{% endif %}"
+        "{{ messages[0].content }}"
+    )
+    assert contents_of(render([{"role": "user", "content": "hi"}], "chat", picky)) == ["hi"]
+
+
+def test_several_templates_need_a_default(chatty):
+    messages = [{"role": "user", "content": "hi"}]
+    several = {"default": TEMPLATE, "tool_use": "tools"}
+    assert render(messages, "chat", chatty(several)).text == "[user] hi [/][assistant]"
+    assert continuation("x", "chat", chatty(several)) == "x"
+    with pytest.raises(ConfigError, match="rag, tool_use"):
+        render(messages, "chat", chatty({"tool_use": "tools", "rag": "rag"}))

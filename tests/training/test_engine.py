@@ -11,6 +11,7 @@ from c2c_search.config.pipeline import TrainingConfig
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.training.checkpoint import Position
 from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.engine import schedule
 
@@ -59,12 +60,56 @@ def test_schedule(name):
 
 def test_resume_without_a_checkpoint(tmp_path):
     with TrainingEngine(Fuser(FuserConfig(width=4), SHAPE, SHAPE), TrainingConfig()) as engine:
-        assert engine.resume(tmp_path) is None
+        assert engine.resume(tmp_path, "trial") is None
 
 
 def test_one_checkpoint_is_kept(tmp_path):
     with TrainingEngine(Fuser(FuserConfig(width=4), SHAPE, SHAPE), TrainingConfig()) as engine:
-        engine.save(tmp_path, 1, {"step": 1})
-        engine.save(tmp_path, 2, {"step": 2})
+        engine.save(tmp_path, "trial", Position(step=1))
+        engine.save(tmp_path, "trial", Position(step=2))
         assert sorted(path.name for path in tmp_path.iterdir()) == ["latest.json", "step-2"]
-        assert engine.resume(tmp_path)["step"] == 2
+        assert engine.resume(tmp_path, "trial").step == 2
+
+
+def test_a_checkpoint_is_data(tmp_path):
+    with TrainingEngine(Fuser(FuserConfig(width=4), SHAPE, SHAPE), TrainingConfig()) as engine:
+        engine.save(tmp_path, "trial", Position(step=1))
+    names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert names == {"latest.json", "state.json", "state.safetensors"}
+
+
+def steps_of(engine, some):
+    losses = []
+    for receiver, sharer in some:
+        loss = loss_of(engine(receiver, sharer), receiver)
+        engine.backward_and_step(loss)
+        losses.append(float(loss.detach()))
+    return losses
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_going_on_gives_the_same_numbers(tmp_path, stage, accumulation):
+    config = TrainingConfig(
+        steps=6,
+        learning_rate=1e-2,
+        zero_stage=stage,
+        weight_decay=0.1,
+        gradient_accumulation=accumulation,
+    )
+    found = []
+    for parts in ([slice(0, 8)], [slice(0, 4), slice(4, 8)]):
+        losses, rates = [], []
+        for part in parts:
+            torch.manual_seed(0)
+            fuser = Fuser(FuserConfig(width=8, dropout=0.5), SHAPE, SHAPE).train()
+            with TrainingEngine(fuser, config) as engine:
+                engine.resume(tmp_path, "trial")
+                losses += steps_of(engine, batches(8)[part])
+                rates.append(engine.learning_rate)
+                if len(parts) > 1:
+                    engine.save(tmp_path, "trial", Position(step=part.stop))
+        found.append((losses, rates[-1], fuser.state_dict(), torch.rand(3)))
+    assert found[0][:2] == found[1][:2]
+    assert all(torch.equal(found[0][2][name], found[1][2][name]) for name in found[0][2])
+    assert torch.equal(found[0][3], found[1][3])

@@ -112,7 +112,7 @@ def shell(pipeline, tmp_path, monkeypatch):
 
     def start(script):
         program = tmp_path / "python"
-        program.write_text(f"#!/bin/sh\nevents=/dev/fd/$3\n{script}\n")
+        program.write_text(f"#!/bin/sh\nevents=/dev/fd/$4\n{script}\n")
         program.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(program))
         return Worker(pipeline, log_file=tmp_path / "worker.log")
@@ -169,3 +169,20 @@ def test_a_worker_computes_in_the_dtype_it_is_given(pipeline, tiny_pair, tmp_pat
     ) as worker:
         *_, prepared = worker.ask(Prepare(pair=tiny_pair))
     assert prepared.dtype == "bfloat16"
+
+
+def test_the_worker_imports_nothing_from_the_working_folder(
+    pipeline, tiny_pair, tmp_path, monkeypatch
+):
+    folder = tmp_path / "here"
+    (folder / "datasets").mkdir(parents=True)
+    mark = f"open({str(tmp_path / 'PWNED')!r}, 'a').write('x')\n"
+    for name in ("datasets/__init__", "deepspeed", "random", "torch", "sitecustomize"):
+        (folder / f"{name}.py").write_text(mark)
+    monkeypatch.chdir(folder)
+    # As `PYTHONPATH=$PYTHONPATH:DIR` gives it where the variable was empty.
+    monkeypatch.setenv("PYTHONPATH", f"{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    with Worker(pipeline, log_file=tmp_path / "log", cache_dir=tmp_path / "cache") as worker:
+        *_, prepared = worker.ask(Prepare(pair=tiny_pair))
+    assert isinstance(prepared, Prepared)
+    assert not (tmp_path / "PWNED").exists()

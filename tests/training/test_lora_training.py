@@ -176,9 +176,9 @@ def test_resume_gives_the_same_numbers(service, trial, tmp_path, monkeypatch, st
 
 def test_checkpoint_holds_the_adapter_alone(service, trial, tmp_path):
     ended = adapt(service, trial, 2 * PER_RANK, tmp_path / "lora")
-    (states,) = (tmp_path / "lora" / "checkpoints").glob("step-6/*model_states.pt")
-    saved = torch.load(states, weights_only=False)["module"]
-    assert sum(tensor.numel() for tensor in saved.values()) == ended.parameters
+    saved = load_file(tmp_path / "lora" / "checkpoints" / "step-6" / "state.safetensors")
+    weights = [tensor for name, tensor in saved.items() if name.startswith("module.")]
+    assert sum(tensor.numel() for tensor in weights) == ended.parameters
 
 
 def test_examples_and_their_order_are_the_trials(service, trial, tmp_path, monkeypatch):

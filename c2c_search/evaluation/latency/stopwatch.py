@@ -110,7 +110,7 @@ class TimedSystems:
     def read(self, loaded: LoadedModel, question: Conversation) -> list[int]:
         """A model's tokens of a question."""
         tokenizer = loaded.text_tokenizer
-        rendered = render(question, self.model.template, tokenizer)
+        rendered = render(question, self.model.template, tokenizer, self.model.date)
         return tokenize([rendered.text], tokenizer, special=rendered.special)[0].ids
 
     def prefills(self, question: Conversation) -> str:
@@ -183,6 +183,7 @@ class TimedSystems:
             model.receiver.text_tokenizer,
             model.sharer.text_tokenizer,
             model.fuser.config.token_alignment,
+            date=model.date,
         )
 
     def _alone(

@@ -22,12 +22,17 @@ from c2c_search.errors import ConfigError
 from c2c_search.evaluation.scoring import receiver_alone
 from c2c_search.evaluation.systems.prompts import OPTION_TOKENS
 from c2c_search.evaluation.systems.prompts import PROMPT_TOKENS
+from c2c_search.inference.finite import blaming
+from c2c_search.inference.scoring import check_finite
 from c2c_search.inference.scoring import response_logits
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.store import PromptCaches
+from c2c_search.tokenization.spans import endings
 from c2c_search.tokenization.templates import Message
 from c2c_search.tokenization.templates import Rendered
+from c2c_search.tokenization.templates import chat_template
 from c2c_search.tokenization.templates import render
+from c2c_search.tokenization.templates import written_on
 from c2c_search.tokenization.token_alignment import EncodedPrompt
 from c2c_search.tokenization.token_alignment import encode_rendered
 
@@ -126,7 +131,8 @@ class C2CLM(TemplateLM):
         if add_special_tokens is None:
             add_special_tokens = not self._starts_special(string)
         ids: list[int] = self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
-        return ids
+        # A prompt does not end with what ends a text.
+        return ids[: -len(endings(self.tokenizer)) or None] if add_special_tokens else ids
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
@@ -137,7 +143,7 @@ class C2CLM(TemplateLM):
             ConfigError: The receiver has no chat template, or C2C is to go on with an answer that
                 has begun.
         """
-        if self.tokenizer.chat_template is None:
+        if chat_template(self.tokenizer) is None:
             raise ConfigError(
                 "Chats need a receiver with a chat template.",
                 value=self.model.receiver.identity.source,
@@ -155,6 +161,7 @@ class C2CLM(TemplateLM):
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=not add_generation_prompt,
+            **written_on(self.model.date, self.tokenizer),
         )
         self._chats[text] = [
             Message(role=turn["role"], content=turn["content"]) for turn in chat_history
@@ -204,10 +211,11 @@ class C2CLM(TemplateLM):
             batch = model.batch(self._prompts(model, [contexts[row] for row in rows]))
             indices = [by_context[contexts[row]] for row in rows]
             responses = [[requests[index][2] for index in each] for each in indices]
-            logits = response_logits(
-                model.receiver.model, model.fuse(batch), batch.last_ids, responses
-            )
-            answers = _score(logits, [ids for each in responses for ids in each])
+            with blaming(model, batch):
+                logits = response_logits(
+                    model.receiver.model, model.fuse(batch), batch.last_ids, responses
+                )
+                answers = _score(logits, [ids for each in responses for ids in each])
             flat = [index for each in indices for index in each]
             scored.update(zip(flat, answers, strict=True))
             progress.update(len(flat))
@@ -323,19 +331,25 @@ class C2CLM(TemplateLM):
         messages = self._chats[context.asked]
         contents = tuple(
             (min(start, len(text)), min(end, len(text)))
-            for start, end in render(messages, "chat", self.tokenizer).contents
+            for start, end in render(messages, "chat", self.tokenizer, self.model.date).contents
         )
-        return Rendered(text, contents, ours.special), render(messages, "chat", theirs)
+        heard = render(messages, "chat", theirs, self.model.date)
+        return Rendered(text, contents, ours.special), heard
 
     def _starts_special(self, text: str) -> bool:
         return text.startswith(str(self.tokenizer.decode([self.prefix_token_id])))
 
 
 def _score(logits: torch.Tensor, continuations: Sequence[Sequence[int]]) -> list[Scored]:
-    """Of ``(all continuations' tokens, vocabulary)`` in their order."""
+    """Of ``(all continuations' tokens, vocabulary)`` in their order.
+
+    Raises:
+        FloatingPointError: A log-likelihood is no number.
+    """
     lengths = [len(ids) for ids in continuations]
     targets = torch.tensor([token for ids in continuations for token in ids], device=logits.device)
     chosen = logits.log_softmax(dim=-1).gather(1, targets[:, None])[:, 0].cpu()
+    check_finite(chosen)
     greedy = (logits.argmax(dim=-1) == targets).cpu()
     return [
         (float(likelihoods.sum()), bool(hits.all()))

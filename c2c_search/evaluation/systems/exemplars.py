@@ -76,6 +76,7 @@ class Oracle(PassByPass):
             None,
             template=pair.template,
             cache_dtype=pair.cache_dtype,
+            date=pair.date,
         )
         self.exemplars = exemplars
 
@@ -125,8 +126,8 @@ def kept_tokens(
     tokenizer = model.receiver.text_tokenizer
     shown = [with_exemplars(question, exemplars).messages for question in questions]
     asked = [question.messages for question in questions]
-    without = render_all(asked, model.template, tokenizer)
-    longer = read_all(render_all(shown, model.template, tokenizer), tokenizer)
+    without = render_all(asked, model.template, tokenizer, model.date)
+    longer = read_all(render_all(shown, model.template, tokenizer, model.date), tokenizer)
     kept = []
     for read, messages, alone in zip(longer, asked, without, strict=True):
         text, contents = read.rendered.text, read.rendered.contents
@@ -143,7 +144,9 @@ def kept_tokens(
         ]
         ids = read.tokens.ids
         kept.append(
-            EncodedPrompt(tuple(ids[each] for each in positions), tuple(ids), tuple(positions))
+            EncodedPrompt(
+                tuple(ids[each] for each in positions), tuple(ids), tuple(positions), read.rendered
+            )
         )
     return tuple(kept)
 

@@ -16,6 +16,7 @@ from c2c_search.evaluation.systems.system import OptionScores
 from c2c_search.evaluation.systems.system import Written
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.tokenization.templates import chat_template
 from c2c_search.tokenization.token_alignment import encode_all
 
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from c2c_search.inference.model import C2CModel
     from c2c_search.prompt_cache.batches import PairBatch
     from c2c_search.tokenization.templates import Message
+    from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
 CACHED_TOKENS = 16_384
@@ -103,7 +105,7 @@ class PassByPass(ABC):
 
 def _stops(model: C2CModel, stop: tuple[str, ...]) -> tuple[str, ...]:
     """What ends an answer, also of a base model in a chat: that reads the plain template."""
-    base = model.template == "chat" and model.receiver.text_tokenizer.chat_template is None
+    base = model.template == "chat" and chat_template(model.receiver.text_tokenizer) is None
     return tuple(dict.fromkeys([*stop, *PLAIN_STOP])) if base else stop
 
 
@@ -115,30 +117,31 @@ def item_seed(seed: int, item_id: str) -> int:
 
 def encode_alone(
     model: C2CModel, conversations: Sequence[Sequence[Message]]
-) -> list[tuple[int, ...]]:
-    """Token ids of conversations as the receiver of ``model`` reads them.
+) -> tuple[EncodedPrompt, ...]:
+    """Conversations as the receiver of ``model`` reads them by itself.
 
     Raises:
         DataError: A prompt has no token.
     """
     tokenizer = model.receiver.text_tokenizer
-    encoded = encode_all(conversations, model.template, tokenizer, tokenizer)
-    return [prompt.receiver_ids for prompt in encoded]
+    return encode_all(conversations, model.template, tokenizer, tokenizer, date=model.date)
 
 
 def read_alone(
-    prompts: QuestionPrompts, model: C2CModel, ids: Sequence[tuple[int, ...]]
+    prompts: QuestionPrompts, model: C2CModel, encoded: Sequence[EncodedPrompt]
 ) -> Iterator[Pass]:
     """Passes over prompts that only the receiver of ``model`` reads, and for one system.
 
     Args:
         prompts: The questions.
         model: C2CModel without a fuser.
-        ids: Tokens of each question's prompt; see `encode_alone`.
+        encoded: Each question's prompt; see `encode_alone`.
     """
+    ids = [prompt.receiver_ids for prompt in encoded]
 
     def alone(rows: Sequence[int], caches: PromptCaches) -> PairPrompts:
-        return PairPrompts.alone([ids[row] for row in rows], caches)
+        texts = [encoded[row].receiver_text for row in rows]
+        return PairPrompts.alone([ids[row] for row in rows], caches, texts)
 
     return passes_over(prompts, model, ids, alone)
 

@@ -64,15 +64,26 @@ class QuestionPrompts:
         self.batch_size = batch_size
         self._caches = caches or self._compute
         self._known: dict[tuple[str, tuple[tuple[int, ...], ...]], PromptCaches] = {}
+        self._tokens: dict[str, tuple[EncodedPrompt, ...]] = {}
         self._read: dict[str, PairPrompts] = {}
 
     def __len__(self) -> int:
         return len(self.questions)
 
+    def encoded(self, alignment: str = "span") -> tuple[EncodedPrompt, ...]:
+        """The prompts as both models read them under a token alignment, before they are read.
+
+        Raises:
+            TemplateRefusedError: A chat template cannot write one.
+        """
+        if alignment not in self._tokens:
+            self._tokens[alignment] = self._encoded(self.questions, alignment)
+        return self._tokens[alignment]
+
     def read(self, alignment: str = "span") -> PairPrompts:
         """The prompts as both models read them under a token alignment, with their caches."""
         if alignment not in self._read:
-            encoded = self._encoded(self.questions, alignment)
+            encoded = self.encoded(alignment)
             receiver_ids = [prompt.receiver_ids for prompt in encoded]
             self._read[alignment] = PairPrompts(
                 encoded=encoded,
@@ -131,6 +142,7 @@ class QuestionPrompts:
             self.pair.sharer.text_tokenizer,
             alignment,
             sharer_conversations=[question.sharer_messages for question in questions],
+            date=self.pair.date,
         )
 
     def _of_sharer(self, encoded: Sequence[EncodedPrompt]) -> PromptCaches:

@@ -13,6 +13,7 @@ from c2c_search.evaluation.systems.passes import PassByPass
 from c2c_search.evaluation.systems.passes import encode_alone
 from c2c_search.evaluation.systems.passes import read_alone
 from c2c_search.tokenization.templates import Message
+from c2c_search.tokenization.templates import chat_template
 
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Relay(PassByPass):
             self.prompt.ask(question.sharer_messages or question.messages)
             for question in prompts.questions
         ]
-        chat = sharer.template == "chat" and sharer.receiver.text_tokenizer.chat_template
+        chat = sharer.template == "chat" and chat_template(sharer.receiver.text_tokenizer)
         for each in read_alone(prompts, sharer, encode_alone(sharer, asked)):
             # The plain template is written in lines: the next line is another question.
             written = sharer.write(

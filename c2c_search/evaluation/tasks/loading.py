@@ -36,6 +36,7 @@ from c2c_search.evaluation.tasks.rows import is_copy
 from c2c_search.evaluation.tasks.rows import numbered
 from c2c_search.evaluation.tasks.task import TASKS
 from c2c_search.evaluation.tasks.task import Task
+from c2c_search.models.cache_dir import print_notice
 
 
 _TEST_NAMES = ("test", "validation", "valid", "dev", "val")
@@ -128,6 +129,13 @@ def load_task(spec: str, *, limit: int | None = None, seed: int = 0) -> LoadedTa
     name, _, path = spec.partition("=")
     if _is_users_file(spec):
         task, read = _users(Path(spec))
+    elif Path(spec).suffix in (".yaml", ".yml"):
+        raise ConfigError(
+            "A task file of lm-evaluation-harness is answered through the harness.",
+            value=spec,
+            hint=f"Give it as --lm-eval TASK --include-path {Path(spec).parent}, TASK being the "
+            "`task:` that stands in it.",
+        )
     else:
         task = _named(name)
         read = _local(task, Path(path)) if path else _published(task)
@@ -246,12 +254,12 @@ def _split(task: Task, folder: Path, split: str) -> list[Item]:
 def _file(task: Task, path: Path) -> list[Item]:
     if is_copy(task.hub, path):
         return _items(task, copied_rows(task, path))
-    return _own_items(task, read_examples({"test": [str(path)]})["test"])
+    return _own_items(task, read_examples({"test": [str(path)]}, notify=print_notice)["test"])
 
 
 def _users(path: Path) -> tuple[Task, _Read]:
     """A user's own rows, and the task that they make."""
-    examples = read_examples({"test": [str(path)]})["test"]
+    examples = read_examples({"test": [str(path)]}, notify=print_notice)["test"]
     written = [example for example in examples if not example.row["choices"]]
     if written and len(written) < len(examples):
         raise DataError(

@@ -153,7 +153,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
             if line.strip():
                 try:
                     yield number, json.loads(line.decode("utf-8-sig"))
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     rule = f"{path}:{number}: A line must be one JSON object in UTF-8."
                     raise DataError(rule, value=line[:60], hint=f"{error}.") from error
 

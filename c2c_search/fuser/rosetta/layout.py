@@ -20,8 +20,10 @@ from pydantic import Field
 from pydantic import PositiveFloat
 from pydantic import PositiveInt
 
+from c2c_search.fuser.config import DEEPEST_IMPORTED
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import GateConfig
+from c2c_search.fuser.config import ImportedConfig
 
 
 MAP_NAME = "projector_config.json"
@@ -35,7 +37,7 @@ TEMPERATURE = "gate_temperature"
 class Arguments(BaseModel):
     """How a projector is built; what a file leaves out has the published class's default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     source_dim: PositiveInt
     target_dim: PositiveInt
@@ -43,7 +45,7 @@ class Arguments(BaseModel):
     target_num_heads: PositiveInt = 1
     hidden_dim: PositiveInt = 1024
     intermediate_dim: PositiveInt = 1024
-    num_layers: Annotated[int, Field(ge=SHALLOWEST)] = 3
+    num_layers: Annotated[int, Field(ge=SHALLOWEST, le=DEEPEST_IMPORTED)] = 3
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     initial_temperature: PositiveFloat = 1.0
     final_temperature: PositiveFloat = 0.001
@@ -105,7 +107,7 @@ def published(
 ) -> FuserConfig:
     """The configuration that the published class has, fed by a share of the layers."""
     arguments = arguments or Arguments(source_dim=1, target_dim=1)
-    return FuserConfig(
+    return ImportedConfig(
         projector="c2c",
         depth=arguments.num_layers,
         width=arguments.hidden_dim,
@@ -130,4 +132,4 @@ def published(
         token_alignment="longest",
         keys="rotated",
         injection="residual",
-    )
+    ).narrowed()

@@ -27,9 +27,11 @@ from c2c_search.fuser.rosetta.layout import Arguments
 from c2c_search.fuser.rosetta.layout import parts
 from c2c_search.fuser.rosetta.layout import published
 from c2c_search.fuser.rosetta.layout import shapes
+from c2c_search.host.strict_json import parse
 
 
 _AGAIN = "Download the checkpoint again."
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _OTHER_MODELS = "Name the models that the checkpoint was trained between."
 
 _LayerMap = dict[NonNegativeInt, list[tuple[NonNegativeInt, NonNegativeInt]]]
@@ -84,7 +86,7 @@ def read(
     arguments = _read_arguments(checkpoint, wanted, problems)
     _check_arguments(arguments, receiver, sharer, problems)
     fuser = None
-    if not problems:
+    if not problems and _fits_its_size(checkpoint, arguments):
         fuser = _empty(chosen, next(iter(arguments.values())), receiver, sharer)
     temperatures = {}
     for projector, built in arguments.items():
@@ -116,10 +118,16 @@ def _read_map(
     """The chosen sharer's pairs by receiver layer, and the projectors that any sharer has."""
     path = next(path for path in files(checkpoint) if path.name == MAP_NAME)
     try:
-        content = _MAP.validate_json(path.read_bytes())
+        told = parse(path.read_bytes())
+        content = _MAP.validate_json(json.dumps(told))
     except ValidationError as error:
         faults = [Problem(f"{MAP_NAME}: {_where(one)}", one["msg"]) for one in error.errors()]
         raise IntegrityError(ConfigError.collect(faults).rule) from None
+    except (ValueError, RecursionError) as error:
+        rule = "It must be a JSON object."
+        raise IntegrityError(str(Problem(MAP_NAME, rule, str(error), _AGAIN))) from None
+    if _entries(told) != _entries(content):  # "0" and "00" are one number
+        problems.append(Problem(MAP_NAME, "Each number stands once in a map.", hint=_AGAIN))
     sharers = {index: layers for each in content.values() for index, layers in each.items()}
     if len(content) != 1 or not sharers:
         problems.append(
@@ -190,9 +198,9 @@ def _read_arguments(
         if not path.is_file():
             continue
         try:
-            content = json.loads(path.read_bytes())
+            content = parse(path.read_bytes())
             name, given = content["class"], content["init_args"]
-        except (ValueError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             rule = "It must be a JSON object with class and init_args."
             problems.append(Problem(path.name, rule, f"{type(error).__name__}: {error}", _AGAIN))
             continue
@@ -236,6 +244,22 @@ def _check_arguments(
                 problems.append(Problem(where, rule, value, _OTHER_MODELS))
 
 
+def _fits_its_size(checkpoint: Path, arguments: dict[int, Arguments]) -> bool:
+    """Whether the first projector's file has tensors of the size that its description asks for.
+
+    It can ask for any, and the fuser is allocated before the tensors are copied into it.
+    """
+    first, described = next(iter(arguments.items()))
+    return _read_state(checkpoint / f"projector_{first}.pt", described, []) is not None
+
+
+def _entries(content: dict[Any, Any]) -> int:
+    """Keys of a map and of the maps in it."""
+    return len(content) + sum(
+        _entries(each) for each in content.values() if isinstance(each, dict)
+    )
+
+
 def _empty(chosen: _LayerMap, built: Arguments, receiver: CacheShape, sharer: CacheShape) -> Fuser:
     """A fuser of the right shape whose numbers are still to come."""
     layers, sources = list(chosen), [[pairs[0][0]] for pairs in chosen.values()]
@@ -270,13 +294,23 @@ def _read_state(
         where, tensor = f"{path.name}: {name}", state.get(name)
         if name not in expected:
             faults.append(Problem(where, f"A {PROJECTOR_CLASS} has no such tensor.", hint=_AGAIN))
-        elif not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+        elif not isinstance(tensor, torch.Tensor) or not _plain(tensor):
             faults.append(Problem(where, "This tensor of real numbers is missing.", hint=_AGAIN))
         elif tuple(tensor.shape) != expected[name]:
             rule = f"Its shape must be {expected[name]}, as {path.stem}.json says."
             faults.append(Problem(where, rule, tuple(tensor.shape), _AGAIN))
+        elif not bool(tensor.float().isfinite().all()):
+            faults.append(Problem(where, "Its numbers must be finite, in float32.", hint=_AGAIN))
+        elif name == TEMPERATURE and not float(tensor.float()) > 0:
+            faults.append(Problem(where, "It must be above 0.", float(tensor), _AGAIN))
     problems += faults
     return None if faults else state
+
+
+def _plain(tensor: torch.Tensor) -> bool:
+    """Whether it is of a dtype that checkpoints are saved in, with its numbers in memory."""
+    here = tensor.device.type == "cpu" and tensor.layout == torch.strided
+    return here and tensor.dtype in _DTYPES
 
 
 @torch.no_grad()

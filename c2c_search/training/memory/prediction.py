@@ -28,12 +28,13 @@ from c2c_search.inference.fusion import Rotaries
 from c2c_search.inference.lora import Adaptation
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
+from c2c_search.inference.scoring import option_likelihoods
 from c2c_search.models.geometry import geometry
 from c2c_search.models.loading import LoadedModel
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.prompt_cache.rope import Rotation
-from c2c_search.tokenization.token_alignment import encode_all
+from c2c_search.tokenization.continuations import response_ids
 from c2c_search.training.calibration import PROMPTS
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.fuser_training import FuserTraining
@@ -42,6 +43,7 @@ from c2c_search.training.memory.allocations import Allocations
 from c2c_search.training.memory.heaviest import heaviest_batches
 from c2c_search.training.memory.heaviest import heaviest_passes
 from c2c_search.training.memory.heaviest import longest_prompts
+from c2c_search.training.reading import read_rows
 
 
 if TYPE_CHECKING:
@@ -262,9 +264,14 @@ class Rehearsal:
         """
         run = self._run(trial, receiver, sharer, rows, encoded)
         run.fuser.eval()
-        with Allocations(self.device.type) as allocations:
-            batch = run.model.batch(run.data.validation_prompts)
-            run.model.score(batch, [row["choices"] for row in rows])
+        with torch.no_grad(), Allocations(self.device.type) as allocations:
+            model = run.model
+            batch = model.batch(run.data.validation_prompts)
+            # `C2CModel.score`, but for its look at the numbers.
+            options = [row["choices"] for row in rows]
+            tokenizer = receiver.text_tokenizer
+            tokens = response_ids(batch.texts, options, model.template, tokenizer)
+            option_likelihoods(receiver.model, model.fuse(batch), batch.last_ids, tokens)
         return allocations.peak
 
     def calibration(
@@ -328,14 +335,8 @@ class Rehearsal:
 def _encoded(
     trial: TrialConfig, receiver: LoadedModel, sharer: LoadedModel, rows: Sequence[Row]
 ) -> Sequence[EncodedPrompt]:
-    return encode_all(
-        [row["messages"] for row in rows],
-        trial.data.template,
-        receiver.text_tokenizer,
-        sharer.text_tokenizer,
-        trial.fuser.token_alignment,
-        sharer_conversations=[row["sharer_messages"] for row in rows],
-    )
+    alignment = trial.fuser.token_alignment
+    return read_rows(receiver, sharer, trial.data, rows, alignment, date=trial.data.date)
 
 
 def model_bytes(model: PreTrainedModel) -> int:

@@ -126,6 +126,7 @@ def test_what_is_kept_reads_as_the_prompt_without_exemplars(
     tokenizer = copy.copy(tiny_tokenizer)
     tokenizer.chat_template = CHAT
     Reader.template, Reader.receiver.text_tokenizer = template, tokenizer
+    Reader.date = None
     Reader.receiver.tokenizer = tokenizer
     (kept,) = kept_tokens(Reader, [ask(question)], [shown(*turns) for turns in exemplars])
     ours, alone = texts(Reader, ask(question).messages, kept)

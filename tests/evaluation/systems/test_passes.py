@@ -14,6 +14,7 @@ from c2c_search.evaluation.systems.passes import read_alone
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.inference.model import C2CModel
 from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
 def test_caches_are_computed_for_as_many_passes_as_fit(pair, questions, monkeypatch):
@@ -27,7 +28,8 @@ def test_caches_are_computed_for_as_many_passes_as_fit(pair, questions, monkeypa
     monkeypatch.setattr(PromptCaches, "compute", compute)
     monkeypatch.setattr(passes, "CACHED_TOKENS", 10)
     ids = [(1, 2, 3, 4, 5, 6), (1, 2, 3), (1, 2, 3, 4), (1, 2, 3, 4, 5, 6, 7)]
-    found = list(read_alone(QuestionPrompts(pair, questions, batch_size=1), pair, ids))
+    encoded = [EncodedPrompt(one, one, tuple(range(len(one)))) for one in ids]
+    found = list(read_alone(QuestionPrompts(pair, questions, batch_size=1), pair, encoded))
     # 3 + 4 fit into 10, another 6 does not.
     assert asked == [[3, 4], [6], [7]]
     assert [each.rows for each in found] == [[1], [2], [0], [3]]

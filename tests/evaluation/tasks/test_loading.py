@@ -244,6 +244,11 @@ def test_rows_of_another_kind_than_the_task_s_are_named(tmp_path: Path) -> None:
 # --- Names, limits, several tasks ------------------------------------------------------------
 
 
+def test_a_task_file_of_the_harness_is_told_what_to_do() -> None:
+    with pytest.raises(ConfigError, match="--lm-eval TASK --include-path mine"):
+        load_task("mine/arc.yaml")
+
+
 def test_an_unknown_task_is_told_with_the_nearest_and_all(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"arc_challenge, .*'arc_eesy'. Did you mean arc_easy"):
         load_task("arc_eesy")

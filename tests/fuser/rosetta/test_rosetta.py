@@ -19,6 +19,7 @@ from c2c_search.fuser.config import AttentionMap
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import GateConfig
+from c2c_search.fuser.config import ImportedConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.rosetta import writing
 
@@ -250,7 +251,18 @@ def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
             writing.read(path, RECEIVER, SHARER)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"0": {"1": {"0": [[0]]}}}', '{"a": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "NaN",
+        '{"0": {}, "0": {}}',
+        "[" * 99_999,
+        '{"0": {"1": {"0": [[0]]}}}',
+        '{"a": {}}',
+    ],
+)
 def test_a_broken_map_is_named(folder: Path, text: str) -> None:
     (folder / "projector_config.json").write_text(text)
     assert "projector_config.json: " in _refused(folder)
@@ -351,6 +363,66 @@ def test_every_wrong_tensor_is_named_at_once(folder: Path) -> None:
     assert "projector_0.pt: key_extra: A C2CProjector has no such tensor" in message
     assert "projector_0.pt: value_proj_out.weight: Its shape must be (8, 7)" in message
     assert "projector_1.pt: key_in.bias" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda tensor: tensor.to(torch.float8_e4m3fn), "real numbers is missing"),
+        (lambda tensor: tensor.to(torch.complex64), "real numbers is missing"),
+        (lambda tensor: tensor.to(torch.int32), "real numbers is missing"),
+        (lambda tensor: tensor.to_sparse(), "real numbers is missing"),
+        (lambda tensor: tensor.to("meta"), "real numbers is missing"),
+        (lambda tensor: tensor * float("nan"), "must be finite"),
+        (lambda tensor: tensor / 0, "must be finite"),
+        (lambda tensor: tensor.double() + 1e300, "must be finite"),
+    ],
+)
+def test_numbers_are_finite_and_of_a_known_kind(folder: Path, change: Any, rule: str) -> None:
+    path = folder / "projector_1.pt"
+    state = torch.load(path, weights_only=True)
+    name = "key_in.weight"
+    torch.save(state | {name: change(state[name])}, path)
+    assert f"projector_1.pt: {name}: " in _refused(folder)
+    assert rule in _refused(folder)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.5, 1e-60])
+def test_a_temperature_is_above_zero(folder: Path, value: float) -> None:
+    for path in folder.glob("*.pt"):
+        state = torch.load(path, weights_only=True)
+        temperature = torch.tensor(value, dtype=torch.float64)
+        torch.save(state | {"gate_temperature": temperature}, path)
+    assert "projector_0.pt: gate_temperature: It must be above 0" in _refused(folder)
+
+
+def test_a_width_is_compared_with_the_tensors_before_anything_is_allocated(folder: Path) -> None:
+    for projector in range(3):
+        _arguments(folder, projector, hidden_dim=10**9)
+    assert "projector_0.pt: key_in.weight: Its shape must be (1000000000, 14)" in _refused(folder)
+
+
+def test_a_number_stands_once_in_a_map(folder: Path) -> None:
+    path = folder / "projector_config.json"
+    path.write_text(path.read_text().replace('"0": [[2, 0]]', '"0": [[2, 0]], "00": [[2, 0]]'))
+    assert "Each number stands once" in _refused(folder)
+
+
+def test_more_than_eight_layers_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "deep"
+    config = EXPORTABLE.model_dump() | {"depth": 12}
+    torch.manual_seed(0)
+    fuser = Fuser(ImportedConfig.model_validate(config), RECEIVER, SHARER).eval()
+    writing.write(fuser, folder)
+    read = writing.read(folder, RECEIVER, SHARER)
+    assert read.config.depth == 12
+    for name, tensor in fuser.state_dict().items():
+        assert torch.equal(read.state_dict()[name], tensor)
+    for path in folder.glob("projector_*.json"):
+        if path.name != "projector_config.json":
+            path.write_text(path.read_text().replace('"num_layers": 12', '"num_layers": 65'))
+    with pytest.raises(IntegrityError, match=r"num_layers: .*less than or equal to 64"):
+        writing.read(folder, RECEIVER, SHARER)
 
 
 def test_gates_of_two_temperatures_are_refused(folder: Path) -> None:

@@ -1,0 +1,167 @@
+"""The built-in private quiz: invented passages that only the sharer reads, and what they say.
+
+Every name is made up, so that no model can know an answer, and no name is in two splits. The
+receiver is asked the question alone; the sharer reads the passage and the question. Whatever is
+answered better than by chance has been said.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from c2c_search.data.invented import KINDS
+from c2c_search.data.invented import Attribute
+from c2c_search.data.schema import PrivateQuiz
+from c2c_search.data.schema import Row
+from c2c_search.data.schema import SplitName
+
+
+CHOICES = 4
+_ONSETS, _VOWELS, _CODAS = (
+    letters.split()
+    for letters in (
+        "b br c ch d dr f fl g gr h j k kl l m n p pr qu r s sh st t th tr v w z",
+        "a e i o u ai ea ia io ou",
+        "l ll m n nd r rd rn s ss st t th x",
+    )
+)
+# Shares of all names that a split may use; a name's checksum says whose it is.
+_SHARES: dict[SplitName, range] = {
+    "train": range(6),
+    "validation": range(6, 8),
+    "test": range(8, 10),
+}
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Fact:
+    """One sentence's worth: ``attribute`` of ``subject`` is ``value``, all of it invented."""
+
+    kind: str
+    subject: str
+    attribute: Attribute
+    value: str
+
+
+def private_rows(config: PrivateQuiz, split: SplitName) -> list[Row]:
+    """The questions of a split; more of them only add to the end.
+
+    A row's cluster is its passage, its group says how many hops the question takes and of what
+    kind its subject is, e.g. ``one-hop/country``.
+    """
+    used: set[str] = set()
+    rows = []
+    for number in range(getattr(config.passages, split)):
+        # Only `random()` and `choice` of a str-seeded generator stay the same across Pythons.
+        draw = random.Random(f"private quiz {config.seed}/{split}/{number}")
+        rows.append(_row(config, split, number, _Names(split, draw, used)))
+    return rows
+
+
+def private_provenance() -> dict[str, str]:
+    """What the questions are a function of, beside the pipeline."""
+    return {"private_quiz": "1"}
+
+
+class _Names:
+    """Draws names of a split that no passage of it has yet."""
+
+    def __init__(self, split: SplitName, draw: random.Random, used: set[str]) -> None:
+        self.split, self.draw, self.used = split, draw, used
+
+    def new(self) -> str:
+        while True:
+            syllables = range(self.draw.choice((2, 2, 3)))
+            name = "".join(
+                self.draw.choice(_ONSETS) + self.draw.choice(_VOWELS) for _ in syllables
+            )
+            name = (name + self.draw.choice(_CODAS)).capitalize()
+            own = zlib.crc32(name.encode()) % 10 in _SHARES[self.split]
+            if own and name not in self.used:
+                self.used.add(name)
+                return name
+
+
+def _row(config: PrivateQuiz, split: SplitName, number: int, names: _Names) -> Row:
+    draw = names.draw
+    kind = draw.choice(sorted(KINDS) if config.hops == 1 else _LINKED)
+    asked, facts = _facts(config, kind, names)
+    subject, last = asked[0].subject, asked[-1]
+    bystanders = list(_bystanders(kind, config.sentences - len(facts), names))
+    sentences = [_sentence(fact, draw) for fact in _shuffled([*facts, *bystanders], draw)]
+    question = _question(asked, subject, draw)
+    if config.wrong_choices == "same_passage":
+        others = [fact.value for fact in [*facts, *bystanders] if fact.value != last.value]
+        wrong = _shuffled(others, draw)[: CHOICES - 1]
+    else:
+        wrong = [names.new() for _ in range(CHOICES - 1)]
+    choices = _shuffled([last.value, *wrong], draw)
+    passage = " ".join(sentences)
+    hops = "one-hop" if config.hops == 1 else "two-hop"
+    return Row(
+        id=f"{split}/{number}",
+        group=f"{hops}/{kind}",
+        cluster=f"{split}/{number} {subject}",
+        messages=[{"role": "user", "content": question}],
+        sharer_messages=[{"role": "user", "content": f"{passage}\nQuestion: {question}"}],
+        response=last.value,
+        choices=choices,
+        answer=choices.index(last.value),
+    )
+
+
+def _facts(config: PrivateQuiz, kind: str, names: _Names) -> tuple[tuple[_Fact, ...], list[_Fact]]:
+    """The chain that is asked about, and every fact of those that are on it."""
+    subject = names.new()
+    if config.hops == 1:
+        attributes = _shuffled(KINDS[kind], names.draw)[: config.sentences]
+        facts = [_Fact(kind, subject, each, names.new()) for each in attributes]
+        return (names.draw.choice(facts),), facts
+    link = names.draw.choice([each for each in KINDS[kind] if each.leads_to])
+    others = [each for each in KINDS[kind] if each is not link]
+    middle, beyond = names.new(), str(link.leads_to)
+    first = _Fact(kind, subject, link, middle)
+    half = (config.sentences - 1) // 2
+    further = [
+        _Fact(beyond, middle, each, names.new())
+        for each in _shuffled(KINDS[beyond], names.draw)[: config.sentences - 1 - half]
+    ]
+    own = [
+        _Fact(kind, subject, each, names.new()) for each in _shuffled(others, names.draw)[:half]
+    ]
+    return (first, names.draw.choice(further)), [first, *own, *further]
+
+
+def _bystanders(kind: str, count: int, names: _Names) -> Iterator[_Fact]:
+    """Sentences about others of the same kind, so that what is asked must be told apart."""
+    while count > 0:
+        subject = names.new()
+        for attribute in _shuffled(KINDS[kind], names.draw)[: min(count, 4)]:
+            yield _Fact(kind, subject, attribute, names.new())
+            count -= 1
+
+
+def _sentence(fact: _Fact, draw: random.Random) -> str:
+    return draw.choice(fact.attribute.statements).format(x=fact.subject, v=fact.value)
+
+
+def _question(asked: Sequence[_Fact], subject: str, draw: random.Random) -> str:
+    for link in asked[:-1]:
+        subject = link.attribute.phrase.format(x=subject)
+    return draw.choice(asked[-1].attribute.questions).format(x=subject)
+
+
+def _shuffled(items: Sequence[T], draw: random.Random) -> list[T]:
+    order = sorted((draw.random(), index) for index in range(len(items)))
+    return [items[index] for _, index in order]
+
+
+_LINKED = sorted(kind for kind, each in KINDS.items() if any(one.leads_to for one in each))

@@ -1,0 +1,73 @@
+"""Data whose sharer reads something of its own, in a space whose fusers could not use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from c2c_search.config.document import Document
+from c2c_search.config.document import Location
+from c2c_search.data.schema import SPLITS
+from c2c_search.data.schema import DataConfig
+from c2c_search.errors import Problem
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.space.declaration import Declaration
+from c2c_search.space.dimensions import Value
+
+
+_NAME = "fuser.injection"
+_LINES = 1000  # looked at in each file; a worker that has read all of them refuses late
+
+
+def other_contexts(space: Declaration, data: DataConfig, document: Document) -> Iterator[Problem]:
+    """The problem, if any, of rows with a ``sharer_context`` and trials that cannot read them.
+
+    Where the receiver's tokens have no counterparts in what the sharer reads, its cache can only
+    be appended.
+    """
+    others = [value for value in _injections(space) if value != "append"]
+    if not others or (row := _first_context(data)) is None:
+        return
+    section = "dimensions" if _NAME in space.dimensions else "fixed"
+    at: Location = (section, _NAME)
+    yield document.problem(
+        at,
+        f"Rows with a sharer_context ({row}) need {_NAME} append in every trial.",
+        value=others,
+        hint=f"Set `{_NAME}: append` under `fixed`, or drop sharer_context from the data.",
+    )
+
+
+def _injections(space: Declaration) -> list[Value]:
+    """Every value that trials may have; where it is neither searched nor fixed, the default."""
+    dimension = space.dimensions.get(_NAME)
+    default = space.fixed.get(_NAME, FuserConfig().injection)
+    if dimension is None:
+        return [default]
+    return [*dimension.extremes, *([default] if dimension.when else [])]
+
+
+def _first_context(data: DataConfig) -> str | None:
+    """The first row with a ``sharer_context``: its file and line, or where all have one."""
+    if data.source == "private_quiz":
+        return "source private_quiz"
+    for split in SPLITS:
+        for name in getattr(data.files, split):
+            try:
+                with Path(name).open("rb") as file:
+                    for number, line in enumerate(islice(file, _LINES), start=1):
+                        if b'"sharer_context"' in line and _has_context(line):
+                            return f"{name}:{number}"
+            except (OSError, ValueError):  # told of the pipeline
+                continue
+    return None
+
+
+def _has_context(line: bytes) -> bool:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):  # told when all rows are read
+        return False
+    return isinstance(row, dict) and row.get("sharer_context") is not None

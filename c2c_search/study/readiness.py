@@ -1,0 +1,176 @@
+"""What would stop a study later, found before anything is spent.
+
+Models that are not there or cannot work, rows that do not fit, limits that nothing keeps. Nothing
+is fetched; what is still to be fetched is taken to be what it says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+from c2c_search.config.document import Document
+from c2c_search.config.document import read
+from c2c_search.config.trial import TrialConfig
+from c2c_search.data.quiz import has_questions
+from c2c_search.data.schema import SPLITS
+from c2c_search.data.splits import split_rows
+from c2c_search.errors import C2CError
+from c2c_search.errors import ConfigError
+from c2c_search.errors import DataError
+from c2c_search.errors import Problem
+from c2c_search.errors import SourceError
+from c2c_search.fuser.config import CacheShape
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.models.at_hand import config_at_hand
+from c2c_search.models.at_hand import folder_at_hand
+from c2c_search.models.identity import count_numbers
+from c2c_search.space.declaration import BYTES_PER_PARAMETER
+from c2c_search.space.declaration import Limits
+from c2c_search.space.dimensions import Dimension
+from c2c_search.space.dimensions import Value
+from c2c_search.space.dimensions import walk
+from c2c_search.space.schema import Space
+from c2c_search.study.sizes import adapted_receivers
+from c2c_search.study.sizes import shape_in
+
+
+_CANDIDATES = 200
+_SECONDS = 5.0
+_LEAST_BYTES = 2  # of a number that a model computes with
+
+
+def check_ready(space: Space, file: Path) -> None:
+    """Refuse a study that could not come to its end.
+
+    Args:
+        space: The space.
+        file: Where it was read from; problems are placed there.
+
+    Raises:
+        ConfigError: With every problem, one line each.
+        DataError: The data alone is wrong.
+    """
+    document = read(file)
+    problems = [*_models(space, document), *_limits(space, document)]
+    try:
+        _check_data(space)
+    except DataError as error:
+        if not problems:
+            raise
+        problems.append(Problem(f"{file} pipeline", str(error)))
+    if problems:
+        raise ConfigError.collect(problems)
+
+
+def _models(space: Space, document: Document) -> Iterator[Problem]:
+    adapted = adapted_receivers(space)
+    for name, pair in space.pairs.items():
+        for role, source in pair:
+            try:
+                config = config_at_hand(source)
+                if config is not None:
+                    shape_in(config, adapted=role == "receiver" and source in adapted)
+            except (SourceError, ConfigError) as error:
+                at = ("pairs", name, role)
+                yield document.problem(at, error.rule, value=error.value, hint=error.hint)
+
+
+def _check_data(space: Space) -> None:
+    data = space.pipeline.data
+    if data.source == "jsonl":
+        split_rows(data)
+    for split in SPLITS if data.source == "quiz" else ():
+        groups = getattr(data.groups, split)
+        if not has_questions(groups, split):
+            raise DataError(
+                f"The {split} split must have at least one question.",
+                value=list(groups),
+                hint="Give it more groups of the quiz.",
+            )
+
+
+def _limits(space: Space, document: Document) -> Iterator[Problem]:
+    limits = space.limits
+    if limits.max_memory_gb is not None:
+        sources = {source for pair in space.pairs.values() for _, source in pair}
+        weights = sum(map(_weight_bytes, sources))
+        if not limits.allow_memory(weights):
+            rule = (
+                f"The models of all pairs take {weights / 1e9:.3g} GB before anything is trained."
+            )
+            hint = "Raise the limit, or leave out pairs."
+            at = ("limits", "max_memory_gb")
+            yield document.problem(at, rule, value=limits.max_memory_gb, hint=hint)
+    if limits.model_copy(update={"max_memory_gb": None}) != Limits():
+        smallest = _smallest(space)
+        if smallest is not None and not limits.allow(smallest):
+            rule = (
+                "Some candidate must keep to the limits, but of a sample of them the smallest has "
+                f"{smallest:,} parameters ({smallest * BYTES_PER_PARAMETER:,} bytes)."
+            )
+            hint = "Raise the limits or narrow the dimensions."
+            yield document.problem(("limits",), rule, hint=hint)
+
+
+def _weight_bytes(source: str) -> int:
+    """The least that a model's weights take on a device; 0 for one that is not at hand."""
+    try:
+        folder = folder_at_hand(source)
+        return 0 if folder is None else _LEAST_BYTES * count_numbers(folder)
+    except C2CError:  # told by `_models`
+        return 0
+
+
+def _smallest(space: Space) -> int | None:
+    """Fewest parameters of sampled candidates, or the first that keep to the limits.
+
+    None if the models' shapes are not known yet, or if the sample takes too long.
+    """
+    shapes = _shapes(space)
+    if shapes is None:
+        return None
+    # Late, because most spaces have no limits and this imports torch.
+    from c2c_search.fuser.cost import parameters
+
+    sizes: dict[FuserConfig, int] = {}
+    until = time.monotonic() + _SECONDS
+    for trial in _small_trials(space):
+        if trial.fuser not in sizes:
+            pair = shapes[trial.pair.receiver], shapes[trial.pair.sharer]
+            sizes[trial.fuser] = parameters(trial.fuser, *pair)
+        if space.limits.allow(sizes[trial.fuser]):
+            return sizes[trial.fuser]
+        if time.monotonic() > until:
+            return None
+    return min(sizes.values())
+
+
+def _small_trials(space: Space) -> Iterator[TrialConfig]:
+    """Points of the space, every other one with its numbers as small as they can be."""
+    rng = Random(space.search.seed)
+
+    def smallest(name: str, dimension: Dimension) -> Value:
+        drawn = dimension.draw(rng)
+        numbers = [value for value in dimension.extremes if type(value) is int]
+        return min(numbers) if numbers and drawn is not None else drawn
+
+    for _ in range(_CANDIDATES // 2):
+        yield space.configuration(walk(space.dimensions, smallest))
+        yield space.configuration(walk(space.dimensions, lambda _, each: each.draw(rng)))
+
+
+def _shapes(space: Space) -> dict[str, CacheShape] | None:
+    adapted, shapes = adapted_receivers(space), {}
+    for pair in space.pairs.values():
+        for _, source in pair:
+            try:
+                config = config_at_hand(source)
+                if config is None:
+                    return None
+                shapes[source] = shape_in(config, adapted=source in adapted)
+            except C2CError:  # told by `_models`
+                return None
+    return shapes

@@ -1,0 +1,83 @@
+"""Whether a pair can read what it is trained and judged on, told before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from c2c_search.models.context_length import ContextLength
+from c2c_search.tokenization.continuations import response_ids
+
+
+if TYPE_CHECKING:
+    from c2c_search.data.schema import Row
+    from c2c_search.models.loading import LoadedModel
+    from c2c_search.tokenization.templates import Rendered
+    from c2c_search.tokenization.templates import Template
+    from c2c_search.tokenization.token_alignment import EncodedPrompt
+
+_TOKENS_PER_BYTE = 4  # at most; normalizers write some characters out
+_MORE = 8  # tokens that a continuation may have besides
+
+
+def length_notices(
+    receiver: LoadedModel,
+    sharer: LoadedModel,
+    template: Template,
+    splits: Mapping[str, tuple[Sequence[Row], Sequence[EncodedPrompt]]],
+) -> Iterator[str]:
+    """Compare every split with what both models read.
+
+    Args:
+        receiver: Reads prompts and answers.
+        sharer: Reads prompts, and answers them where it is measured alone.
+        template: Of the prompts.
+        splits: Rows of each split, and their prompts under token alignment ``span``.
+
+    Yields:
+        What a user should know of texts that are longer than a model was made for.
+
+    Raises:
+        ConfigError: Some are longer than a model can read.
+    """
+    for role, loaded in (("receiver", receiver), ("sharer", sharer)):
+        limit = ContextLength.of(loaded.model)
+        if limit.tokens is None:
+            continue
+        for split, (rows, encoded) in splits.items():
+            ids = [getattr(prompt, f"{role}_ids") for prompt in encoded]
+            texts = [getattr(prompt, f"{role}_text") for prompt in encoded]
+            lengths = _lengths(rows, ids, texts, loaded, template, limit.tokens)
+            told = limit.check(lengths, role, loaded.identity.source, f"{split} examples")
+            if told is not None:
+                yield told
+
+
+def _lengths(
+    rows: Sequence[Row],
+    ids: Sequence[Sequence[int]],
+    texts: Sequence[Rendered | None],
+    loaded: LoadedModel,
+    template: Template,
+    limit: int,
+) -> list[int]:
+    """Tokens that a model reads of each row; of those that surely fit, no fewer than that."""
+    answers = [row["choices"] or [row["response"]] for row in rows]
+    lengths = [
+        len(prompt) + _TOKENS_PER_BYTE * max(len(one.encode()) for one in each) + _MORE
+        for prompt, each in zip(ids, answers, strict=True)
+    ]
+    unsure = [index for index, length in enumerate(lengths) if length > limit]
+    known = response_ids(
+        [texts[index] for index in unsure],
+        [answers[index] for index in unsure],
+        template,
+        loaded.text_tokenizer,
+    )
+    for index, options in zip(unsure, known, strict=True):
+        # The last token of an option is predicted and not read; a response has EOS behind it.
+        unread = 1 if rows[index]["choices"] else 0
+        lengths[index] = len(ids[index]) + max(map(len, options)) - unread
+    return lengths
