@@ -140,7 +140,7 @@ def _measured(verdict: Verdict) -> str:
             _table(head, rows),
             "Intervals of differences resample whole facts (bootstrap-t, "
             f"{verdict.resamples} resamples); p is the exact two-sided McNemar test on items. "
-            f"{_level(verdict)}",
+            f"Judged at {verdict.share}.",
             verdict.explain(),
             "By group:",
             _table(
@@ -149,12 +149,6 @@ def _measured(verdict: Verdict) -> str:
             ),
         ]
     )
-
-
-def _level(verdict: Verdict) -> str:
-    if verdict.finalists == 1:
-        return f"The level is {verdict.level:g}."
-    return f"The level {verdict.level:g} is shared by {verdict.finalists} finalists."
 
 
 def _by_group(verdict: Verdict, others: Sequence[Comparison]) -> Iterable[Sequence[str]]:

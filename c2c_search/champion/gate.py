@@ -65,6 +65,9 @@ class Verdict(BaseModel):
         comparisons: One for every control.
         mismatched: Against itself fed another item's sharer cache; reported, not judged.
         passed: Whether every control is beaten.
+        look: Which look at its study's test split this was, from 1; 0 where none was counted.
+        present: Against the study's champion before it, if there was another.
+        forced: Why it takes that one's place without having beaten it; empty if it does not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,11 +85,31 @@ class Verdict(BaseModel):
     comparisons: tuple[Comparison, ...]
     mismatched: Comparison | None
     passed: bool
+    look: int = 0
+    present: Comparison | None = None
+    forced: str = ""
 
     @property
     def judged_level(self) -> float:
         """Level of this finalist's tests and of its differences' intervals."""
-        return self.level / self.finalists
+        return judged_level(self.level, self.look, self.finalists)
+
+    @property
+    def leads(self) -> bool:
+        """Whether it may be the champion: no other one is, or it is beaten, or that is forced."""
+        unopposed = self.present is None or self.present.beaten or bool(self.forced)
+        return self.passed and unopposed
+
+    @property
+    def share(self) -> str:
+        """In words, the level and what of it this finalist's tests spend."""
+        parts = [f"level {self.level:g}"]
+        if self.look:
+            spent = self.level / 2**self.look
+            parts.append(f"of which look {self.look} at this test split spends {spent:g}")
+        if self.finalists > 1:
+            parts.append(f"shared by {self.finalists} finalists")
+        return ", ".join(parts)
 
     def explain(self) -> str:
         """Say in a few plain sentences what was measured and what follows."""
@@ -98,14 +121,15 @@ class Verdict(BaseModel):
         ]
         if self.mismatched is not None:
             sentences.append(self._when_mismatched(self.mismatched))
-        share = f"level {self.level:g}"
-        if self.finalists > 1:
-            share += f", shared by {self.finalists} finalists"
         missed = [one.control for one in self.comparisons if not one.beaten]
         if self.passed:
-            sentences.append(f"It beats every control ({share}).")
+            sentences.append(f"It beats every control ({self.share}).")
         else:
-            sentences.append(f"It is not proven better than {_listed(missed)} ({share}).")
+            sentences.append(f"It is not proven better than {_listed(missed)} ({self.share}).")
+        if self.present is not None:
+            sentences.append(self._against(self.present))
+        if self.forced:
+            sentences.append(f"It takes that champion's place by force: {self.forced}")
         return "\n".join(sentences)
 
     def _against(self, other: Comparison) -> str:
@@ -139,6 +163,7 @@ def judge(
     resamples: int,
     seed: int,
     finalists: int = 1,
+    look: int = 0,
     mismatched: SystemResult | None = None,
 ) -> Verdict:
     """Judge one finalist: it passes only if it beats every control.
@@ -164,7 +189,8 @@ def judge(
         level: Chance of a false promotion that the study accepts.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
-        finalists: How many finalists are tried on this split.
+        finalists: How many finalists are tried in this look at the split.
+        look: Which look at the split it is, from 1: it spends ``level / 2**look``. 0 spends all.
         mismatched: Answers of the finalist fed another item's sharer cache; reported only.
 
     Raises:
@@ -181,7 +207,10 @@ def judge(
     refuse_selection_split(candidate, *others)
 
     def against(control: str, other: SystemResult) -> Comparison:
-        return _compare(candidate, control, other, level / finalists, resamples, seed)
+        at = judged_level(level, look, finalists)
+        return paired_comparison(
+            candidate, control, other, level=at, resamples=resamples, seed=seed
+        )
 
     comparisons = tuple(against(*control) for control in controls.items())
     return Verdict(
@@ -198,26 +227,65 @@ def judge(
         comparisons=comparisons,
         mismatched=None if mismatched is None else against("mismatched sharer", mismatched),
         passed=all(comparison.beaten for comparison in comparisons),
+        look=look,
     )
 
 
+def judged_level(level: float, look: int, finalists: int) -> float:
+    """Level of one finalist's tests: its part of what its look spends."""
+    return level / 2**look / finalists
+
+
+def oppose(
+    verdict: Verdict,
+    candidate: SystemResult,
+    present: str,
+    answers: SystemResult,
+    forced: str = "",
+) -> Verdict:
+    """Set a finalist that passed against the champion that its study has.
+
+    Args:
+        verdict: On the finalist.
+        candidate: Its answers on the test split.
+        present: Name of the champion.
+        answers: The champion's, to the same items.
+        forced: Why the finalist takes its place even if it does not beat it.
+    """
+    found = paired_comparison(
+        candidate,
+        f"the present champion, {present}",
+        answers,
+        level=verdict.judged_level,
+        resamples=verdict.resamples,
+        seed=verdict.seed,
+    )
+    return verdict.model_copy(update={"present": found, "forced": "" if found.beaten else forced})
+
+
 def first_passing(verdicts: Iterable[Verdict]) -> Verdict | None:
-    """The champion's verdict: the first that passed; None when none did.
+    """The champion's verdict: the first that passed and may lead; None when none does.
 
     Verdicts come in the order of `finalists`, best on validation first. Taking the highest test
     score instead would choose on test, and the champion's own number would look better than it is.
     """
-    return next((verdict for verdict in verdicts if verdict.passed), None)
+    return next((verdict for verdict in verdicts if verdict.leads), None)
 
 
-def _compare(
+def paired_comparison(
     candidate: SystemResult,
     control: str,
     other: SystemResult,
+    *,
     level: float,
     resamples: int,
     seed: int,
 ) -> Comparison:
+    """Set a finalist against another system; it is beaten as `judge` says.
+
+    Raises:
+        DataError: They did not answer the same items in the same order.
+    """
     difference = paired_bootstrap(candidate, other, level=level, resamples=resamples, seed=seed)
     p = mcnemar_exact(candidate, other)
     pairs = zip(candidate.items, other.items, strict=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ CHAMPION = "champion"
 PREVIOUS = "previous_champion"
 
 _PACKAGE = "c2c.package_sha256"
+_TRIAL = "c2c.trial_hash"
+_FORCED = "c2c.forced"
 _VALIDATION = "validation"
 _PROGRAM = Path(__file__).with_name("champion_pyfunc.py")
 
@@ -45,6 +48,8 @@ def register(
     name: str,
     run_id: str,
     *,
+    lead: bool = True,
+    forced: str = "",
     verify: Callable[[Path], object] = ask_in_isolation,
 ) -> str:
     """Register a champion, verify what the registry gives back, and only then promote it.
@@ -56,6 +61,8 @@ def register(
         package: A champion folder.
         name: Of the registered model.
         run_id: The run of the trial that the champion comes from.
+        lead: Whether the alias moves to it.
+        forced: Why it does although the champion before was not beaten; kept in a tag.
         verify: Given the exported champion as it lies in the registry, raises a `C2CError` if it
             does not answer as it was measured.
 
@@ -82,8 +89,37 @@ def register(
         tracker.client.set_model_version_tag(name, number, _VALIDATION, "failed")
         raise
     tracker.client.set_model_version_tag(name, number, _VALIDATION, "passed")
-    promote(tracker, name, number)
+    if forced:
+        tracker.client.set_model_version_tag(name, number, _FORCED, forced)
+    if lead:
+        promote(tracker, name, number)
     return number
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The registered version that the alias ``champion`` points to.
+
+    Args:
+        version: Its number.
+        trial_hash: Of the trial that it comes from; empty if that is not on record.
+    """
+
+    version: str
+    trial_hash: str
+
+
+def leader(tracker: Tracker, name: str) -> Leader | None:
+    """The champion of a registered model; None if it has none, or does not exist.
+
+    Raises:
+        StoreError: The registry cannot be read.
+    """
+    for registered in tracker.client.search_registered_models(_named(name)):
+        if (number := registered.aliases.get(CHAMPION)) is not None:
+            found = tracker.client.get_model_version(name, str(number))
+            return Leader(str(number), found.tags.get(_TRIAL, ""))
+    return None
 
 
 def promote(tracker: Tracker, name: str, number: str) -> None:
@@ -141,7 +177,7 @@ def _create(tracker: Tracker, package: Path, name: str, run_id: str) -> ModelVer
         run_id,
         tags={
             _PACKAGE: sha256(package / SUMS),
-            "c2c.trial_hash": manifest.trial_hash,
+            _TRIAL: manifest.trial_hash,
             _VALIDATION: "pending",
         },
         description=f"{manifest.pair.receiver.source} answers, "

@@ -21,15 +21,23 @@ def study(
         int | None,
         typer.Option(min=1, help="Trials in all, instead of the space's own number."),
     ] = None,
+    force: Annotated[
+        str,
+        typer.Option(
+            metavar="REASON",
+            help="Let a new champion take the place of one that it does not beat; kept on record.",
+        ),
+    ] = "",
 ) -> None:
     """Search a space and promote a proven champion; the same command goes on where it stopped.
 
-    Exit status 3: no fuser beats its controls. 4: trials kept failing. 130: interrupted.
+    Exit status 3: no fuser beats its controls. 4: trials kept failing, or
+    nothing could be judged. 130: interrupted.
     """
     announce(f"Reading {space}")
     from c2c_search.study.driver import run_study
 
-    run_study(space, root=root, trials=trials)
+    run_study(space, root=root, trials=trials, force=force.strip())
 
 
 def validate(

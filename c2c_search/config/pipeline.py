@@ -179,7 +179,11 @@ class ChampionConfig(FrozenModel):
         3, ge=1, le=1000, description="Best trials on validation that are measured on test, once."
     )
     level: float = Field(
-        0.01, gt=0, lt=1, description="Level of the paired tests and of their intervals."
+        0.01,
+        gt=0,
+        lt=1,
+        description="Chance of a false promotion that the study accepts; the k-th look at the "
+        "test split spends level / 2^k of it.",
     )
     resamples: int = Field(
         10_000, ge=1, le=10_000_000, description="Resamples of the paired bootstrap."
@@ -211,12 +215,12 @@ class ChampionConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _tails_hold_a_resample(self) -> Self:
-        level = self.level / self.finalists
+        level = self.level / 2 / self.finalists  # of the first look at the test split
         if self.resamples * level < 2:
             raise ValueError(
                 f"resamples must be at least {math.ceil(2 / level)} at level {self.level} shared "
-                f"by {counted(self.finalists, 'finalist')}: fewer leave nothing beyond the "
-                "interval's ends"
+                f"by {counted(self.finalists, 'finalist')}, of which the first look at the test "
+                "split spends half: fewer leave nothing beyond the interval's ends"
             )
         return self
 

@@ -88,6 +88,7 @@ class Leaderboard:
         verdict: What follows, in words.
         champion: Name of the champion; None if nothing was promoted.
         places: Where things are and what to type next, by what it is for.
+        looks: How often the study has looked at its test split.
     """
 
     study: str
@@ -97,6 +98,7 @@ class Leaderboard:
     verdict: str = ""
     champion: str | None = None
     places: Mapping[str, str] = field(default_factory=dict)
+    looks: int = 1
 
     def ranked(self) -> list[SearchRow]:
         """Trials and controls together, by gain if they have one, then by accuracy."""
@@ -255,7 +257,8 @@ def _table(title: str) -> Table:
 
 
 def _test(board: Leaderboard) -> Table:
-    table = _table("test, measured once")
+    once = "measured once" if board.looks <= 1 else f"look {board.looks} at it"
+    table = _table(f"test, {once}")
     table.add_column("")
     table.add_column("", no_wrap=True)
     table.add_column("accuracy", justify="right", no_wrap=True)

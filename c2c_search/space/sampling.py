@@ -3,11 +3,13 @@
 A candidate that is too large must never reach the sampler's memory: pruned or failed after its
 suggestion, it would teach the sampler to avoid what resembles it. `SpaceSampler` therefore
 draws a whole candidate at once, throws away those that do not fit or that the study has tried
-already, and hands Optuna the first that is left: no trial number is spent on the others.
+already (to four digits), and hands Optuna the first that is left: no trial number is spent on the
+others.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -34,6 +36,7 @@ from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Value
 from c2c_search.space.dimensions import walk
+from c2c_search.space.order import ordinal
 from c2c_search.space.pruners import PRUNERS
 from c2c_search.space.samplers import SAMPLERS
 from c2c_search.space.schema import Space
@@ -41,6 +44,7 @@ from c2c_search.space.schema import Space
 
 Fits = Callable[[TrialConfig], bool]
 
+_SAME = 5e-4  # numbers as far apart, relative to the larger, agree to four digits
 _LEARNED_DRAWS = 50
 _RANDOM_DRAWS = 1000
 _SECONDS = 120.0  # of looking for a first candidate within the limits
@@ -89,8 +93,9 @@ def make_pruner(space: Space) -> BasePruner:
 class SpaceSampler(BaseSampler):
     """Draws whole candidates of a space and hands out the first that fits and is new.
 
-    Every trial has a random state of its own, made from the space's seed and the trial's number:
-    a study that was interrupted goes on with the suggestions that it would have had.
+    Every suggestion has a random state of its own, made from the space's seed and how many
+    suggestions came before it. A trial that goes on with an interrupted one has another number,
+    but is no new suggestion: the study goes on with the suggestions that it would have had.
 
     Args:
         space: The space, with the sampler to draw with.
@@ -128,7 +133,7 @@ class SpaceSampler(BaseSampler):
                 if repeated is None and time.monotonic() - began > _SECONDS:
                     break
                 continue
-            if candidate not in tried:
+            if not any(_alike(candidate, other) for other in tried):
                 return candidate
             repeated = repeated or candidate
         if repeated is None:
@@ -144,7 +149,7 @@ class SpaceSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        sampler = self._inner(trial.number)
+        sampler = self._inner(ordinal(study, trial.number))
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def _candidates(
@@ -155,7 +160,8 @@ class SpaceSampler(BaseSampler):
         enqueued: Params,
     ) -> Iterator[Params]:
         """Candidates by the space's sampler; later by chance, where it knows of no others."""
-        learned, chance = self._inner(trial.number), RandomSampler(seed=self._seed(trial.number))
+        before = ordinal(study, trial.number)
+        learned, chance = self._inner(before), RandomSampler(seed=self._seed(before))
         samplers: Sequence[tuple[BaseSampler, int]] = (
             (learned, _LEARNED_DRAWS),
             (chance, _RANDOM_DRAWS),
@@ -177,13 +183,26 @@ class SpaceSampler(BaseSampler):
 
             yield walk(self._space.dimensions, pick)
 
-    def _inner(self, number: int) -> BaseSampler:
+    def _inner(self, suggestions: int) -> BaseSampler:
         make = SAMPLERS[self._space.search.sampler].make
-        return make(self._space, self._seed(number))
+        return make(self._space, self._seed(suggestions))
 
-    def _seed(self, number: int) -> int:
-        sequence = np.random.SeedSequence([self._space.search.seed, number])
+    def _seed(self, suggestions: int) -> int:
+        sequence = np.random.SeedSequence([self._space.search.seed, suggestions])
         return int(sequence.generate_state(1)[0])
+
+
+def _alike(candidate: Params, other: Params) -> bool:
+    """Whether two settings would train the same, but for digits that make no difference."""
+    return candidate.keys() == other.keys() and all(
+        _same(value, other[name]) for name, value in candidate.items()
+    )
+
+
+def _same(value: Value, other: Value) -> bool:
+    if isinstance(value, float) and isinstance(other, float):
+        return math.isclose(value, other, rel_tol=_SAME)
+    return value == other
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

@@ -87,7 +87,6 @@ def measure_alone(session: Session, model: SingleModel, split: Split) -> SystemR
 
 def run_controls(session: Session) -> None:
     """Measure every single model on validation and record it, each in a run of its own."""
-    session.trainer.prepare()
     models = models_of(session)
     for index, model in enumerate(models):
         session.view.stage("controls", index, len(models), model.name)

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c2c_search.config.pipeline import Pipeline
+from c2c_search.errors import C2CError
 from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
+from c2c_search.errors import StudyStoppedError
 from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
@@ -42,15 +44,14 @@ from c2c_search.study.naming import trial_name
 from c2c_search.study.parent import log_data
 from c2c_search.study.parent import log_result
 from c2c_search.study.parent import log_settings
-from c2c_search.study.promotion import PromotedChampion
 from c2c_search.study.promotion import promote
 from c2c_search.study.readiness import check_ready
 from c2c_search.study.session import Session
 from c2c_search.study.sizes import make_fits
+from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trainer import TrainerClient
 from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.trials import ACCURACY
-from c2c_search.study.trials import enqueue
 from c2c_search.study.trials import run_trials
 from c2c_search.tracking import StudyRun
 from c2c_search.tracking import Tracker
@@ -99,6 +100,7 @@ def run_study(
     *,
     root: Path = Path("mlruns"),
     trials: int | None = None,
+    force: str = "",
     console: Console | None = None,
     worker_factory: WorkerFactory = start_worker,
     promotion: Promote = promote,
@@ -111,6 +113,8 @@ def run_study(
         space_path: The space file.
         root: Folder of all stores.
         trials: Budget of trials, instead of the space's own.
+        force: Why a new champion takes the place of one that it does not beat; empty if it must
+            beat it.
         console: Where progress and result go; standard output by default.
         worker_factory: Starts the worker process.
         promotion: Makes the champion's package and registers it.
@@ -123,7 +127,7 @@ def run_study(
     Raises:
         ConfigError: The space is wrong, or is not the one that the study began with.
         NoChampionError: No finalist beats all its controls; nothing was promoted.
-        StudyStoppedError: Trials kept failing.
+        StudyStoppedError: Trials kept failing, or nothing was measured that could be judged.
         KeyboardInterrupt: A signal stopped the study; the same call goes on.
     """
     console = console or Console()
@@ -134,6 +138,7 @@ def run_study(
     command = f"c2c-search study --space {shlex.quote(str(space_path))}"
     command += "" if root == Path("mlruns") else f" --root {shlex.quote(str(root))}"
     command += "" if trials is None else f" --trials {trials}"
+    command += f" --force {shlex.quote(force)}" if force else ""
     # Making the stores, or only opening them, takes MLflow seconds.
     console.print(
         f"Study {space.study}: {counted(space.search.trials, 'trial')} of "
@@ -144,7 +149,9 @@ def run_study(
     )
     try:
         with interruptible(), _opened(space, files) as study:
-            start = _Start(space_path, space, files, console, worker_factory, promotion, sleep)
+            start = _Start(
+                space_path, space, files, console, worker_factory, promotion, sleep, force
+            )
             final, champion, board = start.drive(study)
     except KeyboardInterrupt:
         console.print(
@@ -156,13 +163,32 @@ def run_study(
         raise
     console.print(leaderboard.render(board))
     if champion is None:
-        raise NoChampionError(
-            f"No fuser of study {space.study!r} beats all its controls on test; nothing was "
-            "promoted.",
-            hint="The table says by how much each one misses. More steps, more trials or another "
-            "pair may do it.",
-        )
+        raise _no_champion(space.study, final)
     return Outcome(space.study, board, final, champion)
+
+
+def _no_champion(study: str, final: FinalEvaluation) -> C2CError:
+    """Why nothing was promoted: a verdict only on what was measured."""
+    if not final.verdicts:
+        return StudyStoppedError(
+            f"Study {study!r} measured nothing that could be judged, so there is no verdict: "
+            f"{final.unmeasured}",
+            hint="Remove the cause and run the same command again; failed trials count, so raise "
+            "--trials if too few are left.",
+        )
+    present = any(verdict.passed for verdict in final.verdicts)
+    others = "all its controls and the present champion" if present else "all its controls"
+    return NoChampionError(
+        "\n".join(
+            [
+                f"No fuser of study {study!r} that was judged beats {others} on test; "
+                "nothing was promoted.",
+                *final.not_judged,
+            ]
+        ),
+        hint="The table says by how much each one misses. More steps, more trials or another "
+        "pair may do it.",
+    )
 
 
 @contextmanager
@@ -197,6 +223,7 @@ class _Start:
     worker_factory: WorkerFactory
     promotion: Promote
     sleep: Callable[[float], None]
+    force: str
 
     def drive(self, study: Study) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
         """Go through every stage; those that an earlier start has finished cost nothing."""
@@ -218,7 +245,7 @@ class _Start:
                 resume.recover(study)
                 run.finish("KILLED" if stopped else "FAILED")
             raise
-        run.finish("FINISHED")
+        run.finish("FINISHED" if result[0].verdicts else "FAILED")
         return result
 
     def _stages(
@@ -232,7 +259,6 @@ class _Start:
         train_references(session)
         run_controls(session)
         log_data(session)
-        enqueue(session)
         run_trials(session, make_fits(self.space))
         final = evaluate_finalists(session)
         session.trainer.close()
@@ -262,7 +288,9 @@ class _Start:
             watch(_state(study, space), self.console) as view,
             TrainerClient(start, space.pairs, store, view, sleep=self.sleep) as trainer,
         ):
-            yield Session(space, self.files, study, tracker, run, trainer, store, view)
+            yield Session(
+                space, self.files, study, tracker, run, trainer, store, view, force=self.force
+            )
 
 
 def _state(study: Study, space: Space) -> StudyState:

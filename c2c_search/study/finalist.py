@@ -26,6 +26,7 @@ class Finalist:
         config: Of the trial.
         trained: Its training.
         controls: By system, the trainings of those controls that are trained.
+        lacks: Why its twin could not be trained; empty if it was.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Finalist:
     config: TrialConfig
     trained: Trained
     controls: Mapping[str, Trained] = field(default_factory=dict)
+    lacks: str = ""
 
     @property
     def twin(self) -> Trained | None:

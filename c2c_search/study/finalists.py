@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from c2c_search.champion.gate import Verdict
 from c2c_search.champion.gate import first_passing
 from c2c_search.champion.gate import judge
+from c2c_search.champion.gate import oppose
 from c2c_search.champion.select import Candidate
 from c2c_search.champion.select import finalists
 from c2c_search.config.trial import canonical_hash
@@ -27,19 +28,24 @@ from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import models_of
 from c2c_search.study.finalist import TWIN
 from c2c_search.study.finalist import Finalist
+from c2c_search.study.looks import Look
+from c2c_search.study.looks import look
 from c2c_search.study.naming import trial_name
 from c2c_search.study.recording import log_accuracy
 from c2c_search.study.recording import train_once
 from c2c_search.study.resume import complete
 from c2c_search.study.session import Session
 from c2c_search.study.session import child_key
+from c2c_search.study.succession import present_champion
 from c2c_search.study.trials import HASH
 from c2c_search.study.trials import PARAMETERS
 from c2c_search.study.trials import SPLIT
+from c2c_search.study.trials import failures
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.recorded_run import Kind
 from c2c_search.tracking.recorded_run import RecordedRun
 from c2c_search.training import retries
+from c2c_search.training.protocol import NOT_ITS_OWN
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Split
@@ -55,6 +61,7 @@ MISMATCHED = "mismatched"
 SHUT = "shut"
 """Measured of the same one, to check that what was measured is what its fuser adds."""
 
+_SHOWN = 5  # failed trials
 _NOTHING = "No trial ran to its end, so nothing could be judged."
 
 
@@ -67,12 +74,14 @@ class FinalEvaluation:
         results: Every system's answers on test, by name.
         verdicts: One for each finalist that could be judged, in their order.
         champion: The one to be promoted; None if no finalist beats all its controls.
+        failures: A line for each trial that failed.
     """
 
     finalists: tuple[Finalist, ...]
     results: Mapping[str, SystemResult]
     verdicts: tuple[Verdict, ...]
     champion: Finalist | None
+    failures: tuple[str, ...] = ()
 
     def verdict(self, finalist: str) -> Verdict:
         """The verdict on a finalist that was judged."""
@@ -82,7 +91,7 @@ class FinalEvaluation:
     def explanation(self) -> str:
         """Every verdict in words."""
         lines = [verdict.explain() for verdict in self.verdicts]
-        return "\n\n".join([*lines, *self._not_judged()]) or _NOTHING
+        return "\n\n".join([*lines, *self.not_judged]) or self.unmeasured
 
     @property
     def conclusion(self) -> str:
@@ -90,11 +99,26 @@ class FinalEvaluation:
         if self.champion is not None:
             return self.verdict(self.champion.name).explain()
         lines = [f"{each.name}: {each.explain().splitlines()[-1]}" for each in self.verdicts]
-        return "\n".join([*lines, *self._not_judged()]) or _NOTHING
+        return "\n".join([*lines, *self.not_judged]) or self.unmeasured
 
-    def _not_judged(self) -> list[str]:
+    @property
+    def unmeasured(self) -> str:
+        """What was not measured, and why; not that anything was measured and found wanting."""
+        if self.finalists:
+            return "\n".join(self.not_judged)
+        more = len(self.failures) - _SHOWN
+        lines = [
+            _NOTHING,
+            *self.failures[:_SHOWN],
+            *([f"... and {more} more"] if more > 0 else []),
+        ]
+        return "\n".join(lines)
+
+    @property
+    def not_judged(self) -> list[str]:
+        """A sentence for each finalist that could not be, with the reason."""
         return [
-            f"{one.name} is not judged: its no-sharer twin could not be trained."
+            f"{one.name} is not judged: its no-sharer twin could not be trained ({one.lacks})."
             for one in self.finalists
             if one.twin is None
         ]
@@ -103,35 +127,51 @@ class FinalEvaluation:
 def evaluate_finalists(session: Session) -> FinalEvaluation:
     """Choose the finalists, train their controls, measure each system once on test, and judge.
 
+    Finalists that no earlier start has measured are another look at the test split, which is
+    judged at a smaller level (`study.looks`). One of them becomes the champion only if it also
+    beats the present one.
+
     The test split is touched only when every control is trained, and the order of the finalists,
     which decides between several that pass, is that of validation.
 
     Raises:
-        C2CError: A control other than a twin cannot be trained, or a system not be measured.
+        C2CError: A control other than a twin cannot be trained, a twin for no fault of its own,
+            or a system not be measured.
         IntegrityError: A fuser with its gate shut changes answers.
     """
     chosen = _train(session, choose(session))
     judged = [one for one in chosen if one.twin is not None]
+    looks = look(session.study, [_key(session, one) for one in judged])
     results = _measure(session, judged) if judged else {}
-    verdicts = {one.name: _judge(session, one, results, len(judged)) for one in judged}
+
+    def verdict(one: Finalist) -> Verdict:
+        return _judge(session, one, results, looks[_key(session, one)])
+
+    verdicts = {one.name: verdict(one) for one in judged}
+    _oppose(session, judged, results, verdicts)
+    winner = first_passing(verdicts.values())
     if judged:
-        winner = first_passing(verdicts.values())
         first = next(one for one in judged if winner is None or one.name == winner.name)
         _check_shut(session, first)
         results[first.name_of(MISMATCHED)] = _answers(session, first, MISMATCHED)
-        verdicts[first.name] = _judge(session, first, results, len(judged))
+        mismatched = verdict(first).mismatched
+        verdicts[first.name] = verdicts[first.name].model_copy(update={"mismatched": mismatched})
     final = FinalEvaluation(
         finalists=chosen,
         results=results,
         verdicts=tuple(verdicts.values()),
-        champion=next((one for one in judged if verdicts[one.name].passed), None),
+        champion=next((one for one in judged if winner and one.name == winner.name), None),
+        failures=failures(session.study),
     )
     _log(session, final)
     return final
 
 
 def choose(session: Session) -> list[Finalist]:
-    """The finalists of the study by validation alone, the best first, without controls."""
+    """The finalists of the study by validation alone, the best first, without controls.
+
+    The present champion is one in any case: whoever comes after it must beat it.
+    """
     first: dict[str, FrozenTrial] = {}
     for trial in complete(session.study):
         # A configuration that was suggested twice is one candidate.
@@ -145,7 +185,11 @@ def choose(session: Session) -> list[Finalist]:
         ): session.space.configuration(trial.params)
         for trial in first.values()
     }
-    chosen = finalists(list(candidates), session.space.pipeline.champion.finalists)
+    chosen = list(finalists(list(candidates), session.space.pipeline.champion.finalists))
+    present = present_champion(session)
+    chosen += [
+        one for one in candidates if candidates[one].hash() == present and one not in chosen
+    ]
     return [
         Finalist(
             name=trial_name(session.study, one.number),
@@ -167,13 +211,13 @@ def _train(session: Session, chosen: list[Finalist]) -> tuple[Finalist, ...]:
     finished = []
     for index, one in enumerate(chosen):
         session.view.twins(len(chosen) - index)
-        finished.append(replace(one, controls=_trained(session, one)))
+        finished.append(_trained(session, one))
     session.view.twins(0)
     return tuple(finished)
 
 
-def _trained(session: Session, one: Finalist) -> dict[str, Trained]:
-    """Trainings of a finalist's controls, with its data and seed; none if its twin's fails."""
+def _trained(session: Session, one: Finalist) -> Finalist:
+    """A finalist with its trained controls, of its data and seed; none if its twin's fails."""
     trained: dict[str, Trained] = {}
     for control in controls_of(session):
         entry, name = SYSTEMS[control], one.name_of(control)
@@ -189,12 +233,13 @@ def _trained(session: Session, one: Finalist) -> dict[str, Trained]:
         ended = train_once(session, train, name, kind, tags, shown=shown)
         if not isinstance(ended, Failed):
             trained[control] = ended
-        elif control == TWIN:
-            session.view.note(f"{name} failed ({ended.failure}): {ended.message}")
-            return {}
+        elif control == TWIN and ended.failure not in NOT_ITS_OWN:
+            reason = f"{ended.failure}: {ended.message}"
+            session.view.note(f"{name} failed ({reason})")
+            return replace(one, lacks=reason)
         else:
             raise retries.error(ended, f"{name} could not be trained")
-    return trained
+    return replace(one, controls=trained)
 
 
 def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult]:
@@ -272,8 +317,31 @@ def _check_shut(session: Session, one: Finalist) -> None:
         )
 
 
+def _key(session: Session, one: Finalist) -> str:
+    """What is judged: a trial against its controls. Other controls are another question."""
+    return canonical_hash([one.config.hash(), *sorted(controls_of(session))])
+
+
+def _oppose(
+    session: Session,
+    judged: list[Finalist],
+    results: Mapping[str, SystemResult],
+    verdicts: dict[str, Verdict],
+) -> None:
+    """Set every finalist that passed against the present champion, if it is another one."""
+    present = present_champion(session)
+    holder = next((one for one in judged if one.config.hash() == present), None)
+    if holder is None:
+        return
+    for name, verdict in verdicts.items():
+        if verdict.passed and name != holder.name:
+            verdicts[name] = oppose(
+                verdict, results[name], holder.name, results[holder.name], session.force
+            )
+
+
 def _judge(
-    session: Session, one: Finalist, results: Mapping[str, SystemResult], judged: int
+    session: Session, one: Finalist, results: Mapping[str, SystemResult], shared: Look
 ) -> Verdict:
     rules = session.space.pipeline.champion
     names = [model.name for model in models_of(session)]
@@ -283,9 +351,11 @@ def _judge(
         results[one.name],
         {name: results[name] for name in names},
         level=rules.level,
-        resamples=rules.resamples,
+        # As many lie beyond the ends of a smaller level's intervals as in the first look.
+        resamples=rules.resamples * 2 ** (shared.number - 1),
         seed=session.space.search.seed,
-        finalists=judged,
+        finalists=len(shared.finalists),
+        look=shared.number,
         mismatched=results.get(one.name_of(MISMATCHED)),
     )
 

@@ -25,8 +25,8 @@ from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import controls_of
 from c2c_search.study.naming import shown
 from c2c_search.study.naming import trial_name
-from c2c_search.study.promotion import PromotedChampion
 from c2c_search.study.session import Session
+from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import PAIR
 from c2c_search.study.trials import PARAMETERS
@@ -48,6 +48,7 @@ def make_leaderboard(
         verdict="\n".join([final.conclusion, *tie_notes(final.results)]),
         champion=None if champion is None else champion.name,
         places=_paths(session, champion),
+        looks=max((each.look for each in final.verdicts), default=1),
     )
 
 
@@ -111,6 +112,8 @@ def _duels(final: FinalEvaluation) -> Iterator[Duel]:
     for verdict in final.verdicts:
         for one in verdict.comparisons:
             yield _duel(verdict.name, one, one.beaten)
+        if verdict.present is not None:
+            yield _duel(verdict.name, verdict.present, verdict.present.beaten)
         if verdict.mismatched is not None:
             yield _duel(verdict.name, verdict.mismatched, None)
 
@@ -124,9 +127,10 @@ def _paths(session: Session, champion: PromotedChampion | None) -> dict[str, str
     option = "" if root == Path("mlruns").resolve() else f" --root {root}"
     paths = {"every run": f"c2c-search ui{option}"}
     if champion is not None:
+        version = f"{champion.registered_name} version {champion.version}"
         paths |= {
             "champion": str(champion.folder),
-            "registered": f"{champion.registered_name} version {champion.version}",
+            "registered": f"{version}; {champion.note}" if champion.note else version,
             "ask it": f'c2c-search ask {champion.folder} "..."',
             "take it along": f"c2c-search export --to DIR --study {session.space.study}{option}",
         }

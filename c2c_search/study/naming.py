@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from c2c_search.host.names import tails
 from c2c_search.report.shorthand import Shorthand
+from c2c_search.space.order import ordinal
 from c2c_search.space.schema import Space
-from c2c_search.tracking.reconcile import ordinal
 
 
 if TYPE_CHECKING:

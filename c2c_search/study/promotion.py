@@ -10,9 +10,6 @@ from datetime import UTC
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel
-from pydantic import ConfigDict
-
 from c2c_search.champion import package
 from c2c_search.champion.registry import register
 from c2c_search.data.quiz import LICENCES
@@ -30,31 +27,14 @@ from c2c_search.models.loading import resolve
 from c2c_search.study.finalist import Finalist
 from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.session import Session
+from c2c_search.study.succession import PROMOTED
+from c2c_search.study.succession import PromotedChampion
+from c2c_search.study.succession import obstacle
 from c2c_search.tracking.reconcile import RUN_ID
 
 
 QUESTIONS = 5
 MAX_NEW_TOKENS = 16
-
-
-class PromotedChampion(BaseModel):
-    """What was promoted.
-
-    Args:
-        name: Of the trial.
-        trial_hash: Of the trial.
-        folder: The package.
-        registered_name: In the model registry.
-        version: There.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    trial_hash: str
-    folder: Path
-    registered_name: str
-    version: str
 
 
 Ask = Callable[[Path, Sequence[str]], Sequence[str]]
@@ -73,7 +53,8 @@ def promote(session: Session, final: FinalEvaluation, *, ask: Ask = ask_here) ->
 
     The alias in the registry moves, and the package appears under its path, only when the
     exported package has given the same answers as the package here. Until then the champion
-    before it stays what it is.
+    before it stays what it is. The alias that another study's champion has moves only to one that
+    beats it (`succession.obstacle`), or by force.
 
     Args:
         session: Of the study.
@@ -87,8 +68,8 @@ def promote(session: Session, final: FinalEvaluation, *, ask: Ask = ask_here) ->
     winner = final.champion
     assert winner is not None
     name, files = session.space.pipeline.champion.registered_name, session.files
-    known = session.store.load("promoted", PromotedChampion)
-    if known is not None and _stands(known, winner, name):
+    known = session.store.load(PROMOTED, PromotedChampion)
+    if known is not None and _stands(known, winner, name) and (known.leads or not session.force):
         return known
     candidate = files.folder / "candidate"
     if not _is_of(candidate, winner, final):
@@ -96,7 +77,14 @@ def promote(session: Session, final: FinalEvaluation, *, ask: Ask = ask_here) ->
         _build(candidate, session, final, winner, ask)
     session.view.stage("package", 1, 2, "asking it in a clean runtime, then registering it")
     run_id = session.study.trials[winner.number].user_attrs[RUN_ID]
-    version = register(session.tracker, candidate, name, run_id)
+    reason = obstacle(session, final)
+    forced = session.force if reason else ""
+    leads = not reason or bool(forced)
+    version = register(session.tracker, candidate, name, run_id, lead=leads, forced=forced)
+    if forced:
+        reason += f" By force: {forced}"
+    if reason:
+        session.view.note(f"{winner.name} is registered as version {version}, but {reason}")
     manifest = read_manifest(candidate)
     package.build(files.champion, fuser_dir=candidate, manifest=manifest, replace=True)
     champion = PromotedChampion(
@@ -105,8 +93,10 @@ def promote(session: Session, final: FinalEvaluation, *, ask: Ask = ask_here) ->
         folder=files.champion,
         registered_name=name,
         version=version,
+        leads=leads,
+        note=reason,
     )
-    session.store.save("promoted", champion)
+    session.store.save(PROMOTED, champion)
     shutil.rmtree(candidate)
     return champion
 

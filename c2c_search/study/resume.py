@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 from typing import Any
 
-from c2c_search.tracking.reconcile import RETRY_OF
+from c2c_search.space.order import RETRY_OF
 from c2c_search.tracking.reconcile import RUN_ID
 
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-FAILURE = "failure"  # user attributes of a trial
+FAILURE = "failure"  # user attribute of a trial
 _CARRIED = (RUN_ID,)
 _RUNG = "completed_rung_"  # where Optuna's halving notes the rungs that a trial has passed
 

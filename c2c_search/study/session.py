@@ -48,6 +48,8 @@ class Session:
         store: What is finished.
         view: What the terminal shows.
         references: By pair, validation accuracy of its no-sharer reference; see `objective`.
+        force: Why a new champion takes the place of one that it does not beat; empty if it
+            must beat it.
     """
 
     space: Space
@@ -59,6 +61,7 @@ class Session:
     store: JsonStore
     view: View
     references: dict[str, float] = field(default_factory=dict)
+    force: str = ""
 
     @property
     def private(self) -> bool:

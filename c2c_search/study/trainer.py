@@ -119,6 +119,15 @@ class TrainerClient:
         """The day that this study's dated chat templates write; None if none is dated."""
         return next((known.date for known in self.prepared.values() if known.date), None)
 
+    def prepare(self) -> None:
+        """Let every pair stand ready, or be known to have stood so before.
+
+        Raises:
+            C2CError: One cannot be prepared.
+        """
+        if self.prepared.keys() < self._pairs.keys():
+            self._ready()
+
     def __enter__(self) -> Self:
         return self
 

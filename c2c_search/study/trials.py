@@ -29,6 +29,7 @@ from c2c_search.training.protocol import Trained
 
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna import Trial
 
 HASH = "trial_hash"  # user attributes of a trial
@@ -41,13 +42,31 @@ MESSAGE = "failure_message"
 IN_A_ROW = 3  # failures of one class that end the study
 
 
-def enqueue(session: Session) -> None:
-    """Queue the space's known-good settings, each once in a study's life."""
+def failures(study: Study) -> tuple[str, ...]:
+    """A line for each trial that failed for good, with its class and its exception."""
+    return tuple(
+        f"{trial_name(study, trial.number)} failed ({trial.user_attrs[resume.FAILURE]}): "
+        f"{trial.user_attrs.get(MESSAGE, '')}"
+        for trial in resume.finished(study)
+        if resume.FAILURE in trial.user_attrs
+    )
+
+
+def enqueue_next(session: Session) -> None:
+    """Queue the space's next known-good setting, each once in a study's life, if no trial waits.
+
+    One at a time: what was interrupted waits to go on, and comes before what has not begun.
+    """
+    from optuna.trial import TrialState
+
     trials = session.study.get_trials(deepcopy=False)
+    if any(trial.state == TrialState.WAITING for trial in trials):
+        return
     queued = {trial.user_attrs.get(ENQUEUED) for trial in trials}
     for index, params in enumerate(session.space.enqueue):
         if index not in queued:
             session.study.enqueue_trial(dict(params), user_attrs={ENQUEUED: index})
+            return
 
 
 def run_trials(session: Session, fits: Fits | None) -> None:
@@ -70,6 +89,7 @@ def _run_some(session: Session, streak: FailureStreak, fits: Fits | None, count:
     asked: list[_Trial] = []
     try:
         for _ in range(count):
+            enqueue_next(session)
             asked.append(_Trial(session, session.study.ask(), streak))
             asked[-1].begin(fits)
         begun = {trial: trial.training for trial in asked if trial.training is not None}

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from c2c_search.host import process
+from c2c_search.space.order import ordinal
 from c2c_search.tracking.recorded_run import RecordedRun
 from c2c_search.tracking.recorded_run import Status
 from c2c_search.tracking.tracker import Tracker
@@ -30,16 +31,7 @@ RUN_ID = "mlflow_run_id"
 """User attribute of study and trial that names its run."""
 
 
-RETRY_OF = "retry_of"
 """User attribute of a trial that goes on with an interrupted one; names that one's number."""
-
-
-def ordinal(study: Study, number: int) -> int:
-    """Which of a study's suggestions a trial is, from 0; a retry is the one it goes on with."""
-    trials = study.get_trials(deepcopy=False)
-    while (before := trials[number].user_attrs.get(RETRY_OF)) is not None:
-        number = before
-    return sum(RETRY_OF not in trial.user_attrs for trial in trials[:number])
 
 
 @dataclass(frozen=True)

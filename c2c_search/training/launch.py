@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 from c2c_search.host.children import child_environment
 from c2c_search.host.children import python_command
 from c2c_search.host.dtypes import VARIABLE
+from c2c_search.host.memory_shortage import MemoryWatch
 from c2c_search.host.threads import thread_environment
 from c2c_search.training.protocol import EVENT
 from c2c_search.training.protocol import LAST
@@ -19,11 +22,13 @@ from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Request
+from c2c_search.training.watchdog import Lines
+from c2c_search.training.watchdog import Patience
+from c2c_search.training.watchdog import SilenceError
 
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import IO
 
     from c2c_search.config.pipeline import Pipeline
 
@@ -58,7 +63,9 @@ class Worker:
         self.cache_dir = cache_dir
         self.dtype = dtype
         self._process: subprocess.Popen[str] | None = None
-        self._events: IO[str] | None = None
+        self._events: Lines | None = None
+        self._patience = Patience()
+        self._memory = MemoryWatch()
 
     def __enter__(self) -> Worker:
         return self
@@ -97,31 +104,50 @@ class Worker:
         """Send a request and yield what comes of it, up to one of `LAST`.
 
         After every rung of a training but its last, call `answer`; in a `TrainTogether` that is
-        for the trial whose rung came.
+        for the trial whose rung came. A process that is silent for too long (`Patience`) hangs: it
+        is killed, and the request has failed in a way that may pass.
         """
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._start()
         self._send(request)
         assert self._events is not None
-        for line in self._events:
-            event = EVENT.validate_json(line)
-            if isinstance(event, Prepared):
-                self.dtype = event.dtype
-            yield event
-            if isinstance(event, LAST):
-                return
-        yield self._died()
+        try:
+            for line in self._events:
+                event = EVENT.validate_json(line)
+                if isinstance(event, Prepared):
+                    self.dtype = event.dtype
+                yield event
+                if isinstance(event, LAST):
+                    return
+        except SilenceError as error:
+            yield self._hung(error)
+        else:
+            yield self._died()
+
+    def _hung(self, error: SilenceError) -> Failed:
+        assert self._process is not None
+        self._process.kill()
+        self.close()
+        return Failed(
+            failure="transient",
+            message=f"the worker process gave {error} and was ended; its last words are in "
+            f"{self.log_file}",
+        )
 
     def _died(self) -> Failed:
+        """What the end of the process means: lack of memory only where there is evidence of it.
+
+        Whoever else killed it, the request goes on from its checkpoint in a new process.
+        """
         assert self._process is not None
-        code = self._process.wait()
+        code, peak = _wait(self._process)
         self.close()
-        killed = code == -9
+        short = code == -signal.SIGKILL and self._memory.was_short(peak)
         return Failed(
-            failure="out_of_memory" if killed else "transient",
+            failure="out_of_memory" if short else "transient",
             message=f"the worker process ended with code {code}"
-            + (" (killed, most likely for its memory)" if killed else "")
+            + (" (killed for lack of memory)" if short else "")
             + f"; its last words are in {self.log_file}",
         )
 
@@ -145,6 +171,7 @@ class Worker:
             self.pipeline.model_dump_json(),
             str(self.cache_dir or ""),
         )
+        self._memory = MemoryWatch()
         # A session of its own: Ctrl-C at the terminal reaches the driver alone, which decides.
         with self.log_file.open("a") as log:
             self._process = subprocess.Popen(
@@ -158,7 +185,15 @@ class Worker:
                 env=_environment(self.dtype),
             )
         os.close(write)
-        self._events = os.fdopen(read, encoding="utf-8")
+        self._events = Lines(read, self._patience)
+
+
+def _wait(process: subprocess.Popen[str]) -> tuple[int, int]:
+    """Wait for a process's end: its code, negative for a signal, and its most bytes held."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return process.returncode, unit * usage.ru_maxrss
 
 
 def _environment(dtype: str | None) -> dict[str, str]:

@@ -25,7 +25,11 @@ from c2c_search.models.pair import PairSpec
 
 Split = Literal["validation", "test"]
 Dtype = Literal["float32", "bfloat16"]
-Failure = Literal["invalid", "diverged", "out_of_memory", "transient", "fatal"]
+Failure = Literal["invalid", "diverged", "out_of_memory", "transient", "unknown", "fatal"]
+"""What is done about a failure: ``transient`` ones (of the machine) are tried again several times,
+``unknown`` ones once, ``fatal`` ones end the study; the others end what was being done."""
+NOT_ITS_OWN: tuple[Failure, ...] = ("transient", "fatal")
+"""Failures of the machine or the program: they say nothing about what was being trained."""
 Stage = Literal[
     "download", "convert", "load", "data", "prefill", "align", "calibrate", "train", "evaluate"
 ]

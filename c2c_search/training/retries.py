@@ -1,4 +1,4 @@
-"""Trying again after transient failures of the worker."""
+"""Trying again after failures of the worker that may pass."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from c2c_search.errors import C2CError
 from c2c_search.errors import StudyStoppedError
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Failure
 
 
-BACK_OFF = (5.0, 20.0, 60.0)  # seconds before each new attempt after a transient failure
+BACK_OFF: dict[Failure, tuple[float, ...]] = {
+    "transient": (5.0, 20.0, 60.0),
+    "unknown": (5.0,),
+}
+"""Seconds before each new attempt after a failure of a class; others are not tried again."""
 
 
 def attempt(
@@ -22,7 +27,7 @@ def attempt(
     on_retry: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Event:
-    """Send a request to the worker until it ends, trying again after transient failures.
+    """Send a request to the worker until it ends, trying again as `BACK_OFF` says.
 
     Args:
         request: Starts the request and yields its events; a later attempt goes on from the
@@ -34,14 +39,16 @@ def attempt(
     Returns:
         The last event: what was asked for, or `Failed`.
     """
-    pauses = iter(BACK_OFF)
+    pauses = {failure: iter(seconds) for failure, seconds in BACK_OFF.items()}
     while True:
         last: Event = Failed(failure="transient", message="the worker ended without an answer")
         for last in request():
             if not isinstance(last, Failed):
                 on_event(last)
-        pause = next(pauses, None)
-        if not isinstance(last, Failed) or last.failure != "transient" or pause is None:
+        if not isinstance(last, Failed):
+            return last
+        pause = next(pauses.get(last.failure, iter(())), None)
+        if pause is None:
             return last
         on_retry(f"{last.message}; trying again in {pause:.0f} s")
         sleep(pause)
@@ -50,4 +57,5 @@ def attempt(
 def error(failed: Failed, doing: str) -> C2CError:
     """The error that ends the study where a failure leaves nothing else to try."""
     text = f"{doing}: {failed.message}"
-    return StudyStoppedError(text) if failed.exit_code != 2 else C2CError(text)
+    stopped = failed.failure == "transient" or failed.exit_code != 2
+    return StudyStoppedError(text) if stopped else C2CError(text)

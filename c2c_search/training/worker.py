@@ -120,13 +120,29 @@ class Server:
         return answer.go_on
 
 
+_NOT_IN_PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+_REPEATABLE = (
+    ImportError,
+    LookupError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    *_NOT_IN_PLACE,
+)
+
+
 def describe(error: Exception) -> Failed:
-    """An exception as the driver needs it: what kind of failure, and in which words."""
+    """An exception as the driver needs it: what kind of failure, and in which words.
+
+    What the same input raises again and again is ``invalid``: trying again would only take time.
+    Input and output may fail once; what is not known is tried once more.
+    """
     import torch
+    from jinja2 import TemplateError
 
     from c2c_search.training.loop import DivergedError
 
-    failure: Failure = "transient"
+    failure: Failure = "unknown"
     exit_code = 2
     if isinstance(error, DivergedError):
         failure = "diverged"
@@ -138,8 +154,18 @@ def describe(error: Exception) -> Failed:
         failure = "out_of_memory"
     elif isinstance(error, (TypeError, AssertionError, NotImplementedError)):
         failure = "fatal"
-    message = str(error) if isinstance(error, C2CError) else f"{type(error).__name__}: {error}"
-    return Failed(failure=failure, message=message, exit_code=exit_code)
+    elif isinstance(error, (*_REPEATABLE, TemplateError)):
+        failure = "invalid"
+    elif isinstance(error, OSError):
+        failure = "transient"
+    return Failed(failure=failure, message=_words(error), exit_code=exit_code)
+
+
+def _words(error: Exception) -> str:
+    """What the user can put right speaks for itself; any other exception is named."""
+    if isinstance(error, C2CError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def _is_cpu_oom(error: Exception) -> bool:

@@ -10,12 +10,15 @@ import pytest
 
 from c2c_search.champion import registry
 from c2c_search.champion.package import build
+from c2c_search.champion.registry import Leader
+from c2c_search.champion.registry import leader
 from c2c_search.champion.registry import promote
 from c2c_search.champion.registry import register
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import check_sums
+from c2c_search.inference.manifest import read_manifest
 from c2c_search.tracking import ChildRun
 from c2c_search.tracking import Tracker
 from c2c_search.tracking import open_store
@@ -124,6 +127,21 @@ def test_the_previous_champion_is_kept_and_can_come_back(
     assert aliases(tracker) == {"champion": "2", "previous_champion": "1"}
     promote(tracker, NAME, "1")
     assert aliases(tracker) == {"champion": "1", "previous_champion": "2"}
+
+
+def test_a_champion_that_does_not_lead_is_a_version_and_moves_no_alias(
+    tracker: Tracker, run: ChildRun, package: Path, successor: Path
+) -> None:
+    assert leader(tracker, NAME) is None
+    register(tracker, package, NAME, run.run_id, verify=right)
+    trial_hash = read_manifest(package).trial_hash
+    assert leader(tracker, NAME) == Leader("1", trial_hash)
+    assert register(tracker, successor, NAME, run.run_id, lead=False, verify=right) == "2"
+    assert versions(tracker) == {"1": "passed", "2": "passed"}
+    assert aliases(tracker) == {"champion": "1"}
+    register(tracker, successor, NAME, run.run_id, forced="it is smaller", verify=right)
+    assert aliases(tracker) == {"champion": "2", "previous_champion": "1"}
+    assert tracker.client.get_model_version(NAME, "2").tags["c2c.forced"] == "it is smaller"
 
 
 def test_promoting_what_is_not_there_moves_nothing(

@@ -120,11 +120,21 @@ def test_study_passes_its_options_and_its_exit_status(
         raise NoChampionError("none")
 
     monkeypatch.setattr(driver, "run_study", run_study)
-    status, out, err = cli("study", "--space", str(space_file), "--root", "runs", "--trials", "3")
+    status, out, err = cli(
+        "study",
+        "--space",
+        str(space_file),
+        "--root",
+        "runs",
+        "--trials",
+        "3",
+        "--force",
+        "it is smaller",
+    )
     assert status == 3
     assert out == f"Reading {space_file} ...\n"
     assert err == "Error: none\n"
-    assert asked == [(space_file, {"root": Path("runs"), "trials": 3})]
+    assert asked == [(space_file, {"root": Path("runs"), "trials": 3, "force": "it is smaller"})]
 
 
 @pytest.mark.parametrize(

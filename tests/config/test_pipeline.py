@@ -66,9 +66,9 @@ def test_training_values_out_of_range(field: str, value: object) -> None:
 
 
 def test_resamples_reach_the_tails() -> None:
-    ChampionConfig(level=0.01, resamples=600, finalists=3)
-    with pytest.raises(ValidationError, match=r"at least 600 at level 0\.01 shared by 3"):
-        ChampionConfig(level=0.01, resamples=599, finalists=3)
+    ChampionConfig(level=0.01, resamples=1200, finalists=3)
+    with pytest.raises(ValidationError, match=r"at least 1200 at level 0\.01 shared by 3"):
+        ChampionConfig(level=0.01, resamples=1199, finalists=3)
 
 
 def test_registered_name_has_no_slash_or_colon() -> None:

@@ -23,6 +23,7 @@ from c2c_search.space.sampling import make_pruner
 from c2c_search.space.sampling import make_sampler
 from c2c_search.space.sampling import suggest
 from c2c_search.space.schema import Space
+from c2c_search.study.resume import recover
 
 
 Make = Callable[..., Space]
@@ -171,6 +172,35 @@ def test_nothing_is_tried_twice_before_everything_was_tried(make_space: Make) ->
     tried = [tuple(sorted(trial.params.items())) for trial in study.trials]
     assert len(set(tried[:6])) == 6
     assert tried[6] in tried[:6]
+
+
+def test_what_differs_beyond_four_digits_alone_is_not_tried_twice(make_space: Make) -> None:
+    rate = {"float": [1.0e-3, 1.0001e-3]}
+    space = make_space(dimensions=SMALL | {"training.learning_rate": rate})
+    study = _study(space)
+    _run(space, study, 6)
+    others = [(trial.params["pair"], trial.params["fuser.depth"]) for trial in study.trials]
+    assert len(set(others)) == 6
+
+
+@pytest.mark.parametrize("sampler", ["auto", "random"])
+def test_a_trial_that_goes_on_takes_no_suggestion_of_another(
+    make_space: Make, sampler: str
+) -> None:
+    space = make_space(search={"trials": 20, "sampler": sampler})
+    whole, broken = _study(space), _study(space)
+    _run(space, whole, 12)
+    _run(space, broken, 4)
+    trial = broken.ask()
+    suggest(space, trial)
+    for _ in range(2):  # interrupted twice, and tried again as another trial
+        recover(broken)
+        trial = broken.ask()
+        config = suggest(space, trial)
+    broken.tell(trial, -abs(config.fuser.width - 64) - config.fuser.depth)
+    _run(space, broken, 7)
+    completed = [trial.params for trial in broken.trials if trial.value is not None]
+    assert completed == [trial.params for trial in whole.trials]
 
 
 def test_enqueued_settings_come_first_and_are_completed(make_space: Make) -> None:

@@ -25,8 +25,9 @@ from c2c_search.study import storage
 from c2c_search.study.driver import Outcome
 from c2c_search.study.driver import run_study
 from c2c_search.study.finalists import FinalEvaluation
-from c2c_search.study.promotion import PromotedChampion
 from c2c_search.study.session import Session
+from c2c_search.study.succession import PROMOTED
+from c2c_search.study.succession import PromotedChampion
 from c2c_search.tracking import open_store
 from c2c_search.tracking import relocate
 from c2c_search.training.protocol import Evaluate
@@ -286,13 +287,15 @@ def _safetensors() -> bytes:
 
 def fake_promotion(session: Session, final: FinalEvaluation) -> PromotedChampion:
     assert final.champion is not None
-    return PromotedChampion(
+    champion = PromotedChampion(
         name=final.champion.name,
         trial_hash=final.champion.config.hash(),
         folder=session.files.champion,
         registered_name=session.space.pipeline.champion.registered_name,
         version="1",
     )
+    session.store.save(PROMOTED, champion)
+    return champion
 
 
 class Unrecorded:

@@ -182,6 +182,38 @@ def test_the_same_space_and_seed_suggest_the_same_trials(
     assert [config.hash() for config in script.trained] == first
 
 
+@pytest.mark.parametrize("points", [(9,), (12, 9, 20)])
+def test_an_interrupted_study_suggests_what_an_undisturbed_one_does(
+    quick: Run, root: Path, script: Any, space_file: Path, points: tuple[int, ...]
+) -> None:
+    def suggested(study: str) -> list[str]:
+        trials = storage_study(root, study)
+        return sorted(str(trial.params) for trial in trials if trial.state.name != "FAIL")
+
+    quick()
+    undisturbed = suggested("tiny")
+    space_file.write_text(space_file.read_text().replace("study: tiny", "study: tiny2"))
+    for point in points:
+        script.events = 0
+
+        def at(number: int, point: int = point) -> None:
+            if number == point:
+                raise KeyboardInterrupt
+
+        script.at = at
+        with pytest.raises(KeyboardInterrupt):
+            quick()
+    script.at = lambda number: None
+    quick()
+    assert suggested("tiny2") == undisturbed
+
+
+def storage_study(root: Path, name: str) -> Any:
+    import optuna
+
+    return optuna.load_study(study_name=name, storage=storage.open_storage(root)).trials
+
+
 def test_ctrl_c_anywhere_loses_nothing(
     run: Run, root: Path, script: Any, output: io.StringIO
 ) -> None:
@@ -264,12 +296,12 @@ def test_without_a_champion_nothing_is_promoted(quick: Run, script: Any) -> None
     assert promoted == []
 
 
-def test_without_a_complete_trial_there_is_no_champion(
+def test_without_a_complete_trial_there_is_no_verdict(
     quick: Run, script: Any, output: io.StringIO
 ) -> None:
     kinds = iter(["diverged", "out_of_memory"] * 3)
-    script.failures = of_trials(lambda: Failed(failure=next(kinds), message="no"))
-    with pytest.raises(NoChampionError):
+    script.failures = of_trials(lambda: Failed(failure=next(kinds), message="IndexError: no"))
+    with pytest.raises(StudyStoppedError, match=r"no verdict.*\n.*trial-000 failed .*IndexError"):
         quick()
     assert "No trial ran to its end" in output.getvalue()
 
@@ -309,6 +341,20 @@ def test_a_transient_failure_is_tried_again_within_its_trial(
     assert output.getvalue().count("worker gone; trying again") == 2
 
 
+def test_an_unknown_failure_is_that_trials_own_after_one_retry(
+    quick: Run, root: Path, script: Any, output: io.StringIO
+) -> None:
+    failures = [Failed(failure="unknown", message="RuntimeError: what?")] * 2
+    script.failures = of_trials(lambda: failures.pop())
+    normal = script.failures
+    script.failures = lambda config: normal(config) if failures else None
+    quick()
+    trials = optuna_study(root).trials
+    assert [trial.state.name for trial in trials].count("FAIL") == 1
+    assert output.getvalue().count("RuntimeError: what?; trying again") == 1
+    assert "trial-000 failed (unknown): RuntimeError: what?" in output.getvalue()
+
+
 def test_an_objective_that_is_no_number_has_diverged(quick: Run, root: Path, script: Any) -> None:
     first: list[TrialConfig] = []
 
@@ -323,18 +369,49 @@ def test_an_objective_that_is_no_number_has_diverged(quick: Run, root: Path, scr
     assert optuna_study(root).trials[0].user_attrs["failure"] == "diverged"
 
 
-def test_a_finalist_whose_twin_fails_is_not_judged(
+def of_twins(
+    failed: Failed, seen: Callable[[TrialConfig], bool] = lambda config: True
+) -> Callable[[TrialConfig], Failed | None]:
+    """A failure of the finalists' twins; references, which have another seed, are left alone."""
+    return lambda config: (
+        failed if config.fuser.sharer == "blank" and config.seed == 0 and seen(config) else None
+    )
+
+
+def test_without_any_twin_there_is_no_verdict(
     quick: Run, script: Any, output: io.StringIO
 ) -> None:
-    script.failures = lambda config: (
-        Failed(failure="diverged", message="nan")
-        if config.fuser.sharer == "blank" and config.seed == 0
-        else None
-    )
-    with pytest.raises(NoChampionError):
+    script.failures = of_twins(Failed(failure="diverged", message="nan"))
+    with pytest.raises(StudyStoppedError, match=r"no verdict.*twin could .*diverged: nan"):
         quick()
     assert "is not judged: its no-sharer twin" in output.getvalue()
     assert all(request.split == "validation" for request in script.evaluated)
+
+
+def test_a_verdict_is_only_on_what_was_measured(quick: Run, script: Any) -> None:
+    script.accuracy = lambda config: 0.45
+    first: list[TrialConfig] = []
+
+    def seen(config: TrialConfig) -> bool:
+        first.append(config)
+        return config == first[0]
+
+    script.failures = of_twins(Failed(failure="diverged", message="nan"), seen)
+    with pytest.raises(NoChampionError, match=r"that was judged(.|\n)*is not judged.*nan"):
+        quick()
+
+
+@pytest.mark.parametrize("failure", ["transient", "fatal"])
+def test_a_twin_lost_for_no_fault_of_its_own_is_trained_again(
+    quick: Run, script: Any, failure: Any
+) -> None:
+    gone = Failed(failure=failure, message="the worker was killed", exit_code=1)
+    script.failures = of_twins(gone)
+    with pytest.raises(StudyStoppedError, match="twin could not be trained: the worker"):
+        quick()
+    assert all(request.split == "validation" for request in script.evaluated)
+    script.failures = lambda config: None
+    assert quick().final.verdicts
 
 
 def test_a_reference_that_fails_ends_the_study(quick: Run, script: Any) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from collections.abc import Sequence
 from functools import partial
@@ -9,16 +10,23 @@ from typing import Any
 
 import pytest
 
+from c2c_search.champion.registry import Leader
 from c2c_search.errors import IntegrityError
+from c2c_search.evaluation.results import SystemResult
+from c2c_search.host.json_store import JsonStore
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import Size
 from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
 from c2c_search.inference.manifest import sha256
 from c2c_search.study import promotion
+from c2c_search.study import succession
 from c2c_search.study.driver import Outcome
+from c2c_search.study.layout import StudyFiles
 from c2c_search.study.promotion import QUESTIONS
 from c2c_search.study.promotion import promote
+from c2c_search.training.protocol import Prepared
+from tests.study.conftest import answers
 
 
 def ask(champion: Path, questions: Sequence[str]) -> Sequence[str]:
@@ -31,10 +39,22 @@ class Registry:
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
+        self.led: list[tuple[bool, str]] = []
+        self.leader: Leader | None = None
         self.fail: BaseException | None = None
 
-    def __call__(self, tracker: Any, package: Path, name: str, run_id: str) -> str:
+    def __call__(
+        self,
+        tracker: Any,
+        package: Path,
+        name: str,
+        run_id: str,
+        *,
+        lead: bool,
+        forced: str,
+    ) -> str:
         check_sums(package)
+        self.led.append((lead, forced))
         self.seen.append((name, sha256(package / "SHA256SUMS")))
         if self.fail is not None:
             raise self.fail
@@ -47,6 +67,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     rows = [{"messages": [{"role": "user", "content": f"question {i}"}]} for i in range(23)]
     splits = SimpleNamespace(test=rows, provenance={"quiz": "1"})
     monkeypatch.setattr(promotion, "register", registry)
+    monkeypatch.setattr(succession, "leader", lambda tracker, name: registry.leader)
     monkeypatch.setattr(promotion, "load_splits", lambda config: splits)
     monkeypatch.setattr(promotion, "_receiver_size", lambda source: Size(parameters=9, bytes=18))
     return registry
@@ -109,3 +130,70 @@ def test_a_package_that_answers_otherwise_is_not_promoted(
     with pytest.raises(IntegrityError, match="must answer"):
         study()
     assert not (root / "champions").exists()
+
+
+OTHER = "hash-of-another-study"
+
+
+@pytest.fixture
+def rival(root: Path, registry: Registry) -> Callable[..., None]:
+    """``rival(accuracy)``: another study's champion of that accuracy leads the registry."""
+
+    def lead(accuracy: float, questions: str = "sha-test") -> None:
+        registry.leader = Leader("7", OTHER)
+        store = JsonStore(StudyFiles(root, "rival").results)
+        data = {"train": "x", "validation": "y", "test": questions}
+        store.save("prepared/there", Prepared(models={}, data=data, seconds={}))
+        result = SystemResult(system="rival", split="test", items=answers(accuracy))
+        store.save(f"test/{OTHER}", result)
+
+    return lead
+
+
+def test_a_champion_of_another_study_that_is_beaten_gives_way(
+    study: Callable[..., Outcome], registry: Registry, rival: Callable[..., None]
+) -> None:
+    rival(0.3)
+    champion = study().champion
+    assert registry.led == [(True, "")]
+    assert (champion.leads, champion.note) == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "questions", "told"),
+    [(0.99, "sha-test", "is not beaten"), (0.3, "others", "not measured here on the same test")],
+)
+def test_one_that_is_not_beaten_keeps_the_alias_but_by_force(
+    study: Callable[..., Outcome],
+    registry: Registry,
+    rival: Callable[..., None],
+    output: io.StringIO,
+    root: Path,
+    accuracy: float,
+    questions: str,
+    told: str,
+) -> None:
+    rival(accuracy, questions)
+    champion = study().champion
+    assert registry.led == [(False, "")]
+    assert not champion.leads
+    assert "version 7 of 'c2c-fuser', of another study, stays" in champion.note
+    assert told in champion.note
+    assert "is registered as version 1, but version 7" in output.getvalue()
+    # It is the champion of its own study all the same.
+    assert champion.folder == root / "champions" / "tiny"
+    study()
+    assert len(registry.led) == 1
+    forced = study(force="the rival is too slow").champion
+    assert registry.led[1:] == [(True, "the rival is too slow")]
+    assert forced.leads
+    assert forced.note.endswith("By force: the rival is too slow")
+
+
+def test_a_champion_of_the_same_study_was_opposed_before(
+    study: Callable[..., Outcome], registry: Registry
+) -> None:
+    first = study(trials=3).champion
+    registry.leader = Leader("1", first.trial_hash)
+    study(trials=5)
+    assert all(led == (True, "") for led in registry.led)

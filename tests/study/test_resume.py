@@ -6,6 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from c2c_search.space.order import RETRY_OF
 from c2c_search.study import resume
 from c2c_search.tracking.reconcile import RUN_ID
 
@@ -31,7 +32,7 @@ def test_an_interrupted_trial_goes_on_as_itself(study: optuna.Study) -> None:
     again = study.ask()
     assert (again.number, again.suggest_int("depth", 1, 8)) == (1, 3)
     frozen = study.trials[1]
-    assert frozen.user_attrs == {RUN_ID: "run", resume.RETRY_OF: 0}
+    assert frozen.user_attrs == {RUN_ID: "run", RETRY_OF: 0}
     assert frozen.intermediate_values == {50: 0.5}
 
 

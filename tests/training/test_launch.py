@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import pytest
 
 from c2c_search.host.threads import THREAD_VARIABLES
 from c2c_search.host.threads import usable_cores
+from c2c_search.training import launch
 from c2c_search.training.launch import Worker
 from c2c_search.training.launch import _environment
 from c2c_search.training.protocol import Evaluate
@@ -23,6 +25,7 @@ from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
 from c2c_search.training.protocol import TrainTogether
+from c2c_search.training.watchdog import SILENCE_VARIABLE
 
 
 @pytest.fixture
@@ -98,9 +101,47 @@ def test_prepare_train_evaluate(worker, trial, tiny_pair, tmp_path):
     os.kill(worker._process.pid, signal.SIGKILL)
     *_, died = worker.ask(Prepare(pair=tiny_pair))
     if isinstance(died, Failed):
-        assert died.failure in ("out_of_memory", "transient")
+        assert died.failure == "transient"  # nothing says that memory was short
         *_, died = worker.ask(Prepare(pair=tiny_pair))
     assert isinstance(died, Prepared)
+
+
+@pytest.fixture
+def shell(pipeline, tmp_path, monkeypatch):
+    """``shell(script)`` is a worker whose process is a shell script; events go to ``$events``."""
+
+    def start(script):
+        program = tmp_path / "python"
+        program.write_text(f"#!/bin/sh\nevents=/dev/fd/$4\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(program))
+        return Worker(pipeline, log_file=tmp_path / "worker.log")
+
+    return start
+
+
+@pytest.mark.parametrize(("short", "failure"), [(False, "transient"), (True, "out_of_memory")])
+def test_a_killed_process_lacked_memory_only_where_that_shows(
+    shell, tiny_pair, monkeypatch, short, failure
+):
+    monkeypatch.setattr(launch.MemoryWatch, "was_short", lambda self, peak: short and peak > 0)
+    with shell("kill -9 $$") as worker:
+        *_, died = worker.ask(Prepare(pair=tiny_pair))
+    assert died.failure == failure
+    assert "ended with code -9" in died.message
+    assert ("memory" in died.message) == short
+
+
+def test_a_process_that_hangs_is_ended_and_may_be_asked_again(shell, tiny_pair, monkeypatch):
+    monkeypatch.setenv(SILENCE_VARIABLE, "1")
+    said = '{"type": "notice", "message": "here"}'
+    with shell(f"echo '{said}' >$events; exec sleep 600") as worker:
+        for _ in range(2):
+            notice, hung = worker.ask(Prepare(pair=tiny_pair))
+            assert notice.message == "here"
+            assert hung.failure == "transient"
+            assert "gave no sign of life for 1 s" in hung.message
+            assert worker._process is None
 
 
 def test_the_process_is_told_its_threads_and_dtype(monkeypatch):

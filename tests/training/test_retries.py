@@ -48,14 +48,22 @@ def test_a_transient_failure_is_tried_again_with_growing_pauses() -> None:
     last, heard, slept, told = asked([[WORKING, TRANSIENT], [TRANSIENT], [WORKING]])
     assert last == WORKING
     assert heard == [WORKING, WORKING]
-    assert slept == list(BACK_OFF[:2])
+    assert slept == list(BACK_OFF["transient"][:2])
     assert told[0] == "gone; trying again in 5 s"
 
 
 def test_attempts_are_limited() -> None:
-    last, _, slept, _ = asked([[TRANSIENT]] * (len(BACK_OFF) + 1))
+    last, _, slept, _ = asked([[TRANSIENT]] * (len(BACK_OFF["transient"]) + 1))
     assert last == TRANSIENT
-    assert slept == list(BACK_OFF)
+    assert slept == list(BACK_OFF["transient"])
+
+
+def test_what_is_not_known_is_tried_once_more() -> None:
+    unknown = Failed(failure="unknown", message="RuntimeError: what?")
+    last, _, slept, told = asked([[unknown], [unknown]])
+    assert (last, slept) == (unknown, [5.0])
+    assert told == ["RuntimeError: what?; trying again in 5 s"]
+    assert asked([[unknown], [TRANSIENT], [WORKING]])[0] == WORKING
 
 
 @pytest.mark.parametrize("failure", ["invalid", "diverged", "out_of_memory", "fatal"])
