@@ -37,7 +37,7 @@ from c2c_search.fuser.granularities import GATES
 from c2c_search.fuser.injections import INJECTIONS
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
 from c2c_search.inference.manifest import PairIdentity
-from c2c_search.inference.manifest import Question
+from c2c_search.inference.manifest import RecordedQuestion
 from c2c_search.inference.manifest import read_manifest
 from c2c_search.models.cache_dir import CACHE_VARIABLE
 from c2c_search.models.geometry import cache_shape
@@ -262,7 +262,7 @@ def champion(importable: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     manifest = manifest.model_copy(update=parts)
     build(tmp_path / "draft", fuser_dir=tmp_path / "fuser", manifest=manifest)
     answer = C2CModel.from_pretrained(tmp_path / "draft").generate("Where?", max_new_tokens=8)
-    asked = Question(question="Where?", answer=answer, max_new_tokens=8)
+    asked = RecordedQuestion(question="Where?", answer=answer, max_new_tokens=8)
     manifest = manifest.model_copy(update={"questions": (asked,)})
     build(tmp_path / "package", fuser_dir=tmp_path / "fuser", manifest=manifest)
     export(tmp_path / "package", tmp_path / "champion")

@@ -17,6 +17,8 @@ from pydantic import Field
 from pydantic import field_validator
 from pydantic import model_validator
 
+from c2c_search.tokenization.templates import Message
+
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -31,13 +33,6 @@ ContaminationRule = Literal["report", "exclude", "refuse"]
 # Scripts that a small English model barely reads, which is where another model can help it.
 _SCRIPTS = ("ar", "el", "he", "hi", "ja", "ko", "ru", "th", "uk", "zh")
 _SCRIPT_GROUPS = tuple(f"country/{code}" for code in _SCRIPTS)
-
-
-class Message(TypedDict):
-    """One turn of a conversation."""
-
-    role: str
-    content: str
 
 
 class Row(TypedDict):

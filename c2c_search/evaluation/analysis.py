@@ -47,7 +47,7 @@ class _Stored(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Part(_Stored):
+class ItemSubset(_Stored):
     """Some of the items, e.g. those of a subject.
 
     Args:
@@ -104,10 +104,10 @@ class Analysis(_Stored):
     venn: dict[str, int]
     transfer: Interval | None
     harm: Interval | None
-    whole: Part
-    by_group: tuple[Part, ...]
-    by_length: tuple[Part, ...]
-    by_confidence: tuple[Part, ...]
+    whole: ItemSubset
+    by_group: tuple[ItemSubset, ...]
+    by_length: tuple[ItemSubset, ...]
+    by_confidence: tuple[ItemSubset, ...]
     helped: tuple[str, ...]
     harmed: tuple[str, ...]
 
@@ -185,7 +185,7 @@ def analyse(
             value=f"{len(lengths)} lengths, {len(c2c.items)} items",
         )
 
-    def split_up(parts: Subsets) -> tuple[Part, ...]:
+    def split_up(parts: Subsets) -> tuple[ItemSubset, ...]:
         return breakdown(receiver, c2c, parts, level=level, resamples=resamples, seed=seed)
 
     pairs = list(zip(c2c.items, _right(receiver), _right(c2c), strict=True))
@@ -273,7 +273,7 @@ def breakdown(
     level: float = 0.05,
     resamples: int = 2000,
     seed: int = 0,
-) -> tuple[Part, ...]:
+) -> tuple[ItemSubset, ...]:
     """What C2C changed in each part of the items.
 
     Args:
@@ -301,7 +301,7 @@ def breakdown(
         if several and np.ptp(differences(fused, mine)) > 0:
             difference = paired_bootstrap(fused, mine, level=level, resamples=resamples, seed=seed)
         made.append(
-            Part(
+            ItemSubset(
                 name=name,
                 items=len(rows),
                 helped=sum(after and not before for before, after in rows),
@@ -345,7 +345,7 @@ def _rate(rows: Sequence[tuple[bool, str]], level: float) -> Interval | None:
     return share_interval([row[0] for row in rows], [row[1] for row in rows], level=level)
 
 
-def _table(title: str, parts: Iterable[Part], share: str) -> list[str]:
+def _table(title: str, parts: Iterable[ItemSubset], share: str) -> list[str]:
     head = (title, "items", "helped", "harmed", "unchanged", "receiver", "C2C", "gain", share)
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for part in parts:

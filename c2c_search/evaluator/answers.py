@@ -38,7 +38,7 @@ _CHUNK_CHARACTERS = 60_000
 
 
 @dataclass(frozen=True)
-class Candidate:
+class AnsweringSystem:
     """A system that will answer.
 
     Args:
@@ -78,7 +78,7 @@ class TaskAnswers:
     tell: Tell
     batch_size: int = 32
 
-    def answers(self, candidates: Sequence[Candidate]) -> dict[str, SystemResult]:
+    def answers(self, candidates: Sequence[AnsweringSystem]) -> dict[str, SystemResult]:
         """Let every system answer every item, all of them chunk after chunk.
 
         Returns:
@@ -130,7 +130,7 @@ class TaskAnswers:
             return self.decoding
         return replace(self.decoding, max_new_tokens=longest)
 
-    def _key(self, candidate: Candidate) -> str:
+    def _key(self, candidate: AnsweringSystem) -> str:
         same = {
             "system": candidate.identity,
             "task": self.task.sha256,

@@ -40,7 +40,7 @@ from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluator import lm_eval
 from c2c_search.evaluator import tasks
-from c2c_search.evaluator.answers import Candidate
+from c2c_search.evaluator.answers import AnsweringSystem
 from c2c_search.evaluator.answers import TaskAnswers
 from c2c_search.evaluator.controls import Trainer
 from c2c_search.evaluator.notes import task_notes
@@ -286,7 +286,9 @@ class _Evaluation:
             notes=notes,
         )
 
-    def _answers(self, chosen: Chosen, candidates: list[Candidate]) -> dict[str, SystemResult]:
+    def _answers(
+        self, chosen: Chosen, candidates: list[AnsweringSystem]
+    ) -> dict[str, SystemResult]:
         task_answers = TaskAnswers(
             pair=self.pair,
             task=chosen.loaded,

@@ -14,7 +14,7 @@ from c2c_search.config.trial import canonical_hash
 from c2c_search.evaluation.prompting import exemplar
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Materials
-from c2c_search.evaluator.answers import Candidate
+from c2c_search.evaluator.answers import AnsweringSystem
 from c2c_search.evaluator.controls import Trainer
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.training.adapters import load_trained
@@ -65,7 +65,7 @@ class SystemSet:
                     assert self.trainer is not None
                     self.folders[name, seed] = self.trainer.folder_of(name, seed)
 
-    def candidates(self, chosen: Chosen) -> Iterator[tuple[str, int, Candidate]]:
+    def candidates(self, chosen: Chosen) -> Iterator[tuple[str, int, AnsweringSystem]]:
         """Every system that answers a task itself, with its name and training seed."""
         wanted = any("exemplars" in SYSTEMS[name].needs for name in self.names)
         examples = chosen.exemplars if wanted else ()
@@ -85,7 +85,7 @@ class SystemSet:
                     return SYSTEMS[name].build(self._with(materials, name, seed))
 
                 label = name if seed == 0 else f"{name}-seed-{seed}"
-                yield name, seed, Candidate(label, canonical_hash(identity), build)
+                yield name, seed, AnsweringSystem(label, canonical_hash(identity), build)
 
     def _weights(self) -> list[str]:
         """Digests of the models: a source such as a path may hold others tomorrow.

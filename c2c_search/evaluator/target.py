@@ -23,7 +23,7 @@ from c2c_search.host.dtypes import name_of
 from c2c_search.host.dtypes import recorded_dtype
 from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
-from c2c_search.inference.champion import read_champion
+from c2c_search.inference.checked_champion import read_champion
 from c2c_search.inference.loading import champion_dtype
 from c2c_search.inference.manifest import MANIFEST
 from c2c_search.inference.manifest import sha256

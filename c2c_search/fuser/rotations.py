@@ -10,7 +10,7 @@ from typing import Self
 import torch
 
 
-class Rotation(Protocol):
+class TokenRotation(Protocol):
     """Rotary embedding of packed tokens, in all layers of a model (see `prompt_cache.rope`)."""
 
     def apply(self, keys: torch.Tensor) -> torch.Tensor:
@@ -38,8 +38,8 @@ class Rotations:
         sharer: Of the sharer's tokens, each at its own position.
     """
 
-    receiver: Rotation | None
-    sharer: Rotation | None
+    receiver: TokenRotation | None
+    sharer: TokenRotation | None
 
     def to(self, device: torch.device) -> Rotations:
         return Rotations(

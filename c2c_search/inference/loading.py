@@ -12,7 +12,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import default_dtype
 from c2c_search.host.dtypes import recorded_dtype
-from c2c_search.inference.champion import read_champion
+from c2c_search.inference.checked_champion import read_champion
 from c2c_search.inference.manifest import verify_compatibility
 from c2c_search.models.cache_dir import print_notice
 from c2c_search.models.geometry import cache_shape

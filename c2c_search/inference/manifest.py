@@ -96,7 +96,7 @@ class PairIdentity(_Stored):
     sharer: ModelIdentity
 
 
-class Question(_Stored):
+class RecordedQuestion(_Stored):
     """What the champion answered when it was packaged, greedily, to the character."""
 
     question: str
@@ -170,7 +170,7 @@ class Manifest(_Stored):
     controls: dict[str, float] = {}
     versions: dict[str, str]
     licences: dict[str, str] = {}
-    questions: tuple[Question, ...] = ()
+    questions: tuple[RecordedQuestion, ...] = ()
 
     @property
     def date(self) -> str | None:
@@ -379,7 +379,7 @@ def _take_unknown(content: dict[str, Any]) -> list[str]:
     unknown += _strip(content.get("provenance"), Provenance, "provenance.")
     questions = content.get("questions")
     for question in questions if isinstance(questions, list) else []:
-        unknown += _strip(question, Question, "questions.")
+        unknown += _strip(question, RecordedQuestion, "questions.")
     return list(dict.fromkeys(unknown))
 
 

@@ -9,7 +9,7 @@ from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.names import fit
 from c2c_search.models.pair import PairSpec
 from c2c_search.models.sources import short_names
-from c2c_search.report.notes import note
+from c2c_search.report.run_notes import note
 from c2c_search.space.reference import reference
 from c2c_search.study.recording import Once
 from c2c_search.study.recording import log_accuracy

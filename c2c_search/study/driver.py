@@ -27,9 +27,9 @@ from c2c_search.host.terminal import Console
 from c2c_search.host.wording import counted
 from c2c_search.report import leaderboard
 from c2c_search.report.leaderboard import Leaderboard
-from c2c_search.report.live import Best
-from c2c_search.report.live import StudyState
 from c2c_search.report.live import watch
+from c2c_search.report.state import Best
+from c2c_search.report.state import StudyState
 from c2c_search.space.schema import Space
 from c2c_search.study import resume
 from c2c_search.study import storage

@@ -19,7 +19,7 @@ from c2c_search.training.memory.prediction import Rehearsal
 from c2c_search.training.memory.prediction import Rows
 from c2c_search.training.memory.prediction import TrialMemory
 from c2c_search.training.memory.prediction import model_bytes
-from c2c_search.training.reading import read_rows
+from c2c_search.training.preparation import read_rows
 
 
 if TYPE_CHECKING:

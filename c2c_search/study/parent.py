@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from c2c_search.errors import StoreError
-from c2c_search.report.notes import escaped
-from c2c_search.report.notes import note
+from c2c_search.report.run_notes import escaped
+from c2c_search.report.run_notes import note
 from c2c_search.space.loading import files_of
 from c2c_search.space.schema import Space
 from c2c_search.study import resume

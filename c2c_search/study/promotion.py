@@ -18,7 +18,7 @@ from c2c_search.data.splits import load_splits
 from c2c_search.host.source import source_commit
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
-from c2c_search.inference.manifest import Question
+from c2c_search.inference.manifest import RecordedQuestion
 from c2c_search.inference.manifest import Size
 from c2c_search.inference.manifest import read_manifest
 from c2c_search.models.identity import ModelIdentity
@@ -156,14 +156,14 @@ def _receiver_size(source: str) -> Size:
     return Size.measure(weight_files(resolve(source).path))
 
 
-def _questions(champion: Path, splits: Splits, ask: Ask) -> tuple[Question, ...]:
+def _questions(champion: Path, splits: Splits, ask: Ask) -> tuple[RecordedQuestion, ...]:
     """Questions of the test split, spread over it, with the champion's answers."""
     rows = splits.test
     every = max(1, len(rows) // QUESTIONS)
     texts = [rows[index]["messages"][-1]["content"] for index in range(0, len(rows), every)]
     texts = list(dict.fromkeys(texts))[:QUESTIONS]
     return tuple(
-        Question(question=text, answer=answer, max_new_tokens=MAX_NEW_TOKENS)
+        RecordedQuestion(question=text, answer=answer, max_new_tokens=MAX_NEW_TOKENS)
         for text, answer in zip(texts, ask(champion, texts), strict=True)
     )
 

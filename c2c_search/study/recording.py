@@ -15,8 +15,8 @@ from c2c_search.host.files import write_text
 from c2c_search.host.names import fit
 from c2c_search.host.names import fit_path
 from c2c_search.report.leaderboard import count
-from c2c_search.report.notes import escaped
-from c2c_search.report.notes import note
+from c2c_search.report.run_notes import escaped
+from c2c_search.report.run_notes import note
 from c2c_search.study.session import Session
 from c2c_search.study.trainer import TrainingRequest
 from c2c_search.tracking.recorded_run import Kind

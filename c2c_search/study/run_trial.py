@@ -15,9 +15,9 @@ from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
 from c2c_search.host.terminal import Console
 from c2c_search.models.sources import short_names
-from c2c_search.report.live import StudyState
 from c2c_search.report.live import View
 from c2c_search.report.live import watch
+from c2c_search.report.state import StudyState
 from c2c_search.study.driver import WorkerFactory
 from c2c_search.study.driver import start_worker
 from c2c_search.study.trainer import TrainerClient

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
 from c2c_search.errors import StudyStoppedError
-from c2c_search.report.notes import escaped
+from c2c_search.report.run_notes import escaped
 from c2c_search.space.sampling import Fits
 from c2c_search.space.sampling import make_pruner
 from c2c_search.space.sampling import make_sampler

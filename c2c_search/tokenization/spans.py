@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Integers = NDArray[np.int64]
 
 
-class Tokens(NamedTuple):
+class TokenSpans(NamedTuple):
     """A text's tokens.
 
     Args:
@@ -40,7 +40,7 @@ class TokenizedPrompt:
     """A prompt as one model reads it by itself."""
 
     rendered: Rendered
-    tokens: Tokens
+    tokens: TokenSpans
 
 
 class AlignedTokens(NamedTuple):
@@ -70,7 +70,7 @@ def read_all(
 
 def tokenize(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, *, special: bool
-) -> list[Tokens]:
+) -> list[TokenSpans]:
     """Tokenize texts, in one call.
 
     Args:
@@ -81,7 +81,9 @@ def tokenize(
     encoding = tokenizer(list(texts), add_special_tokens=special, return_offsets_mapping=True)
     cut = -len(endings(tokenizer)) or None if special else None
     return [
-        Tokens(ids[:cut], _covered(text, np.array(offsets[:cut], dtype=np.int64).reshape(-1, 2)))
+        TokenSpans(
+            ids[:cut], _covered(text, np.array(offsets[:cut], dtype=np.int64).reshape(-1, 2))
+        )
         for text, ids, offsets in zip(
             texts, encoding["input_ids"], encoding["offset_mapping"], strict=True
         )

@@ -22,8 +22,8 @@ from c2c_search.errors import StoreError
 from c2c_search.host.children import child_environment
 from c2c_search.host.children import python_command
 from c2c_search.tracking import environment
-from c2c_search.tracking import guard
 from c2c_search.tracking import mlflow_store
+from c2c_search.tracking import server_guard
 from c2c_search.tracking.views import ui_link
 
 
@@ -147,12 +147,12 @@ def _server(root: Path, uri: str, host: str, port: int) -> Iterator[subprocess.P
     command += ["--default-artifact-root", (root.resolve() / mlflow_store.ARTIFACTS).as_uri()]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     # uvicorn puts the working folder on the path of its own accord; this folder is on it already.
-    installed = shlex.quote(str(Path(guard.__file__).parents[2]))
+    installed = shlex.quote(str(Path(server_guard.__file__).parents[2]))
     command += ["--uvicorn-opts", f"--log-level=warning --app-dir={installed}"]
     with (root / LOG).open("wb") as log:
         # A session of its own: Ctrl-C reaches us alone, and we end the launcher with its worker.
         server = subprocess.Popen(
-            python_command(str(Path(guard.__file__)), *command),
+            python_command(str(Path(server_guard.__file__)), *command),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -39,6 +39,10 @@ from c2c_search.training.lengths import length_notices
 from c2c_search.training.lockstep import train_together
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.lora_training import adapt
+from c2c_search.training.preparation import check_finite_pair
+from c2c_search.training.preparation import naming
+from c2c_search.training.preparation import prompts_hash
+from c2c_search.training.preparation import refuse_other_date
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
@@ -50,10 +54,6 @@ from c2c_search.training.protocol import Stage
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
-from c2c_search.training.reading import check_finite_pair
-from c2c_search.training.reading import naming
-from c2c_search.training.reading import prompts_hash
-from c2c_search.training.reading import refuse_other_date
 
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from c2c_search.evaluation.results import SystemResult
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
 from c2c_search.inference.manifest import Provenance
-from c2c_search.inference.manifest import Question
+from c2c_search.inference.manifest import RecordedQuestion
 from c2c_search.inference.manifest import Size
 from c2c_search.models.identity import ModelIdentity
 
@@ -84,8 +84,8 @@ def manifest(verdict: Verdict) -> Manifest:
         versions={"python": "3.11.7", "torch": "2.13.0"},
         licences={"GeoNames": "CC-BY-4.0"},
         questions=(
-            Question(question="Which country is called 'Deutschland'?", answer=" Germany"),
-            Question(question="And 'Österreich'?", answer=" Austria", max_new_tokens=3),
+            RecordedQuestion(question="Which country is called 'Deutschland'?", answer=" Germany"),
+            RecordedQuestion(question="And 'Österreich'?", answer=" Austria", max_new_tokens=3),
         ),
     )
 

@@ -44,7 +44,7 @@ from c2c_search.fuser.config import GateConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
-from c2c_search.inference.manifest import Question
+from c2c_search.inference.manifest import RecordedQuestion
 from c2c_search.inference.manifest import write_sums
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
@@ -299,7 +299,7 @@ def champion(tiny_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Itera
         },
         controls={"receiver": 0.3},
         versions=installed_versions(),
-        questions=(Question(question="Which?", answer=" That."),),
+        questions=(RecordedQuestion(question="Which?", answer=" That."),),
     )
     # A card needs a verdict of the gate's; what it says is no concern here.
     patch.setattr("c2c_search.champion.package.model_card", lambda *_: "card\n")

@@ -18,7 +18,7 @@ from c2c_search.inference.manifest import CHAMPION_FILES
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
 from c2c_search.inference.manifest import Provenance
-from c2c_search.inference.manifest import Question
+from c2c_search.inference.manifest import RecordedQuestion
 from c2c_search.inference.manifest import Size
 from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
@@ -56,7 +56,7 @@ MODEL_MANIFEST = Manifest(
     verdict={"passed": True},
     controls={"receiver": 0.3},
     versions={"python": "3.11"},
-    questions=(Question(question="Which?", answer=" That."),),
+    questions=(RecordedQuestion(question="Which?", answer=" That."),),
 )
 
 

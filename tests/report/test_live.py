@@ -11,13 +11,13 @@ from rich.console import Console
 
 from c2c_search.report.live import LiveView
 from c2c_search.report.live import PlainView
-from c2c_search.report.live import StudyState
 from c2c_search.report.live import View
 from c2c_search.report.live import duration
 from c2c_search.report.live import render
 from c2c_search.report.live import settings_line
 from c2c_search.report.live import sparkline
 from c2c_search.report.live import watch
+from c2c_search.report.state import StudyState
 
 
 class Clock:

@@ -54,7 +54,7 @@ class Arguments(BaseModel):
 
 
 @dataclass(frozen=True)
-class Part:
+class TensorPart:
     """One tensor of a projector's keys or values, there and here.
 
     Args:
@@ -68,24 +68,24 @@ class Part:
     ours: tuple[str, ...]
 
 
-def parts(arguments: Arguments) -> Iterator[Part]:
+def parts(arguments: Arguments) -> Iterator[TensorPart]:
     """Every tensor of a projector's keys, and likewise of its values."""
     width, depth = arguments.hidden_dim, arguments.num_layers
     sharer_size = arguments.source_dim * arguments.source_num_heads
     size = arguments.target_dim * arguments.target_num_heads
 
-    def linear(name: str, ours: str, outputs: int) -> Iterator[Part]:
-        yield Part(f"{name}.weight", (outputs, width), (f"{ours}.weight",))
-        yield Part(f"{name}.bias", (outputs,), (f"{ours}.bias",))
+    def linear(name: str, ours: str, outputs: int) -> Iterator[TensorPart]:
+        yield TensorPart(f"{name}.weight", (outputs, width), (f"{ours}.weight",))
+        yield TensorPart(f"{name}.bias", (outputs,), (f"{ours}.bias",))
 
-    def block(name: str, ours: str, inner: int) -> Iterator[Part]:
-        yield Part(f"{name}.norm.weight", (width,), (f"{ours}.norm.weight",))
-        yield Part(f"{name}.w1.weight", (inner, width), (f"{ours}.w1.weight",))
-        yield Part(f"{name}.w2.weight", (width, inner), (f"{ours}.w2.weight",))
+    def block(name: str, ours: str, inner: int) -> Iterator[TensorPart]:
+        yield TensorPart(f"{name}.norm.weight", (width,), (f"{ours}.norm.weight",))
+        yield TensorPart(f"{name}.w1.weight", (inner, width), (f"{ours}.w1.weight",))
+        yield TensorPart(f"{name}.w2.weight", (width, inner), (f"{ours}.w2.weight",))
 
     entrances = ("projector.from_sharer.weight", "projector.from_receiver.weight")
-    yield Part("in.weight", (width, sharer_size + size), entrances)
-    yield Part("in.bias", (width,), ("projector.from_sharer.bias",))
+    yield TensorPart("in.weight", (width, sharer_size + size), entrances)
+    yield TensorPart("in.bias", (width,), ("projector.from_sharer.bias",))
     yield from block("mlp1.blocks.0", "projector.trunk", arguments.intermediate_dim)
     yield from block("scalar_mlp2.blocks.0", "projector.weight.0", width)
     yield from linear("scalar_head", "projector.weight.1", arguments.target_num_heads)
@@ -93,7 +93,7 @@ def parts(arguments: Arguments) -> Iterator[Part]:
         ours = f"projector.projection.{number}"
         yield from block(f"proj_mlp2.blocks.{number}", ours, arguments.intermediate_dim)
     yield from linear("proj_out", f"projector.projection.{depth - 2}", size)
-    yield Part("gate_logit", (), ("gate.logit",))
+    yield TensorPart("gate_logit", (), ("gate.logit",))
 
 
 def shapes(arguments: Arguments) -> dict[str, tuple[int, ...]]:

@@ -43,7 +43,7 @@ from c2c_search.training.memory.allocations import Allocations
 from c2c_search.training.memory.heaviest import heaviest_batches
 from c2c_search.training.memory.heaviest import heaviest_passes
 from c2c_search.training.memory.heaviest import longest_prompts
-from c2c_search.training.reading import read_rows
+from c2c_search.training.preparation import read_rows
 
 
 if TYPE_CHECKING:

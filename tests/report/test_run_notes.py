@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from c2c_search.report.notes import escaped
-from c2c_search.report.notes import note
+from c2c_search.report.run_notes import escaped
+from c2c_search.report.run_notes import note
 
 
 def test_a_note_is_a_paragraph_and_a_table() -> None:
