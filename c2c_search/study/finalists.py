@@ -328,13 +328,18 @@ def _oppose(
     results: Mapping[str, SystemResult],
     verdicts: dict[str, Verdict],
 ) -> None:
-    """Set every finalist that passed against the present champion, if it is another one."""
+    """Set every finalist that passed against the present champion, if it is another one.
+
+    Those that come after it need not be: where it passes too, it is the champion before them.
+    """
     present = present_champion(session)
     holder = next((one for one in judged if one.config.hash() == present), None)
     if holder is None:
         return
     for name, verdict in verdicts.items():
-        if verdict.passed and name != holder.name:
+        if name == holder.name and verdict.passed:
+            return
+        if verdict.passed:
             verdicts[name] = oppose(
                 verdict, results[name], holder.name, results[holder.name], session.force
             )

@@ -35,7 +35,7 @@ DIMENSIONS = {
 PIPELINE = """\
 name: tiny-task
 training: {steps: 4, log_every: 1, rungs: [0.5, 1.0]}
-champion: {finalists: 2, level: 0.05, resamples: 200}
+champion: {finalists: 2, level: 0.05, resamples: 400}
 """
 
 SPACE = """\

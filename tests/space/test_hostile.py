@@ -96,7 +96,7 @@ def test_a_value_of_another_kind_in_a_pipeline_is_not_the_spaces_fault(
 def test_what_would_be_refused_after_the_study_is_refused_before(
     tmp_path: Path, more: str, expected: str
 ) -> None:
-    (problem,) = _problems(tmp_path, "pipeline.yaml", "resamples: 200", more)
+    (problem,) = _problems(tmp_path, "pipeline.yaml", "resamples: 400", more)
     assert problem.startswith(f"pipeline.yaml:3 {expected}")
 
 
