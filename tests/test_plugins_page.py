@@ -24,6 +24,7 @@ from c2c_search import C2CModel
 from c2c_search.champion.export import export
 from c2c_search.champion.package import build
 from c2c_search.champion.verify import verify
+from c2c_search.config.trial import canonical_hash
 from c2c_search.evaluation.grading import GRADERS
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.tasks.loading import load_task
@@ -257,8 +258,17 @@ def champion(importable: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     }
     shapes = [cache_shape(load(each.source).model.config) for each in identities.values()]
     checkpoint.save(Fuser(config, *shapes), tmp_path / "fuser")
-    trial = {**(manifest.trial or {}), "fuser": config.model_dump()}
-    parts = {"pair": PairIdentity(**identities), "trial": trial, "questions": ()}
+    trial = {
+        **(manifest.trial or {}),
+        "fuser": config.model_dump(mode="json"),
+        "pair": {side: identity.source for side, identity in identities.items()},
+    }
+    parts = {
+        "pair": PairIdentity(**identities),
+        "trial": trial,
+        "trial_hash": canonical_hash(trial),
+        "questions": (),
+    }
     manifest = manifest.model_copy(update=parts)
     build(tmp_path / "draft", fuser_dir=tmp_path / "fuser", manifest=manifest)
     answer = C2CModel.from_pretrained(tmp_path / "draft").generate("Where?", max_new_tokens=8)

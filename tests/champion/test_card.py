@@ -50,7 +50,8 @@ def test_a_small_fuser_is_not_called_nothing(card: str) -> None:
 def test_one_finalist_shares_no_level(manifest: Manifest, verdict: Verdict) -> None:
     alone = verdict.model_copy(update={"finalists": 1})
     card = model_card(manifest.model_copy(update={"verdict": alone.model_dump()}), SIZE)
-    assert f"The level is {verdict.level:g}." in card
+    assert f"Judged at {alone.share}." in card
+    assert "shared by" not in alone.share
     assert "1 finalists" not in card
 
 

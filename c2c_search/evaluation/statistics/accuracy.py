@@ -23,9 +23,9 @@ def accuracy_interval(
     """Accuracy (mean credit) of a system, with an interval made from clusters.
 
     Where items are right or wrong it is that of `share_interval`. Where credit comes in degrees
-    it is the cluster bootstrap-t interval of the mean, as in `paired_bootstrap`; if all items
-    have the same credit, or there is a single cluster, nothing can be resampled, and it is
-    Wilson's with a cluster as one item, which is wide enough for anything in [0, 1].
+    it is the cluster bootstrap-t interval of the mean, as in `paired_bootstrap`; if all clusters
+    have the same mean, or there is only one, resampling changes nothing, and it is Wilson's with
+    a cluster as one item, which is wide enough for anything in [0, 1].
 
     Args:
         result: The system's answers.
@@ -42,7 +42,8 @@ def accuracy_interval(
     if not result.graded:
         return share_interval(values == 1, clusters, level=level)
     mean = float(values.mean())
-    if len(set(clusters)) == 1 or np.ptp(values) == 0:
+    sums, _ = by_cluster(clusters, values - mean)
+    if np.allclose(sums, 0, atol=1e-9):
         return wilson(mean, len(set(clusters)), level)
     around = bootstrap_t(clusters, values - mean, level=level, resamples=resamples, seed=seed)
     low, high = max(0.0, mean + around.low), min(1.0, mean + around.high)
