@@ -184,6 +184,12 @@ def stop_ids(loaded: LoadedModel) -> set[int]:
     return {token for token in (*listed, of_tokenizer) if token is not None}
 
 
+def end_of_response(loaded: LoadedModel) -> list[int]:
+    """The token that a model learns to end a response with; none where it knows no such token."""
+    of_tokenizer = None if loaded.tokenizer is None else loaded.tokenizer.eos_token_id
+    return sorted(stop_ids(loaded))[:1] if of_tokenizer is None else [of_tokenizer]
+
+
 def padding_id(loaded: LoadedModel) -> int:
     """The token that fills up what a model has written."""
     config = loaded.model.generation_config

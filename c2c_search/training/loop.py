@@ -22,6 +22,7 @@ from c2c_search.evaluation.guard import SELECTION
 from c2c_search.evaluation.guard import refuse_report_split
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.names import fit_path
+from c2c_search.inference.sampling import end_of_response
 from c2c_search.tokenization.continuations import response_ids
 from c2c_search.training.checkpoint import POINTER
 from c2c_search.training.checkpoint import Position
@@ -248,7 +249,8 @@ class Training(ABC):
         prompts = [prompt.receiver_text for prompt in self.data.train_prompts.encoded]
         texts = [[row["response"]] for row in self.data.train]
         found = response_ids(prompts, texts, self.model.template, tokenizer)
-        return [[*ids, tokenizer.eos_token_id] for (ids,) in found]
+        end = end_of_response(self.model.receiver)
+        return [[*ids, *end] for (ids,) in found]
 
     def _save(self, engine: TrainingEngine) -> None:
         self._losses.settle()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +14,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.inference.decoding import go_on
 from c2c_search.inference.sampling import Draw
 from c2c_search.inference.sampling import Stops
+from c2c_search.inference.sampling import end_of_response
 from c2c_search.inference.sampling import stop_ids
 from c2c_search.inference.scoring import score_options
 from c2c_search.tokenization.templates import asked
@@ -203,3 +206,15 @@ def test_special_tokens_are_no_text(model, tiny_tokenizer):
     ids = [*tiny_tokenizer("abc", add_special_tokens=False)["input_ids"]]
     assert Stops(tiny_tokenizer, []).cut([*ids, tiny_tokenizer.eos_token_id]) == "abc"
     assert stop_ids(model.receiver) == {tiny_tokenizer.eos_token_id}
+
+
+@pytest.mark.parametrize(
+    ("of_tokenizer", "of_model", "end"),
+    [(7, 3, [7]), (None, [9, 4], [4]), (None, None, []), (0, None, [0])],
+)
+def test_a_response_ends_as_tokenizer_or_model_say(of_tokenizer, of_model, end) -> None:
+    loaded = SimpleNamespace(
+        tokenizer=SimpleNamespace(eos_token_id=of_tokenizer),
+        model=SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=of_model)),
+    )
+    assert end_of_response(loaded) == end
