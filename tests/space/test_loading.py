@@ -101,6 +101,7 @@ def test_load_raises_them_all_in_one_error() -> None:
 
 def test_the_quickstart_is_valid() -> None:
     assert validate_file(ROOT / "spaces/fuser.yaml") == []
+    assert validate_file(ROOT / "spaces/private.yaml") == []
     assert Space.load(ROOT / "spaces/fuser.yaml").pipeline.name == "quickstart"
 
 
