@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from collections.abc import Sequence
 from datetime import UTC
@@ -68,13 +67,14 @@ def promote(session: Session, final: FinalEvaluation, *, ask: Ask = ask_here) ->
     winner = final.champion
     assert winner is not None
     name, files = session.space.pipeline.champion.registered_name, session.files
+    candidate, draft = files.folder / "candidate", files.folder / ".draft"
     known = session.store.load(PROMOTED, PromotedChampion)
     if known is not None and _stands(known, winner, name) and (known.leads or not session.force):
+        _discard(candidate, draft)
         return known
-    candidate = files.folder / "candidate"
     if not _is_of(candidate, winner, final):
         session.view.stage("package", 0, 2, "asking the champion")
-        _build(candidate, session, final, winner, ask)
+        _build(candidate, draft, session, final, winner, ask)
     session.view.stage("package", 1, 2, "asking it in a clean runtime, then registering it")
     run_id = session.study.trials[winner.number].user_attrs[RUN_ID]
     reason = obstacle(session, final)
@@ -97,8 +97,16 @@ def promote(session: Session, final: FinalEvaluation, *, ask: Ask = ask_here) ->
         note=reason,
     )
     session.store.save(PROMOTED, champion)
-    shutil.rmtree(candidate)
+    _discard(candidate, draft)
     return champion
+
+
+def _discard(candidate: Path, draft: Path) -> None:
+    """Remove the candidate at once, as a draft, and the draft, whatever a killed start left."""
+    shutil.rmtree(draft, ignore_errors=True)
+    if candidate.exists():
+        candidate.rename(draft)
+        shutil.rmtree(draft)
 
 
 def _is_of(candidate: Path, winner: Finalist, final: FinalEvaluation) -> bool:
@@ -110,13 +118,19 @@ def _is_of(candidate: Path, winner: Finalist, final: FinalEvaluation) -> bool:
     return manifest.trial_hash == winner.config.hash() and manifest.verdict == verdict
 
 
-def _build(to: Path, session: Session, final: FinalEvaluation, winner: Finalist, ask: Ask) -> None:
+def _build(
+    to: Path, draft: Path, session: Session, final: FinalEvaluation, winner: Finalist, ask: Ask
+) -> None:
     fuser = session.files.trial(winner.config.hash()) / winner.trained.best_dir
     splits = load_splits(winner.config.data)
     manifest = make_manifest(session, final, winner, splits)
-    with tempfile.TemporaryDirectory(dir=session.files.folder, prefix=".draft-") as folder:
-        draft = package.build(Path(folder) / "draft", fuser_dir=fuser, manifest=manifest)
+    # A fixed name: the next start clears what a killed one left.
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        package.build(draft, fuser_dir=fuser, manifest=manifest)
         asked = _questions(draft, splits, ask)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     manifest = manifest.model_copy(update={"questions": asked})
     package.build(to, fuser_dir=fuser, manifest=manifest, replace=True)
 

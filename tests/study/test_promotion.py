@@ -123,6 +123,20 @@ def test_an_interrupted_promotion_goes_on_with_the_same_package(
     assert (root / "champions" / "tiny").is_dir()
 
 
+def test_what_a_killed_promotion_left_is_cleared(
+    study: Callable[..., Outcome], registry: Registry, root: Path
+) -> None:
+    folder = root / "trials" / "tiny"
+    (folder / ".draft" / "half").mkdir(parents=True)  # killed as it asked
+    first = study().champion
+    assert not (folder / ".draft").exists()
+    for name in ("candidate", ".draft"):  # killed as it cleared up
+        (folder / name / "half").mkdir(parents=True)
+    assert study().champion == first
+    assert not (folder / "candidate").exists()
+    assert not (folder / ".draft").exists()
+
+
 def test_a_package_that_answers_otherwise_is_not_promoted(
     study: Callable[..., Outcome], registry: Registry, root: Path
 ) -> None:
