@@ -95,6 +95,23 @@ def test_an_interrupted_evaluation_goes_on_with_the_same_result(
     assert ask(tasks=("test",)).record.tasks == whole.tasks
 
 
+def test_a_mismatched_sharer_reads_the_same_however_a_task_is_cut(
+    ask, monkeypatch, tmp_path
+) -> None:
+    def scores(folder: str) -> list[float]:
+        evaluated = ask(tasks=("test",), systems=("mismatched",), to=tmp_path / folder)
+        table = json.loads(
+            (evaluated.folder / "items" / "jsonl-test" / "mismatched.json").read_text()
+        )
+        column = table["columns"].index("scores")
+        return [score for row in table["data"] for score in row[column]]
+
+    whole = scores("whole")
+    for items in (1, 3):
+        monkeypatch.setattr(answers, "_CHUNK_ITEMS", items)
+        assert scores(f"by {items}") == pytest.approx(whole, abs=1e-3)
+
+
 def test_items_that_the_fuser_was_trained_on_are_left_out_or_refused(ask, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "seen.jsonl", [*rows("train", range(2)), *rows("new", range(5))])
     task = ask(tasks=(str(path),)).record.tasks[0]

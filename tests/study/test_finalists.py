@@ -21,7 +21,7 @@ from c2c_search.training.protocol import Failed
 Run = Callable[..., Outcome]
 
 PLUGIN = '''\
-"""A control from outside: the receiver again, trained without a sharer and asked twice."""
+"""A control from outside: the same fuser, as narrow as can be."""
 
 from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.systems.registry import Recipe
@@ -38,9 +38,10 @@ from c2c_search.evaluation.systems.registry import system
         update={"fuser": trial.fuser.model_copy(update={"width": 1})}
     )),
 )
-class Narrow:
-    def __init__(self, name, materials):
-        raise AssertionError("only the worker builds systems")
+def narrow(name, materials):
+    from c2c_search.evaluation.systems.c2c import Fused
+
+    return Fused(name, materials.fused(materials.trained))
 '''
 
 
@@ -64,7 +65,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     assert SYSTEMS["receiver"].builder  # the built-in ones are there, and stay
     for name in ("_entries", "_names", "_plugins"):
         monkeypatch.setattr(SYSTEMS, name, vars(SYSTEMS)[name].copy())
-    yield "outside.Narrow"
+    yield "outside.narrow"
     sys.modules.pop("outside", None)
 
 
