@@ -13,9 +13,9 @@ from c2c_search.evaluation.guard import refuse_selection_split
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.evaluation.statistics import accuracy_interval
-from c2c_search.evaluation.statistics import mcnemar_exact
 from c2c_search.evaluation.statistics import minimum_detectable_difference
 from c2c_search.evaluation.statistics import paired_bootstrap
+from c2c_search.evaluation.statistics import paired_sign_test
 
 
 # Intervals of single accuracies describe and are not judged, hence the customary level.
@@ -31,7 +31,7 @@ class Comparison(BaseModel):
         accuracy: Of the other system, at `DESCRIPTIVE_LEVEL`.
         by_group: Its accuracy in each group.
         difference: Finalist minus control, at the level that is judged.
-        p: Exact two-sided McNemar p-value.
+        p: Exact two-sided McNemar p-value; where options tie, of the sign test that it is.
         detectable: Smallest difference that this test finds with `POWER`, given how often the two
             disagree; None when no difference would be found.
         beaten: Whether the finalist is better by both tests.
@@ -287,7 +287,7 @@ def paired_comparison(
         DataError: They did not answer the same items in the same order.
     """
     difference = paired_bootstrap(candidate, other, level=level, resamples=resamples, seed=seed)
-    p = mcnemar_exact(candidate, other)
+    p = paired_sign_test(candidate, other)
     pairs = zip(candidate.items, other.items, strict=True)
     discordant = sum(mine.correct != theirs.correct for mine, theirs in pairs)
     items = len(candidate.items)

@@ -177,3 +177,16 @@ def test_a_verdict_needs_a_control() -> None:
         _judge(STRONG, {})
     with pytest.raises(ConfigError, match="at least one control"):
         _judge(STRONG, {"receiver": WEAK}, finalists=0)
+
+
+def test_options_that_tie_are_judged_by_what_they_are_worth() -> None:
+    candidate, control = _answers([True] * ITEMS), _answers([False] * ITEMS)
+    tie = {"scores": (-1.0, -1.0, -2.0, -2.0)}
+    items = (control.items[0].model_copy(update=tie), *control.items[1:])
+    control = control.model_copy(update={"items": items})
+    assert control.graded
+    verdict = _judge(candidate, {"control": control})
+    (comparison,) = verdict.comparisons
+    assert comparison.p == pytest.approx(2 * 0.5**ITEMS)
+    assert comparison.difference.value == pytest.approx(1 - 0.5 / ITEMS)
+    assert verdict.passed

@@ -14,6 +14,7 @@ from c2c_search.evaluation.statistics.bootstrap import paired_bootstrap
 from c2c_search.evaluation.statistics.hypotheses import PairedTest
 from c2c_search.evaluation.statistics.hypotheses import holm
 from c2c_search.evaluation.statistics.hypotheses import mcnemar_exact
+from c2c_search.evaluation.statistics.hypotheses import paired_sign_test
 from c2c_search.evaluation.statistics.hypotheses import paired_test
 from c2c_search.evaluation.statistics.hypotheses import permutation_test
 from c2c_search.evaluation.statistics.hypotheses import sign_test
@@ -38,6 +39,7 @@ __all__ = [
     "mean_interval",
     "minimum_detectable_difference",
     "paired_bootstrap",
+    "paired_sign_test",
     "paired_test",
     "permutation_test",
     "share_interval",
