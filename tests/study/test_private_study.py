@@ -42,7 +42,6 @@ champion: {finalists: 1, level: 0.5, resamples: 20, controls: [routing, text_rel
 PRIVATE_QUIZ = (
     "{source: private_quiz, private_quiz: {passages: {train: 16, validation: 6, test: 6}}}"
 )
-XQUAD = Path(__file__).parents[3] / "shared" / "data" / "private_xquad"
 CONTEXTS = "{source: jsonl, files: {train: rows.jsonl}}"
 
 
@@ -107,23 +106,3 @@ def test_a_study_on_what_only_the_sharer_has_read_ends_with_a_champion(
     question = "What is the capital of Brun?"
     told = model.generate_batch([question], [f"{context}\nQuestion: {question}"])
     assert len(told) == 1
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not XQUAD.is_dir(), reason="the real questions are not at hand")
-def test_real_paragraphs_go_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of so few steps nothing is claimed, but that every stage is reached on the real pair."""
-    text = SPACE.replace("path:a", "pypi:smollm2-135m-instruct")
-    text = text.replace("path:b", "pypi:gemma-3-270m").replace("[there, back]", "[there]")
-    (tmp_path / "space.yaml").write_text(
-        "".join(line for line in text.splitlines(keepends=True) if not line.startswith("  back:"))
-    )
-    files = f"{{train: {XQUAD}/train.jsonl, validation: {XQUAD}/dev.jsonl}}"
-    data = f"{{source: jsonl, files: {files}, limit: {{train: 8, validation: 8, test: 8}}}}"
-    pipeline = PIPELINE.replace("DATA", data).replace("[routing, text_relay, ridge]", "[routing]")
-    (tmp_path / "pipeline.yaml").write_text(pipeline)
-    open_the_gate(monkeypatch)
-    outcome = run_study(tmp_path / "space.yaml", root=tmp_path / "mlruns")
-    (verdict,) = outcome.final.verdicts
-    assert "gemma-3-270m reading the context" in {one.control for one in verdict.comparisons}
-    assert C2CModel.from_pretrained(outcome.champion.folder).fuser is not None
