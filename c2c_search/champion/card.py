@@ -104,23 +104,39 @@ def _usage(manifest: Manifest) -> str:
         manifest.pair.receiver.tokenizer_sha256,
         manifest.pair.sharer.tokenizer_sha256,
     )
-    question = manifest.questions[0].question if manifest.questions else "Which country is it?"
-    asked = repr(question) if reads_text else "receiver_input_ids=..., sharer_input_ids=..."
-    rest = (
-        "With c2c-search installed, `c2c-search ask . QUESTION` shows the answers of receiver, "
-        "sharer and fuser side by side."
-        if reads_text
-        else "A model of this pair has no tokenizer: give token ids, one row a prompt."
-    )
+    if reads_text:
+        code, command = _example(manifest)
+        rest = (
+            f"With c2c-search installed, `{command}` shows the answers of receiver, sharer and "
+            "fuser side by side."
+        )
+    else:
+        code = "print(model.generate(receiver_input_ids=..., sharer_input_ids=...))"
+        rest = "A model of this pair has no tokenizer: give token ids, one row a prompt."
     return (
         "`runtime/` comes with `c2c-search export --to DIR`; it needs no workbench.\n\n"
         "```\npip install ./runtime\n```\n\n"
         "```python\n"
         "from c2c_search import C2CModel\n\n"
         'model = C2CModel.from_pretrained(".")\n'
-        f"print(model.generate({asked}))\n"
+        f"{code}\n"
         f"```\n\n{rest}"
     )
+
+
+def _example(manifest: Manifest) -> tuple[str, str]:
+    """How the first recorded question is asked, in Python, and the command that asks another."""
+    command = "c2c-search ask . QUESTION"
+    first = manifest.questions[0] if manifest.questions else None
+    question = "Which country is it?" if first is None else first.question
+    if first is None or first.sharer_context is None:
+        return f"print(model.generate({question!r}))", command
+    code = (
+        "# What the sharer alone has read: a document and, below it, the question.\n"
+        f"context = {first.sharer_context!r}\n"
+        f"print(model.generate_batch([{question!r}], [context])[0])"
+    )
+    return code, f"{command} --context FILE"
 
 
 def _measured(verdict: Verdict) -> str:

@@ -82,7 +82,10 @@ def verify(exported: Path, *, cache_dir: Path | None = None) -> tuple[str, ...]:
         exported,
         runtime,
         _plugin_folders(manifest),
-        [(asked.question, asked.max_new_tokens) for asked in manifest.questions],
+        [
+            (asked.question, asked.sharer_context, asked.max_new_tokens)
+            for asked in manifest.questions
+        ],
         cache_dir,
         manifest.dtype,
     )
@@ -195,7 +198,7 @@ def _ask(
     exported: Path,
     runtime: dict[str, str],
     plugins: dict[str, str],
-    questions: list[tuple[str, int]],
+    questions: list[tuple[str, str | None, int]],
     cache_dir: Path | None,
     dtype: str | None,
 ) -> tuple[str, ...]:
@@ -267,5 +270,10 @@ def _answer_in_isolation() -> None:
         del sys.modules[name]
 
     model = importlib.import_module("c2c_search").C2CModel.from_pretrained(task["champion"])
-    answers = [model.generate(text, max_new_tokens=limit) for text, limit in task["questions"]]
+    answers = [
+        model.generate(text, max_new_tokens=limit)
+        if context is None
+        else model.generate_batch([text], [context], max_new_tokens=limit)[0]
+        for text, context, limit in task["questions"]
+    ]
     Path(task["answers"]).write_text(json.dumps(answers), encoding="utf-8")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Annotated
 from typing import Literal
 
@@ -13,6 +16,10 @@ from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import announce
 from c2c_search.errors import ConfigError
+
+
+if TYPE_CHECKING:
+    from c2c_search.inference.manifest import Manifest
 
 
 Replace = Annotated[
@@ -111,9 +118,12 @@ def ask(
     ],
     question: Annotated[str, typer.Argument(help="What to ask.")],
     context: Annotated[
-        str | None,
+        Path | None,
         typer.Option(
-            help="What the sharer reads instead of the question, for a fuser that appends."
+            metavar="FILE",
+            allow_dash=True,
+            help="A document that the sharer alone reads, for a fuser that appends; -: standard "
+            "input.",
         ),
     ] = None,
     also: Annotated[
@@ -136,27 +146,81 @@ def ask(
     from c2c_search.inference.manifest import read_manifest
 
     folders = [directory, *(also or ())]
-    for folder in folders:  # so that a wrong folder is told before any model is loaded
-        read_manifest(folder)
+    # Before any model is loaded, so that a wrong folder or file is told at once.
+    manifest, *_ = [read_manifest(folder) for folder in folders]
+    document = None if context is None else _read_document(context)
     announce("Loading the models", err=True)
+    table = Table(show_header=False, show_lines=True)
+    for who, what, answer in _answers(folders, manifest, question, document, fusion, tokens):
+        table.add_row(Text(who, style="bold"), Text(what), Text(answer.strip()))
+    Console().print(table)
+
+
+def _answers(
+    folders: Sequence[Path],
+    manifest: Manifest,
+    question: str,
+    document: str | None,
+    fusion: Literal["sequential", "parallel"],
+    tokens: int,
+) -> list[tuple[str, str, str]]:
+    """Who answers, what that is, and the answer."""
+    from c2c_search.inference.documents import check_length
+    from c2c_search.inference.documents import sharer_context
     from c2c_search.inference.model import C2CModel
     from c2c_search.inference.multi_sharer import MultiSharerModel
 
     models = [C2CModel.from_pretrained(folder) for folder in folders]
     first = models[0]
     together = first if len(models) == 1 else MultiSharerModel(models, fusion=fusion)
-    contexts = None if context is None else [context]
-    answers = [
-        ("receiver", first.receiver, first.receiver_alone(question, max_new_tokens=tokens)),
+    reads, contexts, reading = question, None, ""
+    if document is not None:
+        reads = sharer_context(manifest, document, question)
+        check_length(first, reads, tokens)
+        contexts, reading = [reads], ", with the document"
+    speakers = "sharer" if len(models) == 1 else f"{len(models)} sharers, {fusion}"
+    # First what may refuse the document.
+    (answer,) = together.generate_batch([question], contexts, max_new_tokens=tokens)
+    return [
+        (
+            "receiver",
+            first.receiver.identity.source,
+            first.receiver_alone(question, max_new_tokens=tokens),
+        ),
         *(
-            ("sharer", model.sharer, model.sharer_alone(question, max_new_tokens=tokens))
+            (
+                "sharer",
+                f"{model.sharer.identity.source}{reading}",
+                model.sharer_alone(reads, max_new_tokens=tokens),
+            )
             for model in models
         ),
+        ("C2C", f"receiver with {speakers}", answer),
     ]
-    table = Table(show_header=False, show_lines=True)
-    for who, loaded, answer in answers:
-        table.add_row(Text(who, style="bold"), Text(loaded.identity.source), Text(answer.strip()))
-    (answer,) = together.generate_batch([question], contexts, max_new_tokens=tokens)
-    speakers = "sharer" if len(models) == 1 else f"{len(models)} sharers, {fusion}"
-    table.add_row(Text("C2C", style="bold"), Text(f"receiver with {speakers}"), Text(answer))
-    Console().print(table)
+
+
+def _read_document(path: Path) -> str:
+    """The text of a file, or of standard input for ``-``.
+
+    Raises:
+        ConfigError: It cannot be read, is not text, or says nothing.
+    """
+    name = "standard input" if path == Path("-") else str(path)
+    try:
+        raw = sys.stdin.buffer.read() if path == Path("-") else path.read_bytes()
+        text = raw.decode("utf-8-sig").strip()
+    except OSError as error:
+        raise ConfigError(
+            "--context must name a file that can be read.",
+            value=name,
+            hint=f"{error.strerror}. `-` reads standard input.",
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            "--context must be text in UTF-8.",
+            value=name,
+            hint=f"Byte {error.start} is not. Save the document as plain text first.",
+        ) from None
+    if not text:
+        raise ConfigError("--context must say something.", value=name, hint="The file is empty.")
+    return text

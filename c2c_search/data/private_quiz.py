@@ -19,6 +19,8 @@ from c2c_search.data.invented import Attribute
 from c2c_search.data.schema import PrivateQuiz
 from c2c_search.data.schema import Row
 from c2c_search.data.schema import SplitName
+from c2c_search.tokenization.templates import asked
+from c2c_search.tokenization.templates import asked_about
 
 
 CHOICES = 4
@@ -93,11 +95,11 @@ class _Names:
 def _row(config: PrivateQuiz, split: SplitName, number: int, names: _Names) -> Row:
     draw = names.draw
     kind = draw.choice(sorted(KINDS) if config.hops == 1 else _LINKED)
-    asked, facts = _facts(config, kind, names)
-    subject, last = asked[0].subject, asked[-1]
+    chain, facts = _facts(config, kind, names)
+    subject, last = chain[0].subject, chain[-1]
     bystanders = list(_bystanders(kind, config.sentences - len(facts), names))
     sentences = [_sentence(fact, draw) for fact in _shuffled([*facts, *bystanders], draw)]
-    question = _question(asked, subject, draw)
+    question = _question(chain, subject, draw)
     if config.wrong_choices == "same_passage":
         others = [fact.value for fact in [*facts, *bystanders] if fact.value != last.value]
         wrong = _shuffled(others, draw)[: CHOICES - 1]
@@ -110,8 +112,8 @@ def _row(config: PrivateQuiz, split: SplitName, number: int, names: _Names) -> R
         id=f"{split}/{number}",
         group=f"{hops}/{kind}",
         cluster=f"{split}/{number} {subject}",
-        messages=[{"role": "user", "content": question}],
-        sharer_messages=[{"role": "user", "content": f"{passage}\nQuestion: {question}"}],
+        messages=asked(question),
+        sharer_messages=asked(asked_about(passage, question)),
         response=last.value,
         choices=choices,
         answer=choices.index(last.value),
@@ -153,10 +155,10 @@ def _sentence(fact: _Fact, draw: random.Random) -> str:
     return draw.choice(fact.attribute.statements).format(x=fact.subject, v=fact.value)
 
 
-def _question(asked: Sequence[_Fact], subject: str, draw: random.Random) -> str:
-    for link in asked[:-1]:
+def _question(chain: Sequence[_Fact], subject: str, draw: random.Random) -> str:
+    for link in chain[:-1]:
         subject = link.attribute.phrase.format(x=subject)
-    return draw.choice(asked[-1].attribute.questions).format(x=subject)
+    return draw.choice(chain[-1].attribute.questions).format(x=subject)
 
 
 def _shuffled(items: Sequence[T], draw: random.Random) -> list[T]:

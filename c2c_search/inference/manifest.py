@@ -97,11 +97,19 @@ class PairIdentity(_Stored):
 
 
 class RecordedQuestion(_Stored):
-    """What the champion answered when it was packaged, greedily, to the character."""
+    """What the champion answered when it was packaged, greedily, to the character.
+
+    Args:
+        question: What the receiver was asked.
+        answer: What it answered.
+        max_new_tokens: Where the answer was cut.
+        sharer_context: What the sharer read, where it was something else.
+    """
 
     question: str
     answer: str
     max_new_tokens: int = Field(16, ge=1, le=_LONGEST_ANSWER)
+    sharer_context: str | None = Field(None, exclude_if=lambda context: context is None)
 
 
 class Provenance(_Stored):

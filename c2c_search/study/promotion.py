@@ -12,6 +12,7 @@ from pathlib import Path
 from c2c_search.champion import package
 from c2c_search.champion.registry import register
 from c2c_search.data.quiz import LICENCES
+from c2c_search.data.schema import Row
 from c2c_search.data.splits import Splits
 from c2c_search.data.splits import load_splits
 from c2c_search.host.source import source_commit
@@ -36,15 +37,23 @@ QUESTIONS = 5
 MAX_NEW_TOKENS = 16
 
 
-Ask = Callable[[Path, Sequence[str]], Sequence[str]]
+Asked = tuple[str, str | None]
+"""A question, and what the sharer reads where it is something else."""
+
+Ask = Callable[[Path, Sequence[Asked]], Sequence[str]]
 
 
-def ask_here(champion: Path, questions: Sequence[str]) -> Sequence[str]:
-    """The champion's greedy answers, from this process."""
+def ask_here(champion: Path, questions: Sequence[Asked]) -> Sequence[str]:
+    """The champion's greedy answers, one by one, from this process."""
     from c2c_search.inference.model import C2CModel
 
     model = C2CModel.from_pretrained(champion)
-    return [model.generate(text, max_new_tokens=MAX_NEW_TOKENS) for text in questions]
+    return [
+        model.generate_batch(
+            [text], None if context is None else [context], max_new_tokens=MAX_NEW_TOKENS
+        )[0]
+        for text, context in questions
+    ]
 
 
 def promote(session: Session, final: FinalEvaluation, *, ask: Ask = ask_here) -> PromotedChampion:
@@ -174,12 +183,19 @@ def _questions(champion: Path, splits: Splits, ask: Ask) -> tuple[RecordedQuesti
     """Questions of the test split, spread over it, with the champion's answers."""
     rows = splits.test
     every = max(1, len(rows) // QUESTIONS)
-    texts = [rows[index]["messages"][-1]["content"] for index in range(0, len(rows), every)]
-    texts = list(dict.fromkeys(texts))[:QUESTIONS]
+    asked = [_asked(rows[index]) for index in range(0, len(rows), every)]
+    asked = list(dict.fromkeys(asked))[:QUESTIONS]
     return tuple(
-        RecordedQuestion(question=text, answer=answer, max_new_tokens=MAX_NEW_TOKENS)
-        for text, answer in zip(texts, ask(champion, texts), strict=True)
+        RecordedQuestion(
+            question=text, answer=answer, max_new_tokens=MAX_NEW_TOKENS, sharer_context=context
+        )
+        for (text, context), answer in zip(asked, ask(champion, asked), strict=True)
     )
+
+
+def _asked(row: Row) -> Asked:
+    context = row["sharer_messages"][-1]["content"] if row["sharer_messages"] else None
+    return row["messages"][-1]["content"], context
 
 
 def _stands(known: PromotedChampion, winner: Finalist, registered_name: str) -> bool:

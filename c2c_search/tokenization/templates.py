@@ -95,6 +95,11 @@ def asked(text: str) -> list[Message]:
     return [Message(role="user", content=text)]
 
 
+def asked_about(document: str, question: str) -> str:
+    """What a sharer reads where it alone has the document: that, and the question below it."""
+    return f"{document}\nQuestion: {question}"
+
+
 def render(
     messages: Sequence[Message],
     template: Template,

@@ -8,6 +8,7 @@ import yaml
 from c2c_search.champion.card import model_card
 from c2c_search.champion.gate import Verdict
 from c2c_search.inference.manifest import Manifest
+from c2c_search.inference.manifest import RecordedQuestion
 from c2c_search.inference.manifest import Size
 
 
@@ -121,6 +122,20 @@ def test_the_example_is_python_whatever_the_question(manifest: Manifest) -> None
     card = model_card(manifest.model_copy(update={"questions": (awkward,)}), SIZE)
     code = card.split("```python\n")[1].split("\n```\n")[0]
     compile(code, "card", "exec")
+
+
+def test_a_private_champion_s_example_shows_what_the_sharer_read(
+    manifest: Manifest, card: str
+) -> None:
+    assert "--context" not in card
+    context = 'It says "so".\n```\nQuestion: Who?'
+    private = RecordedQuestion(question="Who?", answer=" So.", sharer_context=context)
+    card = model_card(manifest.model_copy(update={"questions": (private,)}), SIZE)
+    code = card.split("```python\n")[1].split("\n```\n")[0]
+    assert f"context = {context!r}\n" in code
+    assert "print(model.generate_batch(['Who?'], [context])[0])" in code
+    compile(code, "card", "exec")
+    assert "`c2c-search ask . QUESTION --context FILE` shows" in card
 
 
 def test_a_cell_cannot_break_the_table(manifest: Manifest, verdict: Verdict) -> None:

@@ -21,6 +21,7 @@ from c2c_search.errors import IntegrityError
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.injections import INJECTIONS
 from c2c_search.inference.manifest import Manifest
+from c2c_search.inference.manifest import read_manifest
 from c2c_search.inference.manifest import write_sums
 from c2c_search.plugins import ALLOWED
 
@@ -66,6 +67,23 @@ def test_equal_answers_are_returned_in_order(exported: Path) -> None:
     assert verify(_program(exported)) == (" Germany", " Austria")
     # Nothing was left in the folder: its sums still cover all of it.
     assert not list(exported.rglob("__pycache__"))
+
+
+def test_the_sharer_is_given_what_it_read_when_the_answer_was_recorded(
+    tmp_path: Path, fuser_dir: Path, manifest: Manifest
+) -> None:
+    first, second = manifest.questions
+    asked = (first.model_copy(update={"sharer_context": "Germany.\nQuestion: Which?"}), second)
+    private = manifest.model_copy(update={"questions": asked})
+    champion = build(tmp_path / "champion", fuser_dir=fuser_dir, manifest=private)
+    assert read_manifest(champion).questions == asked
+    export(champion, tmp_path / "out")
+    answers = """
+    def generate_batch(self, texts, contexts, *, max_new_tokens):
+        assert self.answers[texts[0]]["sharer_context"] == contexts[0]
+        return [self.generate(texts[0], max_new_tokens)]
+"""
+    assert verify(_program(tmp_path / "out", model=MODEL + answers)) == (" Germany", " Austria")
 
 
 def test_a_different_answer_is_named(exported: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -201,6 +202,7 @@ class FakeModel:
 
 @pytest.fixture
 def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    from c2c_search.inference import documents
     from c2c_search.inference import manifest
 
     def several(models: list[FakeModel], *, fusion: str) -> FakeModel:
@@ -210,19 +212,67 @@ def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "c2c_search.inference.model", module)
     multi_sharer_module = SimpleNamespace(MultiSharerModel=several)
     monkeypatch.setitem(sys.modules, "c2c_search.inference.multi_sharer", multi_sharer_module)
-    monkeypatch.setattr(manifest, "read_manifest", lambda path: None)
+    monkeypatch.setattr(manifest, "read_manifest", lambda path: SimpleNamespace(questions=()))
+    monkeypatch.setattr(documents, "check_length", lambda model, context, tokens: None)
 
 
 def test_ask_shows_three_answers(cli: Cli, fake_models: None) -> None:
-    status, out, _ = cli("ask", "one", "[what]?", "--tokens", "7", "--context", "so")
+    status, out, _ = cli("ask", "one", "[what]?", "--tokens", "7")
     assert status == 0
     for part in (
         "receiver on [what]?, 7",
         "sharer on [what]?, 7",
-        "one on [what]?, ['so'], 7",
+        "one on [what]?, None, 7",
         "path:one/sharer",
     ):
         assert part in out
+    assert "document" not in out
+
+
+@pytest.mark.parametrize("name", ["a file.txt", "-"])
+def test_ask_gives_the_document_to_the_sharer_alone(
+    cli: Cli, fake_models: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    text = "\ufeffIt is so.\n\nBut [not] here.\n".encode()
+    (tmp_path / "a file.txt").write_bytes(text)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text)))
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = cli("ask", "one", "who?", "--tokens", "7", "--context", name)
+    assert status == 0
+    for part in (
+        " receiver on who?, 7",
+        "path:one/sharer, with the document",
+        "sharer on It is so.",
+        "But [not] here.",
+        "Question: who?, 7",
+        r"one on who?, ['It is so.\n\nBut [not] here.\nQuestion: who?'], 7",
+    ):
+        assert " ".join(part.split()) in " ".join(out.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "must name a file that can be read. Got 'notes.txt'. No such file"),
+        (b" \n", "must say something. Got 'notes.txt'. The file is empty."),
+        (b"caf\xe9", "must be text in UTF-8. Got 'notes.txt'. Byte 3 is not."),
+    ],
+)
+def test_a_document_that_is_none_is_told_before_a_model_is_loaded(
+    cli: Cli,
+    fake_models: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes | None,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delattr(FakeModel, "from_pretrained")
+    if content is not None:
+        (tmp_path / "notes.txt").write_bytes(content)
+    status, _, err = cli("ask", "one", "who?", "--context", "notes.txt")
+    assert status == 2
+    assert told in err
 
 
 def test_ask_hears_several_sharers(cli: Cli, fake_models: None) -> None:

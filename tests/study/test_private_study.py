@@ -13,6 +13,7 @@ import pytest
 from transformers import LlamaForCausalLM
 
 from c2c_search import C2CModel
+from c2c_search.inference.manifest import read_manifest
 from c2c_search.models.pair import PairSpec
 from c2c_search.study import finalists
 from c2c_search.study.driver import Outcome
@@ -101,8 +102,13 @@ def test_a_study_on_what_only_the_sharer_has_read_ends_with_a_champion(
     }
     twin = outcome.final.finalists[0].config.fuser.without_sharer()
     assert (twin.injection, twin.sharer) == ("append", "blank")
+    manifest = read_manifest(outcome.champion.folder)
+    assert manifest.questions
+    for each in manifest.questions:
+        assert each.sharer_context.endswith(f"\nQuestion: {each.question}")
     model = C2CModel.from_pretrained(outcome.champion.folder)
-    context = "The capital of Brun is Kass."
-    question = "What is the capital of Brun?"
-    told = model.generate_batch([question], [f"{context}\nQuestion: {question}"])
-    assert len(told) == 1
+    first = manifest.questions[0]
+    asked = model.generate_batch(
+        [first.question], [first.sharer_context], max_new_tokens=first.max_new_tokens
+    )
+    assert asked == [first.answer]

@@ -25,13 +25,14 @@ from c2c_search.study.driver import Outcome
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.promotion import QUESTIONS
 from c2c_search.study.promotion import promote
+from c2c_search.tokenization.templates import asked
 from c2c_search.training.protocol import Prepared
 from tests.study.conftest import answers
 
 
-def ask(champion: Path, questions: Sequence[str]) -> Sequence[str]:
+def ask(champion: Path, questions: Sequence[tuple[str, str | None]]) -> Sequence[str]:
     check_sums(champion)
-    return [text.upper() for text in questions]
+    return [f"{text}{context or ''}".upper() for text, context in questions]
 
 
 class Registry:
@@ -64,7 +65,8 @@ class Registry:
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     registry = Registry()
-    rows = [{"messages": [{"role": "user", "content": f"question {i}"}]} for i in range(23)]
+    rows = [{"messages": asked(f"question {i}"), "sharer_messages": []} for i in range(23)]
+    rows[8] |= {"sharer_messages": asked(" of eight")}
     splits = SimpleNamespace(test=rows, provenance={"quiz": "1"})
     monkeypatch.setattr(promotion, "register", registry)
     monkeypatch.setattr(succession, "leader", lambda tracker, name: registry.leader)
@@ -97,9 +99,10 @@ def test_a_champion_is_packaged_with_all_that_was_measured(
     assert names == {"a alone", "b alone", twin, routing}
     assert manifest.verdict["mismatched"] is not None
     assert manifest.versions["quiz"] == "1"
-    asked = [(each.question, each.answer) for each in manifest.questions]
-    assert len(asked) == QUESTIONS
-    assert asked[1] == ("question 4", "QUESTION 4")
+    recorded = [(one.question, one.sharer_context, one.answer) for one in manifest.questions]
+    assert len(recorded) == QUESTIONS
+    assert recorded[1] == ("question 4", None, "QUESTION 4")
+    assert recorded[2] == ("question 8", " of eight", "QUESTION 8 OF EIGHT")
     # What was verified in the registry is, byte for byte, what stands under its path.
     assert registry.seen == [("c2c-fuser", sha256(folder / "SHA256SUMS"))]
     assert not (root / "trials" / "tiny" / "candidate").exists()
