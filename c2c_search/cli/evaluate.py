@@ -107,8 +107,9 @@ def evaluate(
     Systems: receiver, sharer, text_relay, text_relay_answer, routing, c2c, few_shot, oracle,
     no_sharer, mismatched, random, shut, ridge, lora.
 
-    Tasks: arc_challenge, arc_easy, boolq, ceval, gpqa, gsm8k, longbench, math500, mmlu_pro,
-    mmlu_redux, openbookqa, quiz, translation, truthfulqa_mc, winogrande.
+    Tasks: 2wiki, arc_challenge, arc_easy, boolq, ceval, gpqa, gsm8k, hotpotqa, longbench,
+    math500, mmlu_pro, mmlu_redux, musique, openbookqa, qasc, quiz, ropes, squad, translation,
+    truthfulqa_mc, winogrande.
     """
     announce(f"Looking for {target}", err=True)
     from c2c_search.evaluator.evaluate import evaluate

@@ -71,6 +71,7 @@ class TaskConformance:
             assert item.cluster
             assert item.messages[-1]["role"] == "user"
             assert all(turn["content"].strip() for turn in item.messages)
+            assert item.sharer_messages or not loaded.task.split_evidence
             if item.choices:
                 assert 0 <= item.answer < len(item.choices)
                 assert len(item.choices) >= 2

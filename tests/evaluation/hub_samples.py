@@ -68,7 +68,108 @@ _GPQA = {
     "Record ID": "rec0001",
 }
 
+_SQUAD = {
+    "id": "56be4db0acb8001400a502ec",
+    "title": "The_mill",
+    "context": "The mill stands by the Osk. It was built in 1820 by Ann Reed.",
+    "question": "Who built the mill?",
+    "answers": {"text": ["Ann Reed", "Reed", "Ann Reed"], "answer_start": [50, 54, 50]},
+}
+
+_HOTPOT = {
+    "id": "5a8b57f25542995d1e6f1371",
+    "question": "Who wrote the song that opens Low Tide?",
+    "answer": "Mara Lind",
+    "type": "bridge",
+    "level": "medium",
+    "supporting_facts": {"title": ["Low Tide", "Grey Sand"], "sent_id": [1, 0]},
+    "context": {
+        "title": ["High Tide", "Low Tide", "Grey Sand"],
+        "sentences": [
+            ["High Tide is a film."],
+            ["Low Tide is an album.", " It opens with Grey Sand."],
+            ["Grey Sand is a song by Mara Lind."],
+        ],
+    },
+}
+
+_MUSIQUE = {
+    "id": "2hop__482757_12019",
+    "paragraphs": [
+        {"idx": 0, "title": "Osk", "paragraph_text": "The Osk is long.", "is_supporting": False},
+        {"idx": 1, "title": "Mill", "paragraph_text": "It is Reed's.", "is_supporting": True},
+        {"idx": 2, "title": "Reed", "paragraph_text": "She is from Hull.", "is_supporting": True},
+    ],
+    "question": "Where is the owner of the mill from?",
+    "question_decomposition": [],
+    "answer": "Hull",
+    "answer_aliases": ["Kingston upon Hull"],
+    "answerable": True,
+}
+
+_ROPES = {
+    "id": "1971664873",
+    "background": "Warm water holds less oxygen than cold water.",
+    "situation": "Lake A is warm. Lake B is cold.",
+    "question": "Which lake has more oxygen?",
+    "answers": {"text": ["Lake B"]},
+}
+
+_QASC = {
+    "id": "3E7TUJ2EGCLQNOV1WEAJ2NN9ROPD9K",
+    "question": "What type of water formation is formed by clouds?",
+    "choices": _labelled(
+        "pearls",
+        "streams",
+        "shells",
+        "diamonds",
+        "rain",
+        "beads",
+        "cooled",
+        "liquid",
+        labels="ABCDEFGH",
+    ),
+    "answerKey": "E",
+    "fact1": "beads of water are formed by water vapor condensing",
+    "fact2": "Clouds are made of water vapor.",
+    "combinedfact": "Beads of water can be formed by clouds.",
+    "formatted_question": "What type of water formation is formed by clouds? (A) pearls ...",
+}
+
 SAMPLES: dict[str, Rows] = {
+    "2wiki": [
+        {**_HOTPOT, "type": "compositional", "evidences": [["Low Tide", "opens with", "It"]]},
+        {**_HOTPOT, "id": "2", "type": "comparison", "question": "Which?", "evidences": []},
+    ],
+    "hotpotqa": [
+        _HOTPOT,
+        {**_HOTPOT, "id": "2", "type": "comparison", "question": "Is it old?", "answer": "yes"},
+    ],
+    "musique": [
+        _MUSIQUE,
+        {**_MUSIQUE, "id": "3hop1__9_8_7", "question": "And then?", "answer_aliases": []},
+        {**_MUSIQUE, "id": "4hop2__1_2_3_4", "answerable": False},
+    ],
+    "qasc": [
+        _QASC,
+        {**_QASC, "id": "2", "question": "What do clouds make?", "fact2": "Clouds make rain"},
+        {**_QASC, "id": "3", "answerKey": "", "fact1": "", "fact2": ""},
+    ],
+    "ropes": [
+        _ROPES,
+        {**_ROPES, "id": "2", "question": "Which lake has less?", "answers": {"text": ["Lake A"]}},
+        {**_ROPES, "id": "3", "question": "Which lake is it?", "answers": {"text": []}},
+    ],
+    "squad": [
+        _SQUAD,
+        {
+            **_SQUAD,
+            "id": "2",
+            "question": "When?",
+            "answers": {"text": ["1820"], "answer_start": [33]},
+        },
+        {**_SQUAD, "id": "3", "question": "Why?", "answers": {"text": [], "answer_start": []}},
+    ],
     "arc_challenge": _ARC,
     "arc_easy": _ARC,
     "boolq": [

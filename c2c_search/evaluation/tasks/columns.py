@@ -10,6 +10,8 @@ from typing import cast
 from c2c_search.data.schema import Row
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.task import HubRow
+from c2c_search.tokenization.templates import asked
+from c2c_search.tokenization.templates import asked_about
 
 
 def text(row: HubRow, column: str) -> str:
@@ -73,6 +75,48 @@ def choice_item(
         messages=({"role": "user", "content": question},),
         choices=stripped,
         answer=answer,
+    )
+
+
+def evidence_item(
+    id: str,
+    evidence: str,
+    question: str,
+    answers: Sequence[Any],
+    *,
+    group: str,
+    cluster: str,
+) -> Item | None:
+    """A question that is answered in words from evidence that the sharer alone reads.
+
+    Args:
+        id: Of the item.
+        evidence: What the sharer reads above the question.
+        question: What both models read.
+        answers: Right ones in words, any of which will do.
+        group: What it is reported under.
+        cluster: Of the evidence.
+
+    Returns:
+        The item; None where there is no answer, as in test splits that keep theirs.
+
+    Raises:
+        ValueError: There is no evidence, or answers are no list of texts.
+    """
+    if not evidence.strip():
+        raise ValueError("There must be evidence for the sharer to read.")
+    if isinstance(answers, str) or not all(isinstance(answer, str) for answer in answers):
+        raise ValueError(f"The answers must be a list of texts, not {answers!r}.")
+    references = tuple(dict.fromkeys(answer.strip() for answer in answers if answer.strip()))
+    if not references:
+        return None
+    return Item(
+        id=id,
+        group=group,
+        cluster=cluster,
+        messages=tuple(asked(question)),
+        references=references,
+        sharer_messages=tuple(asked(asked_about(evidence, question))),
     )
 
 

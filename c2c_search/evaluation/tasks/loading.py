@@ -325,6 +325,9 @@ def _checked(task: Task, made: Sequence[tuple[str, Item]], problems: list[Proble
         if not chosen and not item.references:
             rule = f"An item of {task.name} must be answered in words."
             problems.append(Problem(where, rule, item.choices))
+        if task.split_evidence and not item.sharer_messages:
+            rule = f"An item of {task.name} must have evidence for the sharer (sharer_context)."
+            problems.append(Problem(where, rule))
         if item.id in seen:
             rule = f"An id must be unique; {seen[item.id]} has it too."
             problems.append(Problem(where, rule, item.id))

@@ -64,6 +64,7 @@ class Task:
         hub: Where its data is published; None for tasks that are built in or read from a file.
         convert: Makes an item of a hub row.
         built_in: Makes the rows, of the split ``test`` and exemplars of ``train``.
+        split_evidence: Whether every item has something that the sharer alone reads.
         adapt: What is done to every item, whatever its columns were; None leaves it as it is.
         methods: How it can be answered; the first is the default.
         metric: What credit means, e.g. ``accuracy``, ``exact_match``, ``chrf``, ``f1``.
@@ -78,6 +79,7 @@ class Task:
     hub: Hub | None
     convert: Convert
     built_in: BuiltIn | None = None
+    split_evidence: bool = False
     adapt: Adapt | None = None
     methods: tuple[Method, ...] = ("cloze", "letter", "generate")
     metric: str = "accuracy"
@@ -91,18 +93,24 @@ _HERE = "c2c_search.evaluation.tasks"
 TASKS: Register[Task] = Register(
     "task",
     {
+        "2wiki": f"{_HERE}.hotpotqa",
         "arc_challenge": f"{_HERE}.arc",
         "arc_easy": f"{_HERE}.arc",
         "boolq": f"{_HERE}.boolq",
         "ceval": f"{_HERE}.ceval",
         "gpqa": f"{_HERE}.gpqa",
         "gsm8k": f"{_HERE}.gsm8k",
+        "hotpotqa": f"{_HERE}.hotpotqa",
         "longbench": f"{_HERE}.longbench",
         "math500": f"{_HERE}.math500",
         "mmlu_pro": f"{_HERE}.mmlu_pro",
         "mmlu_redux": f"{_HERE}.mmlu_redux",
+        "musique": f"{_HERE}.musique",
         "openbookqa": f"{_HERE}.openbookqa",
+        "qasc": f"{_HERE}.qasc",
         "quiz": f"{_HERE}.quiz",
+        "ropes": f"{_HERE}.ropes",
+        "squad": f"{_HERE}.squad",
         "translation": f"{_HERE}.translation",
         "truthfulqa_mc": f"{_HERE}.truthfulqa_mc",
         "winogrande": f"{_HERE}.winogrande",
@@ -117,6 +125,7 @@ def task(
     reference: str,
     hub: Hub | None = None,
     built_in: BuiltIn | None = None,
+    split_evidence: bool = False,
     adapt: Adapt | None = None,
     methods: tuple[Method, ...] = ("cloze", "letter", "generate"),
     metric: str = "accuracy",
@@ -137,6 +146,7 @@ def task(
             hub=hub,
             convert=convert,
             built_in=built_in,
+            split_evidence=split_evidence,
             adapt=adapt,
             methods=methods,
             metric=metric,

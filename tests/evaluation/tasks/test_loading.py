@@ -229,6 +229,16 @@ def test_what_the_sharer_reads_is_kept(tmp_path: Path) -> None:
     assert item.sharer_messages == ({"role": "user", "content": "It is one."},)
 
 
+def test_a_task_of_split_evidence_refuses_own_rows_without_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", CHOICE)
+    rule = r"a.jsonl:1: An item of qasc must have evidence for the sharer \(sharer_context\)"
+    with pytest.raises(DataError, match=rule):
+        load_task(f"qasc={path}")
+    row = CHOICE | {"sharer_context": "It is one."}
+    (item,) = load_task(f"qasc={write(tmp_path / 'b.jsonl', row)}").items
+    assert item.sharer_messages == ({"role": "user", "content": "It is one."},)
+
+
 def test_rows_of_two_kinds_are_two_tasks(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", CHOICE, {"prompt": "Why?", "answer": "So."})
     with pytest.raises(DataError, match=r"1 of 2 have none.*a.jsonl:2.*two files"):
@@ -252,7 +262,7 @@ def test_a_task_file_of_the_harness_is_told_what_to_do() -> None:
 def test_an_unknown_task_is_told_with_the_nearest_and_all(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"arc_challenge, .*'arc_eesy'. Did you mean arc_easy"):
         load_task("arc_eesy")
-    with pytest.raises(ConfigError, match="one of arc_challenge"):
+    with pytest.raises(ConfigError, match="one of 2wiki, arc_challenge"):
         load_task(f"nothing={tmp_path}")
 
 
