@@ -25,6 +25,7 @@ from c2c_search.data.shapes import own_row
 from c2c_search.data.words import asked_key
 from c2c_search.errors import DataError
 from c2c_search.errors import Problem
+from c2c_search.tokenization.templates import asked_about
 
 
 Notify = Callable[[str], None]
@@ -68,7 +69,8 @@ def read_files(
     ``id``, ``group`` (or ``category``) and ``cluster`` are optional: they default to file and
     line, to the file's name, and to the id of the first row that asks the same, so that repeated
     questions stay in one split. With ``sharer_context``, the sharer reads that text instead of
-    the prompt (for ``fuser.injection: append``).
+    the prompt (for ``fuser.injection: append``), and rows about one document, the context
+    without the question below it, are a cluster.
 
     Args:
         files: Of each split.
@@ -106,7 +108,7 @@ def read_examples(
                     rule = f"An id must be unique; {seen[row['id']]} has it too."
                     problems.append(Problem(where, rule, row["id"]))
                 seen[row["id"]] = where
-                key = f"{split} {asked_key(row)}"
+                key = f"{split} {_about(row)}"
                 if not row["cluster"]:
                     row["cluster"] = asked.setdefault(key, row["id"])
                 examples[split].append(example)
@@ -215,6 +217,14 @@ def _sharer_context(found: dict[str, Any]) -> list[Message]:
     if found.get("sharer_context") is None:
         return []
     return [{"role": "user", "content": _text(found, "sharer_context")}]
+
+
+def _about(row: Row) -> str:
+    """What rows of one cluster share: the document that the sharer reads, or the question."""
+    if not row["sharer_messages"]:
+        return asked_key(row)
+    question = row["messages"][-1]["content"]
+    return row["sharer_messages"][-1]["content"].removesuffix(asked_about("", question))
 
 
 def _label(found: dict[str, Any], key: str) -> str:

@@ -105,6 +105,19 @@ def test_a_file_named_after_its_split_lends_its_folder_s_name(tmp_path: Path) ->
     assert row["id"] == "arc/dev:1"
 
 
+def test_rows_about_one_document_are_one_cluster(tmp_path: Path) -> None:
+    asked = [
+        CHOICE | {"question": text, "sharer_context": f"{document}\nQuestion: {text}"}
+        for document, text in (("It is two.", "Which?"), ("It is two.", "Who?"), ("No.", "Who?"))
+    ]
+    bare = [CHOICE | {"question": text, "sharer_context": "It is two."} for text in ("A?", "B?")]
+    rows = read(write(tmp_path / "a.jsonl", *asked, *bare, CHOICE | {"cluster": "own"}))
+    first, second, other, *rest = (row["cluster"] for row in rows)
+    assert first == second == rows[0]["id"]
+    assert other == rows[2]["id"]
+    assert rest == [first, first, "own"]
+
+
 def test_rows_that_ask_the_same_are_one_cluster(tmp_path: Path) -> None:
     rows = read(write(tmp_path / "a.jsonl", CHOICE, CHOICE | {"answer": 0}))
     assert rows[0]["cluster"] == rows[1]["cluster"] == rows[0]["id"]
