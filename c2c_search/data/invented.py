@@ -201,3 +201,37 @@ KINDS: dict[str, tuple[Attribute, ...]] = {
     ),
 }
 """Kinds of things and what can be said of each; values look alike, whatever is said."""
+
+STATEMENTS = (
+    "{Phrase} is {v}.",
+    "{v} is {phrase}.",
+    "As for {phrase}, it is {v}.",
+    "It is {v} that is known as {phrase}.",
+    "Ask for {phrase}, and you will hear of {v}.",
+    "When people speak of {phrase}, they mean {v}.",
+)
+QUESTIONS = (
+    "What is {phrase}?",
+    "Name {phrase}.",
+    "{Phrase}: what name is that?",
+    "What do people mean by {phrase}?",
+    "Which name belongs to {phrase}?",
+    "Can you tell me {phrase}?",
+)
+"""Further wordings that fit whatever has a phrase; ``{Phrase}`` begins a sentence."""
+
+BEFORE = (
+    "By all accounts, ",
+    "As the old chronicle tells, ",
+    "To the surprise of many visitors, ",
+    "Although few strangers know it, ",
+    "After a long dispute that is forgotten now, ",
+)
+BEHIND = (
+    ", as every child there learns",
+    ", or so the old chronicle has it",
+    ", which surprises most visitors",
+    ", although few strangers know it",
+    ", and nobody there would doubt it",
+)
+"""Asides, which say nothing that is asked; they fit before and behind any sentence."""

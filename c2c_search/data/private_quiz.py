@@ -14,7 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from c2c_search.data.invented import BEFORE
+from c2c_search.data.invented import BEHIND
 from c2c_search.data.invented import KINDS
+from c2c_search.data.invented import QUESTIONS
+from c2c_search.data.invented import STATEMENTS
 from c2c_search.data.invented import Attribute
 from c2c_search.data.schema import PrivateQuiz
 from c2c_search.data.schema import Row
@@ -98,8 +102,8 @@ def _row(config: PrivateQuiz, split: SplitName, number: int, names: _Names) -> R
     chain, facts = _facts(config, kind, names)
     subject, last = chain[0].subject, chain[-1]
     bystanders = list(_bystanders(kind, config.sentences - len(facts), names))
-    sentences = [_sentence(fact, draw) for fact in _shuffled([*facts, *bystanders], draw)]
-    question = _question(chain, subject, draw)
+    sentences = [_sentence(fact, config, draw) for fact in _shuffled([*facts, *bystanders], draw)]
+    question = _question(chain, subject, config, draw)
     if config.wrong_choices == "same_passage":
         others = [fact.value for fact in [*facts, *bystanders] if fact.value != last.value]
         wrong = _shuffled(others, draw)[: CHOICES - 1]
@@ -122,19 +126,19 @@ def _row(config: PrivateQuiz, split: SplitName, number: int, names: _Names) -> R
 
 def _facts(config: PrivateQuiz, kind: str, names: _Names) -> tuple[tuple[_Fact, ...], list[_Fact]]:
     """The chain that is asked about, and every fact of those that are on it."""
-    subject = names.new()
+    subject, count = names.new(), config.sentences - config.bystanders
     if config.hops == 1:
-        attributes = _shuffled(KINDS[kind], names.draw)[: config.sentences]
+        attributes = _shuffled(KINDS[kind], names.draw)[:count]
         facts = [_Fact(kind, subject, each, names.new()) for each in attributes]
         return (names.draw.choice(facts),), facts
     link = names.draw.choice([each for each in KINDS[kind] if each.leads_to])
     others = [each for each in KINDS[kind] if each is not link]
     middle, beyond = names.new(), str(link.leads_to)
     first = _Fact(kind, subject, link, middle)
-    half = (config.sentences - 1) // 2
+    half = (count - 1) // 2
     further = [
         _Fact(beyond, middle, each, names.new())
-        for each in _shuffled(KINDS[beyond], names.draw)[: config.sentences - 1 - half]
+        for each in _shuffled(KINDS[beyond], names.draw)[: count - 1 - half]
     ]
     own = [
         _Fact(kind, subject, each, names.new()) for each in _shuffled(others, names.draw)[:half]
@@ -151,14 +155,35 @@ def _bystanders(kind: str, count: int, names: _Names) -> Iterator[_Fact]:
             count -= 1
 
 
-def _sentence(fact: _Fact, draw: random.Random) -> str:
-    return draw.choice(fact.attribute.statements).format(x=fact.subject, v=fact.value)
+def _sentence(fact: _Fact, config: PrivateQuiz, draw: random.Random) -> str:
+    attribute = fact.attribute
+    ways = (*attribute.statements, *STATEMENTS[: config.wordings - len(attribute.statements)])
+    said = _worded(draw.choice(ways), attribute, fact.subject, fact.value)
+    return _with_aside(said, draw) if config.asides else said
 
 
-def _question(chain: Sequence[_Fact], subject: str, draw: random.Random) -> str:
+def _question(
+    chain: Sequence[_Fact], subject: str, config: PrivateQuiz, draw: random.Random
+) -> str:
     for link in chain[:-1]:
         subject = link.attribute.phrase.format(x=subject)
-    return draw.choice(chain[-1].attribute.questions).format(x=subject)
+    last = chain[-1].attribute
+    ways = (*last.questions, *QUESTIONS[: config.wordings - len(last.questions)])
+    return _worded(draw.choice(ways), last, subject)
+
+
+def _worded(way: str, attribute: Attribute, subject: str, value: str = "") -> str:
+    phrase = attribute.phrase.format(x=subject)
+    return way.format(x=subject, v=value, phrase=phrase, Phrase=phrase[0].upper() + phrase[1:])
+
+
+def _with_aside(sentence: str, draw: random.Random) -> str:
+    """A sentence with an aside before it, behind it, or none."""
+    before, behind = draw.choice((*BEFORE, "")), draw.choice((*BEHIND, ""))
+    if before and draw.random() < 0.5:
+        first, rest = sentence.split(" ", 1)
+        return f"{before}{first.lower() if first in _NO_NAMES else first} {rest}"
+    return f"{sentence.removesuffix('.')}{behind}."
 
 
 def _shuffled(items: Sequence[T], draw: random.Random) -> list[T]:
@@ -166,4 +191,6 @@ def _shuffled(items: Sequence[T], draw: random.Random) -> list[T]:
     return [items[index] for _, index in order]
 
 
+# What a sentence begins with that is no name.
+_NO_NAMES = frozenset(("As", "Ask", "In", "It", "Most", "On", "People", "The", "When"))
 _LINKED = sorted(kind for kind, each in KINDS.items() if any(one.leads_to for one in each))

@@ -162,7 +162,38 @@ class PrivateQuiz(_Frozen):
         description="same_passage: names that the passage says too, of other things; "
         "other_passages: names that it does not say, which is easier.",
     )
+    # What came later is left out where it changes nothing: hashes are what they were before.
+    wordings: int = Field(
+        default=2,
+        ge=2,
+        le=8,
+        description="Ways in which each thing is said, and asked; more of them: more like "
+        "people's texts.",
+        exclude_if=lambda wordings: wordings == 2,
+    )
+    bystanders: int = Field(
+        default=0,
+        ge=0,
+        le=58,
+        description="Of the sentences, at least so many are about others of the same kind, so "
+        "that what is asked must be told apart.",
+        exclude_if=lambda bystanders: bystanders == 0,
+    )
+    asides: bool = Field(
+        default=False,
+        description="true: sentences have asides, which say nothing that is asked.",
+        exclude_if=lambda asides: not asides,
+    )
     seed: int = Field(default=0, description="Another one invents another world.")
+
+    @model_validator(mode="after")
+    def _says_what_is_asked(self) -> Self:
+        if self.bystanders > (most := self.sentences - self.hops):
+            raise ValueError(
+                f"bystanders must leave a sentence for each hop: at most {most} of "
+                f"{self.sentences} sentences, not {self.bystanders}"
+            )
+        return self
 
 
 class DataConfig(_Frozen):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import Counter
 from itertools import combinations
@@ -10,7 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from c2c_search.data.invented import BEFORE
+from c2c_search.data.invented import BEHIND
 from c2c_search.data.invented import KINDS
+from c2c_search.data.invented import STATEMENTS
 from c2c_search.data.private_quiz import private_rows
 from c2c_search.data.schema import SPLITS
 from c2c_search.data.schema import DataConfig
@@ -27,8 +32,18 @@ configs = st.builds(
     sentences=st.integers(4, 20),
     hops=st.sampled_from((1, 2)),
     wrong_choices=st.sampled_from(("same_passage", "other_passages")),
+    wordings=st.integers(2, 8),
+    bystanders=st.integers(0, 2),
+    asides=st.booleans(),
     seed=st.integers(0, 10**6),
 )
+# Of the rows of all splits, as they were before there were further wordings.
+ROWS = {
+    PrivateQuiz(): "cd6d31c59abe06771e837800da9a8d70e9c110891d6a88edf5226206dd7a5fb7",
+    PrivateQuiz(hops=2, sentences=12, seed=3, wrong_choices="other_passages"): (
+        "99acaeb591d260b695196d8b66bd5839ff0a24a6a78880f5827c9c221daf5f65"
+    ),
+}
 
 
 def passage(row) -> str:
@@ -38,9 +53,8 @@ def passage(row) -> str:
 def names(row) -> set[str]:
     """Every invented name of a row: the words that no template has."""
     words = set(re.findall(r"\b[A-Z][a-z]+\b", f"{passage(row)} {' '.join(row['choices'])}"))
-    known = re.findall(
-        r"\b[A-Z][a-z]+\b", " ".join(s for k in KINDS.values() for a in k for s in a.statements)
-    )
+    said = [s for k in KINDS.values() for a in k for s in a.statements]
+    known = re.findall(r"\b[A-Z][a-z]+\b", " ".join([*said, *STATEMENTS, *BEFORE]))
     return words - set(known)
 
 
@@ -75,6 +89,43 @@ def test_two_hops_name_neither_the_middle_nor_its_kind() -> None:
         subject = row["cluster"].split()[-1]
         assert subject in row["messages"][0]["content"]
         assert all(subject not in sentence for sentence in told)
+
+
+@pytest.mark.parametrize("config", ROWS, ids=["default", "other"])
+def test_what_is_not_asked_for_changes_no_row_and_no_hash(config: PrivateQuiz) -> None:
+    rows = json.dumps([private_rows(config, split) for split in SPLITS])
+    assert hashlib.sha256(rows.encode()).hexdigest() == ROWS[config]
+    assert not {"wordings", "bystanders", "asides"} & config.model_dump().keys()
+    asked = PrivateQuiz(wordings=4, bystanders=1, asides=True)
+    assert PrivateQuiz.model_validate(asked.model_dump()) == asked
+
+
+def test_more_wordings_say_and_ask_it_in_more_ways() -> None:
+    def ways(**changes) -> tuple[int, int]:
+        rows = private_rows(PrivateQuiz(passages=Passages(train=600), **changes), "train")
+        plain = [re.sub(r"[A-Z][a-z]{3,}", "X", passage(row)) for row in rows]
+        asked = [re.sub(r"[A-Z][a-z]{3,}", "X", row["messages"][0]["content"]) for row in rows]
+        return len({s for text in plain for s in re.split(r"(?<=\.) ", text)}), len({*asked})
+
+    (said, asked), (more_said, more_asked) = ways(), ways(wordings=8)
+    assert more_said > 2 * said
+    assert more_asked > 2 * asked
+
+
+def test_bystanders_have_what_is_asked_too() -> None:
+    rows = private_rows(PrivateQuiz(passages=FEW, sentences=6, bystanders=4), "train")
+    for row in rows:
+        subject = row["cluster"].split()[-1]
+        assert passage(row).count(subject) == 2
+    with pytest.raises(ValidationError, match="at most 3 of 5 sentences, not 4"):
+        PrivateQuiz(hops=2, bystanders=4)
+
+
+def test_asides_leave_what_is_said() -> None:
+    rows = private_rows(PrivateQuiz(passages=FEW, asides=True), "train")
+    found = [text for text in (*BEFORE, *BEHIND) for row in rows if text in passage(row)]
+    assert set(found) == {*BEFORE, *BEHIND}
+    assert not any(re.search(r", (The|Most|People|In|On) ", passage(row)) for row in rows)
 
 
 def test_more_passages_only_add_to_the_end() -> None:
