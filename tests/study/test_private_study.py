@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from transformers import LlamaForCausalLM
 
 from c2c_search import C2CModel
+from c2c_search.cli import main
 from c2c_search.inference.manifest import read_manifest
 from c2c_search.models.pair import PairSpec
 from c2c_search.study import finalists
@@ -44,6 +46,26 @@ PRIVATE_QUIZ = (
     "{source: private_quiz, private_quiz: {passages: {train: 16, validation: 6, test: 6}}}"
 )
 CONTEXTS = "{source: jsonl, files: {train: rows.jsonl}}"
+XQUAD = Path(__file__).parents[3] / "shared" / "data" / "private_xquad"
+REAL_SPACE = """\
+study: paragraphs
+pipeline: pipeline.yaml
+pairs:
+  gemma-to-smollm: {receiver: "pypi:smollm2-135m-instruct", sharer: "pypi:gemma-3-270m"}
+search: {trials: 1, sampler: random, pruner: none}
+fixed: {fuser.injection: append, fuser.initialisation: ridge}
+dimensions:
+  fuser.projector: {choices: [linear]}
+"""
+REAL_PIPELINE = f"""\
+name: paragraphs
+data:
+  source: jsonl
+  files: {{train: "{XQUAD}/train.jsonl", validation: "{XQUAD}/dev.jsonl"}}
+  limit: {{train: 8, validation: 8, test: 8}}
+training: {{steps: 2, batch_size: 4, log_every: 1, rungs: [0.5, 1.0]}}
+champion: {{finalists: 1, level: 0.5, resamples: 20, controls: [routing]}}
+"""
 
 
 def rows(count: int) -> str:
@@ -84,9 +106,32 @@ def study(folder: Path, tiny_pair: PairSpec, data: str, monkeypatch) -> Outcome:
     return run_study(folder / "space.yaml", root=folder / "mlruns")
 
 
+def hand_over(
+    champion: Path,
+    question: str,
+    document: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> str:
+    """What ``c2c-search ask`` says of a document, on one line."""
+    (champion.parent / "document.txt").write_text(document, encoding="utf-8")
+    told = ["--context", str(champion.parent / "document.txt"), "--tokens", "3"]
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["c2c-search", "ask", str(champion), question, *told])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
 @pytest.mark.parametrize("data", [PRIVATE_QUIZ, CONTEXTS])
 def test_a_study_on_what_only_the_sharer_has_read_ends_with_a_champion(
-    tiny_pair: PairSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str
+    tiny_pair: PairSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    data: str,
 ) -> None:
     outcome = study(tmp_path, tiny_pair, data, monkeypatch)
     (verdict,) = outcome.final.verdicts
@@ -108,7 +153,42 @@ def test_a_study_on_what_only_the_sharer_has_read_ends_with_a_champion(
         assert each.sharer_context.endswith(f"\nQuestion: {each.question}")
     model = C2CModel.from_pretrained(outcome.champion.folder)
     first = manifest.questions[0]
-    asked = model.generate_batch(
+    again = model.generate_batch(
         [first.question], [first.sharer_context], max_new_tokens=first.max_new_tokens
     )
-    assert asked == [first.answer]
+    assert again == [first.answer]
+    document = first.sharer_context.removesuffix(f"\nQuestion: {first.question}")
+    answer, asked = C2CModel.generate_batch, []
+
+    def listen(self, questions, contexts=None, **options):
+        asked.append((questions, contexts))
+        return answer(self, questions, contexts, **options)
+
+    monkeypatch.setattr(C2CModel, "generate_batch", listen)
+    said = hand_over(outcome.champion.folder, first.question, document, monkeypatch, capsys)
+    assert f"sharer {manifest.pair.sharer.source}, with the document" in said
+    # Word for word what training had: fused, the receiver alone, and the sharer alone.
+    question, context = first.question, first.sharer_context
+    assert asked == [([question], [context]), ([question], None), ([context], None)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not XQUAD.is_dir(), reason="the real paragraphs are not at hand")
+def test_a_study_of_the_real_pair_on_real_paragraphs_ends_with_a_champion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So few steps say nothing, but that every stage is reached, and the user's door opens."""
+    (tmp_path / "space.yaml").write_text(REAL_SPACE)
+    (tmp_path / "pipeline.yaml").write_text(REAL_PIPELINE)
+    open_the_gate(monkeypatch)
+    outcome = run_study(tmp_path / "space.yaml", root=tmp_path / "mlruns")
+    (verdict,) = outcome.final.verdicts
+    assert (verdict.split, verdict.items) == ("test", 8)
+    controls = {one.control for one in verdict.comparisons}
+    assert {"gemma-3-270m reading the context", "trial-000 routing"} <= controls
+    folder = outcome.champion.folder
+    first = read_manifest(folder).questions[0]
+    assert first.sharer_context.endswith(f"\nQuestion: {first.question}")
+    document = "The mill was built in 1820 by Ann Reed, who came from Hull."
+    said = hand_over(folder, "Who built the mill?", document, monkeypatch, capsys)
+    assert "sharer pypi:gemma-3-270m, with the document" in said
