@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from c2c_search import C2CModel
-from c2c_search.champion.gate import Verdict
+from c2c_search.champion.verdict import Verdict
 from c2c_search.config.trial import TrialConfig
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import check_sums

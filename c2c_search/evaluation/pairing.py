@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from pydantic import BaseModel
 from pydantic import ConfigDict
@@ -35,6 +37,7 @@ class Pairing(BaseModel):
         matched: A_M, accuracy with the message about the same item.
         deranged: A_D, accuracy with another item's message.
         receiver: A_R, accuracy of the receiver alone.
+        derangements: Accuracy with each derangement of the messages; A_D is their mean.
         gain: The system gain G = A_M - A_R.
         pairing_gain: The pairing gain P = A_M - A_D.
         share: P/G; above 1 where the wrong message is worse than none, below 0 where it is better
@@ -47,10 +50,50 @@ class Pairing(BaseModel):
     matched: Interval
     deranged: Interval
     receiver: Interval
+    derangements: tuple[float, ...]
     gain: Interval
     pairing_gain: Interval
     share: Interval | None
     no_share: str = ""
+
+    def sentence(self) -> str:
+        """Every number with its interval, and what each is."""
+        value = dict(self.rows())
+        return (
+            f"With the right messages it answers A_M = {value['A_M']} rightly, with other items' "
+            f"A_D = {value['A_D']}; its receiver alone A_R = {value['A_R']}. Of the system gain "
+            f"G = A_M - A_R = {value['G']} points, the pairing gain P = A_M - A_D = {value['P']} "
+            f"is communication: P/G = {value['P/G']}."
+        )
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """The letters and their numbers: per cent and points, P/G as a share."""
+        yield "A_M", _percent(self.matched)
+        yield "A_D", _percent(self.deranged) + self._spread()
+        yield "A_R", _percent(self.receiver)
+        yield "G", _points(self.gain)
+        yield "P", _points(self.pairing_gain)
+        if self.share is None:
+            yield "P/G", f"none: {self.no_share}"
+        else:
+            yield "P/G", f"{self.share.value:.2f} [{self.share.low:.2f}, {self.share.high:.2f}]"
+
+    def numbers(self) -> dict[str, float]:
+        """The numbers without intervals, for a curve or a column."""
+        share = {} if self.share is None else {"pairing_share": self.share.value}
+        return {
+            "matched": self.matched.value,
+            "deranged": self.deranged.value,
+            "system_gain": self.gain.value,
+            "pairing_gain": self.pairing_gain.value,
+            **share,
+        }
+
+    def _spread(self) -> str:
+        if len(self.derangements) < 2:
+            return ""
+        each = ", ".join(f"{100 * accuracy:.1f}" for accuracy in self.derangements)
+        return f" (mean of {each})"
 
 
 def pairing(
@@ -92,14 +135,12 @@ def pairing(
     if gain.low > 0:
         share = _share(matched, deranged, receiver, level=level, resamples=resamples, seed=seed)
     else:
-        no_share = (
-            f"there is no gain to share: G is {100 * gain.value:+.1f} points, its "
-            f"{100 * (1 - level):.4g} % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
-        )
+        no_share = "there is no gain to share, as the interval of G does not lie above 0"
     return Pairing(
         matched=accuracy(matched),
         deranged=accuracy(deranged),
         receiver=accuracy(receiver),
+        derangements=deranged.accuracies(),
         gain=gain,
         pairing_gain=minus(deranged),
         share=share,
@@ -130,3 +171,12 @@ def _share(
     low = value - float(ratios[-tail]) * error
     high = value - float(ratios[tail - 1]) * error
     return Interval(value=value, low=min(low, value), high=max(high, value), level=level)
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def _points(interval: Interval) -> str:
+    ends = f"{100 * interval.low:+.1f}, {100 * interval.high:+.1f}"
+    return f"{100 * interval.value:+.1f} [{ends}]"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from c2c_search.champion.gate import Verdict
 from c2c_search.champion.gate import judge
+from c2c_search.champion.verdict import Verdict
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.inference.manifest import Manifest

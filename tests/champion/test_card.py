@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from c2c_search.champion.card import model_card
-from c2c_search.champion.gate import Verdict
+from c2c_search.champion.verdict import Verdict
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import Size
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from c2c_search.champion.gate import Verdict
 from c2c_search.champion.gate import first_passing
 from c2c_search.champion.gate import judge
+from c2c_search.champion.verdict import Verdict
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
 from c2c_search.evaluation.results import ItemResult
