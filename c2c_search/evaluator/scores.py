@@ -126,4 +126,5 @@ def _corpus(results: Mapping[str, Sequence[SystemResult]], loaded: LoadedTask) -
     return {
         name: corpus_chrf([item.text or "" for item in each[0].items], references)
         for name, each in results.items()
+        if not each[0].averaged  # which has no text of its own
     }

@@ -47,7 +47,8 @@ def verdict() -> Verdict:
         resamples=2000,
         seed=0,
         finalists=3,
-        mismatched=_system("mismatched", 3),
+        receiver="receiver",
+        deranged=_system("deranged", 2),
     )
 
 

@@ -29,8 +29,8 @@ def test_front_matter_is_yaml_with_both_models(card: str) -> None:
 def test_the_five_systems_are_in_the_table_with_intervals_and_p(
     card: str, verdict: Verdict
 ) -> None:
-    assert verdict.mismatched is not None
-    for one in (*verdict.comparisons, verdict.mismatched):
+    assert verdict.deranged is not None
+    for one in (*verdict.comparisons, verdict.deranged):
         table = next(line for line in card.splitlines() if line.startswith(f"| {one.control} |"))
         assert f"| {one.accuracy} | {one.difference} | {one.p:.2g} |" in table
     assert f"| trial 7 | {verdict.accuracy} |" in card
@@ -39,7 +39,7 @@ def test_the_five_systems_are_in_the_table_with_intervals_and_p(
 
 
 def test_groups_are_listed(card: str) -> None:
-    assert "| group | trial 7 | receiver | sharer | no-sharer twin | mismatched sharer |" in card
+    assert "| group | trial 7 | receiver | sharer | no-sharer twin | trial 7 deranged |" in card
     assert "| country/zh | " in card
 
 

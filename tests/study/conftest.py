@@ -229,13 +229,13 @@ class FakeWorker:
         learned = request.trained_dir or request.fuser_dir
         if request.system in ("receiver", "sharer"):
             accuracy = self.script.alone[_name(getattr(request.pair, request.system))]
-        elif request.system == "shut" or learned is None:
+        elif request.system in ("shut", "deranged") or learned is None:
             accuracy = self.script.alone[_name(request.pair.receiver)]
             accuracy += self.script.shut_adds if request.system == "shut" else 0
         else:
             config = json.loads((Path(learned) / "fuser_config.json").read_text())
             accuracy = config["accuracy"]
-            accuracy -= 0.2 if request.system in ("mismatched", "random") else 0
+            accuracy -= 0.2 if request.system == "random" else 0
         items = answers(accuracy, self.script.groups)
         yield Result(system=request.system, split=request.split, items=items)
 

@@ -109,7 +109,7 @@ def test_each_row_asks_for_what_it_needs_alone(
         "ridge": (False, True),
         "lora": (False, True),
         "random": (True, False),
-        "mismatched": (True, False),
+        "deranged": (True, False),
         "shut": (True, False),
     }
 

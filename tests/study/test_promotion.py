@@ -95,7 +95,7 @@ def test_a_champion_is_packaged_with_all_that_was_measured(
     twin, routing = f"{winner.name} twin", f"{winner.name} routing"
     names = {name.rpartition("/")[2] for name in manifest.controls}
     assert names == {"a alone", "b alone", twin, routing}
-    assert manifest.verdict["mismatched"] is not None
+    assert manifest.verdict["deranged"] is not None
     assert manifest.versions["quiz"] == "1"
     asked = [(each.question, each.answer) for each in manifest.questions]
     assert len(asked) == QUESTIONS
