@@ -290,7 +290,7 @@ def _duels(board: Leaderboard) -> Table:
     table.add_column(f"{100 * (1 - level):.4g} % interval", justify="right", no_wrap=True)
     table.add_column("p", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    table.caption = "p: exact McNemar; against what is deranged, permutation of facts"
+    table.caption = "p: exact McNemar, or permutation of facts where answers are means"
     finalist = ""
     for duel in board.duels:
         if duel.finalist != finalist:

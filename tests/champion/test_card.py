@@ -7,6 +7,7 @@ import yaml
 
 from c2c_search.champion.card import model_card
 from c2c_search.champion.verdict import Verdict
+from c2c_search.evaluation.pairing import LEGEND
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import Size
 
@@ -126,3 +127,21 @@ def test_the_example_is_python_whatever_the_question(manifest: Manifest) -> None
 def test_a_cell_cannot_break_the_table(manifest: Manifest, verdict: Verdict) -> None:
     odd = verdict.model_copy(update={"name": "a|b"}).model_dump(mode="json")
     assert "| a\\|b | " in model_card(manifest.model_copy(update={"verdict": odd}), SIZE)
+
+
+def test_whether_the_message_matters_is_in_a_table_of_its_own(card: str, verdict: Verdict) -> None:
+    assert verdict.pairing is not None
+    assert LEGEND in card
+    assert "|  | value [95 %] |" in card
+    for name, value in verdict.pairing.rows():
+        assert f"| {name} | {value} |" in card
+    # Deranged it is as good as its receiver, item by item.
+    assert "| P/G | 1.00 [1.00, 1.00] |" in card
+
+
+def test_a_lowered_share_is_told(manifest: Manifest, verdict: Verdict, card: str) -> None:
+    assert "lowered champion.min_pairing_share" not in card
+    lowered = verdict.model_copy(update={"min_pairing_share": 0.2})
+    content = lowered.model_dump(mode="json")
+    card = model_card(manifest.model_copy(update={"verdict": content}), SIZE)
+    assert "lowered champion.min_pairing_share from 0.5 to 0.2." in card
