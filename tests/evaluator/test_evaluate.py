@@ -11,6 +11,7 @@ from rich.console import Console
 from c2c_search.data.schema import SplitFiles
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
+from c2c_search.evaluation.pairing import LEGEND
 from c2c_search.evaluation.record import EvaluationRecord
 from c2c_search.evaluator import answers
 from c2c_search.evaluator.evaluate import evaluate
@@ -50,6 +51,13 @@ def test_every_system_answers_every_task_and_all_is_kept(ask, tmp_path: Path) ->
     assert own.score("c2c").against is None
     assert 0 <= own.score("lora").against.p_holm <= 1
     assert own.analysis is not None
+    assert own.pairing is not None
+    assert own.pairing.matched == own.score("c2c").score
+    assert own.pairing.deranged == own.score("deranged").score
+    assert own.pairing.pairing_gain == own.score("deranged").against.difference
+    assert own.pairing.gain == own.score("receiver").against.difference
+    assert len(own.pairing.derangements) == 3
+    assert own.score("deranged").other is not None
     stored = EvaluationRecord.model_validate_json(
         (evaluated.folder / "evaluation.json").read_text()
     )
@@ -60,6 +68,8 @@ def test_every_system_answers_every_task_and_all_is_kept(ask, tmp_path: Path) ->
     drawn = io.StringIO()
     Console(file=drawn, width=120).print(render(record))
     assert "C2C" in drawn.getvalue()
+    assert "does the message matter?" in drawn.getvalue()
+    assert LEGEND in markdown(record)
 
 
 def test_the_same_request_answers_nothing_again(ask, monkeypatch) -> None:

@@ -200,8 +200,8 @@ def test_the_verdict_and_its_comparisons_are_those_of_the_rows(
     assert json.loads(final.verdicts[0].model_dump_json())
 
 
-def test_every_finalist_is_measured_with_other_items_messages(quick: Run, root: Path) -> None:
-    outcome = quick()
+def test_every_finalist_is_measured_with_other_items_messages(run: Run, root: Path) -> None:
+    outcome = run()
     final = outcome.final
     assert len(final.verdicts) == 2
     tracker = Tracker.open(root, "tiny-task")
