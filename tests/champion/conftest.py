@@ -81,7 +81,7 @@ def manifest(verdict: Verdict) -> Manifest:
         trial={"data": {"source": "quiz"}, "evaluation": {"method": "cloze"}},
         trial_hash="12762bd9507b9337",
         verdict=verdict.model_dump(mode="json"),
-        controls={one.control: one.accuracy.value for one in verdict.comparisons},
+        controls={one.control: one.accuracy.value for one in verdict.others},
         versions={"python": "3.11.7", "torch": "2.13.0"},
         licences={"GeoNames": "CC-BY-4.0"},
         questions=(
