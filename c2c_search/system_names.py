@@ -25,7 +25,7 @@ SYSTEMS: Register[Any] = Register(
         "few_shot": _BUILT_IN,
         "oracle": _BUILT_IN,
         "no_sharer": _BUILT_IN,
-        "mismatched": _BUILT_IN,
+        "deranged": _BUILT_IN,
         "random": _BUILT_IN,
         "shut": _BUILT_IN,
         "ridge": _BUILT_IN,

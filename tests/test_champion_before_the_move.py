@@ -14,9 +14,11 @@ import torch
 from safetensors.torch import load_file
 
 from c2c_search import C2CModel
-from c2c_search.champion.gate import Verdict
+from c2c_search.champion.card import model_card
+from c2c_search.champion.verdict import Verdict
 from c2c_search.config.trial import TrialConfig
 from c2c_search.inference.manifest import Manifest
+from c2c_search.inference.manifest import Size
 from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
 from c2c_search.models.cache_dir import CACHE_VARIABLE
@@ -49,7 +51,16 @@ def manifest() -> Manifest:
 def test_its_trial_and_its_verdict_are_read(manifest: Manifest) -> None:
     trial = TrialConfig.model_validate(manifest.trial)
     assert trial.hash() == manifest.trial_hash
-    assert Verdict.model_validate(manifest.verdict).passed
+    verdict = Verdict.model_validate(manifest.verdict)
+    assert verdict.passed
+    # It was judged before its deranged self was, and is told so in the words of today.
+    assert verdict.deranged is not None
+    assert verdict.deranged.control == "mismatched sharer"
+    assert verdict.pairing is None
+    assert "It beats every control" in verdict.explain()
+    card = model_card(manifest, Size.measure([CHAMPION / "fuser.safetensors"]))
+    assert "| mismatched sharer |" in card
+    assert "P/G" not in card
 
 
 def test_it_answers_as_it_did(model: C2CModel, manifest: Manifest) -> None:

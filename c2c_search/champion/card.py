@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from c2c_search.champion.gate import Comparison
-from c2c_search.champion.gate import Verdict
+from c2c_search.champion.verdict import Comparison
+from c2c_search.champion.verdict import Verdict
+from c2c_search.evaluation.pairing import LEGEND
 from c2c_search.host.wording import in_bytes
 from c2c_search.host.wording import in_words
 from c2c_search.inference.manifest import Manifest
@@ -141,22 +142,21 @@ def _example(manifest: Manifest) -> tuple[str, str]:
 
 def _measured(verdict: Verdict) -> str:
     rows = [(verdict.name, str(verdict.accuracy), "", "")]
-    others = [*verdict.comparisons]
-    if verdict.mismatched is not None:
-        others.append(verdict.mismatched)
+    others = verdict.others
     rows += [
         (one.control, str(one.accuracy), str(one.difference), f"{one.p:.2g}") for one in others
     ]
     covers = f"{100 * (1 - verdict.judged_level):.4g} %"
-    head = ("system", "accuracy [95 %]", f"champion minus it [{covers}]", "McNemar p")
+    head = ("system", "accuracy [95 %]", f"champion minus it [{covers}]", "p")
     return "\n\n".join(
         [
             f"Accuracy on {verdict.items} items of the {verdict.split} split, about "
             f"{verdict.clusters} facts, none of which any trial was trained or chosen on.",
             _table(head, rows),
             "Intervals of differences resample whole facts (bootstrap-t, "
-            f"{verdict.resamples} resamples); p is the exact two-sided McNemar test on items. "
-            f"Judged at {verdict.share}.",
+            f"{verdict.resamples} resamples); p is two-sided, of the exact McNemar test on items "
+            f"or, where answers are means, of permuted facts. Judged at {verdict.share}.",
+            *_pairing(verdict),
             verdict.explain(),
             "By group:",
             _table(
@@ -165,6 +165,14 @@ def _measured(verdict: Verdict) -> str:
             ),
         ]
     )
+
+
+def _pairing(verdict: Verdict) -> Iterable[str]:
+    """Whether the message matters, where that was measured."""
+    if (found := verdict.pairing) is not None:
+        covers = f"{100 * (1 - found.gain.level):.4g} %"
+        yield f"Does the message matter? {LEGEND}"
+        yield _table(("", f"value [{covers}]"), found.rows())
 
 
 def _by_group(verdict: Verdict, others: Sequence[Comparison]) -> Iterable[Sequence[str]]:

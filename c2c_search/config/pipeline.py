@@ -147,6 +147,14 @@ class EvaluationConfig(FrozenModel):
         True, description="Divide a choice's log-likelihood by its number of tokens."
     )
     batch_size: int = Field(32, ge=1, le=2**16, description="Questions answered in one pass.")
+    derangements: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="How often a fuser answers a question with another one's message, each time "
+        "another's; its deranged accuracy is their mean.",
+        exclude_if=lambda count: count == 3,  # other trials are what they were before this
+    )
 
 
 class CacheConfig(FrozenModel):
@@ -195,6 +203,13 @@ class ChampionConfig(FrozenModel):
         "receiver reads), ridge (closed-form map), lora (of the receiver, of the fuser's size; "
         "takes minutes), or any other one, also by dotted path.",
     )
+    min_pairing_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Least part of a champion's gain over its receiver (P/G) that it must owe to "
+        "hearing the right message; a lower one is written on its card.",
+    )
     registered_name: str = Field(
         "c2c-fuser",
         max_length=200,
@@ -205,6 +220,8 @@ class ChampionConfig(FrozenModel):
     @field_validator("controls")
     @classmethod
     def _each_control_once_and_measurable(cls, controls: tuple[str, ...]) -> tuple[str, ...]:
+        # Older pipelines name so what is judged in any case today.
+        controls = tuple(name for name in controls if name != "mismatched")
         if len(set(controls)) < len(controls):
             raise ValueError("must name each control once")
         for control in controls:

@@ -145,6 +145,9 @@ def read_otherwise(item: ItemResult, *, length_normalised: bool) -> ItemResult:
         item: Chosen among options, with their lengths.
         length_normalised: Whether ``item`` was; the result is the opposite.
     """
+    if item.repeats:
+        again = (read_otherwise(one, length_normalised=length_normalised) for one in item.repeats)
+        return item.model_copy(update={"repeats": tuple(again)})
     pairs = zip(item.scores, item.lengths, strict=True)
     scores = tuple(s * n if length_normalised else s / n for s, n in pairs)
     chosen = max(range(len(scores)), key=scores.__getitem__)

@@ -11,6 +11,7 @@ from c2c_search.evaluation.analysis import Analysis
 from c2c_search.evaluation.comparison import Scored
 from c2c_search.evaluation.items import Method
 from c2c_search.evaluation.latency.measure import LatencyReport
+from c2c_search.evaluation.pairing import Pairing
 
 
 class _Stored(BaseModel):
@@ -36,6 +37,7 @@ class TaskRecord(_Stored):
         scores: Of every system.
         margin: Of routing: how much surer the sharer must be to be asked.
         corpus: By system, a score that is defined on all answers together (corpus chrF).
+        pairing: What C2C owes to hearing the right message, where it was asked with others' too.
         analysis: Where communication helped and where it hurt.
         contamination: Items that the fuser was trained or selected on.
         notes: What a reader should know, e.g. that the split is small.
@@ -56,6 +58,7 @@ class TaskRecord(_Stored):
     scores: tuple[Scored, ...]
     margin: float | None = None
     corpus: dict[str, float] = {}
+    pairing: Pairing | None = None
     analysis: Analysis | None = None
     contamination: Contamination | None = None
     notes: tuple[str, ...] = ()

@@ -7,9 +7,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 from collections.abc import Mapping
+from statistics import fmean
 
 from pydantic import BaseModel
 from pydantic import ConfigDict
+from pydantic import Field
 
 
 _ROUNDING = 0.05  # nats; caches rounded to bf16 move a log-likelihood by about as much
@@ -31,6 +33,8 @@ class ItemResult(BaseModel):
         graded: Credit of what was written, in [0, 1].
         likelihood: Mean log-probability (nats) of the tokens written.
         heard: What the system was told in words by another, as in a text relay.
+        repeats: The same item answered several times over, as with several derangements; then
+            credit, loss and confidence are their means, and what is chosen or written is theirs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +51,7 @@ class ItemResult(BaseModel):
     graded: float | None = None
     likelihood: float | None = None
     heard: str | None = None
+    repeats: tuple[ItemResult, ...] = Field((), exclude_if=lambda repeats: not repeats)
 
     @property
     def credit(self) -> float:
@@ -55,6 +60,8 @@ class ItemResult(BaseModel):
         Of several options with exactly the highest score each is as good a choice as another: if
         the right one is among them, the answer is worth what choosing by lot would be.
         """
+        if self.repeats:
+            return fmean(one.credit for one in self.repeats)
         if self.graded is not None:
             return self.graded
         if self.tied < 2:
@@ -63,7 +70,12 @@ class ItemResult(BaseModel):
 
     @property
     def tied(self) -> int:
-        """Options that share the highest score; 1 where one of them is chosen, 0 if none is."""
+        """Options that share the highest score; 1 where one of them is chosen, 0 if none is.
+
+        Of an item answered several times over, the most of any time.
+        """
+        if self.repeats:
+            return max(one.tied for one in self.repeats)
         return self.scores.count(max(self.scores)) if self.scores else 0
 
     @property
@@ -74,6 +86,8 @@ class ItemResult(BaseModel):
     @property
     def loss(self) -> float:
         """Negative log-probability (nats) of the right choice, scores normalised to sum to 1."""
+        if self.repeats:
+            return fmean(one.loss for one in self.repeats)
         return self._log_total() - self.scores[self.answer]
 
     @property
@@ -83,6 +97,8 @@ class ItemResult(BaseModel):
         Probability of what it chose among the choices; geometric mean of the probabilities of
         the tokens it wrote.
         """
+        if self.repeats:
+            return fmean(one.confidence for one in self.repeats)
         if self.scores:
             return math.exp(max(self.scores) - self._log_total())
         return 0.0 if self.likelihood is None else math.exp(self.likelihood)
@@ -110,6 +126,16 @@ class SystemResult(BaseModel):
     def graded(self) -> bool:
         """Whether credit comes in degrees, as of chrF or F1."""
         return any(item.credit not in (0.0, 1.0) for item in self.items)
+
+    @property
+    def averaged(self) -> bool:
+        """Whether credit is a mean over several answers to an item."""
+        return any(item.repeats for item in self.items)
+
+    def accuracies(self) -> tuple[float, ...]:
+        """Mean credit of each time that the items were answered, as of each derangement."""
+        times = zip(*(item.repeats or (item,) for item in self.items), strict=True)
+        return tuple(fmean(item.credit for item in once) for once in times)
 
     @property
     def ties(self) -> int:
@@ -152,6 +178,10 @@ def answers_differ(one: ItemResult, other: ItemResult) -> bool:
 
 def answers_table(result: SystemResult) -> str:
     """A system's answers as JSON, one row an item, in the form that MLflow shows as a table."""
-    columns = [*ItemResult.model_fields, "credit"]
-    rows = [[*item.model_dump(mode="json").values(), item.credit] for item in result.items]
+    columns = [name for name in ItemResult.model_fields if name != "repeats" or result.averaged]
+    rows = [
+        [*item.model_dump(mode="json", include=set(columns)).values(), item.credit]
+        for item in result.items
+    ]
+    columns.append("credit")
     return json.dumps({"columns": columns, "data": rows}, ensure_ascii=False) + "\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from c2c_search.errors import NotFiniteError
@@ -11,6 +12,7 @@ from c2c_search.evaluation.grading import grade
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.evaluation.systems.prompts import batches
+from c2c_search.evaluation.systems.system import OptionScores
 from c2c_search.inference.model import C2CModel
 from c2c_search.prompt_cache.batches import PairPrompts
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.systems.system import Decoding
     from c2c_search.evaluation.systems.system import Progress
     from c2c_search.evaluation.systems.system import System
+    from c2c_search.evaluation.systems.system import Written
     from c2c_search.evaluation.tasks.task import Task
     from c2c_search.fuser.fuser import Fuser
     from c2c_search.models.loading import LoadedModel
@@ -54,7 +57,7 @@ def answer_questions(
     if method == "generate":
         written = system.write(prompts, decoding)
         return tuple(
-            _heard(_written(item, task, each.text, each.likelihood), system)
+            _heard(_written(item, task, each), system)
             for item, each in zip(items, written, strict=True)
         )
     normalised = length_normalised and method == "cloze"
@@ -71,7 +74,7 @@ def choose_options(
     """Let a system choose among the options of every question, in the questions' order."""
     chosen = system.choose(prompts, progress)
     return tuple(
-        _heard(_chosen(question.item, each.likelihoods, each.lengths, length_normalised), system)
+        _heard(_chosen(question.item, each, length_normalised), system)
         for question, each in zip(prompts.questions, chosen, strict=True)
     )
 
@@ -99,9 +102,8 @@ def answer(
         batch = model.batch(prompts, chosen)
         scored = model.score(batch, [rows[row]["choices"] for row in chosen])
         for row, (scores, tokens) in zip(chosen, scored, strict=True):
-            results[row] = _chosen(
-                Item.of_row(rows[row]), scores.tolist(), tokens, config.length_normalised
-            )
+            found = OptionScores(tuple(scores.tolist()), tuple(tokens))
+            results[row] = _chosen(Item.of_row(rows[row]), found, config.length_normalised)
         if progress is not None:
             progress(len(results), len(rows))
     return tuple(results[row] for row in range(len(rows)))
@@ -151,19 +153,20 @@ def _heard(result: ItemResult, system: System) -> ItemResult:
     return result if said is None else result.model_copy(update={"heard": said})
 
 
-def _chosen(
-    item: Item, likelihoods: Sequence[float], lengths: Sequence[int], normalised: bool
-) -> ItemResult:
+def _chosen(item: Item, found: OptionScores, normalised: bool) -> ItemResult:
     """The likeliest option; the first of several that are equally likely, see `ItemResult.credit`.
 
     Raises:
         NotFiniteError: A likelihood is no number.
     """
-    scores = list(likelihoods)
+    if found.repeats:
+        times = (replace(found, repeats=()), *found.repeats)
+        return _repeated(item, [_chosen(item, each, normalised) for each in times])
+    scores = list(found.likelihoods)
     if not all(map(math.isfinite, scores)):
         raise NotFiniteError("system", f"item {item.id}", "log-likelihoods")
     if normalised:
-        scores = [score / length for score, length in zip(scores, lengths, strict=True)]
+        scores = [score / length for score, length in zip(scores, found.lengths, strict=True)]
     return ItemResult(
         id=item.id,
         group=item.group,
@@ -171,18 +174,31 @@ def _chosen(
         answer=item.answer,
         chosen=max(range(len(scores)), key=scores.__getitem__),
         scores=tuple(scores),
-        lengths=tuple(lengths),
+        lengths=found.lengths,
     )
 
 
-def _written(item: Item, task: Task, text: str, likelihood: float) -> ItemResult:
-    graded = grade(task, item, text)
+def _written(item: Item, task: Task, found: Written) -> ItemResult:
+    if found.repeats:
+        times = (replace(found, repeats=()), *found.repeats)
+        return _repeated(item, [_written(item, task, each) for each in times])
+    graded = grade(task, item, found.text)
     return ItemResult(
         id=item.id,
         group=item.group,
         cluster=item.cluster,
-        text=text,
+        text=found.text,
         parsed=graded.parsed,
         graded=graded.credit,
-        likelihood=likelihood,
+        likelihood=found.likelihood,
+    )
+
+
+def _repeated(item: Item, answers: Sequence[ItemResult]) -> ItemResult:
+    return ItemResult(
+        id=item.id,
+        group=item.group,
+        cluster=item.cluster,
+        answer=answers[0].answer,
+        repeats=tuple(answers),
     )

@@ -87,11 +87,12 @@ class TaskAnswers:
         store = JsonStore(self.folder)
         built: dict[str, System] = {}
         split = [question(item, self.method, self.task.task) for item in self.task.items]
+        whole = QuestionPrompts(self.pair, split)
         chunks = list(_chunks(split))
         total, done = len(chunks) * len(candidates), 0
         kept: Mapping[str, list[SystemResult]] = {each.name: [] for each in candidates}
         for number, chunk in enumerate(chunks):
-            prompts = QuestionPrompts(self.pair, chunk, split=split, batch_size=self.batch_size)
+            prompts = QuestionPrompts(self.pair, chunk, whole=whole, batch_size=self.batch_size)
             for each in candidates:
                 self.tell(f"{self.task.name}: {each.name}", done, total)
                 signals.check()

@@ -20,7 +20,7 @@ from c2c_search.tokenization.templates import Template
 Rule = Literal["report", "exclude", "refuse"]
 
 ALL = "all"
-WITHOUT_TRAINING = ("receiver", "sharer", "routing", "c2c", "mismatched", "shut")
+WITHOUT_TRAINING = ("receiver", "sharer", "routing", "c2c", "deranged", "shut")
 """What is compared when no systems are named: all that costs nothing but answering."""
 
 _LACKS = {

@@ -13,14 +13,18 @@ from c2c_search.evaluation.comparison import compare
 from c2c_search.evaluation.comparison import too_small
 from c2c_search.evaluation.grading.translations import corpus_chrf
 from c2c_search.evaluation.items import clusters
+from c2c_search.evaluation.pairing import pairing
 from c2c_search.evaluation.record import TaskRecord
 from c2c_search.evaluation.results import tie_notes
+from c2c_search.evaluation.systems.registry import DERANGED
+from c2c_search.evaluation.systems.registry import SUBJECT
 from c2c_search.evaluator.request import Request
 
 
 if TYPE_CHECKING:
     from c2c_search.data.contamination import Contamination
     from c2c_search.evaluation.analysis import Analysis
+    from c2c_search.evaluation.pairing import Pairing
     from c2c_search.evaluation.results import SystemResult
     from c2c_search.evaluation.tasks.loading import LoadedTask
 
@@ -82,6 +86,7 @@ def task_record(
         scores=scores,
         margin=margin,
         corpus=_corpus(results, loaded),
+        pairing=_pairing(results, request),
         analysis=_analysis(results, lengths, request),
         contamination=contamination,
         notes=tuple(notes),
@@ -106,6 +111,14 @@ def _analysis(
     return analyse(receiver, sharer, c2c, lengths=lengths, level=request.level, seed=request.seed)
 
 
+def _pairing(results: Mapping[str, Sequence[SystemResult]], request: Request) -> Pairing | None:
+    """What the target's own fuser owes to the right message, not what others' trainings do."""
+    if any(name not in results for name in (SUBJECT, DERANGED, "receiver")):
+        return None
+    matched, deranged, alone = (results[name][0] for name in (SUBJECT, DERANGED, "receiver"))
+    return pairing(matched, deranged, alone, level=request.level, seed=request.seed)
+
+
 def _corpus(results: Mapping[str, Sequence[SystemResult]], loaded: LoadedTask) -> dict[str, float]:
     if loaded.task.metric != "chrf":
         return {}
@@ -113,4 +126,5 @@ def _corpus(results: Mapping[str, Sequence[SystemResult]], loaded: LoadedTask) -
     return {
         name: corpus_chrf([item.text or "" for item in each[0].items], references)
         for name, each in results.items()
+        if not each[0].averaged  # which has no text of its own
     }

@@ -14,6 +14,7 @@ from c2c_search.config.trial import canonical_hash
 from c2c_search.evaluation.prompting import exemplar
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Materials
+from c2c_search.evaluation.systems.registry import DERANGED
 from c2c_search.evaluator.answers import AnsweringSystem
 from c2c_search.evaluator.controls import Trainer
 from c2c_search.fuser.checkpoint import load as load_fuser
@@ -70,7 +71,9 @@ class SystemSet:
         wanted = any("exemplars" in SYSTEMS[name].needs for name in self.names)
         examples = chosen.exemplars if wanted else ()
         turns = [exemplar(item, chosen.method, chosen.loaded.task) for item in examples]
-        materials = Materials(pair=self.pair, exemplars=turns)
+        materials = Materials(
+            pair=self.pair, exemplars=turns, derangements=self.target.derangements
+        )
         shown = canonical_hash(turns) if turns else ""
         for name in self.names:
             if SYSTEMS[name].derivation is not None or lacks(name, chosen):
@@ -80,6 +83,7 @@ class SystemSet:
                 identity += [self._training(name, seed)] if self._is_trained(name, seed) else []
                 identity += [self.pair.date] if self.pair.date else []
                 identity += [shown] if "exemplars" in SYSTEMS[name].needs else []
+                identity += [self.target.derangements] if name == DERANGED else []
 
                 def build(name: str = name, seed: int = seed) -> System:
                     return SYSTEMS[name].build(self._with(materials, name, seed))

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from c2c_search.config.pipeline import EvaluationConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import ConfigError
@@ -93,6 +94,12 @@ class Target:
                 "fuser": {path.name: sha256(path) for path in files},
             }
         )
+
+    @property
+    def derangements(self) -> int:
+        """How often a question hears another one's message, as the trial was judged."""
+        evaluation = EvaluationConfig() if self.trial is None else self.trial.evaluation
+        return evaluation.derangements
 
     def fuser(self) -> Fuser | None:
         """The fuser, read anew."""

@@ -144,7 +144,7 @@ class PairPrompts:
         Args:
             rows: The prompts.
             partners: Prompts whose sharer caches take the place of the rows' own (the
-                mismatched-sharer control). Their tokens are matched from both ends, so that
+                deranged-sharer control). Their tokens are matched from both ends, so that
                 what a shared template says still stands where it stood.
             whole: The sharer says all its tokens, not one for each of the receiver's.
             context: Whether to bring the sharer's whole prompts too.

@@ -19,6 +19,7 @@ from c2c_search.evaluation.record import TaskRecord
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.models.sources import short_names
+from c2c_search.report import pairing
 from c2c_search.report.leaderboard import count
 
 
@@ -46,6 +47,9 @@ def render(record: EvaluationRecord) -> RenderableType:
             style = "bold" if scored.system == task.subject else ""
             table.add_row(*(Text(cell, style=style) for cell in _cells(task, scored)))
         parts.append(table)
+    pairings = {task.task: task.pairing for task in record.tasks if task.pairing is not None}
+    if pairings:
+        parts.append(pairing.table(pairings))
     if record.latency is not None:
         parts.append(Markdown(record.latency.markdown()))
     return Group(*parts, *(Text(f"· {line}", style="dim") for line in _notes(record)))
@@ -56,6 +60,8 @@ def markdown(record: EvaluationRecord) -> str:
     lines = [f"# {_title(record, {})}", ""]
     for task in record.tasks:
         lines += [f"## {_task_line(task)}", "", *_markdown_table(task), ""]
+        if task.pairing is not None:
+            lines += [*pairing.markdown({_name(task.subject): task.pairing}), ""]
         lines += [f"- {note}" for note in _task_notes(task)]
         if task.contamination is not None:
             lines.append(f"- {task.contamination.sentence()}")

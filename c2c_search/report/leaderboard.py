@@ -16,7 +16,9 @@ from rich.console import RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from c2c_search.evaluation.pairing import Pairing
 from c2c_search.evaluation.statistics import Interval
+from c2c_search.report import pairing
 from c2c_search.report.shorthand import Shorthand
 from c2c_search.report.shorthand import differing
 
@@ -50,7 +52,7 @@ class SearchRow:
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """A system on test: a single model, a finalist, its twin, or it with the wrong sharer."""
+    """A system on test: a single model, a finalist, its twin, or it with other messages."""
 
     name: str
     kind: str
@@ -65,15 +67,15 @@ class Duel:
         finalist: Name of the finalist.
         control: Name of the control.
         difference: Accuracy of the finalist minus that of the control.
-        p: Exact McNemar p-value.
-        beaten: Whether the control is; None where it is reported but not judged.
+        p: Of the paired test, two-sided.
+        beaten: Whether the control is.
     """
 
     finalist: str
     control: str
     difference: Interval
     p: float
-    beaten: bool | None
+    beaten: bool
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Leaderboard:
         search: Trials and controls on validation.
         test: Every system that was measured on test.
         duels: Finalists against controls.
+        pairings: By finalist, what it owes to hearing the right message.
         verdict: What follows, in words.
         champion: Name of the champion; None if nothing was promoted.
         places: Where things are and what to type next, by what it is for.
@@ -95,6 +98,7 @@ class Leaderboard:
     search: Sequence[SearchRow]
     test: Sequence[MeasuredRow] = ()
     duels: Sequence[Duel] = ()
+    pairings: Mapping[str, Pairing] = field(default_factory=dict)
     verdict: str = ""
     champion: str | None = None
     places: Mapping[str, str] = field(default_factory=dict)
@@ -118,6 +122,8 @@ def render(board: Leaderboard) -> RenderableType:
         parts += ["", _test(board)]
     if board.duels:
         parts += ["", _duels(board)]
+    if board.pairings:
+        parts += ["", pairing.table(board.pairings)]
     if board.verdict:
         style = "bold green" if board.champion else "bold yellow"
         title = f"champion: {board.champion}" if board.champion else "no champion"
@@ -136,6 +142,8 @@ def markdown(board: Leaderboard) -> str:
     if board.test:
         lines += ["", "| | on test | |", "|---|---|---|"]
         lines += [f"| {row.name} | {row.accuracy} | {row.kind} |" for row in board.test]
+    if board.pairings:
+        lines += ["", *pairing.markdown(board.pairings)]
     if board.verdict:
         title = f"Champion: {board.champion}" if board.champion else "No champion"
         lines += ["", f"**{title}**", "", board.verdict.replace("\n", "  \n")]
@@ -282,7 +290,7 @@ def _duels(board: Leaderboard) -> Table:
     table.add_column(f"{100 * (1 - level):.4g} % interval", justify="right", no_wrap=True)
     table.add_column("p", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    table.caption = "p: exact McNemar"
+    table.caption = "p: exact McNemar, or permutation of facts where answers are means"
     finalist = ""
     for duel in board.duels:
         if duel.finalist != finalist:
@@ -312,7 +320,6 @@ def _places(places: Mapping[str, str]) -> Table:
 _OUTCOMES = {
     True: Text("beaten", "green"),
     False: Text("not beaten", "yellow"),
-    None: Text("reported"),
 }
 _TRIAL_NAME = 9  # characters; what does not fit beside the numbers is cut
 _SHORT_NAME = 20  # of a name, at most, in a narrow terminal

@@ -7,23 +7,24 @@ from dataclasses import dataclass
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from c2c_search.champion.gate import Verdict
 from c2c_search.champion.gate import first_passing
 from c2c_search.champion.gate import judge
 from c2c_search.champion.gate import oppose
 from c2c_search.champion.select import Candidate
 from c2c_search.champion.select import finalists
+from c2c_search.champion.verdict import Verdict
 from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import IntegrityError
 from c2c_search.evaluation.guard import REPORT
 from c2c_search.evaluation.guard import SELECTION
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.results import answers_differ
-from c2c_search.evaluation.results import answers_table
+from c2c_search.evaluation.systems.registry import DERANGED
 from c2c_search.evaluation.systems.registry import SUBJECT
 from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.host.names import fit
 from c2c_search.study.controls import ROLES
+from c2c_search.study.controls import SingleModel
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import models_of
 from c2c_search.study.finalist import TWIN
@@ -31,19 +32,16 @@ from c2c_search.study.finalist import Finalist
 from c2c_search.study.looks import Look
 from c2c_search.study.looks import look
 from c2c_search.study.naming import trial_name
-from c2c_search.study.recording import log_accuracy
+from c2c_search.study.parent import log_final
 from c2c_search.study.recording import train_once
 from c2c_search.study.resume import complete
 from c2c_search.study.session import Session
-from c2c_search.study.session import child_key
 from c2c_search.study.succession import present_champion
 from c2c_search.study.trials import HASH
 from c2c_search.study.trials import PARAMETERS
 from c2c_search.study.trials import SPLIT
 from c2c_search.study.trials import failures
-from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.recorded_run import Kind
-from c2c_search.tracking.recorded_run import RecordedRun
 from c2c_search.training import retries
 from c2c_search.training.protocol import NOT_ITS_OWN
 from c2c_search.training.protocol import Evaluate
@@ -56,10 +54,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-MISMATCHED = "mismatched"
-"""Measured of the finalist that wins, or comes first, and reported beside its verdict."""
 SHUT = "shut"
-"""Measured of the same one, to check that what was measured is what its fuser adds."""
+"""Measured of the finalist that wins, or comes first: what was measured is what its fuser adds."""
 
 _SHOWN = 5  # failed trials
 _NOTHING = "No trial ran to its end, so nothing could be judged."
@@ -86,6 +82,13 @@ class FinalEvaluation:
     def verdict(self, finalist: str) -> Verdict:
         """The verdict on a finalist that was judged."""
         return next(each for each in self.verdicts if each.name == finalist)
+
+    @property
+    def leading(self) -> Verdict | None:
+        """The champion's verdict; without a champion that of the best finalist on validation."""
+        if self.champion is not None:
+            return self.verdict(self.champion.name)
+        return next(iter(self.verdicts), None)
 
     @property
     def explanation(self) -> str:
@@ -144,18 +147,14 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
     looks = look(session.study, [_key(session, one) for one in judged])
     results = _measure(session, judged) if judged else {}
 
-    def verdict(one: Finalist) -> Verdict:
-        return _judge(session, one, results, looks[_key(session, one)])
-
-    verdicts = {one.name: verdict(one) for one in judged}
+    verdicts = {
+        one.name: _judge(session, one, results, looks[_key(session, one)]) for one in judged
+    }
     _oppose(session, judged, results, verdicts)
     winner = first_passing(verdicts.values())
     if judged:
         first = next(one for one in judged if winner is None or one.name == winner.name)
         _check_shut(session, first)
-        results[first.name_of(MISMATCHED)] = _answers(session, first, MISMATCHED)
-        mismatched = verdict(first).mismatched
-        verdicts[first.name] = verdicts[first.name].model_copy(update={"mismatched": mismatched})
     final = FinalEvaluation(
         finalists=chosen,
         results=results,
@@ -163,7 +162,7 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
         champion=next((one for one in judged if winner and one.name == winner.name), None),
         failures=failures(session.study),
     )
-    _log(session, final)
+    log_final(session, final)
     return final
 
 
@@ -202,8 +201,9 @@ def choose(session: Session) -> list[Finalist]:
 
 
 def controls_of(session: Session) -> tuple[str, ...]:
-    """The systems that every finalist must beat, beside each model alone."""
-    return tuple(dict.fromkeys([TWIN, *session.space.pipeline.champion.controls]))
+    """The systems that every finalist must beat, beside each model alone and its deranged self."""
+    named = session.space.pipeline.champion.controls
+    return tuple(dict.fromkeys(name for name in (TWIN, *named) if name != DERANGED))
 
 
 def _train(session: Session, chosen: list[Finalist]) -> tuple[Finalist, ...]:
@@ -245,7 +245,7 @@ def _trained(session: Session, one: Finalist) -> Finalist:
 def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult]:
     """Every system on the test split, by its name in reports."""
     models = models_of(session)
-    systems = (SUBJECT, *controls_of(session))
+    systems = (SUBJECT, *controls_of(session), DERANGED)
     total = len(models) + len(systems) * len(judged)
     results: dict[str, SystemResult] = {}
     for model in models:
@@ -261,21 +261,25 @@ def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult
 
 def _answers(session: Session, one: Finalist, system: str, split: Split = REPORT) -> SystemResult:
     """What a system of a finalist answers on a split, under its name in reports."""
-    entry, pair = SYSTEMS[system], one.config.pair
+    entry = SYSTEMS[system]
     if entry.derivation is not None:
         of = entry.derivation.of
         fitted = entry.derivation.fit(*(_answers(session, one, each, SELECTION) for each in of))
         answers = (_answers(session, one, each, split) for each in of)
         found = entry.derivation.derive(*answers, fitted)
     elif system in ROLES:
-        source, reads = getattr(pair, system), session.private and system == "sharer"
-        model = next(m for m in models_of(session) if (m.source, m.private) == (source, reads))
-        found = measure_alone(session, model, split)
+        found = measure_alone(session, _alone(session, one, system), split)
     else:
         # By configuration: a trial that was queued again has another number and name.
         key = f"{split}/{_what(one, system)}"
         found = session.trainer.measure(key, _request(session, one, system, split))
     return found.model_copy(update={"system": one.name_of(system)})
+
+
+def _alone(session: Session, one: Finalist, role: str) -> SingleModel:
+    """One of a finalist's models, as it answers alone."""
+    wanted = getattr(one.config.pair, role), session.private and role == "sharer"
+    return next(model for model in models_of(session) if (model.source, model.private) == wanted)
 
 
 def _request(session: Session, one: Finalist, system: str, split: Split) -> Evaluate:
@@ -355,28 +359,13 @@ def _judge(
         one.name,
         results[one.name],
         {name: results[name] for name in names},
+        receiver=_alone(session, one, "receiver").name,
+        deranged=results[one.name_of(DERANGED)],
         level=rules.level,
         # As many lie beyond the ends of a smaller level's intervals as in the first look.
         resamples=rules.resamples * 2 ** (shared.number - 1),
         seed=session.space.search.seed,
         finalists=len(shared.finalists),
         look=shared.number,
-        mismatched=results.get(one.name_of(MISMATCHED)),
+        min_pairing_share=rules.min_pairing_share,
     )
-
-
-def _log(session: Session, final: FinalEvaluation) -> None:
-    """Record the verdicts, every system's answers and, in each one's own run, its accuracy."""
-    run, attrs = session.run, session.study.user_attrs
-    verdicts = {each.name: each.model_dump(mode="json") for each in final.verdicts}
-    run.log_dict("verdict.json", verdicts)
-    run.text("verdict.txt", final.explanation + "\n")
-    for name, result in final.results.items():
-        run.text(f"items/{fit(name)}.json", answers_table(result))
-    run_ids = {name: attrs.get(child_key(name)) for name in final.results}
-    trials = session.study.get_trials(deepcopy=False)
-    run_ids |= {one.name: trials[one.number].user_attrs.get(RUN_ID) for one in final.finalists}
-    children = {child.info.run_id: child for child in session.tracker.children(run.run_id)}
-    for name, result in final.results.items():
-        if (child := children.get(run_ids[name] or "")) is not None:
-            log_accuracy(RecordedRun(session.tracker.client, child), "test", result)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from c2c_search.champion.gate import DESCRIPTIVE_LEVEL
-from c2c_search.champion.gate import Comparison
+from c2c_search.champion.verdict import DESCRIPTIVE_LEVEL
 from c2c_search.evaluation.results import tie_notes
 from c2c_search.evaluation.statistics import accuracy_interval
+from c2c_search.evaluation.systems.registry import DERANGED
 from c2c_search.host.wording import counted
 from c2c_search.report.leaderboard import Duel
 from c2c_search.report.leaderboard import Leaderboard
@@ -20,7 +20,6 @@ from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import models_of
 from c2c_search.study.controls import reference_name
 from c2c_search.study.finalist import TWIN
-from c2c_search.study.finalists import MISMATCHED
 from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import controls_of
 from c2c_search.study.naming import shown
@@ -45,6 +44,7 @@ def make_leaderboard(
         search=[*_trials(session), *_controls(session)],
         test=list(_measured(session, final)),
         duels=list(_duels(final)),
+        pairings={each.name: each.pairing for each in final.verdicts if each.pairing is not None},
         verdict="\n".join([final.conclusion, *tie_notes(final.results)]),
         champion=None if champion is None else champion.name,
         places=_paths(session, champion),
@@ -100,7 +100,7 @@ def _controls(session: Session) -> Iterator[SearchRow]:
 def _measured(session: Session, final: FinalEvaluation) -> Iterator[MeasuredRow]:
     kinds = {model.name: "control" for model in models_of(session)}
     for one in final.finalists:
-        kinds |= {one.name: "finalist", one.name_of(MISMATCHED): "wrong sharer"}
+        kinds |= {one.name: "finalist", one.name_of(DERANGED): "deranged"}
         kinds |= {one.name_of(control): "control" for control in controls_of(session)}
         kinds[one.name_of(TWIN)] = "twin"
     for name, result in final.results.items():
@@ -110,16 +110,9 @@ def _measured(session: Session, final: FinalEvaluation) -> Iterator[MeasuredRow]
 
 def _duels(final: FinalEvaluation) -> Iterator[Duel]:
     for verdict in final.verdicts:
-        for one in verdict.comparisons:
-            yield _duel(verdict.name, one, one.beaten)
-        if verdict.present is not None:
-            yield _duel(verdict.name, verdict.present, verdict.present.beaten)
-        if verdict.mismatched is not None:
-            yield _duel(verdict.name, verdict.mismatched, None)
-
-
-def _duel(finalist: str, one: Comparison, beaten: bool | None) -> Duel:
-    return Duel(finalist, one.control, one.difference, one.p, beaten)
+        present = [] if verdict.present is None else [verdict.present]
+        for one in (*verdict.others, *present):
+            yield Duel(verdict.name, one.control, one.difference, one.p, one.beaten)
 
 
 def _paths(session: Session, champion: PromotedChampion | None) -> dict[str, str]:

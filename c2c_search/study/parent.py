@@ -7,17 +7,24 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from c2c_search.errors import StoreError
+from c2c_search.evaluation.results import answers_table
+from c2c_search.host.names import fit
 from c2c_search.report.run_notes import escaped
 from c2c_search.report.run_notes import note
 from c2c_search.space.loading import files_of
 from c2c_search.space.schema import Space
 from c2c_search.study import resume
+from c2c_search.study.recording import log_accuracy
+from c2c_search.study.session import child_key
 from c2c_search.tracking import StudyRun
+from c2c_search.tracking.reconcile import RUN_ID
+from c2c_search.tracking.recorded_run import RecordedRun
 
 
 if TYPE_CHECKING:
     from optuna import Study
 
+    from c2c_search.champion.verdict import Verdict
     from c2c_search.study.finalists import FinalEvaluation
     from c2c_search.study.session import Session
 
@@ -69,9 +76,37 @@ def log_result(run: StudyRun, study: Study, final: FinalEvaluation) -> None:
         verdict = final.verdict(final.champion.name)
         numbers["champion/accuracy"] = verdict.accuracy.value
         # By how much it is ahead of the control that comes nearest.
-        numbers["champion/lead"] = min(one.difference.value for one in verdict.comparisons)
+        numbers["champion/lead"] = min(one.difference.value for one in verdict.others)
+    if final.leading is not None:
+        numbers |= _pairing(final.leading)
     run.summary(numbers)
     run.tags({"c2c.champion": final.champion.name if final.champion else "none"})
+
+
+def log_final(session: Session, final: FinalEvaluation) -> None:
+    """Record the verdicts, every system's answers and, in each one's own run, its numbers."""
+    run, attrs = session.run, session.study.user_attrs
+    verdicts = {each.name: each.model_dump(mode="json") for each in final.verdicts}
+    run.log_dict("verdict.json", verdicts)
+    run.text("verdict.txt", final.explanation + "\n")
+    for name, result in final.results.items():
+        run.text(f"items/{fit(name)}.json", answers_table(result))
+    run_ids = {name: attrs.get(child_key(name)) for name in final.results}
+    trials = session.study.get_trials(deepcopy=False)
+    run_ids |= {one.name: trials[one.number].user_attrs.get(RUN_ID) for one in final.finalists}
+    children = {child.info.run_id: child for child in session.tracker.children(run.run_id)}
+    for name, result in final.results.items():
+        if (child := children.get(run_ids[name] or "")) is not None:
+            log_accuracy(RecordedRun(session.tracker.client, child), "test", result)
+    for verdict in final.verdicts:
+        if (child := children.get(run_ids[verdict.name] or "")) is not None:
+            RecordedRun(session.tracker.client, child).summary(_pairing(verdict))
+
+
+def _pairing(verdict: Verdict) -> dict[str, float]:
+    """What a finalist owes to hearing the right message on test."""
+    numbers = {} if verdict.pairing is None else verdict.pairing.numbers()
+    return {f"test/{name}": value for name, value in numbers.items()}
 
 
 def _stated(values: Any) -> Any:

@@ -169,7 +169,7 @@ def make_manifest(
         trial=config.model_dump(mode="json", by_alias=True),
         trial_hash=config.hash(),
         verdict=verdict.model_dump(mode="json"),
-        controls={one.control: one.accuracy.value for one in verdict.comparisons},
+        controls={one.control: one.accuracy.value for one in verdict.others},
         versions=package.installed_versions() | (splits.provenance if quiz else {}),
         licences=LICENCES if quiz else {},
     )

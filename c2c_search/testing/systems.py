@@ -113,10 +113,11 @@ class SystemConformance:
     def test_likelihoods_do_not_depend_on_what_is_asked_beside(
         self, system: System, pair: C2CModel, questions: tuple[Question, ...]
     ) -> None:
-        whole = system.choose(QuestionPrompts(pair, questions))
-        for row, question in enumerate(questions):
-            (alone,) = system.choose(QuestionPrompts(pair, [question], split=questions))
-            assert alone.likelihoods == pytest.approx(whole[row].likelihoods, rel=1e-4, abs=1e-3)
+        whole = QuestionPrompts(pair, questions)
+        together = system.choose(whole)
+        for question, one in zip(questions, together, strict=True):
+            (alone,) = system.choose(QuestionPrompts(pair, [question], whole=whole))
+            assert alone.likelihoods == pytest.approx(one.likelihoods, rel=1e-4, abs=1e-3)
 
     def test_progress_ends_with_all_questions(
         self, system: System, pair: C2CModel, questions: tuple[Question, ...]

@@ -215,8 +215,9 @@ class WorkerService:
             assert entry.recipe is not None, f"{request.system} is not trained"
             folder = Path(request.trained_dir)
             trained = load_trained(entry.recipe.learner, pair.receiver, folder)
+        derangements = self.pipeline.evaluation.derangements
         items = choose_options(
-            entry.build(Materials(pair, fuser, trained=trained)),
+            entry.build(Materials(pair, fuser, trained=trained, derangements=derangements)),
             self._prompts_of(request.pair, request.split),
             length_normalised=self.pipeline.evaluation.length_normalised,
             progress=lambda done, total: self._progress("evaluate", done, total, entry.name),

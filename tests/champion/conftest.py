@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from c2c_search.champion.gate import Verdict
 from c2c_search.champion.gate import judge
+from c2c_search.champion.verdict import Verdict
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.inference.manifest import Manifest
@@ -47,7 +47,8 @@ def verdict() -> Verdict:
         resamples=2000,
         seed=0,
         finalists=3,
-        mismatched=_system("mismatched", 3),
+        receiver="receiver",
+        deranged=_system("deranged", 2),
     )
 
 
@@ -80,7 +81,7 @@ def manifest(verdict: Verdict) -> Manifest:
         trial={"data": {"source": "quiz"}, "evaluation": {"method": "cloze"}},
         trial_hash="12762bd9507b9337",
         verdict=verdict.model_dump(mode="json"),
-        controls={one.control: one.accuracy.value for one in verdict.comparisons},
+        controls={one.control: one.accuracy.value for one in verdict.others},
         versions={"python": "3.11.7", "torch": "2.13.0"},
         licences={"GeoNames": "CC-BY-4.0"},
         questions=(

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from c2c_search.champion.card import model_card
-from c2c_search.champion.gate import Verdict
+from c2c_search.champion.verdict import Verdict
+from c2c_search.evaluation.pairing import LEGEND
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import RecordedQuestion
 from c2c_search.inference.manifest import Size
@@ -30,8 +31,8 @@ def test_front_matter_is_yaml_with_both_models(card: str) -> None:
 def test_the_five_systems_are_in_the_table_with_intervals_and_p(
     card: str, verdict: Verdict
 ) -> None:
-    assert verdict.mismatched is not None
-    for one in (*verdict.comparisons, verdict.mismatched):
+    assert verdict.deranged is not None
+    for one in (*verdict.comparisons, verdict.deranged):
         table = next(line for line in card.splitlines() if line.startswith(f"| {one.control} |"))
         assert f"| {one.accuracy} | {one.difference} | {one.p:.2g} |" in table
     assert f"| trial 7 | {verdict.accuracy} |" in card
@@ -40,7 +41,7 @@ def test_the_five_systems_are_in_the_table_with_intervals_and_p(
 
 
 def test_groups_are_listed(card: str) -> None:
-    assert "| group | trial 7 | receiver | sharer | no-sharer twin | mismatched sharer |" in card
+    assert "| group | trial 7 | receiver | sharer | no-sharer twin | trial 7 deranged |" in card
     assert "| country/zh | " in card
 
 
@@ -141,3 +142,21 @@ def test_a_private_champion_s_example_shows_what_the_sharer_read(
 def test_a_cell_cannot_break_the_table(manifest: Manifest, verdict: Verdict) -> None:
     odd = verdict.model_copy(update={"name": "a|b"}).model_dump(mode="json")
     assert "| a\\|b | " in model_card(manifest.model_copy(update={"verdict": odd}), SIZE)
+
+
+def test_whether_the_message_matters_is_in_a_table_of_its_own(card: str, verdict: Verdict) -> None:
+    assert verdict.pairing is not None
+    assert LEGEND in card
+    assert "|  | value [95 %] |" in card
+    for name, value in verdict.pairing.rows():
+        assert f"| {name} | {value} |" in card
+    # Deranged it is as good as its receiver, item by item.
+    assert "| P/G | 1.00 [1.00, 1.00] |" in card
+
+
+def test_a_lowered_share_is_told(manifest: Manifest, verdict: Verdict, card: str) -> None:
+    assert "lowered champion.min_pairing_share" not in card
+    lowered = verdict.model_copy(update={"min_pairing_share": 0.2})
+    content = lowered.model_dump(mode="json")
+    card = model_card(manifest.model_copy(update={"verdict": content}), SIZE)
+    assert "lowered champion.min_pairing_share from 0.5 to 0.2." in card

@@ -124,6 +124,21 @@ def test_hash_is_equal_in_another_process(trial: TrialConfig) -> None:
     assert len(trial.hash()) == 16
 
 
+def test_derangements_enter_the_hash_where_they_are_not_as_many_as_usual(
+    trial: TrialConfig,
+) -> None:
+    """Trials of before there were several keep their hash."""
+
+    def derangements(count: int) -> TrialConfig:
+        evaluation = trial.evaluation.model_copy(update={"derangements": count})
+        return trial.model_copy(update={"evaluation": evaluation})
+
+    assert "derangements" not in derangements(3).to_yaml()
+    assert derangements(3).hash() == trial.hash()
+    assert derangements(5).hash() != trial.hash()
+    assert TrialConfig.from_yaml(derangements(5).to_yaml()) == derangements(5)
+
+
 def test_hash_tells_trials_apart(trial: TrialConfig) -> None:
     assert trial.hash() != trial.model_copy(update={"seed": 8}).hash()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.results import answers_differ
+from c2c_search.evaluation.results import answers_table
 from c2c_search.evaluation.results import tie_notes
 
 
@@ -79,3 +82,43 @@ def test_ties_are_counted_and_told() -> None:
     assert list(tie_notes({"receiver": _result()})) == []
     (note,) = tie_notes(results)
     assert note.startswith("c2c finds several options of 1 of 2 items exactly equally likely")
+
+
+def _asked_thrice(*chosen: int) -> ItemResult:
+    times = tuple(_item(7, "g", each) for each in chosen)
+    return ItemResult(id="i7", group="g", cluster="FR", answer=1, repeats=times)
+
+
+def test_an_item_answered_several_times_is_worth_the_mean() -> None:
+    item = _asked_thrice(1, 0, 1)
+    assert item.credit == pytest.approx(2 / 3)
+    assert not item.correct
+    assert _asked_thrice(1, 1, 1).correct
+    once = _item(7, "g", 1)
+    assert item.loss == pytest.approx(once.loss)
+    assert item.confidence == pytest.approx(once.confidence)
+    assert item.tied == 1
+
+
+def test_each_times_accuracy_is_seen_beside_the_mean() -> None:
+    items = (_asked_thrice(1, 0, 1), _asked_thrice(1, 0, 0))
+    result = SystemResult(system="deranged", split="test", items=items)
+    assert result.averaged
+    assert result.graded
+    assert result.accuracy == pytest.approx(0.5)
+    assert result.accuracies() == (1.0, 0.0, 0.5)
+    assert _result().accuracies() == (pytest.approx(2 / 3),)
+    assert not _result().averaged
+    assert SystemResult.model_validate_json(result.model_dump_json()) == result
+
+
+def test_only_a_table_of_repeated_answers_has_a_column_of_them() -> None:
+    plain = json.loads(answers_table(_result()))
+    assert "repeats" not in plain["columns"]
+    assert [row[plain["columns"].index("credit")] for row in plain["data"]] == [1, 0, 1]
+    result = SystemResult(system="deranged", split="test", items=(_asked_thrice(1, 0, 1),))
+    table = json.loads(answers_table(result))
+    ((*_, repeats, credit),) = table["data"]
+    assert table["columns"][-2:] == ["repeats", "credit"]
+    assert [each["chosen"] for each in repeats] == [1, 0, 1]
+    assert credit == pytest.approx(2 / 3)

@@ -11,6 +11,7 @@ from rich.console import Console
 from c2c_search.data.schema import SplitFiles
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
+from c2c_search.evaluation.pairing import LEGEND
 from c2c_search.evaluation.record import EvaluationRecord
 from c2c_search.evaluator import answers
 from c2c_search.evaluator.evaluate import evaluate
@@ -50,6 +51,13 @@ def test_every_system_answers_every_task_and_all_is_kept(ask, tmp_path: Path) ->
     assert own.score("c2c").against is None
     assert 0 <= own.score("lora").against.p_holm <= 1
     assert own.analysis is not None
+    assert own.pairing is not None
+    assert own.pairing.matched == own.score("c2c").score
+    assert own.pairing.deranged == own.score("deranged").score
+    assert own.pairing.pairing_gain == own.score("deranged").against.difference
+    assert own.pairing.gain == own.score("receiver").against.difference
+    assert len(own.pairing.derangements) == 3
+    assert own.score("deranged").other is not None
     stored = EvaluationRecord.model_validate_json(
         (evaluated.folder / "evaluation.json").read_text()
     )
@@ -60,6 +68,8 @@ def test_every_system_answers_every_task_and_all_is_kept(ask, tmp_path: Path) ->
     drawn = io.StringIO()
     Console(file=drawn, width=120).print(render(record))
     assert "C2C" in drawn.getvalue()
+    assert "does the message matter?" in drawn.getvalue()
+    assert LEGEND in markdown(record)
 
 
 def test_the_same_request_answers_nothing_again(ask, monkeypatch) -> None:
@@ -95,16 +105,18 @@ def test_an_interrupted_evaluation_goes_on_with_the_same_result(
     assert ask(tasks=("test",)).record.tasks == whole.tasks
 
 
-def test_a_mismatched_sharer_reads_the_same_however_a_task_is_cut(
+def test_a_deranged_sharer_reads_the_same_however_a_task_is_cut(
     ask, monkeypatch, tmp_path
 ) -> None:
     def scores(folder: str) -> list[float]:
-        evaluated = ask(tasks=("test",), systems=("mismatched",), to=tmp_path / folder)
+        evaluated = ask(tasks=("test",), systems=("deranged",), to=tmp_path / folder)
         table = json.loads(
-            (evaluated.folder / "items" / "jsonl-test" / "mismatched.json").read_text()
+            (evaluated.folder / "items" / "jsonl-test" / "deranged.json").read_text()
         )
-        column = table["columns"].index("scores")
-        return [score for row in table["data"] for score in row[column]]
+        column = table["columns"].index("repeats")
+        times = [each for row in table["data"] for each in row[column]]
+        assert len(times) == 3 * len(table["data"])
+        return [score for each in times for score in each["scores"]]
 
     whole = scores("whole")
     for items in (1, 3):
@@ -171,10 +183,10 @@ def test_a_task_that_no_system_can_answer_is_refused(ask, tmp_path: Path) -> Non
         ask(tasks=(str(path),), systems=("few_shot", "oracle"))
 
 
-def test_of_a_single_question_no_sharer_is_mismatched(ask) -> None:
+def test_of_a_single_question_no_sharer_is_deranged(ask) -> None:
     record = ask(tasks=("test",), limit=1).record
-    assert record.tasks[0].score("mismatched") is None
-    assert "no other beside it" in record.skipped["mismatched"]
+    assert record.tasks[0].score("deranged") is None
+    assert "no other beside it" in record.skipped["deranged"]
 
 
 def test_the_run_has_the_answers_of_its_own_evaluation_alone(

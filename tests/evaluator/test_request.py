@@ -10,7 +10,7 @@ from c2c_search.evaluator.target import find_target
 
 def test_without_names_all_that_needs_no_training_answers(trial, trained_root) -> None:
     chosen, skipped = choose_systems((), find_target(trial.hash(), root=trained_root))
-    assert set(chosen) == {"receiver", "sharer", "routing", "c2c", "mismatched", "shut"}
+    assert set(chosen) == {"receiver", "sharer", "routing", "c2c", "deranged", "shut"}
     assert skipped == {}
 
 

@@ -59,6 +59,7 @@ class Script:
         accuracy: Of a fuser, from its configuration.
         alone: Accuracy of each model on its own, by its folder's name.
         shut_adds: What a finalist with its gate shut answers more than its receiver.
+        deaf: Whether a fuser answers the same whatever message it is given.
         failures: Failures to come, by the configuration they hit; each is used up.
         at: Called with the number of every event before it is sent; raises to interrupt.
     """
@@ -75,6 +76,7 @@ class Script:
     prompts: str = ""
     dates: list[str | None] = field(default_factory=list)
     shut_adds: float = 0.0
+    deaf: bool = False
     events: int = 0
     trained: list[TrialConfig] = field(default_factory=list)
     resumed: list[int] = field(default_factory=list)
@@ -229,15 +231,19 @@ class FakeWorker:
         learned = request.trained_dir or request.fuser_dir
         if request.system in ("receiver", "sharer"):
             accuracy = self.script.alone[_name(getattr(request.pair, request.system))]
-        elif request.system == "shut" or learned is None:
+        elif request.system == "shut" or learned is None or self._deranged(request):
             accuracy = self.script.alone[_name(request.pair.receiver)]
             accuracy += self.script.shut_adds if request.system == "shut" else 0
         else:
             config = json.loads((Path(learned) / "fuser_config.json").read_text())
             accuracy = config["accuracy"]
-            accuracy -= 0.2 if request.system in ("mismatched", "random") else 0
+            accuracy -= 0.2 if request.system == "random" else 0
         items = answers(accuracy, self.script.groups)
         yield Result(system=request.system, split=request.split, items=items)
+
+    def _deranged(self, request: Evaluate) -> bool:
+        """Whether the fuser has nothing to say: it listens, and hears the wrong message."""
+        return request.system == "deranged" and not self.script.deaf
 
     def _event(self, event: Event) -> Event:
         self.script.events += 1

@@ -12,10 +12,13 @@ import pytest
 
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
+from c2c_search.errors import NoChampionError
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.study.driver import Outcome
 from c2c_search.study.layout import StudyFiles
+from c2c_search.tracking import Tracker
 from c2c_search.training.protocol import Failed
+from tests.study.test_driver import optuna_study
 
 
 Run = Callable[..., Outcome]
@@ -109,7 +112,7 @@ def test_each_row_asks_for_what_it_needs_alone(
         "ridge": (False, True),
         "lora": (False, True),
         "random": (True, False),
-        "mismatched": (True, False),
+        "deranged": (True, False),
         "shut": (True, False),
     }
 
@@ -195,3 +198,44 @@ def test_the_verdict_and_its_comparisons_are_those_of_the_rows(
             f"{verdict.name} routing",
         ]
     assert json.loads(final.verdicts[0].model_dump_json())
+
+
+def test_every_finalist_is_measured_with_other_items_messages(run: Run, root: Path) -> None:
+    outcome = run()
+    final = outcome.final
+    assert len(final.verdicts) == 2
+    tracker = Tracker.open(root, "tiny-task")
+    trials = optuna_study(root).trials
+    for one, verdict in zip(final.finalists, final.verdicts, strict=True):
+        found = verdict.pairing
+        assert found is not None
+        matched = final.results[one.name].accuracy
+        deranged = final.results[f"{one.name} deranged"].accuracy
+        assert (found.matched.value, found.deranged.value) == (matched, deranged)
+        assert found.pairing_gain.value == pytest.approx(matched - deranged)
+        assert verdict.others[-1].control == f"{one.name} deranged"
+        run = tracker.client.get_run(trials[one.number].user_attrs["mlflow_run_id"])
+        numbers = {f"test/{name}": value for name, value in found.numbers().items()}
+        assert numbers.items() <= run.data.metrics.items()
+    parent = tracker.client.get_run(optuna_study(root).user_attrs["mlflow_run_id"])
+    assert final.leading is not None
+    assert final.leading.pairing is not None
+    assert parent.data.metrics["test/pairing_gain"] == final.leading.pairing.pairing_gain.value
+    assert outcome.leaderboard.pairings.keys() == {each.name for each in final.verdicts}
+
+
+def test_a_fuser_that_does_not_listen_is_no_champion(quick: Run, script: Any) -> None:
+    script.deaf = True
+    with pytest.raises(NoChampionError, match="beats all its controls on test"):
+        quick()
+
+
+def test_an_older_pipeline_may_name_the_deranged_self_as_it_was(
+    quick: Run, controls: Callable[[str], None]
+) -> None:
+    controls("mismatched, random")
+    verdict = quick().final.verdicts[0]
+    assert [one.control for one in verdict.others[-2:]] == [
+        f"{verdict.name} random",
+        f"{verdict.name} deranged",
+    ]

@@ -96,8 +96,8 @@ def test_a_champion_is_packaged_with_all_that_was_measured(
     assert manifest.data["test"] == "sha-test"
     twin, routing = f"{winner.name} twin", f"{winner.name} routing"
     names = {name.rpartition("/")[2] for name in manifest.controls}
-    assert names == {"a alone", "b alone", twin, routing}
-    assert manifest.verdict["mismatched"] is not None
+    assert names == {"a alone", "b alone", twin, routing, f"{winner.name} deranged"}
+    assert manifest.verdict["deranged"] is not None
     assert manifest.versions["quiz"] == "1"
     recorded = [(one.question, one.sharer_context, one.answer) for one in manifest.questions]
     assert len(recorded) == QUESTIONS

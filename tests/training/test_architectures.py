@@ -130,9 +130,7 @@ def test_a_sharer_may_read_another_context(pipeline, trial, tmp_path, two_contex
     fuser = FuserConfig(width=8, injection="append")
     trial = trial.model_copy(update={"fuser": fuser, "data": two_contexts})
     trained = service.train(trial, tmp_path / "trial", lambda: True)
-    asked = Evaluate(
-        system="mismatched", pair=trial.pair, split="test", fuser_dir=trained.best_dir
-    )
+    asked = Evaluate(system="deranged", pair=trial.pair, split="test", fuser_dir=trained.best_dir)
     assert len(service.evaluate(asked).items) == 4
     refused = trial.model_copy(update={"fuser": FuserConfig(width=8)})
     with pytest.raises(ConfigError, match=r"sharer_context need fuser\.injection append"):

@@ -48,7 +48,7 @@ def plainly(service, spec, fuser, system):
         pair.template,
         pair.receiver.text_tokenizer,
         pair.sharer.text_tokenizer,
-        fuser.config.token_alignment if system in ("c2c", "mismatched") else "span",
+        fuser.config.token_alignment if system in ("c2c", "deranged") else "span",
         sharer_conversations=[row["sharer_messages"] for row in rows],
     )
     prompts = PairPrompts(
@@ -60,9 +60,23 @@ def plainly(service, spec, fuser, system):
         model, prompts = model_alone(pair, pair.sharer), prompts.of_sharer()
     else:
         model = with_fuser(pair, None if system == "receiver" else fuser)
-    others = None
-    if system == "mismatched":
-        others = partners.draw_partners([(row["group"], row["cluster"]) for row in rows])
+    if system == "deranged":
+        spans = encode_all(
+            [row["messages"] for row in rows],
+            pair.template,
+            pair.receiver.text_tokenizer,
+            pair.sharer.text_tokenizer,
+        )
+        facts = [(row["group"], row["cluster"]) for row in rows]
+        lengths = [len(one.sharer_ids) for one in spans]
+        return [
+            scored(model, prompts, rows, config, others)
+            for others in partners.draw_partners(facts, lengths, config.derangements)
+        ]
+    return [scored(model, prompts, rows, config, None)]
+
+
+def scored(model, prompts, rows, config, others):
     found = {}
     lengths = [len(one.receiver_ids) for one in prompts.encoded]
     for chosen in batches(lengths, [row["choices"] for row in rows], config.batch_size):
@@ -78,11 +92,12 @@ def plainly(service, spec, fuser, system):
 
 def test_answers_are_bit_for_bit_those_of_the_plain_loop(service, trial, trained):
     fuser = load_fuser(Path(trained))
-    for system in ("receiver", "sharer", "c2c", "mismatched"):
+    for system in ("receiver", "sharer", "c2c", "deranged"):
         request = Evaluate(system=system, pair=trial.pair, split="test", fuser_dir=trained)
         items = service.evaluate(request).items
         expected = plainly(service, trial.pair, fuser, system)
-        assert [(item.id, item.scores) for item in items] == expected
+        times = zip(*(item.repeats or (item,) for item in items), strict=True)
+        assert [[(item.id, item.scores) for item in once] for once in times] == expected
 
 
 def test_progress_is_told_as_items_are_answered(service, trial):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from c2c_search.config.trial import TrialConfig
+from c2c_search.evaluation.systems.registry import DERANGED
 from c2c_search.evaluation.systems.registry import Materials
 from c2c_search.evaluation.systems.registry import Recipe
 from c2c_search.evaluation.systems.registry import derived_system
@@ -139,16 +140,16 @@ def no_sharer(name: str, materials: Materials) -> System:
 
 
 @system(
-    "mismatched",
-    title="Mismatched sharer",
-    reference="a sharer that reads another item, this project",
+    DERANGED,
+    title="Deranged sharer",
+    reference="a sharer that reads other items, Draft-KV (arXiv 2609.34754)",
     needs=["sharer", "fuser", "others"],
     kind="control",
 )
-def mismatched(name: str, materials: Materials) -> System:
-    from c2c_search.evaluation.systems.c2c import Fused
+def deranged(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.c2c import Deranged
 
-    return Fused(name, materials.fused(materials.fuser), mismatched=True)
+    return Deranged(name, materials.fused(materials.fuser), materials.derangements)
 
 
 @system(

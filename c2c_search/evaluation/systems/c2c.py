@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +19,10 @@ from c2c_search.inference.packed.fused_cache import FusedCache
 
 if TYPE_CHECKING:
     from c2c_search.evaluation.systems.prompts import QuestionPrompts
+    from c2c_search.evaluation.systems.system import Decoding
+    from c2c_search.evaluation.systems.system import OptionScores
+    from c2c_search.evaluation.systems.system import Progress
+    from c2c_search.evaluation.systems.system import Written
     from c2c_search.prompt_cache.batches import PairBatch
 
 
@@ -27,20 +32,21 @@ class Fused(PassByPass):
     Args:
         name: In `SYSTEMS`.
         model: With the fuser.
-        mismatched: Whether each question hears the sharer read another one (see
-            `draw_partners`): what is left then is not what the sharer knows.
+        derangement: By which of the split's derangements each question hears the sharer read
+            another one (see `draw_partners`): what is left then is not what the sharer knows.
+            None: it hears its own.
     """
 
-    def __init__(self, name: str, model: C2CModel, *, mismatched: bool = False) -> None:
+    def __init__(self, name: str, model: C2CModel, *, derangement: int | None = None) -> None:
         super().__init__(name)
         self.model = model
-        self.mismatched = mismatched
+        self.derangement = derangement
 
     def passes(self, prompts: QuestionPrompts) -> Iterator[Pass]:
         """The passes.
 
         Raises:
-            ConfigError: The sharer reads what this fuser cannot hear, or mismatched there is
+            ConfigError: The sharer reads what this fuser cannot hear, or deranged there is
                 nothing else to hear.
         """
         assert self.model.fuser is not None
@@ -53,13 +59,48 @@ class Fused(PassByPass):
                 hint=f"Leave {self.name} out, or use a fuser with injection append.",
             )
         alignment, partners = config.token_alignment, None
-        if self.mismatched:
-            read, partners = prompts.read_mismatched(alignment)
-        else:
+        if self.derangement is None:
             read = prompts.read(alignment)
+        else:
+            read, partners = prompts.read_deranged(alignment, self.derangement)
         for rows in prompts.batches(read):
             speakers = None if partners is None else [partners[row] for row in rows]
             yield Pass(rows, self.model, self.model.batch(read, rows, speakers))
+
+
+class Deranged:
+    """A receiver that hears the sharer read other questions, in several derangements.
+
+    Args:
+        name: In `SYSTEMS`.
+        model: With the fuser.
+        derangements: How often every question is answered, each time with another message.
+    """
+
+    def __init__(self, name: str, model: C2CModel, derangements: int) -> None:
+        self.name = name
+        self.heard: dict[str, str] = {}
+        self.each = [Fused(name, model, derangement=number) for number in range(derangements)]
+
+    def choose(
+        self, prompts: QuestionPrompts, progress: Progress | None = None
+    ) -> list[OptionScores]:
+        """Score the options of every question, once with each message."""
+        total = len(prompts) * len(self.each)
+        times = []
+        for before, system in enumerate(self.each):
+
+            def told(done: int, of: int, before: int = before) -> None:
+                if progress is not None:
+                    progress(before * of + done, total)
+
+            times.append(system.choose(prompts, told))
+        return [replace(answers[0], repeats=answers[1:]) for answers in zip(*times, strict=True)]
+
+    def write(self, prompts: QuestionPrompts, decoding: Decoding) -> list[Written]:
+        """Answer every question in words, once with each message."""
+        times = [system.write(prompts, decoding) for system in self.each]
+        return [replace(answers[0], repeats=answers[1:]) for answers in zip(*times, strict=True)]
 
 
 class Shut(C2CModel):

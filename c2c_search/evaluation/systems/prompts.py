@@ -43,7 +43,7 @@ class QuestionPrompts:
     Args:
         pair: Receiver and sharer, without a fuser.
         questions: What is asked.
-        split: All questions of the split, if these are some of them: a mismatched sharer may read
+        whole: All questions of the split, if these are some of them: a deranged sharer may read
             any.
         batch_size: Questions that one pass answers, at most.
         caches: Where prompt caches come from; computed here when left out.
@@ -54,18 +54,19 @@ class QuestionPrompts:
         pair: C2CModel,
         questions: Sequence[Question],
         *,
-        split: Sequence[Question] | None = None,
+        whole: QuestionPrompts | None = None,
         batch_size: int = 32,
         caches: Caches | None = None,
     ) -> None:
         self.pair = pair
         self.questions = questions
-        self.split = questions if split is None else split
+        self.whole = whole or self
         self.batch_size = batch_size
         self._caches = caches or self._compute
         self._known: dict[tuple[str, tuple[tuple[int, ...], ...]], PromptCaches] = {}
         self._tokens: dict[str, tuple[EncodedPrompt, ...]] = {}
         self._read: dict[str, PairPrompts] = {}
+        self._derangements: list[list[int]] = []
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -92,24 +93,25 @@ class QuestionPrompts:
             )
         return self._read[alignment]
 
-    def read_mismatched(self, alignment: str = "span") -> tuple[PairPrompts, list[int]]:
+    def read_deranged(
+        self, alignment: str = "span", number: int = 0
+    ) -> tuple[PairPrompts, list[int]]:
         """The same with the prompts of all partners, and the row of each question's partner.
 
         Partners are drawn from the whole split; see `draw_partners`. Those that are not among the
         questions stand behind them, and only the sharer has read those.
 
+        Args:
+            alignment: Of tokens.
+            number: Which derangement of the split, from 0.
+
         Raises:
             ConfigError: There is one question in all, and nothing else to hear.
         """
-        if len(self.split) < 2:
-            raise ConfigError(
-                "A mismatched sharer reads another question, so there must be two at least.",
-                value=len(self.split),
-                hint="Ask more questions, or leave mismatched out.",
-            )
-        drawn = draw_partners([(one.item.group, one.item.cluster) for one in self.split])
+        split = self.whole.questions
         partner_of = {
-            one.item.id: self.split[other] for one, other in zip(self.split, drawn, strict=True)
+            one.item.id: split[other]
+            for one, other in zip(split, self.whole.derangement(number), strict=True)
         }
         partners = [partner_of[question.item.id] for question in self.questions]
         rows = {question.item.id: row for row, question in enumerate(self.questions)}
@@ -124,6 +126,25 @@ class QuestionPrompts:
                 sharer=_joined(read.sharer, self._of_sharer(encoded)),
             )
         return read, [rows[partner.item.id] for partner in partners]
+
+    def derangement(self, number: int) -> list[int]:
+        """The partner of each question in a derangement, by its number from 0.
+
+        Raises:
+            ConfigError: There is one question, and nothing else to hear.
+        """
+        if len(self) < 2:
+            raise ConfigError(
+                "A deranged sharer reads another question, so there must be two at least.",
+                value=len(self),
+                hint="Ask more questions, or leave deranged out.",
+            )
+        if number >= len(self._derangements):
+            facts = [(one.item.group, one.item.cluster) for one in self.questions]
+            # As long as the sharer's own text, whatever a fuser's alignment makes of it.
+            lengths = [len(prompt.sharer_ids) for prompt in self.encoded()]
+            self._derangements = draw_partners(facts, lengths, number + 1)
+        return self._derangements[number]
 
     def batches(self, read: PairPrompts) -> Iterator[list[int]]:
         """Rows that are answered in one pass; see `batches`."""

@@ -35,6 +35,9 @@ Learner = Literal["fuser", "lora"]
 SUBJECT = "c2c"
 """The system that is evaluated; the others are what it is compared with."""
 
+DERANGED = "deranged"
+"""The same fuser with other items' messages: what it then still knows, nobody has told it."""
+
 
 @dataclass(frozen=True)
 class Materials:
@@ -46,6 +49,7 @@ class Materials:
         exemplars: Questions with their answers, a user's turn and an assistant's each.
         trained: What was trained for this very system: a fuser, or the receiver with LoRA in it.
         seed: Of what is random.
+        derangements: How often a question hears another item's message, each time another's.
     """
 
     pair: C2CModel
@@ -53,6 +57,7 @@ class Materials:
     exemplars: Sequence[tuple[Message, Message]] = ()
     trained: Fuser | LoadedModel | None = None
     seed: int = 0
+    derangements: int = 1
 
     def fused(self, fuser: Fuser | None, kind: type[C2CModel] | None = None) -> C2CModel:
         """The pair with a fuser, on the models that are loaded already."""

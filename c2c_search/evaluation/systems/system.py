@@ -20,10 +20,12 @@ class OptionScores:
     Args:
         likelihoods: Log-likelihood (nats) of each option's whole text.
         lengths: Tokens of each option, as the answering model counts them.
+        repeats: The same question answered again, as with another message; all count alike.
     """
 
     likelihoods: tuple[float, ...]
     lengths: tuple[int, ...]
+    repeats: tuple[OptionScores, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,12 @@ class Written:
     Args:
         text: Without the prompt and without what ended it.
         likelihood: Mean log-probability (nats) of its tokens, the one that ended it included.
+        repeats: The same question answered again, as with another message; all count alike.
     """
 
     text: str
     likelihood: float
+    repeats: tuple[Written, ...] = ()
 
 
 @dataclass(frozen=True)

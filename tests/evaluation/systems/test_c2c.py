@@ -9,11 +9,14 @@ import torch
 
 from c2c_search.errors import ConfigError
 from c2c_search.errors import NotFiniteError
+from c2c_search.evaluation.scoring import answer_questions
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Decoding
 from c2c_search.evaluation.systems import Materials
+from c2c_search.evaluation.systems.c2c import Fused
 from c2c_search.evaluation.systems.c2c import shuffled
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
+from c2c_search.evaluation.tasks.task import TASKS
 from c2c_search.fuser.config import GateConfig
 
 
@@ -55,29 +58,59 @@ def test_a_shut_gate_still_computes_what_the_fuser_says(pair, make_fuser, questi
         shut.choose(QuestionPrompts(pair, questions))
 
 
-def test_a_mismatched_sharer_reads_another_question_of_the_group(pair, make_fuser, questions):
+def test_a_deranged_sharer_reads_another_question_of_the_group(pair, make_fuser, questions):
     prompts = QuestionPrompts(pair, questions)
-    system = SYSTEMS["mismatched"].build(Materials(pair=pair, fuser=make_fuser()))
+    system = SYSTEMS["deranged"].build(Materials(pair=pair, fuser=make_fuser()))
     # "two" hears what the sharer read of "six", the other question about numbers.
-    batch = system.model.batch(prompts.read(), [2], [3])
-    ((expected, _),) = system.model.score(batch, [questions[2].options])
+    model = system.each[0].model
+    batch = model.batch(prompts.read(), [2], [3])
+    ((expected, _),) = model.score(batch, [questions[2].options])
     assert system.choose(prompts)[2].likelihoods == pytest.approx(expected.tolist(), abs=1e-4)
 
 
+def test_a_deranged_sharer_hears_another_question_each_time(pair, make_fuser, questions):
+    prompts = QuestionPrompts(pair, questions)
+    materials = Materials(pair=pair, fuser=make_fuser(), derangements=2)
+    system = SYSTEMS["deranged"].build(materials)
+    told = []
+    found = system.choose(prompts, lambda done, total: told.append((done, total)))
+    assert told[-1] == (2 * len(questions), 2 * len(questions))
+    assert prompts.derangement(0) != prompts.derangement(1)
+    for number, times in enumerate(zip(*((each, *each.repeats) for each in found), strict=True)):
+        alone = Fused("deranged", system.each[0].model, derangement=number).choose(prompts)
+        assert [one.likelihoods for one in times] == [one.likelihoods for one in alone]
+    written = system.write(prompts, Decoding(max_new_tokens=4))
+    assert all(len(each.repeats) == 1 for each in written)
+
+
+@pytest.mark.parametrize("method", ["cloze", "generate"])
+def test_what_is_answered_several_times_counts_with_its_mean(method, pair, make_fuser, questions):
+    materials = Materials(pair=pair, fuser=make_fuser(), derangements=2)
+    items = answer_questions(
+        SYSTEMS["deranged"].build(materials), QuestionPrompts(pair, questions), TASKS["arc_easy"],
+        method, length_normalised=True, decoding=Decoding(max_new_tokens=4),
+    )  # fmt: skip
+    for item, question in zip(items, questions, strict=True):
+        assert item.id == question.item.id
+        assert len(item.repeats) == 2
+        assert item.credit == sum(one.credit for one in item.repeats) / 2
+
+
 @pytest.mark.parametrize("injection", ["residual", "append"])
-def test_a_mismatched_sharer_may_read_what_is_asked_elsewhere(
+def test_a_deranged_sharer_may_read_what_is_asked_elsewhere(
     injection, pair, make_fuser, questions
 ):
-    system = SYSTEMS["mismatched"].build(Materials(pair, make_fuser(injection=injection)))
-    whole = system.choose(QuestionPrompts(pair, questions))
+    system = SYSTEMS["deranged"].build(Materials(pair, make_fuser(injection=injection)))
+    whole = QuestionPrompts(pair, questions)
+    together = system.choose(whole)
     # The partners of both stand in another part of the split.
-    apart = system.choose(QuestionPrompts(pair, questions[1:3], split=questions))
-    for one, other in zip(whole[1:3], apart, strict=True):
+    apart = system.choose(QuestionPrompts(pair, questions[1:3], whole=whole))
+    for one, other in zip(together[1:3], apart, strict=True):
         assert one.likelihoods == pytest.approx(other.likelihoods, abs=1e-4)
 
 
-def test_a_single_question_has_no_mismatch(pair, make_fuser, questions):
-    system = SYSTEMS["mismatched"].build(Materials(pair=pair, fuser=make_fuser()))
+def test_a_single_question_cannot_be_deranged(pair, make_fuser, questions):
+    system = SYSTEMS["deranged"].build(Materials(pair=pair, fuser=make_fuser()))
     with pytest.raises(ConfigError, match="two at least"):
         system.choose(QuestionPrompts(pair, questions[:1]))
 
