@@ -127,7 +127,7 @@ class FakeWorker:
 
     def _train(self, request: Train) -> Iterator[Event]:
         config, directory = request.config, Path(request.directory)
-        if request.learner == "lora":
+        if request.learner != "fuser":
             yield from self._adapt(request)
             return
         self.script.trained.append(config)

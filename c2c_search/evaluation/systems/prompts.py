@@ -125,6 +125,15 @@ class QuestionPrompts:
             )
         return read, [rows[partner.item.id] for partner in partners]
 
+    def first_of_split(self, count: int) -> QuestionPrompts:
+        """The first questions of the whole split, whichever of them are asked here."""
+        first = self.split[:count]
+        if list(first) == list(self.questions):
+            return self
+        return QuestionPrompts(
+            self.pair, first, split=self.split, batch_size=self.batch_size, caches=self._caches
+        )
+
     def batches(self, read: PairPrompts) -> Iterator[list[int]]:
         """Rows that are answered in one pass; see `batches`."""
         return self.batches_of([len(read.encoded[row].receiver_ids) for row in range(len(self))])
