@@ -37,8 +37,9 @@ name: private
 data: DATA
 training: {steps: 2, batch_size: 4, log_every: 1, rungs: [0.5, 1.0]}
 caches: {dtype: float32}
-champion: {finalists: 1, level: 0.5, resamples: 20, controls: [routing, text_relay, ridge]}
+champion: {finalists: 1, level: 0.5, resamples: 20, controls: CONTROLS}
 """
+CONTROLS = "[routing, text_relay, zeroed, noise, self, ridge, cartridge]"
 PRIVATE_QUIZ = (
     "{source: private_quiz, private_quiz: {passages: {train: 16, validation: 6, test: 6}}}"
 )
@@ -76,7 +77,9 @@ def study(folder: Path, tiny_pair: PairSpec, data: str, monkeypatch) -> Outcome:
     receiver.save_pretrained(folder / "a")
     tokenizer.save_pretrained(folder / "a")
     (folder / "space.yaml").write_text(SPACE)
-    (folder / "pipeline.yaml").write_text(PIPELINE.replace("DATA", data))
+    (folder / "pipeline.yaml").write_text(
+        PIPELINE.replace("DATA", data).replace("CONTROLS", CONTROLS)
+    )
     (folder / "rows.jsonl").write_text(rows(40))
     open_the_gate(monkeypatch)
     monkeypatch.setenv("C2C_SEARCH_CACHE", str(folder / "cache"))
