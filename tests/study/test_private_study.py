@@ -100,7 +100,11 @@ def test_a_study_on_what_only_the_sharer_has_read_ends_with_a_champion(
         "trial-000 twin",
         "trial-000 routing",
         "trial-000 text relay",
+        "trial-000 zeroed",
+        "trial-000 noise",
+        "trial-000 self",
         "trial-000 ridge",
+        "trial-000 cartridge",
     }
     twin = outcome.final.finalists[0].config.fuser.without_sharer()
     assert (twin.injection, twin.sharer) == ("append", "blank")
