@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 
 LEARNING_RATE = 2e-2
-"""Peak rate, in place of the trial's: entries of a cache are of about 1, and move by this much."""
+"""Peak rate, in place of the trial's: that of trainings with the paper's own code, which begin
+from text too. Others were not measured here."""
 
 FROZEN = 1
 """Entries in front that are not trained: attention rests on the first one (as in the paper)."""
@@ -145,7 +146,7 @@ class CartridgeTraining(ReceiverTraining):
     def _first_entries(self, count: int) -> torch.Tensor:
         """The receiver's own cache of so many tokens of training examples, answers included.
 
-        Source: Cartridges (arXiv 2506.06266), section 4: far better than random entries.
+        Source: Cartridges (arXiv 2506.06266), initialisation by the first tokens of a corpus.
         """
         prompts = (prompt.receiver_ids for prompt in self.data.train_prompts.encoded)
         examples = zip(prompts, self.responses, strict=True)
