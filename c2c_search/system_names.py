@@ -26,10 +26,14 @@ SYSTEMS: Register[Any] = Register(
         "oracle": _BUILT_IN,
         "no_sharer": _BUILT_IN,
         "deranged": _BUILT_IN,
+        "zeroed": _BUILT_IN,
+        "noise": _BUILT_IN,
         "random": _BUILT_IN,
         "shut": _BUILT_IN,
+        "self": _BUILT_IN,
         "ridge": _BUILT_IN,
         "lora": _BUILT_IN,
+        "cartridge": _BUILT_IN,
     },
 )
 """In the order of tables. Typed in `evaluation.systems.registry`."""

@@ -200,8 +200,10 @@ class ChampionConfig(FrozenModel):
         ("routing",),
         description="Systems to beat, beside every single model and the twin: routing "
         "(either model, by confidence; costs nothing), text_relay (the sharer writes, the "
-        "receiver reads), ridge (closed-form map), lora (of the receiver, of the fuser's size; "
-        "takes minutes), or any other one, also by dotted path.",
+        "receiver reads), zeroed, noise (in the message's place; cost nothing), ridge "
+        "(closed-form map), self (the receiver as its own sharer), lora, cartridge (a low-rank "
+        "update or a KV prefix of the receiver, of the fuser's size; these three take as many "
+        "steps as a trial), or any other one, also by dotted path.",
     )
     min_pairing_share: float = Field(
         0.5,

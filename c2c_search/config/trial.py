@@ -78,6 +78,15 @@ class TrialConfig(FrozenModel):
         """The no-sharer twin, trained the same way; see `FuserConfig.without_sharer`."""
         return self.model_copy(update={"fuser": self.fuser.without_sharer()})
 
+    def with_self(self) -> TrialConfig:
+        """The same training with the receiver as its own sharer: as much computed, no one else.
+
+        What the sharer alone has read (``sharer_context``) it does not hear. The fuser is built
+        for the receiver's shape, and as large as it can be made to be; see `as_large`.
+        """
+        own = self.fuser.model_copy(update={"sharer": "self"})
+        return self.model_copy(update={"fuser": own})
+
     def with_ridge(self) -> TrialConfig:
         """The closed-form control (arXiv 2608.03893): a ridge map in the fuser's place.
 

@@ -41,7 +41,7 @@ Combination = Literal["concat", "mean", "learned"]
 LayerChoice = Literal["last", "attention"]
 TokenAlignmentName = Annotated[str, AfterValidator(TOKEN_ALIGNMENTS.check)]
 Keys = Literal["rotated", "unrotated"]
-SharerMode = Literal["real", "blank", "mismatched"]
+SharerMode = Literal["real", "blank", "mismatched", "self"]
 ProjectionRole = Literal["query", "value", "qkv", "output"]
 
 _Declared = TypeVar("_Declared")
@@ -170,7 +170,11 @@ class FuserConfig(_Frozen):
     fuse_response: bool = Field(
         False, description="The response's tokens are fused too, as they are written."
     )
-    sharer: SharerMode = Field("real", description="blank: the no-sharer twin, features zeroed.")
+    sharer: SharerMode = Field(
+        "real",
+        description="blank: the no-sharer twin, features zeroed; self: the receiver is its own "
+        "sharer, and reads what it reads itself.",
+    )
     lora_rank: int = Field(
         0,
         ge=0,

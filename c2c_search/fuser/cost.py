@@ -6,6 +6,7 @@ disagree with the network.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from c2c_search.fuser.config import FuserConfig
 
 
+_WIDEST = 2**16  # that `FuserConfig` takes
 _BYTES_TRAINED = 16  # weight, gradient and AdamW's two moments, in float32
 
 
@@ -31,6 +33,37 @@ def parameters(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) ->
     with torch.device("meta"):
         fuser = Fuser(config, receiver, sharer, sources=sources)
     return sum(p.numel() for p in fuser.parameters())
+
+
+def as_large(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> FuserConfig:
+    """A fuser whose receiver is its own sharer, as large as the same one with a sharer.
+
+    Both models' shapes differ, and so do the maps between them. What the family takes, the width
+    or else the rank, is chosen so that the parameters are as near as can be; a map of full rank
+    has neither and stays as it is.
+
+    Args:
+        config: Of both.
+        receiver: Its shape.
+        sharer: Shape of the sharer whose place it takes.
+    """
+    wanted, itself = parameters(config, receiver, sharer), receiver.without_projections()
+
+    def with_size(name: str, size: int) -> FuserConfig:
+        return config.model_copy(update={name: size})
+
+    def off(name: str, size: int) -> int:
+        return parameters(with_size(name, size), receiver, itself) - wanted
+
+    for name, most in (("width", _WIDEST), ("rank", receiver.size)):
+        now = getattr(config, name)
+        if now is None or off(name, now) == off(name, now + 1):
+            continue
+        above = bisect_left(range(1, most), 0, key=lambda size: off(name, size)) + 1
+        return with_size(
+            name, min(max(above - 1, 1), above, key=lambda size: abs(off(name, size)))
+        )
+    return config
 
 
 def state_bytes(fuser: Fuser) -> int:

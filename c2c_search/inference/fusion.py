@@ -15,6 +15,7 @@ from c2c_search.inference.packed.fused_cache import FusedCache
 if TYPE_CHECKING:
     from c2c_search.fuser.config import FuserConfig
     from c2c_search.prompt_cache.batches import PairBatch
+    from c2c_search.prompt_cache.batches import PairPrompts
     from c2c_search.prompt_cache.rope import Rotary
 
 
@@ -52,6 +53,12 @@ def rotations_of(
     if rotaries is None:
         return None
     return rotaries.of(batch, adds_entries=adds_entries).to(batch.receiver.device)
+
+
+def heard(prompts: PairPrompts, config: FuserConfig | None) -> PairPrompts:
+    """The prompts as a fuser hears them: from the receiver, where that is its own sharer."""
+    own = config is not None and config.sharer == "self"
+    return prompts.of_receiver if own else prompts
 
 
 def fuse(

@@ -17,6 +17,7 @@ from c2c_search.inference.finite import blaming
 from c2c_search.inference.fusion import Fuse
 from c2c_search.inference.fusion import Rotaries
 from c2c_search.inference.fusion import fuse
+from c2c_search.inference.fusion import heard
 from c2c_search.inference.loading import check_shapes
 from c2c_search.inference.loading import open_champion
 from c2c_search.inference.lora import Adaptation
@@ -57,7 +58,7 @@ class C2CModel:
 
     Args:
         receiver: The model that answers.
-        sharer: The model that speaks.
+        sharer: The model that speaks; the receiver does where the fuser's ``sharer`` is ``self``.
         fuser: What joins them; None for the two models alone.
         template: How a prompt is written for both.
         cache_dtype: What prompt caches are rounded to, as the fuser was trained on.
@@ -83,8 +84,9 @@ class C2CModel:
         cache_dtype: torch.dtype = torch.bfloat16,
         date: str | None = None,
     ) -> None:
-        self.receiver = receiver
-        self.sharer = sharer
+        if fuser is not None and fuser.config.sharer == "self":
+            sharer = receiver
+        self.receiver, self.sharer = receiver, sharer
         self.template = template
         self.cache_dtype = cache_dtype
         self.date = date
@@ -165,7 +167,7 @@ class C2CModel:
     ) -> PairBatch:
         """Pack some prompts as the fuser needs them; see `PairPrompts.batch`."""
         config = None if self.fuser is None else self.fuser.config
-        return prompts.batch(
+        return heard(prompts, config).batch(
             range(len(prompts)) if rows is None else rows,
             partners,
             whole=config is not None and config.adds_entries,
@@ -370,10 +372,8 @@ class C2CModel:
         return self._alone(self.sharer).generate(question, max_new_tokens=max_new_tokens)
 
     def _alone(self, loaded: LoadedModel) -> C2CModel:
-        alone = C2CModel(
-            loaded, loaded, None, template=self.template, cache_dtype=self.cache_dtype
-        )
-        alone.date = self.date
+        alone = C2CModel(loaded, loaded, None, template=self.template)
+        alone.cache_dtype, alone.date = self.cache_dtype, self.date
         return alone
 
     def pairs_of(self, batch: PairBatch) -> list[tuple[C2CModel, PairBatch]]:

@@ -123,6 +123,15 @@ class PairPrompts:
         )
         return cls(itself, caches, caches)
 
+    @cached_property
+    def of_receiver(self) -> PairPrompts:
+        """The same prompts for the receiver alone, which is its own sharer, from its caches."""
+        return self.alone(
+            [prompt.receiver_ids for prompt in self.encoded],
+            self.receiver,
+            [prompt.receiver_text for prompt in self.encoded],
+        )
+
     def of_sharer(self) -> PairPrompts:
         """The same prompts for the sharer alone: it answers, from its own caches."""
         return self.alone(

@@ -53,6 +53,7 @@ class PromptCaches:
         dtype: torch.dtype = torch.bfloat16,
         *,
         keep_on_device: bool = False,
+        entries: torch.Tensor | None = None,
     ) -> PromptCaches:
         """Compute in memory, by default rounded as the store rounds: a question asked is stored.
 
@@ -61,12 +62,13 @@ class PromptCaches:
             prompts: Token ids of each prompt.
             dtype: What the caches are rounded to.
             keep_on_device: Whether they stay where the model is, or go to the CPU.
+            entries: What every prompt begins with; see `Prefill`.
 
         Raises:
             ConfigError: A prompt is longer than the model's `rope_window`, or a cache holds
                 numbers that are too large for ``dtype``.
         """
-        planned = Prefill(model, prompts)
+        planned = Prefill(model, prompts, entries=entries)
         device = model.device if keep_on_device else torch.device("cpu")
         numbers = range(len(planned.batches))
         shards = [rounded(planned.run(number), dtype).to(device) for number in numbers]

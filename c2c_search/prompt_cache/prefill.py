@@ -17,6 +17,7 @@ import torch
 from transformers import DynamicCache
 
 from c2c_search.errors import ConfigError
+from c2c_search.models.geometry import geometry
 from c2c_search.models.geometry import rope_window
 
 
@@ -67,6 +68,8 @@ class Prefill:
         model: A frozen causal language model.
         prompts: Token ids of each prompt, each of at least one token.
         batch_tokens: Tokens in one batch, about.
+        entries: Cache entries that no tokens stand for, ``(2, layers, entries, size)``, in the
+            place of as many ids that every prompt begins with.
 
     Raises:
         ConfigError: A prompt is longer than the model's `rope_window`.
@@ -78,10 +81,12 @@ class Prefill:
         prompts: Sequence[Sequence[int]],
         *,
         batch_tokens: int = BATCH_TOKENS,
+        entries: torch.Tensor | None = None,
     ) -> None:
         check_positions(model, max(map(len, prompts), default=0) - 1)
         self.model = model
         self.prompts = prompts
+        self.entries = entries
         self.batches: list[list[int]] = []
         """Indices of each batch's prompts, the longest first."""
         by_length: dict[int, list[int]] = defaultdict(list)
@@ -118,10 +123,21 @@ class Prefill:
 
     @cached_property
     def _prefix(self) -> tuple[int, DynamicCache | None]:
+        if self.entries is not None:
+            return self.entries.shape[2], _as_cache(self.model, self.entries)
         shared = _common_prefix(self.prompts)
         if not shared:
             return 0, None
         return shared, _run(self.model, torch.tensor([list(self.prompts[0][:shared])]), None)
+
+
+def _as_cache(model: PreTrainedModel, entries: torch.Tensor) -> DynamicCache:
+    """Entries ``(2, layers, entries, size)`` as a model reads them."""
+    cache = DynamicCache()
+    by_head = entries.to(model.device, model.dtype).unflatten(3, (geometry(model).kv_heads, -1))
+    for number, (keys, values) in enumerate(by_head.transpose(2, 3).unbind(1)):
+        cache.update(keys[None], values[None], number)
+    return cache
 
 
 def stack_cache(cache: DynamicCache) -> torch.Tensor:

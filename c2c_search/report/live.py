@@ -80,7 +80,7 @@ class View:
                 self.state.best = ended
 
     def twins(self, still: int) -> None:
-        """So many twins of finalists are still to be trained."""
+        """So many controls of finalists, twins among them, are still to be trained in steps."""
         self.state.twins = still
 
     def note(self, text: str) -> None:

@@ -42,6 +42,8 @@ def _facts(plan: Plan) -> dict[str, str]:
         facts[f"reach step {rung.step}"] = f"about {rung.trials:.0f}"
     facts["steps of the trials"] = f"about {plan.expected_steps:,} (at most {plan.most_steps:,})"
     facts["steps of the twins"] = f"{plan.twin_steps:,}"
+    for title, steps in plan.control_steps.items():
+        facts[f"steps of {title}"] = f"{steps:,}"
     if plan.reference_steps:
         facts["steps of the pairs' references"] = f"{plan.reference_steps:,}"
     facts["steps in all"] = f"about {plan.total_steps:,}"

@@ -63,7 +63,8 @@ class StudyState:
         name: The study.
         trials: Its budget of trials.
         steps: Steps of a trial that is not pruned.
-        twins: Twins of finalists that are still to be trained, the present one included.
+        twins: Controls of finalists, twins among them, that are still to be trained in steps, the
+            present one included.
         first_rung: Steps of a trial that is pruned at the first occasion; ``steps`` for none.
         clock: Seconds, monotonic.
     """

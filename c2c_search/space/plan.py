@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from operator import itemgetter
 from random import Random
 from typing import TypeVar
@@ -24,12 +25,14 @@ from c2c_search.space.dimensions import in_order
 from c2c_search.space.dimensions import walk
 from c2c_search.space.sampling import make_pruner
 from c2c_search.space.schema import Space
+from c2c_search.system_names import SYSTEMS
 
 
 Geometry = TypeVar("Geometry")
 
 _REHEARSED_TRIALS = 500
 _FEWEST_ROUNDS = 5
+_TWIN = "no_sharer"  # every finalist has one
 _MOST_TRIALS = 1000  # of a rehearsed study; a longer one is taken to go on alike
 
 
@@ -95,6 +98,7 @@ class Plan:
         expected_steps: Optimizer steps of the trials under the pruner, on average.
         most_steps: Optimizer steps of the trials if none is pruned.
         twin_steps: Optimizer steps of the finalists' no-sharer twins.
+        control_steps: The same of every other control that is trained in steps, by its title.
         reference_steps: Optimizer steps of the pairs' no-sharer references, which a study of
             several pairs trains to the first rung.
         sizes: Parameters of the fusers; None without geometries.
@@ -111,11 +115,13 @@ class Plan:
     reference_steps: int
     sizes: FuserSizes | None
     memory: MemoryPlan | None = None
+    control_steps: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total_steps(self) -> int:
-        """Expected optimizer steps of the whole study, twins and references included."""
-        return self.expected_steps + self.twin_steps + self.reference_steps
+        """Expected optimizer steps of the whole study, controls and references included."""
+        controls = self.twin_steps + sum(self.control_steps.values())
+        return self.expected_steps + controls + self.reference_steps
 
 
 def plan(
@@ -143,6 +149,7 @@ def plan(
         (step - start) * trials
         for start, step, trials in zip(starts, training.rung_steps, reached, strict=False)
     )
+    judged = min(space.pipeline.champion.finalists, search.trials) * training.steps
     sizes = needed = None
     if geometries is not None and parameters is not None:
         by_size = _by_size(space, geometries, parameters, samples)
@@ -157,11 +164,25 @@ def plan(
         rungs=tuple(map(RungPlan, training.rung_steps, reached)),
         expected_steps=round(expected),
         most_steps=search.trials * training.steps,
-        twin_steps=min(space.pipeline.champion.finalists, search.trials) * training.steps,
+        twin_steps=judged,
         reference_steps=len(space.pairs) * training.rung_steps[0] if len(space.pairs) > 1 else 0,
         sizes=sizes,
         memory=needed,
+        control_steps={SYSTEMS[name].title: judged for name in trained_in_steps(space)},
     )
+
+
+def trained_in_steps(space: Space) -> list[str]:
+    """Controls, beside the twin, that each finalist has trained in steps; a fit takes none."""
+    (trial,) = random_trials(space, 1)
+    found = []
+    for name in space.pipeline.champion.controls:
+        recipe = SYSTEMS[name].recipe
+        if recipe is None or name == _TWIN:
+            continue
+        if recipe.learner != "fuser" or not recipe.variant(trial).fuser.family.closed_form:
+            found.append(name)
+    return found
 
 
 def expected_trials(space: Space) -> list[float]:

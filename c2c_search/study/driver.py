@@ -30,6 +30,7 @@ from c2c_search.report.leaderboard import Leaderboard
 from c2c_search.report.live import watch
 from c2c_search.report.state import Best
 from c2c_search.report.state import StudyState
+from c2c_search.space.plan import trained_in_steps
 from c2c_search.space.schema import Space
 from c2c_search.study import resume
 from c2c_search.study import storage
@@ -303,7 +304,7 @@ def _state(study: Study, space: Space) -> StudyState:
         name=space.study,
         trials=space.search.trials,
         steps=training.steps,
-        twins=space.pipeline.champion.finalists,
+        twins=space.pipeline.champion.finalists * (1 + len(trained_in_steps(space))),
         first_rung=None if space.search.pruner == "none" else training.rung_steps[0],
         counts=resume.counts(study),
         best=None if best is None else _best(study, best, len(space.pairs) > 1),

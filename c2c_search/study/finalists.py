@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from c2c_search.evaluation.systems.registry import DERANGED
 from c2c_search.evaluation.systems.registry import SUBJECT
 from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.host.names import fit
+from c2c_search.space.plan import trained_in_steps
 from c2c_search.study.controls import ROLES
 from c2c_search.study.controls import SingleModel
 from c2c_search.study.controls import measure_alone
@@ -208,21 +210,30 @@ def controls_of(session: Session) -> tuple[str, ...]:
 
 def _train(session: Session, chosen: list[Finalist]) -> tuple[Finalist, ...]:
     """The finalists with those of their controls that are trained."""
+    in_steps = {TWIN, *trained_in_steps(session.space)}
     finished = []
-    for index, one in enumerate(chosen):
-        session.view.twins(len(chosen) - index)
-        finished.append(_trained(session, one))
+    for later in reversed(range(len(chosen))):
+        still = later * len(in_steps)
+        finished.append(_trained(session, chosen[-1 - later], in_steps, still))
     session.view.twins(0)
     return tuple(finished)
 
 
-def _trained(session: Session, one: Finalist) -> Finalist:
-    """A finalist with its trained controls, of its data and seed; none if its twin's fails."""
+def _trained(session: Session, one: Finalist, in_steps: Set[str], later: int) -> Finalist:
+    """A finalist with its trained controls, of its data and seed; none if its twin's fails.
+
+    Args:
+        session: Of the study.
+        one: The finalist.
+        in_steps: Those of its controls that take a training's time.
+        later: So many of them are to come for other finalists.
+    """
     trained: dict[str, Trained] = {}
     for control in controls_of(session):
         entry, name = SYSTEMS[control], one.name_of(control)
         if entry.recipe is None:
             continue
+        session.view.twins(later + len(in_steps - trained.keys()))
         session.view.stage("controls", message=name)
         kind: Kind = "twin" if control == TWIN else "control"
         tags = {"c2c.control": entry.name}

@@ -29,6 +29,7 @@ from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
+from c2c_search.models.loading import LoadedModel
 from c2c_search.models.pair import PairSpec
 from c2c_search.testing.tiny_models import random_model
 from c2c_search.tokenization.templates import Message
@@ -180,11 +181,19 @@ def make_fuser(pair: C2CModel, **fields: Any) -> Fuser:
     torch.manual_seed(0)
     config = FuserConfig(**{"width": 8, "normalisation": "none", **fields})
     receiver = cache_shape(pair.receiver, adapted=config.lora_rank > 0)
-    fuser = Fuser(config, receiver, cache_shape(pair.sharer)).eval()
+    sharer = cache_shape(pair.receiver if config.sharer == "self" else pair.sharer)
+    fuser = Fuser(config, receiver, sharer).eval()
     with torch.no_grad():
         for parameter in fuser.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     return fuser
+
+
+def make_entries(pair: C2CModel, count: int = 3) -> torch.Tensor:
+    """A KV prefix of the receiver, ``(2, layers, entries, size)``, random."""
+    shape = cache_shape(pair.receiver)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, shape.layers, count, shape.size, generator=generator)
 
 
 def make_questions() -> tuple[Question, ...]:
@@ -228,10 +237,12 @@ def make_materials(entry: SystemEntry, pair: C2CModel) -> Materials:
         (_said("user", "Colour of grass?"), _said("assistant", "green")),
         (_said("user", "Two and two?"), _said("assistant", "four")),
     ]
-    trained = None
+    trained: Fuser | LoadedModel | torch.Tensor | None = None
     if "trial" in entry.needs and entry.recipe is not None:
         if entry.recipe.learner == "lora":
             trained = random_model("qwen3", layers=3, heads=2, head_dim=8, seed=3)
+        elif entry.recipe.learner == "cartridge":
+            trained = make_entries(pair)
         else:
             config = entry.recipe.variant(make_trial()).fuser
             trained = make_fuser(pair, **config.model_dump())

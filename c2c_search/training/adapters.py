@@ -1,4 +1,4 @@
-"""An adapter in a folder, as peft reads it, and a receiver with one in it."""
+"""An adapter or a cartridge in a folder, as peft reads it, and a receiver with one in it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors.torch import load_file
 from safetensors.torch import save_file
 
 from c2c_search.errors import IntegrityError
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.files import replacing
 from c2c_search.host.files import write_text
+from c2c_search.models.geometry import geometry
 from c2c_search.models.identity import file_sha256
 from c2c_search.models.loading import LoadedModel
 from c2c_search.models.loading import load
 
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from peft import CartridgeConfig
+    from peft import PeftConfig
     from peft import PeftModel
 
     from c2c_search.evaluation.systems.registry import Learner
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 
 _CONFIG_NAME = "adapter_config.json"
 _WEIGHTS_NAME = "adapter_model.safetensors"
+_ENTRIES = "prompt_embeddings"  # of a cartridge, as peft calls them
 
 
 def save(adapted: PeftModel, source: str, directory: Path) -> None:
@@ -42,19 +49,54 @@ def save(adapted: PeftModel, source: str, directory: Path) -> None:
     """
     from peft import get_peft_model_state_dict
 
-    directory.mkdir(parents=True, exist_ok=True)
     tensors = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    _write(adapted.peft_config["default"], tensors, source, directory)
+
+
+def save_cartridge(
+    config: CartridgeConfig, weight: torch.Tensor, source: str, directory: Path
+) -> None:
+    """Write a cartridge as peft reads it, each file whole or not at all.
+
+    Args:
+        config: Of the cartridge.
+        weight: Its entries, as `flat_entries` gives them.
+        source: What the model is loaded from.
+        directory: Made if absent.
+    """
+    _write(config, {_ENTRIES: weight}, source, directory)
+
+
+def _write(
+    config: PeftConfig, tensors: Mapping[str, torch.Tensor], source: str, directory: Path
+) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(directory / _WEIGHTS_NAME) as weights:
-        save_file(tensors, weights, metadata={"format": "pt"})
-    content = adapted.peft_config["default"].to_dict()
-    content |= {"base_model_name_or_path": source, "inference_mode": True}
+        save_file(kept, weights, metadata={"format": "pt"})
+    content = config.to_dict() | {"base_model_name_or_path": source, "inference_mode": True}
     text = json.dumps(content, indent=2, sort_keys=True, default=sorted) + "\n"
     write_text(directory / _CONFIG_NAME, text)
 
 
-def load_trained(learner: Learner, receiver: LoadedModel, folder: Path) -> Fuser | LoadedModel:
-    """What a training has left: a fuser, or the receiver with an adapter in it.
+def flat_entries(entries: torch.Tensor) -> torch.Tensor:
+    """Cache entries ``(2, layers, entries, size)`` in peft's layout.
+
+    Returns:
+        ``(entries, layers * 2 * size)``: layer after layer, keys before values.
+    """
+    return entries.permute(2, 1, 0, 3).flatten(1)
+
+
+def stacked_entries(flat: torch.Tensor, layers: int) -> torch.Tensor:
+    """The inverse of `flat_entries`, a view."""
+    return flat.unflatten(1, (layers, 2, -1)).permute(2, 1, 0, 3)
+
+
+def load_trained(
+    learner: Learner, receiver: LoadedModel, folder: Path
+) -> Fuser | LoadedModel | torch.Tensor:
+    """What a training has left: a fuser, the receiver with an adapter in it, or its KV prefix.
 
     Args:
         learner: What learned.
@@ -64,9 +106,26 @@ def load_trained(learner: Learner, receiver: LoadedModel, folder: Path) -> Fuser
     Raises:
         IntegrityError: A file is missing.
     """
-    return (
-        load_fuser(folder, foreign=False) if learner == "fuser" else load_adapted(receiver, folder)
-    )
+    if learner == "fuser":
+        return load_fuser(folder, foreign=False)
+    if learner == "cartridge":
+        return load_cartridge(receiver, folder)
+    return load_adapted(receiver, folder)
+
+
+def load_cartridge(receiver: LoadedModel, folder: Path) -> torch.Tensor:
+    """The entries of a cartridge, ``(2, layers, entries, size)`` in float32.
+
+    Args:
+        receiver: Whose cache they are for.
+        folder: What `save_cartridge` writes.
+
+    Raises:
+        IntegrityError: A file is missing.
+    """
+    _check_complete(folder)
+    flat = load_file(folder / _WEIGHTS_NAME)[_ENTRIES]
+    return stacked_entries(flat, geometry(receiver.model).layers)
 
 
 def load_adapted(
@@ -89,13 +148,7 @@ def load_adapted(
     """
     from peft import PeftModel
 
-    for name in (_CONFIG_NAME, _WEIGHTS_NAME):
-        if not (adapter / name).is_file():
-            raise IntegrityError(
-                f"An adapter folder holds {_CONFIG_NAME} and {_WEIGHTS_NAME}.",
-                value=str(adapter / name),
-                hint="This file is missing: train the adapter again.",
-            )
+    _check_complete(adapter)
     if isinstance(receiver, str):
         base = load(receiver, cache_dir=cache_dir)
         model = base.model
@@ -118,3 +171,13 @@ def load_adapted(
         }
     )
     return replace(base, identity=identity, model=adapted.eval().requires_grad_(False))
+
+
+def _check_complete(folder: Path) -> None:
+    for name in (_CONFIG_NAME, _WEIGHTS_NAME):
+        if not (folder / name).is_file():
+            raise IntegrityError(
+                f"An adapter folder holds {_CONFIG_NAME} and {_WEIGHTS_NAME}.",
+                value=str(folder / name),
+                hint="This file is missing: train the adapter again.",
+            )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from c2c_search.batching import portions
 from c2c_search.errors import ConfigError
 from c2c_search.fuser.fuser import CalibrationPart
+from c2c_search.inference.fusion import heard
 from c2c_search.inference.fusion import rotations_of
 from c2c_search.inference.layer_scores import attention_cosine
 
@@ -34,6 +35,7 @@ def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
     """
     fuser = model.fuser
     assert fuser is not None
+    prompts = heard(prompts, fuser.config)
     count = min(PROMPTS, len(prompts))
     rows = sorted(random.Random(seed).sample(range(len(prompts)), count))
 

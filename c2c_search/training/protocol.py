@@ -54,7 +54,8 @@ class Train(_Message):
     """Train a trial's fuser, or something else as it is trained.
 
     Goes on from the checkpoint in ``directory`` if there is one. ``learner`` is what learns;
-    ``lora`` gets at most so many ``parameters``, those of the fuser that it is compared with.
+    ``lora`` gets at most so many ``parameters`` as the fuser that it is compared with has,
+    ``cartridge`` about as many.
     """
 
     type: Literal["train"] = "train"

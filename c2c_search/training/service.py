@@ -22,6 +22,7 @@ from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Materials
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.fuser.checkpoint import load as load_fuser
+from c2c_search.fuser.cost import as_large
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.host.dtypes import name_of
 from c2c_search.inference.model import C2CModel
@@ -34,6 +35,7 @@ from c2c_search.prompt_cache.store import PromptCacheStore
 from c2c_search.tokenization.templates import is_dated
 from c2c_search.training.adapters import load_trained
 from c2c_search.training.calibration import calibrate
+from c2c_search.training.cartridge_training import train_cartridge
 from c2c_search.training.fuser_training import FuserTraining
 from c2c_search.training.lengths import length_notices
 from c2c_search.training.lockstep import train_together
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from c2c_search.config.trial import TrialConfig
     from c2c_search.data.schema import Row
     from c2c_search.evaluation.systems.registry import Learner
+    from c2c_search.fuser.config import FuserConfig
     from c2c_search.models.loading import LoadedModel
     from c2c_search.models.pair import PairSpec
     from c2c_search.prompt_cache.caches import PromptCaches
@@ -134,7 +137,8 @@ class WorkerService:
         """Train a trial's fuser, or something else as it is trained; see `protocol.Train`."""
         if learner == "fuser":
             return self.trial(config, directory, go_on).run()
-        return adapt(
+        train = adapt if learner == "lora" else train_cartridge
+        return train(
             config,
             self._ready(config.pair).receiver,
             self._data_of(config),
@@ -185,9 +189,7 @@ class WorkerService:
         refuse_other_date(config, pair)
         self._refuse_other_contexts(config)
         torch.manual_seed(config.seed)
-        receiver = cache_shape(pair.receiver, adapted=config.fuser.lora_rank > 0)
-        fuser = Fuser(config.fuser, receiver, cache_shape(pair.sharer))
-        model = with_fuser(pair, fuser)
+        model = with_fuser(pair, _untrained(config.fuser, pair))
         begun = time.perf_counter()
         data = self._data_of(config)
         prefill = time.perf_counter() - begun
@@ -341,3 +343,12 @@ class WorkerService:
 
     def _progress(self, stage: Stage, done: int, total: int, message: str) -> None:
         self.emit(Progress(stage=stage, done=done, total=total, message=message))
+
+
+def _untrained(config: FuserConfig, pair: C2CModel) -> Fuser:
+    """A fuser for a pair; for the receiver alone, where that is its own sharer."""
+    receiver = cache_shape(pair.receiver, adapted=config.lora_rank > 0)
+    sharer = cache_shape(pair.sharer)
+    if config.sharer == "self":
+        config, sharer = as_large(config, receiver, sharer), receiver.without_projections()
+    return Fuser(config, receiver, sharer)

@@ -88,8 +88,10 @@ def test_a_row_says_how_it_is_trained(trainer, trial, worker) -> None:
     expected = {
         "c2c": (of_trial, "fuser"),
         "no_sharer": (of_trial.with_blank_sharer(), "fuser"),
+        "self": (of_trial.with_self(), "fuser"),
         "ridge": (of_trial.with_ridge(), "fuser"),
         "lora": (of_trial, "lora"),
+        "cartridge": (of_trial, "cartridge"),
     }
     for system, (config, learner) in expected.items():
         folder = trainer.folder_of(system, seed=2)
@@ -99,8 +101,8 @@ def test_a_row_says_how_it_is_trained(trainer, trial, worker) -> None:
         assert folder == trainer.folder / train.name / "best"
         # `eval` finds trials by this file.
         assert (folder.parent / "trial.yaml").exists() == (learner == "fuser")
-    assert len({train.name for train in worker.asked}) == 4
-    assert worker.answered == [True] * 4  # after every rung but the last
+    assert len({train.name for train in worker.asked}) == 6
+    assert worker.answered == [True] * 6  # after every rung but the last
 
 
 def test_what_is_trained_is_not_trained_again(trainer, worker) -> None:

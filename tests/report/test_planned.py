@@ -38,6 +38,12 @@ def test_a_plan_without_models_says_how_to_get_sizes() -> None:
         assert part in text
 
 
+def test_a_plan_says_what_each_trained_control_takes() -> None:
+    text = shown(replace(PLAN, control_steps={"Self-sharer": 600}))
+    assert "steps of Self-sharer" in text
+    assert "about 2,529" in text  # 1,229 + 600 of twins + 600 + 100 of references
+
+
 def test_a_plan_with_sizes_and_limits() -> None:
     sizes = FuserSizes(smallest=100_000, median=2_000_000, largest=9_000_000, fitting=0.5)
     text = shown(replace(PLAN, sizes=sizes, configurations=1234))

@@ -62,6 +62,20 @@ def test_a_long_range_is_counted_not_listed(make_space: Make) -> None:
     assert wide.configurations == 2 * 2**18 * 2**16 * (2**16 - 2 + 2 * 2)
 
 
+def test_controls_that_are_trained_are_counted_and_fits_are_not(make_space: Make) -> None:
+    space = make_space(search={"trials": 20, "pruner": "none"})
+    controls = ("routing", "noise", "ridge", "no_sharer", "self", "lora", "cartridge")
+    champion = space.pipeline.champion.model_copy(update={"controls": controls})
+    pipeline = space.pipeline.model_copy(update={"champion": champion})
+    planned = plan(space.model_copy(update={"pipeline": pipeline}))
+    assert planned.control_steps == {
+        "Self-sharer": 3 * 90,
+        "LoRA on the receiver": 3 * 90,
+        "Cartridge on the receiver": 3 * 90,
+    }
+    assert planned.total_steps == plan(space).total_steps + 3 * 3 * 90
+
+
 def test_no_more_twins_than_trials(make_space: Make) -> None:
     assert plan(make_space(search={"trials": 2})).twin_steps == 2 * 90
 

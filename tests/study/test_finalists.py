@@ -14,6 +14,7 @@ from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import NoChampionError
 from c2c_search.evaluation.systems import SYSTEMS
+from c2c_search.report.live import View
 from c2c_search.study.driver import Outcome
 from c2c_search.study.layout import StudyFiles
 from c2c_search.tracking import Tracker
@@ -97,7 +98,7 @@ def test_a_control_from_outside_goes_through_the_last_act(
 def test_each_row_asks_for_what_it_needs_alone(
     quick: Run, script: Any, controls: Callable[[str], None]
 ) -> None:
-    controls("text_relay, ridge, lora, random")
+    controls("text_relay, ridge, lora, random, zeroed, noise, self, cartridge")
     quick()
     asked = {request.system: request for request in script.evaluated if request.split == "test"}
     had = {
@@ -111,7 +112,11 @@ def test_each_row_asks_for_what_it_needs_alone(
         "text_relay": (False, False),
         "ridge": (False, True),
         "lora": (False, True),
+        "cartridge": (False, True),
+        "self": (False, True),
         "random": (True, False),
+        "zeroed": (True, False),
+        "noise": (True, False),
         "deranged": (True, False),
         "shut": (True, False),
     }
@@ -150,6 +155,31 @@ def test_a_lora_of_the_finalists_size_is_trained_in_a_folder_of_its_own(
     assert (folder / "best").is_dir()
     # `eval` finds trials by this file, and this is none.
     assert not (folder / "trial.yaml").exists()
+
+
+def test_learners_of_one_trial_have_folders_of_their_own(
+    quick: Run, root: Path, controls: Callable[[str], None]
+) -> None:
+    controls("self, lora, cartridge")
+    one = quick().final.finalists[0]
+    files, trial, size = StudyFiles(root, "tiny"), one.config, one.trained.parameters
+    names = [
+        trial.with_self().hash(),
+        *(f"{trial.hash()}-{x}-{size}" for x in ("lora", "cartridge")),
+    ]
+    assert all((files.trial(name) / "best").is_dir() for name in names)
+
+
+def test_the_time_left_counts_every_control_that_is_trained_in_steps(
+    quick: Run, monkeypatch: pytest.MonkeyPatch, controls: Callable[[str], None]
+) -> None:
+    controls("routing, noise, ridge, self, cartridge")
+    told: list[int] = []
+    monkeypatch.setattr(View, "twins", lambda self, still: told.append(still))
+    count = len(quick().final.finalists)
+    # Twin, ridge map (which is fitted at once), self and cartridge of each.
+    later = [3 * others for others in reversed(range(count))]
+    assert told == [each + left for each in later for left in (3, 2, 2, 1)] + [0]
 
 
 def test_a_control_that_cannot_be_trained_ends_the_study(

@@ -40,8 +40,9 @@ name: private
 data: DATA
 training: {steps: 2, batch_size: 4, log_every: 1, rungs: [0.5, 1.0]}
 caches: {dtype: float32}
-champion: {finalists: 1, level: 0.5, resamples: 20, controls: [routing, text_relay, ridge]}
+champion: {finalists: 1, level: 0.5, resamples: 20, controls: CONTROLS}
 """
+CONTROLS = "[routing, text_relay, zeroed, noise, self, ridge, cartridge]"
 PRIVATE_QUIZ = (
     "{source: private_quiz, private_quiz: {passages: {train: 16, validation: 6, test: 6}}}"
 )
@@ -99,7 +100,9 @@ def study(folder: Path, tiny_pair: PairSpec, data: str, monkeypatch) -> Outcome:
     receiver.save_pretrained(folder / "a")
     tokenizer.save_pretrained(folder / "a")
     (folder / "space.yaml").write_text(SPACE)
-    (folder / "pipeline.yaml").write_text(PIPELINE.replace("DATA", data))
+    (folder / "pipeline.yaml").write_text(
+        PIPELINE.replace("DATA", data).replace("CONTROLS", CONTROLS)
+    )
     (folder / "rows.jsonl").write_text(rows(40))
     open_the_gate(monkeypatch)
     monkeypatch.setenv("C2C_SEARCH_CACHE", str(folder / "cache"))
@@ -143,7 +146,11 @@ def test_a_study_on_what_only_the_sharer_has_read_ends_with_a_champion(
         "trial-000 twin",
         "trial-000 routing",
         "trial-000 text relay",
+        "trial-000 zeroed",
+        "trial-000 noise",
+        "trial-000 self",
         "trial-000 ridge",
+        "trial-000 cartridge",
     }
     twin = outcome.final.finalists[0].config.fuser.without_sharer()
     assert (twin.injection, twin.sharer) == ("append", "blank")

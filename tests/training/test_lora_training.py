@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from c2c_search.training import loop as training_run
 from c2c_search.training import lora_training
+from c2c_search.training import receiver_training
 from c2c_search.training.loop import Order
 from c2c_search.training.lora_training import Adapter
 from c2c_search.training.lora_training import attached
@@ -84,7 +85,7 @@ def test_every_linear_map_is_adapted_but_the_output_head(tiny_model):
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma3"])
 @pytest.mark.parametrize("pack", [1, 30, 2048])
 def test_packed_logits_are_those_of_each_prompt_alone(tiny_model, monkeypatch, family, pack):
-    monkeypatch.setattr(lora_training, "_PACK_TOKENS", pack)
+    monkeypatch.setattr(receiver_training, "_PACK_TOKENS", pack)
     model = tiny_model(family).model
     prompts = [list(range(5, 17)), list(range(40, 49)), list(range(90, 104))]
     responses = [[1, 2, 3], [4], [5, 6]]
@@ -228,7 +229,7 @@ def test_result_says_what_was_trained(service, trial, tmp_path):
 def test_best_rung_is_kept_not_the_last(service, trial, tmp_path, monkeypatch):
     saved = []
     results = iter([1, 0])  # the share that the first and the second rung have right
-    real = lora_training.choose_options
+    real = receiver_training.choose_options
 
     def graded(*args, **kwargs):
         right = next(results)
@@ -238,7 +239,7 @@ def test_best_rung_is_kept_not_the_last(service, trial, tmp_path, monkeypatch):
             for item in items
         )
 
-    monkeypatch.setattr(lora_training, "choose_options", graded)
+    monkeypatch.setattr(receiver_training, "choose_options", graded)
     monkeypatch.setattr(lora_training, "save", lambda *args: saved.append(args))
     ended = adapt(service, trial, PER_RANK, tmp_path / "lora")
     assert (ended.best_rung, ended.objective, len(saved)) == (0, 1.0, 1)

@@ -1,4 +1,4 @@
-"""One model alone, the receiver, the sharer or an adapted receiver."""
+"""One model alone, the receiver, the sharer or a receiver that was adapted."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from c2c_search.evaluation.systems.passes import read_alone
 
 
 if TYPE_CHECKING:
+    import torch
+
     from c2c_search.evaluation.systems.prompts import QuestionPrompts
     from c2c_search.inference.model import C2CModel
     from c2c_search.models.loading import LoadedModel
@@ -76,3 +78,26 @@ class Adapted(PassByPass):
     def passes(self, prompts: QuestionPrompts) -> Iterator[Pass]:
         asked = [question.messages for question in prompts.questions]
         yield from read_alone(prompts, self.model, encode_alone(self.model, asked))
+
+
+class Prefixed(PassByPass):
+    """The receiver with cache entries in front of whatever it reads, e.g. a cartridge's.
+
+    They take the first positions. Like every cache they are rounded to the pair's ``cache_dtype``,
+    as are the prompts' entries behind them.
+
+    Args:
+        name: In `SYSTEMS`.
+        pair: Receiver and sharer.
+        entries: ``(2, layers, entries, size)``.
+    """
+
+    def __init__(self, name: str, pair: C2CModel, entries: torch.Tensor) -> None:
+        super().__init__(name)
+        self.model = receiver_alone(pair)
+        self.entries = entries
+
+    def passes(self, prompts: QuestionPrompts) -> Iterator[Pass]:
+        asked = [question.messages for question in prompts.questions]
+        encoded = encode_alone(self.model, asked)
+        yield from read_alone(prompts, self.model, encoded, self.entries)

@@ -153,6 +153,32 @@ def deranged(name: str, materials: Materials) -> System:
 
 
 @system(
+    "zeroed",
+    title="Zeroed message",
+    reference="the fuser hears a message of zeros, this project",
+    needs=["sharer", "fuser"],
+    kind="control",
+)
+def zeroed(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.messages import Zeroed
+
+    return Zeroed(name, materials.fused(materials.fuser))
+
+
+@system(
+    "noise",
+    title="Noise message",
+    reference="the fuser hears noise of the message's moments, this project",
+    needs=["sharer", "fuser"],
+    kind="control",
+)
+def noise(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.messages import Noise
+
+    return Noise(name, materials.fused(materials.fuser), materials.seed)
+
+
+@system(
     "random",
     title="Random fuser",
     reference="the fuser with its weights shuffled, this project",
@@ -182,6 +208,18 @@ def shut(name: str, materials: Materials) -> System:
 
 
 @system(
+    "self",
+    title="Self-sharer",
+    reference="a fuser trained with the receiver as its own sharer, this project",
+    needs=["sharer", "trial"],
+    kind="control",
+    recipe=Recipe(variant=TrialConfig.with_self),
+)
+def itself(name: str, materials: Materials) -> System:
+    return _of_own_fuser(name, materials)
+
+
+@system(
     "ridge",
     title="Ridge map",
     reference="closed-form ridge, arXiv 2608.03893",
@@ -208,6 +246,23 @@ def lora(name: str, materials: Materials) -> System:
 
     assert isinstance(materials.trained, LoadedModel)
     return Adapted(name, materials.pair, materials.trained)
+
+
+@system(
+    "cartridge",
+    title="Cartridge on the receiver",
+    reference="a trained KV prefix (Cartridges, arXiv 2506.06266), of the fuser's size",
+    needs=["trial"],
+    kind="control",
+    recipe=Recipe(learner="cartridge"),
+)
+def cartridge(name: str, materials: Materials) -> System:
+    import torch
+
+    from c2c_search.evaluation.systems.alone import Prefixed
+
+    assert isinstance(materials.trained, torch.Tensor)
+    return Prefixed(name, materials.pair, materials.trained)
 
 
 def _of_own_fuser(name: str, materials: Materials) -> System:

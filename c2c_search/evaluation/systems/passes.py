@@ -21,6 +21,8 @@ from c2c_search.tokenization.token_alignment import encode_all
 
 
 if TYPE_CHECKING:
+    import torch
+
     from c2c_search.evaluation.systems.prompts import QuestionPrompts
     from c2c_search.evaluation.systems.system import Decoding
     from c2c_search.evaluation.systems.system import Progress
@@ -128,7 +130,10 @@ def encode_alone(
 
 
 def read_alone(
-    prompts: QuestionPrompts, model: C2CModel, encoded: Sequence[EncodedPrompt]
+    prompts: QuestionPrompts,
+    model: C2CModel,
+    encoded: Sequence[EncodedPrompt],
+    entries: torch.Tensor | None = None,
 ) -> Iterator[Pass]:
     """Passes over prompts that only the receiver of ``model`` reads, and for one system.
 
@@ -136,14 +141,16 @@ def read_alone(
         prompts: The questions.
         model: C2CModel without a fuser.
         encoded: Each question's prompt; see `encode_alone`.
+        entries: Cache entries that stand before every prompt, ``(2, layers, entries, size)``.
     """
-    ids = [prompt.receiver_ids for prompt in encoded]
+    before = () if entries is None else (0,) * entries.shape[2]  # ids that are never looked up
+    ids = [(*before, *prompt.receiver_ids) for prompt in encoded]
 
     def alone(rows: Sequence[int], caches: PromptCaches) -> PairPrompts:
         texts = [encoded[row].receiver_text for row in rows]
         return PairPrompts.alone([ids[row] for row in rows], caches, texts)
 
-    return passes_over(prompts, model, ids, alone)
+    return passes_over(prompts, model, ids, alone, entries)
 
 
 def passes_over(
@@ -151,6 +158,7 @@ def passes_over(
     model: C2CModel,
     ids: Sequence[tuple[int, ...]],
     paired: Callable[[Sequence[int], PromptCaches], PairPrompts],
+    entries: torch.Tensor | None = None,
 ) -> Iterator[Pass]:
     """Passes over prompts whose caches are computed here, for a few passes at a time.
 
@@ -161,6 +169,7 @@ def passes_over(
         model: Its receiver reads.
         ids: What it reads for each question; what many begin with is read once for them all.
         paired: From rows of the questions and the caches of their ids to prompts.
+        entries: What all of them begin with; see `Prefill`.
     """
     batches = prompts.batches_of([len(prompt) for prompt in ids])
     # Those whose caches are in memory together.
@@ -169,7 +178,7 @@ def passes_over(
     ):
         rows = [row for batch in group for row in batch]
         caches = PromptCaches.compute(
-            model.receiver.model, [ids[row] for row in rows], model.cache_dtype
+            model.receiver.model, [ids[row] for row in rows], model.cache_dtype, entries=entries
         )
         read = paired(rows, caches)
         index = {row: number for number, row in enumerate(rows)}

@@ -146,6 +146,15 @@ class QuestionPrompts:
             self._derangements = draw_partners(facts, lengths, number + 1)
         return self._derangements[number]
 
+    def first_of_split(self, count: int) -> QuestionPrompts:
+        """The first questions of the whole split, whichever of them are asked here."""
+        first = self.whole.questions[:count]
+        if list(first) == list(self.questions):
+            return self
+        return QuestionPrompts(
+            self.pair, first, whole=self.whole, batch_size=self.batch_size, caches=self._caches
+        )
+
     def batches(self, read: PairPrompts) -> Iterator[list[int]]:
         """Rows that are answered in one pass; see `batches`."""
         return self.batches_of([len(read.encoded[row].receiver_ids) for row in range(len(self))])

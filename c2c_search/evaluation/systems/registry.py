@@ -15,6 +15,8 @@ from c2c_search.plugins import Register
 
 
 if TYPE_CHECKING:
+    import torch
+
     from c2c_search.evaluation.results import SystemResult
     from c2c_search.evaluation.systems.system import System
     from c2c_search.fuser.fuser import Fuser
@@ -29,8 +31,8 @@ Kind = Literal["model", "system", "control"]
 Need = Literal["sharer", "fuser", "exemplars", "trial", "others"]
 """A second model, a fuser, examples with answers, how the fuser was trained, other questions."""
 
-Learner = Literal["fuser", "lora"]
-"""What learns: a fuser between both models, or LoRA on the receiver alone."""
+Learner = Literal["fuser", "lora", "cartridge"]
+"""What learns: a fuser between both models, or on the receiver alone LoRA or a KV prefix."""
 
 SUBJECT = "c2c"
 """The system that is evaluated; the others are what it is compared with."""
@@ -47,7 +49,8 @@ class Materials:
         pair: Receiver and sharer, without a fuser.
         fuser: What is evaluated.
         exemplars: Questions with their answers, a user's turn and an assistant's each.
-        trained: What was trained for this very system: a fuser, or the receiver with LoRA in it.
+        trained: What was trained for this very system: a fuser, the receiver with LoRA in it, or
+            a KV prefix of the receiver, ``(2, layers, entries, size)``.
         seed: Of what is random.
         derangements: How often a question hears another item's message, each time another's.
     """
@@ -55,7 +58,7 @@ class Materials:
     pair: C2CModel
     fuser: Fuser | None = None
     exemplars: Sequence[tuple[Message, Message]] = ()
-    trained: Fuser | LoadedModel | None = None
+    trained: Fuser | LoadedModel | torch.Tensor | None = None
     seed: int = 0
     derangements: int = 1
 

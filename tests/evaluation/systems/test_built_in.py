@@ -23,10 +23,14 @@ NAMES = (
     "oracle",
     "no_sharer",
     "deranged",
+    "zeroed",
+    "noise",
     "random",
     "shut",
+    "self",
     "ridge",
     "lora",
+    "cartridge",
 )
 
 
@@ -78,7 +82,9 @@ def test_the_receiver_reads_what_the_sharer_wrote(name, pair, build, questions):
         torch.testing.assert_close(one, expected, atol=1e-3, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["c2c", "no_sharer", "deranged", "random", "ridge"])
+@pytest.mark.parametrize(
+    "name", ["c2c", "no_sharer", "deranged", "zeroed", "noise", "random", "self", "ridge"]
+)
 def test_a_fuser_is_heard(name, pair, build, questions):
     prompts = QuestionPrompts(pair, questions)
     alone = scores(build("receiver"), prompts)

@@ -20,9 +20,9 @@ from c2c_search.tokenization.token_alignment import EncodedPrompt
 def test_caches_are_computed_for_as_many_passes_as_fit(pair, questions, monkeypatch):
     asked = []
 
-    def compute(model, ids, dtype):
+    def compute(model, ids, dtype, **options):
         asked.append([len(one) for one in ids])
-        return real(model, ids, dtype)
+        return real(model, ids, dtype, **options)
 
     real = PromptCaches.compute
     monkeypatch.setattr(PromptCaches, "compute", compute)
