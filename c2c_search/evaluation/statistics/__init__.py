@@ -11,6 +11,10 @@ from __future__ import annotations
 from c2c_search.evaluation.statistics.accuracy import accuracy_interval
 from c2c_search.evaluation.statistics.accuracy import share_interval
 from c2c_search.evaluation.statistics.bootstrap import paired_bootstrap
+from c2c_search.evaluation.statistics.equivalence import equivalence_test
+from c2c_search.evaluation.statistics.equivalence import items_to_show_margin
+from c2c_search.evaluation.statistics.equivalence import noninferiority_test
+from c2c_search.evaluation.statistics.equivalence import one_sided_test
 from c2c_search.evaluation.statistics.hypotheses import PairedTest
 from c2c_search.evaluation.statistics.hypotheses import holm
 from c2c_search.evaluation.statistics.hypotheses import mcnemar_exact
@@ -21,6 +25,7 @@ from c2c_search.evaluation.statistics.hypotheses import sign_test
 from c2c_search.evaluation.statistics.interval import Interval
 from c2c_search.evaluation.statistics.power import detectable
 from c2c_search.evaluation.statistics.power import items_needed
+from c2c_search.evaluation.statistics.power import items_to_find
 from c2c_search.evaluation.statistics.power import minimum_detectable_difference
 from c2c_search.evaluation.statistics.power import split_warning
 from c2c_search.evaluation.statistics.seeds import hierarchical_bootstrap
@@ -32,12 +37,17 @@ __all__ = [
     "PairedTest",
     "accuracy_interval",
     "detectable",
+    "equivalence_test",
     "hierarchical_bootstrap",
     "holm",
     "items_needed",
+    "items_to_find",
+    "items_to_show_margin",
     "mcnemar_exact",
     "mean_interval",
     "minimum_detectable_difference",
+    "noninferiority_test",
+    "one_sided_test",
     "paired_bootstrap",
     "paired_sign_test",
     "paired_test",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
 from c2c_search.errors import ConfigError
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.evaluation.statistics.clusters import Floats
 from c2c_search.evaluation.statistics.clusters import by_cluster
 from c2c_search.evaluation.statistics.clusters import differences
 from c2c_search.evaluation.statistics.clusters import names
@@ -75,15 +77,64 @@ def detectable(
     """
     _check(0.0, level, power)
     values = differences(a, b)
-    sums, _ = by_cluster(names(a), values)
-    squares = float((values**2).sum())
-    # Below 1 where differences cancel within clusters.
-    design_effect = max(1.0, float((sums**2).sum()) / squares) if squares else math.inf
-    items = len(values)
-    rate = squares / items
-    difference = _connor(items / design_effect, rate, level, power)
+    rate = float((values**2).mean())
+    worth = len(values) / design_effect(values, names(a))
+    difference = _connor(worth, rate, level, power)
     largest = 1.0 if a.graded or b.graded else rate
     return difference if difference <= largest else None
+
+
+def items_to_find(
+    a: SystemResult,
+    b: SystemResult,
+    difference: float,
+    *,
+    level: float = 0.05,
+    power: float = POWER,
+) -> int | None:
+    """How many items, clustered as these are, would find a difference between these systems.
+
+    `items_needed` at the discordance that was found, times what it takes because items of a
+    cluster agree. It is `detectable`, asked the other way round.
+
+    Args:
+        a: One system's answers.
+        b: Another's, to the same items in the same order.
+        difference: In accuracy.
+        level: Of the test.
+        power: Probability with which the difference is to be found.
+
+    Returns:
+        The number; None where the two disagree on less than the difference, so that it cannot
+        be theirs.
+
+    Raises:
+        DataError: The items are not the same, or there are none.
+        ConfigError: A number is outside its range.
+    """
+    values = differences(a, b)
+    rate = float((values**2).mean())
+    if not 0 < difference <= rate:
+        return None
+    needed = items_needed(difference, rate, level=level, power=power)
+    return math.ceil(needed * design_effect(values, names(a)))
+
+
+def design_effect(values: Floats, clusters: Sequence[str]) -> float:
+    """How many times the variance of the mean is what it would be if items were independent.
+
+    Source: Kish 1965, Survey Sampling, with deviations around 0.
+
+    Args:
+        values: ``(items,)`` differences in credit.
+        clusters: The cluster of each.
+
+    Returns:
+        1 at least, also where differences cancel within clusters; 1 where nothing differs.
+    """
+    sums, _ = by_cluster(clusters, values)
+    squares = float((values**2).sum())
+    return max(1.0, float((sums**2).sum()) / squares) if squares else 1.0
 
 
 def items_needed(
