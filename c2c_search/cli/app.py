@@ -9,6 +9,7 @@ import typer
 from c2c_search.cli import cache
 from c2c_search.cli import champion
 from c2c_search.cli import evaluate
+from c2c_search.cli import message_audit
 from c2c_search.cli import study
 from c2c_search.cli import tracking
 from c2c_search.cli import trial
@@ -46,6 +47,7 @@ app.command()(study.validate)
 app.command()(study.plan)
 app.command()(tracking.ui)
 app.command("eval")(evaluate.evaluate)
+app.command()(message_audit.audit)
 app.command()(champion.export)
 app.command()(champion.import_rosetta)
 app.command()(champion.ask)

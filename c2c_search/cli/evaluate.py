@@ -15,7 +15,7 @@ from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import announce
-from c2c_search.errors import ConfigError
+from c2c_search.cli.options import names
 
 
 def evaluate(
@@ -119,8 +119,8 @@ def evaluate(
 
     request = Request(
         target=target,
-        tasks=_split(tasks, "--tasks"),
-        systems=_split(systems, "--systems"),
+        tasks=names(tasks, "--tasks"),
+        systems=names(systems, "--systems"),
         root=root,
         study=study,
         sharer=sharer,
@@ -138,7 +138,7 @@ def evaluate(
         wished=wished,
         contamination=contamination,
         latency=latency,
-        lm_eval=_split(lm_eval, "--lm-eval"),
+        lm_eval=names(lm_eval, "--lm-eval"),
         include_path=include_path,
         to=to,
         command=shlex.join(["c2c-search", *sys.argv[1:]]),
@@ -149,12 +149,3 @@ def evaluate(
         return
     Console().print(render(evaluated.record))
     echo(f"Written to {evaluated.folder}.")
-
-
-def _split(names: str | None, option: str) -> tuple[str, ...]:
-    found = tuple(name.strip() for name in (names or "").split(",") if name.strip())
-    if names is not None and not found:
-        raise ConfigError(
-            f"{option} must name something.", value=names, hint=f"Leave {option} out for all."
-        )
-    return found

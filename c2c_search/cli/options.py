@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from c2c_search.errors import ConfigError
+
 
 SpaceFile = Annotated[
     Path, typer.Option("--space", help="Space file, e.g. spaces/fuser.yaml.", show_default=False)
@@ -24,3 +26,17 @@ def announce(text: str, *, err: bool = False) -> None:
         err: Whether on standard error, as the command's progress is.
     """
     typer.echo(f"{text} ...", err=err)
+
+
+def names(value: str | None, option: str) -> tuple[str, ...]:
+    """What an option names, with commas between; nothing where it was left out.
+
+    Raises:
+        ConfigError: It was given, and names nothing.
+    """
+    found = tuple(name.strip() for name in (value or "").split(",") if name.strip())
+    if value is not None and not found:
+        raise ConfigError(
+            f"{option} must name something.", value=value, hint=f"Leave {option} out for all."
+        )
+    return found

@@ -85,10 +85,12 @@ class Evaluated:
     Args:
         record: What was found.
         folder: Where it is kept.
+        answers: Every answer.
     """
 
     record: EvaluationRecord
     folder: Path
+    answers: Results
 
 
 def evaluate(request: Request, *, console: Console | None = None) -> Evaluated:
@@ -136,7 +138,7 @@ def evaluate(request: Request, *, console: Console | None = None) -> Evaluated:
         )
         raise
     keep(record, evaluation.results, folder=folder, root=request.root, target=target)
-    return Evaluated(record, folder)
+    return Evaluated(record, folder, evaluation.results)
 
 
 @dataclass

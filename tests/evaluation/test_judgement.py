@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -21,6 +23,14 @@ from tests.evaluation.answers import chosen
 
 RUNS = 400
 LEVEL = 0.05
+
+
+@pytest.fixture
+def light() -> Iterator[None]:
+    """statsmodels collects garbage at every correction, which takes long beside large modules."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def answers(
@@ -111,7 +121,9 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("gain", [0.0, 0.2])
-def test_a_fuser_that_ignores_its_message_rarely_listens(kind: str, gain: float) -> None:
+def test_a_fuser_that_ignores_its_message_rarely_listens(
+    kind: str, gain: float, light: None
+) -> None:
     """Known null of P, with a gain and without one."""
     found = shares((0.5 + gain, 0.5 + gain, 0.5), **KINDS[kind])
     # Nothing is said wrongly, all claims together.
@@ -120,7 +132,7 @@ def test_a_fuser_that_ignores_its_message_rarely_listens(kind: str, gain: float)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_half_of_the_gain_is_rarely_taken_for_less(kind: str) -> None:
+def test_half_of_the_gain_is_rarely_taken_for_less(kind: str, light: None) -> None:
     """Known null of P < G/2: exactly half is owed to the message."""
     assert shares((0.8, 0.6, 0.4), **KINDS[kind])[ADAPTS] <= LEVEL + NOISE
 

@@ -1,0 +1,184 @@
+"""Golden: of fusers made by hand, whose answers are known, an audit says what they do."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from c2c_search.config.trial import TrialConfig
+from c2c_search.errors import ConfigError
+from c2c_search.evaluation.audit_record import AuditRecord
+from c2c_search.evaluator.evaluate import evaluate
+from c2c_search.evaluator.message_audit import Audited
+from c2c_search.evaluator.message_audit import AuditRequest
+from c2c_search.evaluator.message_audit import audit
+from c2c_search.evaluator.request import Request
+from c2c_search.fuser import checkpoint
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.rosetta import writing
+from c2c_search.inference.model import cache_shape
+from c2c_search.report.message_audit import markdown
+from c2c_search.report.message_audit import render
+from tests.evaluator.conftest import write_rows
+
+
+ITEMS = 120
+SILENT = io.StringIO()
+
+
+def _word(rng: random.Random, letters: int) -> str:
+    return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(letters))
+
+
+def _rows(seed: int, labels: list[int] | None = None) -> list[dict[str, object]]:
+    """Questions of made-up words with four made-up answers, of which ``labels`` are right."""
+    rng = random.Random(seed)
+    return [
+        {
+            "id": f"{seed}-{n}",
+            "question": f"{_word(rng, 8)} {_word(rng, 6)}",
+            "choices": [_word(rng, 4) for _ in range(4)],
+            "answer": labels[n] if labels else 0,
+        }
+        for n in range(ITEMS)
+    ]
+
+
+def _fuser(tiny_model, **fields) -> Fuser:
+    """A fuser with large random weights: what it hears, or its constants, decide the answer."""
+    shapes = (
+        cache_shape(tiny_model("llama", seed=1)),
+        cache_shape(tiny_model("llama", layers=3, heads=1, head_dim=12, seed=2)),
+    )
+    torch.manual_seed(0)
+    fuser = Fuser(FuserConfig(**{"width": 8, "normalisation": "none", **fields}), *shapes).eval()
+    with torch.no_grad():
+        for parameter in fuser.parameters():
+            parameter.add_(1.5 * torch.randn_like(parameter))
+    return fuser
+
+
+@pytest.fixture(scope="module")
+def folder_of(trial, tiny_model, tmp_path_factory):
+    """A trial's folder with a fuser that listens (``real``) or cannot (``blank``)."""
+
+    def folder_of(sharer: str) -> Path:
+        folder = tmp_path_factory.mktemp(sharer)
+        fuser = _fuser(tiny_model, sharer=sharer)
+        fields = {**trial.model_dump(by_alias=True), "fuser": fuser.config.model_dump()}
+        config = TrialConfig.model_validate(fields)
+        (folder / "trial.yaml").write_text(config.to_yaml())
+        (folder / "best").mkdir()
+        checkpoint.save(fuser, folder / "best")
+        return folder
+
+    return folder_of
+
+
+def _chosen(folder: Path, system: str, root: Path) -> list[int]:
+    """What a system answers to every question."""
+    asked = write_rows(root / "asked.jsonl", _rows(1))
+    found = evaluate(
+        Request(
+            target=str(folder), tasks=(str(asked),), systems=(system,), root=root, to=root / system
+        ),
+        console=Console(file=SILENT),
+    )
+    (result,) = found.answers["asked"][system]
+    return [item.chosen for item in result.items]
+
+
+def _audited(folder: Path, right: str, root: Path, **options) -> Audited:
+    """An audit on questions of which the system ``right`` knows all answers."""
+    asked = write_rows(root / "asked.jsonl", _rows(1, _chosen(folder, right, root)))
+    request = AuditRequest(
+        target=str(folder), task=str(asked), root=root, to=root / "audit", **options
+    )
+    return audit(request, console=Console(file=SILENT))
+
+
+@pytest.mark.parametrize(
+    ("sharer", "right", "finding"),
+    [
+        pytest.param("real", "c2c", "listens", id="copies"),
+        pytest.param("blank", "c2c", "adapts without listening", id="ignores"),
+        pytest.param("real", "receiver", "does harm", id="harms"),
+    ],
+)
+def test_an_audit_says_what_the_fuser_was_made_to_do(
+    sharer: str, right: str, finding: str, folder_of, tmp_path: Path
+) -> None:
+    record = _audited(folder_of(sharer), right, tmp_path).record
+    found = record.judgement
+    assert found.finding == finding
+    assert record.headline.lower().startswith(finding)
+    assert found.items == found.clusters == ITEMS
+    told = found.pairing
+    assert (told.receiver if right == "receiver" else told.matched).value == 1
+    if sharer == "blank":
+        assert told.deranged.value == told.matched.value
+        assert record.left_out == {}
+    names = [one.system for one in record.systems]
+    assert names[:4] == ["c2c", "deranged", "receiver", "sharer"]
+    assert "text_relay" in names
+
+
+def test_the_page_is_kept_and_says_what_happens_elsewhere(folder_of, tmp_path: Path) -> None:
+    folder = folder_of("blank")
+    labels = _chosen(folder, "receiver", tmp_path)
+    other = write_rows(tmp_path / "other.jsonl", _rows(1, labels))
+    audited = _audited(folder, "c2c", tmp_path, elsewhere=(str(other),), margin=0.05)
+    record = audited.record
+    (elsewhere,) = record.elsewhere
+    assert elsewhere.harm.harms
+    assert elsewhere.harm.receiver.value == 1
+    assert "; it does harm on other (" in record.headline
+    text = (audited.folder / "audit.json").read_text()
+    assert AuditRecord.model_validate_json(text) == record
+    page = (audited.folder / "audit.md").read_text()
+    assert page == markdown(record)
+    assert page.startswith(f"# {record.headline}\n")
+    for number in ("A_M 100.0", "P/G:", "Tests of the finding at level 0.05", "within ±5, p"):
+        assert number in page
+    drawn = io.StringIO()
+    Console(file=drawn, width=120).print(render(record))
+    assert drawn.getvalue().startswith("Adapts without listening")
+
+
+def test_a_published_checkpoint_is_audited_with_its_models(
+    trial, tiny_model, tmp_path: Path
+) -> None:
+    published = tmp_path / "published"
+    writing.write(_fuser(tiny_model, projector="c2c"), published)
+    asked = write_rows(tmp_path / "asked.jsonl", _rows(1))
+    request = AuditRequest(
+        target=str(published),
+        task=str(asked),
+        receiver=trial.pair.receiver,
+        sharer=trial.pair.sharer,
+        limit=20,
+        root=tmp_path,
+    )
+    record = audit(request, console=Console(file=SILENT)).record
+    assert record.subject == "rosetta-published"
+    assert record.judgement.items == 20
+    assert len(list((tmp_path / "audits" / "imported").iterdir())) == 1
+    for wrong, message in (
+        ({"sharer": None}, "does not name its two models"),
+        ({"task": None}, "no test split of its own"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            audit(AuditRequest(**{**vars(request), **wrong}))
+
+
+def test_what_an_audit_cannot_be_of(trial, folder_of, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="An audit is of a fuser"):
+        audit(AuditRequest(target=trial.pair.receiver, root=tmp_path))
+    with pytest.raises(ConfigError, match="brings its own"):
+        audit(AuditRequest(target=str(folder_of("real")), receiver="path:x", root=tmp_path))
