@@ -157,6 +157,7 @@ def _measured(verdict: Verdict) -> str:
             f"{verdict.resamples} resamples); p is two-sided, of the exact McNemar test on items "
             f"or, where answers are means, of permuted facts. Judged at {verdict.share}.",
             *_pairing(verdict),
+            *_harm(verdict),
             verdict.explain(),
             "By group:",
             _table(
@@ -173,6 +174,27 @@ def _pairing(verdict: Verdict) -> Iterable[str]:
         covers = f"{100 * (1 - found.gain.level):.4g} %"
         yield f"Does the message matter? {LEGEND}"
         yield _table(("", f"value [{covers}]"), found.rows())
+
+
+def _harm(verdict: Verdict) -> Iterable[str]:
+    """What it does to its receiver on other tasks, where that was asked."""
+    if not verdict.harm:
+        return
+    covers = f"{100 * (1 - verdict.judged_level):.4g} %"
+    head = ("other task", "items", "champion [95 %]", "receiver alone [95 %]")
+    rows = [
+        (
+            one.task,
+            str(one.items),
+            str(one.fused),
+            str(one.receiver),
+            str(one.difference),
+            f"{one.p:.2g}",
+        )
+        for one in verdict.harm
+    ]
+    margin = f"{100 * verdict.harm[0].margin:.3g} points"
+    yield _table((*head, f"difference [{covers}]", f"p of worse by {margin}"), rows)
 
 
 def _by_group(verdict: Verdict, others: Sequence[Comparison]) -> Iterable[Sequence[str]]:

@@ -11,6 +11,7 @@ from pydantic import ConfigDict
 from pydantic import Field
 
 from c2c_search.config.pipeline import ChampionConfig
+from c2c_search.evaluation.harm import Harm
 from c2c_search.evaluation.pairing import Pairing
 from c2c_search.evaluation.statistics import Interval
 
@@ -73,6 +74,8 @@ class Verdict(BaseModel):
         look: Which look at its study's test split this was, from 1; 0 where none was counted.
         present: Against the study's champion before it, if there was another.
         forced: Why it takes that one's place without having beaten it; empty if it does not.
+        harm: On every task of ``champion.harmless_on``, at its `judged_level`, where it was to
+            lead without that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,6 +98,7 @@ class Verdict(BaseModel):
     look: int = 0
     present: Comparison | None = None
     forced: str = ""
+    harm: tuple[Harm, ...] = ()
 
     @property
     def judged_level(self) -> float:
@@ -108,9 +112,17 @@ class Verdict(BaseModel):
 
     @property
     def leads(self) -> bool:
-        """Whether it may be the champion: no other one is, or it is beaten, or that is forced."""
+        """Whether it may be the champion: it harms nobody, and no other one stands in its way.
+
+        No other one is champion, or it is beaten, or that is forced.
+        """
         unopposed = self.present is None or self.present.beaten or bool(self.forced)
-        return self.passed and unopposed
+        return self.passed and unopposed and not self.harmful
+
+    @property
+    def harmful(self) -> tuple[str, ...]:
+        """The tasks on which it is not shown to do no harm."""
+        return tuple(each.task for each in self.harm if not each.harmless)
 
     @property
     def share(self) -> str:
@@ -140,6 +152,12 @@ class Verdict(BaseModel):
             sentences.append(self._against(self.present))
         if self.forced:
             sentences.append(f"It takes that champion's place by force: {self.forced}")
+        sentences += [each.sentence for each in self.harm]
+        if self.harmful:
+            sentences.append(
+                "It is refused because it is not shown to do no harm on "
+                f"{_listed(list(self.harmful))} ({self.share})."
+            )
         return "\n".join(sentences)
 
     def _against(self, other: Comparison) -> str:

@@ -212,6 +212,22 @@ class ChampionConfig(FrozenModel):
         description="Least part of a champion's gain over its receiver (P/G) that it must owe to "
         "hearing the right message; a lower one is written on its card.",
     )
+    harmless_on: tuple[str, ...] = Field(
+        (),
+        description="Tasks on which a champion must leave its receiver as good as it is alone, "
+        "within `harm_margin`: names as of eval's --tasks (arc_easy, from the hub) or NAME=PATH "
+        "(a local copy, its path relative to the pipeline file).",
+    )
+    harm_margin: float = Field(
+        2.0, gt=0, lt=100, description="Points of accuracy that count as no harm."
+    )
+    harm_limit: int = Field(
+        1000,
+        ge=2,
+        le=10**6,
+        description="Most items of such a task. A margin of 2 points takes thousands where fuser "
+        "and receiver often disagree; the verdict says how many.",
+    )
     registered_name: str = Field(
         "c2c-fuser",
         max_length=200,
@@ -231,6 +247,14 @@ class ChampionConfig(FrozenModel):
             if reason is not None:
                 raise ValueError(f"{control} cannot be a control: {reason}")
         return controls
+
+    @field_validator("harmless_on")
+    @classmethod
+    def _each_task_once(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        names = [task.partition("=")[0] for task in tasks]
+        if len(set(names)) < len(names):
+            raise ValueError("must name each task once")
+        return tasks
 
     @model_validator(mode="after")
     def _tails_hold_a_resample(self) -> Self:
@@ -292,7 +316,15 @@ def read_pipeline(path: Path) -> tuple[Pipeline | None, list[Problem]]:
         for split, names in pipeline.data.files
     }
     data = pipeline.data.model_copy(update={"files": pipeline.data.files.model_copy(update=files)})
-    return pipeline.model_copy(update={"data": data}), problems
+    tasks = tuple(_beside(path.parent, spec) for spec in pipeline.champion.harmless_on)
+    champion = pipeline.champion.model_copy(update={"harmless_on": tasks})
+    return pipeline.model_copy(update={"data": data, "champion": champion}), problems
+
+
+def _beside(folder: Path, spec: str) -> str:
+    """A task's ``NAME=PATH`` with the path absolute."""
+    name, equals, path = spec.partition("=")
+    return f"{name}={(folder / path).resolve()}" if equals else spec
 
 
 def _missing_data(document: Document, folder: Path) -> Iterator[Problem]:

@@ -181,6 +181,8 @@ def _no_champion(study: str, final: FinalEvaluation) -> C2CError:
     others = "all its controls and the present champion" if present else "all its controls"
     if any(all(one.beaten for one in each.others) and not each.passed for each in final.verdicts):
         others = "all its controls and owes enough of its gain to what is said"
+    if any(verdict.harmful for verdict in final.verdicts):
+        others += " without harm elsewhere"
     return NoChampionError(
         "\n".join(
             [

@@ -31,6 +31,8 @@ from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import models_of
 from c2c_search.study.finalist import TWIN
 from c2c_search.study.finalist import Finalist
+from c2c_search.study.harm import harm_question
+from c2c_search.study.harm import refuse_harmful
 from c2c_search.study.looks import Look
 from c2c_search.study.looks import look
 from c2c_search.study.naming import trial_name
@@ -153,6 +155,7 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
         one.name: _judge(session, one, results, looks[_key(session, one)]) for one in judged
     }
     _oppose(session, judged, results, verdicts)
+    refuse_harmful(session, judged, verdicts)
     winner = first_passing(verdicts.values())
     if judged:
         first = next(one for one in judged if winner is None or one.name == winner.name)
@@ -334,7 +337,8 @@ def _check_shut(session: Session, one: Finalist) -> None:
 
 def _key(session: Session, one: Finalist) -> str:
     """What is judged: a trial against its controls. Other controls are another question."""
-    return canonical_hash([one.config.hash(), *sorted(controls_of(session))])
+    controls = sorted(controls_of(session))
+    return canonical_hash([one.config.hash(), *controls, *harm_question(session)])
 
 
 def _oppose(

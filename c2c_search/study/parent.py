@@ -78,7 +78,7 @@ def log_result(run: StudyRun, study: Study, final: FinalEvaluation) -> None:
         # By how much it is ahead of the control that comes nearest.
         numbers["champion/lead"] = min(one.difference.value for one in verdict.others)
     if final.leading is not None:
-        numbers |= _pairing(final.leading)
+        numbers |= _pairing(final.leading) | _harm(final.leading)
     run.summary(numbers)
     run.tags({"c2c.champion": final.champion.name if final.champion else "none"})
 
@@ -100,13 +100,28 @@ def log_final(session: Session, final: FinalEvaluation) -> None:
             log_accuracy(RecordedRun(session.tracker.client, child), "test", result)
     for verdict in final.verdicts:
         if (child := children.get(run_ids[verdict.name] or "")) is not None:
-            RecordedRun(session.tracker.client, child).summary(_pairing(verdict))
+            RecordedRun(session.tracker.client, child).summary(_pairing(verdict) | _harm(verdict))
 
 
 def _pairing(verdict: Verdict) -> dict[str, float]:
     """What a finalist owes to hearing the right message on test."""
     numbers = {} if verdict.pairing is None else verdict.pairing.numbers()
     return {f"test/{name}": value for name, value in numbers.items()}
+
+
+def _harm(verdict: Verdict) -> dict[str, float]:
+    """What a finalist does to its receiver on other tasks."""
+    return {
+        f"harm/{fit(one.task)}/{name}": value
+        for one in verdict.harm
+        for name, value in {
+            "accuracy": one.fused.value,
+            "receiver": one.receiver.value,
+            "difference": one.difference.value,
+            "low": one.difference.low,
+            "p": one.p,
+        }.items()
+    }
 
 
 def _stated(values: Any) -> Any:

@@ -22,6 +22,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
 from c2c_search.errors import Problem
 from c2c_search.errors import SourceError
+from c2c_search.evaluation.harm_tasks import check_harm_task
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.models.at_hand import config_at_hand
@@ -55,6 +56,7 @@ def check_ready(space: Space, file: Path) -> None:
     """
     document = read(file)
     problems = [*_models(space, document), *_limits(space, document)]
+    problems += _harm_tasks(space, file)
     try:
         _check_data(space)
     except DataError as error:
@@ -76,6 +78,20 @@ def _models(space: Space, document: Document) -> Iterator[Problem]:
             except (SourceError, ConfigError) as error:
                 at = ("pairs", name, role)
                 yield document.problem(at, error.rule, value=error.value, hint=error.hint)
+
+
+def _harm_tasks(space: Space, file: Path) -> Iterator[Problem]:
+    champion = space.pipeline.champion
+    for spec in champion.harmless_on:
+        try:
+            check_harm_task(spec, limit=champion.harm_limit)
+        except (ConfigError, DataError) as error:
+            yield Problem(
+                f"{file} pipeline, champion.harmless_on",
+                error.rule,
+                value=error.value,
+                hint=error.hint,
+            )
 
 
 def _check_data(space: Space) -> None:

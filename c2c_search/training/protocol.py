@@ -103,7 +103,8 @@ class Evaluate(_Message):
     """Answer a split with one system, named as in the register of systems.
 
     ``fuser_dir`` holds the fuser that is evaluated, for a system that needs one; ``trained_dir``
-    what was trained for the system itself.
+    what was trained for the system itself. ``task`` is one of the pipeline's
+    ``champion.harmless_on``, answered instead of the split.
     """
 
     type: Literal["evaluate"] = "evaluate"
@@ -112,6 +113,7 @@ class Evaluate(_Message):
     split: Split
     fuser_dir: str | None = None
     trained_dir: str | None = None
+    task: str | None = None
 
 
 class Answer(_Message):

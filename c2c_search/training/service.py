@@ -6,6 +6,7 @@ import datetime
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import get_args
@@ -15,7 +16,11 @@ import torch
 from c2c_search.data.splits import load_splits
 from c2c_search.errors import ConfigError
 from c2c_search.errors import NotFiniteError
+from c2c_search.evaluation.guard import clean
+from c2c_search.evaluation.harm_tasks import choosing
+from c2c_search.evaluation.harm_tasks import load_harm_task
 from c2c_search.evaluation.items import Question
+from c2c_search.evaluation.prompting import question
 from c2c_search.evaluation.scoring import choose_options
 from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.evaluation.systems import SYSTEMS
@@ -64,6 +69,7 @@ if TYPE_CHECKING:
     from c2c_search.data.schema import Row
     from c2c_search.evaluation.systems.registry import Learner
     from c2c_search.fuser.config import FuserConfig
+    from c2c_search.evaluation.tasks.loading import LoadedTask
     from c2c_search.models.loading import LoadedModel
     from c2c_search.models.pair import PairSpec
     from c2c_search.prompt_cache.caches import PromptCaches
@@ -95,6 +101,7 @@ class WorkerService:
         self._pairs: dict[PairSpec, C2CModel] = {}
         self._prompts: dict[tuple[PairSpec, str], QuestionPrompts] = {}
         self._rows: dict[str, list[Row]] = {}
+        self._tasks: dict[str, LoadedTask] = {}
         self._hashes: dict[str, str] = {}
         self._today = datetime.date.today().isoformat()
 
@@ -218,10 +225,14 @@ class WorkerService:
             folder = Path(request.trained_dir)
             trained = load_trained(entry.recipe.learner, pair.receiver, folder)
         derangements = self.pipeline.evaluation.derangements
+        prompts = self._prompts_of(request.pair, request.task or request.split)
+        normalised = self.pipeline.evaluation.length_normalised
+        if request.task is not None:
+            normalised &= choosing(request.task) == "cloze"
         items = choose_options(
             entry.build(Materials(pair, fuser, trained=trained, derangements=derangements)),
-            self._prompts_of(request.pair, request.split),
-            length_normalised=self.pipeline.evaluation.length_normalised,
+            prompts,
+            length_normalised=normalised,
             progress=lambda done, total: self._progress("evaluate", done, total, entry.name),
         )
         return Result(system=request.system, split=request.split, items=items)
@@ -288,6 +299,26 @@ class WorkerService:
             self._progress("data", number, len(SPLITS), split)
             self._rows[split] = list(getattr(splits, split))
         self._hashes = {str(split): digest for split, digest in splits.hashes.items()}
+        self._load_tasks()
+
+    def _load_tasks(self) -> None:
+        """The tasks of ``champion.harmless_on`` without what the fusers are trained on.
+
+        Now, so that one that cannot be read stops a study when it begins.
+        """
+        rules = self.pipeline.champion
+        for spec in rules.harmless_on:
+            loaded = load_harm_task(spec, limit=rules.harm_limit)
+            kept, found = clean(
+                loaded.items,
+                self._rows["train"],
+                self._rows["validation"],
+                "exclude",
+                name=loaded.name,
+            )
+            if found.found:
+                self.emit(Notice(message=found.sentence()))
+            self._tasks[spec] = replace(loaded, items=tuple(kept))
 
     def _pair(self, receiver: LoadedModel, sharer: LoadedModel) -> C2CModel:
         """Two models that read the data as the pipeline says, on its day."""
@@ -316,11 +347,27 @@ class WorkerService:
             each.read()
         check_finite_pair(model, prompts[SPLITS[0]].read())
 
-    def _prompts_of(self, pair: PairSpec, split: str) -> QuestionPrompts:
-        """A split's questions, whose prompt caches come from the store, each asked for once."""
-        return self._prompts[pair, split]
+    def _prompts_of(self, pair: PairSpec, asked: str) -> QuestionPrompts:
+        """The questions of a split or a task, whose prompt caches come from the store.
+
+        Those of a task are read when they are first asked for.
+        """
+        if (pair, asked) not in self._prompts:
+            self._prompts[pair, asked] = self._of_task(self._pairs[pair], self._tasks[asked])
+        return self._prompts[pair, asked]
 
     def _questions(self, model: C2CModel, split: str) -> QuestionPrompts:
+        questions = [Question.of_row(row) for row in self._rows[split]]
+        return self._asked(model, split, questions)
+
+    def _of_task(self, model: C2CModel, loaded: LoadedTask) -> QuestionPrompts:
+        method = choosing(loaded.name)
+        questions = [question(item, method, loaded.task) for item in loaded.items]
+        return self._asked(model, loaded.name, questions)
+
+    def _asked(
+        self, model: C2CModel, split: str, questions: Sequence[Question]
+    ) -> QuestionPrompts:
         def caches(loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
             name = f"{split}, {short_name(loaded.identity.source)}"
             try:
@@ -336,7 +383,7 @@ class WorkerService:
 
         return QuestionPrompts(
             model,
-            [Question.of_row(row) for row in self._rows[split]],
+            questions,
             batch_size=self.pipeline.evaluation.batch_size,
             caches=caches,
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import random
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,6 @@ from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import ConfigError
 from c2c_search.evaluation.audit_record import AuditRecord
 from c2c_search.evaluator.evaluate import evaluate
-from c2c_search.evaluator.message_audit import Audited
 from c2c_search.evaluator.message_audit import AuditRequest
 from c2c_search.evaluator.message_audit import audit
 from c2c_search.evaluator.request import Request
@@ -28,7 +29,7 @@ from c2c_search.report.message_audit import render
 from tests.evaluator.conftest import write_rows
 
 
-ITEMS = 120
+ITEMS = 60
 SILENT = io.StringIO()
 
 
@@ -65,42 +66,50 @@ def _fuser(tiny_model, **fields) -> Fuser:
 
 
 @pytest.fixture(scope="module")
-def folder_of(trial, tiny_model, tmp_path_factory):
-    """A trial's folder with a fuser that listens (``real``) or cannot (``blank``)."""
+def root(tmp_path_factory) -> Path:
+    """One folder of stores for all: MLflow's take a while to be made."""
+    return tmp_path_factory.mktemp("audits")
 
-    def folder_of(sharer: str) -> Path:
-        folder = tmp_path_factory.mktemp(sharer)
+
+@pytest.fixture(scope="module")
+def fuser_folder(trial, tiny_model, root) -> Callable[[str], Path]:
+    """A trial's folder with a fuser that hears its sharer (``real``) or cannot (``blank``)."""
+
+    @cache
+    def fuser_folder(sharer: str) -> Path:
+        folder = root / sharer
         fuser = _fuser(tiny_model, sharer=sharer)
         fields = {**trial.model_dump(by_alias=True), "fuser": fuser.config.model_dump()}
-        config = TrialConfig.model_validate(fields)
-        (folder / "trial.yaml").write_text(config.to_yaml())
-        (folder / "best").mkdir()
+        (folder / "best").mkdir(parents=True)
+        (folder / "trial.yaml").write_text(TrialConfig.model_validate(fields).to_yaml())
         checkpoint.save(fuser, folder / "best")
         return folder
 
-    return folder_of
+    return fuser_folder
 
 
-def _chosen(folder: Path, system: str, root: Path) -> list[int]:
-    """What a system answers to every question."""
-    asked = write_rows(root / "asked.jsonl", _rows(1))
-    found = evaluate(
-        Request(
-            target=str(folder), tasks=(str(asked),), systems=(system,), root=root, to=root / system
-        ),
-        console=Console(file=SILENT),
-    )
-    (result,) = found.answers["asked"][system]
-    return [item.chosen for item in result.items]
+@pytest.fixture(scope="module")
+def asked_of(fuser_folder, root) -> Callable[[str, str], Path]:
+    """Questions of which a fuser (``c2c``), or the receiver alone, knows all answers."""
 
+    @cache
+    def chosen(sharer: str) -> dict[str, list[int]]:
+        folder = fuser_folder(sharer)
+        request = Request(
+            target=str(folder),
+            tasks=(str(write_rows(folder / "asked.jsonl", _rows(1))),),
+            systems=("c2c", "receiver"),
+            root=root,
+            to=folder / "chosen",
+        )
+        answers = evaluate(request, console=Console(file=SILENT)).answers["asked"]
+        return {name: [item.chosen for item in each[0].items] for name, each in answers.items()}
 
-def _audited(folder: Path, right: str, root: Path, **options) -> Audited:
-    """An audit on questions of which the system ``right`` knows all answers."""
-    asked = write_rows(root / "asked.jsonl", _rows(1, _chosen(folder, right, root)))
-    request = AuditRequest(
-        target=str(folder), task=str(asked), root=root, to=root / "audit", **options
-    )
-    return audit(request, console=Console(file=SILENT))
+    def asked_of(sharer: str, right: str) -> Path:
+        path = fuser_folder(sharer) / right / f"{right}_knows.jsonl"
+        return write_rows(path, _rows(1, chosen(sharer)[right]))
+
+    return asked_of
 
 
 @pytest.mark.parametrize(
@@ -112,9 +121,15 @@ def _audited(folder: Path, right: str, root: Path, **options) -> Audited:
     ],
 )
 def test_an_audit_says_what_the_fuser_was_made_to_do(
-    sharer: str, right: str, finding: str, folder_of, tmp_path: Path
+    sharer: str, right: str, finding: str, fuser_folder, asked_of, root: Path
 ) -> None:
-    record = _audited(folder_of(sharer), right, tmp_path).record
+    request = AuditRequest(
+        target=str(fuser_folder(sharer)),
+        task=str(asked_of(sharer, right)),
+        root=root,
+        to=root / f"{sharer}-{right}",
+    )
+    record = audit(request, console=Console(file=SILENT)).record
     found = record.judgement
     assert found.finding == finding
     assert record.headline.lower().startswith(finding)
@@ -129,16 +144,23 @@ def test_an_audit_says_what_the_fuser_was_made_to_do(
     assert "text_relay" in names
 
 
-def test_the_page_is_kept_and_says_what_happens_elsewhere(folder_of, tmp_path: Path) -> None:
-    folder = folder_of("blank")
-    labels = _chosen(folder, "receiver", tmp_path)
-    other = write_rows(tmp_path / "other.jsonl", _rows(1, labels))
-    audited = _audited(folder, "c2c", tmp_path, elsewhere=(str(other),), margin=0.05)
+def test_the_page_is_kept_and_says_what_happens_elsewhere(
+    fuser_folder, asked_of, root: Path
+) -> None:
+    request = AuditRequest(
+        target=str(fuser_folder("blank")),
+        task=str(asked_of("blank", "c2c")),
+        elsewhere=(str(asked_of("blank", "receiver")),),
+        margin=0.05,
+        root=root,
+        to=root / "blank-c2c",  # goes on from there
+    )
+    audited = audit(request, console=Console(file=SILENT))
     record = audited.record
     (elsewhere,) = record.elsewhere
     assert elsewhere.harm.harms
     assert elsewhere.harm.receiver.value == 1
-    assert "; it does harm on other (" in record.headline
+    assert "; it does harm on receiver_knows (" in record.headline
     text = (audited.folder / "audit.json").read_text()
     assert AuditRecord.model_validate_json(text) == record
     page = (audited.folder / "audit.md").read_text()
@@ -152,10 +174,10 @@ def test_the_page_is_kept_and_says_what_happens_elsewhere(folder_of, tmp_path: P
 
 
 def test_a_published_checkpoint_is_audited_with_its_models(
-    trial, tiny_model, tmp_path: Path
+    trial, tiny_model, root: Path, tmp_path: Path
 ) -> None:
     published = tmp_path / "published"
-    writing.write(_fuser(tiny_model, projector="c2c"), published)
+    writing.write(_fuser(tiny_model, token_alignment="longest", input_activation=False), published)
     asked = write_rows(tmp_path / "asked.jsonl", _rows(1))
     request = AuditRequest(
         target=str(published),
@@ -163,12 +185,12 @@ def test_a_published_checkpoint_is_audited_with_its_models(
         receiver=trial.pair.receiver,
         sharer=trial.pair.sharer,
         limit=20,
-        root=tmp_path,
+        root=root,
     )
     record = audit(request, console=Console(file=SILENT)).record
     assert record.subject == "rosetta-published"
     assert record.judgement.items == 20
-    assert len(list((tmp_path / "audits" / "imported").iterdir())) == 1
+    assert len(list((root / "audits" / "imported").iterdir())) == 1
     for wrong, message in (
         ({"sharer": None}, "does not name its two models"),
         ({"task": None}, "no test split of its own"),
@@ -177,8 +199,8 @@ def test_a_published_checkpoint_is_audited_with_its_models(
             audit(AuditRequest(**{**vars(request), **wrong}))
 
 
-def test_what_an_audit_cannot_be_of(trial, folder_of, tmp_path: Path) -> None:
+def test_what_an_audit_cannot_be_of(trial, fuser_folder, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="An audit is of a fuser"):
         audit(AuditRequest(target=trial.pair.receiver, root=tmp_path))
     with pytest.raises(ConfigError, match="brings its own"):
-        audit(AuditRequest(target=str(folder_of("real")), receiver="path:x", root=tmp_path))
+        audit(AuditRequest(target=str(fuser_folder("real")), receiver="path:x", root=tmp_path))
