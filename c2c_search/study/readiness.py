@@ -22,7 +22,6 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
 from c2c_search.errors import Problem
 from c2c_search.errors import SourceError
-from c2c_search.evaluation.harm_tasks import check_harm_task
 from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.models.at_hand import config_at_hand
@@ -82,6 +81,11 @@ def _models(space: Space, document: Document) -> Iterator[Problem]:
 
 def _harm_tasks(space: Space, file: Path) -> Iterator[Problem]:
     champion = space.pipeline.champion
+    if not champion.harmless_on:
+        return
+    # Late: what reads tasks imports torch.
+    from c2c_search.evaluation.harm_tasks import check_harm_task
+
     for spec in champion.harmless_on:
         try:
             check_harm_task(spec, limit=champion.harm_limit)

@@ -8,9 +8,11 @@ import yaml
 from c2c_search.champion.card import model_card
 from c2c_search.champion.verdict import Verdict
 from c2c_search.evaluation.pairing import LEGEND
+from c2c_search.evaluation.harm import measure_harm
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import RecordedQuestion
 from c2c_search.inference.manifest import Size
+from tests.evaluation.answers import chosen
 
 
 SIZE = Size(parameters=6, bytes=250)
@@ -160,3 +162,17 @@ def test_a_lowered_share_is_told(manifest: Manifest, verdict: Verdict, card: str
     content = lowered.model_dump(mode="json")
     card = model_card(manifest.model_copy(update={"verdict": content}), SIZE)
     assert "lowered champion.min_pairing_share from 0.5 to 0.2." in card
+
+
+def test_harm_elsewhere_is_told_where_it_was_measured(
+    manifest: Manifest, verdict: Verdict, card: str
+) -> None:
+    assert "| other task |" not in card
+    fused, alone = (chosen([n >= wrong for n in range(400)]) for wrong in (40, 100))
+    harm = measure_harm("arc_easy", fused, alone, level=0.01, margin=0.02)
+    asked = verdict.model_copy(update={"harm": (harm,)})
+    told = model_card(manifest.model_copy(update={"verdict": asked.model_dump()}), SIZE)
+    row = f"| arc_easy | 400 | {harm.fused} | {harm.receiver} | {harm.difference} | {harm.p:.2g} |"
+    assert row in told
+    assert harm.sentence in told
+    assert "Not tested: other tasks than these, " in told

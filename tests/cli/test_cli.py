@@ -53,6 +53,7 @@ def test_the_command_line_imports_nothing_heavy() -> None:
         "import-rosetta",
         "ask",
         "eval",
+        "audit",
         "trial",
         "trial run",
     ],

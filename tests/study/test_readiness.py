@@ -266,3 +266,19 @@ def test_readiness_is_bounded_in_time(study: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(readiness, "_SECONDS", -1.0)
     study.write_text(study.read_text() + "limits: {max_parameters: 10}\n")
     check_ready(Space.load(study), study)
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ("arc_easi", "must be known"),
+        ("gsm8k", "answered by choosing"),
+        ("arc_easy=nowhere", "must exist"),
+    ],
+)
+def test_tasks_of_harm_that_cannot_be_asked(study: Path, task: str, told: str) -> None:
+    pipeline = study.with_name("pipeline.yaml")
+    pipeline.write_text(f"{pipeline.read_text()}champion: {{harmless_on: [{task}]}}\n")
+    message = found(study)
+    assert "pipeline, champion.harmless_on: " in message
+    assert told in message

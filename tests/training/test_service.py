@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.prompt_cache.store import PromptCacheStore
 from c2c_search.tokenization.token_alignment import encode_all
 from c2c_search.training.protocol import Evaluate
+from c2c_search.training.protocol import Event
+from c2c_search.training.protocol import Notice
 from c2c_search.training.protocol import Progress
+from c2c_search.training.service import WorkerService
 
 
 FUSERS = {
@@ -154,3 +158,31 @@ def test_an_unknown_system_is_told_with_the_nearest(service, trial):
 def test_rungs_of_whatever_learns_may_stop_it(service, trial, tmp_path):
     ended = service.train(trial, tmp_path / "lora", lambda: False, learner="lora", parameters=2000)
     assert (ended.pruned, ended.step, ended.best_rung) == (True, 3, 0)
+
+
+@pytest.mark.parametrize("injection", ["residual", "append"])
+def test_a_task_of_harm_is_answered_as_a_split_is(
+    service, trial, tmp_path: Path, injection: str
+) -> None:
+    """The sharer reads the task's questions itself; what was trained on is left out."""
+    rows = [
+        {"id": f"t{n}", "question": f"task {n}?", "choices": ["red", "blue"], "answer": n % 2}
+        for n in range(6)
+    ]
+    train = service.pipeline.data.files.train[0]
+    seen = json.loads(Path(train).read_text().splitlines()[0])
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, seen]))
+    spec = f"arc_easy={tmp_path}"
+    champion = service.pipeline.champion.model_copy(update={"harmless_on": (spec,)})
+    pipeline = service.pipeline.model_copy(update={"champion": champion})
+    told: list[Event] = []
+    asked = WorkerService(pipeline, cache_dir=service.cache_dir, emit=told.append)
+    config = trial.model_copy(update={"fuser": FuserConfig(width=8, injection=injection)})
+    best = asked.train(config, tmp_path / "trial", lambda: True).best_dir
+    request = Evaluate(system="c2c", pair=trial.pair, split="test", fuser_dir=best, task=spec)
+    fused = asked.evaluate(request)
+    assert [item.id for item in fused.items] == [row["id"] for row in rows]
+    assert any(isinstance(each, Notice) and "arc_easy" in each.message for each in told)
+    alone = asked.evaluate(request.model_copy(update={"system": "receiver", "fuser_dir": None}))
+    pairs = zip(fused.items, alone.items, strict=True)
+    assert any(mine.scores != theirs.scores for mine, theirs in pairs)
