@@ -218,7 +218,8 @@ def _limits(manifest: Manifest, verdict: Verdict | None) -> str:
         points = [
             _tested(manifest, verdict),
             f"Not tested: other tasks{' than these' if verdict.harm else ''}, other languages "
-            "than the groups name, long or many-turn prompts, and free answers beyond the few questions that `manifest.json` lists.",
+            "than the groups name, long or many-turn prompts, and free answers beyond the few "
+            "questions that `manifest.json` lists.",
             "Beyond its training data it may make the receiver worse than it is alone: " + beyond,
         ]
         caches = f"Trained on prompt caches in {manifest.cache_dtype}"
