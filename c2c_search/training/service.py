@@ -68,8 +68,8 @@ if TYPE_CHECKING:
     from c2c_search.config.trial import TrialConfig
     from c2c_search.data.schema import Row
     from c2c_search.evaluation.systems.registry import Learner
-    from c2c_search.fuser.config import FuserConfig
     from c2c_search.evaluation.tasks.loading import LoadedTask
+    from c2c_search.fuser.config import FuserConfig
     from c2c_search.models.loading import LoadedModel
     from c2c_search.models.pair import PairSpec
     from c2c_search.prompt_cache.caches import PromptCaches

@@ -7,8 +7,8 @@ import yaml
 
 from c2c_search.champion.card import model_card
 from c2c_search.champion.verdict import Verdict
-from c2c_search.evaluation.pairing import LEGEND
 from c2c_search.evaluation.harm import measure_harm
+from c2c_search.evaluation.pairing import LEGEND
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import RecordedQuestion
 from c2c_search.inference.manifest import Size
