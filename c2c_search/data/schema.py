@@ -233,8 +233,8 @@ class DataConfig(_Frozen):
             raise ValueError("source jsonl needs files.train")
         if self.source != "jsonl" and any(getattr(self.files, split) for split in SPLITS):
             raise ValueError(
-                "files of train, validation and test belong to source jsonl; set source: jsonl "
-                "or drop them"
+                "files belong to source jsonl (those of guard to any); set source: jsonl or drop "
+                "files"
             )
         if self.source != "private_quiz" and self.private_quiz != PrivateQuiz():
             raise ValueError(

@@ -113,8 +113,9 @@ class HarmGuard:
             guarded = self.other(self._order.rows(number))
         if guarded is None:
             return None
-        alone = self._alone(guarded).value()
-        fused = yield self.request(engine, guarded)
+        alone, asked = self._alone(guarded).value(), [self.request(engine, guarded)]
+        del guarded
+        fused = yield asked.pop()  # so that nobody here keeps what is read, nor its prompts
         excess = fused - alone
         self.excess[kind] = float(excess.detach())
         if not math.isfinite(self.excess[kind]):

@@ -33,6 +33,7 @@ from c2c_search.tokenization.continuations import response_ids
 from c2c_search.training.calibration import PROMPTS
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.fuser_training import FuserTraining
+from c2c_search.training.harm_guard import GuardedRows
 from c2c_search.training.harm_guard import other_rows
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.memory.allocations import Allocations
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from c2c_search.prompt_cache.rope import Rotary
     from c2c_search.tokenization.token_alignment import EncodedPrompt
     from c2c_search.training.engine import TrainingEngine
-    from c2c_search.training.step import ReceiverStep
 
 
 # Once a step DeepSpeed copies the gradients, so many bytes at a time, to reduce them over ranks.
@@ -250,7 +250,7 @@ class Rehearsal:
                 loss = run._request(cast("TrainingEngine", run.fuser), batch).loss()
                 penalty = run._penalty()
                 if (guarded := more()) is not None:
-                    loss = loss + guarded.loss()
+                    loss = loss + guarded
                 (loss if penalty is None else loss + penalty).backward()
             peak = max(peak, allocations.peak)
             if not waiting:
@@ -368,7 +368,7 @@ def _pack_bytes(batch: PairBatch) -> int:
 
 def _guarded(
     run: FuserTraining, batch: Sequence[int], others: int
-) -> Iterator[Callable[[], ReceiverStep | None]]:
+) -> Iterator[Callable[[], torch.Tensor | None]]:
     """What a step may add to its own batch, each at another time: nothing without a guard."""
     guard = run.guard
     if guard is None:
@@ -376,10 +376,13 @@ def _guarded(
         return
     engine = cast("TrainingEngine", run.fuser)
 
-    def deranged() -> ReceiverStep | None:
-        found = guard.deranged(batch)
-        return None if found is None else guard.request(engine, found)
+    def taken(found: GuardedRows | None) -> torch.Tensor | None:
+        if found is None:
+            return None
+        asked = [guard.request(engine, found)]
+        del found
+        return asked.pop().loss()
 
-    yield deranged
+    yield lambda: taken(guard.deranged(batch))
     if others:
-        yield lambda: guard.request(engine, guard.other(range(others)))
+        yield lambda: taken(guard.other(range(others)))
