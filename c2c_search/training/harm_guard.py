@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 Kind = Literal["deranged", "other"]
 """Rows of the batch that hear each other's sharer; rows of other tasks that hear their own."""
 
-OTHER_TOKENS = 16
+OTHER_TOKENS = 8
 """Response tokens that are read of a row of another task: harm shows in an answer's first words,
-and a step must not take as long as the longest of them."""
+and a step must not take as long as the longest of them. See `other_rows`."""
 
 
 @dataclass(frozen=True)
@@ -167,5 +167,5 @@ class HarmGuard:
 
 
 def other_rows(batch_size: int) -> int:
-    """Rows of other tasks in a pass, whose responses are longer than most that are learned."""
-    return max(1, batch_size // 2)
+    """Rows of other tasks in a pass: together as long as a batch of responses of 3 tokens."""
+    return max(1, 3 * batch_size // OTHER_TOKENS)
