@@ -127,6 +127,13 @@ def ask(
         typer.Option(help="How several sharers are heard: one after the other, or side by side."),
     ] = "sequential",
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 32,
+    listening: Annotated[
+        Literal["always", "confident"] | None,
+        typer.Option(
+            help="confident: the sharer is asked only where the receiver is not confident; as the "
+            "champion was measured, when left out."
+        ),
+    ] = None,
 ) -> None:
     """Answer a question by every model alone, and by C2C."""
     from rich.table import Table
@@ -142,7 +149,13 @@ def ask(
     from c2c_search.inference.model import C2CModel
     from c2c_search.inference.multi_sharer import MultiSharerModel
 
-    models = [C2CModel.from_pretrained(folder) for folder in folders]
+    if len(folders) > 1 and listening == "confident":
+        raise ConfigError(
+            "One sharer is asked when the receiver is unsure; several are always heard.",
+            value="--listening confident --also",
+            hint="Leave one of them out.",
+        )
+    models = [C2CModel.from_pretrained(folder, listening=listening) for folder in folders]
     first = models[0]
     together = first if len(models) == 1 else MultiSharerModel(models, fusion=fusion)
     contexts = None if context is None else [context]
