@@ -10,6 +10,7 @@ import yaml
 
 from c2c_search.champion.gate import Comparison
 from c2c_search.champion.gate import Verdict
+from c2c_search.champion.saved_compute import saved_compute
 from c2c_search.host.wording import in_bytes
 from c2c_search.host.wording import in_words
 from c2c_search.inference.manifest import Manifest
@@ -46,6 +47,7 @@ def model_card(manifest: Manifest, size: Size) -> str:
         _usage(manifest),
         "## What was measured",
         _NOTHING_MEASURED if verdict is None else _measured(verdict),
+        *saved_compute(manifest),
         "## Limits",
         _limits(manifest, verdict),
         "## Licences",

@@ -231,6 +231,13 @@ class ChampionConfig(FrozenModel):
         "receiver reads), ridge (closed-form map), lora (of the receiver, of the fuser's size; "
         "takes minutes), or any other one, also by dotted path.",
     )
+    listening: Literal["always", "confident"] = Field(
+        "always",
+        description="confident: a finalist is judged, and ships, with its receiver answering "
+        "alone where it is surer than a threshold fitted on validation, so that there the sharer "
+        "need not read; always: the sharer is heard on every question.",
+        exclude_if=lambda listening: listening == "always",  # as before there was a choice
+    )
     registered_name: str = Field(
         "c2c-fuser",
         max_length=200,

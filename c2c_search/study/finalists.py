@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from c2c_search.champion.gate import Verdict
@@ -41,6 +42,9 @@ from c2c_search.study.trials import HASH
 from c2c_search.study.trials import PARAMETERS
 from c2c_search.study.trials import SPLIT
 from c2c_search.study.trials import failures
+from c2c_search.study.when_unsure import heard
+from c2c_search.study.when_unsure import judged_as
+from c2c_search.study.when_unsure import listening_of
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.recorded_run import Kind
 from c2c_search.tracking.recorded_run import RecordedRun
@@ -54,6 +58,8 @@ from c2c_search.training.protocol import Trained
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+    from c2c_search.inference.doubt import Listening
 
 
 MISMATCHED = "mismatched"
@@ -75,6 +81,7 @@ class FinalEvaluation:
         verdicts: One for each finalist that could be judged, in their order.
         champion: The one to be promoted; None if no finalist beats all its controls.
         failures: A line for each trial that failed.
+        listening: When the champion listens; None: always.
     """
 
     finalists: tuple[Finalist, ...]
@@ -82,6 +89,7 @@ class FinalEvaluation:
     verdicts: tuple[Verdict, ...]
     champion: Finalist | None
     failures: tuple[str, ...] = ()
+    listening: Listening | None = None
 
     def verdict(self, finalist: str) -> Verdict:
         """The verdict on a finalist that was judged."""
@@ -153,7 +161,8 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
     if judged:
         first = next(one for one in judged if winner is None or one.name == winner.name)
         _check_shut(session, first)
-        results[first.name_of(MISMATCHED)] = _answers(session, first, MISMATCHED)
+        answers = partial(_answers, session, first)
+        results[first.name_of(MISMATCHED)] = heard(session, answers, MISMATCHED)
         mismatched = verdict(first).mismatched
         verdicts[first.name] = verdicts[first.name].model_copy(update={"mismatched": mismatched})
     final = FinalEvaluation(
@@ -162,6 +171,7 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
         verdicts=tuple(verdicts.values()),
         champion=next((one for one in judged if winner and one.name == winner.name), None),
         failures=failures(session.study),
+        listening=listening_of(session, answers) if winner else None,
     )
     _log(session, final)
     return final
@@ -255,7 +265,10 @@ def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult
         for system in systems:
             name = one.name_of(system)
             session.view.stage("test", len(results), total, name)
-            results[name] = _answers(session, one, system)
+            answers = partial(_answers, session, one)
+            results[name] = (
+                heard(session, answers, system) if system == SUBJECT else answers(system)
+            )
     return results
 
 
@@ -319,7 +332,7 @@ def _check_shut(session: Session, one: Finalist) -> None:
 
 def _key(session: Session, one: Finalist) -> str:
     """What is judged: a trial against its controls. Other controls are another question."""
-    return canonical_hash([one.config.hash(), *sorted(controls_of(session))])
+    return canonical_hash([one.config.hash(), *sorted(controls_of(session)), *judged_as(session)])
 
 
 def _oppose(

@@ -163,6 +163,7 @@ def make_manifest(
         controls={one.control: one.accuracy.value for one in verdict.comparisons},
         versions=package.installed_versions() | (splits.provenance if quiz else {}),
         licences=LICENCES if quiz else {},
+        listening=final.listening,
     )
 
 

@@ -7,6 +7,7 @@ import yaml
 
 from c2c_search.champion.card import model_card
 from c2c_search.champion.gate import Verdict
+from c2c_search.inference.doubt import Listening
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import Size
 
@@ -126,3 +127,12 @@ def test_the_example_is_python_whatever_the_question(manifest: Manifest) -> None
 def test_a_cell_cannot_break_the_table(manifest: Manifest, verdict: Verdict) -> None:
     odd = verdict.model_copy(update={"name": "a|b"}).model_dump(mode="json")
     assert "| a\\|b | " in model_card(manifest.model_copy(update={"verdict": odd}), SIZE)
+
+
+def test_what_listening_when_unsure_saves_is_told(manifest: Manifest, card: str) -> None:
+    assert "When it listens" not in card
+    listening = Listening(choices=0.25, words=0.5, length_normalised=True, skipped=0.375)
+    told = model_card(manifest.model_copy(update={"listening": listening}), SIZE)
+    assert "## When it listens" in told
+    assert "37.5 % of the questions were answered without it and without its prefill" in told
+    assert "below 0.250" in told

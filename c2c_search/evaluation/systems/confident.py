@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from c2c_search.evaluation.guard import refuse_report_split
 from c2c_search.evaluation.results import ItemResult
@@ -21,13 +22,15 @@ def doubt(item: ItemResult) -> float:
     return 1.0 if item.likelihood is None else doubt_of_words(item.likelihood)
 
 
-def doubt_as_written(item: ItemResult) -> float:
-    """The same of an option's text as if the system had written it, token by token.
+def doubt_as_written(item: ItemResult, *, length_normalised: bool) -> float:
+    """The same of a chosen option's text, as if the system had written it token by token.
 
     Args:
-        item: Chosen by log-likelihoods per token.
+        item: Chosen by log-likelihood.
+        length_normalised: Whether its scores are per token.
     """
-    return doubt_of_words(item.scores[item.chosen])
+    tokens = 1 if length_normalised else item.lengths[item.chosen]
+    return doubt_of_words(item.scores[item.chosen] / tokens)
 
 
 def listen(receiver: SystemResult, c2c: SystemResult, limit: float) -> SystemResult:
@@ -54,7 +57,18 @@ def skipped(receiver: SystemResult, limit: float) -> float:
     return sum(doubt(item) < limit for item in receiver.items) / len(receiver.items)
 
 
-def fit_limit(receiver: SystemResult, c2c: SystemResult, *, as_written: bool = False) -> float:
+def saving(receiver: SystemResult, limit: float) -> str:
+    """The same in words."""
+    return (
+        f"Listening when unsure, the receiver answers {100 * skipped(receiver, limit):.1f} % of "
+        f"{len(receiver.items)} items alone (where its doubt is below {limit:.3f}); there the "
+        "sharer, and its prefill, is not needed."
+    )
+
+
+def fit_limit(
+    receiver: SystemResult, c2c: SystemResult, measure: Callable[[ItemResult], float] = doubt
+) -> float:
     """The limit with which `listen` is most accurate; of equal ones that which skips most.
 
     It is chosen on a split on which nothing is reported. Where no item is better skipped it is 0,
@@ -63,7 +77,7 @@ def fit_limit(receiver: SystemResult, c2c: SystemResult, *, as_written: bool = F
     Args:
         receiver: As for `listen`.
         c2c: As for `listen`.
-        as_written: Whether the limit is one of `doubt_as_written`.
+        measure: The doubt that the limit is of.
 
     Raises:
         DataError: The answers are not those of the selection split.
@@ -71,7 +85,6 @@ def fit_limit(receiver: SystemResult, c2c: SystemResult, *, as_written: bool = F
     """
     refuse_report_split(receiver)
     refuse_report_split(c2c)
-    measure = doubt_as_written if as_written else doubt
     gains = sorted(
         (measure(ours), ours.credit - theirs.credit) for ours, theirs in paired(receiver, c2c)
     )

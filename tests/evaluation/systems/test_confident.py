@@ -14,6 +14,7 @@ from c2c_search.evaluation.systems.confident import doubt
 from c2c_search.evaluation.systems.confident import doubt_as_written
 from c2c_search.evaluation.systems.confident import fit_limit
 from c2c_search.evaluation.systems.confident import listen
+from c2c_search.evaluation.systems.confident import saving
 from c2c_search.evaluation.systems.confident import skipped
 from c2c_search.inference.doubt import ALL_SKIPPED
 
@@ -52,7 +53,9 @@ def test_doubt_of_what_is_written_is_what_its_tokens_lack_of_certainty():
     written = ItemResult(id="0", group="g", cluster="0", text="a", likelihood=math.log(0.25))
     assert doubt(written) == pytest.approx(0.75)
     assert doubt(written.model_copy(update={"likelihood": None})) == 1.0
-    assert doubt_as_written(RECEIVER.items[2]) == pytest.approx(1 - 0.75)
+    item = RECEIVER.items[2].model_copy(update={"lengths": (2, 2)})
+    assert doubt_as_written(item, length_normalised=True) == pytest.approx(1 - 0.75)
+    assert doubt_as_written(item, length_normalised=False) == pytest.approx(1 - 0.75**0.5)
 
 
 def test_the_receiver_keeps_what_it_is_sure_of():
@@ -87,6 +90,13 @@ def test_where_the_receiver_cannot_know_it_always_listens():
 def test_where_c2c_never_helps_it_never_listens():
     assert fit_limit(RECEIVER, RECEIVER) == ALL_SKIPPED
     assert skipped(RECEIVER, ALL_SKIPPED) == 1.0
+
+
+def test_the_saved_compute_is_told():
+    assert saving(RECEIVER, 0.4) == (
+        "Listening when unsure, the receiver answers 40.0 % of 5 items alone (where its doubt is "
+        "below 0.400); there the sharer, and its prefill, is not needed."
+    )
 
 
 @pytest.mark.parametrize("seed", range(20))
