@@ -22,6 +22,7 @@ SYSTEMS: Register[Any] = Register(
         "text_relay_answer": _BUILT_IN,
         "routing": _BUILT_IN,
         "c2c": _BUILT_IN,
+        "c2c_confident": _BUILT_IN,
         "few_shot": _BUILT_IN,
         "oracle": _BUILT_IN,
         "no_sharer": _BUILT_IN,

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from c2c_search.champion.saved_compute import saved_compute
 from c2c_search.champion.verdict import Comparison
 from c2c_search.champion.verdict import Verdict
 from c2c_search.evaluation.pairing import LEGEND
@@ -47,6 +48,7 @@ def model_card(manifest: Manifest, size: Size) -> str:
         _usage(manifest),
         "## What was measured",
         _NOTHING_MEASURED if verdict is None else _measured(verdict),
+        *saved_compute(manifest),
         "## Limits",
         _limits(manifest, verdict),
         "## Licences",

@@ -137,6 +137,13 @@ def ask(
         typer.Option(help="How several sharers are heard: one after the other, or side by side."),
     ] = "sequential",
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 32,
+    listening: Annotated[
+        Literal["always", "confident"] | None,
+        typer.Option(
+            help="confident: the sharer is asked only where the receiver is not confident; as the "
+            "champion was measured, when left out."
+        ),
+    ] = None,
 ) -> None:
     """Answer a question by every model alone, and by C2C."""
     from rich.table import Table
@@ -146,12 +153,19 @@ def ask(
     from c2c_search.inference.manifest import read_manifest
 
     folders = [directory, *(also or ())]
+    if len(folders) > 1 and listening == "confident":
+        raise ConfigError(
+            "One sharer is asked when the receiver is unsure; several are always heard.",
+            value="--listening confident --also",
+            hint="Leave one of them out.",
+        )
     # Before any model is loaded, so that a wrong folder or file is told at once.
     manifest, *_ = [read_manifest(folder) for folder in folders]
     document = None if context is None else _read_document(context)
     announce("Loading the models", err=True)
     table = Table(show_header=False, show_lines=True)
-    for who, what, answer in _answers(folders, manifest, question, document, fusion, tokens):
+    answers = _answers(folders, manifest, question, document, fusion, tokens, listening)
+    for who, what, answer in answers:
         table.add_row(Text(who, style="bold"), Text(what), Text(answer.strip()))
     Console().print(table)
 
@@ -163,6 +177,7 @@ def _answers(
     document: str | None,
     fusion: Literal["sequential", "parallel"],
     tokens: int,
+    listening: Literal["always", "confident"] | None,
 ) -> list[tuple[str, str, str]]:
     """Who answers, what that is, and the answer."""
     from c2c_search.inference.documents import check_length
@@ -170,7 +185,7 @@ def _answers(
     from c2c_search.inference.model import C2CModel
     from c2c_search.inference.multi_sharer import MultiSharerModel
 
-    models = [C2CModel.from_pretrained(folder) for folder in folders]
+    models = [C2CModel.from_pretrained(folder, listening=listening) for folder in folders]
     first = models[0]
     together = first if len(models) == 1 else MultiSharerModel(models, fusion=fusion)
     reads, contexts, reading = question, None, ""

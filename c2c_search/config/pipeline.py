@@ -27,7 +27,7 @@ from c2c_search.config.problems import strictly
 from c2c_search.config.problems import validate
 from c2c_search.config.problems import without_echoes
 from c2c_search.data.quiz import group_names
-from c2c_search.data.schema import SPLITS
+from c2c_search.data.schema import WITH_GUARD
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import whole
 from c2c_search.errors import ConfigError
@@ -52,6 +52,27 @@ class FrozenModel(BaseModel):
     """A configuration: immutable, without unknown keys, infinities or NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class GuardConfig(FrozenModel):
+    """What keeps a fuser from harm: wrong messages, and other tasks, may cost only so much.
+
+    The loss is that of the responses plus ``weight * relu(NLL - NLL of the receiver alone -
+    tolerance)``, where NLL is of a batch's responses after another row's message and, where
+    `data.files` names some, of rows of other tasks. It never rewards being worse than alone.
+
+    Source: the third stage of Draft-KV (arXiv 2609.34754); rows of other tasks are this project's.
+    """
+
+    weight: float = Field(
+        0.1, ge=0, description="Of what lies above the tolerance; 0 measures it alone."
+    )
+    tolerance: float = Field(
+        0.1, ge=0, description="Nats per token that a fuser may cost the receiver alone."
+    )
+    every: int = Field(
+        1, ge=1, le=10**9, description="Guarded is each step of so many, the first one included."
+    )
 
 
 class TrainingConfig(FrozenModel):
@@ -95,6 +116,12 @@ class TrainingConfig(FrozenModel):
         description="DeepSpeed ZeRO stage; on one device, where a trial trains, 1 and 2 split "
         "nothing.",
     )
+    guard: GuardConfig | None = Field(
+        None,
+        description="Limits what a wrong message, and any message on other tasks "
+        "(`data.files.guard`), may cost; null: nothing does.",
+        exclude_if=lambda guard: guard is None,  # such a trial is what it was before there was one
+    )
     log_every: int = Field(
         10, ge=1, le=10**9, description="Steps between two logged training metrics."
     )
@@ -128,6 +155,15 @@ class TrainingConfig(FrozenModel):
                 f"every rung needs a step of its own, but rungs {list(self.rungs)} of "
                 f"{self.steps} steps are the steps {list(self.rung_steps)}; "
                 "take more steps or fewer rungs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _another_row_is_in_the_batch(self) -> Self:
+        if self.guard is not None and self.batch_size < 2:
+            raise ValueError(
+                "guard gives a row the message of another one of its batch, so batch_size must "
+                "be at least 2; raise it (and lower gradient_accumulation), or drop guard"
             )
         return self
 
@@ -227,6 +263,13 @@ class ChampionConfig(FrozenModel):
         le=10**6,
         description="Most items of such a task. A margin of 2 points takes thousands where fuser "
         "and receiver often disagree; the verdict says how many.",
+    )
+    listening: Literal["always", "confident"] = Field(
+        "always",
+        description="confident: a finalist is judged, and ships, with its receiver answering "
+        "alone where it is surer than a threshold fitted on validation, so that there the sharer "
+        "need not read; always: the sharer is heard on every question.",
+        exclude_if=lambda listening: listening == "always",  # as before there was a choice
     )
     registered_name: str = Field(
         "c2c-fuser",
@@ -333,13 +376,16 @@ def _missing_data(document: Document, folder: Path) -> Iterator[Problem]:
         data = strictly(DataConfig, (document.data or {}).get("data") or {})
     except ValidationError:
         return
-    for split in SPLITS:
+    for split in WITH_GUARD:
         for name in getattr(data.files, split):
             if not is_file(folder / name):
                 rule = "A data file must exist; its path is relative to the pipeline file."
                 yield document.problem(("data", "files", split), rule, value=name)
-        for pattern in getattr(data.groups, split):
+    for of_split, patterns in data.groups:
+        for pattern in patterns:
             if not fnmatch.filter(group_names(), pattern):
                 rule = "A pattern must match a group of the quiz."
                 hint = suggestion(pattern, group_names())
-                yield document.problem(("data", "groups", split), rule, value=pattern, hint=hint)
+                yield document.problem(
+                    ("data", "groups", of_split), rule, value=pattern, hint=hint
+                )

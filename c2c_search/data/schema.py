@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from datasets import Features
 
 
-SplitName = Literal["train", "validation", "test"]
+SplitName = Literal["train", "validation", "test", "guard"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+"""What all data has. Beside them, ``guard`` holds rows that a fuser must not spoil."""
+WITH_GUARD: tuple[SplitName, ...] = (*SPLITS, "guard")
 
 ContaminationRule = Literal["report", "exclude", "refuse"]
 """What becomes of examples that overlap with what is judged: kept and told, left out, refused."""
@@ -107,11 +109,20 @@ class SplitGroups(_Frozen):
 
 
 class SplitFiles(_Frozen):
-    """JSONL files of each split, one path or several; one without files is held out of train."""
+    """JSONL files of each split, one path or several; one without files is held out of train.
+
+    Those of ``guard`` go with any source, and nothing is held out for them.
+    """
 
     train: Names = Field(default=(), description="Files trained on.")
     validation: Names = Field(default=(), description="Files that trials are compared on.")
     test: Names = Field(default=(), description="Files that the champion is proven on.")
+    guard: Names = Field(
+        default=(),
+        description="Files of other tasks, in any of the shapes, that `training.guard` keeps the "
+        "receiver's own answers to.",
+        exclude_if=lambda names: not names,  # data without is what it was before there were any
+    )
 
 
 class SplitLimits(_Frozen):
@@ -120,6 +131,12 @@ class SplitLimits(_Frozen):
     train: int | None = Field(default=None, ge=1, description="Examples to train on.")
     validation: int | None = Field(default=None, ge=1, description="Examples to validate on.")
     test: int | None = Field(default=None, ge=1, description="Examples to test on.")
+    guard: int | None = Field(
+        default=None,
+        ge=1,
+        description="Examples of other tasks to guard.",
+        exclude_if=lambda limit: limit is None,
+    )
 
 
 class Holdout(_Frozen):
@@ -245,8 +262,11 @@ class DataConfig(_Frozen):
     def _source_has_its_input(self) -> Self:
         if self.source == "jsonl" and not self.files.train:
             raise ValueError("source jsonl needs files.train")
-        if self.source != "jsonl" and self.files != SplitFiles():
-            raise ValueError("files belong to source jsonl; set source: jsonl or drop files")
+        if self.source != "jsonl" and any(getattr(self.files, split) for split in SPLITS):
+            raise ValueError(
+                "files belong to source jsonl (those of guard to any); set source: jsonl or drop "
+                "files"
+            )
         if self.source != "private_quiz" and self.private_quiz != PrivateQuiz():
             raise ValueError(
                 "private_quiz belongs to source private_quiz; set it, or drop private_quiz"

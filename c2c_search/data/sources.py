@@ -14,7 +14,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from c2c_search.data.doubts import Doubts
-from c2c_search.data.schema import SPLITS
+from c2c_search.data.schema import WITH_GUARD
 from c2c_search.data.schema import Message
 from c2c_search.data.schema import Row
 from c2c_search.data.schema import SplitFiles
@@ -122,7 +122,7 @@ def read_examples(
 
 def place_of(files: SplitFiles, row_id: str) -> str:
     """File and line of a row; its id where it comes from no file."""
-    paths = {split: getattr(files, split) for split in SPLITS}
+    paths = {split: getattr(files, split) for split in WITH_GUARD}
     examples = read_examples(paths) if any(paths.values()) else {}
     found = (each for of_split in examples.values() for each in of_split)
     return next((each.where for each in found if each.row["id"] == row_id), row_id)
@@ -142,7 +142,7 @@ def set_name(path: Path) -> str:
 
 def file_provenance(files: SplitFiles) -> dict[str, str]:
     """sha256 of every file, by path."""
-    paths = [path for split in SPLITS for path in getattr(files, split)]
+    paths = [path for split in WITH_GUARD for path in getattr(files, split)]
     return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
 
 

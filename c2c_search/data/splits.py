@@ -18,6 +18,7 @@ from c2c_search.data.private_quiz import private_rows
 from c2c_search.data.quiz import quiz_provenance
 from c2c_search.data.quiz import quiz_rows
 from c2c_search.data.schema import SPLITS
+from c2c_search.data.schema import WITH_GUARD
 from c2c_search.data.schema import ContaminationRule
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import Row
@@ -51,6 +52,8 @@ class Splits:
         provenance: What the rows were made from: library versions, or files with their sha256.
         contamination: Overlap of train with validation and test, before any limit.
         selection: Overlap of validation with test, before any limit.
+        guard: Rows of other tasks that a fuser must not spoil; None where no file holds any.
+        guarded: Their overlap with validation and test, before any limit.
     """
 
     train: Dataset
@@ -60,6 +63,8 @@ class Splits:
     provenance: dict[str, str]
     contamination: Contamination
     selection: Contamination
+    guard: Dataset | None = None
+    guarded: Contamination | None = None
 
 
 def load_splits(config: DataConfig, *, notify: Notify | None = None) -> Splits:
@@ -78,14 +83,15 @@ def load_splits(config: DataConfig, *, notify: Notify | None = None) -> Splits:
 
     rows, found = split_rows(config, notify=notify)
     provenance = _provenance(config)
-    tables = {name: Dataset.from_list(list(rows[name]), features=features()) for name in SPLITS}
-    hashes = {name: rows_hash(rows[name]) for name in SPLITS}
+    tables = {name: Dataset.from_list(rows[name], features=features()) for name in rows}
+    hashes = {name: rows_hash(rows[name]) for name in rows}
     return Splits(
         **tables,
         hashes=hashes,
         provenance=provenance,
         contamination=found["train"],
         selection=found["validation"],
+        guarded=found.get("guard"),
     )
 
 
@@ -107,18 +113,17 @@ def split_rows(
     Raises:
         DataError: As `load_splits` does.
     """
+    rows = _file_rows(config, notify)
     if config.source == "quiz":
-        rows = {split: quiz_rows(getattr(config.groups, split), split) for split in SPLITS}
+        rows |= {split: quiz_rows(getattr(config.groups, split), split) for split in SPLITS}
     elif config.source == "private_quiz":
-        rows = {split: private_rows(config.private_quiz, split) for split in SPLITS}
-    else:
-        rows = _file_rows(config, notify)
+        rows |= {split: private_rows(config.private_quiz, split) for split in SPLITS}
     # Before the limits, so that what a smaller test leaves unseen does not come back into train.
     rows, found = decontaminate(rows, config.contamination)
-    for split in SPLITS:
+    for split in rows:
         rows[split] = spread(rows[split], getattr(config.limit, split), config.seed)
     _check_usable(rows)
-    return rows, found
+    return {split: rows[split] for split in WITH_GUARD if split in rows}, found
 
 
 def rows_hash(rows: Sequence[Row]) -> str:
@@ -186,6 +191,8 @@ def decontaminate(
 ) -> tuple[dict[SplitName, list[Row]], dict[SplitName, Contamination]]:
     """Do as the rule says with what overlaps: train with what is judged, validation with test.
 
+    Rows to guard are treated as train's are: they are learned from, too.
+
     Both are compared as they came, so that a training row also goes if all that ties it to a
     test item is a validation row that goes.
 
@@ -196,7 +203,7 @@ def decontaminate(
     Raises:
         DataError: Something overlaps and the rule is ``refuse``, or no row of a split is left.
     """
-    kept = {split: list(rows[split]) for split in SPLITS}
+    kept = {split: list(of_split) for split, of_split in rows.items()}
     found = _overlaps(rows)
     overlaps = [each for each in found.values() if each.found]
     if rule == "refuse" and overlaps:
@@ -225,7 +232,10 @@ def decontaminate(
 def _overlaps(rows: Mapping[SplitName, Sequence[Row]]) -> dict[SplitName, Contamination]:
     judged: dict[str, list[Text]]
     judged = {split: [judged_text(row) for row in rows[split]] for split in SPLITS[1:]}
-    return {
+    found: dict[SplitName, Contamination] = {}
+    if "guard" in rows:
+        found["guard"] = overlap(map(learnt_text, rows["guard"]), judged, what="guard examples")
+    return found | {
         "train": overlap(map(learnt_text, rows["train"]), judged, what="training examples"),
         "validation": overlap(
             map(learnt_text, rows["validation"]),
@@ -241,16 +251,18 @@ def _shuffled_indices(count: int, seed: int) -> list[int]:
 
 
 def _file_rows(config: DataConfig, notify: Notify | None) -> dict[SplitName, list[Row]]:
-    given = {split: getattr(config.files, split) for split in SPLITS}
+    given = {split: getattr(config.files, split) for split in WITH_GUARD}
     rows = read_files({split: paths for split, paths in given.items() if paths}, notify=notify)
+    if config.source != "jsonl":
+        return rows
     missing = {split: getattr(config.holdout, split) for split in SPLITS if split not in rows}
     if missing:
         rows |= hold_out(rows["train"], missing, config.seed)
-    return {split: rows[split] for split in SPLITS}
+    return {split: rows[split] for split in WITH_GUARD if split in rows}
 
 
 def _check_usable(rows: Mapping[SplitName, Sequence[Row]]) -> None:
-    for split in SPLITS:
+    for split in rows:
         if not rows[split]:
             raise DataError(
                 f"The {split} split must have at least one example.",

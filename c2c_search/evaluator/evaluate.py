@@ -38,6 +38,7 @@ from c2c_search.evaluation.record import TaskRecord
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.evaluation.systems import SYSTEMS
+from c2c_search.evaluation.systems.confident import saving
 from c2c_search.evaluator import lm_eval
 from c2c_search.evaluator import tasks
 from c2c_search.evaluator.answers import AnsweringSystem
@@ -245,7 +246,7 @@ class _Evaluation:
         self.tell(f"{chosen.loaded.name}: looking for overlap with the training data", 0, 0)
         kept, contamination = clean(
             chosen.loaded.items,
-            trained_on=self._splits.train,
+            trained_on=[*self._splits.train, *(self._splits.guard or ())],
             selected_on=self._splits.validation,
             rule=self.request.contamination,
             name=chosen.loaded.name,
@@ -275,6 +276,8 @@ class _Evaluation:
                 of = (results[each][0] for each in derivation.of)
                 results[name] = [derivation.derive(*of, fitted[name])]
         results = {name: results[name] for name in self.systems if name in results}
+        if "c2c_confident" in fitted:
+            notes.append(saving(results["receiver"][0], fitted["c2c_confident"]))
         self.results[loaded.name] = results
         return task_record(
             results,

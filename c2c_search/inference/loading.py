@@ -20,6 +20,7 @@ from c2c_search.models.geometry import cache_shape
 
 if TYPE_CHECKING:
     from c2c_search.fuser.fuser import Fuser
+    from c2c_search.inference.doubt import Listening
     from c2c_search.inference.manifest import Manifest
     from c2c_search.models.loading import LoadedModel
     from c2c_search.tokenization.templates import Template
@@ -34,7 +35,8 @@ class LoadedChampion:
     fuser: Fuser
     template: Template
     cache_dtype: torch.dtype
-    date: str | None = None
+    date: str | None
+    listening: Listening | None
 
 
 def open_champion(directory: str | Path, device: torch.device | str | None) -> LoadedChampion:
@@ -68,6 +70,7 @@ def open_champion(directory: str | Path, device: torch.device | str | None) -> L
         manifest.template,
         getattr(torch, manifest.cache_dtype),
         manifest.date,
+        manifest.listening,
     )
 
 
@@ -83,6 +86,21 @@ def champion_dtype(manifest: Manifest, device: torch.device) -> torch.dtype:
     if manifest.provenance is not None and manifest.dtype is None:
         return default_dtype(device)
     return recorded_dtype(manifest.dtype, device, print_notice)
+
+
+def check_appends(fuser: Fuser | None) -> None:
+    """Refuse a fuser that cannot hear a sharer which reads something else than the receiver.
+
+    Raises:
+        ConfigError: It does not append.
+    """
+    if fuser is None or not fuser.config.adds_entries:
+        raise ConfigError(
+            "A sharer can read something else than the receiver only where its cache is "
+            "appended: otherwise each receiver token hears the same token.",
+            value="no fuser" if fuser is None else fuser.config.injection,
+            hint="Use a fuser with injection append, or let both read the question.",
+        )
 
 
 def check_shapes(fuser: Fuser, receiver: LoadedModel, sharer: LoadedModel) -> None:

@@ -31,6 +31,7 @@ from c2c_search.errors import shown
 from c2c_search.host.strict_json import content_sha256
 from c2c_search.host.strict_json import read_object
 from c2c_search.host.tensor_file import read_header
+from c2c_search.inference.doubt import Listening
 from c2c_search.models.identity import ModelIdentity
 from c2c_search.tokenization.templates import Template
 
@@ -158,6 +159,7 @@ class Manifest(_Stored):
         versions: Of the libraries that trained and measured it.
         licences: What else is under a licence (data sources), by name.
         questions: With the answers that `verify` expects.
+        listening: Where the receiver answers without the sharer; None: nowhere.
     """
 
     format_version: int = Field(FORMAT_VERSION, ge=1)
@@ -179,6 +181,7 @@ class Manifest(_Stored):
     versions: dict[str, str]
     licences: dict[str, str] = {}
     questions: tuple[RecordedQuestion, ...] = ()
+    listening: Listening | None = Field(None, exclude_if=lambda listening: listening is None)
 
     @property
     def date(self) -> str | None:
@@ -385,6 +388,7 @@ def _take_unknown(content: dict[str, Any]) -> list[str]:
             unknown += _strip(pair.get(side), ModelIdentity, f"pair.{side}.")
     unknown += _strip(content.get("receiver_size"), Size, "receiver_size.")
     unknown += _strip(content.get("provenance"), Provenance, "provenance.")
+    unknown += _strip(content.get("listening"), Listening, "listening.")
     questions = content.get("questions")
     for question in questions if isinstance(questions, list) else []:
         unknown += _strip(question, RecordedQuestion, "questions.")

@@ -18,6 +18,7 @@ from c2c_search.inference.fusion import Fuse
 from c2c_search.inference.fusion import Rotaries
 from c2c_search.inference.fusion import fuse
 from c2c_search.inference.fusion import heard
+from c2c_search.inference.loading import check_appends
 from c2c_search.inference.loading import check_shapes
 from c2c_search.inference.loading import open_champion
 from c2c_search.inference.lora import Adaptation
@@ -38,7 +39,8 @@ from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.parallel_prefill import read_both
 from c2c_search.prompt_cache.rope import Rotary
 from c2c_search.tokenization.continuations import response_ids
-from c2c_search.tokenization.templates import asked
+from c2c_search.tokenization.templates import LINES
+from c2c_search.tokenization.templates import both_asked
 from c2c_search.tokenization.token_alignment import EncodedPrompt
 from c2c_search.tokenization.token_alignment import encode_all
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from transformers.modeling_outputs import CausalLMOutputWithPast
 
     from c2c_search.fuser.fuser import Fuser
+    from c2c_search.inference.doubt import ListeningRule
     from c2c_search.models.loading import LoadedModel
     from c2c_search.prompt_cache.batches import PairBatch
     from c2c_search.tokenization.templates import Message
@@ -103,19 +106,45 @@ class C2CModel:
 
     @classmethod
     def from_pretrained(
-        cls, directory: str | Path, *, device: torch.device | str | None = None
+        cls,
+        directory: str | Path,
+        *,
+        device: torch.device | str | None = None,
+        listening: ListeningRule | None = None,
     ) -> C2CModel:
         """Load a champion folder and its two models, to compute as measured (`champion_dtype`).
 
         Args:
             directory: The folder that ``c2c-search export`` or ``import-rosetta`` writes.
             device: Where to run; a GPU if there is one, when left out.
+            listening: See `ConfidentModel`; as the champion was measured, when left out.
 
         Raises:
+            ConfigError: It is to listen when unsure, and was not measured so.
             IntegrityError: The folder's bytes, or the models, are not those that were measured.
             SourceError: A model cannot be fetched or read.
         """
-        return cls(**vars(open_champion(directory, device)))
+        from c2c_search.inference.listening import as_asked  # which is a model of this kind
+
+        return as_asked(cls, open_champion(directory, device), listening)
+
+    def encoded(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        sharer_conversations: Sequence[Sequence[Message]] | None = None,
+    ) -> tuple[EncodedPrompt, ...]:
+        """Tokenize conversations for both models; see `prompts`."""
+        if sharer_conversations is not None:
+            check_appends(self.fuser)
+        return encode_all(
+            conversations,
+            self.template,
+            self.receiver.text_tokenizer,
+            self.sharer.text_tokenizer,
+            "span" if self.fuser is None else self.fuser.config.token_alignment,
+            sharer_conversations=sharer_conversations,
+            date=self.date,
+        )
 
     def prompts(
         self,
@@ -131,25 +160,7 @@ class C2CModel:
         Raises:
             ConfigError: The sharer is to read something else and the fuser does not append.
         """
-        appends = self.fuser is not None and self.fuser.config.adds_entries
-        if sharer_conversations is not None and not appends:
-            raise ConfigError(
-                "A sharer can read something else than the receiver only where its cache is "
-                "appended: otherwise each receiver token hears the same token.",
-                value="no fuser" if self.fuser is None else self.fuser.config.injection,
-                hint="Use a fuser with injection append, or let both read the question.",
-            )
-        return self.cached(
-            encode_all(
-                conversations,
-                self.template,
-                self.receiver.text_tokenizer,
-                self.sharer.text_tokenizer,
-                "span" if self.fuser is None else self.fuser.config.token_alignment,
-                sharer_conversations=sharer_conversations,
-                date=self.date,
-            )
-        )
+        return self.cached(self.encoded(conversations, sharer_conversations))
 
     def cached(self, encoded: Sequence[EncodedPrompt]) -> PairPrompts:
         """Prompts that are token ids already, with both models' prompt caches."""
@@ -229,13 +240,8 @@ class C2CModel:
         Raises:
             ConfigError: The ids do not fit together.
         """
-        read = IdPrompts.read(
-            receiver_input_ids,
-            sharer_input_ids,
-            receiver_attention_mask,
-            sharer_attention_mask,
-            alignment,
-        )
+        rest = receiver_attention_mask, sharer_attention_mask, alignment
+        read = IdPrompts.read(receiver_input_ids, sharer_input_ids, *rest)
         batch = self.batch(self.cached(read.encoded))
         with blaming(self, batch):
             return last_token_output(self.receiver.model, self.fuse(batch), batch.last_ids, read)
@@ -290,13 +296,8 @@ class C2CModel:
                 "generate takes a question, or receiver_input_ids and sharer_input_ids.",
                 hint="Give the text alone, or the token ids of both models.",
             )
-        read = IdPrompts.read(
-            receiver_input_ids,
-            sharer_input_ids,
-            receiver_attention_mask,
-            sharer_attention_mask,
-            alignment,
-        )
+        rest = receiver_attention_mask, sharer_attention_mask, alignment
+        read = IdPrompts.read(receiver_input_ids, sharer_input_ids, *rest)
         batch = self.batch(self.cached(read.encoded))
         answers = self._go_on(batch, max_new_tokens, with_stop=True)
         return sequences(receiver_input_ids, answers, padding_id(self.receiver))
@@ -315,14 +316,12 @@ class C2CModel:
             sharer_contexts: What the sharer reads instead, for a fuser whose injection is append.
             max_new_tokens: Where a long answer is cut.
         """
-        prompts = self.prompts(
-            [asked(text) for text in questions],
-            None if sharer_contexts is None else [asked(text) for text in sharer_contexts],
-        )
-        answers = self._go_on(self.batch(prompts), max_new_tokens)
-        # The plain template is written in lines: the next line is another question.
-        stops = Stops(self.receiver.text_tokenizer, ["\n"] if self.template == "plain" else [])
-        return [stops.cut(tokens) for tokens in answers]
+        prompts = self.prompts(*both_asked(questions, sharer_contexts))
+        return self._say(self.batch(prompts), max_new_tokens)
+
+    def _say(self, batch: PairBatch, max_new_tokens: int) -> list[str]:
+        stops = Stops(self.receiver.text_tokenizer, LINES[self.template])
+        return [stops.cut(tokens) for tokens in self._go_on(batch, max_new_tokens)]
 
     @torch.no_grad()
     def write(

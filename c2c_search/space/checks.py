@@ -26,6 +26,7 @@ from c2c_search.space.declaration import NOT_SEARCHED
 from c2c_search.space.declaration import SECTIONS
 from c2c_search.space.declaration import Declaration
 from c2c_search.space.declaration import field_names
+from c2c_search.space.declaration import into
 from c2c_search.space.declaration import settings
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
@@ -281,10 +282,7 @@ def _with(common: dict[str, Any], section: str, params: Params) -> dict[str, Any
     for name, value in params.items():
         first, *path, last = name.split(".") if name != "pair" else ("pair", "pair")
         if first == section:
-            target = values
-            for part in path:
-                target = target[part]
-            target[last] = value
+            into(values, path)[last] = value
     return values
 
 

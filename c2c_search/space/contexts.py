@@ -9,7 +9,7 @@ from pathlib import Path
 
 from c2c_search.config.document import Document
 from c2c_search.config.document import Location
-from c2c_search.data.schema import SPLITS
+from c2c_search.data.schema import WITH_GUARD
 from c2c_search.data.schema import DataConfig
 from c2c_search.errors import Problem
 from c2c_search.fuser.config import FuserConfig
@@ -53,7 +53,7 @@ def _first_context(data: DataConfig) -> str | None:
     """The first row with a ``sharer_context``: its file and line, or where all have one."""
     if data.source == "private_quiz":
         return "source private_quiz"
-    for split in SPLITS:
+    for split in WITH_GUARD:
         for name in getattr(data.files, split):
             try:
                 with Path(name).open("rb") as file:

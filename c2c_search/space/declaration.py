@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 from typing import Any
 from typing import Self
+from typing import get_args
 
 from pydantic import BaseModel
 from pydantic import Field
@@ -155,12 +157,28 @@ def field_names() -> list[str]:
 def _leaves(model: type[BaseModel], prefix: str) -> list[str]:
     names = []
     for name, field in model.model_fields.items():
-        kind, path = field.annotation, f"{prefix}.{name}"
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        path = f"{prefix}.{name}"
+        if (kind := _section(field.annotation)) is not None:
             names += _leaves(kind, path)
         else:
             names.append(path)
     return names
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The fields below a field, also of one that may be null; None if there are none."""
+    options = {*get_args(annotation)} - {type(None)} or {annotation}
+    kind = options.pop()
+    nested = not options and isinstance(kind, type) and issubclass(kind, BaseModel)
+    return kind if nested else None
+
+
+def into(target: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    """The fields below a path, which is made where what may be null is null."""
+    for part in path:
+        target[part] = target.get(part) or {}
+        target = target[part]
+    return target
 
 
 def settings(declaration: Declaration, pipeline: Pipeline, params: Params) -> dict[str, Any]:
@@ -182,10 +200,7 @@ def settings(declaration: Declaration, pipeline: Pipeline, params: Params) -> di
     }
     for name, value in {"pair": pair, **declaration.fixed, **params}.items():
         *path, last = name.split(".")
-        target = trial
-        for part in path:
-            target = target[part]
-        target[last] = declaration.pairs[str(value)] if name == "pair" else value
+        into(trial, path)[last] = declaration.pairs[str(value)] if name == "pair" else value
     return trial
 
 

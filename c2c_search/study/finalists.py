@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Set
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from c2c_search.champion.gate import first_passing
@@ -45,6 +46,9 @@ from c2c_search.study.trials import HASH
 from c2c_search.study.trials import PARAMETERS
 from c2c_search.study.trials import SPLIT
 from c2c_search.study.trials import failures
+from c2c_search.study.when_unsure import heard
+from c2c_search.study.when_unsure import judged_as
+from c2c_search.study.when_unsure import listening_of
 from c2c_search.tracking.recorded_run import Kind
 from c2c_search.training import retries
 from c2c_search.training.protocol import NOT_ITS_OWN
@@ -56,6 +60,8 @@ from c2c_search.training.protocol import Trained
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+    from c2c_search.inference.doubt import Listening
 
 
 SHUT = "shut"
@@ -75,6 +81,7 @@ class FinalEvaluation:
         verdicts: One for each finalist that could be judged, in their order.
         champion: The one to be promoted; None if no finalist beats all its controls.
         failures: A line for each trial that failed.
+        listening: When the champion listens; None: always.
     """
 
     finalists: tuple[Finalist, ...]
@@ -82,6 +89,7 @@ class FinalEvaluation:
     verdicts: tuple[Verdict, ...]
     champion: Finalist | None
     failures: tuple[str, ...] = ()
+    listening: Listening | None = None
 
     def verdict(self, finalist: str) -> Verdict:
         """The verdict on a finalist that was judged."""
@@ -155,17 +163,20 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
         one.name: _judge(session, one, results, looks[_key(session, one)]) for one in judged
     }
     _oppose(session, judged, results, verdicts)
-    refuse_harmful(session, judged, verdicts)
+    answers_of = partial(partial, _answers, session)
+    refuse_harmful(session, judged, verdicts, answers_of)
     winner = first_passing(verdicts.values())
     if judged:
         first = next(one for one in judged if winner is None or one.name == winner.name)
         _check_shut(session, first)
+        answers = answers_of(first)
     final = FinalEvaluation(
         finalists=chosen,
         results=results,
         verdicts=tuple(verdicts.values()),
         champion=next((one for one in judged if winner and one.name == winner.name), None),
         failures=failures(session.study),
+        listening=listening_of(session, answers) if winner else None,
     )
     log_final(session, final)
     return final
@@ -269,7 +280,9 @@ def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult
         for system in systems:
             name = one.name_of(system)
             session.view.stage("test", len(results), total, name)
-            results[name] = _answers(session, one, system)
+            answers = partial(_answers, session, one)
+            own = system in (SUBJECT, DERANGED)
+            results[name] = heard(session, answers, system) if own else answers(system)
     return results
 
 
@@ -337,8 +350,8 @@ def _check_shut(session: Session, one: Finalist) -> None:
 
 def _key(session: Session, one: Finalist) -> str:
     """What is judged: a trial against its controls. Other controls are another question."""
-    controls = sorted(controls_of(session))
-    return canonical_hash([one.config.hash(), *controls, *harm_question(session)])
+    asked = [*sorted(controls_of(session)), *harm_question(session), *judged_as(session)]
+    return canonical_hash([one.config.hash(), *asked])
 
 
 def _oppose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 
@@ -16,6 +17,8 @@ from c2c_search.evaluation.systems.registry import SUBJECT
 from c2c_search.host.names import fit
 from c2c_search.study.finalist import Finalist
 from c2c_search.study.session import Session
+from c2c_search.study.when_unsure import Answers
+from c2c_search.study.when_unsure import as_heard
 from c2c_search.training.protocol import Evaluate
 
 
@@ -23,7 +26,10 @@ _RECEIVER = "receiver"
 
 
 def refuse_harmful(
-    session: Session, judged: Sequence[Finalist], verdicts: dict[str, Verdict]
+    session: Session,
+    judged: Sequence[Finalist],
+    verdicts: dict[str, Verdict],
+    answers_of: Callable[[Finalist], Answers],
 ) -> None:
     """Measure harm where the pipeline asks, of the finalist that would lead; change its verdict.
 
@@ -35,6 +41,7 @@ def refuse_harmful(
         session: Of the study.
         judged: Finalists in their order.
         verdicts: By finalist.
+        answers_of: What the systems of a finalist answer on the study's own splits.
 
     Raises:
         C2CError: A system cannot be measured.
@@ -44,7 +51,7 @@ def refuse_harmful(
     for one in judged:
         if not verdicts[one.name].leads:
             continue
-        harm = tuple(_measure(session, one, verdicts[one.name]))
+        harm = tuple(_measure(session, one, verdicts[one.name], answers_of(one)))
         verdicts[one.name] = verdicts[one.name].model_copy(update={"harm": harm})
         if verdicts[one.name].leads:
             return
@@ -59,7 +66,7 @@ def harm_question(session: Session) -> list[str]:
     return [*names, f"margin {rules.harm_margin:g}", f"limit {rules.harm_limit}"]
 
 
-def _measure(session: Session, one: Finalist, verdict: Verdict) -> Iterator[Harm]:
+def _measure(session: Session, one: Finalist, verdict: Verdict, own: Answers) -> Iterator[Harm]:
     rules = session.space.pipeline.champion
     fuser = f"{session.request(one.config).directory}/{one.trained.best_dir}"
     pair = canonical_hash(one.config.pair.model_dump())
@@ -76,10 +83,12 @@ def _measure(session: Session, one: Finalist, verdict: Verdict) -> Iterator[Harm
             )
             return session.trainer.measure(f"{asked}-{of}", request)
 
+        found = answers(SUBJECT, one.config.hash(), fuser)
+        alone = answers(_RECEIVER, f"{pair}-{_RECEIVER}", None)
         yield measure_harm(
             task,
-            answers(SUBJECT, one.config.hash(), fuser),
-            answers(_RECEIVER, f"{pair}-{_RECEIVER}", None),
+            as_heard(session, own, found, alone),
+            alone,
             level=verdict.judged_level,
             margin=rules.harm_margin / 100,
             resamples=verdict.resamples,

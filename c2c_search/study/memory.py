@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from c2c_search.data.schema import SPLITS
 from c2c_search.data.splits import load_splits
 from c2c_search.host.dtypes import default_dtype
 from c2c_search.models.loading import default_device
@@ -38,7 +37,8 @@ def lengths_of_pairs(space: Space) -> list[str]:
         TemplateRefusedError: A chat template cannot write a row's conversation.
     """
     rehearsal, data = Rehearsal(torch.device("cpu")), space.pipeline.data
-    splits = {str(name): list(getattr(load_splits(data), name)) for name in SPLITS}
+    loaded = load_splits(data)
+    splits = {str(name): list(getattr(loaded, name)) for name in loaded.hashes}
     told: list[str] = []
     for pair in space.pairs.values():
         receiver, sharer = (
@@ -76,7 +76,7 @@ def memory_of_trials(
     @cache
     def rows() -> Rows:
         splits = load_splits(space.pipeline.data)
-        return Rows(splits.train, splits.validation)
+        return Rows(splits.train, splits.validation, splits.guard or ())
 
     def of_trial(trial: TrialConfig) -> TrialMemory:
         models = model(trial.pair.receiver), model(trial.pair.sharer)

@@ -172,6 +172,7 @@ def make_manifest(
         controls={one.control: one.accuracy.value for one in verdict.others},
         versions=package.installed_versions() | (splits.provenance if quiz else {}),
         licences=LICENCES if quiz else {},
+        listening=final.listening,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from c2c_search.config.pipeline import GuardConfig
 from c2c_search.config.pipeline import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import CacheShape
@@ -114,10 +115,11 @@ def alike(config: TrialConfig) -> TrialConfig:
     # Whether there is any changes what is kept; how much of it does not.
     own = {name: float(getattr(fuser, name) > 0) / 2 for name in ("dropout",)}
     smoothed = {"label_smoothing": float(training.label_smoothing > 0) / 2}
+    guarded = {"guard": None if training.guard is None else GuardConfig()}
     return config.model_copy(
         update={
             "training": training.model_copy(
-                update=_defaults(TrainingConfig, _TRAINING_NUMBERS) | smoothed
+                update=_defaults(TrainingConfig, _TRAINING_NUMBERS) | smoothed | guarded
             ),
             "fuser": fuser.model_copy(
                 update=_defaults(FuserConfig, _FUSER_NUMBERS) | own | {"gate": gate}

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 Template = Literal["plain", "chat"]
+LINES: dict[Template, tuple[str, ...]] = {"plain": ("\n",), "chat": ()}
+"""What ends an answer: in the plain template the next line is another question."""
 
 _TODAY = "strftime_now"  # the only clock that chat templates have
 _DIRECTIVES = (
@@ -98,6 +100,19 @@ def asked(text: str) -> list[Message]:
 def asked_about(document: str, question: str) -> str:
     """What a sharer reads where it alone has the document: that, and the question below it."""
     return f"{document}\nQuestion: {question}"
+
+
+def both_asked(
+    questions: Sequence[str], sharer_contexts: Sequence[str] | None
+) -> tuple[list[list[Message]], list[list[Message]] | None]:
+    """Conversations of one question each, of the receiver and, where it reads others, the sharer.
+
+    Args:
+        questions: What the receiver is asked.
+        sharer_contexts: What the sharer reads instead.
+    """
+    theirs = None if sharer_contexts is None else [asked(text) for text in sharer_contexts]
+    return [asked(text) for text in questions], theirs
 
 
 def render(

@@ -12,10 +12,12 @@ from c2c_search.evaluation.scoring import answer
 from c2c_search.fuser import checkpoint
 from c2c_search.fuser.cost import tensor_bytes
 from c2c_search.fuser.selection import without_shut_layers
+from c2c_search.training.harm_guard import HarmGuard
 from c2c_search.training.loop import Training
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.prefetch import Prefetcher
 from c2c_search.training.protocol import Event
+from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Trained
 from c2c_search.training.step import ReceiverStep
 from c2c_search.training.step import alone
@@ -60,6 +62,9 @@ class FuserTraining(Training):
         super().__init__(config, model, data, directory, emit=emit, go_on=go_on)
         self.fuser: Fuser = model.fuser
         self.fuser.recomputes = config.training.checkpoint_activations
+        self.guard: HarmGuard | None = None
+        if self.training.guard is not None:
+            self.guard = HarmGuard(config, model, data, self.responses)
         # Where caches are computed again, the models run, and they run for one thread at a time.
         # On the CPU gathering is less than a hundredth of a step, and a thread would slow that.
         ahead = data.train_prompts.ready and model.device.type != "cpu"
@@ -114,6 +119,18 @@ class FuserTraining(Training):
             [self.responses[row] for row in rows],
             self.training.label_smoothing,
         )
+
+    def _guarded(
+        self, engine: TrainingEngine, rows: list[int], micro_step: int
+    ) -> Steps[torch.Tensor | None]:
+        if self.guard is None:
+            return None
+        return (yield from self.guard.loss(engine, rows, micro_step))
+
+    def _report(self, loss: float, gradient_norm: float, rate: float) -> Step:
+        found = super()._report(loss, gradient_norm, rate)
+        guarded = {} if self.guard is None else self.guard.metrics
+        return found.model_copy(update={"metrics": found.metrics | guarded})
 
     def _gather(self, rows: list[int]) -> PairBatch:
         batch = self.model.batch(self.data.train_prompts, rows, self._partners(rows))

@@ -55,12 +55,14 @@ class DivergedError(Exception):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is learned from and validated on, with both models' caches."""
+    """What is learned from, validated on and guarded, with both models' caches."""
 
     train: Sequence[Row]
     train_prompts: PairPrompts
     validation: Sequence[Row]
     validation_prompts: PairPrompts
+    guard: Sequence[Row] = ()
+    guard_prompts: PairPrompts | None = None
 
 
 class Training(ABC):
@@ -106,7 +108,7 @@ class Training(ABC):
         self.rungs: list[Rung] = []
         self.answers: SystemResult | None = None  # of the last rung that was judged
         self.seconds = {"prefill": 0.0, "train": 0.0, "evaluate": 0.0, "overhead": 0.0}
-        self.responses = self._responses()
+        self.responses = responses_of(model, data.train, data.train_prompts)
         self.upcoming: list[int] | None = None  # the rows after those that are learned from now
         self.waited = 0.0  # seconds that went to other trainings of a group
         self._losses = LossCheck()
@@ -136,6 +138,13 @@ class Training(ABC):
 
     def _penalty(self) -> torch.Tensor | None:
         """What is minimised beside the loss."""
+        return None
+
+    def _guarded(
+        self, engine: TrainingEngine, rows: list[int], micro_step: int
+    ) -> Steps[torch.Tensor | None]:
+        """The same, where the receiver must read for it; of these examples, in this pass."""
+        yield from ()
         return None
 
     def _metrics(self) -> dict[str, float]:
@@ -188,9 +197,10 @@ class Training(ABC):
             if micro_step + 1 < config.steps * config.gradient_accumulation:
                 self.upcoming = self._order.rows(micro_step + 1)
             loss = yield self._request(engine, rows)
-            penalty = self._penalty()
-            engine.backward_and_step(loss if penalty is None else loss + penalty)
             losses.append(loss.detach())
+            for more in (self._penalty(), (yield from self._guarded(engine, rows, micro_step))):
+                loss = loss if more is None else loss + more
+            engine.backward_and_step(loss)
         self.step += 1
         mean = torch.stack(losses).mean()
         self._losses.note(self.step, mean)
@@ -243,15 +253,6 @@ class Training(ABC):
             metrics["train/gradient_norm"] = gradient_norm
         return Step(step=self.step, steps=self.training.steps, loss=loss, metrics=metrics)
 
-    def _responses(self) -> list[list[int]]:
-        """Training responses, each with its end, so that generation learns to stop."""
-        tokenizer = self.model.receiver.text_tokenizer
-        prompts = [prompt.receiver_text for prompt in self.data.train_prompts.encoded]
-        texts = [[row["response"]] for row in self.data.train]
-        found = response_ids(prompts, texts, self.model.template, tokenizer)
-        end = end_of_response(self.model.receiver)
-        return [[*ids, *end] for (ids,) in found]
-
     def _save(self, engine: TrainingEngine) -> None:
         self._losses.settle()
         position = Position(
@@ -288,6 +289,21 @@ class Training(ABC):
     def _checkpointed(self) -> str:
         """What a checkpoint is of: a trial's LoRA is not its fuser."""
         return f"{self.system} of trial {self.config.hash()}"
+
+
+def responses_of(model: C2CModel, rows: Sequence[Row], prompts: PairPrompts) -> list[list[int]]:
+    """Token ids of responses, each with its end, so that generation learns to stop.
+
+    Args:
+        model: Its receiver's tokens.
+        rows: The examples.
+        prompts: Their prompts, row by row.
+    """
+    texts = [[row["response"]] for row in rows]
+    read = [prompt.receiver_text for prompt in prompts.encoded]
+    found = response_ids(read, texts, model.template, model.receiver.text_tokenizer)
+    end = end_of_response(model.receiver)
+    return [[*ids, *end] for (ids,) in found]
 
 
 class Order:

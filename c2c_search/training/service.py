@@ -75,9 +75,6 @@ if TYPE_CHECKING:
     from c2c_search.prompt_cache.caches import PromptCaches
 
 
-SPLITS = ("train", "validation", "test")
-
-
 class WorkerService:
     """Runs requests one at a time, with models, data and caches at hand.
 
@@ -114,7 +111,7 @@ class WorkerService:
         seconds["load"] = time.perf_counter() - begun
         if pair not in self._pairs:
             model = self._pair(receiver, sharer)
-            prompts = {split: self._questions(model, split) for split in SPLITS}
+            prompts = {split: self._questions(model, split) for split in self._rows}
             self._check(model, prompts)
             self._pairs[pair] = model
             self._prompts |= {(pair, split): each for split, each in prompts.items()}
@@ -128,8 +125,10 @@ class WorkerService:
             seconds=seconds,
             dtype=name_of(receiver.model.dtype),
             date=self._pairs[pair].date,
-            prompts=prompts_hash([self._prompts_of(pair, split).encoded() for split in SPLITS]),
-            private=self._private_split() is not None,
+            prompts=prompts_hash(
+                [self._prompts_of(pair, split).encoded() for split in self._rows]
+            ),
+            private=self._private_split() not in (None, "guard"),  # which nobody is judged on
         )
 
     def train(
@@ -239,11 +238,16 @@ class WorkerService:
 
     def _data_of(self, config: TrialConfig) -> TrainingData:
         alignment = config.fuser.token_alignment
+        guarded = config.training.guard is not None and "guard" in self._rows
         return TrainingData(
             train=self._rows["train"],
             train_prompts=self._prompts_of(config.pair, "train").read(alignment),
             validation=self._rows["validation"],
             validation_prompts=self._prompts_of(config.pair, "validation").read(alignment),
+            guard=self._rows["guard"] if guarded else (),
+            guard_prompts=(
+                self._prompts_of(config.pair, "guard").read(alignment) if guarded else None
+            ),
         )
 
     def _ready(self, pair: PairSpec) -> C2CModel:
@@ -292,11 +296,11 @@ class WorkerService:
         splits = load_splits(
             self.pipeline.data, notify=lambda message: self.emit(Notice(message=message))
         )
-        for overlap in (splits.contamination, splits.selection):
-            if overlap.found:
+        for overlap in (splits.contamination, splits.selection, splits.guarded):
+            if overlap is not None and overlap.found:
                 self.emit(Notice(message=overlap.sentence()))
-        for number, split in enumerate(SPLITS):
-            self._progress("data", number, len(SPLITS), split)
+        for number, split in enumerate(splits.hashes):
+            self._progress("data", number, len(splits.hashes), split)
             self._rows[split] = list(getattr(splits, split))
         self._hashes = {str(split): digest for split, digest in splits.hashes.items()}
         self._load_tasks()
@@ -345,7 +349,7 @@ class WorkerService:
             self.emit(Notice(message=notice))
         for each in prompts.values():
             each.read()
-        check_finite_pair(model, prompts[SPLITS[0]].read())
+        check_finite_pair(model, prompts["train"].read())
 
     def _prompts_of(self, pair: PairSpec, asked: str) -> QuestionPrompts:
         """The questions of a split or a task, whose prompt caches come from the store.

@@ -96,6 +96,15 @@ class ReceiverStep:
         """Mean next-token loss (nats) over the response tokens; gradients flow."""
         if self.shareable and len(_passes([self])) > 1:
             return losses_at_once([self])[0]
+        return self._read()
+
+    @torch.no_grad()
+    def value(self) -> torch.Tensor:
+        """The same loss without gradients."""
+        parts = [self.of_rows(rows) for each in _passes([self]) for rows in each.values()]
+        return torch.stack([part._read() * (part.tokens / self.tokens) for part in parts]).sum()
+
+    def _read(self) -> torch.Tensor:
         branches = [[response] for response in self.responses]
         logits = response_logits(self.model, self.fused, self.last_ids, branches)
         return response_loss(logits, self.responses, self.label_smoothing)

@@ -9,6 +9,7 @@ from c2c_search.champion.card import model_card
 from c2c_search.champion.verdict import Verdict
 from c2c_search.evaluation.harm import measure_harm
 from c2c_search.evaluation.pairing import LEGEND
+from c2c_search.inference.doubt import Listening
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import RecordedQuestion
 from c2c_search.inference.manifest import Size
@@ -176,3 +177,12 @@ def test_harm_elsewhere_is_told_where_it_was_measured(
     assert row in told
     assert harm.sentence in told
     assert "Not tested: other tasks than these, " in told
+
+
+def test_what_listening_when_unsure_saves_is_told(manifest: Manifest, card: str) -> None:
+    assert "When it listens" not in card
+    listening = Listening(choices=0.25, words=0.5, length_normalised=True, skipped=0.375)
+    told = model_card(manifest.model_copy(update={"listening": listening}), SIZE)
+    assert "## When it listens" in told
+    assert "37.5 % of the questions were answered without it and without its prefill" in told
+    assert "below 0.250" in told

@@ -186,7 +186,7 @@ class FakeModel:
             setattr(self, role, SimpleNamespace(identity=identity))
 
     @classmethod
-    def from_pretrained(cls, directory: Path) -> FakeModel:
+    def from_pretrained(cls, directory: Path, *, listening: str | None = None) -> FakeModel:
         return cls(directory.name)
 
     def generate_batch(

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from c2c_search.config.pipeline import CacheConfig
 from c2c_search.config.pipeline import ChampionConfig
 from c2c_search.config.pipeline import EvaluationConfig
+from c2c_search.config.pipeline import GuardConfig
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.pipeline import TrainingConfig
 from c2c_search.config.pipeline import load_pipeline
@@ -18,7 +19,9 @@ from c2c_search.config.pipeline import read_pipeline
 from c2c_search.errors import ConfigError
 
 
-@pytest.mark.parametrize("model", [Pipeline, TrainingConfig, EvaluationConfig, ChampionConfig])
+@pytest.mark.parametrize(
+    "model", [Pipeline, TrainingConfig, GuardConfig, EvaluationConfig, ChampionConfig]
+)
 def test_every_field_says_what_it_is(model: type[BaseModel]) -> None:
     assert all(field.description for field in model.model_fields.values())
 
@@ -159,3 +162,30 @@ def test_a_control_must_be_one_of_the_register() -> None:
         ChampionConfig(controls=("lorra",))
     with pytest.raises(ValidationError, match="each control once"):
         ChampionConfig(controls=("lora", "lora"))
+
+
+def test_without_a_guard_a_training_is_written_as_before_there_was_one() -> None:
+    assert "guard" not in TrainingConfig().model_dump()
+    guarded = TrainingConfig(guard=GuardConfig(every=2))
+    assert guarded.model_dump()["guard"] == {"weight": 0.1, "tolerance": 0.1, "every": 2}
+    assert TrainingConfig.model_validate(guarded.model_dump()) == guarded
+
+
+def test_a_guard_needs_another_row_in_the_batch() -> None:
+    with pytest.raises(ValidationError, match="batch_size must be at least 2; raise it"):
+        TrainingConfig(batch_size=1, guard=GuardConfig())
+
+
+def test_files_to_guard_go_with_any_source(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text("name: quiz\ndata: {files: {guard: everyday.jsonl}}\n")
+    _, problems = read_pipeline(path)
+    assert [str(problem) for problem in problems] == [
+        f"{path}:2 data.files.guard: A data file must exist; its path is relative to the pipeline"
+        " file. Got 'everyday.jsonl'."
+    ]
+    (tmp_path / "everyday.jsonl").write_text("")
+    pipeline, problems = read_pipeline(path)
+    assert not problems
+    assert pipeline is not None
+    assert pipeline.data.files.guard == (str((tmp_path / "everyday.jsonl").resolve()),)

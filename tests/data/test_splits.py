@@ -347,3 +347,75 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
     few = write(tmp_path / "few.jsonl", [choice(n) for n in range(3)])
     with pytest.raises(DataError, match="The validation split must have at least one"):
         load_splits(from_files(train=few))
+
+
+def _guarded(folder: Path, rows: list[dict[str, Any]], **more: Any) -> DataConfig:
+    path = folder / "everyday.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    return DataConfig(groups=SMALL, files={"guard": str(path)}, **more)
+
+
+EVERYDAY = [
+    {"prompt": "Write a sentence about the sea.", "answer": "The sea is wide."},
+    {"question": "Two and two?", "choices": ["3", "4"], "answer": 1},
+    {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]},
+]
+
+
+def test_rows_to_guard_are_a_split_of_their_own(tmp_path: Path) -> None:
+    plain, guarded = (
+        load_splits(DataConfig(groups=SMALL)),
+        load_splits(_guarded(tmp_path, EVERYDAY)),
+    )
+    assert plain.guard is None
+    assert list(plain.hashes) == list(SPLITS)
+    assert guarded.guard is not None
+    assert [each["response"] for each in guarded.guard] == ["The sea is wide.", "4", "Hello"]
+    assert guarded.hashes == {**plain.hashes, "guard": rows_hash(list(guarded.guard))}
+    assert guarded.provenance == plain.provenance
+    assert guarded.guarded is not None
+    assert not guarded.guarded.found
+
+
+def test_a_config_without_rows_to_guard_is_written_as_before_there_were_any() -> None:
+    written = DataConfig().model_dump()
+    assert "guard" not in written["files"]
+    assert "guard" not in written["limit"]
+
+
+def test_rows_to_guard_have_a_limit(tmp_path: Path) -> None:
+    found = load_splits(_guarded(tmp_path, EVERYDAY, limit={"guard": 2}))
+    assert found.guard is not None
+    assert len(found.guard) == 2
+
+
+def test_a_row_to_guard_that_is_judged_is_left_out(tmp_path: Path) -> None:
+    judged = quiz_rows(["capital/of"], "test")[0]
+    copied = {"messages": [*judged["messages"], {"role": "assistant", "content": "Rome"}]}
+    found = load_splits(_guarded(tmp_path, [*EVERYDAY, copied]))
+    assert found.guard is not None
+    assert len(found.guard) == 3
+    assert found.guarded is not None
+    assert len(found.guarded.overlapping) == 1
+    refusing = _guarded(tmp_path, [*EVERYDAY, copied], contamination="refuse")
+    with pytest.raises(DataError, match="1 of 4 guard examples overlap"):
+        load_splits(refusing)
+
+
+def test_files_to_guard_stand_beside_files_to_train_on(tmp_path: Path) -> None:
+    train = tmp_path / "train.jsonl"
+    rows = [
+        {"question": f"Which is {number}?", "choices": ["a", "b"], "answer": 0}
+        for number in range(40)
+    ]
+    train.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    guard = _guarded(tmp_path, EVERYDAY).files.guard
+    config = DataConfig(source="jsonl", files={"train": str(train), "guard": guard})
+    found = load_splits(config)
+    assert found.guard is not None
+    assert len(found.guard) == 3
+    assert set(found.provenance) == {str(train), *guard}
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("")
+    with pytest.raises(DataError, match="The guard split must have at least one example"):
+        load_splits(DataConfig(groups=SMALL, files={"guard": str(empty)}))

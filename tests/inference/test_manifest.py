@@ -14,6 +14,7 @@ import pytest
 
 from c2c_search.errors import IntegrityError
 from c2c_search.host.strict_json import content_sha256
+from c2c_search.inference.doubt import Listening
 from c2c_search.inference.manifest import CHAMPION_FILES
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
@@ -368,3 +369,19 @@ def test_the_day_of_the_prompts_is_the_trials(trial: dict[str, Any], date: str |
 def test_a_day_that_is_none_is_refused(date: Any) -> None:
     with pytest.raises(IntegrityError, match=r"data\.date"):
         _ = MODEL_MANIFEST.model_copy(update={"trial": {"data": {"date": date}}}).date
+
+
+# Listening
+
+
+def test_a_champion_from_before_listening_was_a_choice_still_opens(tmp_path: Path) -> None:
+    assert "listening" not in MODEL_MANIFEST.model_dump(mode="json")
+    assert read_manifest(_write(tmp_path, {})).listening is None
+
+
+def test_listening_is_read_and_checked(tmp_path: Path) -> None:
+    given = {"choices": 0.2, "words": 0.0, "length_normalised": True, "skipped": 0.4}
+    found = read_manifest(_write(tmp_path, {"listening": given})).listening
+    assert found == Listening(**given)
+    with pytest.raises(IntegrityError, match=r"listening\.choices"):
+        read_manifest(_write(tmp_path, {"listening": given | {"choices": -1.0}}))

@@ -219,3 +219,39 @@ def test_families_and_their_fields_are_ruled_out_with_when(make_space: Make) -> 
     assert "Rank belongs to projector joint or linear" in message
     dimensions["fuser.rank"] = _choices(8, 16, when={"fuser.projector": "joint"})
     make_space(dimensions=dimensions)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("training.guard", None, "must be `pair` or a field"),
+        ("training.guard.weights", 0.1, "Did you mean `training.guard.weight`?"),
+        ("training.guard.weight", -0.1, "greater than or equal to 0"),
+        ("training.guard.every", 0, "greater than or equal to 1"),
+        ("training.guard.tolerance", "much", "must be a valid number"),
+    ],
+)
+def test_a_field_of_what_may_be_null(
+    make_space: Make, name: str, value: Any, expected: str
+) -> None:
+    message = _refused(make_space, fixed={name: value})
+    assert expected.casefold() in message.casefold()
+    assert f"fixed.{name}" in message
+
+
+def test_a_guard_may_be_searched_in_a_range(make_space: Make) -> None:
+    dimensions = {
+        "pair": _choices("there", "back"),
+        "training.guard.weight": {"float": [0.01, 1.0], "log": True},
+        "training.guard.every": _choices(1, 4),
+    }
+    assert make_space(dimensions=dimensions).dimensions["training.guard.weight"].log
+
+
+def test_a_guard_needs_another_row_in_the_batch(make_space: Make) -> None:
+    message = _refused(
+        make_space,
+        dimensions={"pair": _choices("there", "back"), "training.batch_size": _choices(1, 8)},
+        fixed={"training.guard.weight": 0.1},
+    )
+    assert "batch_size must be at least 2" in message

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from c2c_search.config.pipeline import CacheConfig
 from c2c_search.config.pipeline import ChampionConfig
+from c2c_search.config.pipeline import GuardConfig
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitFiles
@@ -58,11 +59,19 @@ def test_a_point_that_is_no_trial(make_space: Make) -> None:
 
 
 def test_every_searchable_field_is_one_of_the_trial(make_space: Make) -> None:
-    trial = make_space().configuration({}).model_dump()
+    trial = make_space().configuration({"training.guard.weight": 0.1}).model_dump()
     for name in field_names():
         section: Any = trial
         for part in name.split("."):
             section = section[part]
+
+
+def test_a_guard_is_made_where_one_of_its_fields_is_set(make_space: Make) -> None:
+    space = make_space()
+    assert space.configuration({}).training.guard is None
+    found = space.configuration({"training.guard.weight": 0.5}).training.guard
+    assert found == GuardConfig(weight=0.5)
+    assert space.pipeline.training.guard is None
 
 
 def _with_files(folder: str) -> Pipeline:

@@ -13,12 +13,17 @@ import pytest
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import NoChampionError
+from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.systems import SYSTEMS
+from c2c_search.evaluation.systems import confident
+from c2c_search.inference.doubt import Listening
 from c2c_search.report.live import View
+from c2c_search.study import when_unsure
 from c2c_search.study.driver import Outcome
 from c2c_search.study.layout import StudyFiles
 from c2c_search.tracking import Tracker
 from c2c_search.training.protocol import Failed
+from tests.study.conftest import ITEMS
 from tests.study.test_driver import optuna_study
 
 
@@ -269,3 +274,46 @@ def test_an_older_pipeline_may_name_the_deranged_self_as_it_was(
         f"{verdict.name} random",
         f"{verdict.name} deranged",
     ]
+
+
+def test_a_finalist_that_listens_when_unsure_is_judged_by_what_it_then_answers(
+    quick: Run, script: Any, space_file: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receiver of this script is surest of the first questions, by number."""
+    fitted = []
+
+    def fit(receiver: SystemResult, c2c: SystemResult, *measure: Any) -> float:
+        assert {receiver.split, c2c.split} == {"validation"}
+        fitted.append(len(measure))
+        return 0.25
+
+    monkeypatch.setattr(when_unsure, "fit_limit", fit)
+    monkeypatch.setattr(confident, "doubt", lambda item: int(item.id[1:]) / ITEMS)
+    pipeline = space_file.with_name("pipeline.yaml")
+    text = pipeline.read_text()
+    pipeline.write_text(text.replace("finalists:", "listening: confident, finalists:"))
+    final = quick().final
+    results = StudyFiles(root, "tiny").results / "test"
+
+    def kept(name: str) -> Any:
+        return SystemResult.model_validate_json((results / f"{name}.json").read_text()).items
+
+    one, sure = final.champion, ITEMS // 4
+    assert one is not None
+    alone = final.results["a alone"].items
+    for system, name in (("c2c", one.config.hash()), ("deranged", None)):
+        measured = kept(name or f"{one.config.hash()}-{system}")
+        own = final.results[one.name_of(system)]
+        assert own.items == (*alone[:sure], *measured[sure:])
+        assert own.system == one.name_of(system)
+    assert final.verdict(one.name).accuracy.value == final.results[one.name].accuracy
+    assert final.listening == Listening(
+        choices=0.25, words=0.25, length_normalised=True, skipped=0.25
+    )
+    assert set(fitted) == {0, 1}  # of choices, and as written
+
+
+def test_a_finalist_that_always_listens_is_fitted_to_nothing(quick: Run, script: Any) -> None:
+    assert quick().final.listening is None
+    asked = {(request.system, request.split) for request in script.evaluated}
+    assert ("c2c", "validation") not in asked

@@ -100,6 +100,27 @@ def c2c(name: str, materials: Materials) -> System:
     return Fused(name, materials.fused(materials.fuser))
 
 
+def _fit_limit(receiver: SystemResult, c2c: SystemResult) -> float:
+    from c2c_search.evaluation.systems.confident import fit_limit
+
+    return fit_limit(receiver, c2c)
+
+
+@derived_system(
+    "c2c_confident",
+    title="C2C, listening when unsure",
+    reference="C2C where the receiver alone is unsure, this project",
+    needs=["sharer", "fuser"],
+    kind="system",
+    of=("receiver", "c2c"),
+    fit=_fit_limit,
+)
+def c2c_confident(receiver: SystemResult, c2c: SystemResult, limit: float) -> SystemResult:
+    from c2c_search.evaluation.systems.confident import listen
+
+    return listen(receiver, c2c, limit)
+
+
 @system(
     "few_shot",
     title="Receiver, few-shot",

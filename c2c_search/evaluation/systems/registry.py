@@ -144,7 +144,7 @@ class SystemEntry:
         """Why a finalist cannot be measured against it; None if it can."""
         if self.kind == "model":
             return "every model of a study is a control already"
-        if self.name == SUBJECT:
+        if self.name == SUBJECT or (self.derivation and SUBJECT in self.derivation.of):
             return "this is the finalist itself"
         if "exemplars" in self.needs:
             return "it needs worked examples, which a study has none of"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import accumulate
 
 from c2c_search.evaluation.guard import refuse_report_split
@@ -28,7 +31,7 @@ def route(receiver: SystemResult, sharer: SystemResult, margin: float = 0.0) -> 
     """
     items = tuple(
         theirs if theirs.confidence - ours.confidence > margin else ours
-        for ours, theirs in _paired(receiver, sharer)
+        for ours, theirs in paired(receiver, sharer)
     )
     return SystemResult(system="routing", split=receiver.split, items=items)
 
@@ -51,23 +54,42 @@ def fit_margin(receiver: SystemResult, sharer: SystemResult) -> float:
     # From the item for which the sharer is surest downwards: what each routed item brings.
     pairs = sorted(
         (ours.confidence - theirs.confidence, theirs.credit - ours.credit)
-        for ours, theirs in _paired(receiver, sharer)
+        for ours, theirs in paired(receiver, sharer)
     )
-    behind = [lead for lead, _ in pairs]
-    gains = [0.0, *accumulate(gain for _, gain in pairs)]
     # The accuracy changes at the differences alone, and there an item is no longer routed.
-    leads = {-lead for lead in behind}
-    margins = {0.0, *leads, *(math.nextafter(lead, -math.inf) for lead in leads)}
+    leads = {lead for lead, _ in pairs}
+    return -best_cut(pairs, {0.0, *leads, *(math.nextafter(lead, math.inf) for lead in leads)})
 
-    def gain(margin: float) -> float:
+
+def best_cut(
+    gains: Sequence[tuple[float, float]],
+    cuts: Iterable[float],
+    preferred: Callable[[float], float] = abs,
+) -> float:
+    """The cut for which it gains most to give the items below it another system's answer.
+
+    Args:
+        gains: Of each item what is cut by, in rising order, and what the other answer brings.
+        cuts: Those to choose from.
+        preferred: Of several that gain as much, that for which this is least is chosen.
+    """
+    places = [place for place, _ in gains]
+    total = [0.0, *accumulate(gain for _, gain in gains)]
+
+    def gain(cut: float) -> float:
         # Rounded, so that sums of the same credits in another order are ties.
-        return round(gains[bisect_left(behind, -margin)], 9)
+        return round(total[bisect_left(places, cut)], 9)
 
-    return min(margins, key=lambda margin: (-gain(margin), abs(margin)))
+    return min(cuts, key=lambda cut: (-gain(cut), preferred(cut)))
 
 
-def _paired(receiver: SystemResult, sharer: SystemResult) -> list[tuple[ItemResult, ItemResult]]:
+def paired(receiver: SystemResult, sharer: SystemResult) -> list[tuple[ItemResult, ItemResult]]:
+    """Both systems' answers to each item.
+
+    Raises:
+        ValueError: The items are not the same.
+    """
     pairs = list(zip(receiver.items, sharer.items, strict=True))
     if any(ours.id != theirs.id for ours, theirs in pairs):
-        raise ValueError("routing needs both models' answers to the same items")
+        raise ValueError("routing needs both systems' answers to the same items")
     return pairs

@@ -8,13 +8,12 @@ could disagree with them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import cast
@@ -29,20 +28,20 @@ from c2c_search.inference.lora import Adaptation
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.model import cache_shape
 from c2c_search.inference.scoring import option_likelihoods
-from c2c_search.models.geometry import geometry
 from c2c_search.models.loading import LoadedModel
-from c2c_search.prompt_cache.batches import PairPrompts
-from c2c_search.prompt_cache.caches import PromptCaches
-from c2c_search.prompt_cache.rope import Rotation
 from c2c_search.tokenization.continuations import response_ids
 from c2c_search.training.calibration import PROMPTS
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.fuser_training import FuserTraining
+from c2c_search.training.harm_guard import GuardedRows
+from c2c_search.training.harm_guard import other_rows
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.memory.allocations import Allocations
 from c2c_search.training.memory.heaviest import heaviest_batches
 from c2c_search.training.memory.heaviest import heaviest_passes
 from c2c_search.training.memory.heaviest import longest_prompts
+from c2c_search.training.memory.stand_ins import RotaryWithoutContent
+from c2c_search.training.memory.stand_ins import prompts_without_content
 from c2c_search.training.preparation import read_rows
 
 
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
 
     from c2c_search.config.trial import TrialConfig
     from c2c_search.data.schema import Row
-    from c2c_search.fuser.config import CacheShape
     from c2c_search.models.identity import ResolvedModel
     from c2c_search.models.pair import PairSpec
     from c2c_search.prompt_cache.batches import PairBatch
@@ -105,11 +103,14 @@ class Rows:
     Args:
         train: Examples.
         validation: Questions.
+        guard: Rows of other tasks.
     """
 
-    def __init__(self, train: Sequence[Row], validation: Sequence[Row]) -> None:
+    def __init__(
+        self, train: Sequence[Row], validation: Sequence[Row], guard: Sequence[Row] = ()
+    ) -> None:
         # Of a data set on disk every row would be decoded again at every look.
-        self.train, self.validation = list(train), list(validation)
+        self.train, self.validation, self.guard = list(train), list(validation), list(guard)
         self._questions: dict[tuple[PairSpec, str], Sequence[EncodedPrompt]] = {}
 
     def questions(
@@ -182,18 +183,23 @@ class Rehearsal:
         """
         models = (receiver, sharer)
         steps = []
+        others: list[Row] = []
+        if trial.training.guard is not None:
+            count = other_rows(trial.training.batch_size)
+            others = [data.guard[row] for row in longest_prompts(data.guard, count)]
         for indices in heaviest_batches(trial, data.train):
             batch = [data.train[row] for row in indices]
-            steps.append(self.step(trial, *models, batch, _encoded(trial, *models, batch)))
+            encoded = _encoded(trial, *models, batch)
+            steps.append(self.step(trial, *models, batch, encoded, others))
         heaviest = max(steps, key=lambda step: step.total)
-        others = (together - 1) * (heaviest.caches + heaviest.activations)
+        beside = (together - 1) * (heaviest.caches + heaviest.activations)
         peak = heaviest.in_lockstep(together)
         questions = data.questions(trial, *models)
         for indices in heaviest_passes(trial, data.validation, questions):
             rows = [data.validation[row] for row in indices]
             encoded = [questions[row] for row in indices]
             taken = self.validation(trial, *models, rows, encoded)
-            peak = peak.with_validation(others + taken)
+            peak = peak.with_validation(beside + taken)
         if not trial.fuser.calibrates:
             return peak
         shown = [data.train[row] for row in longest_prompts(data.train, PROMPTS)]
@@ -207,6 +213,7 @@ class Rehearsal:
         sharer: LoadedModel,
         rows: Sequence[Row],
         encoded: Sequence[EncodedPrompt],
+        others: Sequence[Row] = (),
     ) -> TrialMemory:
         """Memory of a trial's step on one batch; a fuser that is only fitted makes none.
 
@@ -216,8 +223,9 @@ class Rehearsal:
             sharer: Made by `model`.
             rows: The examples of the batch.
             encoded: Their prompts, as both models read them.
+            others: Rows of other tasks that a step guards.
         """
-        run = self._run(trial, receiver, sharer, rows, encoded)
+        run = self._run(trial, receiver, sharer, rows, encoded, others)
         batch = list(range(len(rows)))
         caches = _pack_bytes(run._gather(batch))
         memory = TrialMemory(
@@ -235,14 +243,21 @@ class Rehearsal:
             waiting = gradients
             for parameter in trained:
                 parameter.grad = torch.empty_like(parameter)
-        with Allocations(self.device.type) as allocations:
-            # The engine hands the fuser's own output on.
-            loss = run._request(cast("TrainingEngine", run.fuser), batch).loss()
-            penalty = run._penalty()
-            (loss if penalty is None else loss + penalty).backward()
+        peak = 0
+        for more in _guarded(run, batch, len(others)):
+            with Allocations(self.device.type) as allocations:
+                # The engine hands the fuser's own output on.
+                loss = run._request(cast("TrainingEngine", run.fuser), batch).loss()
+                penalty = run._penalty()
+                if (guarded := more()) is not None:
+                    loss = loss + guarded
+                (loss if penalty is None else loss + penalty).backward()
+            peak = max(peak, allocations.peak)
+            if not waiting:
+                run.fuser.zero_grad()
         # Beside weights and moments: in the backward pass, or after it, with all gradients.
         reduced = gradients + min(gradients, _REDUCED_AT_ONCE)
-        beside = max(allocations.peak + waiting, reduced)
+        beside = max(peak + waiting, reduced)
         return replace(memory, activations=max(beside - gradients - caches, 0))
 
     def validation(
@@ -312,23 +327,25 @@ class Rehearsal:
         sharer: LoadedModel,
         rows: Sequence[Row],
         encoded: Sequence[EncodedPrompt],
+        others: Sequence[Row] = (),
     ) -> FuserTraining:
         config, dtype = trial.fuser, getattr(torch, trial.cache_dtype)
         shapes = cache_shape(receiver, adapted=config.lora_rank > 0), cache_shape(sharer)
-        lengths = (
-            [len(prompt.receiver_ids) for prompt in encoded],
-            [len(prompt.sharer_ids) for prompt in encoded],
-        )
         pair = C2CModel(receiver, sharer, None, template=trial.data.template, cache_dtype=dtype)
         with self.without_content():
             pair.fuser = Fuser(config, *shapes)
-            stored = [_stored(*each, dtype) for each in zip(shapes, lengths, strict=True)]
+            prompts = prompts_without_content(encoded, shapes, dtype)
+            guarded = None
+            if others:
+                guarded = prompts_without_content(
+                    _encoded(trial, receiver, sharer, others), shapes, dtype
+                )
         pair.adaptation = Adaptation.of(pair.fuser, receiver.model)
         if config.keys == "unrotated":
-            ways = [_Rotary(each.model, self) for each in (receiver, sharer)]
+            models = (receiver.model, sharer.model)
+            ways = [RotaryWithoutContent(each, self.without_content) for each in models]
             pair.rotaries = Rotaries(*(cast("Rotary", way) for way in ways))
-        prompts = PairPrompts(tuple(encoded), *stored)
-        data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
+        data = TrainingData(rows, prompts, (), prompts, others, guarded)
         return FuserTraining(trial, pair, data, Path(), emit=lambda _: None, go_on=lambda: False)
 
 
@@ -349,27 +366,23 @@ def _pack_bytes(batch: PairBatch) -> int:
     return sum(pack.nbytes for pack in (batch.receiver, batch.sharer, *context))
 
 
-def _stored(shape: CacheShape, lengths: Sequence[int], dtype: torch.dtype) -> PromptCaches:
-    shard = torch.empty(sum(lengths), 2, shape.layers, shape.size, dtype=dtype)
-    starts = [0, *accumulate(lengths)]
-    return PromptCaches((shard,), tuple((0, start) for start in starts[:-1]))
+def _guarded(
+    run: FuserTraining, batch: Sequence[int], others: int
+) -> Iterator[Callable[[], torch.Tensor | None]]:
+    """What a step may add to its own batch, each at another time: nothing without a guard."""
+    guard = run.guard
+    if guard is None:
+        yield lambda: None
+        return
+    engine = cast("TrainingEngine", run.fuser)
 
+    def taken(found: GuardedRows | None) -> torch.Tensor | None:
+        if found is None:
+            return None
+        asked = [guard.request(engine, found)]
+        del found
+        return asked.pop().loss()
 
-class _Rotary:
-    """Stands in for a model's `Rotary`, which is found by running the model on real numbers.
-
-    It is taken to rotate whole heads, alike in all layers unless its module tells them apart.
-    """
-
-    def __init__(self, model: PreTrainedModel, rehearsal: Rehearsal) -> None:
-        shape = geometry(model)
-        kinds = (getattr(module, "rope_type", None) for module in model.modules())
-        told_apart = any(isinstance(kind, Mapping) for kind in kinds)
-        self._layers = shape.layers if told_apart else 1
-        self._head_dim = shape.head_dim
-        self._rehearsal = rehearsal
-
-    def at(self, positions: torch.Tensor) -> Rotation:
-        size = (self._layers, len(positions), self._head_dim)
-        with self._rehearsal.without_content():
-            return Rotation(torch.empty(size), torch.empty(size), self._head_dim, False)
+    yield lambda: taken(guard.deranged(batch))
+    if others:
+        yield lambda: taken(guard.other(range(others)))

@@ -19,6 +19,7 @@ NAMES = (
     "text_relay_answer",
     "routing",
     "c2c",
+    "c2c_confident",
     "few_shot",
     "oracle",
     "no_sharer",

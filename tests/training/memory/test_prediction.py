@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from c2c_search.config.pipeline import GuardConfig
 from c2c_search.data.splits import load_splits
 from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.fuser import cost
@@ -22,6 +23,7 @@ from c2c_search.training import step
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.fuser_training import FuserTraining
+from c2c_search.training.harm_guard import HarmGuard
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.memory.allocations import Allocations
 from c2c_search.training.memory.heaviest import heaviest_passes
@@ -266,3 +268,65 @@ def test_a_model_without_weights_is_the_model(tiny_pair):
     assert shapes[0] == shapes[1]
     assert model_bytes(loaded.model) == model_bytes(made.model)
     assert model_bytes(half.model) == pytest.approx(model_bytes(made.model) / 2, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["c2c", "appended", "response"])
+@pytest.mark.parametrize("with_others", [False, True], ids=["deranged", "other"])
+def test_a_guarded_step_takes_what_is_predicted(trial, pipeline, models, name, with_others):
+    """A guard that is never content, so that nothing is skipped."""
+    rules = GuardConfig.model_construct(weight=0.1, tolerance=-99.0, every=1)
+    training = trial.training.model_copy(update={"guard": rules})
+    fuser = FuserConfig.model_validate(FUSERS[name])
+    trial = trial.model_copy(update={"fuser": fuser, "training": training})
+    rows = list(load_splits(pipeline.data).train)[:4]
+    tokenizers = [loaded.text_tokenizer for loaded in models]
+    long = [{"role": "user", "content": "a long question " * 20}]
+    others = [{**row, "messages": long, "response": "a b c d e f g h"} for row in rows[:2]]
+    encoded, guarded = (
+        encode_all([row["messages"] for row in each], "plain", *tokenizers, fuser.token_alignment)
+        for each in (rows, others)
+    )
+    rehearsal = Rehearsal(torch.device("cpu"))
+    bares = [bare(each, rehearsal) for each in models]
+    given = others if with_others else []
+    predicted = rehearsal.step(trial, *bares, rows, encoded, given)
+    run = ready(trial, models, rows, encoded)
+    if with_others:
+        run.guard = HarmGuard(
+            trial,
+            run.model,
+            replace(run.data, guard=others, guard_prompts=run.model.cached(guarded)),
+            run.responses,
+        )
+    peaks = []
+    with TrainingEngine(run.fuser, trial.training) as engine:
+        alone(run._train_step(engine))
+        for _ in range(2):
+            with Allocations("cpu") as counted:
+                alone(run._train_step(engine))
+            peaks.append(counted.peak)
+    taken = predicted.caches + predicted.activations + gradients(run.fuser)
+    assert taken == pytest.approx(max(peaks), rel=0.03)
+    plain = rehearsal.step(without_guard(trial), *bares, rows, encoded)
+    assert predicted.activations > 1.2 * plain.activations
+
+
+def gradients(fuser):
+    return sum(parameter.nbytes for parameter in fuser.parameters() if parameter.requires_grad)
+
+
+def without_guard(trial):
+    return trial.model_copy(update={"training": trial.training.model_copy(update={"guard": None})})
+
+
+def test_a_trial_counts_what_it_guards(trial, pipeline, models):
+    splits = load_splits(pipeline.data)
+    rehearsal = Rehearsal(torch.device("cpu"))
+    bares = [bare(each, rehearsal) for each in models]
+    plain = trial.model_copy(update={"fuser": FuserConfig(width=8)})
+    training = trial.training.model_copy(update={"guard": GuardConfig()})
+    guarded = plain.model_copy(update={"training": training})
+    others = [{**row, "response": "many words " * 8} for row in splits.train]
+    rows = Rows(splits.train, splits.validation, others)
+    alone_, heard = (rehearsal.trial(each, *bares, rows) for each in (plain, guarded))
+    assert heard.activations > alone_.activations

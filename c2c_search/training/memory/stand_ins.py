@@ -1,0 +1,71 @@
+"""What stands in for a pair's prompt caches and RoPE where no tensor has any content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import torch
+
+from c2c_search.models.geometry import geometry
+from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.prompt_cache.rope import Rotation
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from c2c_search.fuser.config import CacheShape
+    from c2c_search.tokenization.token_alignment import EncodedPrompt
+
+
+def prompts_without_content(
+    encoded: Sequence[EncodedPrompt], shapes: tuple[CacheShape, CacheShape], dtype: torch.dtype
+) -> PairPrompts:
+    """Prompts whose caches, of the receiver's shape and the sharer's, have no content.
+
+    To be called where tensors are made without it.
+    """
+    lengths = (
+        [len(prompt.receiver_ids) for prompt in encoded],
+        [len(prompt.sharer_ids) for prompt in encoded],
+    )
+    stored = [_stored(*each, dtype) for each in zip(shapes, lengths, strict=True)]
+    return PairPrompts(tuple(encoded), *stored)
+
+
+def _stored(shape: CacheShape, lengths: Sequence[int], dtype: torch.dtype) -> PromptCaches:
+    shard = torch.empty(sum(lengths), 2, shape.layers, shape.size, dtype=dtype)
+    starts = [0, *accumulate(lengths)]
+    return PromptCaches((shard,), tuple((0, start) for start in starts[:-1]))
+
+
+class RotaryWithoutContent:
+    """Stands in for a model's `Rotary`, which is found by running the model on real numbers.
+
+    It is taken to rotate whole heads, alike in all layers unless its module tells them apart.
+
+    Args:
+        model: Its model.
+        without_content: Within it tensors are made without content.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, without_content: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        shape = geometry(model)
+        kinds = (getattr(module, "rope_type", None) for module in model.modules())
+        told_apart = any(isinstance(kind, Mapping) for kind in kinds)
+        self._layers = shape.layers if told_apart else 1
+        self._head_dim = shape.head_dim
+        self._without_content = without_content
+
+    def at(self, positions: torch.Tensor) -> Rotation:
+        size = (self._layers, len(positions), self._head_dim)
+        with self._without_content():
+            return Rotation(torch.empty(size), torch.empty(size), self._head_dim, False)
