@@ -25,6 +25,7 @@ from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.host.names import fit
 from c2c_search.study.controls import ROLES
 from c2c_search.study.controls import measure_alone
+from c2c_search.study.controls import model_of
 from c2c_search.study.controls import models_of
 from c2c_search.study.finalist import TWIN
 from c2c_search.study.finalist import Finalist
@@ -268,9 +269,7 @@ def _answers(session: Session, one: Finalist, system: str, split: Split = REPORT
         answers = (_answers(session, one, each, split) for each in of)
         found = entry.derivation.derive(*answers, fitted)
     elif system in ROLES:
-        source, reads = getattr(pair, system), session.private and system == "sharer"
-        model = next(m for m in models_of(session) if (m.source, m.private) == (source, reads))
-        found = measure_alone(session, model, split)
+        found = measure_alone(session, model_of(session, pair, system), split)
     else:
         # By configuration: a trial that was queued again has another number and name.
         key = f"{split}/{_what(one, system)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from c2c_search.evaluation.scoring import answer
 from c2c_search.fuser import checkpoint
 from c2c_search.fuser.cost import tensor_bytes
 from c2c_search.fuser.selection import without_shut_layers
+from c2c_search.space.objective import PLAIN_ACCURACY
+from c2c_search.space.objective import Objective
 from c2c_search.training.loop import Training
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.prefetch import Prefetcher
@@ -41,6 +44,7 @@ class FuserTraining(Training):
         directory: Checkpoints go to ``checkpoints/``, the best rung's fuser to ``best/``.
         emit: Called with every event.
         go_on: Called after every rung but the last; False stops the trial there.
+        objective: What the best rung is chosen by.
     """
 
     system = "c2c"
@@ -55,9 +59,12 @@ class FuserTraining(Training):
         *,
         emit: Callable[[Event], None],
         go_on: Callable[[], bool],
+        objective: Objective = PLAIN_ACCURACY,
     ) -> None:
         assert model.fuser is not None
-        super().__init__(config, model, data, directory, emit=emit, go_on=go_on)
+        super().__init__(
+            config, model, data, directory, emit=emit, go_on=go_on, objective=objective
+        )
         self.fuser: Fuser = model.fuser
         self.fuser.recomputes = config.training.checkpoint_activations
         # Where caches are computed again, the models run, and they run for one thread at a time.
@@ -88,6 +95,8 @@ class FuserTraining(Training):
             split=best.split,
             pruned=pruned,
             objective=best.objective,
+            accuracy=best.accuracy,
+            deranged=best.deranged,
             best_rung=best.rung,
             best_dir=str(self.best_dir),
             parameters=sum(parameter.numel() for parameter in kept.parameters()),
@@ -126,12 +135,21 @@ class FuserTraining(Training):
         return rows[1:] + rows[:1]
 
     def _answer(self) -> tuple[ItemResult, ...]:
+        return self._answer_hearing(None)
+
+    def _answer_deranged(self) -> tuple[ItemResult, ...] | None:
+        if self.data.derangement is None or self.fuser.config.sharer == "blank":
+            return None
+        return self._answer_hearing(self.data.derangement)
+
+    def _answer_hearing(self, partners: Sequence[int] | None) -> tuple[ItemResult, ...]:
         self.fuser.eval()
         return answer(
             self.model,
             self.data.validation,
             self.data.validation_prompts,
             self.config.evaluation,
+            partners=partners,
             progress=self._judging,
         )
 

@@ -6,6 +6,7 @@ import datetime
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import get_args
@@ -31,6 +32,8 @@ from c2c_search.models.loading import load
 from c2c_search.models.sources import short_name
 from c2c_search.prompt_cache.entries import FOLDER
 from c2c_search.prompt_cache.store import PromptCacheStore
+from c2c_search.space.objective import PLAIN_ACCURACY
+from c2c_search.space.objective import Objective
 from c2c_search.tokenization.templates import is_dated
 from c2c_search.training.adapters import load_trained
 from c2c_search.training.calibration import calibrate
@@ -93,6 +96,7 @@ class WorkerService:
         self._prompts: dict[tuple[PairSpec, str], QuestionPrompts] = {}
         self._rows: dict[str, list[Row]] = {}
         self._hashes: dict[str, str] = {}
+        self._said: set[str] = set()
         self._today = datetime.date.today().isoformat()
 
     def prepare(self, pair: PairSpec) -> Prepared:
@@ -130,10 +134,11 @@ class WorkerService:
         *,
         learner: Learner = "fuser",
         parameters: int = 0,
+        objective: Objective = PLAIN_ACCURACY,
     ) -> Trained:
         """Train a trial's fuser, or something else as it is trained; see `protocol.Train`."""
         if learner == "fuser":
-            return self.trial(config, directory, go_on).run()
+            return self.trial(config, directory, go_on, objective=objective).run()
         return adapt(
             config,
             self._ready(config.pair).receiver,
@@ -154,7 +159,9 @@ class WorkerService:
 
         def start(index: int, trial: Train) -> Callable[[], FuserTraining]:
             folder = Path(trial.directory)
-            return lambda: self.trial(trial.config, folder, go_on, emit=tell(index))
+            return lambda: self.trial(
+                trial.config, folder, go_on, emit=tell(index), objective=trial.objective
+            )
 
         train_together(
             [start(index, trial) for index, trial in enumerate(trials)],
@@ -169,6 +176,7 @@ class WorkerService:
         go_on: Callable[[], bool],
         *,
         emit: Callable[[Event], None] | None = None,
+        objective: Objective = PLAIN_ACCURACY,
     ) -> FuserTraining:
         """One trial, ready to run: its pair, data and calibrated fuser.
 
@@ -177,6 +185,7 @@ class WorkerService:
             directory: Its checkpoints and its best fuser.
             go_on: Asked after every rung but the last.
             emit: Called with its events, instead of the service's own.
+            objective: What its best rung is chosen by.
 
         Raises:
             ConfigError: The fuser does not fit the data.
@@ -189,11 +198,17 @@ class WorkerService:
         fuser = Fuser(config.fuser, receiver, cache_shape(pair.sharer))
         model = with_fuser(pair, fuser)
         begun = time.perf_counter()
-        data = self._data_of(config)
+        data = replace(self._data_of(config), derangement=self._derangement(config, objective))
         prefill = time.perf_counter() - begun
         calibrate(model, data.train_prompts, config.seed)
         training = FuserTraining(
-            config, model, data, directory, emit=emit or self.emit, go_on=go_on
+            config,
+            model,
+            data,
+            directory,
+            emit=emit or self.emit,
+            go_on=go_on,
+            objective=objective,
         )
         training.seconds["prefill"] = prefill
         return training
@@ -231,6 +246,23 @@ class WorkerService:
             validation=self._rows["validation"],
             validation_prompts=self._prompts_of(config.pair, "validation").read(alignment),
         )
+
+    def _derangement(self, config: TrialConfig, objective: Objective) -> Sequence[int] | None:
+        """Whose sharer each row of validation hears when it hears the wrong one, if anybody's."""
+        questions = self._prompts_of(config.pair, "validation")
+        if len({question.item.cluster for question in questions.questions}) > 1:
+            return questions.read_mismatched(config.fuser.token_alignment)[1]
+        if objective.kind in ("pairing_gain", "margin"):
+            self._notify_once(
+                "All of validation is about one fact, so that no question can hear another one's "
+                f"message: search.objective {objective.kind} is measured without."
+            )
+        return None
+
+    def _notify_once(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            self.emit(Notice(message=message))
 
     def _ready(self, pair: PairSpec) -> C2CModel:
         """The pair, without a fuser."""
