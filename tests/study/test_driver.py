@@ -57,14 +57,30 @@ def test_a_study_from_space_to_champion(run: Run, root: Path, script: Any) -> No
     assert {kind: kinds.count(kind) for kind in kinds} == {"trial": 5, "control": 2, "twin": 4}
     assert all(each.info.status != "RUNNING" for each in recorded.values())
     best = recorded[outcome.champion.name]
-    # The objective is the gain over the pair's no-sharer reference, which scores 0.3.
-    assert best.data.metrics["test/accuracy"] == pytest.approx(
-        best.data.metrics["objective"] + 0.3
+    # The objective is the margin over the best model alone, 0.45: the no-sharer reference has
+    # 0.3, and with another item's message a fuser is right half as often.
+    metrics = best.data.metrics
+    accuracy = metrics["test/accuracy"]
+    assert metrics["objective"] == pytest.approx(accuracy - 0.45)
+    receiver = {"path:a": 0.4, "path:b": 0.45}[best.data.params["pair.receiver"]]
+    assert metrics["validation/deranged"] == pytest.approx(accuracy / 2)
+    assert metrics["validation/pairing_gain"] == pytest.approx(accuracy / 2)
+    assert metrics["validation/system_gain"] == pytest.approx(accuracy - receiver)
+    assert metrics["validation/pairing_share"] == pytest.approx(
+        accuracy / 2 / (accuracy - receiver)
+    )
+    assert recorded["a alone"].data.metrics["objective"] == pytest.approx(0.4 - 0.45)
+    assert recorded["b alone"].data.metrics["objective"] == pytest.approx(0.0)
+    assert recorded[f"{outcome.champion.name} twin"].data.metrics["objective"] == pytest.approx(
+        0.3 - 0.45
     )
     assert best.data.params["fuser.depth"]
     assert best.data.tags["c2c.data.train"] == "sha-train"
     parent = Tracker.open(root, "tiny-task").client.get_run(study.user_attrs["mlflow_run_id"])
     assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["best/accuracy"] == pytest.approx(accuracy)
+    assert parent.data.metrics["best/pairing_gain"] == pytest.approx(accuracy / 2)
+    assert parent.data.params["objective"] == "margin"
     assert "on validation" in parent.data.tags["mlflow.note.content"]
     check_artifacts(root, outcome)
 
