@@ -79,6 +79,7 @@ class Script:
     shut_adds: float = 0.0
     events: int = 0
     trained: list[TrialConfig] = field(default_factory=list)
+    asked: list[Train] = field(default_factory=list)
     resumed: list[int] = field(default_factory=list)
     evaluated: list[Evaluate] = field(default_factory=list)
     adapted: list[TrialConfig] = field(default_factory=list)
@@ -133,6 +134,7 @@ class FakeWorker:
             yield from self._adapt(request)
             return
         self.script.trained.append(config)
+        self.script.asked.append(request)
         if (failed := self.script.failures(config)) is not None:
             yield failed
             return
