@@ -1,14 +1,18 @@
+"""What answering with wrong messages takes is added up over a study."""
+
 from __future__ import annotations
 
-from pathlib import Path
-
-import derangement_cost
 import pytest
 
 from c2c_search.training.protocol import Trained
 
 
-def test_the_share_by_hand(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def derangement_cost(program):
+    return program("derangement_cost")
+
+
+def test_the_share_by_hand(derangement_cost, tmp_path):
     folder = tmp_path / "results" / "trained"
     folder.mkdir(parents=True)
     for name, seconds in (
@@ -35,6 +39,6 @@ def test_the_share_by_hand(tmp_path: Path) -> None:
     assert found["share"] == pytest.approx(0.05)
 
 
-def test_a_study_without_an_end_has_no_cost(tmp_path: Path) -> None:
+def test_a_study_without_an_end_has_no_cost(derangement_cost, tmp_path):
     with pytest.raises(SystemExit, match="no training has ended"):
         derangement_cost.cost(tmp_path)

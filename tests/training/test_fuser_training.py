@@ -293,9 +293,10 @@ def test_a_wrong_message_is_heard(pipeline, trial, tmp_path):
     for row, partner in enumerate(training.data.derangement):
         prompts, rows = training.data.validation_prompts, training.data.validation
         batch = training.model.batch(prompts, [row], [partner])
-        ((likelihoods, _),) = training.model.score(batch, [rows[row]["choices"]])
+        ((likelihoods, lengths),) = training.model.score(batch, [rows[row]["choices"]])
+        expected = (likelihoods / torch.tensor(lengths)).tolist()
         assert found[row].id == rows[row]["id"]
-        assert list(found[row].scores) == pytest.approx(likelihoods.tolist(), abs=1e-4)
+        assert list(found[row].scores) == pytest.approx(expected, abs=1e-4)
     assert [item.scores for item in found] != [item.scores for item in training._answer()]
 
 
