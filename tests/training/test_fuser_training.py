@@ -289,6 +289,8 @@ def test_a_wrong_message_is_heard(pipeline, trial, tmp_path):
     """The answers are those of the fuser with each item's partner's cache, one at a time."""
     service = WorkerService(pipeline, cache_dir=tmp_path / "cache", emit=lambda event: None)
     training = service.trial(trial, tmp_path / "trial", lambda: True)
+    for parameter in training.fuser.parameters():  # it begins by saying nothing
+        torch.nn.init.normal_(parameter)
     found = training._answer_deranged()
     for row, partner in enumerate(training.data.derangement):
         prompts, rows = training.data.validation_prompts, training.data.validation
