@@ -30,7 +30,7 @@ from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import load
 from c2c_search.tokenization.continuations import response_ids
 from c2c_search.tokenization.token_alignment import encode_all
-from c2c_search.training.loop import Order
+from c2c_search.training.order import Order
 from c2c_search.training.process import keep_freed_memory
 
 

@@ -249,7 +249,7 @@ def report(ours: Run, theirs: Run, options: argparse.Namespace) -> None:
 
 
 def _without_validation(run: Run) -> float:
-    return run.total - run.parts.get("evaluate", 0.0)
+    return run.total - sum(run.parts.get(part, 0.0) for part in ("evaluate", "derange"))
 
 
 def _ends(events: Iterable[Event], losses: dict[int, dict[int, float]]) -> dict[int, Trained]:

@@ -85,6 +85,7 @@ def answer(
     prompts: PairPrompts,
     config: EvaluationConfig,
     *,
+    partners: Sequence[int] | None = None,
     progress: Progress | None = None,
 ) -> tuple[ItemResult, ...]:
     """Choose, for every item, the option whose text the model finds most likely.
@@ -94,12 +95,14 @@ def answer(
         rows: The items, each with choices.
         prompts: Their prompts and caches, row by row.
         config: Scoring, and items in one pass.
+        partners: The row whose sharer each row hears; its own when left out.
         progress: Called with items done and items in all.
     """
     results: dict[int, ItemResult] = {}
     lengths = [len(prompt.receiver_ids) for prompt in prompts.encoded]
     for chosen in batches(lengths, [row["choices"] for row in rows], config.batch_size):
-        batch = model.batch(prompts, chosen)
+        speakers = None if partners is None else [partners[row] for row in chosen]
+        batch = model.batch(prompts, chosen, speakers)
         scored = model.score(batch, [rows[row]["choices"] for row in chosen])
         for row, (scores, tokens) in zip(chosen, scored, strict=True):
             found = OptionScores(tuple(scores.tolist()), tuple(tokens))

@@ -19,6 +19,11 @@ from rich.text import Text
 from c2c_search.evaluation.pairing import Pairing
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.report import pairing
+from c2c_search.report.search_columns import fitting
+from c2c_search.report.search_columns import legend
+from c2c_search.report.search_columns import measured
+from c2c_search.report.search_columns import minus
+from c2c_search.report.search_columns import number
 from c2c_search.report.shorthand import Shorthand
 from c2c_search.report.shorthand import differing
 
@@ -31,11 +36,14 @@ class SearchRow:
         name: Of the trial or control.
         kind: ``trial`` or ``control``.
         state: How a trial ended: ``complete``, ``pruned`` or ``failed``; empty for a control.
-        accuracy: On validation; None if it has none.
+        accuracy: On validation, with the right message (matched); None if it has none.
         pair: Name of the pair; empty for a single model.
         parameters: Of the fuser; None for a control.
         settings: What the search chose, by its name in words.
-        gain: Of a trial in a study of several pairs, over its pair's no-sharer reference.
+        deranged: Accuracy with another item's message; None where that was not measured.
+        receiver: Accuracy of its pair's receiver alone; None for what is no fuser.
+        objective: What the search maximises; None where trials are ranked by accuracy, and for
+            what is of no one pair.
         remark: Of a control, instead of settings.
     """
 
@@ -46,8 +54,20 @@ class SearchRow:
     pair: str
     parameters: int | None
     settings: Mapping[str, object]
-    gain: float | None = None
+    deranged: float | None = None
+    receiver: float | None = None
+    objective: float | None = None
     remark: str = ""
+
+    @property
+    def pairing_gain(self) -> float | None:
+        """P, matched minus deranged."""
+        return minus(self.accuracy, self.deranged)
+
+    @property
+    def system_gain(self) -> float | None:
+        """G, matched minus the receiver alone."""
+        return minus(self.accuracy, self.receiver)
 
 
 @dataclass(frozen=True)
@@ -92,6 +112,7 @@ class Leaderboard:
         champion: Name of the champion; None if nothing was promoted.
         places: Where things are and what to type next, by what it is for.
         looks: How often the study has looked at its test split.
+        objective: Name of what the search maximises.
     """
 
     study: str
@@ -103,14 +124,15 @@ class Leaderboard:
     champion: str | None = None
     places: Mapping[str, str] = field(default_factory=dict)
     looks: int = 1
+    objective: str = "accuracy"
 
     def ranked(self) -> list[SearchRow]:
-        """Trials and controls together, by gain if they have one, then by accuracy."""
+        """Trials and controls together, by objective if they have one, then by accuracy."""
         worst = float("-inf")
 
         def worth(row: SearchRow) -> tuple[float, float]:
-            gain = worst if row.gain is None else row.gain
-            return gain, worst if row.accuracy is None else row.accuracy
+            objective = worst if row.objective is None else row.objective
+            return objective, worst if row.accuracy is None else row.accuracy
 
         return sorted(self.search, key=worth, reverse=True)
 
@@ -135,10 +157,15 @@ def render(board: Leaderboard) -> RenderableType:
 
 def markdown(board: Leaderboard) -> str:
     """The same page for the description of the study's run."""
-    lines = ["| | on validation | state | parameters |", "|---|---|---|---|"]
+    columns = measured(board.search, board.objective)
+    heads = ["on validation", *(column.head for column in columns), "state", "parameters"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in board.ranked():
-        cells = (row.name, number(row.accuracy), row.state or row.kind, count(row.parameters))
+        cells = [row.name, *(column.cell(row) for column in columns)]
+        cells += [row.state or row.kind, count(row.parameters)]
         lines.append(f"| {' | '.join(cells)} |")
+    if about := legend(columns):
+        lines += ["", about]
     if board.test:
         lines += ["", "| | on test | |", "|---|---|---|"]
         lines += [f"| {row.name} | {row.accuracy} | {row.kind} |" for row in board.test]
@@ -148,16 +175,6 @@ def markdown(board: Leaderboard) -> str:
         title = f"Champion: {board.champion}" if board.champion else "No champion"
         lines += ["", f"**{title}**", "", board.verdict.replace("\n", "  \n")]
     return "\n".join(lines) + "\n"
-
-
-def number(value: float | None) -> str:
-    """An accuracy with three decimals; a dash where there is none."""
-    return "-" if value is None else f"{value:.3f}"
-
-
-def difference(value: float | None) -> str:
-    """A difference of accuracies with its sign; a dash where there is none."""
-    return "-" if value is None else f"{value:+.3f}"
 
 
 def count(parameters: int | None) -> str:
@@ -188,18 +205,18 @@ def _search(board: Leaderboard, width: int) -> Table:
     """One line a trial at any width: of settings those that differ, and shortened."""
     rows = board.ranked()
     settings = differing([row.settings for row in rows if row.kind == "trial"])
-    gains = any(row.gain is not None for row in rows)
     pairs = {row.pair for row in rows if row.kind == "trial"}
-    longest = max(_SHORT_NAME, width // 4)
-    taken = longest + _NUMBERS + gains * _GAIN
+    longest = min(max(_SHORT_NAME, width // 4 - 6), max(len(row.name) for row in rows))
+    taken = longest + _STATE_AND_SIZE
     taken += max(map(len, pairs)) + 1 if len(pairs) > 1 else 0
+    columns = fitting(measured(board.search, board.objective), width - taken - _SETTINGS)
+    taken += sum(column.width for column in columns)
     short = _shorthand(settings, width - taken)
     lines = iter(settings)
     table = _table(f"study {board.study}: validation")
-    table.add_column("", min_width=_TRIAL_NAME, max_width=longest)
-    if gains:
-        table.add_column("gain", justify="right", no_wrap=True)
-    table.add_column("acc.", justify="right", no_wrap=True)
+    table.add_column("", min_width=min(_CUT_NAME, longest), max_width=longest)
+    for column in columns:
+        table.add_column(column.head, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     if len(pairs) > 1:
         table.add_column("pair", no_wrap=True)
@@ -208,15 +225,16 @@ def _search(board: Leaderboard, width: int) -> Table:
     for row in rows:
         table.add_row(
             _one_line(row.name),
-            *([difference(row.gain)] if gains else []),
-            number(row.accuracy),
+            *(column.cell(row) for column in columns),
             _STATES.get(row.state, row.state),
             *([Text(row.pair)] if len(pairs) > 1 else []),
             count(row.parameters),
             _one_line(short.line(next(lines)) if row.kind == "trial" else row.remark),
             style=_STYLES.get(row.kind if row.kind == "control" else row.state),
         )
-    table.caption = _caption(gains, short.legend(settings))
+    named = short.legend(settings)
+    lines_below = [legend(columns), f"settings: {named}" if named else ""]
+    table.caption = "\n".join(line for line in lines_below if line) or None
     return table
 
 
@@ -243,13 +261,6 @@ def _values(settings: Sequence[Mapping[str, object]]) -> dict[str, list[object]]
             if value not in values.setdefault(name, []):
                 values[name].append(value)
     return values
-
-
-def _caption(gains: bool, legend: str) -> str | None:
-    """What the columns hold, as far as their heads do not say it."""
-    gain = "gain: accuracy above what the pair's receiver learns without a sharer"
-    lines = [*([gain] if gains else []), *([f"settings: {legend}"] if legend else [])]
-    return "\n".join(lines) or None
 
 
 def _table(title: str) -> Table:
@@ -321,9 +332,9 @@ _OUTCOMES = {
     True: Text("beaten", "green"),
     False: Text("not beaten", "yellow"),
 }
-_TRIAL_NAME = 9  # characters; what does not fit beside the numbers is cut
-_SHORT_NAME = 20  # of a name, at most, in a narrow terminal
-_NUMBERS = 20  # of the columns of accuracy, state and size with the blanks between
-_GAIN = 7
+_CUT_NAME = 13  # characters of a name, at least, where it does not fit beside the numbers
+_SHORT_NAME = 14  # of a name, at most, in a narrow terminal
+_STATE_AND_SIZE = 14  # with the blanks between
+_SETTINGS = 20  # that are left room for, before a column of numbers is
 _STATES = {"complete": "done"}
 _STYLES = {"control": "cyan", "twin": "cyan", "pruned": "dim", "failed": "red"}

@@ -19,12 +19,17 @@ from c2c_search.host.terminal import Console
 from c2c_search.host.wording import counted
 from c2c_search.report.state import Best
 from c2c_search.report.state import Current
+from c2c_search.report.state import Score
 from c2c_search.report.state import StudyState
 
 
 SPARKS = "▁▂▃▄▅▆▇█"
 REFRESH_PER_SECOND = 4
 PLAIN_SECONDS = 15.0  # at most one line of progress in this time where there is no terminal
+LEGEND = (
+    "matched: accuracy with the right message; deranged: with another item's; "
+    "P: matched - deranged; G: matched - receiver alone"
+)
 _OF_TRAINING = ("train", "calibrate", "evaluate")  # stages whose time a trial costs
 
 
@@ -52,21 +57,18 @@ class View:
         """A step of a training was logged."""
         self.state.advance(name, step, loss)
 
-    def rung(self, name: str, step: int, objective: float) -> None:
+    def rung(self, name: str, step: int, score: Score) -> None:
         """A trial in training was validated."""
         if (current := self.state.currents.get(name)) is not None:
-            current.rungs.append((step, objective))
+            current.rungs.append((step, score))
 
-    def end(
-        self, name: str, how: str, accuracy: float | None = None, gain: float | None = None
-    ) -> None:
+    def end(self, name: str, how: str, score: Score | None = None) -> None:
         """A training is over: ``complete``, ``pruned`` or ``failed``.
 
         Args:
             name: Of the trial or twin.
             how: It ended.
-            accuracy: On validation; None if it failed.
-            gain: Over its pair's reference, by which a study of several pairs compares trials.
+            score: On validation; None if it failed.
         """
         current = self.state.currents.get(name)
         of_budget = current is None or current.of_budget
@@ -74,10 +76,10 @@ class View:
         if not of_budget:
             return
         self.state.counts[how] += 1
-        if accuracy is not None and how == "complete":
-            ended = Best(name, accuracy, gain)
-            if self.state.best is None or ended.objective > self.state.best.objective:
-                self.state.best = ended
+        if score is not None and how == "complete":
+            best = self.state.best
+            if best is None or score.worth > best.score.worth:
+                self.state.best = Best(name, score, self.state.objective)
 
     def twins(self, still: int) -> None:
         """So many controls of finalists, twins among them, are still to be trained in steps."""
@@ -101,6 +103,7 @@ class PlainView(View):
     def __init__(self, state: StudyState, console: Console) -> None:
         super().__init__(state, console)
         self._said = ("", float("-inf"))
+        self._explained = False
 
     def stage(self, stage: str, done: int = 0, total: int = 0, message: str = "") -> None:
         super().stage(stage, done, total, message)
@@ -126,16 +129,17 @@ class PlainView(View):
             left = _left(self.state)
             self.note(f"{name}: " + ", ".join([f"step {step}/{steps}, loss {loss:.3f}", *left]))
 
-    def rung(self, name: str, step: int, objective: float) -> None:
-        super().rung(name, step, objective)
+    def rung(self, name: str, step: int, score: Score) -> None:
+        super().rung(name, step, score)
         if name in self.state.currents:
-            self.note(f"{name}: {objective:.3f} at step {step}")
+            if score.deranged is not None and not self._explained:
+                self._explained = True
+                self.note(LEGEND)
+            self.note(f"{name}: {score} at step {step}")
 
-    def end(
-        self, name: str, how: str, accuracy: float | None = None, gain: float | None = None
-    ) -> None:
-        super().end(name, how, accuracy, gain)
-        value = "" if accuracy is None else f" {accuracy:.3f}"
+    def end(self, name: str, how: str, score: Score | None = None) -> None:
+        super().end(name, how, score)
+        value = "" if score is None else f" {score}"
         so_far = f", best so far {self.state.best}" if self.state.best else ""
         self.note(f"{name}: {how}{value}{so_far}")
 
@@ -156,7 +160,14 @@ def render(state: StudyState) -> RenderableType:
     parts: list[RenderableType] = [_header(state), _stage(state)]
     parts += [_training(current) for current in state.currents.values()]
     parts.append(_summary(state))
+    rungs = [score for current in state.currents.values() for _, score in current.rungs]
+    if any(score.deranged is not None for score in (*rungs, *_scores(state.best))):
+        parts.append(Text(LEGEND, style="dim"))
     return Group(*parts)
+
+
+def _scores(best: Best | None) -> tuple[Score, ...]:
+    return () if best is None else (best.score,)
 
 
 def _header(state: StudyState) -> RenderableType:
@@ -200,8 +211,8 @@ def _training(current: Current) -> RenderableType:
     if current.losses:
         table.add_row("loss", f"{current.losses[-1]:.3f}  {sparkline(current.losses)}")
     if current.rungs:
-        rungs = ", ".join(f"{value:.3f} at step {step}" for step, value in current.rungs)
-        table.add_row("validation", rungs)
+        rungs = "\n".join(f"{score} at step {step}" for step, score in current.rungs)
+        table.add_row("validation", Text(rungs))
     return table
 
 

@@ -28,31 +28,50 @@ class Current:
     of_budget: bool = True
     step: int = 0
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
-    rungs: list[tuple[int, float]] = field(default_factory=list)
+    rungs: list[tuple[int, Score]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a fuser answers on validation.
+
+    Args:
+        accuracy: With the right message: matched.
+        deranged: With another item's; None where that was not measured.
+        receiver: Accuracy of its receiver alone; None where that is not known.
+        objective: What the search maximises; the accuracy when left out.
+    """
+
+    accuracy: float
+    deranged: float | None = None
+    receiver: float | None = None
+    objective: float | None = None
+
+    @property
+    def worth(self) -> float:
+        """What trials are compared by."""
+        return self.accuracy if self.objective is None else self.objective
+
+    def __str__(self) -> str:
+        if self.deranged is None:
+            return f"{self.accuracy:.3f}"
+        pairing = f"P {self.accuracy - self.deranged:+.3f}"
+        gain = "" if self.receiver is None else f", G {self.accuracy - self.receiver:+.3f}"
+        return f"{self.accuracy:.3f} matched, {self.deranged:.3f} deranged, {pairing}{gain}"
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best trial so far.
-
-    Args:
-        name: Of the trial.
-        accuracy: On validation.
-        gain: Over its pair's reference; None in a study of one pair.
-    """
+    """The best trial so far, by what the search maximises."""
 
     name: str
-    accuracy: float
-    gain: float | None = None
-
-    @property
-    def objective(self) -> float:
-        """What the search maximises."""
-        return self.accuracy if self.gain is None else self.gain
+    score: Score
+    objective: str = "accuracy"
 
     def __str__(self) -> str:
-        gain = "" if self.gain is None else f", {self.gain:+.3f} by its sharer"
-        return f"{self.accuracy:.3f}{gain} ({self.name})"
+        if self.objective in ("accuracy", "pairing_gain"):  # the score says it
+            return f"{self.score} ({self.name})"
+        return f"{self.score}, {self.objective} {self.score.worth:+.3f} ({self.name})"
 
 
 @dataclass
@@ -66,6 +85,7 @@ class StudyState:
         twins: Controls of finalists, twins among them, that are still to be trained in steps, the
             present one included.
         first_rung: Steps of a trial that is pruned at the first occasion; ``steps`` for none.
+        objective: Name of what the search maximises.
         clock: Seconds, monotonic.
     """
 
@@ -74,6 +94,7 @@ class StudyState:
     steps: int
     twins: int
     first_rung: int | None = None
+    objective: str = "accuracy"
     clock: Clock = time.monotonic
     stage: str = ""
     message: str = ""

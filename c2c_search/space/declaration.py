@@ -22,6 +22,7 @@ from c2c_search.models.pair import PairSpec
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Scalar
+from c2c_search.space.objective import ObjectiveName
 from c2c_search.space.pruners import PrunerName
 from c2c_search.space.samplers import SamplerName
 
@@ -66,6 +67,13 @@ class Search(FrozenModel):
         ge=2,
         le=1000,
         description="halving and hyperband: one trial in this many goes on from a rung.",
+    )
+    objective: ObjectiveName = Field(
+        "margin",
+        description="What is maximised on validation. margin: accuracy above the best of what "
+        "does not communicate, the same fuser with another item's message included; "
+        "pairing_gain: above that fuser alone; gain: above what the receiver learns without a "
+        "sharer, or answers alone; accuracy: whatever it comes from.",
     )
     trials_per_device: int = Field(
         1,

@@ -22,6 +22,7 @@ from c2c_search.space.declaration import Declaration
 from c2c_search.space.declaration import assemble
 from c2c_search.space.dimensions import Value
 from c2c_search.space.loading import read_space
+from c2c_search.space.objective import objective_before
 
 
 class Space(Declaration):
@@ -88,7 +89,7 @@ class Space(Declaration):
             split: [Path(name).name for name in names]
             for split, names in pipeline["data"]["files"].items()
         }
-        return {
+        identity = {
             "pairs": content["pairs"],
             "dimensions": content["dimensions"],
             "fixed": content["fixed"],
@@ -98,6 +99,10 @@ class Space(Declaration):
             "cache_dtype": pipeline["caches"]["dtype"],
             "data": {**pipeline["data"], "files": files},
         }
+        # Unsaid, it is what studies maximised before it could be said: those go on.
+        if self.search.objective != objective_before(identity):
+            identity["objective"] = self.search.objective
+        return identity
 
     def space_hash(self) -> str:
         """Hash of `identity`: 16 hexadecimal digits."""

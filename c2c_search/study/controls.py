@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.host.names import fit
 from c2c_search.models.pair import PairSpec
 from c2c_search.models.sources import short_names
 from c2c_search.report.run_notes import note
+from c2c_search.space.objective import Objective
 from c2c_search.space.reference import reference
+from c2c_search.study.finalist import TWIN
 from c2c_search.study.recording import Once
 from c2c_search.study.recording import log_accuracy
 from c2c_search.study.recording import train_once
@@ -79,17 +82,37 @@ def models_of(session: Session) -> list[SingleModel]:
     return single_models(session.space.pairs, private=session.private)
 
 
+def model_of(session: Session, pair: PairSpec, role: str) -> SingleModel:
+    """A pair's model on its own, in one of `ROLES`."""
+    source, reads = getattr(pair, role), session.private and role == "sharer"
+    return next(m for m in models_of(session) if (m.source, m.private) == (source, reads))
+
+
 def measure_alone(session: Session, model: SingleModel, split: Split) -> SystemResult:
     """Let a model answer a split without any fuser."""
     request = Evaluate(system=model.role, pair=session.space.pairs[model.pair], split=split)
     return session.trainer.measure(f"{split}/{model.key}", request)
 
 
-def run_controls(session: Session) -> None:
-    """Measure every single model on validation and record it, each in a run of its own."""
+def measure_models(session: Session) -> None:
+    """Measure every single model on validation: what every pair's objective is known by."""
     models = models_of(session)
     for index, model in enumerate(models):
         session.view.stage("controls", index, len(models), model.name)
+        measure_alone(session, model, "validation")
+    for pair in session.space.pairs.values():
+        receiver, sharer = (
+            measure_alone(session, model_of(session, pair, role), "validation").accuracy
+            for role in ROLES
+        )
+        session.objectives[str(pair)] = Objective(
+            kind=session.space.search.objective, receiver=receiver, sharer=sharer
+        )
+
+
+def record_models(session: Session) -> None:
+    """Record what every single model answers on validation, each in a run of its own."""
+    for model in models_of(session):
         result = measure_alone(session, model, "validation")
         tags = {"c2c.control": "alone", "c2c.model": model.source}
         once = Once(session, model.name, "control", tags)
@@ -102,7 +125,8 @@ def run_controls(session: Session) -> None:
         log_accuracy(run, "validation", result)
         if model.role == "receiver":
             pair = session.space.pairs[model.pair]
-            run.objective(session.objective(pair, result.accuracy))
+            # It hears nothing, and answers any message alike.
+            run.objective(session.objective(pair).value(result.accuracy, result.accuracy))
         run.finish("FINISHED")
         once.mark()
 
@@ -113,7 +137,10 @@ def reference_name(pair: str) -> str:
 
 
 def train_references(session: Session) -> None:
-    """With several pairs, train each one's no-sharer reference; see `Session.objective`.
+    """With several pairs, train each one's no-sharer reference; see `Objective`.
+
+    Between pairs accuracy misleads: a strong receiver learns a task by itself, and scores high
+    without any communication.
 
     It is a twin of the pair's first enqueued setting, trained to the first rung only, with a
     seed of its own, so that it is never taken for a finalist's twin.
@@ -130,7 +157,7 @@ def train_references(session: Session) -> None:
         config = config.model_copy(update={"seed": config.seed + 1})
         ended = train_once(
             session,
-            session.request(config.with_blank_sharer()),
+            session.request(config, SYSTEMS[TWIN].recipe),
             reference_name(name),
             "twin",
             {"c2c.twin_of": config.hash()},
@@ -139,4 +166,5 @@ def train_references(session: Session) -> None:
         )
         if isinstance(ended, Failed):
             raise retries.error(ended, f"{reference_name(name)} could not be trained")
-        session.references[str(pair)] = ended.objective
+        known = session.objective(pair)
+        session.objectives[str(pair)] = known.model_copy(update={"reference": ended.accuracy})

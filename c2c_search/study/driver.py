@@ -29,12 +29,14 @@ from c2c_search.report import leaderboard
 from c2c_search.report.leaderboard import Leaderboard
 from c2c_search.report.live import watch
 from c2c_search.report.state import Best
+from c2c_search.report.state import Score
 from c2c_search.report.state import StudyState
 from c2c_search.space.plan import trained_in_steps
 from c2c_search.space.schema import Space
 from c2c_search.study import resume
 from c2c_search.study import storage
-from c2c_search.study.controls import run_controls
+from c2c_search.study.controls import measure_models
+from c2c_search.study.controls import record_models
 from c2c_search.study.controls import train_references
 from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import evaluate_finalists
@@ -53,6 +55,7 @@ from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trainer import TrainerClient
 from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.trials import ACCURACY
+from c2c_search.study.trials import DERANGED
 from c2c_search.study.trials import run_trials
 from c2c_search.tracking import StudyRun
 from c2c_search.tracking import Tracker
@@ -261,8 +264,9 @@ class _Start:
         pipeline = self.space.pipeline.on(session.trainer.date)
         space = self.space.model_copy(update={"pipeline": pipeline})
         session = replace(session, space=space)
+        measure_models(session)
         train_references(session)
-        run_controls(session)
+        record_models(session)
         log_data(session)
         run_trials(session, make_fits(self.space))
         final = evaluate_finalists(session)
@@ -308,11 +312,13 @@ def _state(study: Study, space: Space) -> StudyState:
         steps=training.steps,
         twins=space.pipeline.champion.finalists * (1 + len(trained_in_steps(space))),
         first_rung=None if space.search.pruner == "none" else training.rung_steps[0],
+        objective=space.search.objective,
         counts=resume.counts(study),
-        best=None if best is None else _best(study, best, len(space.pairs) > 1),
+        best=None if best is None else _best(study, best, space.search.objective),
     )
 
 
-def _best(study: Study, trial: FrozenTrial, several_pairs: bool) -> Best:
-    gain = trial.values[0] if several_pairs else None
-    return Best(trial_name(study, trial.number), trial.user_attrs[ACCURACY], gain)
+def _best(study: Study, trial: FrozenTrial, objective: str) -> Best:
+    known = trial.user_attrs
+    score = Score(known[ACCURACY], known.get(DERANGED), objective=trial.values[0])
+    return Best(trial_name(study, trial.number), score, objective)

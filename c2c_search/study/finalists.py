@@ -29,6 +29,7 @@ from c2c_search.space.plan import trained_in_steps
 from c2c_search.study.controls import ROLES
 from c2c_search.study.controls import SingleModel
 from c2c_search.study.controls import measure_alone
+from c2c_search.study.controls import model_of
 from c2c_search.study.controls import models_of
 from c2c_search.study.finalist import TWIN
 from c2c_search.study.finalist import Finalist
@@ -295,7 +296,7 @@ def _answers(session: Session, one: Finalist, system: str, split: Split = REPORT
         answers = (_answers(session, one, each, split) for each in of)
         found = entry.derivation.derive(*answers, fitted)
     elif system in ROLES:
-        found = measure_alone(session, _alone(session, one, system), split)
+        found = measure_alone(session, model_of(session, one.config.pair, system), split)
     else:
         # By configuration: a trial that was queued again has another number and name.
         key = f"{split}/{_what(one, system)}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from c2c_search.champion.verdict import DESCRIPTIVE_LEVEL
 from c2c_search.evaluation.results import tie_notes
 from c2c_search.evaluation.statistics import accuracy_interval
-from c2c_search.evaluation.systems.registry import DERANGED
+from c2c_search.evaluation.systems import registry
 from c2c_search.host.wording import counted
 from c2c_search.report.leaderboard import Duel
 from c2c_search.report.leaderboard import Leaderboard
@@ -27,6 +27,7 @@ from c2c_search.study.naming import trial_name
 from c2c_search.study.session import Session
 from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trials import ACCURACY
+from c2c_search.study.trials import DERANGED
 from c2c_search.study.trials import PAIR
 from c2c_search.study.trials import PARAMETERS
 
@@ -49,6 +50,7 @@ def make_leaderboard(
         champion=None if champion is None else champion.name,
         places=_paths(session, champion),
         looks=max((each.look for each in final.verdicts), default=1),
+        objective=session.space.search.objective,
     )
 
 
@@ -66,23 +68,37 @@ def _trials(session: Session) -> Iterator[SearchRow]:
             pair=names.get(trial.user_attrs.get(PAIR, ""), ""),
             parameters=trial.user_attrs.get(PARAMETERS),
             settings=settings,
-            gain=_gain(session, trial),
+            deranged=trial.user_attrs.get(DERANGED),
+            receiver=_receiver(session, trial),
+            objective=_objective(session, trial),
         )
 
 
-def _gain(session: Session, trial: FrozenTrial) -> float | None:
-    accuracy = trial.user_attrs.get(ACCURACY)
-    if accuracy is None or not session.references:
+def _receiver(session: Session, trial: FrozenTrial) -> float | None:
+    known = session.objectives.get(trial.user_attrs.get(PAIR, ""))
+    return None if known is None else known.receiver
+
+
+def _objective(session: Session, trial: FrozenTrial) -> float | None:
+    """Of its best rung, also where it was pruned: Optuna has the last."""
+    known, accuracy = trial.user_attrs, trial.user_attrs.get(ACCURACY)
+    if accuracy is None or session.space.search.objective == "accuracy":
         return None
-    return float(accuracy - session.references[trial.user_attrs[PAIR]])
+    return session.objectives[known[PAIR]].value(accuracy, known.get(DERANGED))
 
 
 def _controls(session: Session) -> Iterator[SearchRow]:
+    by_accuracy = session.space.search.objective == "accuracy"
+    only = None
+    if not by_accuracy and len(session.objectives) == 1:
+        (only,) = session.objectives.values()
     for model in models_of(session):
         accuracy = measure_alone(session, model, "validation").accuracy
-        yield SearchRow(model.name, "control", "", accuracy, "", None, {})
+        objective = None if only is None else only.value(accuracy, accuracy)
+        yield SearchRow(model.name, "control", "", accuracy, "", None, {}, objective=objective)
     for name, pair in session.space.pairs.items():
-        if (reference := session.references.get(str(pair))) is not None:
+        known = session.objective(pair)
+        if (reference := known.reference) is not None:
             steps = session.space.pipeline.training.rung_steps[0]
             yield SearchRow(
                 reference_name(name),
@@ -92,7 +108,9 @@ def _controls(session: Session) -> Iterator[SearchRow]:
                 name,
                 None,
                 {},
-                gain=0.0,
+                receiver=known.receiver,
+                # It hears nothing, and answers any message alike.
+                objective=None if by_accuracy else known.value(reference, reference),
                 remark=f"after {counted(steps, 'step')}",
             )
 
@@ -100,7 +118,7 @@ def _controls(session: Session) -> Iterator[SearchRow]:
 def _measured(session: Session, final: FinalEvaluation) -> Iterator[MeasuredRow]:
     kinds = {model.name: "control" for model in models_of(session)}
     for one in final.finalists:
-        kinds |= {one.name: "finalist", one.name_of(DERANGED): "deranged"}
+        kinds |= {one.name: "finalist", one.name_of(registry.DERANGED): "deranged"}
         kinds |= {one.name_of(control): "control" for control in controls_of(session)}
         kinds[one.name_of(TWIN)] = "twin"
     for name, result in final.results.items():

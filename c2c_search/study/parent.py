@@ -16,6 +16,8 @@ from c2c_search.space.schema import Space
 from c2c_search.study import resume
 from c2c_search.study.recording import log_accuracy
 from c2c_search.study.session import child_key
+from c2c_search.study.trials import ACCURACY
+from c2c_search.study.trials import DERANGED
 from c2c_search.tracking import StudyRun
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.recorded_run import RecordedRun
@@ -70,8 +72,14 @@ def log_result(run: StudyRun, study: Study, final: FinalEvaluation) -> None:
     numbers: dict[str, float] = {
         f"trials/{how}": counts[how] for how in ("complete", "pruned", "failed")
     }
-    if values := [trial.values[0] for trial in resume.complete(study)]:
-        numbers["best/objective"] = max(values)
+    if ended := resume.complete(study):
+        best = max(ended, key=lambda trial: trial.values[0])
+        numbers["best/objective"] = best.values[0]
+        names = (ACCURACY, DERANGED)
+        measured = {name: best.user_attrs[name] for name in names if name in best.user_attrs}
+        numbers |= {f"best/{name}": value for name, value in measured.items()}
+        if DERANGED in measured:
+            numbers["best/pairing_gain"] = measured[ACCURACY] - measured[DERANGED]
     if final.champion is not None:
         verdict = final.verdict(final.champion.name)
         numbers["champion/accuracy"] = verdict.accuracy.value

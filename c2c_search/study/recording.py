@@ -14,6 +14,7 @@ from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.files import write_text
 from c2c_search.host.names import fit
 from c2c_search.host.names import fit_path
+from c2c_search.models.pair import PairSpec
 from c2c_search.report.leaderboard import count
 from c2c_search.report.run_notes import escaped
 from c2c_search.report.run_notes import note
@@ -38,12 +39,14 @@ class Recorder:
 
     Args:
         name: Of the training, as the view shows it.
+        pair: Of the training.
         run: Of the training.
         session: Of the study.
         goes_on: Whether the training goes on after a rung.
     """
 
     name: str
+    pair: PairSpec
     run: ChildRun
     session: Session
     goes_on: Callable[[Rung], bool]
@@ -57,7 +60,7 @@ class Recorder:
     def on_rung(self, rung: Rung) -> bool:
         self.run.metrics(rung.step, rung.metrics)
         self.run.flush()
-        self.session.view.rung(self.name, rung.step, rung.objective)
+        self.session.view.rung(self.name, rung.step, self.session.score(self.pair, rung))
         return self.goes_on(rung)
 
 
@@ -105,7 +108,7 @@ class Recording:
             # With its name in front, by which `c2c-search eval` finds it.
             file = Path(self.train.directory) / "trial.yaml"
             write_text(file, f"# {self.name}\n{config.to_yaml()}")
-        recorder = Recorder(self.name, self.run, self.session, self.goes_on)
+        recorder = Recorder(self.name, config.pair, self.run, self.session, self.goes_on)
         return TrainingRequest(self.train, recorder)
 
     def interrupt(self) -> None:
@@ -132,10 +135,19 @@ class Recording:
         if math.isnan(ended.objective):
             return Failed(failure="diverged", message="the validation objective is not a number")
         if self.steps is None:  # a reference has none: objectives are measured against it
-            run.objective(session.objective(config.pair, ended.objective))
+            run.objective(self._objective(ended))
         if self._fuser:
             run.artifact_dir(Path(self.train.directory) / ended.best_dir, "fuser")
         return ended
+
+    def _objective(self, ended: Trained) -> float:
+        """Of a control too, whose own is another: so that it stands among the trials."""
+        objective = self.session.objective(self.train.config.pair)
+        if self.train.objective == objective:
+            return ended.objective
+        # What hears nothing answers a wrong message as it answers the right one.
+        deranged = ended.accuracy if ended.deranged is None else ended.deranged
+        return objective.value(ended.accuracy, deranged)
 
     @property
     def _fuser(self) -> bool:
@@ -181,7 +193,7 @@ def train_once(
         session.view.end(name, "failed")
         run.finish("FAILED")
         return ended
-    session.view.end(name, "complete", ended.objective)
+    session.view.end(name, "complete", session.score(train.config.pair, ended))
     run.finish("FINISHED")
     once.mark()
     return ended
@@ -243,5 +255,7 @@ def _result(ended: Trained, steps: int) -> str:
     """How a training ended, in Markdown."""
     early = f"Stopped early, at step {ended.step} of {steps}: others had done better by then."
     about = early if ended.pruned else f"Trained to its end, step {ended.step}."
-    values = {"accuracy on validation": ended.objective, "parameters": count(ended.parameters)}
-    return note(about, values)
+    values: dict[str, object] = {"accuracy on validation": ended.accuracy}
+    if ended.deranged is not None:
+        values["with another item's message"] = ended.deranged
+    return note(about, {**values, "parameters": count(ended.parameters)})

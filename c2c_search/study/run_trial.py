@@ -17,6 +17,7 @@ from c2c_search.host.terminal import Console
 from c2c_search.models.sources import short_names
 from c2c_search.report.live import View
 from c2c_search.report.live import watch
+from c2c_search.report.state import Score
 from c2c_search.report.state import StudyState
 from c2c_search.study.driver import WorkerFactory
 from c2c_search.study.driver import start_worker
@@ -43,7 +44,7 @@ class _Shown:
         self._view.step(self._name, step.step, step.loss)
 
     def on_rung(self, rung: Rung) -> bool:
-        self._view.rung(self._name, rung.step, rung.objective)
+        self._view.rung(self._name, rung.step, Score(rung.accuracy, rung.deranged))
         return True
 
 

@@ -13,6 +13,8 @@ from c2c_search.host.json_store import JsonStore
 from c2c_search.host.names import fit
 from c2c_search.models.pair import PairSpec
 from c2c_search.report.live import View
+from c2c_search.report.state import Score
+from c2c_search.space.objective import Objective
 from c2c_search.space.schema import Space
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.trainer import TrainerClient
@@ -22,7 +24,9 @@ from c2c_search.tracking.recorded_run import RecordedRun
 from c2c_search.tracking.tracker import ChildRun
 from c2c_search.tracking.tracker import StudyRun
 from c2c_search.tracking.tracker import Tracker
+from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Train
+from c2c_search.training.protocol import Trained
 
 
 if TYPE_CHECKING:
@@ -47,7 +51,7 @@ class Session:
         trainer: Trains and measures.
         store: What is finished.
         view: What the terminal shows.
-        references: By pair, validation accuracy of its no-sharer reference; see `objective`.
+        objectives: By pair, what the search maximises; known once controls are measured.
         force: Why a new champion takes the place of one that it does not beat; empty if it
             must beat it.
     """
@@ -60,7 +64,7 @@ class Session:
     trainer: TrainerClient
     store: JsonStore
     view: View
-    references: dict[str, float] = field(default_factory=dict)
+    objectives: dict[str, Objective] = field(default_factory=dict)
     force: str = ""
 
     @property
@@ -68,32 +72,31 @@ class Session:
         """Whether sharers read what receivers do not; known once the pairs are prepared."""
         return any(each.private for each in self.trainer.prepared.values())
 
-    def objective(self, pair: PairSpec, accuracy: float) -> float:
-        """What the search maximises, from a validation accuracy.
+    def objective(self, pair: PairSpec) -> Objective:
+        """What the search maximises between two models."""
+        return self.objectives[str(pair)]
 
-        With one pair it is the accuracy. Between pairs accuracy misleads: a strong receiver
-        learns a task by itself, and scores high without any communication. There it is the gain
-        over what the pair's receiver learns by the first rung without a sharer.
-        """
-        gain = self.gain(pair, accuracy)
-        return accuracy if gain is None else gain
-
-    def gain(self, pair: PairSpec, accuracy: float) -> float | None:
-        """Validation accuracy above the pair's no-sharer reference; None where there is none."""
-        reference = self.references.get(str(pair))
-        return None if reference is None else accuracy - reference
+    def score(self, pair: PairSpec, measured: Rung | Trained) -> Score:
+        """What the view shows of a training's answers."""
+        receiver = self.objective(pair).receiver
+        return Score(measured.accuracy, measured.deranged, receiver, measured.objective)
 
     def request(
         self, trial: TrialConfig, recipe: Recipe | None = None, parameters: int = 0
     ) -> Train:
         """What the worker is asked to train, in a folder of its own.
 
+        A trial's best rung is that of the search's objective, a control's answers best.
+
         Args:
             trial: The trial.
             recipe: How a control of it is trained; left out for the trial itself.
             parameters: Of the trial's fuser, for a control.
         """
-        return Train.of(recipe or Recipe(), trial, parameters, self.files.trial)
+        objective = self.objective(trial.pair)
+        if recipe is not None:
+            objective = objective.by_accuracy
+        return Train.of(recipe or Recipe(), trial, parameters, self.files.trial, objective)
 
     def child(self, name: str, kind: Kind, tags: Mapping[str, object] | None = None) -> ChildRun:
         """Open the run of a control or twin, the same one at every start of the study."""

@@ -22,6 +22,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
 from c2c_search.host import process
 from c2c_search.host.files import write_text
+from c2c_search.space.objective import objective_before
 from c2c_search.tracking.mlflow_store import sqlite_url
 
 
@@ -115,6 +116,14 @@ def _other_space(name: str, before: Mapping[str, Any], after: Mapping[str, Any])
             hint="Move or link them back there to go on; or give the space another name under "
             "`study:` to begin anew.",
         )
+    if _but_objective(before) == _but_objective(after):
+        kinds = [each.get("objective", objective_before(each)) for each in (before, after)]
+        return ConfigError(
+            f"A study compares its trials by one objective: study {name!r} maximises {kinds[0]}.",
+            value=f"search.objective {kinds[1]}",
+            hint=f"Set search.objective to {kinds[0]} to go on; or give the space another name "
+            "under `study:` to begin anew.",
+        )
     return ConfigError(
         f"A study searches one space, and study {name!r} has begun with another:\n{changes}\n",
         hint="Give the edited space another name under `study:`, or undo the edit to go on.",
@@ -128,6 +137,10 @@ def _anywhere(space: Mapping[str, Any]) -> dict[str, Any]:
         for name, pair in space.get("pairs", {}).items()
     }
     return {**space, "pairs": pairs}
+
+
+def _but_objective(space: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in space.items() if name != "objective"}
 
 
 def _local_name(source: str) -> str:

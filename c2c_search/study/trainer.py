@@ -146,7 +146,7 @@ class TrainerClient:
             How it ended; a pruned training too is `Trained`. Its ``best_dir`` is relative to the
             training's directory, so that the study can be moved.
         """
-        if (known := self._store.load(_key(training.train), Trained)) is not None:
+        if (known := self._finished(training.train)) is not None:
             return known
         process = self._ready()
 
@@ -232,15 +232,24 @@ class TrainerClient:
         Raises:
             StoreError: Its record is gone.
         """
-        key = _key(train)
-        if (found := self._store.load(key, Trained)) is None:
+        if (found := self._finished(train)) is None:
             raise StoreError(
                 "The results of a study's finished trials must stay in place.",
-                value=str(self._store.path(key)),
+                value=str(self._store.path(_key(train))),
                 hint="Restore that file, or begin another study: give the space another name "
                 "under `study:`.",
             )
         return found
+
+    def _finished(self, train: Train) -> Trained | None:
+        """A finished training, by the objective asked for: it may have been trained for another.
+
+        One that needs no steps can be a finalist's control first, and a trial later.
+        """
+        if (found := self._store.load(_key(train), Trained)) is None:
+            return None
+        value = train.objective.value(found.accuracy, found.deranged)
+        return found.model_copy(update={"objective": value})
 
     def measure(self, key: str, request: Evaluate) -> SystemResult:
         """Let a system answer a split.

@@ -36,6 +36,7 @@ HASH = "trial_hash"  # user attributes of a trial
 PAIR = "pair"
 PARAMETERS = "parameters"
 ACCURACY = "accuracy"
+DERANGED = "deranged"
 SPLIT = "split"  # where it was measured
 ENQUEUED = "enqueued"
 MESSAGE = "failure_message"
@@ -177,8 +178,7 @@ class _Trial:
     def _goes_on(self, rung: Rung, config: TrialConfig) -> bool:
         """Report a rung, once also when it is trained again, and ask the pruner."""
         if rung.step not in self.reported:
-            value = self.session.objective(config.pair, rung.objective)
-            self.trial.report(value, rung.step)
+            self.trial.report(rung.objective, rung.step)
             self.reported.add(rung.step)
         if rung.step >= config.training.steps:
             return True
@@ -189,18 +189,19 @@ class _Trial:
         from optuna.trial import TrialState
 
         self.trial.set_user_attr(PARAMETERS, ended.parameters)
-        self.trial.set_user_attr(ACCURACY, ended.objective)
+        self.trial.set_user_attr(ACCURACY, ended.accuracy)
+        if ended.deranged is not None:
+            self.trial.set_user_attr(DERANGED, ended.deranged)
         self.trial.set_user_attr(SPLIT, ended.split)
         if ended.pruned:
             state = TrialState.PRUNED
             self.session.study.tell(self.trial, state=state)
         else:
             state = TrialState.COMPLETE
-            objective = self.session.objective(config.pair, ended.objective)
-            self.session.study.tell(self.trial, objective)
+            self.session.study.tell(self.trial, ended.objective)
         run.finish(STATUS[state.name], state=state.name)
-        gain = self.session.gain(config.pair, ended.objective)
-        self.session.view.end(self.name, state.name.lower(), ended.objective, gain)
+        score = self.session.score(config.pair, ended)
+        self.session.view.end(self.name, state.name.lower(), score)
         self.streak.succeeded()
 
     def _fail(self, failed: Failed) -> None:

@@ -29,6 +29,11 @@ _ORDER = "metrics.`objective`"
 _COLUMNS = (
     "attributes.`Models`",
     "metrics.`objective`",
+    "metrics.`validation/accuracy`",
+    "metrics.`validation/deranged`",
+    "metrics.`validation/pairing_gain`",
+    "metrics.`validation/system_gain`",
+    "metrics.`validation/pairing_share`",
     "metrics.`fuser/parameters`",
     "params.`pair.receiver`",
     "params.`fuser.projector`",
@@ -52,7 +57,12 @@ _PARALLEL_PARAMS = (
     "fuser.normalisation",
 )
 _CURVES = {
-    "validation": ("validation/accuracy", "validation/loss"),
+    "validation": (
+        "validation/accuracy",
+        "validation/deranged",
+        "validation/pairing_gain",
+        "validation/loss",
+    ),
     "train": ("train/loss", "train/learning_rate", "train/gradient_norm"),
     "gate": ("gate/open_train", "gate/open_eval_keys", "gate/open_eval_values"),
 }
@@ -106,7 +116,7 @@ def _supported() -> bool:
 
 
 def _state() -> dict[str, Any]:
-    charts = [_parallel(), _scatter()]
+    charts = [_parallel(), *_scatters()]
     charts += [_curve(section, name) for section, names in _CURVES.items() for name in names]
     sections = [_section("Search", columns=1), *map(_section, _CURVES)]
     sections += [_section(name, display=False) for name in _FOLDED]
@@ -163,11 +173,17 @@ def _parallel() -> dict[str, Any]:
     }
 
 
-def _scatter() -> dict[str, Any]:
-    return _chart("SCATTER", "validation", "Accuracy by size") | {
-        "xaxis": {"key": "fuser/parameters", "type": "METRIC"},
-        "yaxis": {"key": "validation/accuracy", "type": "METRIC"},
+def _scatters() -> list[dict[str, Any]]:
+    """Accuracy by what it costs, and by whether it is communication."""
+    axes = {
+        "Accuracy by size": ("fuser/parameters", "validation/accuracy"),
+        "Matched by deranged": ("validation/deranged", "validation/accuracy"),
     }
+    return [
+        _chart("SCATTER", "validation", name)
+        | {"xaxis": {"key": x, "type": "METRIC"}, "yaxis": {"key": y, "type": "METRIC"}}
+        for name, (x, y) in axes.items()
+    ]
 
 
 def _curve(section: str, metric: str) -> dict[str, Any]:

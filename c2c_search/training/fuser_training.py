@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,13 @@ import torch
 
 from c2c_search.evaluation.scoring import answer
 from c2c_search.fuser import checkpoint
+from c2c_search.fuser.cost import as_large
 from c2c_search.fuser.cost import tensor_bytes
+from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.selection import without_shut_layers
+from c2c_search.inference.model import cache_shape
+from c2c_search.space.objective import PLAIN_ACCURACY
+from c2c_search.space.objective import Objective
 from c2c_search.training.harm_guard import HarmGuard
 from c2c_search.training.loop import Training
 from c2c_search.training.loop import TrainingData
@@ -26,7 +32,7 @@ from c2c_search.training.step import alone
 if TYPE_CHECKING:
     from c2c_search.config.trial import TrialConfig
     from c2c_search.evaluation.results import ItemResult
-    from c2c_search.fuser.fuser import Fuser
+    from c2c_search.fuser.config import FuserConfig
     from c2c_search.inference.model import C2CModel
     from c2c_search.prompt_cache.batches import PairBatch
     from c2c_search.training.engine import TrainingEngine
@@ -43,6 +49,7 @@ class FuserTraining(Training):
         directory: Checkpoints go to ``checkpoints/``, the best rung's fuser to ``best/``.
         emit: Called with every event.
         go_on: Called after every rung but the last; False stops the trial there.
+        objective: What the best rung is chosen by.
     """
 
     system = "c2c"
@@ -57,9 +64,12 @@ class FuserTraining(Training):
         *,
         emit: Callable[[Event], None],
         go_on: Callable[[], bool],
+        objective: Objective = PLAIN_ACCURACY,
     ) -> None:
         assert model.fuser is not None
-        super().__init__(config, model, data, directory, emit=emit, go_on=go_on)
+        super().__init__(
+            config, model, data, directory, emit=emit, go_on=go_on, objective=objective
+        )
         self.fuser: Fuser = model.fuser
         self.fuser.recomputes = config.training.checkpoint_activations
         self.guard: HarmGuard | None = None
@@ -93,6 +103,8 @@ class FuserTraining(Training):
             split=best.split,
             pruned=pruned,
             objective=best.objective,
+            accuracy=best.accuracy,
+            deranged=best.deranged,
             best_rung=best.rung,
             best_dir=str(self.best_dir),
             parameters=sum(parameter.numel() for parameter in kept.parameters()),
@@ -143,14 +155,32 @@ class FuserTraining(Training):
         return rows[1:] + rows[:1]
 
     def _answer(self) -> tuple[ItemResult, ...]:
+        return self._answer_hearing(None)
+
+    def _answer_deranged(self) -> tuple[ItemResult, ...] | None:
+        if self.data.derangement is None or self.fuser.config.sharer == "blank":
+            return None
+        return self._answer_hearing(self.data.derangement)
+
+    def _answer_hearing(self, partners: Sequence[int] | None) -> tuple[ItemResult, ...]:
         self.fuser.eval()
         return answer(
             self.model,
             self.data.validation,
             self.data.validation_prompts,
             self.config.evaluation,
+            partners=partners,
             progress=self._judging,
         )
 
     def _keep(self) -> None:
         checkpoint.save(without_shut_layers(self.fuser), self.best_dir)
+
+
+def untrained(config: FuserConfig, pair: C2CModel) -> Fuser:
+    """A fuser for a pair; for the receiver alone, where that is its own sharer."""
+    receiver = cache_shape(pair.receiver, adapted=config.lora_rank > 0)
+    sharer = cache_shape(pair.sharer)
+    if config.sharer == "self":
+        config, sharer = as_large(config, receiver, sharer), receiver.without_projections()
+    return Fuser(config, receiver, sharer)

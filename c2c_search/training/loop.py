@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 from abc import ABC
 from abc import abstractmethod
@@ -23,11 +22,14 @@ from c2c_search.evaluation.guard import refuse_report_split
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.names import fit_path
 from c2c_search.inference.sampling import end_of_response
+from c2c_search.space.objective import PLAIN_ACCURACY
+from c2c_search.space.objective import Objective
 from c2c_search.tokenization.continuations import response_ids
 from c2c_search.training.checkpoint import POINTER
 from c2c_search.training.checkpoint import Position
 from c2c_search.training.checkpoint import refused
 from c2c_search.training.engine import TrainingEngine
+from c2c_search.training.order import Order
 from c2c_search.training.protocol import CHECKPOINTS
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Progress
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
     from c2c_search.training.step import Steps
 
 
+SECONDS = ("prefill", "train", "evaluate", "derange", "overhead")
+"""Parts of a training's time; ``derange`` is `evaluate` once more, with the wrong messages."""
+
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
@@ -55,7 +60,11 @@ class DivergedError(Exception):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is learned from, validated on and guarded, with both models' caches."""
+    """What is learned from, validated on and guarded, with both models' caches.
+
+    ``derangement`` is, for each row of validation, whose sharer it hears when it hears the wrong
+    one; None where nobody is about something else.
+    """
 
     train: Sequence[Row]
     train_prompts: PairPrompts
@@ -63,6 +72,7 @@ class TrainingData:
     validation_prompts: PairPrompts
     guard: Sequence[Row] = ()
     guard_prompts: PairPrompts | None = None
+    derangement: Sequence[int] | None = None
 
 
 class Training(ABC):
@@ -79,6 +89,7 @@ class Training(ABC):
         directory: Checkpoints go to ``checkpoints/``, the best rung's result to ``best/``.
         emit: Called with every event.
         go_on: Called after every rung but the last; False stops the training there.
+        objective: What the best rung is chosen by.
     """
 
     system: ClassVar[str]
@@ -96,6 +107,7 @@ class Training(ABC):
         *,
         emit: Callable[[Event], None],
         go_on: Callable[[], bool],
+        objective: Objective = PLAIN_ACCURACY,
     ) -> None:
         self.config = config
         self.training = config.training
@@ -104,10 +116,11 @@ class Training(ABC):
         self.directory = directory
         self.emit = emit
         self.go_on = go_on
+        self.objective = objective
         self.step = 0
         self.rungs: list[Rung] = []
         self.answers: SystemResult | None = None  # of the last rung that was judged
-        self.seconds = {"prefill": 0.0, "train": 0.0, "evaluate": 0.0, "overhead": 0.0}
+        self.seconds = dict.fromkeys(SECONDS, 0.0)
         self.responses = responses_of(model, data.train, data.train_prompts)
         self.upcoming: list[int] | None = None  # the rows after those that are learned from now
         self.waited = 0.0  # seconds that went to other trainings of a group
@@ -131,6 +144,10 @@ class Training(ABC):
     @abstractmethod
     def _answer(self) -> tuple[ItemResult, ...]:
         """The answers on validation as things stand."""
+
+    def _answer_deranged(self) -> tuple[ItemResult, ...] | None:
+        """The same with another item's message each; None for what hears none."""
+        return None
 
     @abstractmethod
     def _keep(self) -> None:
@@ -212,30 +229,26 @@ class Training(ABC):
     def _judge(self, number: int) -> None:
         """Validate; keep what was learned if it is the best so far."""
         self._losses.settle()
-        begun = time.perf_counter()
-        try:
-            items = self._answer()
-        except NotFiniteError as error:  # models that are no numbers are no fault of the trial
-            if error.role != self.learns:
-                raise
-            raise DivergedError(f"the validation loss is nan at step {self.step}") from error
-        result = SystemResult(system=self.system, split=SELECTION, items=items)
-        refuse_report_split(result)  # a rung decides what is kept, pruned and tried next
+        result = self._measure("evaluate", self._answer)
+        assert result is not None
         self.answers = result
         if not math.isfinite(result.loss):
             raise DivergedError(f"the validation loss is {result.loss} at step {self.step}")
-        metrics = {
-            "validation/accuracy": result.accuracy,
-            "validation/loss": result.loss,
-            **self._metrics(),
-        }
+        wrong = self._measure("derange", self._answer_deranged)
+        begun = time.perf_counter()
+        deranged = None if wrong is None else wrong.accuracy
+        known = self.objective.metrics(result.accuracy, deranged)
+        metrics = {f"validation/{name}": value for name, value in known.items()}
+        metrics |= {"validation/loss": result.loss, **self._metrics()}
         for group, accuracy in result.accuracy_by_group().items():
             metrics[f"validation/group/{fit_path(group)}"] = accuracy
         rung = Rung(
             rung=number,
             step=self.step,
             split=SELECTION,
-            objective=result.accuracy,
+            objective=self.objective.value(result.accuracy, deranged),
+            accuracy=result.accuracy,
+            deranged=deranged,
             metrics=metrics,
         )
         if all(rung.objective >= earlier.objective for earlier in self.rungs):
@@ -243,6 +256,28 @@ class Training(ABC):
         self.rungs.append(rung)
         self.seconds["evaluate"] += time.perf_counter() - begun
         self.emit(rung)
+
+    def _measure(
+        self, part: str, answer: Callable[[], tuple[ItemResult, ...] | None]
+    ) -> SystemResult | None:
+        """Answers on validation, whose time goes to a part of `SECONDS`.
+
+        Raises:
+            DivergedError: What is trained gives no numbers.
+        """
+        begun = time.perf_counter()
+        try:
+            items = answer()
+        except NotFiniteError as error:  # models that are no numbers are no fault of the trial
+            if error.role != self.learns:
+                raise
+            raise DivergedError(f"the validation loss is nan at step {self.step}") from error
+        self.seconds[part] += time.perf_counter() - begun
+        if items is None:
+            return None
+        result = SystemResult(system=self.system, split=SELECTION, items=items)
+        refuse_report_split(result)  # a rung decides what is kept, pruned and tried next
+        return result
 
     def _judging(self, done: int, total: int) -> None:
         self.emit(Progress(stage="evaluate", done=done, total=total))
@@ -279,11 +314,17 @@ class Training(ABC):
         ):
             rule = f"{len(rungs)} rungs by step {position.step} of {self.training.steps}"
             raise refused(checkpoints / POINTER, rule)
-        self.step, self.rungs = position.step, rungs
+        # Of a version before, a rung's objective was its accuracy.
+        self.rungs = [self._scored(rung) for rung in rungs]
+        self.step = position.step
         # Of this start, only what came before its first step.
         self.seconds = {
             part: position.seconds.get(part, 0.0) + spent for part, spent in self.seconds.items()
         }
+
+    def _scored(self, rung: Rung) -> Rung:
+        value = self.objective.value(rung.accuracy, rung.deranged)
+        return rung.model_copy(update={"objective": value})
 
     @property
     def _checkpointed(self) -> str:
@@ -304,35 +345,6 @@ def responses_of(model: C2CModel, rows: Sequence[Row], prompts: PairPrompts) -> 
     found = response_ids(read, texts, model.template, model.receiver.text_tokenizer)
     end = end_of_response(model.receiver)
     return [[*ids, *end] for (ids,) in found]
-
-
-class Order:
-    """Examples epoch after epoch, each epoch in an order of its own.
-
-    Args:
-        seed: Of the trial.
-        total: Examples that there are.
-        batch: Examples of a pass.
-    """
-
-    def __init__(self, seed: int, total: int, batch: int) -> None:
-        self._seed, self._total, self._batch = seed, total, batch
-        self._epoch = -1
-        self._shuffled: list[int] = []
-
-    def rows(self, number: int) -> list[int]:
-        """The examples of a pass, counted from 0 over the whole training."""
-        rows = []
-        for position in range(number * self._batch, (number + 1) * self._batch):
-            epoch, within = divmod(position, self._total)
-            rows.append(self._of_epoch(epoch)[within])
-        return rows
-
-    def _of_epoch(self, epoch: int) -> list[int]:
-        if self._epoch != epoch:
-            self._epoch, self._shuffled = epoch, list(range(self._total))
-            random.Random(f"{self._seed}/{epoch}").shuffle(self._shuffled)
-        return self._shuffled
 
 
 class LossCheck:

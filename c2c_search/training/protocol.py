@@ -9,18 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
+from typing import Any
 from typing import Literal
 
 from pydantic import BaseModel
 from pydantic import ConfigDict
 from pydantic import Field
 from pydantic import TypeAdapter
+from pydantic import model_validator
 
 from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.evaluation.systems.registry import Learner
 from c2c_search.evaluation.systems.registry import Recipe
 from c2c_search.models.pair import PairSpec
+from c2c_search.space.objective import PLAIN_ACCURACY
+from c2c_search.space.objective import Objective
 
 
 Split = Literal["validation", "test"]
@@ -56,6 +60,7 @@ class Train(_Message):
     Goes on from the checkpoint in ``directory`` if there is one. ``learner`` is what learns;
     ``lora`` gets at most so many ``parameters`` as the fuser that it is compared with has,
     ``cartridge`` about as many.
+    ``objective`` is what its best rung is chosen by.
     """
 
     type: Literal["train"] = "train"
@@ -63,10 +68,16 @@ class Train(_Message):
     directory: str
     learner: Learner = "fuser"
     parameters: int = 0
+    objective: Objective = PLAIN_ACCURACY
 
     @classmethod
     def of(
-        cls, recipe: Recipe, trial: TrialConfig, parameters: int, folder: Callable[[str], Path]
+        cls,
+        recipe: Recipe,
+        trial: TrialConfig,
+        parameters: int,
+        folder: Callable[[str], Path],
+        objective: Objective = PLAIN_ACCURACY,
     ) -> Train:
         """How a system is trained that is compared with a trial's fuser.
 
@@ -75,9 +86,15 @@ class Train(_Message):
             trial: Of the fuser.
             parameters: Of the fuser.
             folder: Gives the directory by the training's name.
+            objective: What its best rung is chosen by.
         """
-        config = recipe.variant(trial)
-        train = cls(config=config, directory="", learner=recipe.learner, parameters=parameters)
+        train = cls(
+            config=recipe.variant(trial),
+            directory="",
+            learner=recipe.learner,
+            parameters=parameters,
+            objective=objective,
+        )
         return train.model_copy(update={"directory": str(folder(train.name))})
 
     @property
@@ -175,28 +192,42 @@ class Step(_Message):
     metrics: dict[str, float]
 
 
-class Rung(_Message):
+class _Measured(_Message):
+    """What was measured on ``split``.
+
+    ``accuracy`` is with the right message, ``deranged`` with another item's (None where nothing is
+    heard, or no other could be drawn), ``objective`` what follows by the training's `Objective`.
+    """
+
+    split: Split
+    objective: float
+    accuracy: float
+    deranged: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before(cls, content: Any) -> Any:
+        """A record that knows no accuracy is of a version whose objective it was."""
+        if isinstance(content, dict) and "objective" in content:
+            return {"accuracy": content["objective"], **content}
+        return content
+
+
+class Rung(_Measured):
     """Validation at a rung; the worker waits for an `Answer` before it goes on."""
 
     type: Literal["rung"] = "rung"
     rung: int
     step: int
-    split: Split
-    objective: float
     metrics: dict[str, float]
 
 
-class Trained(_Message):
-    """A training's end, complete or pruned; ``best_dir`` holds what its best rung had learned.
-
-    ``split`` is where ``objective`` was measured.
-    """
+class Trained(_Measured):
+    """A training's end, complete or pruned; ``best_dir`` holds what its best rung had learned."""
 
     type: Literal["trained"] = "trained"
     step: int
-    split: Split
     pruned: bool
-    objective: float
     best_rung: int
     best_dir: str
     parameters: int

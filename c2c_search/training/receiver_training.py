@@ -123,6 +123,7 @@ class ReceiverTraining(Training):
             split=best.split,
             pruned=pruned,
             objective=best.objective,
+            accuracy=best.accuracy,
             best_rung=best.rung,
             best_dir=str(self.best_dir),
             parameters=sum(parameter.numel() for parameter in learned),

@@ -14,7 +14,6 @@ from typing import get_args
 import torch
 
 from c2c_search.data.splits import load_splits
-from c2c_search.errors import ConfigError
 from c2c_search.errors import NotFiniteError
 from c2c_search.evaluation.guard import clean
 from c2c_search.evaluation.harm_tasks import choosing
@@ -27,21 +26,22 @@ from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Materials
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.fuser.checkpoint import load as load_fuser
-from c2c_search.fuser.cost import as_large
-from c2c_search.fuser.fuser import Fuser
 from c2c_search.host.dtypes import name_of
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import default_cache_dir
 from c2c_search.models.loading import load
 from c2c_search.models.sources import short_name
 from c2c_search.prompt_cache.entries import FOLDER
 from c2c_search.prompt_cache.store import PromptCacheStore
+from c2c_search.space.objective import PLAIN_ACCURACY
+from c2c_search.space.objective import Objective
 from c2c_search.tokenization.templates import is_dated
 from c2c_search.training.adapters import load_trained
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.cartridge_training import train_cartridge
+from c2c_search.training.derangement import derangement
 from c2c_search.training.fuser_training import FuserTraining
+from c2c_search.training.fuser_training import untrained
 from c2c_search.training.lengths import length_notices
 from c2c_search.training.lockstep import train_together
 from c2c_search.training.loop import TrainingData
@@ -50,6 +50,8 @@ from c2c_search.training.preparation import check_finite_pair
 from c2c_search.training.preparation import naming
 from c2c_search.training.preparation import prompts_hash
 from c2c_search.training.preparation import refuse_other_date
+from c2c_search.training.private_rows import private_split
+from c2c_search.training.private_rows import refuse_other_contexts
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
@@ -69,7 +71,6 @@ if TYPE_CHECKING:
     from c2c_search.data.schema import Row
     from c2c_search.evaluation.systems.registry import Learner
     from c2c_search.evaluation.tasks.loading import LoadedTask
-    from c2c_search.fuser.config import FuserConfig
     from c2c_search.models.loading import LoadedModel
     from c2c_search.models.pair import PairSpec
     from c2c_search.prompt_cache.caches import PromptCaches
@@ -100,6 +101,7 @@ class WorkerService:
         self._rows: dict[str, list[Row]] = {}
         self._tasks: dict[str, LoadedTask] = {}
         self._hashes: dict[str, str] = {}
+        self._said: set[str] = set()
         self._today = datetime.date.today().isoformat()
 
     def prepare(self, pair: PairSpec) -> Prepared:
@@ -128,7 +130,7 @@ class WorkerService:
             prompts=prompts_hash(
                 [self._prompts_of(pair, split).encoded() for split in self._rows]
             ),
-            private=self._private_split() not in (None, "guard"),  # which nobody is judged on
+            private=private_split(self._rows) not in (None, "guard"),  # which nobody is judged on
         )
 
     def train(
@@ -139,10 +141,11 @@ class WorkerService:
         *,
         learner: Learner = "fuser",
         parameters: int = 0,
+        objective: Objective = PLAIN_ACCURACY,
     ) -> Trained:
         """Train a trial's fuser, or something else as it is trained; see `protocol.Train`."""
         if learner == "fuser":
-            return self.trial(config, directory, go_on).run()
+            return self.trial(config, directory, go_on, objective=objective).run()
         train = adapt if learner == "lora" else train_cartridge
         return train(
             config,
@@ -164,7 +167,9 @@ class WorkerService:
 
         def start(index: int, trial: Train) -> Callable[[], FuserTraining]:
             folder = Path(trial.directory)
-            return lambda: self.trial(trial.config, folder, go_on, emit=tell(index))
+            return lambda: self.trial(
+                trial.config, folder, go_on, emit=tell(index), objective=trial.objective
+            )
 
         train_together(
             [start(index, trial) for index, trial in enumerate(trials)],
@@ -179,6 +184,7 @@ class WorkerService:
         go_on: Callable[[], bool],
         *,
         emit: Callable[[Event], None] | None = None,
+        objective: Objective = PLAIN_ACCURACY,
     ) -> FuserTraining:
         """One trial, ready to run: its pair, data and calibrated fuser.
 
@@ -187,21 +193,30 @@ class WorkerService:
             directory: Its checkpoints and its best fuser.
             go_on: Asked after every rung but the last.
             emit: Called with its events, instead of the service's own.
+            objective: What its best rung is chosen by.
 
         Raises:
             ConfigError: The fuser does not fit the data.
         """
         pair = self._ready(config.pair)
         refuse_other_date(config, pair)
-        self._refuse_other_contexts(config)
+        refuse_other_contexts(config, self._rows)
         torch.manual_seed(config.seed)
-        model = with_fuser(pair, _untrained(config.fuser, pair))
+        model = with_fuser(pair, untrained(config.fuser, pair))
         begun = time.perf_counter()
-        data = self._data_of(config)
+        questions = self._prompts_of(config.pair, "validation")
+        deranged = derangement(questions, objective, self._notify_once)
+        data = replace(self._data_of(config), derangement=deranged)
         prefill = time.perf_counter() - begun
         calibrate(model, data.train_prompts, config.seed)
         training = FuserTraining(
-            config, model, data, directory, emit=emit or self.emit, go_on=go_on
+            config,
+            model,
+            data,
+            directory,
+            emit=emit or self.emit,
+            go_on=go_on,
+            objective=objective,
         )
         training.seconds["prefill"] = prefill
         return training
@@ -250,31 +265,16 @@ class WorkerService:
             ),
         )
 
+    def _notify_once(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            self.emit(Notice(message=message))
+
     def _ready(self, pair: PairSpec) -> C2CModel:
         """The pair, without a fuser."""
         if pair not in self._pairs:
             self.prepare(pair)
         return self._pairs[pair]
-
-    def _refuse_other_contexts(self, config: TrialConfig) -> None:
-        if config.fuser.adds_entries:
-            return
-        if (split := self._private_split()) is not None:
-            raise ConfigError(
-                "Rows with a sharer_context need fuser.injection append: the receiver's "
-                "tokens have no counterparts in what the sharer reads.",
-                value=f"fuser.injection {config.fuser.injection}, split {split}",
-                hint="Set fuser.injection to append, or drop sharer_context from the data.",
-            )
-
-    def _private_split(self) -> str | None:
-        """A split in which the sharer reads what the receiver does not; None if there is none."""
-        found = (
-            split
-            for split, rows in self._rows.items()
-            if any(row["sharer_messages"] for row in rows)
-        )
-        return next(found, None)
 
     def _load(self, source: str) -> LoadedModel:
         if source not in self._models:
@@ -394,12 +394,3 @@ class WorkerService:
 
     def _progress(self, stage: Stage, done: int, total: int, message: str) -> None:
         self.emit(Progress(stage=stage, done=done, total=total, message=message))
-
-
-def _untrained(config: FuserConfig, pair: C2CModel) -> Fuser:
-    """A fuser for a pair; for the receiver alone, where that is its own sharer."""
-    receiver = cache_shape(pair.receiver, adapted=config.lora_rank > 0)
-    sharer = cache_shape(pair.sharer)
-    if config.sharer == "self":
-        config, sharer = as_large(config, receiver, sharer), receiver.without_projections()
-    return Fuser(config, receiver, sharer)

@@ -93,6 +93,7 @@ class Server:
                 self._go_on,
                 learner=request.learner,
                 parameters=request.parameters,
+                objective=request.objective,
             )
         if isinstance(request, TrainTogether):
             return service.train_together(request.trials, self._go_on)

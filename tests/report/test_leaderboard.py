@@ -92,18 +92,78 @@ def test_p_value() -> None:
     assert (p_value(0.03), p_value(1e-9)) == ("0.0300", "< 0.0001")
 
 
-def test_between_pairs_trials_are_ranked_by_gain() -> None:
+def test_trials_are_ranked_by_the_objective() -> None:
     rows = [
-        SearchRow("trial-000", "trial", "complete", 0.76, "there", 1, {}, gain=0.18),
-        SearchRow("trial-001", "trial", "complete", 0.94, "back", 1, {}, gain=0.02),
-        SearchRow("back without sharer", "control", "", 0.92, "back", None, {}, gain=0.0),
+        SearchRow("trial-000", "trial", "complete", 0.76, "there", 1, {}, objective=0.18),
+        SearchRow("trial-001", "trial", "complete", 0.94, "back", 1, {}, objective=0.02),
+        SearchRow("back without sharer", "control", "", 0.92, "back", None, {}, objective=0.0),
         SearchRow("a alone", "control", "", 0.5, "", None, {}),
     ]
-    board = Leaderboard("s", rows)
+    board = Leaderboard("s", rows, objective="gain")
     assert [row.name for row in board.ranked()] == [row.name for row in rows]
-    console = Console(file=io.StringIO(), width=120)
-    console.print(render(board))
-    assert "+0.180" in console.file.getvalue()
+    shown = lines(board, 120)
+    assert any("+0.180 0.760" in line for line in shown)
+    assert any("gain: above what the pair's receiver does without a sharer" in i for i in shown)
+
+
+@pytest.fixture
+def heard() -> Leaderboard:
+    """Of one pair; the second is right more often, and listens less."""
+    trials = [
+        SearchRow(
+            f"trial-{i:03d}",
+            "trial",
+            "complete",
+            matched,
+            "there",
+            3_000_000,
+            {"projector": name},
+            deranged=deranged,
+            receiver=0.329,
+            objective=margin,
+        )
+        for i, (matched, deranged, margin, name) in enumerate(
+            [(0.842, 0.513, 0.309, "linear"), (0.853, 0.611, 0.242, "joint")]
+        )
+    ]
+    return Leaderboard("tiny", trials, objective="margin")
+
+
+def test_what_is_communication_stands_beside_the_accuracy(heard: Leaderboard) -> None:
+    shown = lines(heard, 120)
+    assert [row.name for row in heard.ranked()] == ["trial-000", "trial-001"]
+    heads = next(line.split() for line in shown if "matched" in line)
+    assert heads[:5] == ["margin", "matched", "deranged", "P", "G"]
+    assert any("+0.309   0.842    0.513 +0.329 +0.513" in line for line in shown)
+    text = " ".join(shown)
+    assert text.count("with another item's") == 1
+    assert "P: matched - deranged; G: matched - receiver alone" in text
+    page = markdown(heard).splitlines()
+    assert page[0] == (
+        "| on validation | margin | matched | deranged | P | G | state | parameters |"
+    )
+    assert "| trial-001 | +0.242 | 0.853 | 0.611 | +0.242 | +0.524 | complete | 3.0 M |" in page
+
+
+def test_where_it_is_narrow_words_go_first_and_then_what_others_tell(heard: Leaderboard) -> None:
+    rows = [
+        replace(row, settings={**row.settings, "rank": i}) for i, row in enumerate(heard.search)
+    ]
+    for width, heads in (
+        (81, "margin matched deranged P G"),
+        (80, "margin M D P G"),
+        (74, "margin M D P"),
+        (68, "margin M D"),
+    ):
+        shown = lines(replace(heard, search=rows), width)
+        assert " ".join(shown[1].split()).startswith(f"{heads} state size settings")
+        assert max(map(len, shown)) <= width
+    assert "M: matched, accuracy with the right message" in " ".join(map(str.strip, shown))
+
+
+def test_pairing_gain_needs_no_column_of_its_own(heard: Leaderboard) -> None:
+    shown = lines(replace(heard, objective="pairing_gain"), 120)
+    assert shown[1].split()[:4] == ["matched", "deranged", "P", "G"]
 
 
 def lines(board: Leaderboard, width: int) -> list[str]:
@@ -133,7 +193,9 @@ def wide() -> Leaderboard:
                 "bias": i % 2 == 0,
                 "depth": 3,
             },
-            gain=None if i % 3 == 2 else i / 100,
+            deranged=None if i % 3 == 2 else 0.4,
+            receiver=0.3,
+            objective=None if i % 3 == 2 else i / 100,
         )
         for i in range(12)
     ]
@@ -142,6 +204,7 @@ def wide() -> Leaderboard:
     return Leaderboard(
         "tiny",
         rows,
+        objective="margin",
         test=[MeasuredRow(f"{long} alone", "wrong sharer", interval(0.4))],
         duels=[
             Duel("trial-001", f"{long} alone", interval(0.1), 1e-9, False),
@@ -161,8 +224,9 @@ def test_a_row_is_a_line_and_numbers_are_whole(wide: Leaderboard, width: int) ->
             assert line.startswith(f"{row.name} ")
         if row.accuracy is not None:
             assert f" {row.accuracy:.3f} " in line
-        if row.gain is not None:
-            assert f" {row.gain:+.3f} " in line
+        if row.objective is not None:
+            assert f" {row.objective:+.3f} " in line
+            assert " 0.400 " in line
         if row.parameters is not None:
             assert " 10.9 M " in line
     for part in ("0.300 to 0.500", "+0.000 to +0.200", "< 0.0001", "not beaten", "wrong sharer"):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from c2c_search.report.live import LEGEND
 from c2c_search.report.live import LiveView
 from c2c_search.report.live import PlainView
 from c2c_search.report.live import View
@@ -17,6 +18,7 @@ from c2c_search.report.live import render
 from c2c_search.report.live import settings_line
 from c2c_search.report.live import sparkline
 from c2c_search.report.live import watch
+from c2c_search.report.state import Score
 from c2c_search.report.state import StudyState
 
 
@@ -73,7 +75,7 @@ def test_time_left_counts_trials_to_come_as_those_before_and_twins_in_full(
     train(view, clock, "trial-000", 50)
     # Still 50 steps here, two trials of 100 and one twin of 100, at 2 seconds a step.
     assert state.seconds_left() == pytest.approx([2 * (50 + 200 + 100)] * 2, rel=0.01)
-    view.end("trial-000", "pruned", 0.5)
+    view.end("trial-000", "pruned", Score(0.5))
     assert state.seconds_left() == pytest.approx([2 * (2 * 50 + 100)] * 2, rel=0.01)
 
 
@@ -95,7 +97,7 @@ def test_time_left_is_a_range_until_a_trial_has_ended(clock: Clock) -> None:
     expected = [2 * (50 + 2 * 25 + 100), 2 * (50 + 2 * 100 + 100)]
     assert state.seconds_left() == pytest.approx(expected, rel=0.01)
     assert "left about 06:40 to 11:40" in shown(state)
-    view.end("trial-000", "pruned", 0.5)
+    view.end("trial-000", "pruned", Score(0.5))
     assert state.seconds_left() == pytest.approx([2 * (2 * 50 + 100)] * 2, rel=0.01)
 
 
@@ -104,7 +106,7 @@ def test_a_twin_is_not_of_the_budget(state: StudyState, clock: Clock) -> None:
     state.counts = Counter(complete=3)
     train(view, clock, "trial-000 twin", 100, of_budget=False)
     assert state.seconds_left() == (0, 0)
-    view.end("trial-000 twin", "complete", 0.9)
+    view.end("trial-000 twin", "complete", Score(0.9))
     assert (state.finished, state.best) == (3, None)
 
 
@@ -120,30 +122,59 @@ def test_a_resumed_trial_is_not_thought_to_be_fast(state: StudyState, clock: Clo
 
 def test_the_best_is_of_complete_trials_only(state: StudyState) -> None:
     view = View(state, Console(file=io.StringIO()))
-    for name, how, objective in (
-        ("trial-000", "complete", 0.5),
-        ("trial-001", "pruned", 0.9),
+    for name, how, score in (
+        ("trial-000", "complete", Score(0.5)),
+        ("trial-001", "pruned", Score(0.9)),
         ("trial-002", "failed", None),
     ):
         view.begin(name, {}, 100)
-        view.end(name, how, objective)
+        view.end(name, how, score)
     assert str(state.best) == "0.500 (trial-000)"
     assert "3 of 3 trials: 1 complete, 1 pruned, 1 failed; best 0.500" in shown(state)
 
 
-def test_between_pairs_the_best_is_the_one_that_gains_most(state: StudyState) -> None:
+def test_the_best_is_the_one_of_the_highest_objective(state: StudyState) -> None:
     view = View(state, Console(file=io.StringIO()))
-    for name, accuracy, gain in (("trial-000", 0.76, 0.18), ("trial-001", 0.94, 0.02)):
+    state.objective = "margin"
+    for name, score in (
+        ("trial-000", Score(0.842, 0.513, 0.329, 0.309)),
+        ("trial-001", Score(0.853, 0.611, 0.329, 0.242)),
+    ):
         view.begin(name, {}, 100)
-        view.end(name, "complete", accuracy, gain)
-    assert str(state.best) == "0.760, +0.180 by its sharer (trial-000)"
+        view.end(name, "complete", score)
+    assert str(state.best) == (
+        "0.842 matched, 0.513 deranged, P +0.329, G +0.513, margin +0.309 (trial-000)"
+    )
+
+
+def test_a_best_without_a_deranged_answer_has_its_objective_alone(state: StudyState) -> None:
+    view = View(state, Console(file=io.StringIO()))
+    state.objective = "gain"
+    view.begin("trial-000", {}, 100)
+    view.end("trial-000", "complete", Score(0.76, objective=0.18))
+    assert str(state.best) == "0.760, gain +0.180 (trial-000)"
+
+
+def test_what_matched_and_deranged_are_is_said_once(state: StudyState, clock: Clock) -> None:
+    score, output = Score(0.625, 0.5, 0.25, 0.125), io.StringIO()
+    with watch(state, Console(file=output, width=200)) as view:
+        train(view, clock, "trial-000", 10)
+        view.rung("trial-000", 5, score)
+        view.rung("trial-000", 10, score)
+        lines = output.getvalue().splitlines()
+        live = shown(state).splitlines()
+    said = "0.625 matched, 0.500 deranged, P +0.125, G +0.375 at step"
+    assert [line for line in lines if "with another item's" in line] == [LEGEND]
+    assert lines[-2:] == [f"trial-000: {said} 5", f"trial-000: {said} 10"]
+    assert sum(said in line for line in live) == 2
+    assert sum("with another item's" in line for line in live) == 1
 
 
 def test_the_live_view_shows_the_trial_in_training(state: StudyState, clock: Clock) -> None:
     view = LiveView(state, Console(file=io.StringIO()))
     view.stage("search", 0, 3)
     train(view, clock, "trial-000", 50)
-    view.rung("trial-000", 50, 0.625)
+    view.rung("trial-000", 50, Score(0.625))
     text = shown(state)
     for part in ("study tiny", "trial-000", "step 50/100", "depth 3", "0.625 at step 50", "loss"):
         assert part in text
@@ -161,7 +192,7 @@ def test_trials_side_by_side_share_the_time(state: StudyState, clock: Clock) -> 
     assert state.seconds_left() == pytest.approx([2 * 90 + 100 + 100] * 2)
     assert "trial-000 " in shown(state)
     assert "trial-001 " in shown(state)
-    view.end("trial-000", "pruned", 0.5)
+    view.end("trial-000", "pruned", Score(0.5))
     assert list(state.currents) == ["trial-001"]
     assert "trial-000" not in shown(state)
 
@@ -175,8 +206,8 @@ def test_without_a_terminal_there_are_lines(state: StudyState, clock: Clock) -> 
         clock.now += 20
         view.stage("prefill", 100, 100, "train [path:a]")
         train(view, clock, "trial-000", 20)
-        view.rung("trial-000", 20, 0.5)
-        view.end("trial-000", "complete", 0.5)
+        view.rung("trial-000", 20, Score(0.5))
+        view.end("trial-000", "complete", Score(0.5))
     assert output.getvalue().splitlines() == [
         "prefill train [path:a] 1/100",
         "prefill train [path:a] 100/100",

@@ -179,3 +179,36 @@ def test_identity_and_hash_change_together(space_file: Path, old: str, new: str)
     after = Space.load(space_file)
     assert after.identity() != before.identity()
     assert after.space_hash() != before.space_hash()
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [("margin", True), ("pairing_gain", True), ("accuracy", True), ("gain", False)],
+)
+def test_an_objective_is_said_unless_several_pairs_always_had_it(
+    space_file: Path, objective: str, said: bool
+) -> None:
+    default = Space.load(space_file)
+    assert default.identity()["objective"] == "margin"
+    text = space_file.read_text()
+    space_file.write_text(text.replace("trials: 5", f"trials: 5, objective: {objective}"))
+    space = Space.load(space_file)
+    assert space.identity().get("objective") == (objective if said else None)
+    assert (space.space_hash() == default.space_hash()) is (objective == "margin")
+
+
+def test_one_pair_always_had_the_accuracy(make_space: Make) -> None:
+    pairs = {"there": {"receiver": "path:a", "sharer": "path:b"}}
+    search = {"trials": 20, "objective": "accuracy"}
+    fixed = {"pair": "there"}
+    dimensions = {"fuser.depth": {"int": [1, 4]}}
+    one = make_space(pairs=pairs, search=search, fixed=fixed, dimensions=dimensions)
+    assert "objective" not in one.identity()
+    gain = {"trials": 20, "objective": "gain"}
+    other = make_space(pairs=pairs, search=gain, fixed=fixed, dimensions=dimensions)
+    assert other.identity()["objective"] == "gain"
+
+
+def test_an_unknown_objective_is_refused(make_space: Make) -> None:
+    with pytest.raises(ValidationError, match="objective"):
+        make_space(search={"trials": 20, "objective": "luck"})

@@ -58,6 +58,7 @@ class Script:
 
     Args:
         accuracy: Of a fuser, from its configuration.
+        deranged: Its accuracy with another item's message, from its own.
         alone: Accuracy of each model on its own, by its folder's name.
         shut_adds: What a finalist with its gate shut answers more than its receiver.
         deaf: Whether a fuser answers the same whatever message it is given.
@@ -68,6 +69,7 @@ class Script:
     accuracy: Callable[[TrialConfig], float] = lambda config: (
         0.3 if config.fuser.sharer in ("blank", "self") else 0.5 + 0.05 * config.fuser.depth
     )
+    deranged: Callable[[TrialConfig, float], float] = lambda config, accuracy: accuracy / 2
     alone: dict[str, float] = field(default_factory=lambda: {"a": 0.4, "b": 0.45})
     failures: Callable[[TrialConfig], Failed | None] = lambda config: None
     at: Callable[[int], None] = lambda number: None
@@ -80,6 +82,7 @@ class Script:
     deaf: bool = False
     events: int = 0
     trained: list[TrialConfig] = field(default_factory=list)
+    asked: list[Train] = field(default_factory=list)
     resumed: list[int] = field(default_factory=list)
     evaluated: list[Evaluate] = field(default_factory=list)
     adapted: list[TrialConfig] = field(default_factory=list)
@@ -134,10 +137,17 @@ class FakeWorker:
             yield from self._adapt(request)
             return
         self.script.trained.append(config)
+        self.script.asked.append(request)
         if (failed := self.script.failures(config)) is not None:
             yield failed
             return
         checkpoint, accuracy = directory / "step", self.script.accuracy(config)
+        deranged = None
+        if config.fuser.sharer != "blank":
+            deranged = self.script.deranged(config, accuracy)
+        known = request.objective.metrics(accuracy, deranged)
+        metrics = {f"validation/{name}": value for name, value in known.items()}
+        objective = request.objective.value(accuracy, deranged)
         directory.mkdir(parents=True, exist_ok=True)
         step = int(checkpoint.read_text()) if checkpoint.exists() else 0
         self.script.resumed.append(step)
@@ -145,16 +155,18 @@ class FakeWorker:
         for rung, until in enumerate(config.training.rung_steps):
             while step < until:
                 step += 1
-                metrics = {"train/loss": 1 / step}
-                yield self._event(Step(step=step, steps=4, loss=1 / step, metrics=metrics))
+                told = {"train/loss": 1 / step}
+                yield self._event(Step(step=step, steps=4, loss=1 / step, metrics=told))
                 checkpoint.write_text(str(step))
             yield self._event(
                 Rung(
                     rung=rung,
                     step=until,
                     split="validation",
-                    objective=accuracy,
-                    metrics={"validation/accuracy": accuracy},
+                    objective=objective,
+                    accuracy=accuracy,
+                    deranged=deranged,
+                    metrics=metrics,
                 )
             )
             if until < config.training.steps:
@@ -171,13 +183,15 @@ class FakeWorker:
             step=step,
             split="validation",
             pruned=pruned,
-            objective=accuracy,
+            objective=objective,
+            accuracy=accuracy,
+            deranged=deranged,
             best_rung=0,
             best_dir=str(best),
             parameters=1000 * config.fuser.depth,
             bytes=4000,
             seconds={"train": 1.0},
-            metrics={"validation/accuracy": accuracy},
+            metrics=metrics,
         )
 
     def _train_together(self, trials: Sequence[Train]) -> Iterator[Event]:
@@ -207,13 +221,21 @@ class FakeWorker:
         adapter.mkdir(parents=True)
         (adapter / "fuser_config.json").write_text(json.dumps({"accuracy": 0.4}))
         yield self._event(
-            Rung(rung=0, step=4, split="validation", objective=0.5, metrics={"train/loss": 1.0})
+            Rung(
+                rung=0,
+                step=4,
+                split="validation",
+                objective=0.5,
+                accuracy=0.5,
+                metrics={"train/loss": 1.0},
+            )
         )
         yield Trained(
             step=4,
             split="validation",
             pruned=False,
             objective=0.5,
+            accuracy=0.5,
             best_rung=0,
             best_dir=str(adapter),
             parameters=request.parameters,

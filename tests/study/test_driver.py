@@ -57,14 +57,30 @@ def test_a_study_from_space_to_champion(run: Run, root: Path, script: Any) -> No
     assert {kind: kinds.count(kind) for kind in kinds} == {"trial": 5, "control": 2, "twin": 4}
     assert all(each.info.status != "RUNNING" for each in recorded.values())
     best = recorded[outcome.champion.name]
-    # The objective is the gain over the pair's no-sharer reference, which scores 0.3.
-    assert best.data.metrics["test/accuracy"] == pytest.approx(
-        best.data.metrics["objective"] + 0.3
+    # The objective is the margin over the best model alone, 0.45: the no-sharer reference has
+    # 0.3, and with another item's message a fuser is right half as often.
+    metrics = best.data.metrics
+    accuracy = metrics["test/accuracy"]
+    assert metrics["objective"] == pytest.approx(accuracy - 0.45)
+    receiver = 0.4 if best.data.params["pair.receiver"].endswith("/a") else 0.45
+    assert metrics["validation/deranged"] == pytest.approx(accuracy / 2)
+    assert metrics["validation/pairing_gain"] == pytest.approx(accuracy / 2)
+    assert metrics["validation/system_gain"] == pytest.approx(accuracy - receiver)
+    assert metrics["validation/pairing_share"] == pytest.approx(
+        accuracy / 2 / (accuracy - receiver)
+    )
+    assert recorded["a alone"].data.metrics["objective"] == pytest.approx(0.4 - 0.45)
+    assert recorded["b alone"].data.metrics["objective"] == pytest.approx(0.0)
+    assert recorded[f"{outcome.champion.name} twin"].data.metrics["objective"] == pytest.approx(
+        0.3 - 0.45
     )
     assert best.data.params["fuser.depth"]
     assert best.data.tags["c2c.data.train"] == "sha-train"
     parent = Tracker.open(root, "tiny-task").client.get_run(study.user_attrs["mlflow_run_id"])
     assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["best/accuracy"] == pytest.approx(accuracy)
+    assert parent.data.metrics["best/pairing_gain"] == pytest.approx(accuracy / 2)
+    assert parent.data.params["objective"] == "margin"
     assert "on validation" in parent.data.tags["mlflow.note.content"]
     check_artifacts(root, outcome)
 
@@ -131,7 +147,12 @@ def test_a_shut_gate_that_changes_an_answer_ends_the_study(quick: Run, script: A
         quick()
 
 
-def test_a_pair_that_needs_no_sharer_is_not_preferred(quick: Run, root: Path, script: Any) -> None:
+@pytest.mark.parametrize(("objective", "best"), [("margin", 0.15), ("gain", 0.3)])
+def test_a_pair_that_needs_no_sharer_is_not_preferred(
+    quick: Run, root: Path, script: Any, space_file: Path, objective: str, best: float
+) -> None:
+    maximise(objective, space_file)
+
     # path:a learns the task by itself; path:b gains from what it hears.
     def accuracy(config: TrialConfig) -> float:
         if config.pair.receiver.endswith("/a"):
@@ -142,8 +163,110 @@ def test_a_pair_that_needs_no_sharer_is_not_preferred(quick: Run, root: Path, sc
     outcome = quick()
     assert outcome.final.finalists[0].config.pair.receiver.endswith("/b")
     trials = optuna_study(root).trials
-    assert max(trials, key=lambda each: each.value or -1.0).value == pytest.approx(0.3, abs=0.01)
+    assert max(trials, key=lambda each: each.value or -1.0).value == pytest.approx(best, abs=0.01)
     assert {each.user_attrs["accuracy"] > 0.5 for each in trials} == {True}
+
+
+def maximise(objective: str, space_file: Path) -> None:
+    text = space_file.read_text()
+    space_file.write_text(text.replace("trials: 5", f"trials: 5, objective: {objective}"))
+
+
+@pytest.mark.parametrize(
+    ("objective", "value", "listens"),
+    [
+        ("margin", 0.84 - 0.51, True),
+        ("pairing_gain", 0.84 - 0.51, True),
+        ("accuracy", 0.9, False),
+        ("gain", 0.9 - 0.3, False),
+    ],
+)
+def test_the_finalist_is_the_one_that_the_objective_prefers(
+    quick: Run,
+    root: Path,
+    script: Any,
+    space_file: Path,
+    objective: str,
+    value: float,
+    listens: bool,
+) -> None:
+    """One pair's fusers hardly listen and are right a little more often."""
+    maximise(objective, space_file)
+
+    def heard(config: TrialConfig) -> bool:
+        return config.pair.receiver.endswith("/a")
+
+    def accuracy(config: TrialConfig) -> float:
+        if config.fuser.sharer == "blank":
+            return 0.3
+        return 0.84 if heard(config) else 0.9
+
+    script.accuracy = accuracy
+    script.deranged = lambda config, accuracy: 0.51 if heard(config) else 0.75
+    outcome = quick()
+    assert heard(outcome.final.finalists[0].config) is listens
+    told = optuna_study(root)
+    assert told.best_value == pytest.approx(value)
+    best = told.best_trial
+    assert best.user_attrs["accuracy"] == (0.84 if listens else 0.9)
+    assert best.user_attrs["deranged"] == (0.51 if listens else 0.75)
+    # Rungs are reported in the same number that is told at the end.
+    assert set(best.intermediate_values.values()) == {best.value}
+    rows = {row.name: row for row in outcome.leaderboard.search}
+    row = rows[outcome.final.finalists[0].name]
+    assert outcome.leaderboard.ranked()[0].objective == row.objective
+    assert row.objective == (None if objective == "accuracy" else pytest.approx(value))
+    assert row.pairing_gain == pytest.approx(0.84 - 0.51 if listens else 0.9 - 0.75)
+    assert row.system_gain == pytest.approx(0.84 - 0.4 if listens else 0.9 - 0.45)
+    assert outcome.leaderboard.objective == objective
+
+
+def test_what_a_training_is_asked_says_what_it_is_measured_against(
+    quick: Run, script: Any
+) -> None:
+    quick()
+    asked = {each.config.hash(): each.objective for each in script.asked}
+    for config in script.trained:
+        objective = asked[config.hash()]
+        here, there = ("b", "a") if config.pair.receiver.endswith("/b") else ("a", "b")
+        assert (objective.receiver, objective.sharer) == (script.alone[here], script.alone[there])
+        assert objective.kind == ("accuracy" if config.fuser.sharer == "blank" else "margin")
+    trials = [each for config in script.trained if (each := asked[config.hash()]).kind == "margin"]
+    assert {each.reference for each in trials} == {0.3}
+
+
+def test_another_objective_is_another_study(quick: Run, space_file: Path) -> None:
+    quick(trials=2)
+    maximise("accuracy", space_file)
+    with pytest.raises(ConfigError, match="maximises margin") as error:
+        quick(trials=3)
+    assert "search.objective accuracy" in str(error.value)
+    assert "Set search.objective to margin to go on" in str(error.value)
+
+
+def test_a_study_of_before_goes_on_with_what_it_maximised(
+    quick: Run, root: Path, script: Any, space_file: Path
+) -> None:
+    maximise("gain", space_file)
+    quick(trials=2)
+    # Such a study's identity, trials and records know nothing of an objective.
+    study = optuna_study(root)
+    assert "objective" not in json.loads(study.user_attrs[storage.SPACE])
+    for file in (root / "trials" / "tiny" / "results" / "trained").glob("*.json"):
+        record = json.loads(file.read_text())
+        record["objective"] = record.pop("accuracy")
+        del record["deranged"]
+        file.write_text(json.dumps(record))
+    outcome = quick(trials=4)
+    trials = optuna_study(root).trials
+    assert len(trials) == 4
+    for trial in trials:
+        if trial.value is not None:
+            assert trial.value == pytest.approx(trial.user_attrs["accuracy"] - 0.3)
+    assert outcome.final.finalists[0].trained.accuracy > 0.5
+    space_file.write_text(space_file.read_text().replace("objective: gain", "objective: margin"))
+    with pytest.raises(ConfigError, match="maximises gain"):
+        quick(trials=5)
 
 
 def test_one_pair_needs_no_reference(quick: Run, script: Any, space_file: Path) -> None:

@@ -25,7 +25,7 @@ from c2c_search.training import receiver_training
 from c2c_search.training.cartridge_training import Cartridge
 from c2c_search.training.cartridge_training import CartridgeTraining
 from c2c_search.training.cartridge_training import trained_entries
-from c2c_search.training.loop import Order
+from c2c_search.training.order import Order
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step

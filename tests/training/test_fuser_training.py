@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from c2c_search.fuser import checkpoint
+from c2c_search.space.objective import Objective
 from c2c_search.training import fuser_training
 from c2c_search.training import loop as training_run
 from c2c_search.training import step
@@ -28,7 +30,7 @@ class Stop(BaseException):
 def run(pipeline, tmp_path):
     """Run a trial at a service of its own; returns its end and its events."""
 
-    def run(trial, directory, *, go_on=lambda: True, on_event=lambda event: None):
+    def run(trial, directory, *, go_on=lambda: True, on_event=lambda event: None, **options):
         events = []
 
         def emit(event):
@@ -36,7 +38,7 @@ def run(pipeline, tmp_path):
             on_event(event)
 
         service = WorkerService(pipeline, cache_dir=tmp_path / "cache", emit=emit)
-        return service.train(trial, tmp_path / directory, go_on), events
+        return service.train(trial, tmp_path / directory, go_on, **options), events
 
     return run
 
@@ -46,7 +48,11 @@ def losses(events):
 
 
 def rungs(events):
-    return [(e.rung, e.objective, e.metrics) for e in events if isinstance(e, Rung)]
+    return [
+        (e.rung, e.objective, e.accuracy, e.deranged, e.metrics)
+        for e in events
+        if isinstance(e, Rung)
+    ]
 
 
 @pytest.mark.parametrize("stage", [0, 2])
@@ -68,10 +74,12 @@ def test_activations_computed_again_give_the_same_numbers(run, trial, fields, st
 
 @pytest.mark.parametrize(("stop_at", "lora_rank"), [(1, 0), (2, 2), (3, 0), (5, 2)])
 def test_resume_gives_the_same_numbers(run, trial, tmp_path, monkeypatch, stop_at, lora_rank):
+    margin = Objective(kind="margin", receiver=0.25, sharer=0.25)
     fuser = trial.fuser.model_copy(update={"lora_rank": lora_rank})
     trial = trial.model_copy(update={"fuser": fuser})
     monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    whole, events = run(trial, "whole")
+    whole, events = run(trial, "whole", objective=margin)
+    assert all(deranged is not None for *_, deranged, _ in rungs(events))
 
     real = fuser_training.FuserTraining._train_step
 
@@ -83,11 +91,11 @@ def test_resume_gives_the_same_numbers(run, trial, tmp_path, monkeypatch, stop_a
     with monkeypatch.context() as patch:
         patch.setattr(fuser_training.FuserTraining, "_train_step", stopping)
         with pytest.raises(Stop):
-            run(trial, "parts")
-    resumed, rest = run(trial, "parts")
+            run(trial, "parts", objective=margin)
+    resumed, rest = run(trial, "parts", objective=margin)
     assert rungs(rest) == rungs(events)
     assert losses(rest) == {k: v for k, v in losses(events).items() if k > stop_at}
-    assert resumed.objective == whole.objective
+    assert (resumed.objective, resumed.deranged) == (whole.objective, whole.deranged)
     kept = [checkpoint.load(tmp_path / name / "best").state_dict() for name in ("whole", "parts")]
     assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
 
@@ -120,7 +128,8 @@ def test_report_says_what_is_needed(run, trial):
     step = next(event for event in events if isinstance(event, Step))
     assert {"train/loss", "train/learning_rate", "train/gradient_norm"} <= set(step.metrics)
     assert {"gate/open_train", "gate/open_eval"} <= set(step.metrics)
-    assert set(ended.seconds) == {"prefill", "train", "evaluate", "overhead"}
+    assert set(ended.seconds) == {"prefill", "train", "evaluate", "derange", "overhead"}
+    assert ended.seconds["derange"] > 0
     assert ended.seconds["prefill"] > 0
     assert {"validation/accuracy", "validation/loss"} <= set(ended.metrics)
     groups = {name for name in ended.metrics if name.startswith("validation/group/")}
@@ -211,3 +220,143 @@ def test_caches_are_rounded_as_the_pipeline_says(pipeline, trial, tmp_path):
         found[dtype] = run.data.train_prompts.batch([0]).receiver
     assert torch.equal(found["float32"].bfloat16().float(), found["bfloat16"])
     assert not torch.equal(found["float32"], found["bfloat16"])
+
+
+def answers(monkeypatch, matched, deranged):
+    """Let validation's six items be answered so: how many are right at each rung."""
+    real, rights = fuser_training.answer, {None: iter(matched), "wrong": iter(deranged)}
+    heard = []
+
+    def scripted(*args, partners=None, **options):
+        heard.append(partners)
+        right = next(rights[None if partners is None else "wrong"])
+        return tuple(
+            item.model_copy(
+                update={
+                    "chosen": item.answer if number < right else (item.answer + 1) % 4,
+                    "scores": tuple(
+                        0.0 if option == (item.answer + (number >= right)) % 4 else -1.0
+                        for option in range(4)
+                    ),
+                }
+            )
+            for number, item in enumerate(real(*args, partners=partners, **options))
+        )
+
+    monkeypatch.setattr(fuser_training, "answer", scripted)
+    return heard
+
+
+def test_a_rung_by_hand(run, trial, monkeypatch):
+    heard = answers(monkeypatch, matched=[4, 5], deranged=[1, 3])
+    objective = Objective(kind="margin", receiver=2 / 6, sharer=1 / 6)
+    ended, events = run(trial, "hand", objective=objective)
+    first, last = (event for event in events if isinstance(event, Rung))
+    # 4 of 6, the receiver 2, a wrong message 1; then 5, and a wrong message 3.
+    assert (first.accuracy, first.deranged) == (4 / 6, 1 / 6)
+    assert first.objective == pytest.approx(2 / 6)
+    assert last.objective == pytest.approx(2 / 6)
+    assert last.metrics["validation/accuracy"] == 5 / 6
+    assert last.metrics["validation/deranged"] == 3 / 6
+    assert last.metrics["validation/pairing_gain"] == pytest.approx(2 / 6)
+    assert last.metrics["validation/system_gain"] == pytest.approx(3 / 6)
+    assert last.metrics["validation/pairing_share"] == pytest.approx(2 / 3)
+    assert (ended.accuracy, ended.deranged, ended.best_rung) == (5 / 6, 3 / 6, 1)
+    assert ended.metrics["validation/pairing_share"] == pytest.approx(2 / 3)
+    wrong = heard[1]
+    assert heard == [None, wrong, None, wrong]
+    assert sorted(wrong) == list(range(6))
+    assert all(row != partner for row, partner in enumerate(wrong))
+
+
+@pytest.mark.parametrize(("kind", "best"), [("accuracy", 1), ("pairing_gain", 0), ("margin", 0)])
+def test_the_best_rung_is_that_of_the_objective(run, trial, tmp_path, monkeypatch, kind, best):
+    answers(monkeypatch, matched=[4, 5], deranged=[1, 5])
+    kept = []
+    real = fuser_training.FuserTraining._keep
+
+    def keep(self):
+        kept.append(self.step)
+        real(self)
+
+    monkeypatch.setattr(fuser_training.FuserTraining, "_keep", keep)
+    ended, _ = run(trial, kind, objective=Objective(kind=kind, receiver=0.0, sharer=0.0))
+    assert (ended.best_rung, kept[-1]) == (best, (3, 6)[best])
+    assert ended.accuracy == (4 / 6, 5 / 6)[best]
+
+
+def test_a_wrong_message_is_heard(pipeline, trial, tmp_path):
+    """The answers are those of the fuser with each item's partner's cache, one at a time."""
+    service = WorkerService(pipeline, cache_dir=tmp_path / "cache", emit=lambda event: None)
+    training = service.trial(trial, tmp_path / "trial", lambda: True)
+    for parameter in training.fuser.parameters():  # it begins by saying nothing
+        torch.nn.init.normal_(parameter)
+    found = training._answer_deranged()
+    for row, partner in enumerate(training.data.derangement):
+        prompts, rows = training.data.validation_prompts, training.data.validation
+        batch = training.model.batch(prompts, [row], [partner])
+        ((likelihoods, lengths),) = training.model.score(batch, [rows[row]["choices"]])
+        expected = (likelihoods / torch.tensor(lengths)).tolist()
+        assert found[row].id == rows[row]["id"]
+        assert list(found[row].scores) == pytest.approx(expected, abs=1e-4)
+    assert [item.scores for item in found] != [item.scores for item in training._answer()]
+
+
+def test_what_hears_nothing_is_not_deranged(run, trial):
+    fuser = trial.fuser.model_copy(update={"sharer": "blank"})
+    ended, events = run(trial.model_copy(update={"fuser": fuser}), "blank")
+    assert [event.deranged for event in events if isinstance(event, Rung)] == [None, None]
+    assert ended.deranged is None
+    assert ended.objective == ended.accuracy
+    assert "validation/deranged" not in ended.metrics
+
+
+def test_questions_about_one_fact_cannot_be_deranged(pipeline, trial, tmp_path):
+    told = []
+    service = WorkerService(pipeline, cache_dir=tmp_path / "cache", emit=told.append)
+    service.prepare(trial.pair)
+    questions = service._prompts[trial.pair, "validation"]
+    questions.questions = [
+        replace(question, item=replace(question.item, cluster="one"))
+        for question in questions.questions
+    ]
+    margin = Objective(kind="margin", receiver=0.125, sharer=0.0)
+    for folder in ("first", "second"):
+        ended = service.train(trial, tmp_path / folder, lambda: True, objective=margin)
+        assert ended.deranged is None
+        assert ended.objective == pytest.approx(ended.accuracy - 0.125)
+    said = [each for each in told if isinstance(each, Notice) and "one fact" in each.message]
+    assert len(said) == 1
+
+
+def test_rungs_of_a_version_before_get_the_objective(run, trial, tmp_path, monkeypatch):
+    """Its checkpoints know accuracies alone, and what follows is compared with them."""
+    answers(monkeypatch, matched=[4, 5], deranged=[1, 1])
+    real = fuser_training.FuserTraining._train_step
+
+    def stopping(self, engine):
+        if self.step == 3:
+            self.rungs = [
+                Rung.model_validate(
+                    {
+                        k: v
+                        for k, v in rung.model_dump().items()
+                        if k not in ("accuracy", "deranged")
+                    }
+                    | {"objective": rung.accuracy}
+                )
+                for rung in self.rungs
+            ]
+            self._save(engine)
+            raise Stop
+        yield from real(self, engine)
+
+    gain = Objective(kind="gain", receiver=1 / 6)
+    with monkeypatch.context() as patch:
+        patch.setattr(fuser_training.FuserTraining, "_train_step", stopping)
+        with pytest.raises(Stop):
+            run(trial, "before", objective=gain)
+    ended, events = run(trial, "before", objective=gain)
+    objectives = [event.objective for event in events if isinstance(event, Rung)]
+    assert objectives == pytest.approx([3 / 6, 4 / 6])
+    assert ended.best_rung == 1

@@ -9,6 +9,7 @@ import pytest
 
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import GateConfig
+from c2c_search.space.objective import Objective
 from c2c_search.training import fuser_training
 from c2c_search.training import lockstep
 from c2c_search.training import loop as training_run
@@ -19,6 +20,9 @@ from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
+
+
+MARGIN = Objective(kind="margin", receiver=0.125, sharer=0.25)
 
 
 class Stop(BaseException):
@@ -40,7 +44,10 @@ def variant(trial, *, seed=0, training=None, **fuser):
 def together(service, trials, folder, go_on=lambda: True):
     """Train them as a group; the events of each."""
     service.events.clear()
-    asked = [Train(config=one, directory=str(folder / str(n))) for n, one in enumerate(trials)]
+    asked = [
+        Train(config=one, directory=str(folder / str(n)), objective=MARGIN)
+        for n, one in enumerate(trials)
+    ]
     assert isinstance(service.train_together(asked, go_on), TrainedTogether)
     told = [event for event in service.events if isinstance(event, OfTrial)]
     return [[e.event for e in told if e.index == index] for index in range(len(trials))]
@@ -48,7 +55,7 @@ def together(service, trials, folder, go_on=lambda: True):
 
 def by_itself(service, trial, folder, go_on=lambda: True):
     service.events.clear()
-    ended = service.train(trial, folder, go_on)
+    ended = service.train(trial, folder, go_on, objective=MARGIN)
     return [*service.events, ended]
 
 
@@ -61,7 +68,7 @@ def norms(events):
 
 
 def rungs(events):
-    return [(event.step, event.objective) for event in events if isinstance(event, Rung)]
+    return [(e.step, e.objective, e.accuracy, e.deranged) for e in events if isinstance(e, Rung)]
 
 
 def assert_same(events, others):

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from c2c_search.training import loop as training_run
 from c2c_search.training import lora_training
 from c2c_search.training import receiver_training
-from c2c_search.training.loop import Order
 from c2c_search.training.lora_training import Adapter
 from c2c_search.training.lora_training import attached
 from c2c_search.training.lora_training import rank_for
+from c2c_search.training.order import Order
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from c2c_search.evaluation.systems.prompts import batches
-from c2c_search.training.loop import Order
+from c2c_search.training.order import Order
 
 
 if TYPE_CHECKING:

@@ -1,0 +1,29 @@
+"""Whose sharer each validation question hears at a rung when it hears the wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+
+from c2c_search.evaluation.systems.prompts import QuestionPrompts
+from c2c_search.space.objective import Objective
+
+
+def derangement(
+    questions: QuestionPrompts, objective: Objective, notify: Callable[[str], None]
+) -> Sequence[int] | None:
+    """The row of each question's partner, if any can be about something else.
+
+    Args:
+        questions: Of validation.
+        objective: Of the training.
+        notify: Told where that leaves the objective without what it is about.
+    """
+    if len({question.item.cluster for question in questions.questions}) > 1:
+        return questions.derangement(0)
+    if objective.kind in ("pairing_gain", "margin"):
+        notify(
+            "All of validation is about one fact, so that no question can hear another one's "
+            f"message: search.objective {objective.kind} is measured without."
+        )
+    return None
