@@ -15,7 +15,7 @@ from c2c_search.evaluation.pairing import LEGEND
 from c2c_search.host.wording import in_bytes
 from c2c_search.host.wording import in_words
 from c2c_search.inference.manifest import Manifest
-from c2c_search.inference.manifest import Size
+from c2c_search.inference.size import Size
 from c2c_search.models.identity import NO_TOKENIZER
 
 

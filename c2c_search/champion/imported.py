@@ -18,8 +18,8 @@ from c2c_search.host.source import source_commit
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
 from c2c_search.inference.manifest import Provenance
-from c2c_search.inference.manifest import Size
 from c2c_search.inference.manifest import sha256
+from c2c_search.inference.size import Size
 from c2c_search.models.cache_dir import require_space
 from c2c_search.models.geometry import cache_shape
 from c2c_search.models.identity import ResolvedModel

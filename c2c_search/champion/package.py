@@ -22,11 +22,11 @@ from c2c_search.inference.manifest import FUSER_WEIGHTS
 from c2c_search.inference.manifest import MANIFEST
 from c2c_search.inference.manifest import MODEL_CARD
 from c2c_search.inference.manifest import Manifest
-from c2c_search.inference.manifest import Size
 from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_sums
 from c2c_search.inference.manifest import sha256
 from c2c_search.inference.manifest import write_sums
+from c2c_search.inference.size import Size
 
 
 _FUSER_FILES = (FUSER_CONFIG, FUSER_WEIGHTS)

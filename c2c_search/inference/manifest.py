@@ -9,10 +9,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import math
 import re
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from pathlib import PurePosixPath
 from typing import Any
@@ -30,8 +28,8 @@ from c2c_search.errors import IntegrityError
 from c2c_search.errors import shown
 from c2c_search.host.strict_json import content_sha256
 from c2c_search.host.strict_json import read_object
-from c2c_search.host.tensor_file import read_header
 from c2c_search.inference.doubt import Listening
+from c2c_search.inference.size import Size
 from c2c_search.models.identity import ModelIdentity
 from c2c_search.tokenization.templates import Template
 
@@ -57,37 +55,6 @@ CacheDtype = Literal["bfloat16", "float16", "float32"]
 
 class _Stored(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Size(_Stored):
-    """How big a network is.
-
-    Args:
-        parameters: Numbers stored: weights, and the calibration that goes with them.
-        bytes: Of the files.
-    """
-
-    parameters: int = Field(ge=0)
-    bytes: int = Field(ge=0)
-
-    @classmethod
-    def measure(cls, files: Iterable[Path]) -> Self:
-        """Read the size of a network off the headers of its safetensors files.
-
-        Raises:
-            IntegrityError: A file is not a safetensors file.
-        """
-        parameters, size = 0, 0
-        for path in files:
-            try:
-                size += path.stat().st_size
-                tensors = read_header(path).tensors.values()
-            except (OSError, ValueError) as error:
-                raise IntegrityError(
-                    f"{path.name} must be a safetensors file.", value=str(error), hint=_AGAIN
-                ) from error
-            parameters += sum(math.prod(tensor.shape) for tensor in tensors)
-        return cls(parameters=parameters, bytes=size)
 
 
 class PairIdentity(_Stored):

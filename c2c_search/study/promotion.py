@@ -19,8 +19,8 @@ from c2c_search.host.source import source_commit
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
 from c2c_search.inference.manifest import RecordedQuestion
-from c2c_search.inference.manifest import Size
 from c2c_search.inference.manifest import read_manifest
+from c2c_search.inference.size import Size
 from c2c_search.models.identity import ModelIdentity
 from c2c_search.models.identity import weight_files
 from c2c_search.models.loading import resolve

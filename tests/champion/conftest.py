@@ -17,7 +17,7 @@ from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
 from c2c_search.inference.manifest import Provenance
 from c2c_search.inference.manifest import RecordedQuestion
-from c2c_search.inference.manifest import Size
+from c2c_search.inference.size import Size
 from c2c_search.models.identity import ModelIdentity
 
 

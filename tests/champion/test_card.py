@@ -12,7 +12,7 @@ from c2c_search.evaluation.pairing import LEGEND
 from c2c_search.inference.doubt import Listening
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import RecordedQuestion
-from c2c_search.inference.manifest import Size
+from c2c_search.inference.size import Size
 from tests.evaluation.answers import chosen
 
 

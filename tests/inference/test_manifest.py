@@ -20,12 +20,12 @@ from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
 from c2c_search.inference.manifest import Provenance
 from c2c_search.inference.manifest import RecordedQuestion
-from c2c_search.inference.manifest import Size
 from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
 from c2c_search.inference.manifest import sha256
 from c2c_search.inference.manifest import verify_compatibility
 from c2c_search.inference.manifest import write_sums
+from c2c_search.inference.size import Size
 from c2c_search.models.identity import ModelIdentity
 
 

@@ -15,10 +15,10 @@ from c2c_search.errors import IntegrityError
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.json_store import JsonStore
 from c2c_search.inference.manifest import Manifest
-from c2c_search.inference.manifest import Size
 from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
 from c2c_search.inference.manifest import sha256
+from c2c_search.inference.size import Size
 from c2c_search.study import promotion
 from c2c_search.study import succession
 from c2c_search.study.driver import Outcome
