@@ -98,7 +98,7 @@ class _Names:
 
 def _row(config: PrivateQuiz, split: SplitName, number: int, names: _Names) -> Row:
     draw = names.draw
-    kind = draw.choice(sorted(KINDS) if config.hops == 1 else _LINKED)
+    kind = draw.choice(sorted(config.kinds))
     chain, facts = _facts(config, kind, names)
     subject, last = chain[0].subject, chain[-1]
     bystanders = list(_bystanders(kind, config.sentences - len(facts), names))
@@ -157,7 +157,7 @@ def _bystanders(kind: str, count: int, names: _Names) -> Iterator[_Fact]:
 
 def _sentence(fact: _Fact, config: PrivateQuiz, draw: random.Random) -> str:
     attribute = fact.attribute
-    ways = (*attribute.statements, *STATEMENTS[: config.wordings - len(attribute.statements)])
+    ways = (*attribute.statements, *STATEMENTS)[: config.wordings]
     said = _worded(draw.choice(ways), attribute, fact.subject, fact.value)
     return _with_aside(said, draw) if config.asides else said
 
@@ -168,7 +168,7 @@ def _question(
     for link in chain[:-1]:
         subject = link.attribute.phrase.format(x=subject)
     last = chain[-1].attribute
-    ways = (*last.questions, *QUESTIONS[: config.wordings - len(last.questions)])
+    ways = (*last.questions, *QUESTIONS)[: config.wordings]
     return _worded(draw.choice(ways), last, subject)
 
 
@@ -193,4 +193,3 @@ def _shuffled(items: Sequence[T], draw: random.Random) -> list[T]:
 
 # What a sentence begins with that is no name.
 _NO_NAMES = frozenset(("As", "Ask", "In", "It", "Most", "On", "People", "The", "When"))
-_LINKED = sorted(kind for kind, each in KINDS.items() if any(one.leads_to for one in each))

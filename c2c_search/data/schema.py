@@ -9,6 +9,7 @@ from typing import Any
 from typing import Literal
 from typing import Self
 from typing import TypedDict
+from typing import get_args
 
 from pydantic import BaseModel
 from pydantic import BeforeValidator
@@ -28,6 +29,9 @@ SplitName = Literal["train", "validation", "test", "guard"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 """What all data has. Beside them, ``guard`` holds rows that a fuser must not spoil."""
 WITH_GUARD: tuple[SplitName, ...] = (*SPLITS, "guard")
+
+InventedKind = Literal["company", "country", "event", "person", "town"]
+"""What passages of the private quiz are about; see `invented.KINDS`."""
 
 ContaminationRule = Literal["report", "exclude", "refuse"]
 """What becomes of examples that overlap with what is judged: kept and told, left out, refused."""
@@ -182,11 +186,18 @@ class PrivateQuiz(_Frozen):
     # What came later is left out where it changes nothing: hashes are what they were before.
     wordings: int = Field(
         default=2,
-        ge=2,
+        ge=1,
         le=8,
         description="Ways in which each thing is said, and asked; more of them: more like "
-        "people's texts.",
+        "people's texts, and more to learn before anything is said.",
         exclude_if=lambda wordings: wordings == 2,
+    )
+    kinds: tuple[InventedKind, ...] = Field(
+        default=get_args(InventedKind),
+        min_length=1,
+        description="What passages are about: company, country, event, person, town; fewer of "
+        "them: fewer questions to learn.",
+        exclude_if=lambda kinds: set(kinds) == set(get_args(InventedKind)),
     )
     bystanders: int = Field(
         default=0,
@@ -202,6 +213,13 @@ class PrivateQuiz(_Frozen):
         exclude_if=lambda asides: not asides,
     )
     seed: int = Field(default=0, description="Another one invents another world.")
+
+    @field_validator("kinds")
+    @classmethod
+    def _each_kind_once(cls, kinds: tuple[InventedKind, ...]) -> tuple[InventedKind, ...]:
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("must name each kind once")
+        return kinds
 
     @model_validator(mode="after")
     def _says_what_is_asked(self) -> Self:

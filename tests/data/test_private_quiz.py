@@ -32,7 +32,7 @@ configs = st.builds(
     sentences=st.integers(4, 20),
     hops=st.sampled_from((1, 2)),
     wrong_choices=st.sampled_from(("same_passage", "other_passages")),
-    wordings=st.integers(2, 8),
+    wordings=st.integers(1, 8),
     bystanders=st.integers(0, 2),
     asides=st.booleans(),
     seed=st.integers(0, 10**6),
@@ -95,7 +95,7 @@ def test_two_hops_name_neither_the_middle_nor_its_kind() -> None:
 def test_what_is_not_asked_for_changes_no_row_and_no_hash(config: PrivateQuiz) -> None:
     rows = json.dumps([private_rows(config, split) for split in SPLITS])
     assert hashlib.sha256(rows.encode()).hexdigest() == ROWS[config]
-    assert not {"wordings", "bystanders", "asides"} & config.model_dump().keys()
+    assert not {"wordings", "kinds", "bystanders", "asides"} & config.model_dump().keys()
     asked = PrivateQuiz(wordings=4, bystanders=1, asides=True)
     assert PrivateQuiz.model_validate(asked.model_dump()) == asked
 
@@ -110,6 +110,31 @@ def test_more_wordings_say_and_ask_it_in_more_ways() -> None:
     (said, asked), (more_said, more_asked) = ways(), ways(wordings=8)
     assert more_said > 2 * said
     assert more_asked > 2 * asked
+
+
+def test_one_wording_says_and_asks_each_thing_in_one_way() -> None:
+    rows = private_rows(PrivateQuiz(passages=FEW, wordings=1, kinds=("country",)), "train")
+    first = KINDS["country"]
+    said = {a.statements[0].partition("{")[0] for a in first}
+    for row in rows:
+        assert row["messages"][0]["content"] in {
+            a.questions[0].format(x=row["cluster"].split()[-1]) for a in first
+        }
+        for sentence in re.split(r"(?<=\.) ", passage(row)):
+            assert any(sentence.startswith(start) for start in said)
+
+
+def test_passages_are_about_the_kinds_that_are_named() -> None:
+    quiz = PrivateQuiz(passages=FEW, kinds=("town", "event"))
+    assert {row["group"] for row in private_rows(quiz, "train")} == {
+        "one-hop/town",
+        "one-hop/event",
+    }
+    assert PrivateQuiz.model_validate(quiz.model_dump()) == quiz
+    everything = PrivateQuiz(kinds=("town", "event", "person", "country", "company"))
+    assert everything.model_dump() == PrivateQuiz().model_dump()
+    with pytest.raises(ValidationError, match="each kind once"):
+        PrivateQuiz(kinds=("town", "town"))
 
 
 def test_bystanders_have_what_is_asked_too() -> None:
