@@ -24,6 +24,7 @@ from c2c_search.training.calibration import calibrate
 from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.fuser_training import FuserTraining
 from c2c_search.training.harm_guard import HarmGuard
+from c2c_search.training.harm_guard import other_rows
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.memory.allocations import Allocations
 from c2c_search.training.memory.heaviest import heaviest_passes
@@ -288,7 +289,7 @@ def test_a_guarded_step_takes_what_is_predicted(trial, pipeline, models, name, w
     )
     rehearsal = Rehearsal(torch.device("cpu"))
     bares = [bare(each, rehearsal) for each in models]
-    given = others if with_others else []
+    given = others[: other_rows(training.batch_size)] if with_others else []
     predicted = rehearsal.step(trial, *bares, rows, encoded, given)
     run = ready(trial, models, rows, encoded)
     if with_others:
