@@ -133,8 +133,12 @@ class SystemResult(BaseModel):
         return any(item.repeats for item in self.items)
 
     def accuracies(self) -> tuple[float, ...]:
-        """Mean credit of each time that the items were answered, as of each derangement."""
-        times = zip(*(item.repeats or (item,) for item in self.items), strict=True)
+        """Mean credit of each time that the items were answered, as of each derangement.
+
+        An item that was answered once, as where nothing was heard, counts so in each of them.
+        """
+        count = max(1, *(len(item.repeats) for item in self.items))
+        times = zip(*(item.repeats or (item,) * count for item in self.items), strict=True)
         return tuple(fmean(item.credit for item in once) for once in times)
 
     @property
@@ -179,9 +183,10 @@ def answers_differ(one: ItemResult, other: ItemResult) -> bool:
 def answers_table(result: SystemResult) -> str:
     """A system's answers as JSON, one row an item, in the form that MLflow shows as a table."""
     columns = [name for name in ItemResult.model_fields if name != "repeats" or result.averaged]
+    dumped = (item.model_dump(mode="json") for item in result.items)
     rows = [
-        [*item.model_dump(mode="json", include=set(columns)).values(), item.credit]
-        for item in result.items
+        [*(found.get(name, []) for name in columns), item.credit]
+        for found, item in zip(dumped, result.items, strict=True)
     ]
     columns.append("credit")
     return json.dumps({"columns": columns, "data": rows}, ensure_ascii=False) + "\n"

@@ -112,6 +112,19 @@ def test_each_times_accuracy_is_seen_beside_the_mean() -> None:
     assert SystemResult.model_validate_json(result.model_dump_json()) == result
 
 
+def test_an_item_that_was_answered_once_counts_each_time() -> None:
+    """As where a receiver is sure, and hears none of several wrong messages."""
+    items = (_asked_thrice(1, 0, 1), _item(0, "g", 1))
+    result = SystemResult(system="deranged", split="test", items=items)
+    assert result.accuracies() == (1.0, 0.5, 1.0)
+    assert result.accuracy == pytest.approx(5 / 6)
+    table = json.loads(answers_table(result))
+    place = table["columns"].index("repeats")
+    assert [len(row[place]) for row in table["data"]] == [3, 0]
+    assert [len(row) for row in table["data"]] == [len(table["columns"])] * 2
+    assert table["data"][1][-1] == 1
+
+
 def test_only_a_table_of_repeated_answers_has_a_column_of_them() -> None:
     plain = json.loads(answers_table(_result()))
     assert "repeats" not in plain["columns"]
