@@ -137,7 +137,7 @@ class SystemResult(BaseModel):
 
         An item that was answered once, as where nothing was heard, counts so in each of them.
         """
-        count = max(1, *(len(item.repeats) for item in self.items))
+        count = max([1, *(len(item.repeats) for item in self.items)])
         times = zip(*(item.repeats or (item,) * count for item in self.items), strict=True)
         return tuple(fmean(item.credit for item in once) for once in times)
 

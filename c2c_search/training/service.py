@@ -306,7 +306,7 @@ class WorkerService:
         self._load_tasks()
 
     def _load_tasks(self) -> None:
-        """The tasks of ``champion.harmless_on`` without what the fusers are trained on.
+        """The tasks of ``champion.harmless_on`` without what fusers are trained, guarded or selected on.
 
         Now, so that one that cannot be read stops a study when it begins.
         """
@@ -315,7 +315,7 @@ class WorkerService:
             loaded = load_harm_task(spec, limit=rules.harm_limit)
             kept, found = clean(
                 loaded.items,
-                self._rows["train"],
+                [*self._rows["train"], *self._rows.get("guard", ())],
                 self._rows["validation"],
                 "exclude",
                 name=loaded.name,

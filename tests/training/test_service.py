@@ -164,17 +164,24 @@ def test_rungs_of_whatever_learns_may_stop_it(service, trial, tmp_path):
 def test_a_task_of_harm_is_answered_as_a_split_is(
     service, trial, tmp_path: Path, injection: str
 ) -> None:
-    """The sharer reads the task's questions itself; what was trained on is left out."""
+    """The sharer reads the task's questions itself; what was learned from is left out."""
     rows = [
         {"id": f"t{n}", "question": f"task {n}?", "choices": ["red", "blue"], "answer": n % 2}
         for n in range(6)
     ]
     train = service.pipeline.data.files.train[0]
     seen = json.loads(Path(train).read_text().splitlines()[0])
-    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, seen]))
+    guarded = {"id": "g", "question": "guarded?", "choices": ["red", "blue"], "answer": 0}
+    (tmp_path / "guard.jsonl").write_text(json.dumps(guarded) + "\n")
+    asked_there = [*rows, seen, guarded]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked_there))
     spec = f"arc_easy={tmp_path}"
     champion = service.pipeline.champion.model_copy(update={"harmless_on": (spec,)})
-    pipeline = service.pipeline.model_copy(update={"champion": champion})
+    files = service.pipeline.data.files.model_copy(
+        update={"guard": (str(tmp_path / "guard.jsonl"),)}
+    )
+    data = service.pipeline.data.model_copy(update={"files": files})
+    pipeline = service.pipeline.model_copy(update={"champion": champion, "data": data})
     told: list[Event] = []
     asked = WorkerService(pipeline, cache_dir=service.cache_dir, emit=told.append)
     config = trial.model_copy(update={"fuser": FuserConfig(width=8, injection=injection)})
