@@ -78,7 +78,8 @@ def promote(session: Session, final: FinalEvaluation, *, ask: Ask = ask_here) ->
     name, files = session.space.pipeline.champion.registered_name, session.files
     candidate, draft = files.folder / "candidate", files.folder / ".draft"
     known = session.store.load(PROMOTED, PromotedChampion)
-    if known is not None and _stands(known, winner, name) and (known.leads or not session.force):
+    stands = known is not None and _stands(known, winner, name, final)
+    if known is not None and stands and (known.leads or not session.force):
         _discard(candidate, draft)
         return known
     if not _is_of(candidate, winner, final):
@@ -124,7 +125,8 @@ def _is_of(candidate: Path, winner: Finalist, final: FinalEvaluation) -> bool:
         return False
     manifest = read_manifest(candidate)
     verdict = final.verdict(winner.name).model_dump(mode="json")
-    return manifest.trial_hash == winner.config.hash() and manifest.verdict == verdict
+    same = manifest.trial_hash == winner.config.hash() and manifest.verdict == verdict
+    return same and manifest.listening == final.listening
 
 
 def _build(
@@ -199,7 +201,13 @@ def _asked(row: Row) -> Asked:
     return row["messages"][-1]["content"], context
 
 
-def _stands(known: PromotedChampion, winner: Finalist, registered_name: str) -> bool:
-    """Whether the promotion that the store remembers is this one, and its package is there."""
-    same = known.trial_hash == winner.config.hash()
-    return same and known.registered_name == registered_name and known.folder.is_dir()
+def _stands(
+    known: PromotedChampion, winner: Finalist, registered_name: str, final: FinalEvaluation
+) -> bool:
+    """Whether the promotion that the store remembers is this one, and its package is there.
+
+    It is another one where the champion is to listen otherwise.
+    """
+    if known.trial_hash != winner.config.hash() or known.registered_name != registered_name:
+        return False
+    return known.folder.is_dir() and read_manifest(known.folder).listening == final.listening

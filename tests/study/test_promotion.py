@@ -114,6 +114,22 @@ def test_promoting_again_does_nothing(study: Callable[..., Outcome], registry: R
     assert len(registry.seen) == 1
 
 
+def test_a_champion_that_is_to_listen_otherwise_is_packaged_again(
+    study: Callable[..., Outcome], registry: Registry, root: Path, space_file: Path
+) -> None:
+    first = study()
+    pipeline = space_file.with_name("pipeline.yaml")
+    text = pipeline.read_text()
+    pipeline.write_text(text.replace("finalists:", "listening: confident, finalists:"))
+    second = study()
+    assert second.champion.trial_hash == first.champion.trial_hash
+    listening = read_manifest(root / "champions" / "tiny").listening
+    assert listening == second.final.listening is not None
+    assert len(registry.seen) == 2
+    assert study().champion == second.champion
+    assert len(registry.seen) == 2
+
+
 def test_an_interrupted_promotion_goes_on_with_the_same_package(
     study: Callable[..., Outcome], registry: Registry, root: Path
 ) -> None:
