@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 
-from c2c_search.champion.verdict import DESCRIPTIVE_LEVEL
 from c2c_search.champion.verdict import USUAL_PAIRING_SHARE
 from c2c_search.champion.verdict import Comparison
 from c2c_search.champion.verdict import Verdict
@@ -14,6 +13,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.evaluation.guard import refuse_selection_split
 from c2c_search.evaluation.pairing import pairing
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.evaluation.statistics import DESCRIPTIVE_LEVEL
 from c2c_search.evaluation.statistics import accuracy_interval
 from c2c_search.evaluation.statistics import minimum_detectable_difference
 from c2c_search.evaluation.statistics import paired_bootstrap

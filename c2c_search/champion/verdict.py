@@ -16,8 +16,6 @@ from c2c_search.evaluation.pairing import Pairing
 from c2c_search.evaluation.statistics import Interval
 
 
-# Intervals of single accuracies describe and are not judged, hence the customary level.
-DESCRIPTIVE_LEVEL = 0.05
 USUAL_PAIRING_SHARE: float = ChampionConfig.model_fields["min_pairing_share"].default
 TESTS = {"mcnemar": "McNemar", "permutation": "permutation"}
 """What reports call the paired tests."""

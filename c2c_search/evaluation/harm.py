@@ -6,16 +6,13 @@ from pydantic import BaseModel
 from pydantic import ConfigDict
 
 from c2c_search.evaluation.results import SystemResult
+from c2c_search.evaluation.statistics import DESCRIPTIVE_LEVEL
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.evaluation.statistics import accuracy_interval
 from c2c_search.evaluation.statistics import items_to_show_margin
 from c2c_search.evaluation.statistics import noninferiority_test
 from c2c_search.evaluation.statistics import paired_bootstrap
 from c2c_search.evaluation.statistics import paired_test
-
-
-# Intervals of single accuracies describe and are not judged, hence the customary level.
-_DESCRIPTIVE_LEVEL = 0.05
 
 
 class Harm(BaseModel):
@@ -114,8 +111,8 @@ def measure_harm(
         clusters=len({item.cluster for item in fused.items}),
         level=level,
         margin=margin,
-        fused=accuracy_interval(fused, level=_DESCRIPTIVE_LEVEL),
-        receiver=accuracy_interval(receiver, level=_DESCRIPTIVE_LEVEL),
+        fused=accuracy_interval(fused, level=DESCRIPTIVE_LEVEL),
+        receiver=accuracy_interval(receiver, level=DESCRIPTIVE_LEVEL),
         difference=difference,
         p=noninferiority_test(fused, receiver, margin=margin),
         p_worse=both / 2 if difference.value < 0 else 1.0,

@@ -62,7 +62,7 @@ ON_OWN_TASK = (
     "self",
     "text_relay",
 )
-"""Who answers the audit's own task; those of them that this register has."""
+"""Who answers the audit's own task, as far as each can be built for the fuser."""
 ELSEWHERE = (SUBJECT, RECEIVER, "sharer")
 """Who answers the other tasks."""
 

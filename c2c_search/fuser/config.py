@@ -173,7 +173,8 @@ class FuserConfig(_Frozen):
     sharer: SharerMode = Field(
         "real",
         description="blank: the no-sharer twin, features zeroed; self: the receiver is its own "
-        "sharer, and reads what it reads itself.",
+        "sharer, and reads what it reads itself; mismatched: while it trains, each row hears its "
+        "neighbour's message.",
     )
     lora_rank: int = Field(
         0,

@@ -68,7 +68,7 @@ def _headings(record: AuditRecord) -> tuple[str, ...]:
 
 
 def _cells(one: AuditedSystem) -> tuple[str, ...]:
-    title = SYSTEMS[one.system].title if one.system in SYSTEMS else one.system
+    title = SYSTEMS[one.system].title
     accuracy = _interval(one.accuracy, "")
     if one.difference is None or one.p is None or one.same is None:
         return title, accuracy, "", "", ""
@@ -104,8 +104,7 @@ def _numbers(record: AuditRecord) -> Iterator[str]:
     for each in (record.own, *record.elsewhere):
         yield from (f"{each.harm.task}: {note}" for note in each.notes)
     for name, reason in record.left_out.items():
-        title = SYSTEMS[name].title if name in SYSTEMS else name
-        yield f"{title} was left out: {reason}"
+        yield f"{SYSTEMS[name].title} was left out: {reason}"
 
 
 def _rates(transfer: Interval | None, broken: Interval | None) -> str:

@@ -55,7 +55,7 @@ from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trainer import TrainerClient
 from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.trials import ACCURACY
-from c2c_search.study.trials import DERANGED
+from c2c_search.study.trials import DERANGED_ACCURACY
 from c2c_search.study.trials import run_trials
 from c2c_search.tracking import StudyRun
 from c2c_search.tracking import Tracker
@@ -320,5 +320,5 @@ def _state(study: Study, space: Space) -> StudyState:
 
 def _best(study: Study, trial: FrozenTrial, objective: str) -> Best:
     known = trial.user_attrs
-    score = Score(known[ACCURACY], known.get(DERANGED), objective=trial.values[0])
+    score = Score(known[ACCURACY], known.get(DERANGED_ACCURACY), objective=trial.values[0])
     return Best(trial_name(study, trial.number), score, objective)

@@ -27,7 +27,6 @@ from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.host.names import fit
 from c2c_search.space.plan import trained_in_steps
 from c2c_search.study.controls import ROLES
-from c2c_search.study.controls import SingleModel
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import model_of
 from c2c_search.study.controls import models_of
@@ -304,12 +303,6 @@ def _answers(session: Session, one: Finalist, system: str, split: Split = REPORT
     return found.model_copy(update={"system": one.name_of(system)})
 
 
-def _alone(session: Session, one: Finalist, role: str) -> SingleModel:
-    """One of a finalist's models, as it answers alone."""
-    wanted = getattr(one.config.pair, role), session.private and role == "sharer"
-    return next(model for model in models_of(session) if (model.source, model.private) == wanted)
-
-
 def _request(session: Session, one: Finalist, system: str, split: Split) -> Evaluate:
     """What the worker is asked: the finalist's fuser and what was trained, where needed."""
     entry, fuser, trained = SYSTEMS[system], None, None
@@ -388,7 +381,7 @@ def _judge(
         one.name,
         results[one.name],
         {name: results[name] for name in names},
-        receiver=_alone(session, one, "receiver").name,
+        receiver=model_of(session, one.config.pair, "receiver").name,
         deranged=results[one.name_of(DERANGED)],
         level=rules.level,
         # As many lie beyond the ends of a smaller level's intervals as in the first look.

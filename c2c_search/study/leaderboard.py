@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from c2c_search.champion.verdict import DESCRIPTIVE_LEVEL
 from c2c_search.evaluation.results import tie_notes
+from c2c_search.evaluation.statistics import DESCRIPTIVE_LEVEL
 from c2c_search.evaluation.statistics import accuracy_interval
-from c2c_search.evaluation.systems import registry
+from c2c_search.evaluation.systems.registry import DERANGED
 from c2c_search.host.wording import counted
 from c2c_search.report.leaderboard import Duel
 from c2c_search.report.leaderboard import Leaderboard
@@ -27,7 +27,7 @@ from c2c_search.study.naming import trial_name
 from c2c_search.study.session import Session
 from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trials import ACCURACY
-from c2c_search.study.trials import DERANGED
+from c2c_search.study.trials import DERANGED_ACCURACY
 from c2c_search.study.trials import PAIR
 from c2c_search.study.trials import PARAMETERS
 
@@ -68,7 +68,7 @@ def _trials(session: Session) -> Iterator[SearchRow]:
             pair=names.get(trial.user_attrs.get(PAIR, ""), ""),
             parameters=trial.user_attrs.get(PARAMETERS),
             settings=settings,
-            deranged=trial.user_attrs.get(DERANGED),
+            deranged=trial.user_attrs.get(DERANGED_ACCURACY),
             receiver=_receiver(session, trial),
             objective=_objective(session, trial),
         )
@@ -84,7 +84,7 @@ def _objective(session: Session, trial: FrozenTrial) -> float | None:
     known, accuracy = trial.user_attrs, trial.user_attrs.get(ACCURACY)
     if accuracy is None or session.space.search.objective == "accuracy":
         return None
-    return session.objectives[known[PAIR]].value(accuracy, known.get(DERANGED))
+    return session.objectives[known[PAIR]].value(accuracy, known.get(DERANGED_ACCURACY))
 
 
 def _controls(session: Session) -> Iterator[SearchRow]:
@@ -118,7 +118,7 @@ def _controls(session: Session) -> Iterator[SearchRow]:
 def _measured(session: Session, final: FinalEvaluation) -> Iterator[MeasuredRow]:
     kinds = {model.name: "control" for model in models_of(session)}
     for one in final.finalists:
-        kinds |= {one.name: "finalist", one.name_of(registry.DERANGED): "deranged"}
+        kinds |= {one.name: "finalist", one.name_of(DERANGED): "deranged"}
         kinds |= {one.name_of(control): "control" for control in controls_of(session)}
         kinds[one.name_of(TWIN)] = "twin"
     for name, result in final.results.items():

@@ -12,12 +12,13 @@ from c2c_search.host.names import fit
 from c2c_search.report.run_notes import escaped
 from c2c_search.report.run_notes import note
 from c2c_search.space.loading import files_of
+from c2c_search.space.objective import PLAIN_ACCURACY
 from c2c_search.space.schema import Space
 from c2c_search.study import resume
 from c2c_search.study.recording import log_accuracy
 from c2c_search.study.session import child_key
 from c2c_search.study.trials import ACCURACY
-from c2c_search.study.trials import DERANGED
+from c2c_search.study.trials import DERANGED_ACCURACY
 from c2c_search.tracking import StudyRun
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.recorded_run import RecordedRun
@@ -75,11 +76,9 @@ def log_result(run: StudyRun, study: Study, final: FinalEvaluation) -> None:
     if ended := resume.complete(study):
         best = max(ended, key=lambda trial: trial.values[0])
         numbers["best/objective"] = best.values[0]
-        names = (ACCURACY, DERANGED)
-        measured = {name: best.user_attrs[name] for name in names if name in best.user_attrs}
+        answered = best.user_attrs[ACCURACY], best.user_attrs.get(DERANGED_ACCURACY)
+        measured = PLAIN_ACCURACY.metrics(*answered)
         numbers |= {f"best/{name}": value for name, value in measured.items()}
-        if DERANGED in measured:
-            numbers["best/pairing_gain"] = measured[ACCURACY] - measured[DERANGED]
     if final.champion is not None:
         verdict = final.verdict(final.champion.name)
         numbers["champion/accuracy"] = verdict.accuracy.value

@@ -36,7 +36,7 @@ HASH = "trial_hash"  # user attributes of a trial
 PAIR = "pair"
 PARAMETERS = "parameters"
 ACCURACY = "accuracy"
-DERANGED = "deranged"
+DERANGED_ACCURACY = "deranged"
 SPLIT = "split"  # where it was measured
 ENQUEUED = "enqueued"
 MESSAGE = "failure_message"
@@ -191,7 +191,7 @@ class _Trial:
         self.trial.set_user_attr(PARAMETERS, ended.parameters)
         self.trial.set_user_attr(ACCURACY, ended.accuracy)
         if ended.deranged is not None:
-            self.trial.set_user_attr(DERANGED, ended.deranged)
+            self.trial.set_user_attr(DERANGED_ACCURACY, ended.deranged)
         self.trial.set_user_attr(SPLIT, ended.split)
         if ended.pruned:
             state = TrialState.PRUNED

@@ -306,7 +306,7 @@ class WorkerService:
         self._load_tasks()
 
     def _load_tasks(self) -> None:
-        """The tasks of ``champion.harmless_on`` without what fusers are trained, guarded or selected on.
+        """The tasks of ``champion.harmless_on`` without what fusers learn from or are chosen by.
 
         Now, so that one that cannot be read stops a study when it begins.
         """

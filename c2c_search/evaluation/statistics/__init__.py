@@ -22,6 +22,7 @@ from c2c_search.evaluation.statistics.hypotheses import paired_sign_test
 from c2c_search.evaluation.statistics.hypotheses import paired_test
 from c2c_search.evaluation.statistics.hypotheses import permutation_test
 from c2c_search.evaluation.statistics.hypotheses import sign_test
+from c2c_search.evaluation.statistics.interval import DESCRIPTIVE_LEVEL
 from c2c_search.evaluation.statistics.interval import Interval
 from c2c_search.evaluation.statistics.power import detectable
 from c2c_search.evaluation.statistics.power import items_needed
@@ -33,6 +34,7 @@ from c2c_search.evaluation.statistics.seeds import mean_interval
 
 
 __all__ = [
+    "DESCRIPTIVE_LEVEL",
     "Interval",
     "PairedTest",
     "accuracy_interval",

@@ -8,6 +8,10 @@ from pydantic import ConfigDict
 from c2c_search.errors import ConfigError
 
 
+DESCRIPTIVE_LEVEL = 0.05
+"""Of intervals of single accuracies, which describe and are not judged: the customary one."""
+
+
 class Interval(BaseModel):
     """A number and the interval around it; ``low <= value <= high``.
 
