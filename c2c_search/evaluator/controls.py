@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from c2c_search.config.pipeline import CacheConfig
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.systems import SYSTEMS
+from c2c_search.evaluation.systems.registry import SUBJECT
 from c2c_search.evaluator.target import TRIAL
 from c2c_search.evaluator.target import studied_in
 from c2c_search.host import signals
 from c2c_search.host.files import write_text
 from c2c_search.host.json_store import JsonStore
 from c2c_search.report.progress import Tell
+from c2c_search.space.objective import PLAIN_ACCURACY
+from c2c_search.space.objective import Objective
+from c2c_search.space.objective import objective_in
 from c2c_search.training import retries
 from c2c_search.training.launch import Worker
 from c2c_search.training.protocol import Event
@@ -57,7 +62,14 @@ class Trainer:
         recipe = SYSTEMS[system].recipe
         assert recipe is not None, f"{system} is not trained"
         trial = self.trial.model_copy(update={"seed": self.trial.seed + seed})
-        return Train.of(recipe, trial, self.parameters, lambda name: self.folder / name)
+        objective = self._objective if system == SUBJECT else PLAIN_ACCURACY
+        return Train.of(recipe, trial, self.parameters, lambda name: self.folder / name, objective)
+
+    @cached_property
+    def _objective(self) -> Objective:
+        """What the target's best rung was chosen by, if a study under the root has trained it."""
+        found = sorted((self.root / "trials").glob(f"*/{self.trial.hash()}"))
+        return objective_in(found[0]) if found else PLAIN_ACCURACY
 
     def folder_of(self, system: str, seed: int = 0) -> Path:
         """Folder of what a system has learned, trained if there is none yet.

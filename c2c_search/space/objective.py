@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from typing import Literal
 
 from pydantic import BaseModel
 from pydantic import ConfigDict
+from pydantic import ValidationError
 
+from c2c_search.errors import StoreError
+
+
+OBJECTIVE_FILE = "objective.json"
+"""Beside a study's ``trial.yaml``: what that trial's best rung was chosen by."""
 
 ObjectiveName = Literal["accuracy", "gain", "pairing_gain", "margin"]
 
@@ -87,6 +94,25 @@ class Objective(BaseModel):
 
 PLAIN_ACCURACY = Objective()
 """Of a training that is no trial of a search."""
+
+
+def objective_in(folder: Path) -> Objective:
+    """What a study chose the best rung of the trial in this folder by; accuracy where none did.
+
+    Raises:
+        StoreError: Its file cannot be read.
+    """
+    path = folder / OBJECTIVE_FILE
+    try:
+        return Objective.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return PLAIN_ACCURACY
+    except (OSError, ValidationError) as error:
+        raise StoreError(
+            "The objective of a trial must be as its study wrote it.",
+            value=str(path),
+            hint="Remove this file to choose the best rung by accuracy.",
+        ) from error
 
 
 def _highest(*accuracies: float | None) -> float:

@@ -19,6 +19,9 @@ from c2c_search.report.live import View
 from c2c_search.report.live import watch
 from c2c_search.report.state import Score
 from c2c_search.report.state import StudyState
+from c2c_search.space.objective import OBJECTIVE_FILE
+from c2c_search.space.objective import Objective
+from c2c_search.space.objective import objective_in
 from c2c_search.study.driver import WorkerFactory
 from c2c_search.study.driver import start_worker
 from c2c_search.study.trainer import TrainerClient
@@ -59,7 +62,7 @@ def repeat_trial(
     """Train the trial of a file to its end and print its metrics.
 
     Args:
-        path: A ``trial.yaml``.
+        path: A ``trial.yaml``; in a study's folder its best rung is chosen as it was there.
         directory: Keeps checkpoints and fusers; ``trial-HASH`` here if None. Goes on from a
             checkpoint in it.
         console: Where progress and metrics go; standard output by default.
@@ -76,8 +79,8 @@ def repeat_trial(
         config = TrialConfig.from_yaml(path.read_text(encoding="utf-8"), name=str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("A trial's file must be readable.", value=str(path)) from error
-    name = f"trial-{config.hash()}"
-    folder = _claim((directory or Path(name)).absolute(), config)
+    name, objective = f"trial-{config.hash()}", objective_in(path.parent)
+    folder = _claim((directory or Path(name)).absolute(), config, objective)
     pipeline = Pipeline(
         name=name,
         data=config.data,
@@ -107,7 +110,7 @@ def repeat_trial(
             {"pair": f"{short[pair.receiver]} <- {short[pair.sharer]}"},
             config.training.steps,
         )
-        train = Train(config=config, directory=str(folder))
+        train = Train(config=config, directory=str(folder), objective=objective)
         ended = trainer.train(TrainingRequest(train, _Shown(view, name)))
     if isinstance(ended, Failed):
         raise retries.error(ended, f"{name} failed ({ended.failure})")
@@ -132,11 +135,12 @@ def _studied(path: Path, config: TrialConfig) -> Prepared | None:
     return None
 
 
-def _claim(folder: Path, config: TrialConfig) -> Path:
+def _claim(folder: Path, config: TrialConfig, objective: Objective) -> Path:
     """Bind a folder to a trial, so that no other one goes on from its checkpoints."""
     bound = folder / "trial.yaml"
     if not bound.exists():
         write_text(bound, config.to_yaml())
+        write_text(folder / OBJECTIVE_FILE, objective.model_dump_json() + "\n")
     elif TrialConfig.from_yaml(bound.read_text(encoding="utf-8")).hash() != config.hash():
         raise ConfigError(
             "A folder keeps the checkpoints of one trial, and this one has another's.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -13,6 +14,8 @@ from c2c_search.errors import C2CError
 from c2c_search.evaluator import controls
 from c2c_search.evaluator.controls import Trainer
 from c2c_search.host.json_store import JsonStore
+from c2c_search.space.objective import PLAIN_ACCURACY
+from c2c_search.space.objective import Objective
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Rung
@@ -103,6 +106,18 @@ def test_a_row_says_how_it_is_trained(trainer, trial, worker) -> None:
         assert (folder.parent / "trial.yaml").exists() == (learner == "fuser")
     assert len({train.name for train in worker.asked}) == 6
     assert worker.answered == [True] * 6  # after every rung but the last
+
+
+def test_another_seed_chooses_its_best_rung_as_the_study_did(trainer, tmp_path: Path) -> None:
+    """A control is what answers best, whatever the search maximised."""
+    assert trainer.request("c2c", seed=1).objective == PLAIN_ACCURACY
+    margin = Objective(kind="margin", receiver=0.3, sharer=0.5)
+    folder = tmp_path / "trials" / "tiny" / trainer.trial.hash()
+    folder.mkdir(parents=True)
+    (folder / "objective.json").write_text(margin.model_dump_json())
+    again = replace(trainer)
+    assert again.request("c2c", seed=1).objective == margin
+    assert again.request("no_sharer").objective == PLAIN_ACCURACY
 
 
 def test_what_is_trained_is_not_trained_again(trainer, worker) -> None:

@@ -12,6 +12,8 @@ from rich.console import Console
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
+from c2c_search.errors import StoreError
+from c2c_search.space.objective import objective_in
 from c2c_search.space.schema import Space
 from c2c_search.study.run_trial import repeat_trial
 from c2c_search.training.protocol import Failed
@@ -66,6 +68,24 @@ def test_a_trial_in_its_studys_folder_reads_the_studys_prompts(
     with pytest.raises(DataError, match="prompts must stay as they were"):
         repeat(there, tmp_path / "third")
     assert repeat(trial_file, tmp_path / "fourth") is not None
+
+
+def test_the_best_rung_is_chosen_as_the_study_chose_it(
+    quick: Callable[..., Any], repeat: Callable[..., Any], script: Any, root: Path, tmp_path: Path
+) -> None:
+    one = quick().final.champion
+    asked = next(each for each in script.asked if each.config.hash() == one.config.hash())
+    assert asked.objective.kind == "margin"
+    there = Path(asked.directory)
+    assert objective_in(there) == asked.objective
+    again = repeat(there / "trial.yaml", tmp_path / "again")
+    assert script.asked[-1].objective == asked.objective
+    assert again.objective == pytest.approx(one.trained.objective)
+    repeat(tmp_path / "again" / "trial.yaml", tmp_path / "once more")
+    assert script.asked[-1].objective == asked.objective
+    (there / "objective.json").write_text("?")
+    with pytest.raises(StoreError, match="as its study wrote it"):
+        repeat(there / "trial.yaml", tmp_path / "never")
 
 
 def test_a_folder_is_of_one_trial(
