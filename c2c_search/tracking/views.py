@@ -63,7 +63,13 @@ _CURVES = {
         "validation/pairing_gain",
         "validation/loss",
     ),
-    "train": ("train/loss", "train/learning_rate", "train/gradient_norm"),
+    "train": (
+        "train/loss",
+        "train/learning_rate",
+        "train/gradient_norm",
+        "train/guard_deranged",
+        "train/guard_other",
+    ),
     "gate": ("gate/open_train", "gate/open_eval_keys", "gate/open_eval_values"),
 }
 # The UI draws a bar chart of every other metric; these stay folded, below what matters.

@@ -44,9 +44,9 @@ def test_every_chart_lies_in_a_section_and_has_its_own_id(tracker: Tracker) -> N
     charts = state["compareRunCharts"]
     assert [chart["type"] for chart in charts].count("PARALLEL") == 1
     assert [chart["type"] for chart in charts].count("SCATTER") == 2
-    assert {"validation/accuracy", "validation/deranged", "train/loss"} <= {
-        chart.get("metricKey") for chart in charts
-    }
+    curves = {"validation/accuracy", "validation/deranged", "train/loss"}
+    curves |= {"train/guard_deranged", "train/guard_other"}
+    assert curves <= {chart.get("metricKey") for chart in charts}
     sections = {section["uuid"] for section in state["compareRunSections"]}
     assert {chart["metricSectionId"] for chart in charts} <= sections
     assert len({chart["uuid"] for chart in charts}) == len(charts)
