@@ -187,8 +187,8 @@ class EvaluationConfig(FrozenModel):
         3,
         ge=1,
         le=100,
-        description="How often a fuser answers a question with another one's message, each time "
-        "another's; its deranged accuracy is their mean.",
+        description="How often a fuser answers a test question with another one's message, each "
+        "time another's; its deranged accuracy is their mean. At a rung it does so once.",
         exclude_if=lambda count: count == 3,  # other trials are what they were before this
     )
 

@@ -18,7 +18,8 @@ def check_harm_task(spec: str, *, limit: int) -> None:
     """Check a task as far as nothing must be fetched: a local copy is read, of others the name.
 
     Raises:
-        ConfigError: There is no such task, or it cannot be answered by choosing.
+        ConfigError: There is no such task, it cannot be answered by choosing, or the sharer is
+            to read something else.
         DataError: The local copy cannot be read.
     """
     if spec != task_name(spec):
@@ -42,11 +43,7 @@ def load_harm_task(spec: str, *, limit: int) -> LoadedTask:
     choosing(spec)
     loaded = load_task(spec, limit=limit)
     if any(item.sharer_messages for item in loaded.items):
-        raise ConfigError(
-            "Harm is measured on questions that both models read.",
-            value=spec,
-            hint="In this task the sharer reads something else; name another one.",
-        )
+        raise _reads_otherwise(spec)
     return loaded
 
 
@@ -54,7 +51,8 @@ def choosing(spec: str) -> Method:
     """How a task is answered: its first method that compares options.
 
     Raises:
-        ConfigError: There is no such task, or none of its methods does.
+        ConfigError: There is no such task, none of its methods does, or it is in split-evidence
+            form.
     """
     name = task_name(spec)
     if name not in TASKS:
@@ -63,6 +61,8 @@ def choosing(spec: str) -> Method:
             value=spec,
             hint=f"Tasks: {', '.join(TASKS)}.",
         )
+    if TASKS[name].split_evidence:
+        raise _reads_otherwise(spec)
     methods = [method for method in TASKS[name].methods if method != "generate"]
     if not methods:
         raise ConfigError(
@@ -71,3 +71,11 @@ def choosing(spec: str) -> Method:
             hint="Name a task with options, e.g. arc_easy.",
         )
     return methods[0]
+
+
+def _reads_otherwise(spec: str) -> ConfigError:
+    return ConfigError(
+        "Harm is measured on questions that both models read.",
+        value=spec,
+        hint="In this task the sharer reads something else; name another one.",
+    )
