@@ -37,6 +37,7 @@ PREVIOUS = "previous_champion"
 
 _PACKAGE = "c2c.package_sha256"
 _TRIAL = "c2c.trial_hash"
+_LISTENING = "c2c.listening"
 _FORCED = "c2c.forced"
 _VALIDATION = "validation"
 _PROGRAM = Path(__file__).with_name("champion_pyfunc.py")
@@ -103,10 +104,12 @@ class Leader:
     Args:
         version: Its number.
         trial_hash: Of the trial that it comes from; empty if that is not on record.
+        listening: ``confident`` where its receiver answers alone if it is sure.
     """
 
     version: str
     trial_hash: str
+    listening: str = "always"
 
 
 def leader(tracker: Tracker, name: str) -> Leader | None:
@@ -118,7 +121,8 @@ def leader(tracker: Tracker, name: str) -> Leader | None:
     for registered in tracker.client.search_registered_models(_named(name)):
         if (number := registered.aliases.get(CHAMPION)) is not None:
             found = tracker.client.get_model_version(name, str(number))
-            return Leader(str(number), found.tags.get(_TRIAL, ""))
+            listening = found.tags.get(_LISTENING, "always")
+            return Leader(str(number), found.tags.get(_TRIAL, ""), listening)
     return None
 
 
@@ -178,6 +182,7 @@ def _create(tracker: Tracker, package: Path, name: str, run_id: str) -> ModelVer
         tags={
             _PACKAGE: sha256(package / SUMS),
             _TRIAL: manifest.trial_hash,
+            _LISTENING: "always" if manifest.listening is None else "confident",
             _VALIDATION: "pending",
         },
         description=f"{manifest.pair.receiver.source} answers, "

@@ -21,7 +21,7 @@ Rule = Literal["report", "exclude", "refuse"]
 
 ALL = "all"
 WITHOUT_TRAINING = ("receiver", "sharer", "routing", "c2c", "deranged", "shut")
-"""What is compared when no systems are named: all that costs nothing but answering."""
+"""What is compared when no systems are named; nothing of it is trained or written."""
 
 _LACKS = {
     "sharer": "it needs a sharer: name one with --sharer, or evaluate a fuser",

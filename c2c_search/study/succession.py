@@ -78,6 +78,8 @@ def obstacle(session: Session, final: FinalEvaluation) -> str:
     if of_current in {trial.user_attrs.get(HASH) for trial in trials}:
         return ""
     stays = f"version {current.version} of {name!r}, of another study, stays the champion there: "
+    if current.listening != "always":  # kept is what it answers where it hears every message
+        return stays + "it listens only when unsure, which was not measured here."
     pair = next(key for key, pair in session.space.pairs.items() if pair == winner.config.pair)
     mine, questions = final.results[winner.name], session.trainer.prepared[pair].data[REPORT]
     theirs = _answers(session.files.root, of_current, questions)

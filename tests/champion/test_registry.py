@@ -16,6 +16,7 @@ from c2c_search.champion.registry import promote
 from c2c_search.champion.registry import register
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
+from c2c_search.inference.doubt import Listening
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
@@ -135,13 +136,23 @@ def test_a_champion_that_does_not_lead_is_a_version_and_moves_no_alias(
     assert leader(tracker, NAME) is None
     register(tracker, package, NAME, run.run_id, verify=right)
     trial_hash = read_manifest(package).trial_hash
-    assert leader(tracker, NAME) == Leader("1", trial_hash)
+    assert leader(tracker, NAME) == Leader("1", trial_hash, "always")
     assert register(tracker, successor, NAME, run.run_id, lead=False, verify=right) == "2"
     assert versions(tracker) == {"1": "passed", "2": "passed"}
     assert aliases(tracker) == {"champion": "1"}
     register(tracker, successor, NAME, run.run_id, forced="it is smaller", verify=right)
     assert aliases(tracker) == {"champion": "2", "previous_champion": "1"}
     assert tracker.client.get_model_version(NAME, "2").tags["c2c.forced"] == "it is smaller"
+
+
+def test_the_registry_knows_a_champion_that_listens_when_unsure(
+    tracker: Tracker, run: ChildRun, tmp_path: Path, fuser_dir: Path, manifest: Manifest
+) -> None:
+    limits = Listening(choices=0.2, words=0.1, length_normalised=True, skipped=0.3)
+    unsure = manifest.model_copy(update={"listening": limits})
+    package = build(tmp_path / "unsure", fuser_dir=fuser_dir, manifest=unsure)
+    register(tracker, package, NAME, run.run_id, verify=right)
+    assert leader(tracker, NAME) == Leader("1", manifest.trial_hash, "confident")
 
 
 def test_promoting_what_is_not_there_moves_nothing(

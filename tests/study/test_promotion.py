@@ -172,8 +172,8 @@ OTHER = "hash-of-another-study"
 def rival(root: Path, registry: Registry) -> Callable[..., None]:
     """``rival(accuracy)``: another study's champion of that accuracy leads the registry."""
 
-    def lead(accuracy: float, questions: str = "sha-test") -> None:
-        registry.leader = Leader("7", OTHER)
+    def lead(accuracy: float, questions: str = "sha-test", listening: str = "always") -> None:
+        registry.leader = Leader("7", OTHER, listening)
         store = JsonStore(StudyFiles(root, "rival").results)
         data = {"train": "x", "validation": "y", "test": questions}
         store.save("prepared/there", Prepared(models={}, data=data, seconds={}))
@@ -193,8 +193,12 @@ def test_a_champion_of_another_study_that_is_beaten_gives_way(
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "questions", "told"),
-    [(0.99, "sha-test", "is not beaten"), (0.3, "others", "not measured here on the same test")],
+    ("accuracy", "questions", "listening", "told"),
+    [
+        (0.99, "sha-test", "always", "is not beaten"),
+        (0.3, "others", "always", "not measured here on the same test"),
+        (0.3, "sha-test", "confident", "listens only when unsure"),
+    ],
 )
 def test_one_that_is_not_beaten_keeps_the_alias_but_by_force(
     study: Callable[..., Outcome],
@@ -204,9 +208,10 @@ def test_one_that_is_not_beaten_keeps_the_alias_but_by_force(
     root: Path,
     accuracy: float,
     questions: str,
+    listening: str,
     told: str,
 ) -> None:
-    rival(accuracy, questions)
+    rival(accuracy, questions, listening)
     champion = study().champion
     assert registry.led == [(False, "")]
     assert not champion.leads
