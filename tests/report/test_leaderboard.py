@@ -205,7 +205,7 @@ def wide() -> Leaderboard:
         "tiny",
         rows,
         objective="margin",
-        test=[MeasuredRow(f"{long} alone", "wrong sharer", interval(0.4))],
+        test=[MeasuredRow(f"{long} alone", "deranged", interval(0.4))],
         duels=[
             Duel("trial-001", f"{long} alone", interval(0.1), 1e-9, False),
             Duel("trial-001", "trial-001 twin", interval(0.1), 1e-9, True),
@@ -229,7 +229,7 @@ def test_a_row_is_a_line_and_numbers_are_whole(wide: Leaderboard, width: int) ->
             assert " 0.400 " in line
         if row.parameters is not None:
             assert " 10.9 M " in line
-    for part in ("0.300 to 0.500", "+0.000 to +0.200", "< 0.0001", "not beaten", "wrong sharer"):
+    for part in ("0.300 to 0.500", "+0.000 to +0.200", "< 0.0001", "not beaten", "deranged"):
         assert any(part in line for line in shown)
 
 
