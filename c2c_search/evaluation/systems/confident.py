@@ -47,9 +47,17 @@ def listen(receiver: SystemResult, c2c: SystemResult, limit: float) -> SystemRes
         ValueError: The items are not the same.
     """
     items = tuple(
-        ours if doubt(ours) < limit else theirs for ours, theirs in paired(receiver, c2c)
+        _as_often(ours, theirs) if doubt(ours) < limit else theirs
+        for ours, theirs in paired(receiver, c2c)
     )
     return SystemResult(system="c2c_confident", split=receiver.split, items=items)
+
+
+def _as_often(ours: ItemResult, theirs: ItemResult) -> ItemResult:
+    """The receiver's answer as many times over as C2C gave one: it hears none of the messages."""
+    if not theirs.repeats:
+        return ours
+    return ours.model_copy(update={"repeats": (ours,) * len(theirs.repeats)})
 
 
 def skipped(receiver: SystemResult, limit: float) -> float:

@@ -40,7 +40,8 @@ def result(system, *answers):
 
 
 RECEIVER = result("receiver", (0.1, True), (0.3, True), (0.5, False), (0.7, True), (0.9, False))
-C2C = result("c2c", (0.2, True), (0.2, False), (0.2, True), (0.2, False), (0.2, True))
+C2C_ANSWERS = ((0.2, True), (0.2, False), (0.2, True), (0.2, False), (0.2, True))
+C2C = result("c2c", *C2C_ANSWERS)
 
 
 def test_doubt_is_what_the_best_option_lacks_of_a_clear_lead():
@@ -64,6 +65,24 @@ def test_the_receiver_keeps_what_it_is_sure_of():
     assert (mixed.system, mixed.split) == ("c2c_confident", "validation")
     assert mixed.accuracy == 0.8
     assert skipped(RECEIVER, 0.4) == 0.4
+
+
+@pytest.mark.parametrize(
+    ("limit", "accuracies"), [(0.0, (0.6, 0.4)), (0.4, (0.8, 0.6)), (ALL_SKIPPED, (0.6, 0.6))]
+)
+def test_what_is_not_asked_is_answered_alike_after_each_derangement(limit, accuracies):
+    other = result("c2c", *((unsure, not right) for unsure, right in C2C_ANSWERS))
+    deranged = C2C.model_copy(
+        update={
+            "items": tuple(
+                first.model_copy(update={"repeats": (first, second)})
+                for first, second in zip(C2C.items, other.items, strict=True)
+            )
+        }
+    )
+    mixed = listen(RECEIVER, deranged, limit)
+    assert mixed.accuracies() == pytest.approx(accuracies)
+    assert mixed.accuracy == pytest.approx(sum(accuracies) / 2)
 
 
 def test_a_limit_of_zero_always_listens():
