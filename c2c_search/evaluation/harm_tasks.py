@@ -42,11 +42,7 @@ def load_harm_task(spec: str, *, limit: int) -> LoadedTask:
     choosing(spec)
     loaded = load_task(spec, limit=limit)
     if any(item.sharer_messages for item in loaded.items):
-        raise ConfigError(
-            "Harm is measured on questions that both models read.",
-            value=spec,
-            hint="In this task the sharer reads something else; name another one.",
-        )
+        raise _private(spec)
     return loaded
 
 
@@ -54,7 +50,8 @@ def choosing(spec: str) -> Method:
     """How a task is answered: its first method that compares options.
 
     Raises:
-        ConfigError: There is no such task, or none of its methods does.
+        ConfigError: There is no such task, none of its methods does, or the sharer alone reads
+            what its questions are about.
     """
     name = task_name(spec)
     if name not in TASKS:
@@ -70,4 +67,14 @@ def choosing(spec: str) -> Method:
             value=spec,
             hint="Name a task with options, e.g. arc_easy.",
         )
+    if TASKS[name].split_evidence:
+        raise _private(spec)
     return methods[0]
+
+
+def _private(spec: str) -> ConfigError:
+    return ConfigError(
+        "Harm is measured on questions that both models read.",
+        value=spec,
+        hint="In this task the sharer reads something else; name another one.",
+    )

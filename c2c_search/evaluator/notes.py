@@ -47,9 +47,9 @@ def _same_facts(clusters: Sequence[str]) -> Iterator[str]:
     same = unmatched(clusters)
     if same and len(set(clusters)) > 1:
         yield (
-            f"More than half of these items are about one fact: with a deranged sharer, {same} of "
-            f"{len(clusters)} or more hear about their own all the same, so what the right message "
-            "is worth (P) is measured too low."
+            f"More than half of these items are about one fact: with a deranged sharer, {same} or "
+            f"more of {len(clusters)} hear about their own all the same, so that what the right "
+            "message is worth (P) is measured too low."
         )
 
 

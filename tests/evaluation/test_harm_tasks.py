@@ -36,7 +36,11 @@ def test_a_local_copy_is_read_up_to_the_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("spec", "message"),
-    [("arc_easi", "must be known"), ("gsm8k", "answered by choosing")],
+    [
+        ("arc_easi", "must be known"),
+        ("gsm8k", "answered by choosing"),
+        ("qasc", "both models read"),
+    ],
 )
 def test_a_name_is_checked_without_the_hub(spec: str, message: str) -> None:
     check_harm_task("arc_easy", limit=10)
