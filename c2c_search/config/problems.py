@@ -59,8 +59,15 @@ def validate(model: type[Model], document: Document) -> tuple[Model | None, list
     try:
         return strictly(model, document.data), problems
     except ValidationError as error:
-        problems += [translate(model, document, details) for details in error.errors()]
+        problems += [translate(model, document, details) for details in _causes(error)]
         return None, in_order(without_echoes(document, problems))
+
+
+def _causes(error: ValidationError) -> list[ErrorDetails]:
+    """Pydantic's errors without that a list is too short, where its wrong members are told."""
+    errors = error.errors()
+    above = {each["loc"][:end] for each in errors for end in range(len(each["loc"]))}
+    return [each for each in errors if each["type"] != "too_short" or each["loc"] not in above]
 
 
 def strictly(model: type[Model], data: Any) -> Model:

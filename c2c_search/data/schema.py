@@ -285,6 +285,8 @@ class DataConfig(_Frozen):
                 "files belong to source jsonl (those of guard to any); set source: jsonl or drop "
                 "files"
             )
+        if self.limit.guard is not None and not self.files.guard:
+            raise ValueError("limit.guard limits the rows of files.guard; name some, or drop it")
         if self.source != "private_quiz" and self.private_quiz != PrivateQuiz():
             raise ValueError(
                 "private_quiz belongs to source private_quiz; set it, or drop private_quiz"

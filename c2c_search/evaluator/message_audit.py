@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ from c2c_search.evaluator.evaluate import evaluate
 from c2c_search.evaluator.request import ALL
 from c2c_search.evaluator.request import Request
 from c2c_search.evaluator.request import Rule
+from c2c_search.evaluator.request import check_folders
 from c2c_search.evaluator.request import choose_systems
 from c2c_search.evaluator.target import find_target
 from c2c_search.fuser.rosetta.layout import MAP_NAME
@@ -34,6 +36,7 @@ from c2c_search.fuser.rosetta.reading import files
 from c2c_search.host.files import write_text
 from c2c_search.host.home import expanded
 from c2c_search.host.names import fit
+from c2c_search.host.wording import counted
 from c2c_search.inference.manifest import MANIFEST
 from c2c_search.inference.manifest import sha256
 from c2c_search.report.message_audit import markdown
@@ -136,6 +139,7 @@ def audit(request: AuditRequest, *, console: Console | None = None) -> Audited:
             trained.
         KeyboardInterrupt: A signal stopped it.
     """
+    check_folders(Request(target=request.target, root=request.root, to=request.to))
     folder_of_fuser = _fuser_folder(request)
     target = find_target(folder_of_fuser, root=request.root)
     systems, left_out = _systems(target)
@@ -152,8 +156,10 @@ def audit(request: AuditRequest, *, console: Console | None = None) -> Audited:
         asked["elsewhere"] = _request(
             request, folder_of_fuser, ELSEWHERE, folder / "elsewhere", request.elsewhere
         )
-    for each in asked.values():  # so that what cannot be read is told before anything is answered
-        tasks.choose(each, target)
+    # So that what cannot be read, or told, is refused before anything is answered.
+    chosen = {part: tasks.choose(each, target) for part, each in asked.items()}
+    (own,) = chosen["own"]
+    _check_items(own.loaded.name, [item.cluster for item in own.loaded.items])
     found = {part: evaluate(each, console=console) for part, each in asked.items()}
     record = _record(request, found, left_out)
     write_text(folder / JSON, record.model_dump_json(indent=1) + "\n")
@@ -242,19 +248,33 @@ def _request(
     )
 
 
+def _check_items(task: str, clusters: Sequence[str]) -> None:
+    """Refuse items that cannot hear a wrong message.
+
+    Args:
+        task: Their name.
+        clusters: Of each, the fact that it is about.
+
+    Raises:
+        ConfigError: There are none about two facts.
+    """
+    if (facts := len(set(clusters))) < 2:
+        raise ConfigError(
+            "An audit needs items about two facts at least, so that another's message can be "
+            "heard.",
+            value=f"{counted(len(clusters), 'item')} of {task} about {counted(facts, 'fact')}",
+            hint="Ask more of them (--limit), or name another task.",
+        )
+
+
 def _record(
     request: AuditRequest, found: Mapping[str, Evaluated], left_out: Mapping[str, str]
 ) -> AuditRecord:
     own: EvaluationRecord = found["own"].record
     (task,) = own.tasks
     answers = _first(found["own"], task.task)
-    lacking = [name for name in (DERANGED, RECEIVER) if name not in answers]
-    if lacking:
-        raise ConfigError(
-            "An audit needs at least two items, so that another's message can be heard.",
-            value=f"{task.items} items of {task.task}",
-            hint="Ask more of them.",
-        )
+    # Some may have been left out by now.
+    _check_items(task.task, [item.cluster for item in answers[SUBJECT].items])
     others = found["elsewhere"].record.tasks if "elsewhere" in found else ()
     return AuditRecord(
         subject=own.subject,

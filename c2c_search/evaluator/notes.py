@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from c2c_search.evaluation.systems.partners import unmatched
 from c2c_search.models.context_length import ContextLength
 
 
@@ -30,6 +31,8 @@ def task_notes(
     yield from target.notes
     if target.trial is not None and not known:
         yield "The fuser's training data is not here: what it has seen of these items is unknown."
+    if target.fuser_dir is not None:
+        yield from _same_facts([item.cluster for item in items])
     models = {"receiver": pair.receiver, "sharer": pair.sharer}
     for role in models if target.sharer else ("receiver",):
         limit = ContextLength.of(models[role].model)
@@ -37,6 +40,17 @@ def task_notes(
         told = limit.check(lengths, role, models[role].identity.source, "questions")
         if told is not None:
             yield told
+
+
+def _same_facts(clusters: Sequence[str]) -> Iterator[str]:
+    """Say where the wrong message cannot always be wrong."""
+    same = unmatched(clusters)
+    if same and len(set(clusters)) > 1:
+        yield (
+            f"More than half of these items are about one fact: with a deranged sharer, {same} or "
+            f"more of {len(clusters)} hear about their own all the same, so that what the right "
+            "message is worth (P) is measured too low."
+        )
 
 
 def token_counts(loaded: LoadedModel, items: Sequence[Item]) -> list[int]:

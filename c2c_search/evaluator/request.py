@@ -106,10 +106,8 @@ def check_folders(request: Request) -> None:
                 hint="Name some with --lm-eval.",
             )
     for option, folder in (("--to", request.to), ("--root", request.root)):
-        if folder is not None and folder.exists() and not folder.is_dir():
-            raise ConfigError(
-                f"{option} must be a folder.", value=str(folder), hint="This is a file."
-            )
+        if folder is not None:
+            _check_folder(option, folder)
     if request.study is not None and not (request.root / "trials" / request.study).is_dir():
         trials = request.root / "trials"
         known = [path.name for path in trials.iterdir()] if trials.is_dir() else []
@@ -117,6 +115,20 @@ def check_folders(request: Request) -> None:
             f"--study must name a study under {request.root}.",
             value=request.study,
             hint=suggestion(request.study, known),
+        )
+
+
+def _check_folder(option: str, folder: Path) -> None:
+    """Refuse what is no folder, and cannot become one.
+
+    Raises:
+        ConfigError: With the option.
+    """
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        which = "This" if there == folder else str(there)
+        raise ConfigError(
+            f"{option} must be a folder.", value=str(folder), hint=f"{which} is a file."
         )
 
 

@@ -32,8 +32,8 @@ def lacks(name: str, chosen: Chosen) -> str | None:
     """What a task lacks for a system to answer it; None where nothing is missing."""
     if "exemplars" in SYSTEMS[name].needs and not chosen.exemplars:
         return "no worked examples: give a folder that has a train file"
-    if "others" in SYSTEMS[name].needs and len(chosen.loaded.items) < 2:
-        return "a question is asked with no other beside it: ask more of them"
+    if "others" in SYSTEMS[name].needs and len({i.cluster for i in chosen.loaded.items}) < 2:
+        return "a question is asked with no other beside it, about another fact: ask more of them"
     derivation = SYSTEMS[name].derivation
     reasons = (lacks(each, chosen) for each in derivation.of) if derivation is not None else ()
     return next(filter(None, reasons), None)

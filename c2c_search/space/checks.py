@@ -200,6 +200,16 @@ class _Check:
                 value=search.pruner,
                 hint="Add rungs to the pipeline, or set pruner: none.",
             )
+        files = self.pipeline.data.files.guard
+        named = {*self.space.fixed, *self.space.dimensions, *self.unreadable}
+        set_here = any(name.startswith("training.guard.") for name in named)
+        if files and self.pipeline.training.guard is None and not set_here:
+            yield self.document.problem(
+                ("pipeline",),
+                "Rows to guard (data.files.guard) need a training.guard, or nothing reads them.",
+                value=list(files),
+                hint="Set `training.guard: {}` in the pipeline, or drop data.files.guard.",
+            )
         if len(self.space.enqueue) > search.trials:
             yield self.document.problem(
                 ("enqueue",),

@@ -100,7 +100,7 @@ def _harm_tasks(space: Space, file: Path) -> Iterator[Problem]:
 
 def _check_data(space: Space) -> None:
     data = space.pipeline.data
-    if data.source == "jsonl":
+    if data.source == "jsonl" or data.files.guard:
         split_rows(data)
     for split in SPLITS if data.source == "quiz" else ():
         groups = getattr(data.groups, split)

@@ -309,6 +309,8 @@ def test_help_of_eval_names_every_system_and_task(cli: Cli) -> None:
         (("--include-path", "."), "Name some with --lm-eval"),
         (("--to", "file"), "--to must be a folder"),
         (("--root", "file"), "--root must be a folder"),
+        (("--to", "file/in/it"), "file is a file"),
+        (("--root", "file/in/it"), "file is a file"),
     ],
 )
 def test_eval_refuses_what_it_would_ignore(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from pydantic import BaseModel
 from pydantic import ConfigDict
@@ -28,8 +30,12 @@ class _Outer(BaseModel):
     many: tuple[_Inner, ...] = ()
 
 
-def _problems(text: str) -> list[str]:
-    return [str(problem) for problem in validate(_Outer, parse(text, "a.yaml"))[1]]
+class _Listed(BaseModel):
+    some: tuple[Literal["a"], ...] = Field(min_length=1)
+
+
+def _problems(text: str, model: type[BaseModel] = _Outer) -> list[str]:
+    return [str(problem) for problem in validate(model, parse(text, "a.yaml"))[1]]
 
 
 @pytest.mark.parametrize(
@@ -83,3 +89,13 @@ def test_problems_without_a_line_come_first() -> None:
 
 def test_a_long_list_of_names_is_cut() -> None:
     assert suggestion("?", [f"name{index:02}" for index in range(40)]).endswith("name29, ....")
+
+
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [("[1]", "some[0]: Must be 'a'. Got 1."), ("[]", "some: Must have at least 1 item, not 0.")],
+    ids=["wrong", "none"],
+)
+def test_a_list_is_not_too_short_for_what_is_wrong_in_it(members: str, told: str) -> None:
+    (problem,) = _problems(f"some: {members}", _Listed)
+    assert problem.startswith(f"a.yaml:1 {told}")

@@ -389,6 +389,11 @@ def test_rows_to_guard_have_a_limit(tmp_path: Path) -> None:
     assert len(found.guard) == 2
 
 
+def test_a_limit_of_rows_to_guard_needs_some() -> None:
+    with pytest.raises(ValueError, match=r"limit\.guard limits the rows of files\.guard"):
+        DataConfig(limit={"guard": 2})
+
+
 def test_a_row_to_guard_that_is_judged_is_left_out(tmp_path: Path) -> None:
     judged = quiz_rows(["capital/of"], "test")[0]
     copied = {"messages": [*judged["messages"], {"role": "assistant", "content": "Rome"}]}

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -204,3 +205,29 @@ def test_what_an_audit_cannot_be_of(trial, fuser_folder, tmp_path: Path) -> None
         audit(AuditRequest(target=trial.pair.receiver, root=tmp_path))
     with pytest.raises(ConfigError, match="brings its own"):
         audit(AuditRequest(target=str(fuser_folder("real")), receiver="path:x", root=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        pytest.param({"limit": 1}, "1 item of asked about 1 fact", id="one-item"),
+        pytest.param({"cluster": "all"}, "60 items of asked about 1 fact'", id="one-fact"),
+        pytest.param({"to": "asked.jsonl"}, "--to must be a folder", id="to-a-file"),
+        pytest.param({"to": "asked.jsonl/in/it"}, "jsonl is a file", id="to-below-a-file"),
+    ],
+)
+def test_an_audit_refuses_at_once_what_it_could_not_end(
+    changed: dict[str, Any], message: str, fuser_folder, tmp_path: Path
+) -> None:
+    about = {"cluster": changed["cluster"]} if "cluster" in changed else {}
+    asked = write_rows(tmp_path / "asked.jsonl", [{**row, **about} for row in _rows(3)])
+    request = AuditRequest(
+        target=str(fuser_folder("real")),
+        task=str(asked),
+        limit=changed.get("limit"),
+        root=tmp_path / "root",
+        to=tmp_path / changed.get("to", "to"),
+    )
+    with pytest.raises(ConfigError, match=message):
+        audit(request)
+    assert [path.name for path in tmp_path.iterdir()] == ["asked.jsonl"]

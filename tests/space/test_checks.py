@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from c2c_search.config.pipeline import GuardConfig
 from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.data.schema import DataConfig
 from c2c_search.errors import ConfigError
 from c2c_search.space.schema import Space
 
@@ -246,6 +249,18 @@ def test_a_guard_may_be_searched_in_a_range(make_space: Make) -> None:
         "training.guard.every": _choices(1, 4),
     }
     assert make_space(dimensions=dimensions).dimensions["training.guard.weight"].log
+
+
+def test_rows_to_guard_need_a_guard(make_space: Make) -> None:
+    data = DataConfig(files={"guard": ("guard.jsonl",)})
+    training = TrainingConfig(steps=90, rungs=(0.5, 1.0))
+    pipeline = Pipeline(name="test", data=data, training=training)
+    message = _refused(make_space, pipeline=pipeline)
+    assert "pipeline: Rows to guard (data.files.guard) need a training.guard" in message
+    assert "guard.jsonl" in message
+    make_space(pipeline=pipeline, fixed={"training.guard.weight": 0.1})
+    guarded = training.model_copy(update={"guard": GuardConfig()})
+    make_space(pipeline=pipeline.model_copy(update={"training": guarded}))
 
 
 def test_a_guard_needs_another_row_in_the_batch(make_space: Make) -> None:

@@ -134,6 +134,27 @@ def test_rows_that_do_not_fit_are_told_together(study: Path) -> None:
     assert f"{data}:3: answer must be" in told
 
 
+@pytest.mark.parametrize("source", ["quiz", "private_quiz"])
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([], "The guard split must have at least one example"),
+        ([{"prompt": "x"}], "guard.jsonl:1: answer must be"),
+    ],
+    ids=["empty", "wrong"],
+)
+def test_rows_to_guard_beside_a_built_in_source_are_read(
+    study: Path, source: str, rows: list[dict[str, Any]], told: str
+) -> None:
+    write_rows(study.parent / "guard.jsonl", *rows)
+    (study.parent / "pipeline.yaml").write_text(
+        f"name: tiny\ndata: {{source: {source}, files: {{guard: [guard.jsonl]}}}}\n"
+        "training: {steps: 4, rungs: [0.5, 1.0], guard: {}}\n"
+    )
+    study.write_text(f"{study.read_text()}\nfixed: {{fuser.injection: append}}\n")
+    assert told in found(study)
+
+
 def test_no_rows_at_all(study: Path) -> None:
     (study.parent / "data.jsonl").write_text("")
     with pytest.raises(DataError, match="must have at least one example"):

@@ -45,6 +45,12 @@ def draw_partners(
     return ring.drawn
 
 
+def unmatched(clusters: Sequence[str]) -> int:
+    """Items that must hear a partner about their own fact, as one makes up more than half."""
+    most = max(Counter(clusters).values(), default=0)
+    return max(0, 2 * most - len(clusters))
+
+
 def _classes(facts: Sequence[tuple[str, str]], lengths: Sequence[int]) -> list[tuple[str, int]]:
     """Group and class of length of each item; those of one length are of one class."""
     of_group: dict[str, list[int]] = defaultdict(list)

@@ -26,6 +26,29 @@ def text(row: HubRow, column: str) -> str:
     return value.strip()
 
 
+def flag(row: HubRow, column: str) -> bool:
+    """Whether a column says true; any word, also "false", would count as such.
+
+    Raises:
+        ValueError: It says neither true nor false.
+    """
+    value = row[column]
+    if not isinstance(value, bool):
+        raise ValueError(f"{column} must be true or false, not {value!r}.")
+    return value
+
+
+def texts(value: Any, name: str) -> list[str]:
+    """A list of texts as it is: a text alone would be read letter by letter, a mapping by keys.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{name} must be a list of texts, not {value!r}.")
+    return list(value)
+
+
 def label_index(answer: Any, labels: Sequence[str]) -> int:
     """Which of the labels the answer is.
 
@@ -105,9 +128,8 @@ def evidence_item(
     """
     if not evidence.strip():
         raise ValueError("There must be evidence for the sharer to read.")
-    if isinstance(answers, str) or not all(isinstance(answer, str) for answer in answers):
-        raise ValueError(f"The answers must be a list of texts, not {answers!r}.")
-    references = tuple(dict.fromkeys(answer.strip() for answer in answers if answer.strip()))
+    given = [answer.strip() for answer in texts(answers, "The answers")]
+    references = tuple(dict.fromkeys(answer for answer in given if answer))
     if not references:
         return None
     return Item(

@@ -14,6 +14,7 @@ from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import digest
 from c2c_search.evaluation.tasks.columns import evidence_item
 from c2c_search.evaluation.tasks.columns import text
+from c2c_search.evaluation.tasks.columns import texts
 from c2c_search.evaluation.tasks.task import Hub
 from c2c_search.evaluation.tasks.task import HubRow
 from c2c_search.evaluation.tasks.task import task
@@ -72,7 +73,7 @@ def _item(row: HubRow, fallback_id: str, name: str) -> Item | None:
     if not row["answer"] or not supporting or not supporting <= context.keys():
         return None
     paragraphs = [
-        f"{title}: {' '.join(sentence.strip() for sentence in sentences)}"
+        f"{title}: {' '.join(each.strip() for each in texts(sentences, 'The sentences'))}"
         for title, sentences in context.items()
         if title in supporting
     ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import digest
 from c2c_search.evaluation.tasks.columns import evidence_item
+from c2c_search.evaluation.tasks.columns import flag
 from c2c_search.evaluation.tasks.columns import text
+from c2c_search.evaluation.tasks.columns import texts
 from c2c_search.evaluation.tasks.task import Hub
 from c2c_search.evaluation.tasks.task import HubRow
 from c2c_search.evaluation.tasks.task import task
@@ -35,18 +37,18 @@ def convert(row: HubRow, fallback_id: str) -> Item | None:
     Questions over the same paragraphs are one cluster. Rows of the full set that their
     paragraphs do not answer are left out.
     """
-    if not row.get("answerable", True):
+    if "answerable" in row and not flag(row, "answerable"):
         return None
-    supporting = [each for each in row["paragraphs"] if each["is_supporting"]]
+    supporting = [each for each in row["paragraphs"] if flag(each, "is_supporting")]
     titles = sorted(each["title"] for each in supporting)
     # An id begins with the question's shape, e.g. 3hop1__.
     id = str(row.get("id") or fallback_id)
     hops, found, _ = id.partition("hop")
     return evidence_item(
         id,
-        "\n".join(f"{each['title']}: {each['paragraph_text'].strip()}" for each in supporting),
+        "\n".join(f"{each['title']}: {text(each, 'paragraph_text')}" for each in supporting),
         text(row, "question"),
-        [text(row, "answer"), *row["answer_aliases"]],
+        [text(row, "answer"), *texts(row["answer_aliases"], "answer_aliases")],
         group=f"{hops}hop" if found else "musique",
         cluster=f"paragraphs-{digest(chr(10).join(titles))}",
     )

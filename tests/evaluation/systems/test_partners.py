@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c2c_search.evaluation.systems.partners import draw_partners
+from c2c_search.evaluation.systems.partners import unmatched
 
 
 def facts(text):
@@ -49,6 +50,13 @@ def test_where_nearly_all_is_about_one_fact_some_partners_are_too():
 SPLITS = st.lists(
     st.tuples(st.sampled_from("abc"), st.sampled_from("12345")), min_size=2, max_size=30
 )
+
+
+@given(st.lists(st.sampled_from("aaaab"), min_size=2, max_size=12))
+def test_as_many_hear_about_their_own_fact_as_must(clusters):
+    (partners,) = draw_partners([("g", each) for each in clusters], [0] * len(clusters))
+    same = [each == clusters[other] for each, other in zip(clusters, partners, strict=True)]
+    assert unmatched(clusters) == sum(same)
 
 
 @given(SPLITS)

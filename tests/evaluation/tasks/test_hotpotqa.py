@@ -43,3 +43,9 @@ def test_the_authors_own_file_is_read_as_the_hub_s(tmp_path: Path) -> None:
         rows.append(named)
     (tmp_path / "dev.json").write_text(json.dumps(rows))
     assert list(load_task(f"hotpotqa={tmp_path / 'dev.json'}").items) == items("hotpotqa")
+
+
+def test_a_paragraph_that_is_one_text_is_not_read_letter_by_letter() -> None:
+    facts = {"title": ["A"], "sent_id": [0]}
+    with pytest.raises(ValueError, match=r"sentences must be a list of texts, not 'It is x\.'"):
+        convert("2wiki", supporting_facts=facts, context=[["A", "It is x."]])
