@@ -1,6 +1,6 @@
 """What every value of every axis of the fuser costs and scores, one change at a time.
 
-Each value is trained for the same small budget on the names study's pair and data, with the same
+Each value is trained for the same small budget on the quickstart's pair and data, with the same
 seeds as the base fuser, and judged on validation; intervals resample whole countries over all
 seeds. What is done is kept in the folder of results: an interrupted run goes on.
 
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def _pipeline(options: argparse.Namespace) -> Any:
-    pipeline = load_pipeline(ROOT / "pipelines" / "names.yaml")
+    pipeline = load_pipeline(ROOT / "pipelines" / "quickstart.yaml")
     training = pipeline.training.model_copy(update={"steps": options.steps, "rungs": (1.0,)})
     return pipeline.model_copy(update={"training": training})
 
@@ -146,7 +146,7 @@ def _head(options: argparse.Namespace) -> str:
     return (
         "# What every value of every axis costs and scores\n\n"
         f"Each fuser is trained for {options.steps} steps of {batch} questions on the "
-        f"names study's pair ({PAIR}) and judged on its 300 validation questions. Intervals: "
+        f"quickstart's pair ({PAIR}) and judged on its 300 validation questions. Intervals: "
         "95 %, whole countries resampled over all seeds; `minus base` is paired by question and "
         "seed. Seconds are a training's wall time, beside whatever else ran. What each axis is: "
         f"[fusers.md](fusers.md). Command: `{command} --sets {' '.join(options.sets)}`.\n"

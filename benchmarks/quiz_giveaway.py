@@ -1,4 +1,4 @@
-"""How far a guess by length alone gets on the names study's questions, without any model.
+"""How far a guess by length alone gets on the quickstart's questions, without any model.
 
 Names of a country are long or short in every language, so the option whose length is closest to
 the foreign name's is right more often than one in four:

@@ -65,7 +65,7 @@ def test_a_file_of_another_program_is_one_problem_with_the_way_out(
     assert way_out in str(as_space)
 
 
-@pytest.mark.parametrize("name", ["space: spaces/qwen.yaml", "pipelines/names.yaml"])
+@pytest.mark.parametrize("name", ["space: spaces/qwen.yaml", "pipelines/quickstart.yaml"])
 def test_own_files_are_not_taken_for_another_program_s(name: str) -> None:
     path = ROOT / name.removeprefix("space: ")
     problems = validate_file(path) if name.startswith("space") else read_pipeline(path)[1]

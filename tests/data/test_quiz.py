@@ -135,7 +135,7 @@ def test_a_name_that_hints_at_a_country_of_another_split_is_left_out() -> None:
     assert "language_name/zh/fi" in ids
 
 
-def test_the_names_study_is_large_enough() -> None:
+def test_the_quickstart_is_large_enough() -> None:
     groups = DataConfig().groups
     assert len(quiz_rows(groups.train, "train")) >= 1500
     assert len(quiz_rows(groups.validation, "validation")) >= 300

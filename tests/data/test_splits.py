@@ -27,7 +27,7 @@ from c2c_search.errors import DataError
 
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-NAMES = Path(__file__).parents[2] / "pipelines" / "names.yaml"
+QUICKSTART = Path(__file__).parents[2] / "pipelines" / "quickstart.yaml"
 SMALL = {split: ["capital/of", "country/th"] for split in SPLITS}
 
 
@@ -130,9 +130,9 @@ def from_files(**files: str) -> DataConfig:
     return DataConfig.model_validate({"source": "jsonl", "files": files})
 
 
-def test_the_names_study_has_no_overlap_and_stays_as_it_is() -> None:
+def test_the_quickstart_has_no_overlap_and_stays_as_it_is() -> None:
     """Its questions are one template; that alone must not leave an example out."""
-    data = load_pipeline(NAMES).data
+    data = load_pipeline(QUICKSTART).data
     assert data.contamination == "exclude"
     splits = load_splits(data)
     assert splits.contamination.overlapping == ()

@@ -99,18 +99,10 @@ def test_load_raises_them_all_in_one_error() -> None:
         Space.load(ASSETS / "broken.yaml")
 
 
-@pytest.mark.parametrize(
-    ("name", "study", "source"),
-    [
-        ("fuser", "quickstart", "private_quiz"),
-        ("private", "private", "private_quiz"),
-        ("names", "names", "quiz"),
-    ],
-)
-def test_the_spaces_of_the_repository_are_valid(name: str, study: str, source: str) -> None:
-    assert validate_file(ROOT / f"spaces/{name}.yaml") == []
-    space = Space.load(ROOT / f"spaces/{name}.yaml")
-    assert (space.study, space.pipeline.name, space.pipeline.data.source) == (study, study, source)
+def test_the_quickstart_is_valid() -> None:
+    assert validate_file(ROOT / "spaces/fuser.yaml") == []
+    assert validate_file(ROOT / "spaces/private.yaml") == []
+    assert Space.load(ROOT / "spaces/fuser.yaml").pipeline.name == "quickstart"
 
 
 def test_the_papers_space_lacks_its_data_alone() -> None:
