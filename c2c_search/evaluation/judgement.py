@@ -125,7 +125,7 @@ class Judgement(ListeningTests):
         share = self.pairing.share
         if share is None:
             return "no gain over the receiver alone is shown"
-        return f"P/G {share.value:.2f} [{share.low:.2f}, {share.high:.2f}]"
+        return f"P/G {share.written('.2f')}"
 
 
 def judge_listening(

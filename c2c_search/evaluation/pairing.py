@@ -71,12 +71,12 @@ class Pairing(BaseModel):
         yield "A_M", _percent(self.matched)
         yield "A_D", _percent(self.deranged) + self._spread()
         yield "A_R", _percent(self.receiver)
-        yield "G", _points(self.gain)
-        yield "P", _points(self.pairing_gain)
+        yield "G", self.gain.written("+.1f", 100)
+        yield "P", self.pairing_gain.written("+.1f", 100)
         if self.share is None:
             yield "P/G", f"none: {self.no_share}"
         else:
-            yield "P/G", f"{self.share.value:.2f} [{self.share.low:.2f}, {self.share.high:.2f}]"
+            yield "P/G", self.share.written(".2f")
 
     def numbers(self) -> dict[str, float]:
         """The numbers without intervals, for a curve or a column."""
@@ -175,8 +175,3 @@ def _share(
 
 def _percent(interval: Interval) -> str:
     return f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
-
-
-def _points(interval: Interval) -> str:
-    ends = f"{100 * interval.low:+.1f}, {100 * interval.high:+.1f}"
-    return f"{100 * interval.value:+.1f} [{ends}]"

@@ -16,7 +16,6 @@ from c2c_search.evaluation.comparison import SELF_CHECK
 from c2c_search.evaluation.comparison import Scored
 from c2c_search.evaluation.record import EvaluationRecord
 from c2c_search.evaluation.record import TaskRecord
-from c2c_search.evaluation.statistics import Interval
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.models.sources import short_names
 from c2c_search.report import pairing
@@ -109,25 +108,22 @@ def _cells(task: TaskRecord, scored: Scored) -> tuple[str, ...]:
         name += f" ({scored.seeds} seeds)"
     if scored.system == SELF_CHECK and scored.unequal is not None:
         same = "equals the receiver" if not scored.unequal else f"differs on {scored.unequal}"
-        return name, _interval(scored.score), same, "", ""
+        return name, scored.score.written(".1f", 100), same, "", ""
     if scored.against is None:
-        return name, _interval(scored.score), "", "", ""
+        return name, scored.score.written(".1f", 100), "", "", ""
     other = scored.against
     found = "" if other.detectable is None else f"{100 * other.detectable:.1f}"
-    return name, _interval(scored.score), _points(other.difference), _p(other.p_holm), found
+    return (
+        name,
+        scored.score.written(".1f", 100),
+        other.difference.written("+.1f", 100),
+        p_value(other.p_holm),
+        found,
+    )
 
 
-def _interval(interval: Interval) -> str:
-    ends = f"{100 * interval.low:.1f}, {100 * interval.high:.1f}"
-    return f"{100 * interval.value:.1f} [{ends}]"
-
-
-def _points(interval: Interval) -> str:
-    ends = f"{100 * interval.low:+.1f}, {100 * interval.high:+.1f}"
-    return f"{100 * interval.value:+.1f} [{ends}]"
-
-
-def _p(p: float) -> str:
+def p_value(p: float) -> str:
+    """A p-value in three decimals, or its order of magnitude."""
     return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
 
 

@@ -19,6 +19,7 @@ from c2c_search.evaluation.judgement import LISTENS
 from c2c_search.evaluation.pairing import LEGEND
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.evaluation.systems import SYSTEMS
+from c2c_search.report.evaluation import p_value
 from c2c_search.report.leaderboard import count
 
 
@@ -69,22 +70,22 @@ def _headings(record: AuditRecord) -> tuple[str, ...]:
 
 def _cells(one: AuditedSystem) -> tuple[str, ...]:
     title = SYSTEMS[one.system].title
-    accuracy = _interval(one.accuracy, "")
+    accuracy = one.accuracy.written(".1f", 100)
     if one.difference is None or one.p is None or one.same is None:
         return title, accuracy, "", "", ""
-    return title, accuracy, _interval(one.difference, "+"), _p(one.p), _p(one.same)
+    return title, accuracy, one.difference.written("+.1f", 100), p_value(one.p), p_value(one.same)
 
 
 def _numbers(record: AuditRecord) -> Iterator[str]:
     found, told = record.judgement, record.judgement.pairing
-    share = told.no_share if told.share is None else _ratio(told.share)
-    yield (
-        f"A_M {_interval(told.matched, '')}, A_D {_interval(told.deranged, '')}, A_R "
-        f"{_interval(told.receiver, '')}; G {_interval(told.gain, '+')}, P "
-        f"{_interval(told.pairing_gain, '+')}, P/G: {share}."
-    )
+    named = {"A_M": told.matched, "A_D": told.deranged, "A_R": told.receiver}
+    accuracies = ", ".join(f"{name} {each.written('.1f', 100)}" for name, each in named.items())
+    named = {"G": told.gain, "P": told.pairing_gain}
+    gains = ", ".join(f"{name} {each.written('+.1f', 100)}" for name, each in named.items())
+    share = told.no_share if told.share is None else told.share.written(".2f")
+    yield f"{accuracies}; {gains}, P/G: {share}."
     tests = ", ".join(
-        f"{finding}: p = {_p(found.p[finding])} (Holm {_p(found.p_holm[finding])})"
+        f"{finding}: p = {p_value(found.p[finding])} (Holm {p_value(found.p_holm[finding])})"
         for finding in (HARMS, LISTENS, ADAPTS)
     )
     lean = f"P - G/2 {100 * found.lean:+.1f}"
@@ -93,7 +94,7 @@ def _numbers(record: AuditRecord) -> Iterator[str]:
     shown = "shown" if found.unheard < found.level else "not shown"
     yield (
         f"That the right message is worth less than {margin}, either way, is {shown} "
-        f"(p = {_p(found.unheard)})."
+        f"(p = {p_value(found.unheard)})."
     )
     if record.own.transfer is not None or record.own.broken is not None:
         yield f"{record.own.harm.task}: {_rates(record.own.transfer, record.own.broken)}."
@@ -110,10 +111,10 @@ def _numbers(record: AuditRecord) -> Iterator[str]:
 def _rates(transfer: Interval | None, broken: Interval | None) -> str:
     recovered = "nothing that only the sharer knew"
     if transfer is not None:
-        recovered = f"of what only the sharer knew, {_interval(transfer, '')} % is recovered"
+        recovered = f"of what only the sharer knew, {transfer.written('.1f', 100)} % is recovered"
     lost = "nothing that the receiver knew"
     if broken is not None:
-        lost = f"of what the receiver knew, {_interval(broken, '')} % is broken"
+        lost = f"of what the receiver knew, {broken.written('.1f', 100)} % is broken"
     return f"{recovered}; {lost}"
 
 
@@ -135,16 +136,3 @@ def _provenance(record: AuditRecord) -> Iterator[str]:
     yield f"Command: `{record.command}`"
     yield f"Machine: {record.machine}"
     yield "Versions: " + ", ".join(f"{name} {each}" for name, each in record.versions.items())
-
-
-def _interval(interval: Interval, sign: str) -> str:
-    value, low, high = (100 * end for end in (interval.value, interval.low, interval.high))
-    return f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
-
-
-def _ratio(share: Interval) -> str:
-    return f"{share.value:.2f} [{share.low:.2f}, {share.high:.2f}]"
-
-
-def _p(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"

@@ -42,7 +42,7 @@ def table(pairings: Mapping[str, Pairing]) -> Table:
             Text(name, no_wrap=True, overflow="ellipsis"),
             *(f"{100 * one.value:.1f}" for one in accuracies),
             *(Text(_points(one)) for one in (each.gain, each.pairing_gain)),
-            Text("-" if each.share is None else _share(each.share)),
+            Text("-" if each.share is None else each.share.written(".2f")),
         )
     return found
 
@@ -68,7 +68,3 @@ def _covers(level: float) -> str:
 def _points(interval: Interval) -> str:
     low, high = 100 * interval.low, 100 * interval.high
     return f"{100 * interval.value:+.1f} [{low:+.0f}, {high:+.0f}]"
-
-
-def _share(interval: Interval) -> str:
-    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"

@@ -167,7 +167,7 @@ class LatencyReport(_Frozen):
             lines.append("| --- | ---: | ---: |")
             for to in dict.fromkeys(each.to for each in self.ratios):
                 found = {each.moment: each for each in self.ratios if each.to == to}
-                cells = " | ".join(_times(found[moment].ratio) for moment in MOMENTS)
+                cells = " | ".join(found[moment].ratio.written(".2f") for moment in MOMENTS)
                 lines.append(f"| {found['answer'].system} / {to} | {cells} |")
         lines.append("")
         for each in self.systems:
@@ -251,7 +251,3 @@ def size(count: float) -> str:
         if unit == 0 or count >= 100
         else f"{count:.1f} {_UNITS[unit]}"
     )
-
-
-def _times(interval: Interval) -> str:
-    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"

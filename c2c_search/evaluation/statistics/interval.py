@@ -30,7 +30,17 @@ class Interval(BaseModel):
     level: float
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return self.written(".3f")
+
+    def written(self, spec: str, scale: float = 1.0) -> str:
+        """The number and its ends in brackets.
+
+        Args:
+            spec: How each is formatted, e.g. ``+.1f``.
+            scale: Each is multiplied by it first; 100 gives per cent and points.
+        """
+        value, low, high = (format(scale * end, spec) for end in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
 
 
 def check_level(level: float) -> None:
