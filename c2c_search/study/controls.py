@@ -96,15 +96,12 @@ def measure_alone(session: Session, model: SingleModel, split: Split) -> SystemR
 
 def measure_models(session: Session) -> None:
     """Measure every single model on validation: what every pair's objective is known by."""
-    models = models_of(session)
+    models, accuracies = models_of(session), {}
     for index, model in enumerate(models):
         session.view.stage("controls", index, len(models), model.name)
-        measure_alone(session, model, "validation")
+        accuracies[model] = measure_alone(session, model, "validation").accuracy
     for pair in session.space.pairs.values():
-        receiver, sharer = (
-            measure_alone(session, model_of(session, pair, role), "validation").accuracy
-            for role in ROLES
-        )
+        receiver, sharer = (accuracies[model_of(session, pair, role)] for role in ROLES)
         session.objectives[str(pair)] = Objective(
             kind=session.space.search.objective, receiver=receiver, sharer=sharer
         )

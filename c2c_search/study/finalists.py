@@ -163,20 +163,21 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
         one.name: _judge(session, one, results, looks[_key(session, one)]) for one in judged
     }
     _oppose(session, judged, results, verdicts)
-    answers_of = partial(partial, _answers, session)
-    refuse_harmful(session, judged, verdicts, answers_of)
+    refuse_harmful(session, judged, verdicts, lambda one: partial(_answers, session, one))
     winner = first_passing(verdicts.values())
+    champion = next((one for one in judged if winner and one.name == winner.name), None)
+    listening = None
     if judged:
-        first = next(one for one in judged if winner is None or one.name == winner.name)
-        _check_shut(session, first)
-        answers = answers_of(first)
+        _check_shut(session, champion or judged[0])
+    if champion is not None:
+        listening = listening_of(session, partial(_answers, session, champion))
     final = FinalEvaluation(
         finalists=chosen,
         results=results,
         verdicts=tuple(verdicts.values()),
-        champion=next((one for one in judged if winner and one.name == winner.name), None),
+        champion=champion,
         failures=failures(session.study),
-        listening=listening_of(session, answers) if winner else None,
+        listening=listening,
     )
     log_final(session, final)
     return final

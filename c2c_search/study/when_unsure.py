@@ -36,7 +36,10 @@ def heard(session: Session, answers: Answers, system: str) -> SystemResult:
         answers: Of the finalist.
         system: Itself, or itself with another message: the receiver is as sure as before.
     """
-    return as_heard(session, answers, answers(system, REPORT), answers("receiver", REPORT))
+    found = answers(system, REPORT)
+    if not judged_as(session):
+        return found
+    return as_heard(session, answers, found, answers("receiver", REPORT))
 
 
 def as_heard(
@@ -52,7 +55,7 @@ def as_heard(
     """
     if not judged_as(session):
         return found
-    limit = fit_limit(answers("receiver", SELECTION), answers(SUBJECT, SELECTION))
+    limit = fit_limit(*_validation(answers))
     return listen(alone, found, limit).model_copy(update={"system": found.system})
 
 
@@ -72,7 +75,7 @@ def listening_of(session: Session, answers: Answers) -> Listening | None:
     if not judged_as(session):
         return None
     length_normalised = session.space.pipeline.evaluation.length_normalised
-    validation = answers("receiver", SELECTION), answers(SUBJECT, SELECTION)
+    validation = _validation(answers)
     choices = fit_limit(*validation)
     as_written = partial(doubt_as_written, length_normalised=length_normalised)
     return Listening(
@@ -81,3 +84,8 @@ def listening_of(session: Session, answers: Answers) -> Listening | None:
         length_normalised=length_normalised,
         skipped=skipped(answers("receiver", REPORT), choices),
     )
+
+
+def _validation(answers: Answers) -> tuple[SystemResult, SystemResult]:
+    """What limits are fitted on: the receiver alone, and the finalist that hears every message."""
+    return answers("receiver", SELECTION), answers(SUBJECT, SELECTION)
