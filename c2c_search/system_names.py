@@ -11,6 +11,9 @@ from typing import Any
 from c2c_search.plugins import Register
 
 
+TWIN = "no_sharer"
+"""The control that every finalist has: the same training without a sharer."""
+
 _BUILT_IN = "c2c_search.evaluation.systems.built_in"
 
 SYSTEMS: Register[Any] = Register(
@@ -25,7 +28,7 @@ SYSTEMS: Register[Any] = Register(
         "c2c_confident": _BUILT_IN,
         "few_shot": _BUILT_IN,
         "oracle": _BUILT_IN,
-        "no_sharer": _BUILT_IN,
+        TWIN: _BUILT_IN,
         "deranged": _BUILT_IN,
         "zeroed": _BUILT_IN,
         "noise": _BUILT_IN,

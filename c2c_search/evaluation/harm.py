@@ -104,7 +104,7 @@ def measure_harm(
         ConfigError: Level, margin and resamples do not fit.
     """
     difference = paired_bootstrap(fused, receiver, level=level, resamples=resamples, seed=seed)
-    both = paired_test(fused, receiver, resamples=resamples, seed=seed).p
+    tested = paired_test(fused, receiver, resamples=resamples, seed=seed)
     return Harm(
         task=task,
         items=len(fused.items),
@@ -115,7 +115,7 @@ def measure_harm(
         receiver=accuracy_interval(receiver, level=DESCRIPTIVE_LEVEL),
         difference=difference,
         p=noninferiority_test(fused, receiver, margin=margin),
-        p_worse=both / 2 if difference.value < 0 else 1.0,
+        p_worse=tested.one_sided(-difference.value),
         needed=items_to_show_margin(fused, receiver, margin=margin, level=level),
     )
 

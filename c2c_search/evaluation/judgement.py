@@ -203,8 +203,7 @@ def listening_tests(
     def better(other: SystemResult, sign: int = 1) -> float:
         """One-sided p-value of "matched is no better" (``sign`` -1: no worse)."""
         value = sign * float(differences(matched, other).mean())
-        both = paired_test(matched, other, resamples=resamples, seed=seed).p
-        return both / 2 if value > 0 else 1.0
+        return paired_test(matched, other, resamples=resamples, seed=seed).one_sided(value)
 
     p: dict[str, float] = {
         HARMS: better(receiver, -1),

@@ -12,6 +12,7 @@ from pydantic import ConfigDict
 from pydantic import ValidationError
 
 from c2c_search.errors import StoreError
+from c2c_search.host.files import write_text
 
 
 OBJECTIVE_FILE = "objective.json"
@@ -90,6 +91,10 @@ class Objective(BaseModel):
         if "pairing_gain" in found and found.get("system_gain", 0.0) > 0:
             found["pairing_share"] = found["pairing_gain"] / found["system_gain"]
         return found
+
+    def write(self, folder: Path) -> None:
+        """Write it beside the trial of this folder, for `objective_in`."""
+        write_text(folder / OBJECTIVE_FILE, f"{self.model_dump_json()}\n")
 
 
 PLAIN_ACCURACY = Objective()

@@ -26,13 +26,13 @@ from c2c_search.space.dimensions import walk
 from c2c_search.space.sampling import make_pruner
 from c2c_search.space.schema import Space
 from c2c_search.system_names import SYSTEMS
+from c2c_search.system_names import TWIN
 
 
 Geometry = TypeVar("Geometry")
 
 _REHEARSED_TRIALS = 500
 _FEWEST_ROUNDS = 5
-_TWIN = "no_sharer"  # every finalist has one
 _MOST_TRIALS = 1000  # of a rehearsed study; a longer one is taken to go on alike
 
 
@@ -178,7 +178,7 @@ def trained_in_steps(space: Space) -> list[str]:
     found = []
     for name in space.pipeline.champion.controls:
         recipe = SYSTEMS[name].recipe
-        if recipe is None or name == _TWIN:
+        if recipe is None or name == TWIN:
             continue
         if recipe.learner != "fuser" or not recipe.variant(trial).fuser.family.closed_form:
             found.append(name)

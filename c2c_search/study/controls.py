@@ -13,11 +13,11 @@ from c2c_search.models.sources import short_names
 from c2c_search.report.run_notes import note
 from c2c_search.space.objective import Objective
 from c2c_search.space.reference import reference
-from c2c_search.study.finalist import TWIN
 from c2c_search.study.recording import Once
 from c2c_search.study.recording import log_accuracy
 from c2c_search.study.recording import train_once
 from c2c_search.study.session import Session
+from c2c_search.system_names import TWIN
 from c2c_search.training import retries
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Failed

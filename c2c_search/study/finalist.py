@@ -9,11 +9,8 @@ from dataclasses import field
 from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.systems.registry import SUBJECT
 from c2c_search.evaluation.systems.registry import SYSTEMS
+from c2c_search.system_names import TWIN
 from c2c_search.training.protocol import Trained
-
-
-TWIN = "no_sharer"
-"""The control that every finalist has: the same training without a sharer."""
 
 
 @dataclass(frozen=True)

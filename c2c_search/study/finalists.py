@@ -30,7 +30,6 @@ from c2c_search.study.controls import ROLES
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import model_of
 from c2c_search.study.controls import models_of
-from c2c_search.study.finalist import TWIN
 from c2c_search.study.finalist import Finalist
 from c2c_search.study.harm import harm_question
 from c2c_search.study.harm import refuse_harmful
@@ -49,6 +48,7 @@ from c2c_search.study.trials import failures
 from c2c_search.study.when_unsure import heard
 from c2c_search.study.when_unsure import judged_as
 from c2c_search.study.when_unsure import listening_of
+from c2c_search.system_names import TWIN
 from c2c_search.tracking.recorded_run import Kind
 from c2c_search.training import retries
 from c2c_search.training.protocol import NOT_ITS_OWN

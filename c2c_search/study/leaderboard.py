@@ -19,7 +19,6 @@ from c2c_search.study import resume
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import models_of
 from c2c_search.study.controls import reference_name
-from c2c_search.study.finalist import TWIN
 from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import controls_of
 from c2c_search.study.naming import shown
@@ -30,6 +29,7 @@ from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import DERANGED_ACCURACY
 from c2c_search.study.trials import PAIR
 from c2c_search.study.trials import PARAMETERS
+from c2c_search.system_names import TWIN
 
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from c2c_search.models.pair import PairSpec
 from c2c_search.report.leaderboard import count
 from c2c_search.report.run_notes import escaped
 from c2c_search.report.run_notes import note
-from c2c_search.space.objective import OBJECTIVE_FILE
 from c2c_search.study.session import Session
 from c2c_search.study.trainer import TrainingRequest
 from c2c_search.tracking.recorded_run import Kind
@@ -109,8 +108,7 @@ class Recording:
             # With its name in front, by which `c2c-search eval` finds it.
             file = Path(self.train.directory) / "trial.yaml"
             write_text(file, f"# {self.name}\n{config.to_yaml()}")
-            told = self.train.objective.model_dump_json()
-            write_text(file.with_name(OBJECTIVE_FILE), f"{told}\n")
+            self.train.objective.write(file.parent)
         recorder = Recorder(self.name, config.pair, self.run, self.session, self.goes_on)
         return TrainingRequest(self.train, recorder)
 

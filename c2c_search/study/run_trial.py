@@ -19,7 +19,6 @@ from c2c_search.report.live import View
 from c2c_search.report.live import watch
 from c2c_search.report.state import Score
 from c2c_search.report.state import StudyState
-from c2c_search.space.objective import OBJECTIVE_FILE
 from c2c_search.space.objective import Objective
 from c2c_search.space.objective import objective_in
 from c2c_search.study.driver import WorkerFactory
@@ -140,7 +139,7 @@ def _claim(folder: Path, config: TrialConfig, objective: Objective) -> Path:
     bound = folder / "trial.yaml"
     if not bound.exists():
         write_text(bound, config.to_yaml())
-        write_text(folder / OBJECTIVE_FILE, objective.model_dump_json() + "\n")
+        objective.write(folder)
     elif TrialConfig.from_yaml(bound.read_text(encoding="utf-8")).hash() != config.hash():
         raise ConfigError(
             "A folder keeps the checkpoints of one trial, and this one has another's.",

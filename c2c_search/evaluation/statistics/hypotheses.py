@@ -37,6 +37,10 @@ class PairedTest(BaseModel):
     name: Literal["mcnemar", "permutation"]
     p: float
 
+    def one_sided(self, difference: float) -> float:
+        """P-value of "it is not above 0", of the difference that was found."""
+        return self.p / 2 if difference > 0 else 1.0
+
 
 def paired_test(
     a: SystemResult, b: SystemResult, *, resamples: int = 10_000, seed: int = 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from typing import cast
 
 from c2c_search.data.schema import Row
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.task import HubRow
+from c2c_search.evaluation.tasks.task import task
 from c2c_search.tokenization.templates import asked
 from c2c_search.tokenization.templates import asked_about
 
@@ -99,6 +101,17 @@ def choice_item(
         choices=stripped,
         answer=answer,
     )
+
+
+# A task in split-evidence form that is answered in a few words, graded as SQuAD's are.
+evidence_task = partial(
+    task,
+    split_evidence=True,
+    methods=("generate",),
+    metric="f1",
+    grader="f1",
+    max_new_tokens=32,
+)
 
 
 def evidence_item(

@@ -13,11 +13,11 @@ from typing import Any
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import digest
 from c2c_search.evaluation.tasks.columns import evidence_item
+from c2c_search.evaluation.tasks.columns import evidence_task
 from c2c_search.evaluation.tasks.columns import text
 from c2c_search.evaluation.tasks.columns import texts
 from c2c_search.evaluation.tasks.task import Hub
 from c2c_search.evaluation.tasks.task import HubRow
-from c2c_search.evaluation.tasks.task import task
 
 
 def _hub(repository: str, configuration: str | None) -> Hub:
@@ -30,32 +30,22 @@ def _hub(repository: str, configuration: str | None) -> Hub:
     )
 
 
-@task(
+@evidence_task(
     "hotpotqa",
     reference="HotpotQA (arXiv 1809.09600)",
     hub=_hub("hotpotqa/hotpot_qa", "distractor"),
-    split_evidence=True,
-    methods=("generate",),
-    metric="f1",
-    grader="f1",
-    max_new_tokens=32,
 )
 def hotpotqa(row: HubRow, fallback_id: str) -> Item | None:
     """Groups are bridge and comparison."""
     return _item(row, fallback_id, "hotpotqa")
 
 
-@task(
+@evidence_task(
     "2wiki",
     reference="2WikiMultihopQA (arXiv 2011.01060)",
     # The authors' own repository needs a script, which `datasets` no longer runs; this has
     # HotpotQA's columns.
     hub=_hub("framolfese/2WikiMultihopQA", None),
-    split_evidence=True,
-    methods=("generate",),
-    metric="f1",
-    grader="f1",
-    max_new_tokens=32,
 )
 def two_wiki(row: HubRow, fallback_id: str) -> Item | None:
     """Groups are comparison, bridge_comparison, compositional and inference."""

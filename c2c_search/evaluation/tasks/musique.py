@@ -5,15 +5,15 @@ from __future__ import annotations
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import digest
 from c2c_search.evaluation.tasks.columns import evidence_item
+from c2c_search.evaluation.tasks.columns import evidence_task
 from c2c_search.evaluation.tasks.columns import flag
 from c2c_search.evaluation.tasks.columns import text
 from c2c_search.evaluation.tasks.columns import texts
 from c2c_search.evaluation.tasks.task import Hub
 from c2c_search.evaluation.tasks.task import HubRow
-from c2c_search.evaluation.tasks.task import task
 
 
-@task(
+@evidence_task(
     "musique",
     reference="MuSiQue (arXiv 2108.00573)",
     hub=Hub(
@@ -25,11 +25,6 @@ from c2c_search.evaluation.tasks.task import task
         exemplars="train",
         columns=frozenset(("question", "answer", "answer_aliases", "paragraphs")),
     ),
-    split_evidence=True,
-    methods=("generate",),
-    metric="f1",
-    grader="f1",
-    max_new_tokens=32,
 )
 def convert(row: HubRow, fallback_id: str) -> Item | None:
     """Groups are numbers of hops; the evidence is the supporting paragraphs, with their titles.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import digest
 from c2c_search.evaluation.tasks.columns import evidence_item
+from c2c_search.evaluation.tasks.columns import evidence_task
 from c2c_search.evaluation.tasks.columns import text
 from c2c_search.evaluation.tasks.task import Hub
 from c2c_search.evaluation.tasks.task import HubRow
-from c2c_search.evaluation.tasks.task import task
 
 
-@task(
+@evidence_task(
     "ropes",
     reference="ROPES (arXiv 1908.05852)",
     hub=Hub(
@@ -21,11 +21,6 @@ from c2c_search.evaluation.tasks.task import task
         exemplars="train",
         columns=frozenset(("background", "situation", "question", "answers")),
     ),
-    split_evidence=True,
-    methods=("generate",),
-    metric="f1",
-    grader="f1",
-    max_new_tokens=32,
 )
 def convert(row: HubRow, fallback_id: str) -> Item | None:
     """Questions about one background text are one cluster; ``test`` has no answers."""
