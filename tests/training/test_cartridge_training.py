@@ -20,45 +20,25 @@ from c2c_search.models.geometry import cache_shape
 from c2c_search.prompt_cache.prefill import prefill
 from c2c_search.tokenization.continuations import response_ids
 from c2c_search.training import adapters
-from c2c_search.training import loop as training_run
 from c2c_search.training import receiver_training
 from c2c_search.training.cartridge_training import Cartridge
 from c2c_search.training.cartridge_training import CartridgeTraining
 from c2c_search.training.cartridge_training import trained_entries
-from c2c_search.training.order import Order
 from c2c_search.training.protocol import Evaluate
-from c2c_search.training.protocol import Rung
-from c2c_search.training.protocol import Step
+from tests.training.receiver_trainings import ReceiverTrainingConformance
+from tests.training.receiver_trainings import losses
+from tests.training.receiver_trainings import rungs
+from tests.training.receiver_trainings import weights
 
 
 PER_ENTRY = 64
 """Numbers of an entry of the tiny receiver: keys and values, 2 layers, 2 KV heads of 8."""
 
 
-class Stop(BaseException):
-    """An interruption, at any instant."""
-
-
 def train(service, trial, parameters, directory):
     return service.train(
         trial, directory, lambda: True, learner="cartridge", parameters=parameters
     )
-
-
-def losses(events):
-    return {event.step: event.loss for event in events if isinstance(event, Step)}
-
-
-def rungs(events):
-    return [(e.rung, e.objective, e.metrics) for e in events if isinstance(e, Rung)]
-
-
-def weights(directory):
-    return load_file(directory / "best" / "adapter_model.safetensors")
-
-
-def same(left, right):
-    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
 def random_entries(model, count):
@@ -202,75 +182,11 @@ def test_entries_are_learned_in_float32_whatever_the_model_is_in(tiny_model):
     assert cartridge.encoder.frozen_embedding.grad is None
 
 
-def test_training_leaves_the_services_receiver_as_it_was(service, trial, tiny_pair, tmp_path):
-    request = Evaluate(system="receiver", pair=tiny_pair, split="test")
-    before = service.evaluate(request)
-    model = service._ready(tiny_pair).receiver.model
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    config = model.config.to_dict()
-    train(service, trial, 3 * PER_ENTRY, tmp_path / "cartridge")
-    assert service.evaluate(request) == before
-    assert same(dict(model.state_dict()), state)
-    assert model.config.to_dict() == config
-    assert not any(parameter.requires_grad for parameter in model.parameters())
-
-
-def test_the_seed_is_that_of_the_order(service, trial, tmp_path):
-    for name, seed in {"one": 3, "two": 3, "other": 4}.items():
-        config = trial.model_copy(update={"seed": seed})
-        train(service, config, 2 * PER_ENTRY, tmp_path / name)
-    assert same(weights(tmp_path / "one"), weights(tmp_path / "two"))
-    assert not same(weights(tmp_path / "one"), weights(tmp_path / "other"))
-
-
-@pytest.mark.parametrize("stop_at", [1, 3, 5])
-def test_resume_gives_the_same_numbers(service, trial, tmp_path, monkeypatch, stop_at):
-    monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    training = trial.training.model_copy(update={"log_every": 1})
-    trial = trial.model_copy(update={"training": training})
-    whole = train(service, trial, 5 * PER_ENTRY, tmp_path / "whole")
-    events = service.events[:]
-    real = CartridgeTraining._train_step
-
-    def stopping(self, engine):
-        if self.step == stop_at:
-            raise Stop
-        yield from real(self, engine)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CartridgeTraining, "_train_step", stopping)
-        with pytest.raises(Stop):
-            train(service, trial, 5 * PER_ENTRY, tmp_path / "parts")
-    service.events.clear()
-    resumed = train(service, trial, 5 * PER_ENTRY, tmp_path / "parts")
-    assert rungs(service.events) == rungs(events)
-    assert losses(service.events) == {k: v for k, v in losses(events).items() if k > stop_at}
-    assert resumed.metrics == whole.metrics
-    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
-
-
 def test_checkpoint_holds_the_entries_alone(service, trial, tmp_path):
     train(service, trial, 2 * PER_ENTRY, tmp_path / "cartridge")
     state = load_file(tmp_path / "cartridge" / "checkpoints" / "step-6" / "state.safetensors")
     kept = [tensor for name, tensor in state.items() if name.startswith("module.")]
     assert sum(tensor.numel() for tensor in kept) == 3 * PER_ENTRY
-
-
-def test_examples_and_their_order_are_the_trials(service, trial, tmp_path, monkeypatch):
-    seen = []
-    real = Order.rows
-
-    def noting(self, number):
-        rows = real(self, number)
-        seen.append((number, rows))
-        return rows
-
-    monkeypatch.setattr(Order, "rows", noting)
-    service.train(trial, tmp_path / "fuser", lambda: True)
-    heard_by_the_fuser = seen[:]
-    seen.clear()
-    train(service, trial, PER_ENTRY, tmp_path / "cartridge")
-    assert seen == heard_by_the_fuser
 
 
 def test_loss_falls_where_there_is_little_to_learn(service, trial, tmp_path):
@@ -318,3 +234,9 @@ def test_half_a_cartridge_is_refused(tiny_model, tmp_path, missing):
     (tmp_path / missing).unlink()
     with pytest.raises(IntegrityError, match=missing):
         adapters.load_trained("cartridge", receiver, tmp_path)
+
+
+class TestCartridgeTraining(ReceiverTrainingConformance):
+    learner = "cartridge"
+    kind = CartridgeTraining
+    least = PER_ENTRY

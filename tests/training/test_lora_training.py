@@ -9,16 +9,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from c2c_search.training import loop as training_run
 from c2c_search.training import lora_training
 from c2c_search.training import receiver_training
 from c2c_search.training.lora_training import Adapter
+from c2c_search.training.lora_training import LoraTraining
 from c2c_search.training.lora_training import attached
 from c2c_search.training.lora_training import rank_for
-from c2c_search.training.order import Order
 from c2c_search.training.protocol import Evaluate
-from c2c_search.training.protocol import Rung
-from c2c_search.training.protocol import Step
+from tests.training.receiver_trainings import ReceiverTrainingConformance
+from tests.training.receiver_trainings import Stop
+from tests.training.receiver_trainings import losses
+from tests.training.receiver_trainings import rungs
+from tests.training.receiver_trainings import same
+from tests.training.receiver_trainings import weights
 
 
 PER_RANK = 928
@@ -29,28 +32,8 @@ down 32 + 48 each: 2 · 64 + 2 · 48 + 3 · 80 = 464 a layer.
 """
 
 
-class Stop(BaseException):
-    """An interruption, at any instant."""
-
-
 def adapt(service, trial, parameters, directory):
     return service.train(trial, directory, lambda: True, learner="lora", parameters=parameters)
-
-
-def losses(events):
-    return {event.step: event.loss for event in events if isinstance(event, Step)}
-
-
-def rungs(events):
-    return [(e.rung, e.objective, e.metrics) for e in events if isinstance(e, Rung)]
-
-
-def weights(directory):
-    return load_file(directory / "best" / "adapter_model.safetensors")
-
-
-def same(left, right):
-    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
 def disturb(adapted):
@@ -135,68 +118,11 @@ def test_adapter_is_taken_out_after_an_error_too(tiny_model):
             pass
 
 
-def test_training_leaves_the_services_receiver_as_it_was(service, trial, tiny_pair, tmp_path):
-    request = Evaluate(system="receiver", pair=tiny_pair, split="test")
-    before = service.evaluate(request)
-    adapt(service, trial, 3 * PER_RANK, tmp_path / "lora")
-    assert service.evaluate(request) == before
-
-
-def test_same_seed_gives_the_same_adapter(service, trial, tmp_path):
-    for name, seed in {"one": 3, "two": 3, "other": 4}.items():
-        adapt(service, trial.model_copy(update={"seed": seed}), 2 * PER_RANK, tmp_path / name)
-    assert same(weights(tmp_path / "one"), weights(tmp_path / "two"))
-    assert not same(weights(tmp_path / "one"), weights(tmp_path / "other"))
-
-
-@pytest.mark.parametrize("stop_at", [1, 3, 5])
-def test_resume_gives_the_same_numbers(service, trial, tmp_path, monkeypatch, stop_at):
-    monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    training = trial.training.model_copy(update={"log_every": 1})
-    trial = trial.model_copy(update={"training": training})
-    whole = adapt(service, trial, 2 * PER_RANK, tmp_path / "whole")
-    events = service.events[:]
-    real = lora_training.LoraTraining._train_step
-
-    def stopping(self, engine):
-        if self.step == stop_at:
-            raise Stop
-        yield from real(self, engine)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(lora_training.LoraTraining, "_train_step", stopping)
-        with pytest.raises(Stop):
-            adapt(service, trial, 2 * PER_RANK, tmp_path / "parts")
-    service.events.clear()
-    resumed = adapt(service, trial, 2 * PER_RANK, tmp_path / "parts")
-    assert rungs(service.events) == rungs(events)
-    assert losses(service.events) == {k: v for k, v in losses(events).items() if k > stop_at}
-    assert resumed.metrics == whole.metrics
-    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
-
-
 def test_checkpoint_holds_the_adapter_alone(service, trial, tmp_path):
     ended = adapt(service, trial, 2 * PER_RANK, tmp_path / "lora")
     saved = load_file(tmp_path / "lora" / "checkpoints" / "step-6" / "state.safetensors")
     weights = [tensor for name, tensor in saved.items() if name.startswith("module.")]
     assert sum(tensor.numel() for tensor in weights) == ended.parameters
-
-
-def test_examples_and_their_order_are_the_trials(service, trial, tmp_path, monkeypatch):
-    seen = []
-    real = Order.rows
-
-    def noting(self, number):
-        rows = real(self, number)
-        seen.append((number, rows))
-        return rows
-
-    monkeypatch.setattr(Order, "rows", noting)
-    service.train(trial, tmp_path / "fuser", lambda: True)
-    heard_by_the_fuser = seen[:]
-    seen.clear()
-    adapt(service, trial, PER_RANK, tmp_path / "lora")
-    assert seen == heard_by_the_fuser
 
 
 def test_loss_falls_where_there_is_little_to_learn(service, trial, tmp_path):
@@ -256,3 +182,9 @@ def test_evaluation_of_an_adapter_fills_no_store(service, trial, tiny_pair, tmp_
     accuracy = sum(item.correct for item in result.items) / len(result.items)
     assert accuracy == ended.objective
     assert [item.id for item in result.items] == [f"validation-{number}" for number in range(6)]
+
+
+class TestLoraTraining(ReceiverTrainingConformance):
+    learner = "lora"
+    kind = LoraTraining
+    least = PER_RANK
