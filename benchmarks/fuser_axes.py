@@ -33,8 +33,8 @@ from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.statistics import accuracy_interval
 from c2c_search.evaluation.statistics import paired_bootstrap
 from c2c_search.fuser import cost
-from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.shapes import CacheShape
 from c2c_search.models.pair import PairSpec
 from c2c_search.study.sizes import shape_of
 from c2c_search.training.process import keep_freed_memory

@@ -29,7 +29,7 @@ import machine
 import torch
 
 from c2c_search.config.pipeline import EvaluationConfig
-from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.sources import read_files

@@ -36,7 +36,7 @@ from c2c_search.training.engine import schedule
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from c2c_search.config.pipeline import TrainingConfig
+    from c2c_search.config.training import TrainingConfig
     from c2c_search.fuser.config import FuserConfig
     from c2c_search.fuser.fuser import Fuser
     from c2c_search.fuser.normalisation import Normalisation

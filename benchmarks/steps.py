@@ -27,7 +27,7 @@ from reference import ReferenceTraining
 from timing import Times
 from timing import Watch
 
-from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitLimits
 from c2c_search.data.splits import load_splits

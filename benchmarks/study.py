@@ -28,7 +28,7 @@ from typing import Any
 import machine
 
 from c2c_search.config.pipeline import Pipeline
-from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitLimits

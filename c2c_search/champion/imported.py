@@ -10,9 +10,9 @@ from pathlib import Path
 
 from c2c_search.champion import package
 from c2c_search.fuser import checkpoint as fuser_checkpoint
-from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.cost import tensor_bytes
 from c2c_search.fuser.rosetta import writing
+from c2c_search.fuser.shapes import CacheShape
 from c2c_search.host.files import disk_errors
 from c2c_search.host.source import source_commit
 from c2c_search.inference.manifest import Manifest

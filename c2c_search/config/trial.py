@@ -9,11 +9,11 @@ from pydantic import field_validator
 
 from c2c_search.config.document import dump
 from c2c_search.config.document import parse
+from c2c_search.config.frozen import FrozenModel
 from c2c_search.config.pipeline import CacheDtype
 from c2c_search.config.pipeline import EvaluationConfig
-from c2c_search.config.pipeline import FrozenModel
-from c2c_search.config.pipeline import TrainingConfig
 from c2c_search.config.problems import build
+from c2c_search.config.training import TrainingConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.host.strict_json import content_sha256

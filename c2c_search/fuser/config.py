@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
 from typing import Annotated
 from typing import Literal
 from typing import Self
-from typing import TypeVar
 
 from pydantic import AfterValidator
 from pydantic import BaseModel
@@ -22,6 +19,7 @@ from c2c_search.fuser.injections import INJECTIONS
 from c2c_search.fuser.injections import Injection
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
 from c2c_search.fuser.layer_alignment import LayerAlignment
+from c2c_search.fuser.rules import faults
 from c2c_search.tokenization.alignments import TOKEN_ALIGNMENTS
 
 
@@ -42,10 +40,6 @@ LayerChoice = Literal["last", "attention"]
 TokenAlignmentName = Annotated[str, AfterValidator(TOKEN_ALIGNMENTS.check)]
 Keys = Literal["rotated", "unrotated"]
 SharerMode = Literal["real", "blank", "mismatched", "self"]
-ProjectionRole = Literal["query", "value", "qkv", "output"]
-
-_Declared = TypeVar("_Declared")
-
 
 DEEPEST = 8
 """Residual blocks, +2, of the deepest fuser that is searched."""
@@ -269,78 +263,9 @@ class FuserConfig(_Frozen):
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
-        wrong = [*self._gate_faults(), *self._family_faults(), *self._injection_faults()]
-        if wrong:
+        if wrong := faults(self):
             raise ValueError("; ".join(wrong))
         return self
-
-    def _gate_faults(self) -> list[str]:
-        if self.gate.granularity != "none":
-            return []
-        set_for_nothing = {
-            "noise": self.gate.noise != "none",
-            "sparsity": self.gate.sparsity > 0,
-            "input_dependent": self.gate.input_dependent,
-        }
-        return [
-            f"gate.{name} needs a gate: set gate.granularity to "
-            f"{_names(GATES, lambda one: one.name != 'none')}, or leave gate.{name} out"
-            for name, given in set_for_nothing.items()
-            if given
-        ]
-
-    def _family_faults(self) -> list[str]:
-        wrong = []
-        if self.rank is not None and not self.family.takes_rank:
-            takers = _names(PROJECTORS, lambda family: family.takes_rank)
-            wrong.append(f"rank belongs to projector {takers}; leave rank out")
-        if self.initialisation == "ridge" and not self.family.ridge_start:
-            starters = _names(PROJECTORS, lambda family: family.ridge_start)
-            wrong.append(f"initialisation ridge needs projector {starters}")
-        if self.fitted and self.injected.projects == "change":
-            fitting = _names(INJECTIONS, lambda injection: injection.projects != "change")
-            wrong.append(
-                f"a ridge map predicts the receiver's cache itself: it needs injection {fitting} "
-                f"({self.injection} would add the cache to itself)"
-            )
-        if self.family.closed_form:
-            if self.gate.granularity != "none":
-                wrong.append(
-                    f"projector {self.projector} is fitted, not trained: set gate.granularity to "
-                    "none"
-                )
-            if self.aligned.learned or self.source_combination == "learned":
-                wrong.append(
-                    f"projector {self.projector} is fitted, not trained: layer_alignment and "
-                    "source_combination cannot be learned"
-                )
-        return wrong
-
-    def _injection_faults(self) -> list[str]:
-        wrong = []
-        if self.aligned.learned and self.sources_per_layer > 1:
-            wrong.append(
-                f"layer_alignment {self.layer_alignment} weighs its own window: set "
-                "sources_per_layer to 1 and alignment_window to the number of layers"
-            )
-        if self.adds_entries:
-            named = f"injection {self.injection}"
-            if self.gate.granularity != "none":
-                wrong.append(
-                    f"{named} has no gate to shut, attention always sees its entries: set "
-                    "gate.granularity to none"
-                )
-            if self.layer_share < 1:
-                wrong.append(f"{named} adds entries to every layer: set layer_share to 1")
-            if self.fuse_response:
-                wrong.append(f"{named} has no response to fuse: leave fuse_response out")
-        return wrong
-
-
-def _names(declared: Mapping[str, _Declared], chosen: Callable[[_Declared], bool]) -> str:
-    """``a, b or c``: the plug-ins that a rule leaves."""
-    *others, last = (name for name, one in declared.items() if chosen(one))
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 DEEPEST_IMPORTED = 64
@@ -357,35 +282,3 @@ class ImportedConfig(FuserConfig):
         if self.depth > DEEPEST:
             return self
         return FuserConfig.model_validate(self.model_dump())
-
-
-class AttentionMap(_Frozen):
-    """A linear map of a model's attention, of one size in all layers."""
-
-    role: ProjectionRole = Field(description="qkv: queries, keys and values at once.")
-    inputs: int = Field(ge=1)
-    outputs: int = Field(ge=1)
-
-
-class CacheShape(_Frozen):
-    """Shape of a model's KV-cache: every token has ``2 * layers * heads * head_dim`` numbers."""
-
-    layers: int = Field(ge=1)
-    heads: int = Field(ge=1, description="KV heads.")
-    head_dim: int = Field(ge=1, description="Numbers per KV head.")
-    projections: tuple[AttentionMap, ...] = Field(
-        (), description="Maps that a LoRA adapts; only a receiver that is adapted tells them."
-    )
-
-    @property
-    def size(self) -> int:
-        """Numbers per token, layer and keys or values."""
-        return self.heads * self.head_dim
-
-    def without_projections(self) -> CacheShape:
-        """The cache alone."""
-        return self.model_copy(update={"projections": ()})
-
-    def last_layers(self, share: float) -> int:
-        """How many layers a share of them is, rounded, at least one."""
-        return max(1, round(share * self.layers))

@@ -15,8 +15,8 @@ from c2c_search.fuser.fuser import Fuser
 
 
 if TYPE_CHECKING:
-    from c2c_search.fuser.config import CacheShape
     from c2c_search.fuser.config import FuserConfig
+    from c2c_search.fuser.shapes import CacheShape
 
 
 _WIDEST = 2**16  # that `FuserConfig` takes

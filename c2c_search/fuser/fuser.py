@@ -15,7 +15,6 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.gates import Gate
 from c2c_search.fuser.granularities import GATES
@@ -25,6 +24,7 @@ from c2c_search.fuser.moments import ChannelMoments
 from c2c_search.fuser.moments import Moments
 from c2c_search.fuser.normalisation import Normalisation
 from c2c_search.fuser.projectors import Shape
+from c2c_search.fuser.shapes import CacheShape
 
 
 if TYPE_CHECKING:

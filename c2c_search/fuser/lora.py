@@ -13,8 +13,8 @@ from c2c_search.fuser.stacked import StackedLinear
 
 
 if TYPE_CHECKING:
-    from c2c_search.fuser.config import AttentionMap
-    from c2c_search.fuser.config import ProjectionRole
+    from c2c_search.fuser.shapes import AttentionMap
+    from c2c_search.fuser.shapes import ProjectionRole
 
 
 @dataclass(frozen=True)

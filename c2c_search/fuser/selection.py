@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch.func import functional_call
 
-from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.rotations import Rotations
+from c2c_search.fuser.shapes import CacheShape
 
 
 def without_shut_layers(fuser: Fuser) -> Fuser:

@@ -14,9 +14,9 @@ from pydantic import field_validator
 from pydantic import model_validator
 
 from c2c_search.errors import IntegrityError
-from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import ImportedConfig
+from c2c_search.fuser.shapes import CacheShape
 from c2c_search.host.strict_json import content_sha256
 from c2c_search.host.strict_json import read_object
 

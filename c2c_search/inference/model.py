@@ -11,7 +11,7 @@ from typing import overload
 import torch
 
 from c2c_search.errors import ConfigError
-from c2c_search.fuser.config import CacheShape
+from c2c_search.fuser.shapes import CacheShape
 from c2c_search.inference.decoding import generate
 from c2c_search.inference.finite import blaming
 from c2c_search.inference.fusion import Fuse

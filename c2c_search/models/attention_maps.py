@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from c2c_search.errors import ConfigError
-from c2c_search.fuser.config import AttentionMap
-from c2c_search.fuser.config import ProjectionRole
+from c2c_search.fuser.shapes import AttentionMap
+from c2c_search.fuser.shapes import ProjectionRole
 from c2c_search.models.geometry import cache_shape
 from c2c_search.models.geometry import geometry
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
     from transformers import PreTrainedModel
 
-    from c2c_search.fuser.config import CacheShape
+    from c2c_search.fuser.shapes import CacheShape
 
 
 _ROLES: dict[str, ProjectionRole] = {

@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 from pydantic import PositiveInt
 
 from c2c_search.errors import ConfigError
-from c2c_search.fuser.config import CacheShape
+from c2c_search.fuser.shapes import CacheShape
 
 
 if TYPE_CHECKING:

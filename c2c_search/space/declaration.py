@@ -13,9 +13,9 @@ from pydantic import Field
 from pydantic import StringConstraints
 from pydantic import model_validator
 
-from c2c_search.config.pipeline import FrozenModel
+from c2c_search.config.frozen import FrozenModel
 from c2c_search.config.pipeline import Pipeline
-from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.models.pair import PairSpec

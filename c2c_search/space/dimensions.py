@@ -19,7 +19,7 @@ from pydantic import Field
 from pydantic import PlainValidator
 from pydantic import model_validator
 
-from c2c_search.config.pipeline import FrozenModel
+from c2c_search.config.frozen import FrozenModel
 
 
 def _scalar(value: Any) -> Any:

@@ -22,8 +22,8 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
 from c2c_search.errors import Problem
 from c2c_search.errors import SourceError
-from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.shapes import CacheShape
 from c2c_search.models.at_hand import config_at_hand
 from c2c_search.models.at_hand import folder_at_hand
 from c2c_search.models.identity import count_numbers

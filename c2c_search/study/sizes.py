@@ -12,12 +12,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from c2c_search.config.pipeline import GuardConfig
-from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.training import GuardConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
-from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import GateConfig
+from c2c_search.fuser.shapes import CacheShape
 from c2c_search.models.attention_maps import adaptable_shape
 from c2c_search.models.geometry import cache_shape
 from c2c_search.models.loading import resolve

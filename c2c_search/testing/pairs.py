@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from c2c_search.fuser.config import AttentionMap
-from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.lora import Update
 from c2c_search.fuser.rotations import Rotations
+from c2c_search.fuser.shapes import AttentionMap
+from c2c_search.fuser.shapes import CacheShape
 
 
 MAPS = (

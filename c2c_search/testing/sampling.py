@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from c2c_search.config.pipeline import Pipeline
-from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.space.dimensions import applies
 from c2c_search.space.plan import expected_trials

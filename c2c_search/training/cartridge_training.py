@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from c2c_search.config.trial import TrialConfig
-    from c2c_search.fuser.config import CacheShape
+    from c2c_search.fuser.shapes import CacheShape
     from c2c_search.models.loading import LoadedModel
     from c2c_search.training.loop import TrainingData
     from c2c_search.training.protocol import Event

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    from c2c_search.config.pipeline import TrainingConfig
+    from c2c_search.config.training import TrainingConfig
 
 
 # Beginnings of the tensors' names in a checkpoint.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.fuser.config import FuserConfig
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from c2c_search.config.pipeline import CacheConfig
 from c2c_search.config.pipeline import Pipeline
-from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitLimits

@@ -23,10 +23,10 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
 from c2c_search.fuser import checkpoint
-from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.rosetta import writing
+from c2c_search.fuser.shapes import CacheShape
 from c2c_search.host import dtypes
 from c2c_search.inference.loading import champion_dtype
 from c2c_search.inference.manifest import Manifest

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from c2c_search.config.pipeline import CacheConfig
 from c2c_search.config.pipeline import ChampionConfig
 from c2c_search.config.pipeline import EvaluationConfig
-from c2c_search.config.pipeline import GuardConfig
 from c2c_search.config.pipeline import Pipeline
-from c2c_search.config.pipeline import TrainingConfig
 from c2c_search.config.pipeline import load_pipeline
 from c2c_search.config.pipeline import read_pipeline
+from c2c_search.config.training import GuardConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from c2c_search.config.pipeline import EvaluationConfig
-from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.config.trial import canonical_hash
 from c2c_search.data.schema import DataConfig

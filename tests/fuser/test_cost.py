@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.cost import as_large
 from c2c_search.fuser.cost import parameters
+from c2c_search.fuser.shapes import CacheShape
 
 
 RECEIVER = CacheShape(layers=3, heads=2, head_dim=8)

@@ -32,7 +32,7 @@ from safetensors.torch import save_file
 from c2c_search.champion.package import build
 from c2c_search.champion.package import installed_versions
 from c2c_search.config.pipeline import EvaluationConfig
-from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.config.trial import canonical_hash
 from c2c_search.data.schema import DataConfig

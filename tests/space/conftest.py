@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from c2c_search.config.pipeline import Pipeline
-from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.space.schema import Space
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from c2c_search.config.pipeline import GuardConfig
 from c2c_search.config.pipeline import Pipeline
-from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.training import GuardConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.errors import ConfigError
 from c2c_search.space.schema import Space

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from c2c_search.config.pipeline import CacheConfig
 from c2c_search.config.pipeline import ChampionConfig
-from c2c_search.config.pipeline import GuardConfig
 from c2c_search.config.pipeline import Pipeline
+from c2c_search.config.training import GuardConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitFiles
 from c2c_search.errors import ConfigError

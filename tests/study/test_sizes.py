@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from c2c_search.config.trial import TrialConfig
-from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.cost import parameters
+from c2c_search.fuser.shapes import CacheShape
 from c2c_search.space.schema import Space
 from c2c_search.study import sizes
 from c2c_search.study.sizes import make_fits

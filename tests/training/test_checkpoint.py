@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 from safetensors.torch import save_file
 
-from c2c_search.config.pipeline import TrainingConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.errors import IntegrityError
-from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.shapes import CacheShape
 from c2c_search.training.checkpoint import Position
 from c2c_search.training.engine import TrainingEngine
 

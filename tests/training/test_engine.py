@@ -7,10 +7,10 @@ import copy
 import pytest
 import torch
 
-from c2c_search.config.pipeline import TrainingConfig
-from c2c_search.fuser.config import CacheShape
+from c2c_search.config.training import TrainingConfig
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.shapes import CacheShape
 from c2c_search.training.checkpoint import Position
 from c2c_search.training.engine import TrainingEngine
 from c2c_search.training.engine import schedule

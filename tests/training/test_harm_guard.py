@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from c2c_search.config.pipeline import GuardConfig
+from c2c_search.config.training import GuardConfig
 from c2c_search.data.schema import SplitFiles
 from c2c_search.fuser import checkpoint
 from c2c_search.fuser.config import FuserConfig

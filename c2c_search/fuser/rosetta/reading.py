@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import Problem
-from c2c_search.fuser.config import CacheShape
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
 from c2c_search.fuser.rosetta.layout import KINDS
@@ -27,6 +26,7 @@ from c2c_search.fuser.rosetta.layout import Arguments
 from c2c_search.fuser.rosetta.layout import parts
 from c2c_search.fuser.rosetta.layout import published
 from c2c_search.fuser.rosetta.layout import shapes
+from c2c_search.fuser.shapes import CacheShape
 from c2c_search.host.strict_json import parse
 
 

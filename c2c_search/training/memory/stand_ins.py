@@ -20,7 +20,7 @@ from c2c_search.prompt_cache.rope import Rotation
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from c2c_search.fuser.config import CacheShape
+    from c2c_search.fuser.shapes import CacheShape
     from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 

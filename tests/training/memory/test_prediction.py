@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from c2c_search.config.pipeline import GuardConfig
+from c2c_search.config.training import GuardConfig
 from c2c_search.data.splits import load_splits
 from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.fuser import cost

@@ -1,0 +1,48 @@
+"""Shapes that a fuser is built for: of a model's KV-cache, and of its attention's linear maps."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+from pydantic import ConfigDict
+from pydantic import Field
+
+
+ProjectionRole = Literal["query", "value", "qkv", "output"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class AttentionMap(_Frozen):
+    """A linear map of a model's attention, of one size in all layers."""
+
+    role: ProjectionRole = Field(description="qkv: queries, keys and values at once.")
+    inputs: int = Field(ge=1)
+    outputs: int = Field(ge=1)
+
+
+class CacheShape(_Frozen):
+    """Shape of a model's KV-cache: every token has ``2 * layers * heads * head_dim`` numbers."""
+
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1, description="KV heads.")
+    head_dim: int = Field(ge=1, description="Numbers per KV head.")
+    projections: tuple[AttentionMap, ...] = Field(
+        (), description="Maps that a LoRA adapts; only a receiver that is adapted tells them."
+    )
+
+    @property
+    def size(self) -> int:
+        """Numbers per token, layer and keys or values."""
+        return self.heads * self.head_dim
+
+    def without_projections(self) -> CacheShape:
+        """The cache alone."""
+        return self.model_copy(update={"projections": ()})
+
+    def last_layers(self, share: float) -> int:
+        """How many layers a share of them is, rounded, at least one."""
+        return max(1, round(share * self.layers))
