@@ -1,10 +1,12 @@
 """What every value of every axis of the fuser costs and scores, one change at a time.
 
-Each value is trained for the same small budget on the quickstart's pair and data, with the same
-seeds as the base fuser, and judged on validation; intervals resample whole countries over all
-seeds. What is done is kept in the folder of results: an interrupted run goes on.
+Each value is trained for the same small budget on a pipeline's data and the quickstart's pair,
+with the same seeds as the base fuser, and judged on validation, with the right messages and with
+other items'; intervals resample whole facts over all seeds. What is done is kept in the folder of
+results: an interrupted run goes on.
 
     python benchmarks/fuser_axes.py --markdown docs/fuser_axes.md
+    python benchmarks/fuser_axes.py --pipeline private --sets private --steps 400
 
 ``--sets size`` compares the published fuser's size with small ones (minutes a training).
 """
@@ -29,8 +31,9 @@ from rich.progress import Progress
 
 from c2c_search.config.pipeline import load_pipeline
 from c2c_search.config.trial import TrialConfig
+from c2c_search.evaluation.pairing import Pairing
+from c2c_search.evaluation.pairing import pairing
 from c2c_search.evaluation.results import SystemResult
-from c2c_search.evaluation.statistics import accuracy_interval
 from c2c_search.evaluation.statistics import paired_bootstrap
 from c2c_search.fuser import cost
 from c2c_search.fuser.config import FuserConfig
@@ -38,6 +41,7 @@ from c2c_search.fuser.shapes import CacheShape
 from c2c_search.models.pair import PairSpec
 from c2c_search.study.sizes import shape_of
 from c2c_search.training.process import keep_freed_memory
+from c2c_search.training.protocol import Evaluate
 from c2c_search.training.service import WorkerService
 
 
@@ -47,20 +51,34 @@ PAIR = PairSpec(receiver="pypi:smollm2-135m-instruct", sharer="pypi:gemma-3-270m
 
 @dataclass(frozen=True)
 class Done:
-    """A variant's trainings: answers by seed, and the mean wall time."""
+    """A variant's trainings: answers by seed, and the mean wall time.
+
+    ``answers`` are those with the right messages, ``wrong`` those with other items', ``alone``
+    those of the receiver.
+    """
 
     variant: Variant
     answers: dict[int, SystemResult]
+    wrong: dict[int, SystemResult]
+    alone: dict[int, SystemResult]
     seconds: float
 
-    def pooled(self, seeds: Iterable[int]) -> SystemResult:
-        """Some seeds' answers as one system: a country's items stay together in resampling."""
-        items = [
-            item.model_copy(update={"id": f"{item.id}#{seed}"})
-            for seed in seeds
-            for item in self.answers[seed].items
-        ]
-        return SystemResult(system="c2c", split="validation", items=tuple(items))
+    def pairing(self) -> Pairing:
+        """A_M, P and P/G over all seeds."""
+        seeds = sorted(self.answers)
+        return pairing(
+            *(pooled(results, seeds) for results in (self.answers, self.wrong, self.alone))
+        )
+
+
+def pooled(results: dict[int, SystemResult], seeds: Iterable[int]) -> SystemResult:
+    """Some seeds' answers as one system: a fact's items stay together in resampling."""
+    items = [
+        item.model_copy(update={"id": f"{item.id}#{seed}"})
+        for seed in seeds
+        for item in results[seed].items
+    ]
+    return SystemResult(system="c2c", split="validation", items=tuple(items))
 
 
 def main() -> None:
@@ -78,9 +96,10 @@ def main() -> None:
     if missing and not options.table_only:
         with Progress(console=Console(stderr=True)) as progress:
             service = WorkerService(_pipeline(options), cache_dir=None, emit=lambda event: None)
+            alone = _measured(service, "receiver")
             for variant, seed in progress.track(missing, description="trainings"):
                 progress.console.print(f"{variant.axis} = {variant.value}, seed {seed}")
-                _train(service, options, variant, seed)
+                _train(service, options, variant, seed, alone)
     text = _head(options) + "".join(_table(options, name) for name in options.sets)
     if options.markdown:
         options.markdown.write_text(text, encoding="utf-8")
@@ -88,7 +107,7 @@ def main() -> None:
 
 
 def _pipeline(options: argparse.Namespace) -> Any:
-    pipeline = load_pipeline(ROOT / "pipelines" / "quickstart.yaml")
+    pipeline = load_pipeline(ROOT / "pipelines" / f"{options.pipeline}.yaml")
     training = pipeline.training.model_copy(update={"steps": options.steps, "rungs": (1.0,)})
     return pipeline.model_copy(update={"training": training})
 
@@ -106,16 +125,24 @@ def _config(service: WorkerService, variant: Variant, seed: int) -> TrialConfig:
 
 
 def _train(
-    service: WorkerService, options: argparse.Namespace, variant: Variant, seed: int
+    service: WorkerService,
+    options: argparse.Namespace,
+    variant: Variant,
+    seed: int,
+    alone: SystemResult,
 ) -> None:
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         run = service.trial(_config(service, variant, seed), Path(folder), go_on=lambda: True)
         trained = run.run()
+        seconds = time.perf_counter() - begun
+        wrong = _measured(service, "deranged", trained.best_dir)
     assert run.answers is not None
     content = {
         "answers": run.answers.model_dump(mode="json"),
-        "seconds": time.perf_counter() - begun,
+        "wrong": wrong.model_dump(mode="json"),
+        "alone": alone.model_dump(mode="json"),
+        "seconds": seconds,
         "trained": trained.model_dump(mode="json"),
     }
     path = _path(options, variant, seed)
@@ -125,31 +152,45 @@ def _train(
     partial.replace(path)
 
 
+def _measured(service: WorkerService, system: str, fuser_dir: str | None = None) -> SystemResult:
+    request = Evaluate(system=system, pair=PAIR, split="validation", fuser_dir=fuser_dir)
+    items = service.evaluate(request).items
+    return SystemResult(system=system, split="validation", items=items)
+
+
 def _path(options: argparse.Namespace, variant: Variant, seed: int) -> Path:
-    return Path(options.results) / f"{variant.name}-{options.steps}-{seed}.json"
+    name = f"{variant.name}-{options.steps}-{seed}.json"
+    return Path(options.results) / options.pipeline / name
 
 
 def _read(options: argparse.Namespace, variant: Variant) -> Done | None:
-    answers, seconds = {}, []
+    found: dict[str, dict[int, SystemResult]] = {"answers": {}, "wrong": {}, "alone": {}}
+    seconds = []
     for seed in range(options.seeds):
         path = _path(options, variant, seed)
         if path.exists():
             content = json.loads(path.read_text(encoding="utf-8"))
-            answers[seed] = SystemResult.model_validate(content["answers"])
+            for kind, results in found.items():
+                results[seed] = SystemResult.model_validate(content[kind])
             seconds.append(content["seconds"])
-    return Done(variant, answers, sum(seconds) / len(seconds)) if answers else None
+    return Done(variant, **found, seconds=sum(seconds) / len(seconds)) if seconds else None
 
 
 def _head(options: argparse.Namespace) -> str:
-    command = f"python benchmarks/fuser_axes.py --steps {options.steps} --seeds {options.seeds}"
+    command = (
+        f"python benchmarks/fuser_axes.py --pipeline {options.pipeline} --steps {options.steps} "
+        f"--seeds {options.seeds} --sets {' '.join(options.sets)}"
+    )
     batch = _pipeline(options).training.batch_size
     return (
         "# What every value of every axis costs and scores\n\n"
-        f"Each fuser is trained for {options.steps} steps of {batch} questions on the "
-        f"quickstart's pair ({PAIR}) and judged on its 300 validation questions. Intervals: "
-        "95 %, whole countries resampled over all seeds; `minus base` is paired by question and "
-        "seed. Seconds are a training's wall time, beside whatever else ran. What each axis is: "
-        f"[fusers.md](fusers.md). Command: `{command} --sets {' '.join(options.sets)}`.\n"
+        f"Each fuser is trained for {options.steps} steps of {batch} questions of "
+        f"`pipelines/{options.pipeline}.yaml` on the quickstart's pair ({PAIR}) and judged on its "
+        "validation questions. A_M: with the right messages; P = A_M - A_D: above its accuracy "
+        "with other items' messages; P/G: P as a share of what it gains over its receiver alone. "
+        "Intervals: 95 %, whole facts resampled over all seeds; `minus base` is A_M's difference, "
+        "paired by question and seed. Seconds are a training's wall time, beside whatever else "
+        f"ran. What each axis is: [fusers.md](fusers.md). Command: `{command}`.\n"
     )
 
 
@@ -161,8 +202,8 @@ def _table(options: argparse.Namespace, name: str) -> str:
     base = json.dumps(found[0].variant.fuser, sort_keys=True)
     lines = [
         f"\n## {TITLES[name]}\n\nBase: `{base}`.\n",
-        "| axis | value | from | parameters | seconds | seeds | accuracy | minus base |",
-        "|---|---|---|--:|--:|--:|--:|--:|",
+        "| axis | value | from | parameters | seconds | seeds | A_M | P | P/G | minus base |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
         *(_line(done, found[0], shapes) for done in found),
     ]
     return "\n".join(lines) + "\n"
@@ -174,7 +215,8 @@ def _line(done: Done, base: Done, shapes: tuple[CacheShape, CacheShape]) -> str:
     difference = ""
     if done is not base:
         both = [seed for seed in done.answers if seed in base.answers]
-        difference = str(paired_bootstrap(done.pooled(both), base.pooled(both)))
+        difference = str(paired_bootstrap(pooled(done.answers, both), pooled(base.answers, both)))
+    found = done.pairing()
     cells: Iterable[str] = (
         variant.axis,
         variant.value,
@@ -182,7 +224,9 @@ def _line(done: Done, base: Done, shapes: tuple[CacheShape, CacheShape]) -> str:
         f"{size:.2f} M",
         f"{done.seconds:.0f}",
         str(len(done.answers)),
-        str(accuracy_interval(done.pooled(done.answers))),
+        str(found.matched),
+        str(found.pairing_gain),
+        "" if found.share is None else found.share.written(".2f"),
         difference,
     )
     return "| " + " | ".join(cells) + " |"
@@ -191,6 +235,7 @@ def _line(done: Done, base: Done, shapes: tuple[CacheShape, CacheShape]) -> str:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=["axes", "linear"])
+    parser.add_argument("--pipeline", choices=["quickstart", "private"], default="quickstart")
     parser.add_argument("--steps", type=int, default=60, help="optimizer steps of a training")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each fuser")
     parser.add_argument("--results", default="mlruns/fuser_axes", help="folder of what is done")
