@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -15,7 +16,9 @@ from c2c_search.config.pipeline import EvaluationConfig
 from c2c_search.config.problems import build
 from c2c_search.config.training import TrainingConfig
 from c2c_search.data.schema import DataConfig
+from c2c_search.errors import ConfigError
 from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.presets import written_out
 from c2c_search.host.strict_json import content_sha256
 from c2c_search.models.pair import PairSpec
 
@@ -59,7 +62,7 @@ class TrialConfig(FrozenModel):
 
     @classmethod
     def from_yaml(cls, text: str, *, name: str = "trial.yaml") -> TrialConfig:
-        """Read what `to_yaml` wrote.
+        """Read what `to_yaml` wrote; ``fuser: {preset: NAME}`` stands for that method's fuser.
 
         Args:
             text: The YAML document.
@@ -68,7 +71,17 @@ class TrialConfig(FrozenModel):
         Raises:
             ConfigError: With every problem and its line.
         """
-        return build(cls, parse(text, name))
+        document = parse(text, name)
+        fuser = document.data.get("fuser") if isinstance(document.data, dict) else None
+        if isinstance(fuser, dict) and "preset" in fuser:
+            try:
+                named = written_out(fuser)
+            except ConfigError as error:
+                at = ("fuser", "preset")
+                problem = document.problem(at, error.rule, value=error.value, hint=error.hint)
+                raise ConfigError.collect([*document.problems, problem]) from None
+            document = replace(document, data={**document.data, "fuser": named})
+        return build(cls, document)
 
     def hash(self) -> str:
         """Identity of the trial, equal across processes and machines: 16 hexadecimal digits."""

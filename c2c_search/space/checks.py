@@ -17,12 +17,15 @@ from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.problems import explain
 from c2c_search.config.problems import sentence
 from c2c_search.config.trial import NOT_TRAINED
+from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
 from c2c_search.errors import SourceError
 from c2c_search.errors import suggestion
+from c2c_search.fuser.presets import preset
 from c2c_search.models.pair import PairSpec
 from c2c_search.models.sources import parse_source
 from c2c_search.space.declaration import NOT_SEARCHED
+from c2c_search.space.declaration import PRESET
 from c2c_search.space.declaration import SECTIONS
 from c2c_search.space.declaration import Declaration
 from c2c_search.space.declaration import field_names
@@ -122,10 +125,15 @@ class _Check:
         """Why a field cannot have a value, and the way out; both empty if it can."""
         if name == "pair" and value not in self.space.pairs:
             return "This pair must stand under `pairs`.", suggestion(value, self.space.pairs)
-        if name == "pair" or name not in field_names():
+        if name == PRESET and value is not None:
+            try:
+                preset(value)
+            except ConfigError as refused:
+                return refused.rule, refused.hint
+        if name in ("pair", PRESET) or name not in field_names():
             return "", ""
-        for (field, refused), reason in NOT_TRAINED.items():
-            if (name, value) == (field, refused):
+        for (field, untrained), reason in NOT_TRAINED.items():
+            if (name, value) == (field, untrained):
                 return f"{reason[0].upper()}{reason[1:]}.", ""
         section, *path = name.split(".")
         bare = self.space.model_copy(update={"fixed": {}})
@@ -243,7 +251,11 @@ class _Check:
                 continue
             common = settings(self.space, self.pipeline, {})[section]
             for params in self._points(section):
-                for error in _errors(section, _with(common, section, params)):
+                if PRESET in params:
+                    values = settings(self.space, self.pipeline, params)[section]
+                else:
+                    values = _with(common, section, params)
+                for error in _errors(section, values):
                     rule = sentence(error)
                     if rule not in seen:
                         seen.add(rule)

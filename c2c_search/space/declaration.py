@@ -18,6 +18,7 @@ from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.presets import preset
 from c2c_search.models.pair import PairSpec
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
@@ -26,6 +27,9 @@ from c2c_search.space.objective import ObjectiveName
 from c2c_search.space.pruners import PrunerName
 from c2c_search.space.samplers import SamplerName
 
+
+PRESET = "fuser.preset"
+"""Names a method whose fuser takes the default's place; whatever else is set changes that."""
 
 LONGEST_NAME = 100
 BYTES_PER_PARAMETER = 4  # Fusers are trained and saved in float32.
@@ -159,7 +163,7 @@ SECTIONS: dict[str, type[BaseModel]] = {"fuser": FuserConfig, "training": Traini
 def field_names() -> list[str]:
     """Dotted names of everything that can be searched or fixed."""
     names = [path for name, model in SECTIONS.items() for path in _leaves(model, name)]
-    return ["pair", *(name for name in names if name not in NOT_SEARCHED)]
+    return ["pair", PRESET, *(name for name in names if name not in NOT_SEARCHED)]
 
 
 def _leaves(model: type[BaseModel], prefix: str) -> list[str]:
@@ -196,17 +200,22 @@ def settings(declaration: Declaration, pipeline: Pipeline, params: Params) -> di
         declaration: The space.
         pipeline: Training, data and evaluation of every trial.
         params: Values by dotted name, of the dimensions that apply.
+
+    Raises:
+        ConfigError: There is no such preset.
     """
-    pair = next(iter(declaration.pairs))
+    values = {"pair": next(iter(declaration.pairs)), **declaration.fixed, **params}
+    method = values.pop(PRESET, None)
+    fuser = {} if method is None else preset(method).fuser
     trial: dict[str, Any] = {
-        "fuser": FuserConfig().model_dump(),
+        "fuser": FuserConfig.model_validate(fuser).model_dump(),
         "training": pipeline.training.model_dump(),
         "data": pipeline.data,
         "evaluation": pipeline.evaluation,
         "cache_dtype": pipeline.caches.dtype,
         "seed": declaration.search.seed,
     }
-    for name, value in {"pair": pair, **declaration.fixed, **params}.items():
+    for name, value in values.items():
         *path, last = name.split(".")
         into(trial, path)[last] = declaration.pairs[str(value)] if name == "pair" else value
     return trial

@@ -193,3 +193,13 @@ def test_a_day_is_part_of_a_trial_that_has_one_and_of_no_other() -> None:
     assert TrialConfig.from_yaml(dated.to_yaml()) == dated
     with pytest.raises(ConfigError, match="Must be a day, as 2026-07-31"):
         TrialConfig.from_yaml(dated.to_yaml().replace("2026-07-31", "yesterday"))
+
+
+def test_a_trial_names_a_preset(trial: TrialConfig) -> None:
+    head, _, rest = trial.to_yaml().partition("fuser:\n")
+    after = rest[rest.index("\ntraining:") :]
+    named = TrialConfig.from_yaml(f"{head}fuser: {{preset: c2c-small, depth: 2}}{after}")
+    assert (named.fuser.depth, named.fuser.width) == (2, 64)
+    assert "preset" not in named.to_yaml()
+    with pytest.raises(ConfigError, match=r"A preset must be one of.*Did you mean `c2c-small`"):
+        TrialConfig.from_yaml(f"{head}fuser: {{preset: c2c-smal}}{after}")

@@ -14,6 +14,7 @@ from c2c_search.config.training import GuardConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitFiles
 from c2c_search.errors import ConfigError
+from c2c_search.space.declaration import PRESET
 from c2c_search.space.declaration import Limits
 from c2c_search.space.declaration import field_names
 from c2c_search.space.schema import Space
@@ -60,7 +61,7 @@ def test_a_point_that_is_no_trial(make_space: Make) -> None:
 
 def test_every_searchable_field_is_one_of_the_trial(make_space: Make) -> None:
     trial = make_space().configuration({"training.guard.weight": 0.1}).model_dump()
-    for name in field_names():
+    for name in {*field_names()} - {PRESET}:
         section: Any = trial
         for part in name.split("."):
             section = section[part]
@@ -212,3 +213,18 @@ def test_one_pair_always_had_the_accuracy(make_space: Make) -> None:
 def test_an_unknown_objective_is_refused(make_space: Make) -> None:
     with pytest.raises(ValidationError, match="objective"):
         make_space(search={"trials": 20, "objective": "luck"})
+
+
+def test_a_preset_is_a_dimension_that_others_change(make_space: Make) -> None:
+    space = make_space(
+        dimensions={
+            "pair": {"choices": ["there", "back"]},
+            "fuser.preset": {"choices": [None, "c2c-small"]},
+            "fuser.depth": {"int": [1, 2], "when": {"fuser.preset": [None]}},
+        }
+    )
+    named = space.configuration({"fuser.preset": "c2c-small"})
+    assert (named.fuser.width, named.fuser.depth) == (64, 3)
+    assert space.configuration({"fuser.preset": None, "fuser.depth": 1}).fuser.depth == 1
+    with pytest.raises(ConfigError, match="A preset must be one of c2c"):
+        make_space(dimensions={"fuser.preset": {"choices": ["c2c-tiny"]}})
