@@ -23,9 +23,10 @@ from c2c_search.config.problems import in_order
 from c2c_search.config.problems import strictly
 from c2c_search.config.problems import validate
 from c2c_search.config.problems import without_echoes
+from c2c_search.config.stages import files_of
 from c2c_search.config.training import TrainingConfig
 from c2c_search.data.quiz import group_names
-from c2c_search.data.schema import WITH_GUARD
+from c2c_search.data.schema import EVERY_SPLIT
 from c2c_search.data.schema import DataConfig
 from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
@@ -191,6 +192,12 @@ class Pipeline(FrozenModel):
         default=ChampionConfig(), description="What a champion must prove."
     )
 
+    @model_validator(mode="after")
+    def _stages_have_their_files(self) -> Self:
+        for stage in self.training.stages:
+            files_of(stage, self.data)
+        return self
+
     def on(self, date: str | None) -> Self:
         """The same with the day that dated chat templates write, if it names none itself."""
         if date is None or self.data.date is not None:
@@ -240,7 +247,7 @@ def _missing_data(document: Document, folder: Path) -> Iterator[Problem]:
         data = strictly(DataConfig, (document.data or {}).get("data") or {})
     except ValidationError:
         return
-    for split in WITH_GUARD:
+    for split in EVERY_SPLIT:
         for name in getattr(data.files, split):
             if not is_file(folder / name):
                 rule = "A data file must exist; its path is relative to the pipeline file."

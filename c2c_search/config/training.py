@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Annotated
 from typing import Any
 from typing import Literal
 from typing import Self
 
+from pydantic import BeforeValidator
 from pydantic import Field
 from pydantic import field_validator
 from pydantic import model_validator
 
 from c2c_search.config.frozen import FrozenModel
+from c2c_search.config.stages import StageConfig
+from c2c_search.config.stages import as_stages
 from c2c_search.data.schema import whole
 
 
 Schedule = Literal["cosine", "linear", "constant"]
+Sees = Literal["always", "half", "never"]
 ZeroStage = Literal[0, 1, 2]
 
 _WHY_NOT_STAGE_3 = (
@@ -23,6 +28,14 @@ _WHY_NOT_STAGE_3 = (
     "parameter unused, and leaks memory from trial to trial; the engine wraps the fuser alone, "
     "which fits without it"
 )
+
+
+Stages = Annotated[tuple[StageConfig, ...], BeforeValidator(as_stages)]
+
+
+def _all_steps(known: dict[str, Any]) -> int:
+    """Of all stages; of a training without any, the default."""
+    return sum(stage.steps for stage in known.get("stages", ())) or 200
 
 
 class GuardConfig(FrozenModel):
@@ -53,8 +66,19 @@ class TrainingConfig(FrozenModel):
     recipe that C2C (arXiv 2510.03215) published.
     """
 
+    stages: Stages = Field(
+        (),
+        description="Stages, one after the other, as a list or as a line "
+        "(`reconstruction 200 -> task 100 replay=0.2`); each has its own warm-up and decay. "
+        "None: the reference answers, for all steps.",
+        exclude_if=lambda stages: not stages,  # such a trial is what it was before there were any
+    )
     steps: int = Field(
-        200, ge=1, le=10**9, description="Optimizer steps of a trial that is not pruned."
+        default_factory=_all_steps,
+        ge=1,
+        le=10**9,
+        description="Optimizer steps of a trial that is not pruned: 200, or those of all stages, "
+        "which they must be where both are given.",
     )
     batch_size: int = Field(
         8, ge=1, le=2**16, description="Examples per device in one forward and backward pass."
@@ -68,7 +92,10 @@ class TrainingConfig(FrozenModel):
     learning_rate: float = Field(1e-4, gt=0, description="Peak rate, reached after the warm-up.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled weight decay.")
     warmup: float = Field(
-        0.1, ge=0, lt=1, description="Share of the trial's steps that the rate rises over."
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of the trial's steps, or of each stage's, that the rate rises over.",
     )
     schedule: Schedule = Field("linear", description="How the rate falls after the warm-up.")
     gradient_clipping: float = Field(
@@ -92,6 +119,13 @@ class TrainingConfig(FrozenModel):
         description="Limits what a wrong message, and any message on other tasks "
         "(`data.files.guard`), may cost; null: nothing does.",
         exclude_if=lambda guard: guard is None,  # such a trial is what it was before there was one
+    )
+    receiver_sees: Sees = Field(
+        "always",
+        description="How often the receiver reads its question while it is trained; in its place "
+        "it reads a fixed instruction, and the sharer alone has the question. half: in half of "
+        "each batch. Where it answers, it always reads it.",
+        exclude_if=lambda sees: sees == "always",
     )
     log_every: int = Field(
         10, ge=1, le=10**9, description="Steps between two logged training metrics."
@@ -120,6 +154,27 @@ class TrainingConfig(FrozenModel):
         return rungs
 
     @model_validator(mode="after")
+    def _stages_fit_together(self) -> Self:
+        if not self.stages:
+            return self
+        total = sum(stage.steps for stage in self.stages)
+        if self.steps != total:
+            raise ValueError(
+                f"steps must be those of all stages, {total}, and not {self.steps}; drop steps, "
+                "or change those of a stage"
+            )
+        if self.stages[0].replay:
+            raise ValueError(
+                "the first of the stages has none before it to repeat; drop its replay"
+            )
+        if self.guard is not None and all(s.kind == "reconstruction" for s in self.stages):
+            raise ValueError(
+                "guard limits harm where answers are learnt, and all stages are reconstruction; "
+                "add an answer or a task stage, or drop guard"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _rungs_fall_on_different_steps(self) -> Self:
         if len(set(self.rung_steps)) < len(self.rungs) or self.rung_steps[0] < 1:
             raise ValueError(
@@ -142,3 +197,15 @@ class TrainingConfig(FrozenModel):
     def rung_steps(self) -> tuple[int, ...]:
         """The optimizer step after which each rung is judged; the last is ``steps``."""
         return tuple(round(share * self.steps) for share in self.rungs)
+
+    @property
+    def course(self) -> tuple[StageConfig, ...]:
+        """Its stages; without any, the reference answers for all steps."""
+        return self.stages or (StageConfig(kind="answer", steps=self.steps),)
+
+    @property
+    def needs_added_entries(self) -> str:
+        """What of it no receiver can learn from its own entries, as ``field value``; or empty."""
+        if any(stage.kind == "reconstruction" for stage in self.stages):
+            return "stages reconstruction"
+        return "" if self.receiver_sees == "always" else f"receiver_sees {self.receiver_sees}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from typing import Self
 
 from pydantic import Field
 from pydantic import field_validator
+from pydantic import model_validator
 
 from c2c_search.config.document import dump
 from c2c_search.config.document import parse
@@ -14,6 +16,7 @@ from c2c_search.config.frozen import FrozenModel
 from c2c_search.config.pipeline import CacheDtype
 from c2c_search.config.pipeline import EvaluationConfig
 from c2c_search.config.problems import build
+from c2c_search.config.stages import files_of
 from c2c_search.config.training import TrainingConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.errors import ConfigError
@@ -29,6 +32,17 @@ NOT_TRAINED = {
     "proportional, similarity or learned"
 }
 """Values that a fuser can have and a trial cannot, with the reason."""
+
+
+def needs_added_entries(fuser: FuserConfig, training: TrainingConfig) -> str:
+    """Why a fuser cannot be trained so; empty if it can."""
+    if fuser.adds_entries or not (needs := training.needs_added_entries):
+        return ""
+    return (
+        f"training.{needs} needs a fuser.injection that adds entries, such as append: the "
+        f"receiver reads an instruction alone, and {fuser.injection} can only change what it has "
+        "read; choose such an injection, or leave that out of training"
+    )
 
 
 def canonical_hash(content: Any) -> str:
@@ -55,6 +69,14 @@ class TrialConfig(FrozenModel):
         if fuser.layer_alignment == "explicit":
             raise ValueError(f"layer_alignment: {NOT_TRAINED[NO_MAP]}")
         return fuser
+
+    @model_validator(mode="after")
+    def _message_stands_alone(self) -> Self:
+        if wrong := needs_added_entries(self.fuser, self.training):
+            raise ValueError(wrong)
+        for stage in self.training.stages:
+            files_of(stage, self.data)
+        return self
 
     def to_yaml(self) -> str:
         """Write every field, defaults included, in the order of the schema."""

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from datasets import Features
 
 
-SplitName = Literal["train", "validation", "test", "guard"]
+SplitName = Literal["train", "validation", "test", "guard", "reconstruction"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 """What all data has. Beside them, ``guard`` holds rows that a fuser must not spoil."""
 WITH_GUARD: tuple[SplitName, ...] = (*SPLITS, "guard")
+EVERY_SPLIT: tuple[SplitName, ...] = (*WITH_GUARD, "reconstruction")
+"""``reconstruction`` holds texts that a fuser learns to hand on, of which nothing is asked."""
 
 InventedKind = Literal["company", "country", "event", "person", "town"]
 """What passages of the private quiz are about; see `invented.KINDS`."""
@@ -115,7 +117,7 @@ class SplitGroups(_Frozen):
 class SplitFiles(_Frozen):
     """JSONL files of each split, one path or several; one without files is held out of train.
 
-    Those of ``guard`` go with any source, and nothing is held out for them.
+    Those of ``guard`` and ``reconstruction`` go with any source, and nothing is held out for them.
     """
 
     train: Names = Field(default=(), description="Files trained on.")
@@ -126,6 +128,12 @@ class SplitFiles(_Frozen):
         description="Files of other tasks, in any of the shapes, that `training.guard` keeps the "
         "receiver's own answers to.",
         exclude_if=lambda names: not names,  # data without is what it was before there were any
+    )
+    reconstruction: Names = Field(
+        default=(),
+        description="Files of texts that a `reconstruction` stage hands on, without any labels: "
+        "rows with a text, a sharer_context or a passage, or else a question.",
+        exclude_if=lambda names: not names,
     )
 
 
@@ -139,6 +147,12 @@ class SplitLimits(_Frozen):
         default=None,
         ge=1,
         description="Examples of other tasks to guard.",
+        exclude_if=lambda limit: limit is None,
+    )
+    reconstruction: int | None = Field(
+        default=None,
+        ge=1,
+        description="Texts to reconstruct.",
         exclude_if=lambda limit: limit is None,
     )
 
@@ -282,11 +296,14 @@ class DataConfig(_Frozen):
             raise ValueError("source jsonl needs files.train")
         if self.source != "jsonl" and any(getattr(self.files, split) for split in SPLITS):
             raise ValueError(
-                "files belong to source jsonl (those of guard to any); set source: jsonl or drop "
-                "files"
+                "files belong to source jsonl (those of guard and reconstruction to any); set "
+                "source: jsonl or drop files"
             )
-        if self.limit.guard is not None and not self.files.guard:
-            raise ValueError("limit.guard limits the rows of files.guard; name some, or drop it")
+        for split in EVERY_SPLIT[len(SPLITS) :]:
+            if getattr(self.limit, split) is not None and not getattr(self.files, split):
+                raise ValueError(
+                    f"limit.{split} limits the rows of files.{split}; name some, or drop it"
+                )
         if self.source != "private_quiz" and self.private_quiz != PrivateQuiz():
             raise ValueError(
                 "private_quiz belongs to source private_quiz; set it, or drop private_quiz"

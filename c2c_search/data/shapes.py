@@ -20,7 +20,7 @@ Line = dict[str, Any]
 
 _SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant"}
 # Texts that a question is about; without them it is another question.
-_PASSAGES = ("passage", "article", "context", "support", "story")
+PASSAGES = ("passage", "article", "context", "support", "story")
 # Keys under which data sets say which option is right; those that a row has must agree.
 _ANSWERS = ("answerKey", "answer_idx", "answer_index", "answer", "correct")
 
@@ -245,7 +245,7 @@ def _index(value: Any, labels: Sequence[Any], texts: Sequence[Any]) -> int | Non
 
 
 def _refuse_passage(found: Line) -> None:
-    for key in _PASSAGES:
+    for key in PASSAGES:
         text = found.get(key)
         if isinstance(text, str) and text.strip():
             both = f'.question = .{key} + "\\n" + .question | del(.{key})'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from c2c_search.data.doubts import Doubts
+from c2c_search.data.schema import EVERY_SPLIT
 from c2c_search.data.schema import WITH_GUARD
 from c2c_search.data.schema import Message
 from c2c_search.data.schema import Row
@@ -87,13 +89,7 @@ def read_examples(
     files: Mapping[SplitName, Sequence[str]], *, notify: Notify | None = None
 ) -> dict[SplitName, list[Example]]:
     """Read the JSONL files of every split as `read_files` does, other columns included."""
-    missing = [path for paths in files.values() for path in paths if not Path(path).is_file()]
-    if missing:
-        raise DataError(
-            "Every data file must exist.",
-            value=missing[0] if len(missing) == 1 else missing,
-            hint=f"Relative paths start at {Path.cwd()}.",
-        )
+    require_files(path for paths in files.values() for path in paths)
     problems: list[Problem] = []
     doubts = Doubts()
     seen: dict[str, str] = {}
@@ -120,6 +116,21 @@ def read_examples(
     return examples
 
 
+def require_files(paths: Iterable[str]) -> None:
+    """Check that data files are there.
+
+    Raises:
+        DataError: With those that are not.
+    """
+    missing = [path for path in paths if not Path(path).is_file()]
+    if missing:
+        raise DataError(
+            "Every data file must exist.",
+            value=missing[0] if len(missing) == 1 else missing,
+            hint=f"Relative paths start at {Path.cwd()}.",
+        )
+
+
 def place_of(files: SplitFiles, row_id: str) -> str:
     """File and line of a row; its id where it comes from no file."""
     paths = {split: getattr(files, split) for split in WITH_GUARD}
@@ -142,7 +153,7 @@ def set_name(path: Path) -> str:
 
 def file_provenance(files: SplitFiles) -> dict[str, str]:
     """sha256 of every file, by path."""
-    paths = [path for split in WITH_GUARD for path in getattr(files, split)]
+    paths = [path for split in EVERY_SPLIT for path in getattr(files, split)]
     return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
 
 
@@ -159,7 +170,7 @@ def _read_file(path: Path, problems: list[Problem], doubts: Doubts) -> Iterator[
                 continue
             where = f"{path}:{number}"
             try:
-                parsed, repeated = _parse(line)
+                parsed, repeated = parse_line(line)
                 found = own_row(parsed)
                 extra = {key: value for key, value in found.items() if key not in _OWN}
                 row = _row(found, path, number)
@@ -171,8 +182,12 @@ def _read_file(path: Path, problems: list[Problem], doubts: Doubts) -> Iterator[
                 problems.append(Problem(where, bad.rule, bad.value, bad.hint))
 
 
-def _parse(line: bytes) -> tuple[dict[str, Any], list[str]]:
-    """A line's object, and the keys that it has twice."""
+def parse_line(line: bytes) -> tuple[dict[str, Any], list[str]]:
+    """A line's object, and the keys that it has twice.
+
+    Raises:
+        BadRow: It is no JSON object.
+    """
     repeated: list[str] = []
 
     def of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -202,9 +217,9 @@ def _row(found: dict[str, Any], path: Path, number: int) -> Row:
         raise _BadRow(f"A row must have {_KINDS}.", sorted(found))
     stem = set_name(path)
     return Row(
-        id=_label(found, "id") or f"{stem}/{path.stem}:{number}",
-        group=_label(found, "group") or _label(found, "category") or stem,
-        cluster=_label(found, "cluster"),
+        id=label(found, "id") or f"{stem}/{path.stem}:{number}",
+        group=label(found, "group") or label(found, "category") or stem,
+        cluster=label(found, "cluster"),
         messages=messages,
         sharer_messages=_sharer_context(found),
         response=response,
@@ -221,13 +236,21 @@ def _sharer_context(found: dict[str, Any]) -> list[Message]:
 
 def _about(row: Row) -> str:
     """What rows of one cluster share: the document that the sharer reads, or the question."""
-    if not row["sharer_messages"]:
-        return asked_key(row)
+    return document_of(row) if row["sharer_messages"] else asked_key(row)
+
+
+def document_of(row: Row) -> str:
+    """What the sharer alone reads of a row, without the question below it."""
     question = row["messages"][-1]["content"]
     return row["sharer_messages"][-1]["content"].removesuffix(asked_about("", question))
 
 
-def _label(found: dict[str, Any], key: str) -> str:
+def label(found: dict[str, Any], key: str) -> str:
+    """A column of a line as a name; empty where there is none.
+
+    Raises:
+        BadRow: It is no name.
+    """
     value = found.get(key)
     if value is None:
         return ""

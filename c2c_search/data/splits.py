@@ -17,6 +17,10 @@ from c2c_search.data.private_quiz import private_provenance
 from c2c_search.data.private_quiz import private_rows
 from c2c_search.data.quiz import quiz_provenance
 from c2c_search.data.quiz import quiz_rows
+from c2c_search.data.reconstruction import judged_texts
+from c2c_search.data.reconstruction import learnt_texts
+from c2c_search.data.reconstruction import read_texts
+from c2c_search.data.schema import EVERY_SPLIT
 from c2c_search.data.schema import SPLITS
 from c2c_search.data.schema import WITH_GUARD
 from c2c_search.data.schema import ContaminationRule
@@ -54,6 +58,9 @@ class Splits:
         selection: Overlap of validation with test, before any limit.
         guard: Rows of other tasks that a fuser must not spoil; None where no file holds any.
         guarded: Their overlap with validation and test, before any limit.
+        reconstruction: Texts to reconstruct; None where no file holds any.
+        reconstructed: Their overlap with validation and test, the sharer's documents included,
+            before any limit.
     """
 
     train: Dataset
@@ -65,6 +72,13 @@ class Splits:
     selection: Contamination
     guard: Dataset | None = None
     guarded: Contamination | None = None
+    reconstruction: Dataset | None = None
+    reconstructed: Contamination | None = None
+
+    @property
+    def learnt(self) -> list[Row]:
+        """All rows that a fuser may be trained on."""
+        return [*self.train, *(self.guard or ()), *(self.reconstruction or ())]
 
 
 def load_splits(config: DataConfig, *, notify: Notify | None = None) -> Splits:
@@ -92,6 +106,7 @@ def load_splits(config: DataConfig, *, notify: Notify | None = None) -> Splits:
         contamination=found["train"],
         selection=found["validation"],
         guarded=found.get("guard"),
+        reconstructed=found.get("reconstruction"),
     )
 
 
@@ -123,7 +138,7 @@ def split_rows(
     for split in rows:
         rows[split] = spread(rows[split], getattr(config.limit, split), config.seed)
     _check_usable(rows)
-    return {split: rows[split] for split in WITH_GUARD if split in rows}, found
+    return {split: rows[split] for split in EVERY_SPLIT if split in rows}, found
 
 
 def rows_hash(rows: Sequence[Row]) -> str:
@@ -191,7 +206,7 @@ def decontaminate(
 ) -> tuple[dict[SplitName, list[Row]], dict[SplitName, Contamination]]:
     """Do as the rule says with what overlaps: train with what is judged, validation with test.
 
-    Rows to guard are treated as train's are: they are learned from, too.
+    Rows to guard and texts to reconstruct are treated as train's are: they are learned from, too.
 
     Both are compared as they came, so that a training row also goes if all that ties it to a
     test item is a validation row that goes.
@@ -233,6 +248,9 @@ def _overlaps(rows: Mapping[SplitName, Sequence[Row]]) -> dict[SplitName, Contam
     judged: dict[str, list[Text]]
     judged = {split: [judged_text(row) for row in rows[split]] for split in SPLITS[1:]}
     found: dict[SplitName, Contamination] = {}
+    if "reconstruction" in rows:
+        texts = learnt_texts(rows["reconstruction"])
+        found["reconstruction"] = overlap(texts, judged_texts(rows), what="texts to reconstruct")
     if "guard" in rows:
         found["guard"] = overlap(map(learnt_text, rows["guard"]), judged, what="guard examples")
     return found | {
@@ -253,12 +271,14 @@ def _shuffled_indices(count: int, seed: int) -> list[int]:
 def _file_rows(config: DataConfig, notify: Notify | None) -> dict[SplitName, list[Row]]:
     given = {split: getattr(config.files, split) for split in WITH_GUARD}
     rows = read_files({split: paths for split, paths in given.items() if paths}, notify=notify)
+    if config.files.reconstruction:
+        rows["reconstruction"] = read_texts(config.files.reconstruction)
     if config.source != "jsonl":
         return rows
     missing = {split: getattr(config.holdout, split) for split in SPLITS if split not in rows}
     if missing:
         rows |= hold_out(rows["train"], missing, config.seed)
-    return {split: rows[split] for split in WITH_GUARD if split in rows}
+    return {split: rows[split] for split in EVERY_SPLIT if split in rows}
 
 
 def _check_usable(rows: Mapping[SplitName, Sequence[Row]]) -> None:

@@ -246,7 +246,7 @@ class _Evaluation:
         self.tell(f"{chosen.loaded.name}: looking for overlap with the training data", 0, 0)
         kept, contamination = clean(
             chosen.loaded.items,
-            trained_on=[*self._splits.train, *(self._splits.guard or ())],
+            trained_on=self._splits.learnt,
             selected_on=self._splits.validation,
             rule=self.request.contamination,
             name=chosen.loaded.name,

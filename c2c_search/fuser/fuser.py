@@ -265,7 +265,7 @@ class Fuser(nn.Module):
         groups = [
             {"params": matrices, "lr": learning_rate, "weight_decay": weight_decay},
             {"params": vectors, "lr": learning_rate, "weight_decay": 0.0},
-            {"params": gate, "lr": gate_rate, "weight_decay": 0.0},
+            {"params": gate, "lr": gate_rate, "weight_decay": 0.0, "gates": True},
             {"params": lora, "lr": lora_rate, "weight_decay": weight_decay},
         ]
         return [group for group in groups if group["params"]]

@@ -91,11 +91,20 @@ def option_likelihoods(
     options: Sequence[Sequence[Sequence[int]]],
 ) -> torch.Tensor:
     """The same of all options one after the other, whatever the numbers are."""
-    logits = response_logits(model, fused, last_ids, options)
+    return likelihoods(response_logits(model, fused, last_ids, options), options).cpu()
+
+
+def likelihoods(logits: torch.Tensor, options: Sequence[Sequence[Sequence[int]]]) -> torch.Tensor:
+    """Log-likelihood (nats) of every option, one after the other; gradients flow.
+
+    Args:
+        logits: ``(all option tokens, vocabulary)``; see `response_logits`.
+        options: For each prompt, the token ids of each option.
+    """
     flat = [option for choices in options for option in choices]
     targets = torch.tensor([token for option in flat for token in option])
     chosen = logits.log_softmax(dim=-1).gather(1, onto(targets[:, None], logits.device))[:, 0]
-    return torch.stack([o.sum() for o in chosen.split([len(option) for option in flat])]).cpu()
+    return torch.stack([each.sum() for each in chosen.split([len(option) for option in flat])])
 
 
 def check_finite(values: torch.Tensor) -> None:

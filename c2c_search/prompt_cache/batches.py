@@ -132,6 +132,14 @@ class PairPrompts:
             [prompt.receiver_text for prompt in self.encoded],
         )
 
+    def followed_by(self, others: PairPrompts) -> PairPrompts:
+        """These prompts of a pair, and behind them others."""
+        return PairPrompts(
+            (*self.encoded, *others.encoded),
+            self.receiver.followed_by(others.receiver),
+            self.sharer.followed_by(others.sharer),
+        )
+
     def of_sharer(self) -> PairPrompts:
         """The same prompts for the sharer alone: it answers, from its own caches."""
         return self.alone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from itertools import accumulate
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -99,10 +100,27 @@ class PromptCaches:
                 total = sum(len(index) for _, index in wanted)
                 taken = shard.new_empty((total, *shard.shape[1:]))
             index = torch.cat([index for (_, index), _ in pieces]).to(shard.device)
-            torch.index_select(shard, 0, index, out=taken[begin:end])
+            if shard.device == taken.device:
+                torch.index_select(shard, 0, index, out=taken[begin:end])
+            else:
+                taken[begin:end].copy_(shard.index_select(0, index))
             begin = end
         assert taken is not None, "a pack holds at least one prompt"
         return taken.permute(1, 2, 0, 3).to(torch.float32, memory_format=torch.contiguous_format)
+
+    def followed_by(self, others: PromptCaches) -> PromptCaches:
+        """The same model's caches of these prompts, and behind them of others."""
+        behind = len(self.shards)
+        moved = tuple((behind + shard, token) for shard, token in others.locations)
+        return PromptCaches(
+            _Joined(self.shards, others.shards),
+            (*self.locations, *moved),
+            self.ready and others.ready,
+        )
+
+    def repeated(self, times: int) -> PromptCaches:
+        """The same prompts so many times over, each kept once."""
+        return replace(self, locations=self.locations * times)
 
     def read_on(self, stream: torch.cuda.Stream) -> None:
         """Say that packs are taken on another stream than the one that computed the caches."""
@@ -127,6 +145,20 @@ class PromptCaches:
         return PromptCaches(
             (tokens,), tuple((0, starts[n] + first) for n, first in self.locations)
         )
+
+
+class _Joined:
+    """Two lists of shards as one."""
+
+    def __init__(self, first: Shards, then: Shards) -> None:
+        self._first, self._then = first, then
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._then)
+
+    def __getitem__(self, number: int, /) -> torch.Tensor:
+        behind = number - len(self._first)
+        return self._first[number] if behind < 0 else self._then[behind]
 
 
 def locations(planned: Prefill) -> tuple[tuple[int, int], ...]:

@@ -38,6 +38,8 @@ def _facts(plan: Plan) -> dict[str, str]:
         "different trials": endless if plan.configurations is None else f"{plan.configurations:,}",
         "trials of this study": f"{plan.trials:,}",
     }
+    if plan.stages:
+        facts["stages of a trial"] = plan.stages
     for rung in plan.rungs:
         facts[f"reach step {rung.step}"] = f"about {rung.trials:.0f}"
     facts["steps of the trials"] = f"about {plan.expected_steps:,} (at most {plan.most_steps:,})"

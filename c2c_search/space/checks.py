@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,11 +17,15 @@ from c2c_search.config.document import Location
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.problems import explain
 from c2c_search.config.problems import sentence
+from c2c_search.config.stages import files_of
+from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import NOT_TRAINED
+from c2c_search.config.trial import needs_added_entries
 from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
 from c2c_search.errors import SourceError
 from c2c_search.errors import suggestion
+from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.presets import preset
 from c2c_search.models.pair import PairSpec
 from c2c_search.models.sources import parse_source
@@ -39,6 +44,8 @@ from c2c_search.space.dimensions import in_order
 from c2c_search.space.dimensions import named
 
 
+# What decides whether a fuser can be trained as it is to be.
+_OF_BOTH = ("fuser.injection", "training.stages", "training.receiver_sees")
 _MOST_COMBINATIONS = 8_000  # among so many, any values of four dimensions meet
 
 
@@ -83,7 +90,7 @@ class _Check:
         if not conditions:
             found += self._enqueued()
         if not found and not self.unreadable:
-            found += self._combinations()
+            found += [*self._combinations(), *self._of_fuser_and_training()]
         return found
 
     def _names(self) -> Iterator[Problem]:
@@ -218,6 +225,16 @@ class _Check:
                 value=list(files),
                 hint="Set `training.guard: {}` in the pipeline, or drop data.files.guard.",
             )
+        texts, stages = self.pipeline.data.files.reconstruction, self.pipeline.training.stages
+        reads = any(stage.kind == "reconstruction" for stage in stages)
+        if texts and not reads and "training.stages" not in named:
+            yield self.document.problem(
+                ("pipeline",),
+                "Texts to reconstruct (data.files.reconstruction) need a reconstruction stage, or "
+                "nothing reads them.",
+                value=list(texts),
+                hint="Add one to training.stages, or drop data.files.reconstruction.",
+            )
         if len(self.space.enqueue) > search.trials:
             yield self.document.problem(
                 ("enqueue",),
@@ -250,7 +267,7 @@ class _Check:
             if section == "training" and not self.pipeline_known:
                 continue
             common = settings(self.space, self.pipeline, {})[section]
-            for params in self._points(section):
+            for params in self._points(_of(section)):
                 if PRESET in params:
                     values = settings(self.space, self.pipeline, params)[section]
                 else:
@@ -260,6 +277,25 @@ class _Check:
                     if rule not in seen:
                         seen.add(rule)
                         yield self._combination(section, params, rule)
+
+    def _of_fuser_and_training(self) -> Iterator[Problem]:
+        """Trainings that some fuser of the space cannot have, or for which files are missing."""
+        seen: set[str] = set()
+        for params in self._points(_OF_BOTH.__contains__) if self.pipeline_known else ():
+            trial = settings(self.space, self.pipeline, params)
+            fuser = FuserConfig.model_construct(injection=trial["fuser"]["injection"])
+            try:
+                training = TrainingConfig.model_validate(trial["training"], strict=True)
+                rule = needs_added_entries(fuser, training)
+                for stage in training.stages:
+                    files_of(stage, self.pipeline.data)
+            except ValidationError:  # told of the section
+                continue
+            except ValueError as error:
+                rule = str(error)
+            if rule and rule not in seen:
+                seen.add(rule)
+                yield self._combination("training", params, rule)
 
     def _combination(self, section: str, params: Params, rule: str) -> Problem:
         given = {**self.space.fixed, **params}
@@ -272,12 +308,12 @@ class _Check:
             hint="Rule it out with `when`." if searched else "",
         )
 
-    def _points(self, section: str) -> Iterator[Params]:
-        """Combinations of the extremes of a section's dimensions; a sample if they are many."""
+    def _points(self, asked: Callable[[str], bool]) -> Iterator[Params]:
+        """Combinations of the extremes of some dimensions; a sample if they are many."""
         order = in_order(self.space.dimensions)
         needed: set[str] = set()
         for name in reversed(order):
-            if name in needed or name.split(".")[0] == section:
+            if name in needed or asked(name):
                 needed |= {name, *self.space.dimensions[name].when}
         wanted = {name: self.space.dimensions[name] for name in order if name in needed}
         conditions = named(wanted)
@@ -296,6 +332,10 @@ class _Check:
                 if applies(dimension, params):
                     params[name] = rng.choice(values[name])
             yield params
+
+
+def _of(section: str) -> Callable[[str], bool]:
+    return lambda name: name.split(".")[0] == section
 
 
 def _with(common: dict[str, Any], section: str, params: Params) -> dict[str, Any]:

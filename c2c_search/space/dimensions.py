@@ -17,15 +17,30 @@ from typing import Self
 from pydantic import BeforeValidator
 from pydantic import Field
 from pydantic import PlainValidator
+from pydantic import ValidationError
 from pydantic import model_validator
 
 from c2c_search.config.frozen import FrozenModel
+from c2c_search.config.problems import sentence
+from c2c_search.config.stages import StageConfig
+from c2c_search.config.stages import written
 
 
 def _scalar(value: Any) -> Any:
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        return _stages(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError("must be null, a boolean, a number or a word; name a structure by a word")
+
+
+def _stages(value: list[dict[str, Any]]) -> str:
+    """A list of stages as the line that stands for it in tables and in a study's record."""
+    try:
+        return written([StageConfig.model_validate(each) for each in value])
+    except ValidationError as error:
+        said = "; ".join(sentence(each) for each in error.errors())
+        raise ValueError(f"a list of mappings must be one of stages: {said}") from None
 
 
 def _as_list(value: Any) -> Any:

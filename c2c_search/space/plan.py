@@ -18,6 +18,7 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
+from c2c_search.config.stages import written
 from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.space.dimensions import count
@@ -98,6 +99,7 @@ class Plan:
         expected_steps: Optimizer steps of the trials under the pruner, on average.
         most_steps: Optimizer steps of the trials if none is pruned.
         twin_steps: Optimizer steps of the finalists' no-sharer twins.
+        stages: Of a trial, where they are not searched; empty without any.
         control_steps: The same of every other control that is trained in steps, by its title.
         reference_steps: Optimizer steps of the pairs' no-sharer references, which a study of
             several pairs trains to the first rung.
@@ -115,6 +117,7 @@ class Plan:
     reference_steps: int
     sizes: FuserSizes | None
     memory: MemoryPlan | None = None
+    stages: str = ""
     control_steps: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -168,8 +171,16 @@ def plan(
         reference_steps=len(space.pairs) * training.rung_steps[0] if len(space.pairs) > 1 else 0,
         sizes=sizes,
         memory=needed,
+        stages=_stages(space),
         control_steps={SYSTEMS[name].title: judged for name in trained_in_steps(space)},
     )
+
+
+def _stages(space: Space) -> str:
+    if "training.stages" in space.dimensions:
+        return ""
+    (trial,) = random_trials(space, 1)
+    return written(trial.training.stages)
 
 
 def trained_in_steps(space: Space) -> list[str]:

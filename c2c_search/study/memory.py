@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from c2c_search.data.schema import WITH_GUARD
 from c2c_search.data.splits import load_splits
 from c2c_search.host.dtypes import default_dtype
 from c2c_search.models.loading import default_device
@@ -38,18 +39,21 @@ def lengths_of_pairs(space: Space) -> list[str]:
     """
     rehearsal, data = Rehearsal(torch.device("cpu")), space.pipeline.data
     loaded = load_splits(data)
-    splits = {str(name): list(getattr(loaded, name)) for name in loaded.hashes}
+    # Texts to reconstruct are cut, for each model's tokens, once it reads them.
+    splits = {
+        str(name): list(getattr(loaded, name)) for name in loaded.hashes if name in WITH_GUARD
+    }
     told: list[str] = []
     for pair in space.pairs.values():
         receiver, sharer = (
             rehearsal.model(resolve(source), torch.float32)
             for source in (pair.receiver, pair.sharer)
         )
-        read = {
+        prompts = {
             name: (rows, read_rows(receiver, sharer, data, rows, date=data.date))
             for name, rows in splits.items()
         }
-        told += length_notices(receiver, sharer, data.template, read)
+        told += length_notices(receiver, sharer, data.template, prompts)
     return list(dict.fromkeys(told))
 
 
@@ -76,7 +80,9 @@ def memory_of_trials(
     @cache
     def rows() -> Rows:
         splits = load_splits(space.pipeline.data)
-        return Rows(splits.train, splits.validation, splits.guard or ())
+        return Rows(
+            splits.train, splits.validation, splits.guard or (), splits.reconstruction or ()
+        )
 
     def of_trial(trial: TrialConfig) -> TrialMemory:
         models = model(trial.pair.receiver), model(trial.pair.sharer)

@@ -13,6 +13,8 @@ from random import Random
 
 from c2c_search.config.document import Document
 from c2c_search.config.document import read
+from c2c_search.config.stages import StageConfig
+from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.data.quiz import has_questions
 from c2c_search.data.schema import SPLITS
@@ -35,6 +37,7 @@ from c2c_search.space.dimensions import walk
 from c2c_search.space.schema import Space
 from c2c_search.study.sizes import adapted_receivers
 from c2c_search.study.sizes import shape_in
+from c2c_search.training.stage_data import check_stages
 
 
 _CANDIDATES = 200
@@ -100,8 +103,11 @@ def _harm_tasks(space: Space, file: Path) -> Iterator[Problem]:
 
 def _check_data(space: Space) -> None:
     data = space.pipeline.data
-    if data.source == "jsonl" or data.files.guard:
-        split_rows(data)
+    if data.source == "jsonl" or data.files.guard or data.files.reconstruction:
+        rows, _ = split_rows(data)
+        for stages in _stages_of(space):
+            training = TrainingConfig(stages=stages)
+            check_stages(training, data, rows["train"], rows.get("reconstruction", ()))
     for split in SPLITS if data.source == "quiz" else ():
         groups = getattr(data.groups, split)
         if not has_questions(groups, split):
@@ -110,6 +116,15 @@ def _check_data(space: Space) -> None:
                 value=list(groups),
                 hint="Give it more groups of the quiz.",
             )
+
+
+def _stages_of(space: Space) -> Iterator[tuple[StageConfig, ...]]:
+    """Every list of stages that a trial of the space may have."""
+    yield space.pipeline.training.stages
+    dimension = space.dimensions.get("training.stages")
+    chosen = dimension.extremes if dimension else (space.fixed.get("training.stages", ()),)
+    for value in chosen:
+        yield TrainingConfig.model_validate({"stages": value}).stages
 
 
 def _limits(space: Space, document: Document) -> Iterator[Problem]:

@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock
 
 import c2c_search
+from c2c_search.config.stages import written
 from c2c_search.errors import StoreError
 from c2c_search.host import process
 from c2c_search.host.home import expanded
@@ -205,7 +206,10 @@ class ChildRun(RecordedRun):
 
     def config(self, trial: TrialConfig) -> None:
         """Log the whole trial: parameters, ``trial.yaml``, and the tag ``c2c.trial_hash``."""
-        self.params(trial.model_dump(mode="json", by_alias=True))
+        values = trial.model_dump(mode="json", by_alias=True)
+        if values["training"].get("stages"):  # as a table can show them
+            values["training"]["stages"] = written(trial.training.stages)
+        self.params(values)
         self.text("trial.yaml", trial.to_yaml())
         self.tags({"c2c.trial_hash": trial.hash()})
         # The UI's parallel coordinates have linear axes only.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Protocol
 
 import torch
 
+from c2c_search.config.stages import stage_at
 from c2c_search.training import checkpoint
 from c2c_search.training.checkpoint import EngineState
 from c2c_search.training.checkpoint import Position
@@ -61,7 +63,9 @@ class TrainingEngine:
         self.engine, *_ = deepspeed.initialize(
             model=module,
             optimizer=optimizer,
-            lr_scheduler=torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(config)),
+            lr_scheduler=torch.optim.lr_scheduler.LambdaLR(
+                optimizer, [rate(config, group) for group in groups]
+            ),
             config={
                 "train_micro_batch_size_per_gpu": config.batch_size,
                 "gradient_accumulation_steps": config.gradient_accumulation,
@@ -227,14 +231,19 @@ class TrainingEngine:
 
 
 def schedule(config: TrainingConfig) -> Callable[[int], float]:
-    """Share of the peak learning rate at a step: linear warm-up, then the schedule to zero."""
-    warmup = max(1, round(config.warmup * config.steps))
-    rest = max(1, config.steps - warmup)
+    """Share of a stage's peak learning rate at a step: linear warm-up, then the decay to zero.
+
+    Each stage has its own; a training without stages is one.
+    """
+    course = config.course
 
     def share(step: int) -> float:
+        stage, step = stage_at(course, step)
+        steps = course[stage].steps
+        warmup = max(1, round(config.warmup * steps))
         if step < warmup:
             return (step + 1) / warmup
-        progress = min(1.0, (step - warmup) / rest)
+        progress = min(1.0, (step - warmup) / max(1, steps - warmup))
         return {
             "constant": 1.0,
             "linear": 1.0 - progress,
@@ -242,3 +251,20 @@ def schedule(config: TrainingConfig) -> Callable[[int], float]:
         }[config.schedule]
 
     return share
+
+
+def rate(config: TrainingConfig, group: Mapping[str, Any]) -> Callable[[int], float]:
+    """What an optimizer group's own rate is multiplied by at a step.
+
+    Args:
+        config: Its stages may have rates of their own.
+        group: As `Trainable.parameter_groups` makes it for the training's rate; ``gates`` marks
+            that of the gates, whose rate a stage may set by itself.
+    """
+    course, share = config.course, schedule(config)
+    peaks = []
+    for stage in course:
+        own = stage.learning_rate or config.learning_rate
+        times = stage.gate_learning_rate_multiplier if group.get("gates") else None
+        peaks.append(own / config.learning_rate if times is None else own * times / group["lr"])
+    return lambda step: share(step) * peaks[stage_at(course, step)[0]]

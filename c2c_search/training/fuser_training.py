@@ -21,6 +21,7 @@ from c2c_search.space.objective import Objective
 from c2c_search.training.harm_guard import HarmGuard
 from c2c_search.training.loop import Training
 from c2c_search.training.loop import TrainingData
+from c2c_search.training.option_step import OptionStep
 from c2c_search.training.prefetch import Prefetcher
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Step
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from c2c_search.fuser.config import FuserConfig
     from c2c_search.inference.model import C2CModel
     from c2c_search.prompt_cache.batches import PairBatch
+    from c2c_search.training.course import Pass
     from c2c_search.training.engine import TrainingEngine
     from c2c_search.training.step import Steps
 
@@ -124,23 +126,23 @@ class FuserTraining(Training):
         self.fuser.train()
         self.fuser.anneal(self.step / self.training.steps)
         batch = self.batches.take(rows, self.upcoming)
-        return ReceiverStep(
-            self.model.receiver.model,
-            self.model.fuse(batch, through=engine),
-            batch.last_ids,
-            [self.responses[row] for row in rows],
-            self.training.label_smoothing,
-        )
+        model, fused = self.model.receiver.model, self.model.fuse(batch, through=engine)
+        if self.kind == "task":
+            assert self.options is not None
+            options = self.options.of_rows(rows)
+            return OptionStep.of(model, fused, batch.last_ids, options)
+        responses = [self.responses[row] for row in rows]
+        return ReceiverStep(model, fused, batch.last_ids, responses, self.training.label_smoothing)
 
     def _guarded(
         self, engine: TrainingEngine, rows: list[int], micro_step: int
     ) -> Steps[torch.Tensor | None]:
-        if self.guard is None:
+        if self.guard is None or self.kind == "reconstruction":
             return None
         return (yield from self.guard.loss(engine, rows, micro_step))
 
-    def _report(self, loss: float, gradient_norm: float, rate: float) -> Step:
-        found = super()._report(loss, gradient_norm, rate)
+    def _report(self, now: Pass, loss: float, gradient_norm: float, rate: float) -> Step:
+        found = super()._report(now, loss, gradient_norm, rate)
         guarded = {} if self.guard is None else self.guard.metrics
         return found.model_copy(update={"metrics": found.metrics | guarded})
 

@@ -10,9 +10,9 @@ from typing import Literal
 
 from c2c_search.evaluation.systems.partners import draw_partners
 from c2c_search.inference.packed.fused_cache import FusedCache
-from c2c_search.training.loop import DivergedError
-from c2c_search.training.loop import responses_of
+from c2c_search.training.divergence import DivergedError
 from c2c_search.training.order import Order
+from c2c_search.training.spoken import responses_of
 from c2c_search.training.step import ReceiverStep
 
 

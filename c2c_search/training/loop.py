@@ -16,25 +16,30 @@ from typing import ClassVar
 import torch
 from pydantic import ValidationError
 
+from c2c_search.config.stages import stage_at
 from c2c_search.errors import NotFiniteError
 from c2c_search.evaluation.guard import SELECTION
 from c2c_search.evaluation.guard import refuse_report_split
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.names import fit_path
-from c2c_search.inference.sampling import end_of_response
 from c2c_search.space.objective import PLAIN_ACCURACY
 from c2c_search.space.objective import Objective
-from c2c_search.tokenization.continuations import response_ids
 from c2c_search.training.checkpoint import POINTER
 from c2c_search.training.checkpoint import Position
 from c2c_search.training.checkpoint import refused
+from c2c_search.training.course import Course
+from c2c_search.training.course import Lesson
+from c2c_search.training.course import Pass
+from c2c_search.training.divergence import DivergedError
+from c2c_search.training.divergence import LossCheck
 from c2c_search.training.engine import TrainingEngine
-from c2c_search.training.order import Order
 from c2c_search.training.protocol import CHECKPOINTS
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
+from c2c_search.training.spoken import options_of
+from c2c_search.training.spoken import responses_of
 
 
 if TYPE_CHECKING:
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
     from c2c_search.inference.model import C2CModel
     from c2c_search.prompt_cache.batches import PairPrompts
     from c2c_search.training.engine import Trainable
+    from c2c_search.training.option_step import Options
     from c2c_search.training.step import LossRequest
     from c2c_search.training.step import Steps
 
@@ -54,16 +60,13 @@ SECONDS = ("prefill", "train", "evaluate", "derange", "overhead")
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
-class DivergedError(Exception):
-    """The loss is not a finite number any more."""
-
-
 @dataclass(frozen=True)
 class TrainingData:
     """What is learned from, validated on and guarded, with both models' caches.
 
-    ``derangement`` is, for each row of validation, whose sharer it hears when it hears the wrong
-    one; None where nobody is about something else.
+    ``train`` holds the examples of all stages, and ``lessons`` says which are whose; without any,
+    all of them are of every stage. ``derangement`` is, for each row of validation, whose sharer
+    it hears when it hears the wrong one; None where nobody is about something else.
     """
 
     train: Sequence[Row]
@@ -73,13 +76,14 @@ class TrainingData:
     guard: Sequence[Row] = ()
     guard_prompts: PairPrompts | None = None
     derangement: Sequence[int] | None = None
+    lessons: tuple[Lesson, ...] = ()
 
 
 class Training(ABC):
-    """Trains something on a trial's examples, in a trial's order, for a trial's steps.
+    """Trains something on a trial's examples, in a trial's order, for a trial's stages and steps.
 
     Interrupted at any instant, it goes on from its last checkpoint and ends with the same
-    numbers: the order of examples follows from the seed and the step, and the checkpoint holds
+    numbers: the order of examples follows from seed, stage and step, and the checkpoint holds
     optimizer, schedule and random state.
 
     Args:
@@ -125,7 +129,16 @@ class Training(ABC):
         self.upcoming: list[int] | None = None  # the rows after those that are learned from now
         self.waited = 0.0  # seconds that went to other trainings of a group
         self._losses = LossCheck()
-        self._order = Order(config.seed, len(data.train), config.training.batch_size)
+        everything = range(len(data.train))
+        lessons = data.lessons or [Lesson(each, everything) for each in config.training.course]
+        self.course = Course(config.seed, config.training, lessons)
+        self.kind = lessons[0].stage.kind  # of what is learned from now
+        self.options: Options | None = None
+        if any(lesson.stage.kind == "task" for lesson in lessons):
+            normalised = config.evaluation.length_normalised
+            self.options = options_of(
+                model, data.train, data.train_prompts, length_normalised=normalised
+            )
 
     @property
     def best(self) -> Rung:
@@ -208,11 +221,13 @@ class Training(ABC):
         rate = engine.learning_rate
         losses = []
         first = self.step * config.gradient_accumulation
+        now = self.course.at(first)
         for micro_step in range(first, first + config.gradient_accumulation):
-            rows = self._order.rows(micro_step)
+            now = self.course.at(micro_step)
+            rows, self.kind = now.rows, now.kind
             self.upcoming = None
             if micro_step + 1 < config.steps * config.gradient_accumulation:
-                self.upcoming = self._order.rows(micro_step + 1)
+                self.upcoming = self.course.at(micro_step + 1).rows
             loss = yield self._request(engine, rows)
             losses.append(loss.detach())
             for more in (self._penalty(), (yield from self._guarded(engine, rows, micro_step))):
@@ -222,9 +237,9 @@ class Training(ABC):
         mean = torch.stack(losses).mean()
         self._losses.note(self.step, mean)
         self.seconds["train"] += time.perf_counter() - begun - (self.waited - waited)
-        if self.step % config.log_every == 0 or self.step in (1, config.steps):
+        if self.step % config.log_every == 0 or self.step in (1, *self.course.ends):
             self._losses.settle()
-            self.emit(self._report(float(mean), engine.gradient_norm, rate))
+            self.emit(self._report(now, float(mean), engine.gradient_norm, rate))
 
     def _judge(self, number: int) -> None:
         """Validate; keep what was learned if it is the best so far."""
@@ -239,7 +254,11 @@ class Training(ABC):
         deranged = None if wrong is None else wrong.accuracy
         known = self.objective.metrics(result.accuracy, deranged)
         metrics = {f"validation/{name}": value for name, value in known.items()}
-        metrics |= {"validation/loss": result.loss, **self._metrics()}
+        metrics |= {
+            "validation/loss": result.loss,
+            **self._metrics(),
+            **self._stage(),
+        }
         for group, accuracy in result.accuracy_by_group().items():
             metrics[f"validation/group/{fit_path(group)}"] = accuracy
         rung = Rung(
@@ -282,8 +301,16 @@ class Training(ABC):
     def _judging(self, done: int, total: int) -> None:
         self.emit(Progress(stage="evaluate", done=done, total=total))
 
-    def _report(self, loss: float, gradient_norm: float, rate: float) -> Step:
-        metrics = {"train/loss": loss, "train/learning_rate": rate, **self._metrics()}
+    def _stage(self) -> dict[str, float]:
+        """Number of the last step's stage, from 1, as it is logged; nothing without stages."""
+        if not self.training.stages:
+            return {}
+        return {"train/stage": 1.0 + stage_at(self.training.stages, self.step - 1)[0]}
+
+    def _report(self, now: Pass, loss: float, gradient_norm: float, rate: float) -> Step:
+        name = "train/replay_loss" if now.replayed else "train/loss"
+        metrics = {name: loss, "train/learning_rate": rate, **self._metrics()}
+        metrics |= self._stage()
         if math.isfinite(gradient_norm):
             metrics["train/gradient_norm"] = gradient_norm
         return Step(step=self.step, steps=self.training.steps, loss=loss, metrics=metrics)
@@ -330,61 +357,3 @@ class Training(ABC):
     def _checkpointed(self) -> str:
         """What a checkpoint is of: a trial's LoRA is not its fuser."""
         return f"{self.system} of trial {self.config.hash()}"
-
-
-def responses_of(model: C2CModel, rows: Sequence[Row], prompts: PairPrompts) -> list[list[int]]:
-    """Token ids of responses, each with its end, so that generation learns to stop.
-
-    Args:
-        model: Its receiver's tokens.
-        rows: The examples.
-        prompts: Their prompts, row by row.
-    """
-    texts = [[row["response"]] for row in rows]
-    read = [prompt.receiver_text for prompt in prompts.encoded]
-    found = response_ids(read, texts, model.template, model.receiver.text_tokenizer)
-    end = end_of_response(model.receiver)
-    return [[*ids, *end] for (ids,) in found]
-
-
-class LossCheck:
-    """Looks at the loss of every step: at once on a CPU, one step late on a GPU.
-
-    Reading a number from a GPU waits until everything queued has been computed, and then nothing
-    is queued. A step later its copy has arrived, while the GPU computes that next step.
-    """
-
-    def __init__(self) -> None:
-        self._unread: tuple[int, torch.Tensor, torch.cuda.Event | None] | None = None
-
-    def note(self, step: int, loss: torch.Tensor) -> None:
-        """Hand in the loss of a step, a tensor of one number.
-
-        Raises:
-            DivergedError: It, or the one before it, is infinite or NaN.
-        """
-        self.settle()
-        if loss.is_cuda:
-            copy = torch.empty(loss.shape, dtype=loss.dtype, pin_memory=True)
-            copy.copy_(loss, non_blocking=True)
-            copied = torch.cuda.Event()
-            copied.record()
-            self._unread = step, copy, copied
-        else:
-            self._unread = step, loss, None
-            self.settle()
-
-    def settle(self) -> None:
-        """Look at what was handed in last; to be called before anything is kept or told.
-
-        Raises:
-            DivergedError: It is infinite or NaN.
-        """
-        unread, self._unread = self._unread, None
-        if unread is None:
-            return
-        step, loss, copied = unread
-        if copied is not None:
-            copied.synchronize()
-        if not math.isfinite(value := float(loss)):
-            raise DivergedError(f"the loss is {value} at step {step}")

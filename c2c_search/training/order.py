@@ -9,12 +9,12 @@ class Order:
     """Examples epoch after epoch, each epoch in an order of its own.
 
     Args:
-        seed: Of the trial.
+        seed: Of the trial; of a later stage, with the stage's number.
         total: Examples that there are.
         batch: Examples of a pass.
     """
 
-    def __init__(self, seed: int, total: int, batch: int) -> None:
+    def __init__(self, seed: int | str, total: int, batch: int) -> None:
         self._seed, self._total, self._batch = seed, total, batch
         self._epoch = -1
         self._shuffled: list[int] = []

@@ -28,6 +28,7 @@ from c2c_search.inference.packed.tokens import Tokens
 from c2c_search.models.geometry import cache_shape
 from c2c_search.training.loop import Training
 from c2c_search.training.loop import TrainingData
+from c2c_search.training.option_step import OptionLogitsStep
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Trained
 from c2c_search.training.step import LogitsStep
@@ -37,12 +38,14 @@ from c2c_search.training.step import alone
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from c2c_search.config.training import TrainingConfig
     from c2c_search.config.trial import TrialConfig
     from c2c_search.evaluation.results import ItemResult
     from c2c_search.evaluation.systems import System
     from c2c_search.models.loading import LoadedModel
     from c2c_search.training.engine import Trainable
     from c2c_search.training.engine import TrainingEngine
+    from c2c_search.training.step import LossRequest
 
 
 _PACK_TOKENS = 2048  # a pack's attention mask grows with the square
@@ -51,8 +54,8 @@ _PACK_TOKENS = 2048  # a pack's attention mask grows with the square
 class ReceiverTraining(Training):
     """Trains something on one receiver, as a trial trains its fuser.
 
-    Examples, their order, steps, schedule, clipping, label smoothing, rungs and seed are the
-    trial's; the learning rate is its own. The loss too is the trial's, over the tokens of the
+    Examples, their order, stages, steps, schedule, clipping, label smoothing, rungs and seed are
+    the trial's; the learning rate is its own. The loss too is the trial's, over the tokens of the
     response and its end, but the whole prompt runs through the receiver.
 
     Args:
@@ -94,7 +97,7 @@ class ReceiverTraining(Training):
             [Question.of_row(row) for row in data.validation],
             batch_size=config.evaluation.batch_size,
         )
-        self.training = config.training.model_copy(update={"learning_rate": self.peak_rate})
+        self.training = at_one_rate(config.training, self.peak_rate)
 
     @abstractmethod
     def _module(self) -> Trainable:
@@ -135,8 +138,18 @@ class ReceiverTraining(Training):
         write_text(self.directory / f"{self.system}.json", summary)
         return ended
 
-    def _request(self, engine: TrainingEngine, rows: list[int]) -> LogitsStep:
+    def _request(self, engine: TrainingEngine, rows: list[int]) -> LossRequest:
         prompts = [self.data.train_prompts.encoded[row].receiver_ids for row in rows]
+        if self.kind == "task":
+            assert self.options is not None
+            options = self.options.of_rows(rows)
+            # What is trained may change with every token, so each choice has a prompt of its own.
+            pairs = [
+                (prompt, choice)
+                for prompt, own in zip(prompts, options.ids, strict=True)
+                for choice in own
+            ]
+            return OptionLogitsStep(engine(*zip(*pairs, strict=True)), options)
         responses = [self.responses[row] for row in rows]
         return LogitsStep(engine(prompts, responses), responses, self.training.label_smoothing)
 
@@ -147,6 +160,12 @@ class ReceiverTraining(Training):
             length_normalised=self.config.evaluation.length_normalised,
             progress=self._judging,
         )
+
+
+def at_one_rate(training: TrainingConfig, peak: float) -> TrainingConfig:
+    """The same training with another peak rate in all stages: those of a trial are a fuser's."""
+    stages = tuple(stage.model_copy(update={"learning_rate": None}) for stage in training.stages)
+    return training.model_copy(update={"learning_rate": peak, "stages": stages})
 
 
 def response_logits(

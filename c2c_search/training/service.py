@@ -7,17 +7,15 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import get_args
 
 import torch
 
-from c2c_search.data.splits import load_splits
 from c2c_search.errors import NotFiniteError
-from c2c_search.evaluation.guard import clean
 from c2c_search.evaluation.harm_tasks import choosing
-from c2c_search.evaluation.harm_tasks import load_harm_task
 from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.prompting import question
 from c2c_search.evaluation.scoring import choose_options
@@ -43,6 +41,7 @@ from c2c_search.training.derangement import derangement
 from c2c_search.training.fuser_training import FuserTraining
 from c2c_search.training.fuser_training import untrained
 from c2c_search.training.lengths import length_notices
+from c2c_search.training.loaded_data import load_data
 from c2c_search.training.lockstep import train_together
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.lora_training import adapt
@@ -63,6 +62,10 @@ from c2c_search.training.protocol import Stage
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
+from c2c_search.training.stage_data import added_rows
+from c2c_search.training.stage_data import check_stages
+from c2c_search.training.stage_data import hears_another
+from c2c_search.training.stage_data import with_stages
 
 
 if TYPE_CHECKING:
@@ -73,6 +76,7 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.tasks.loading import LoadedTask
     from c2c_search.models.loading import LoadedModel
     from c2c_search.models.pair import PairSpec
+    from c2c_search.prompt_cache.batches import PairPrompts
     from c2c_search.prompt_cache.caches import PromptCaches
 
 
@@ -99,6 +103,7 @@ class WorkerService:
         self._pairs: dict[PairSpec, C2CModel] = {}
         self._prompts: dict[tuple[PairSpec, str], QuestionPrompts] = {}
         self._rows: dict[str, list[Row]] = {}
+        self._texts: list[Row] = []
         self._tasks: dict[str, LoadedTask] = {}
         self._hashes: dict[str, str] = {}
         self._said: set[str] = set()
@@ -117,6 +122,10 @@ class WorkerService:
             self._check(model, prompts)
             self._pairs[pair] = model
             self._prompts |= {(pair, split): each for split, each in prompts.items()}
+            training, tokenizer = self.pipeline.training, receiver.text_tokenizer
+            added = added_rows(training, self._rows["train"], self._texts, tokenizer)
+            for name, rows in added.items():
+                self._read(pair, name, rows)
         seconds["prefill"] = time.perf_counter() - begun - seconds["load"]
         return Prepared(
             models={
@@ -150,7 +159,7 @@ class WorkerService:
         return train(
             config,
             self._ready(config.pair).receiver,
-            self._data_of(config),
+            self._data_of(config, hears=False),
             directory,
             parameters=parameters,
             emit=self.emit,
@@ -206,9 +215,11 @@ class WorkerService:
         begun = time.perf_counter()
         questions = self._prompts_of(config.pair, "validation")
         deranged = derangement(questions, objective, self._notify_once)
-        data = replace(self._data_of(config), derangement=deranged)
+        data = self._data_of(config, hears=hears_another(config.fuser))
+        data = replace(data, derangement=deranged)
         prefill = time.perf_counter() - begun
-        calibrate(model, data.train_prompts, config.seed)
+        train = self._prompts_of(config.pair, "train").read(config.fuser.token_alignment)
+        calibrate(model, train, config.seed)
         training = FuserTraining(
             config,
             model,
@@ -251,10 +262,10 @@ class WorkerService:
         )
         return Result(system=request.system, split=request.split, items=items)
 
-    def _data_of(self, config: TrialConfig) -> TrainingData:
+    def _data_of(self, config: TrialConfig, *, hears: bool) -> TrainingData:
         alignment = config.fuser.token_alignment
         guarded = config.training.guard is not None and "guard" in self._rows
-        return TrainingData(
+        data = TrainingData(
             train=self._rows["train"],
             train_prompts=self._prompts_of(config.pair, "train").read(alignment),
             validation=self._rows["validation"],
@@ -264,6 +275,22 @@ class WorkerService:
                 self._prompts_of(config.pair, "guard").read(alignment) if guarded else None
             ),
         )
+        tokenizer = self._pairs[config.pair].receiver.text_tokenizer
+        return with_stages(
+            data, config, self._texts, partial(self._read, config.pair), tokenizer, hears=hears
+        )
+
+    def _read(self, pair: PairSpec, name: str, rows: Sequence[Row]) -> PairPrompts:
+        """Rows that are no split's, each of which the sharer reads by itself; kept by name."""
+        if (pair, name) not in self._prompts:
+            model = self._pairs[pair]
+            prompts = self._asked(model, name, [Question.of_row(row) for row in rows])
+            with naming(model.receiver, model.sharer, self.pipeline.data, rows):
+                read = {name: (rows, prompts.encoded())}
+            for notice in length_notices(model.receiver, model.sharer, model.template, read):
+                self._notify_once(notice)
+            self._prompts[pair, name] = prompts
+        return self._prompts[pair, name].read()
 
     def _notify_once(self, message: str) -> None:
         if message not in self._said:
@@ -293,36 +320,12 @@ class WorkerService:
     def _load_data(self) -> None:
         if self._rows:
             return
-        splits = load_splits(
-            self.pipeline.data, notify=lambda message: self.emit(Notice(message=message))
+        loaded = load_data(
+            self.pipeline, lambda message: self.emit(Notice(message=message)), self._progress
         )
-        for overlap in (splits.contamination, splits.selection, splits.guarded):
-            if overlap is not None and overlap.found:
-                self.emit(Notice(message=overlap.sentence()))
-        for number, split in enumerate(splits.hashes):
-            self._progress("data", number, len(splits.hashes), split)
-            self._rows[split] = list(getattr(splits, split))
-        self._hashes = {str(split): digest for split, digest in splits.hashes.items()}
-        self._load_tasks()
-
-    def _load_tasks(self) -> None:
-        """The tasks of ``champion.harmless_on`` without what fusers learn from or are chosen by.
-
-        Now, so that one that cannot be read stops a study when it begins.
-        """
-        rules = self.pipeline.champion
-        for spec in rules.harmless_on:
-            loaded = load_harm_task(spec, limit=rules.harm_limit)
-            kept, found = clean(
-                loaded.items,
-                [*self._rows["train"], *self._rows.get("guard", ())],
-                self._rows["validation"],
-                "exclude",
-                name=loaded.name,
-            )
-            if found.found:
-                self.emit(Notice(message=found.sentence()))
-            self._tasks[spec] = replace(loaded, items=tuple(kept))
+        self._rows, self._tasks = loaded.rows, loaded.tasks
+        self._hashes, self._texts = loaded.hashes, loaded.texts
+        check_stages(self.pipeline.training, self.pipeline.data, self._rows["train"], self._texts)
 
     def _pair(self, receiver: LoadedModel, sharer: LoadedModel) -> C2CModel:
         """Two models that read the data as the pipeline says, on its day."""
@@ -374,16 +377,17 @@ class WorkerService:
     ) -> QuestionPrompts:
         def caches(loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
             name = f"{split}, {short_name(loaded.identity.source)}"
+            times = len(ids) if len(set(ids)) == 1 else 1  # an instruction that all rows share
             try:
                 found = self.store.get(
                     loaded,
-                    ids,
+                    ids[: len(ids) // times],
                     progress=lambda done, total: self._progress("prefill", done, total, name),
                     notify=lambda message: self.emit(Notice(message=message)),
                 )
             except NotFiniteError as error:
                 raise error.of("receiver" if loaded is model.receiver else "sharer") from error
-            return found.near(loaded.model.device)
+            return found.near(loaded.model.device).repeated(times)
 
         return QuestionPrompts(
             model,

@@ -82,6 +82,20 @@ class ReceiverStep:
         """Of all responses."""
         return sum(map(len, self.responses))
 
+    @property
+    def weight(self) -> int:
+        """How much of a batch's loss this part of it is: its tokens, which count alike."""
+        return self.tokens
+
+    @property
+    def branches(self) -> list[list[Sequence[int]]]:
+        """What the receiver reads after each prompt, side by side."""
+        return [[response] for response in self.responses]
+
+    def loss_of(self, logits: torch.Tensor) -> torch.Tensor:
+        """The loss, from ``(all response tokens, vocabulary)``."""
+        return response_loss(logits, self.responses, self.label_smoothing)
+
     def of_rows(self, rows: range) -> ReceiverStep:
         """Of some prompts that stand side by side."""
         chosen = slice(rows.start, rows.stop)
@@ -102,12 +116,10 @@ class ReceiverStep:
     def value(self) -> torch.Tensor:
         """The same loss without gradients."""
         parts = [self.of_rows(rows) for each in _passes([self]) for rows in each.values()]
-        return torch.stack([part._read() * (part.tokens / self.tokens) for part in parts]).sum()
+        return torch.stack([part._read() * (part.weight / self.weight) for part in parts]).sum()
 
     def _read(self) -> torch.Tensor:
-        branches = [[response] for response in self.responses]
-        logits = response_logits(self.model, self.fused, self.last_ids, branches)
-        return response_loss(logits, self.responses, self.label_smoothing)
+        return self.loss_of(response_logits(self.model, self.fused, self.last_ids, self.branches))
 
 
 @dataclass(frozen=True)
@@ -165,7 +177,7 @@ def losses_at_once(steps: Sequence[ReceiverStep]) -> list[torch.Tensor]:
     for pieces in _passes(steps):
         found = _one_pass(
             [steps[index].of_rows(rows) for index, rows in pieces.items()],
-            [steps[index].tokens for index in pieces],
+            [steps[index].weight for index in pieces],
         )
         for index, loss, gradient in zip(pieces, *found, strict=True):
             losses[index].append(loss)
@@ -199,13 +211,13 @@ def _passes(steps: Sequence[ReceiverStep]) -> list[dict[int, range]]:
 
 
 def _one_pass(
-    steps: Sequence[ReceiverStep], tokens: Sequence[int]
+    steps: Sequence[ReceiverStep], weights: Sequence[int]
 ) -> tuple[list[torch.Tensor], Sequence[torch.Tensor]]:
     """Parts of batches in one pass: what each adds to its batch's loss, and its gradient.
 
     Args:
         steps: The parts.
-        tokens: Response tokens of the whole batch of each.
+        weights: Of the whole batch of each.
     """
     leaves = [step.fused.packed.detach().requires_grad_() for step in steps]
     logits = response_logits(
@@ -214,13 +226,12 @@ def _one_pass(
             [replace(each.fused, packed=leaf) for each, leaf in zip(steps, leaves, strict=True)]
         ),
         [last for step in steps for last in step.last_ids],
-        [[response] for step in steps for response in step.responses],
+        [branches for step in steps for branches in step.branches],
     )
-    counts = [step.tokens for step in steps]
     losses = [
-        response_loss(part, step.responses, step.label_smoothing) * (count / total)
-        for part, step, count, total in zip(
-            logits.split(counts), steps, counts, tokens, strict=True
+        step.loss_of(part) * (step.weight / weight)
+        for part, step, weight in zip(
+            logits.split([step.tokens for step in steps]), steps, weights, strict=True
         )
     ]
     gradients = torch.autograd.grad(torch.stack(losses).sum(), leaves)

@@ -141,7 +141,7 @@ def describe(error: Exception) -> Failed:
     import torch
     from jinja2 import TemplateError
 
-    from c2c_search.training.loop import DivergedError
+    from c2c_search.training.divergence import DivergedError
 
     failure: Failure = "unknown"
     exit_code = 2

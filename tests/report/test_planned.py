@@ -32,6 +32,12 @@ def shown(plan: Plan) -> str:
     return console.export_text()
 
 
+def test_stages_are_shown_where_there_are_any() -> None:
+    assert "stages" not in shown(PLAN)
+    text = shown(replace(PLAN, stages="reconstruction 100 -> task 100"))
+    assert "reconstruction 100 -> task 100" in text
+
+
 def test_a_plan_without_models_says_how_to_get_sizes() -> None:
     text = shown(PLAN)
     for part in ("fuser.depth", "always [x]", "endless", "about 3", "about 1,229", "--fetch"):

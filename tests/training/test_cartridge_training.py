@@ -127,7 +127,7 @@ def test_the_system_scores_as_pefts_own_forward_pass(tiny_model, tmp_path, famil
 
 def test_it_begins_as_the_receivers_cache_of_training_examples(service, trial, tmp_path):
     pair = service._ready(trial.pair)
-    data = service._data_of(trial)
+    data = service._data_of(trial, hears=False)
     training = CartridgeTraining(
         trial,
         pair.receiver,
@@ -161,7 +161,7 @@ def test_the_first_entry_is_not_trained_and_the_others_are(service, trial, tmp_p
     training = CartridgeTraining(
         trial,
         service._ready(trial.pair).receiver,
-        service._data_of(trial),
+        service._data_of(trial, hears=False),
         tmp_path / "again",
         count=4,
         emit=service.emit,

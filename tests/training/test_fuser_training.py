@@ -14,7 +14,7 @@ from c2c_search.space.objective import Objective
 from c2c_search.training import fuser_training
 from c2c_search.training import loop as training_run
 from c2c_search.training import step
-from c2c_search.training.loop import DivergedError
+from c2c_search.training.divergence import DivergedError
 from c2c_search.training.prefetch import Prefetcher
 from c2c_search.training.protocol import Notice
 from c2c_search.training.protocol import Rung

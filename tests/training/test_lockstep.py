@@ -13,7 +13,7 @@ from c2c_search.space.objective import Objective
 from c2c_search.training import fuser_training
 from c2c_search.training import lockstep
 from c2c_search.training import loop as training_run
-from c2c_search.training.loop import DivergedError
+from c2c_search.training.divergence import DivergedError
 from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step

@@ -16,7 +16,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import NotFiniteError
 from c2c_search.models.pair import PairSpec
 from c2c_search.tokenization.templates import TemplateRefusedError
-from c2c_search.training.loop import DivergedError
+from c2c_search.training.divergence import DivergedError
 from c2c_search.training.protocol import Notice
 from c2c_search.training.service import WorkerService
 

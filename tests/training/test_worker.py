@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 
 from c2c_search.errors import DataError
 from c2c_search.errors import StoreError
-from c2c_search.training.loop import DivergedError
+from c2c_search.training.divergence import DivergedError
 from c2c_search.training.worker import describe
 
 

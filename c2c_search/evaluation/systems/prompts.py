@@ -123,7 +123,7 @@ class QuestionPrompts:
             read = PairPrompts(
                 encoded=(*read.encoded, *encoded),
                 receiver=read.receiver,
-                sharer=_joined(read.sharer, self._of_sharer(encoded)),
+                sharer=read.sharer.followed_by(self._of_sharer(encoded)),
             )
         return read, [rows[partner.item.id] for partner in partners]
 
@@ -186,14 +186,6 @@ class QuestionPrompts:
 
     def _compute(self, loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
         return PromptCaches.compute(loaded.model, list(ids), self.pair.cache_dtype)
-
-
-def _joined(first: PromptCaches, second: PromptCaches) -> PromptCaches:
-    """The caches of one set of prompts, and behind them those of another."""
-    shards = [caches.shards[n] for caches in (first, second) for n in range(len(caches.shards))]
-    behind = len(first.shards)
-    locations = (*first.locations, *((behind + shard, token) for shard, token in second.locations))
-    return PromptCaches(shards, locations, first.ready and second.ready)
 
 
 def batches(

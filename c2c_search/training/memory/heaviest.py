@@ -1,35 +1,84 @@
-"""Which of a trial's batches take the most memory."""
+"""Which of a trial's batches take the most memory, in each of its stages."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from c2c_search.data.reconstruction import of_examples
 from c2c_search.evaluation.systems.prompts import batches
-from c2c_search.training.order import Order
+from c2c_search.training.course import Course
+from c2c_search.training.course import Lesson
+from c2c_search.training.stage_data import course_of
+from c2c_search.training.stage_data import cut_texts
+from c2c_search.training.stage_data import hears_another
+from c2c_search.training.stage_data import rows_of
 
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
     from c2c_search.config.trial import TrialConfig
     from c2c_search.data.schema import Row
     from c2c_search.tokenization.templates import Message
     from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
-def heaviest_batches(trial: TrialConfig, rows: Sequence[Row]) -> list[list[int]]:
-    """Of a trial's batches, in its own order, those that may take most memory; see `_heaviest`.
+def heaviest_steps(
+    trial: TrialConfig,
+    train: Sequence[Row],
+    texts: Sequence[Row],
+    tokenizer: PreTrainedTokenizerFast,
+) -> Iterator[tuple[TrialConfig, list[Row]]]:
+    """Batches of every stage that may take most memory, and the trial with that stage alone.
+
+    A question takes no less than the instruction that a receiver may read in its place.
+
+    Args:
+        trial: The trial.
+        train: The train split.
+        texts: Rows of ``data.files.reconstruction``.
+        tokenizer: The receiver's.
+    """
+    training = trial.training
+    course = course_of(training, hears=hears_another(trial.fuser))
+    training = training.model_copy(update={"stages": course})
+    whole = trial.model_copy(update={"training": training})
+    for number, stage in enumerate(course):
+        chosen, rows = rows_of(stage, trial.data, train, texts), train
+        if stage.kind == "reconstruction":
+            rows = cut_texts(texts or of_examples(train), tokenizer, stage.tokens)
+        only = {"stages": (stage.model_copy(update={"replay": 0.0}),)}
+        alone = trial.model_copy(update={"training": training.model_copy(update=only)})
+        for indices in heaviest_batches(whole, rows, number, chosen):
+            yield alone, [rows[row] for row in indices]
+
+
+def heaviest_batches(
+    trial: TrialConfig, rows: Sequence[Row], stage: int = 0, chosen: Sequence[int] | None = None
+) -> list[list[int]]:
+    """Of a stage's batches, in its own order, those that may take most memory; see `_heaviest`.
 
     Lengths are taken in characters.
+
+    Args:
+        trial: The trial.
+        rows: Examples.
+        stage: Number of the stage, from 0.
+        chosen: Those of the examples that it is on; all of them when left out.
 
     Returns:
         Indices into ``rows``.
     """
     prompts = [_characters(row["messages"]) + _characters(row["sharer_messages"]) for row in rows]
-    training = trial.training
-    order = Order(trial.seed, len(rows), training.batch_size)
-    passes = training.steps * training.gradient_accumulation
-    dealt = [order.rows(number) for number in range(passes)]
-    return _heaviest(dealt, prompts, [len(row["response"]) for row in rows])
+    every = range(len(rows)) if chosen is None else chosen
+    lessons = [Lesson(each, every) for each in trial.training.course]
+    dealt = Course(trial.seed, trial.training, lessons).dealt(stage)
+    read = [[row["response"]] for row in rows]
+    if lessons[stage].stage.kind == "task":
+        read = [row["choices"] for row in rows]
+    return _heaviest(dealt, prompts, [sum(map(len, texts)) for texts in read])
 
 
 def heaviest_passes(

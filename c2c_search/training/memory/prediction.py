@@ -37,8 +37,8 @@ from c2c_search.training.harm_guard import GuardedRows
 from c2c_search.training.harm_guard import other_rows
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.memory.allocations import Allocations
-from c2c_search.training.memory.heaviest import heaviest_batches
 from c2c_search.training.memory.heaviest import heaviest_passes
+from c2c_search.training.memory.heaviest import heaviest_steps
 from c2c_search.training.memory.heaviest import longest_prompts
 from c2c_search.training.memory.stand_ins import RotaryWithoutContent
 from c2c_search.training.memory.stand_ins import prompts_without_content
@@ -104,13 +104,19 @@ class Rows:
         train: Examples.
         validation: Questions.
         guard: Rows of other tasks.
+        texts: Texts to reconstruct.
     """
 
     def __init__(
-        self, train: Sequence[Row], validation: Sequence[Row], guard: Sequence[Row] = ()
+        self,
+        train: Sequence[Row],
+        validation: Sequence[Row],
+        guard: Sequence[Row] = (),
+        texts: Sequence[Row] = (),
     ) -> None:
         # Of a data set on disk every row would be decoded again at every look.
         self.train, self.validation, self.guard = list(train), list(validation), list(guard)
+        self.texts = list(texts)
         self._questions: dict[tuple[PairSpec, str], Sequence[EncodedPrompt]] = {}
 
     def questions(
@@ -187,10 +193,10 @@ class Rehearsal:
         if trial.training.guard is not None:
             count = other_rows(trial.training.batch_size)
             others = [data.guard[row] for row in longest_prompts(data.guard, count)]
-        for indices in heaviest_batches(trial, data.train):
-            batch = [data.train[row] for row in indices]
-            encoded = _encoded(trial, *models, batch)
-            steps.append(self.step(trial, *models, batch, encoded, others))
+        heavy = heaviest_steps(trial, data.train, data.texts, receiver.text_tokenizer)
+        for alone, batch in heavy:
+            encoded = _encoded(alone, *models, batch)
+            steps.append(self.step(alone, *models, batch, encoded, others))
         heaviest = max(steps, key=lambda step: step.total)
         beside = (together - 1) * (heaviest.caches + heaviest.activations)
         peak = heaviest.in_lockstep(together)
@@ -371,7 +377,7 @@ def _guarded(
 ) -> Iterator[Callable[[], torch.Tensor | None]]:
     """What a step may add to its own batch, each at another time: nothing without a guard."""
     guard = run.guard
-    if guard is None:
+    if guard is None or run.kind == "reconstruction":
         yield lambda: None
         return
     engine = cast("TrainingEngine", run.fuser)

@@ -24,7 +24,7 @@ def test_heaviest_batches_are_those_of_the_trial(trial, pipeline, make_pair):
     prompts = pair.cached([])
     data = TrainingData(rows, prompts, validation=(), validation_prompts=prompts)
     run = FuserTraining(trial, pair, data, Path(), emit=lambda _: None, go_on=lambda: True)
-    dealt = [run._order.rows(number) for number in range(trial.training.steps)]
+    dealt = [run.course.at(number).rows for number in range(trial.training.steps)]
     found = heaviest_batches(trial, rows)
     assert all(batch in dealt for batch in found)
     assert any(9 in batch for batch in found)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from c2c_search.config.training import GuardConfig
+from c2c_search.data.reconstruction import reconstruction_row
 from c2c_search.data.splits import load_splits
 from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.fuser import cost
@@ -28,11 +29,13 @@ from c2c_search.training.harm_guard import other_rows
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.memory.allocations import Allocations
 from c2c_search.training.memory.heaviest import heaviest_passes
+from c2c_search.training.memory.heaviest import heaviest_steps
 from c2c_search.training.memory.heaviest import longest_prompts
 from c2c_search.training.memory.prediction import Rehearsal
 from c2c_search.training.memory.prediction import Rows
 from c2c_search.training.memory.prediction import TrialMemory
 from c2c_search.training.memory.prediction import model_bytes
+from c2c_search.training.preparation import read_rows
 from c2c_search.training.step import alone
 from c2c_search.training.step import losses_at_once
 
@@ -331,3 +334,39 @@ def test_a_trial_counts_what_it_guards(trial, pipeline, models):
     rows = Rows(splits.train, splits.validation, others)
     alone_, heard = (rehearsal.trial(each, *bares, rows) for each in (plain, guarded))
     assert heard.activations > alone_.activations
+
+
+@pytest.mark.parametrize("stages", ["task 4", "reconstruction 4 tokens=16"])
+def test_a_stages_step_takes_what_is_predicted(trial, pipeline, models, stages):
+    fuser = FuserConfig.model_validate(FUSERS["appended"])
+    training = trial.training.model_dump(exclude={"steps"}) | {"stages": stages}
+    training = type(trial.training).model_validate(training)
+    trial = trial.model_copy(update={"fuser": fuser, "training": training})
+    rehearsal = Rehearsal(torch.device("cpu"))
+    bares = [bare(each, rehearsal) for each in models]
+    rows = list(load_splits(pipeline.data).train)
+    (_, batch), *_ = heaviest_steps(trial, rows, (), models[0].text_tokenizer)
+    encoded = read_rows(*models, trial.data, batch, date=None)
+    predicted = rehearsal.step(trial, *bares, batch, encoded)
+    assert predicted.total == pytest.approx(measured(trial, models, batch, encoded), rel=0.03)
+
+
+def test_a_trial_takes_what_its_heaviest_stage_takes(trial, pipeline, models):
+    splits = load_splits(pipeline.data)
+    rehearsal = Rehearsal(torch.device("cpu"))
+    bares = [bare(each, rehearsal) for each in models]
+    texts = [reconstruction_row("t", "many words and more " * 40)]
+    rows = Rows(splits.train, splits.validation, (), texts)
+    found = []
+    for stages in ("answer 6", "reconstruction 3 tokens=500 -> answer 3"):
+        fields = trial.training.model_dump(exclude={"steps"}) | {"stages": stages}
+        changes = {
+            "training": type(trial.training).model_validate(fields),
+            "fuser": FuserConfig.model_validate(FUSERS["appended"]),
+        }
+        config = trial.model_copy(update=changes)
+        for each in (config, config.with_blank_sharer()):
+            found.append(rehearsal.trial(each, *bares, rows).activations)
+    plain, plain_twin, staged, staged_twin = found
+    assert staged > 1.2 * plain
+    assert staged_twin == pytest.approx(plain_twin, rel=0.2)  # other batches, of answers alone

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from c2c_search.training.loop import DivergedError
-from c2c_search.training.loop import LossCheck
+from c2c_search.training.divergence import DivergedError
+from c2c_search.training.divergence import LossCheck
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
