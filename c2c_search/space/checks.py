@@ -45,7 +45,7 @@ from c2c_search.space.dimensions import named
 
 
 # What decides whether a fuser can be trained as it is to be.
-_OF_BOTH = ("fuser.injection", "training.stages", "training.receiver_sees")
+_OF_BOTH = (PRESET, "fuser.injection", "training.stages", "training.receiver_sees")
 _MOST_COMBINATIONS = 8_000  # among so many, any values of four dimensions meet
 
 
