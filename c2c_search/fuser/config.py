@@ -270,9 +270,9 @@ class FuserConfig(_Frozen):
         As the injection and the projector family declare it. A fuser whose output is made of the
         sharer alone (``linear``, ``ridge``, or any that replaces) would be left with a constant,
         and beating that proves nothing. Its twin is the published kind, which reads and keeps the
-        receiver's own cache. One that stands beside keeps its kind: blanked, it is a learned prefix
-        or memory, and no other kind can stand where the sharer has read something else. A LoRA stays: it adapts
-        the receiver of both alike.
+        receiver's own cache. One that stands beside keeps its kind: blanked, it is a learned
+        prefix or memory, and no other kind can stand where the sharer has read something else. A
+        LoRA stays: it adapts the receiver of both alike.
         """
         declared = (self.injected.twin, self.family.twin)
         twin = next((each for each in declared if each != "itself"), "itself")

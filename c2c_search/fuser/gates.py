@@ -23,8 +23,8 @@ class Gate(nn.Module):
 
     Training opens it by ``sigmoid((logit + noise) / temperature)``; evaluation by the rule, hard
     (``logit > 0``) or soft (``sigmoid(logit / temperature)``). Noise is drawn anew for every
-    token, as published. By the rule tanh it opens alike in both, in [-1, 1], without noise; how far
-    it is said to be open is then without the sign.
+    token, as published. By the rule tanh it opens alike in both, in [-1, 1], without noise; how
+    far it is said to be open is then without the sign.
 
     Source: C2C (arXiv 2510.03215), section 3.3. The published code draws one Gumbel sample a
     gate, which leaves it 63 % open in training and shut in evaluation at logit 0; ``logistic``
