@@ -12,6 +12,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.inference.fusion import Fuse
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.packed.fused_cache import FusedCache
+from c2c_search.inference.queries import Queries
 from c2c_search.prompt_cache.batches import PairBatch
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.tokenization.templates import Message
@@ -77,6 +78,9 @@ class MultiSharerModel(C2CModel):
         )
         self.models = tuple(models)
         self.fusion = fusion
+        if any(each.queries is not None for each in models):
+            # Of this receiver: each model may have loaded one of its own.
+            self.queries = Queries.of(self.receiver.model)
 
     def prompts(  # type: ignore[override]
         self,
@@ -127,7 +131,7 @@ class MultiSharerModel(C2CModel):
             if self.fusion == "sequential" and not total.unread:
                 of_pair = replace(of_pair, receiver=before)
             fused = model.fuse(of_pair)
-            memories += fused.memories
+            memories += [replace(each, queries=self.queries) for each in fused.memories]
             if fused.unread:
                 total = fused
             elif not fused.memories and self.fusion == "sequential":

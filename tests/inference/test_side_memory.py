@@ -237,18 +237,24 @@ def replace_batch(batches):
     )
 
 
-def test_sharers_that_change_the_cache_are_heard_beside_one_that_does_not():
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_sharer_that_changes_the_cache_is_heard_beside_one_that_does_not(order):
+    # Each pair has loaded a receiver of its own, as several champions do.
     side, changing = Pair("qwen3"), Pair("qwen3", seed=5, injection="residual", gate={})
     aligned = IdPrompts.read(torch.tensor(PROMPTS[:1]), torch.tensor(PROMPTS[:1])).encoded
-    for models in ([side.model, changing.model], [changing.model, side.model]):
-        batches = tuple(model.batch(model.cached(aligned)) for model in models)
-        fused = MultiSharerModel(models).fuse(replace_batch(batches))
-        assert torch.equal(
-            fused.packed, changing.model.fuse(batches[models.index(changing.model)]).packed
-        )
-        (memory,) = fused.memories
-        assert torch.equal(
-            memory.packed, side.model.fuse(batches[models.index(side.model)]).memories[0].packed
+    models = [side.model, changing.model][::order]
+    several = MultiSharerModel(models)
+    batches = tuple(model.batch(model.cached(aligned)) for model in models)
+    fused, branches = several.fuse(replace_batch(batches)), [[RESPONSES[0]]]
+    last = batches[0].last_ids
+    changed, remembered = (
+        pair.model.fuse(batches[models.index(pair.model)]) for pair in (changing, side)
+    )
+    expected = replace(remembered, packed=changed.packed)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            response_logits(several.receiver.model, fused, last, branches),
+            response_logits(side.lm, expected, last, branches),
         )
     anew = Pair("qwen3", reads_from="all")
     with pytest.raises(ConfigError, match="reads its prompt anew"):
