@@ -43,6 +43,8 @@ FUSERS = {
     "joint": {"projector": "joint", "width": 8, "lora_rank": 3},
     "linear": {"projector": "linear", "keys": "unrotated", "normalisation": "calibrated"},
     "appended": {"projector": "linear", "injection": "append"},
+    "side": {"projector": "linear", "injection": "side", "layer_share": 0.5},
+    "side, all": {"injection": "side", "reads_from": "all", "keys": "unrotated", "width": 16},
     "shared layers": {"layer_share": 0.5, "width": 16, "sharer": "mismatched"},
     "token gate": {"width": 64, "gate": {"granularity": "token", "noise": "logistic"}},
     "response": {"projector": "linear", "fuse_response": True, "token_alignment": "longest"},
@@ -155,6 +157,7 @@ def predict_calibration(trial, models, rows, encoded, fields):
     "fields",
     [
         {"projector": "ridge", "injection": "append", "normalisation": "none"},
+        {"projector": "ridge", "injection": "side", "keys": "unrotated"},
         {"projector": "linear", "initialisation": "ridge", "injection": "replace", "rank": 4},
         {"projector": "joint", "initialisation": "ridge", "injection": "replace"},
         {"normalisation": "calibrated"},
