@@ -47,10 +47,12 @@ class Queries:
         model: The receiver.
 
     Raises:
-        ConfigError: Its attention's maps cannot be told by their names.
+        ConfigError: Its attention's maps cannot be told by their names, or cannot be looked into.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
+        if not lends(model):
+            raise _refused(model)
         shape = geometry(model)
         found = attention_maps(model, SIDE_MEMORY)
         self.kv_heads, self.head_dim = shape.kv_heads, shape.head_dim
@@ -73,19 +75,14 @@ class Queries:
         They stand at position 0, where RoPE turns nothing.
 
         Raises:
-            ConfigError: They are not what was thought, or the attention cannot be looked into.
+            ConfigError: As for the class, or they are not what was thought.
         """
         queries = cls(model)
         for grouped in (False, True):
             queries.grouped = grouped
             if queries._proven(model):
                 return queries
-        raise ConfigError(
-            "A side memory needs a receiver whose attention transformers lets one look into, and "
-            "whose queries are a linear map and a norm of known names, before RoPE.",
-            value=model.config.model_type,
-            hint=SIDE_MEMORY.instead,
-        )
+        raise _refused(model)
 
     def __call__(self, layer: int, mapped: torch.Tensor) -> torch.Tensor:
         """Queries from what a layer's map gives.
@@ -131,8 +128,6 @@ class Queries:
     @torch.no_grad()
     def _proven(self, model: PreTrainedModel) -> bool:
         """Whether these are the queries that attention gets; takes over how it scales them."""
-        if not lends(model):
-            return False
         asked: dict[int, tuple[torch.Tensor, float | None]] = {}
         mapped: dict[int, torch.Tensor] = {}
         numbers = {id(attention): layer for layer, attention in enumerate(self.attentions)}
@@ -167,6 +162,15 @@ class Queries:
         most = (self.heads + 2 * self.kv_heads) * self.head_dim
         alone = self.heads * self.head_dim
         return mapped.shape[-1] == most or (mapped.shape[-1] == alone and not self.grouped)
+
+
+def _refused(model: PreTrainedModel) -> ConfigError:
+    return ConfigError(
+        "A side memory needs a receiver whose attention transformers lets one look into, and "
+        "whose queries are a linear map and a norm of known names, before RoPE.",
+        value=model.config.model_type,
+        hint=SIDE_MEMORY.instead,
+    )
 
 
 @contextmanager

@@ -100,17 +100,8 @@ def adaptable_shape(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any
         ConfigError: As `cache_shape` and `attention_maps` raise it.
     """
     shape = cache_shape(model)
-    maps = attention_maps(model if hasattr(model, "base_model") else _skeleton(model))
+    maps = attention_maps(model if hasattr(model, "base_model") else skeleton_of(model))
     return shape.model_copy(update={"projections": projections(maps)})
-
-
-def check_attention_maps(config: PreTrainedConfig | Mapping[str, Any], purpose: Purpose) -> None:
-    """Refuse a model by its configuration alone; it is built on the meta device.
-
-    Raises:
-        ConfigError: As `attention_maps` raises it.
-    """
-    attention_maps(_skeleton(config), purpose)
 
 
 def _maps(model: PreTrainedModel) -> Iterator[tuple[ProjectionRole, nn.Module, nn.Module]]:
@@ -125,7 +116,8 @@ def _maps(model: PreTrainedModel) -> Iterator[tuple[ProjectionRole, nn.Module, n
             yield _ROLES[last], decoder.get_submodule(above), module
 
 
-def _skeleton(config: PreTrainedConfig | Mapping[str, Any]) -> PreTrainedModel:
+def skeleton_of(config: PreTrainedConfig | Mapping[str, Any]) -> PreTrainedModel:
+    """A model on the meta device, from its configuration or the content of its config.json."""
     import torch
     from transformers import AutoConfig
     from transformers import AutoModelForCausalLM
