@@ -13,6 +13,7 @@ OURS = "this project"
 FLOW = "Latent Cache Flow, arXiv 2605.22863"
 RIDGE = "arXiv 2608.03893"
 LORA = "LoRA, arXiv 2106.09685"
+DRAFT_KV = "Draft-KV, arXiv 2609.34754"
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ AXES = (
     _change("keys", "unrotated", RIDGE, keys="unrotated"),
     _change("injection", "replace", OURS, injection="replace"),
     _change("injection", "append", FLOW, injection="append"),
+    _change("injection", "side", DRAFT_KV, injection="side"),
     _change("fuse_response", "true", "C2C pull request 6", fuse_response=True),
     _change("lora_rank", "8", LORA, lora_rank=8),
 )
@@ -118,11 +120,21 @@ def _linear(axis: str, value: str, source: str, **fuser: Any) -> Variant:
     return Variant(f"linear {axis}", value, source, {**_LINEAR, **fuser})
 
 
+def _side(value: str, source: str, **fuser: Any) -> Variant:
+    gate = {"granularity": "head", "rule": "tanh"}
+    return _linear("injection", value, source, **{"injection": "side", "gate": gate, **fuser})
+
+
 LINEAR = (
     LINEAR_BASE,
     _linear("initialisation", "zero", OURS, initialisation="zero"),
     _linear("dynamic_weight", "false", OURS, dynamic_weight=False),
     _linear("injection", "append", FLOW, injection="append"),
+    _linear("injection", "append, gated", OURS, injection="append", gate={"granularity": "head"}),
+    _side("side", DRAFT_KV),
+    _side("side, read by all", DRAFT_KV, reads_from="all"),
+    _side("side, unrotated", DRAFT_KV, keys="unrotated"),
+    _side("side, no bias", DRAFT_KV, initialisation="random", bias=False),
     _linear("rank", "32", FLOW, rank=32),
     _linear("projector", "joint, rank 32", FLOW, projector="joint", rank=32),
     _linear("projector", "joint, rank 128", FLOW, projector="joint", rank=128),

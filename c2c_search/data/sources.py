@@ -71,8 +71,8 @@ def read_files(
     ``id``, ``group`` (or ``category``) and ``cluster`` are optional: they default to file and
     line, to the file's name, and to the id of the first row that asks the same, so that repeated
     questions stay in one split. With ``sharer_context``, the sharer reads that text instead of
-    the prompt (for ``fuser.injection: append``), and rows about one document, the context
-    without the question below it, are a cluster.
+    the prompt (for ``fuser.injection: append`` or ``side``), and rows about one document, the
+    context without the question below it, are a cluster.
 
     Args:
         files: Of each split.

@@ -33,13 +33,14 @@ Activation = Literal["gelu", "relu", "silu"]
 Initialisation = Literal["zero", "random", "ridge"]
 WeightGranularity = Literal["token", "head", "value"]
 Noise = Literal["gumbel", "logistic", "none"]
-Rule = Literal["hard", "soft"]
+Rule = Literal["hard", "soft", "tanh"]
 Normalisation = Literal["none", "rms", "calibrated"]
 Combination = Literal["concat", "mean", "learned"]
 LayerChoice = Literal["last", "attention"]
 TokenAlignmentName = Annotated[str, AfterValidator(TOKEN_ALIGNMENTS.check)]
 Keys = Literal["rotated", "unrotated"]
 SharerMode = Literal["real", "blank", "mismatched", "self"]
+ReadsFrom = Literal["all", "last"]
 
 DEEPEST = 8
 """Residual blocks, +2, of the deepest fuser that is searched."""
@@ -52,12 +53,14 @@ class _Frozen(BaseModel):
 class GateConfig(_Frozen):
     """The learned gate in front of what the projector adds; keys and values have their own.
 
-    A gate logit x opens by ``sigmoid(x / temperature)`` (rule ``soft``) or by ``x > 0`` (rule
-    ``hard``). With noise, training samples the gate and ``temperature`` anneals from
-    ``temperature_start`` to ``temperature_end`` over the trial's own budget.
+    A gate logit x opens by ``sigmoid(x / temperature)`` (rule ``soft``), by ``x > 0`` (rule
+    ``hard``) or by ``tanh(x)`` (rule ``tanh``, in training too: exactly shut at 0, and below it
+    the sign turns). With noise, training samples the gate and ``temperature`` anneals from
+    ``temperature_start`` to ``temperature_end`` over the trial's own budget. What stands beside
+    the receiver's cache has gates for its values alone.
 
     Source: C2C (arXiv 2510.03215), section 3.3; the published code uses ``layer``, ``gumbel``,
-    ``hard``, logit 0.
+    ``hard``, logit 0. Draft-KV (arXiv 2609.34754): ``head``, ``tanh``, logit 0.
     """
 
     granularity: GateName = Field(
@@ -67,7 +70,9 @@ class GateConfig(_Frozen):
         False, description="Compute the logit from the input; token gates always are."
     )
     noise: Noise = Field("none", description="Noise on the logit while training.")
-    rule: Rule = Field("soft", description="How the gate is read in evaluation.")
+    rule: Rule = Field(
+        "soft", description="How the gate is read in evaluation; tanh: in training too."
+    )
     initial_logit: float = Field(0.0, description="Gate logit before training.")
     temperature_start: float = Field(1.0, gt=0)
     temperature_end: float = Field(1.0, gt=0)
@@ -111,6 +116,11 @@ class FuserConfig(_Frozen):
     activation: Activation = Field("gelu", description="Inside a residual block.")
     input_activation: bool = Field(
         True, description="The activation follows the compression too; published: not."
+    )
+    bias: bool = Field(
+        True,
+        description="linear: whether the map adds a constant, which is said whatever the message.",
+        exclude_if=lambda bias: bias,  # other fusers are what they were before this
     )
     dropout: float = Field(0.0, ge=0, lt=1)
     initialisation: Initialisation = Field(
@@ -159,7 +169,15 @@ class FuserConfig(_Frozen):
     injection: InjectionName = Field(
         "residual",
         description="residual: added to the receiver's cache; replace: in its place; append: "
-        "as further cache entries, for a sharer that read something else.",
+        "as further cache entries, for a sharer that read something else; side: read by a second "
+        "attention beside the receiver's own.",
+    )
+    reads_from: ReadsFrom = Field(
+        "last",
+        description="side: which of the prompt's tokens read it beside the answer's. last: the "
+        "last one, so that stored prompt caches serve; all: every one, so that the receiver reads "
+        "its prompt anew.",
+        exclude_if=lambda reads_from: reads_from == "last",
     )
     fuse_response: bool = Field(
         False, description="The response's tokens are fused too, as they are written."
@@ -214,14 +232,27 @@ class FuserConfig(_Frozen):
         return self.injected.projects == "entries"
 
     @property
+    def adds_memory(self) -> bool:
+        """Whether a second attention reads what is projected, beside the receiver's own."""
+        return self.injected.projects == "memory"
+
+    @property
+    def stands_beside(self) -> bool:
+        """Whether what is projected belongs to none of the receiver's tokens.
+
+        The sharer may then read something else, and all that it has read is projected.
+        """
+        return self.adds_entries or self.adds_memory
+
+    @property
     def weighted(self) -> bool:
-        """Whether there is a dynamic weight; a fitted map and added entries have none."""
-        return self.dynamic_weight and not self.family.closed_form and not self.adds_entries
+        """Whether there is a dynamic weight; what is fitted or stands beside has none."""
+        return self.dynamic_weight and not self.family.closed_form and not self.stands_beside
 
     @property
     def reads_receiver(self) -> bool:
-        """Whether the projector sees the receiver's token: an added entry belongs to none."""
-        return self.family.reads_receiver and not self.adds_entries
+        """Whether the projector sees the receiver's token, which belongs to the sharer's."""
+        return self.family.reads_receiver and not self.stands_beside
 
     @property
     def fitted(self) -> bool:
@@ -239,14 +270,15 @@ class FuserConfig(_Frozen):
         As the injection and the projector family declare it. A fuser whose output is made of the
         sharer alone (``linear``, ``ridge``, or any that replaces) would be left with a constant,
         and beating that proves nothing. Its twin is the published kind, which reads and keeps the
-        receiver's own cache. One that appends keeps its kind: blanked, it is a learned prefix, and
-        no other kind can stand where the sharer has read something else. A LoRA stays: it adapts
-        the receiver of both alike.
+        receiver's own cache. One that stands beside keeps its kind: blanked, it is a learned
+        prefix or memory, and no other kind can stand where the sharer has read something else. A
+        LoRA stays: it adapts the receiver of both alike.
         """
         declared = (self.injected.twin, self.family.twin)
         twin = next((each for each in declared if each != "itself"), "itself")
         if twin in ("itself", "blanked"):
-            return self.model_copy(update={"sharer": "blank"})
+            # A map without a constant would have nothing to make of zeros.
+            return self.model_copy(update={"sharer": "blank", "bias": True})
         return self._published_twin() if isinstance(twin, str) else twin(self)
 
     def _published_twin(self) -> FuserConfig:

@@ -42,9 +42,10 @@ class CalibrationPart:
     """Packed caches of some calibration prompts.
 
     Args:
-        receiver: As in `Fuser.forward`.
-        sharer: The sharer's at the aligned positions, as in `Fuser.forward` (aligned for
-            ``append`` too: both models must have read the same here).
+        receiver: As in `Fuser.forward`. For a side memory, the keys are what such a memory's are
+            before the receiver's key norm: without RoPE, and without that norm's own scale.
+        sharer: The sharer's at the aligned positions, as in `Fuser.forward` (aligned too for what
+            stands beside: both models must have read the same here).
         rotations: As in `Fuser.forward`.
     """
 
@@ -110,7 +111,13 @@ class Fuser(nn.Module):
         self.concatenated = per_layer if self._concatenates(per_layer) else 1
         self.receiver_norm = Normalisation(config.normalisation, count, receiver.size)
         self.sharer_norm = Normalisation(config.normalisation, sharer.layers, sharer.size)
-        shape = Shape(count, receiver.size, receiver.heads, self.concatenated * sharer.size)
+        shape = Shape(
+            count,
+            receiver.size,
+            receiver.heads,
+            self.concatenated * sharer.size,
+            gates_keys=not config.stands_beside,
+        )
         self.projector = config.family.build(config, shape)
         granularity = GATES[config.gate.granularity]
         self.gate: Gate | None = granularity.build(config.gate, shape, self.projector.hidden_size)
@@ -130,12 +137,12 @@ class Fuser(nn.Module):
             receiver: ``(2, receiver_layers, tokens, receiver_size)``, keys then values.
             sharer: The sharer's cache at the aligned position of every receiver token,
                 ``(2, sharer_layers, tokens, sharer_size)``; of every sharer token where
-                entries are added.
+                entries or memory are added.
             rotations: Where the tokens stand, for ``keys: unrotated``.
 
         Returns:
-            The fused cache, of ``receiver``'s shape and dtype; where entries are added, these
-            alone, ``(2, receiver_layers, sharer tokens, receiver_size)``.
+            The fused cache, of ``receiver``'s shape and dtype; where entries or memory are added,
+            these alone, ``(2, fused layers, sharer tokens, receiver_size)``.
         """
         many = sharer.shape[2] > _TOKENS_AT_ONCE
         if self.recomputes and torch.is_grad_enabled():
@@ -155,7 +162,7 @@ class Fuser(nn.Module):
         parts, logits = [], []
         for tokens in torch.arange(sharer.shape[2]).split(_TOKENS_AT_ONCE):
             few = slice(int(tokens[0]), int(tokens[-1]) + 1)
-            same = receiver if self.config.adds_entries else receiver[:, :, few]
+            same = receiver if self.config.stands_beside else receiver[:, :, few]
             turned = None if rotations is None else rotations.take(tokens)
             fused, logit = self._fuse(same, sharer[:, :, few], turned)
             parts.append(fused)
@@ -168,15 +175,16 @@ class Fuser(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What `forward` returns, and the gate's logit where it depends on the input."""
         fused_layers = self._fused_layers(receiver)
-        adds_entries = self.config.adds_entries
-        # Where entries are added, the positions are theirs, not those of the receiver's tokens.
-        unrotated = fused_layers if adds_entries else self._unrotated(fused_layers, rotations)
+        beside = self.config.stands_beside
+        # What stands beside has positions of its own, if any, not those of the receiver's tokens.
+        unrotated = fused_layers if beside else self._unrotated(fused_layers, rotations)
         projection = self.projector(*self._features(unrotated, sharer, rotations))
         projected = projection.projected.unflatten(0, (2, len(self.layers)))
         injected = self.config.injected.inject(projected, unrotated, self.receiver_norm)
-        if adds_entries:
-            return self._rotated(injected, rotations).to(receiver.dtype), None
         opened, logit = (None, None) if self.gate is None else self.gate(projection.hidden)
+        if beside:
+            gated = torch.cat([injected[:1], self._through(injected[1:], opened)])
+            return self._rotated(gated, rotations).to(receiver.dtype), logit
         change = self._through(self._through(injected, projection.weight), opened)
         fused = fused_layers + self._rotated(change, rotations).to(fused_layers.dtype)
         if fused_layers is receiver:
@@ -340,7 +348,7 @@ class Fuser(nn.Module):
         size = self.receiver_shape.size
         if 1 < factor.shape[-1] < size:
             factor = factor.repeat_interleave(size // factor.shape[-1], dim=-1)
-        return change * factor.unflatten(0, (2, len(self.layers)))
+        return change * factor.unflatten(0, (-1, len(self.layers)))
 
     def _aligned(self, sharer: torch.Tensor) -> torch.Tensor:
         """Sharer features of each fused receiver layer, ``(2, layers, tokens, size)``."""

@@ -16,18 +16,20 @@ if TYPE_CHECKING:
 
 
 class Gate(nn.Module):
-    """A gate of any granularity, for keys and values separately.
+    """A gate of any granularity, for keys and values separately, or for values alone.
 
     One of another kind may be a subclass. Parameters and buffers with a row for each group
     have it in their first dimension; others are shared by all groups, and scalars.
 
     Training opens it by ``sigmoid((logit + noise) / temperature)``; evaluation by the rule, hard
     (``logit > 0``) or soft (``sigmoid(logit / temperature)``). Noise is drawn anew for every
-    token, as published.
+    token, as published. By the rule tanh it opens alike in both, in [-1, 1], without noise; how
+    far it is said to be open is then without the sign.
 
     Source: C2C (arXiv 2510.03215), section 3.3. The published code draws one Gumbel sample a
     gate, which leaves it 63 % open in training and shut in evaluation at logit 0; ``logistic``
-    noise (the difference of two Gumbels) has no such bias.
+    noise (the difference of two Gumbels) has no such bias. The rule tanh is Draft-KV's (arXiv
+    2609.34754).
 
     Args:
         config: Noise, rule and temperatures.
@@ -55,7 +57,8 @@ class Gate(nn.Module):
         super().__init__()
         self.config = config
         self.noises = noises or logits
-        groups = 2 * shape.layers
+        self.layers = shape.layers
+        self.groups = groups = shape.gates
         self.from_input: StackedLinear | None = None
         self.logit: nn.Parameter | None = None
         if config.input_dependent or from_input:
@@ -72,14 +75,16 @@ class Gate(nn.Module):
         self.temperature.fill_(start * (end / start) ** progress)
 
     def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Openness in [0, 1], ``(groups, 1 or tokens, 1, heads or values)``.
+        """Openness, ``(groups, 1 or tokens, 1, heads or values)``, in [0, 1] (tanh: [-1, 1]).
 
         Args:
-            hidden: The projector's hidden features, ``(groups, tokens, hidden_size)``.
+            hidden: The projector's hidden features of keys and values, ``(groups, tokens,
+                hidden_size)``; where values alone are gated, theirs are looked at.
 
         Returns:
             The openness, and the logit where it depends on the input; see `remember`.
         """
+        hidden = hidden[-self.groups :]
         if self.from_input is None:
             return self._opened(self._fixed_logit(), hidden), None
         logit = self.from_input(hidden)
@@ -106,19 +111,22 @@ class Gate(nn.Module):
     def open_share(self) -> dict[str, float]:
         """Mean openness in [0, 1] as training and as evaluation reads it; the latter by kind too.
 
-        A gate that depends on the input is read on the last forward pass.
+        A gate that depends on the input is read on the last forward pass. Keys without gates are
+        open.
         """
         logit = self._known_logit()
-        keys, values = self._evaluation(logit).chunk(2)
+        opened = self._evaluation(logit).abs()
+        values = opened[-self.layers :]
+        keys = opened[: self.groups - self.layers]
         return {
             "train": float(self._training(logit).mean()),
-            "eval": float(torch.cat([keys, values]).mean()),
-            "eval_keys": float(keys.mean()),
+            "eval": float(opened.mean()),
+            "eval_keys": float(keys.mean()) if len(keys) else 1.0,
             "eval_values": float(values.mean()),
         }
 
     def _opened(self, logit: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        if not self.training:
+        if not self.training or self.config.rule == "tanh":
             return self._evaluation(logit)
         return torch.sigmoid((logit + self._noise(logit, hidden)) / self.temperature)
 
@@ -133,6 +141,8 @@ class Gate(nn.Module):
 
     def _training(self, logit: torch.Tensor) -> torch.Tensor:
         """Expected openness in training; with noise, the probability of opening."""
+        if self.config.rule == "tanh":
+            return torch.tanh(logit).abs()
         if self.config.noise == "gumbel":
             return 1 - torch.exp(-torch.exp(logit))
         if self.config.noise == "logistic":
@@ -142,6 +152,8 @@ class Gate(nn.Module):
     def _evaluation(self, logit: torch.Tensor) -> torch.Tensor:
         if self.config.rule == "hard":
             return (logit > 0).to(logit.dtype)
+        if self.config.rule == "tanh":
+            return torch.tanh(logit)
         return torch.sigmoid(logit / self.temperature)
 
     def _noise(self, logit: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor | float:

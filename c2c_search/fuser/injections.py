@@ -25,14 +25,17 @@ if TYPE_CHECKING:
     from c2c_search.fuser.normalisation import Normalisation
 
 
-Projects = Literal["change", "cache", "entries"]
+Projects = Literal["change", "cache", "entries", "memory"]
 """What a projection stands for.
 
 ``change``: for what is added to the receiver's cache. ``cache``: for that cache itself, which
-closed-form maps predict. ``entries``: for cache entries beside the receiver's own. These belong
-to none of its tokens, so the sharer may read something else, in whatever length; the projector
-sees the sharer alone; there is no weight and no gate, as attention always sees them; and there is
-no token of a response to fuse.
+closed-form maps predict. ``entries``: for cache entries beside the receiver's own. ``memory``: for
+keys and values that a second attention reads, beside the receiver's own, in the fused layers.
+
+Entries and memory belong to none of the receiver's tokens, so the sharer may read something else,
+in whatever length; the projector sees the sharer alone; there is no weight, and gates are those of
+the values alone; and there is no token of a response to fuse. Where the gate of entries is shut,
+attention still sees them, and finds nothing.
 """
 
 Inject = Callable[["torch.Tensor", "torch.Tensor", "Normalisation"], "torch.Tensor"]
@@ -40,8 +43,9 @@ Inject = Callable[["torch.Tensor", "torch.Tensor", "Normalisation"], "torch.Tens
 
 ``projected`` is in the units of normalised features; ``normalisation`` is the receiver's, and
 brings them to its cache's. Injected is the change to the receiver's cache, which weight and gate
-then let through, or (``entries``) the entries. With ``keys: unrotated`` keys are so here. The
-receiver's tokens are the projected ones, but where these are entries.
+then let through, or the entries or memory, whose values the gate lets through. With ``keys:
+unrotated`` keys are so here, and those of a memory always are. The receiver's tokens are the
+projected ones, but where these are entries or memory.
 """
 
 _Plugin = TypeVar("_Plugin", bound=Inject)
@@ -78,7 +82,7 @@ def injection(
     checked_twin(twin, f"injection {name}")
     if projects not in get_args(Projects):
         raise ConfigError(
-            f"What injection {name} projects must be change, cache or entries.",
+            f"What injection {name} projects must be change, cache, entries or memory.",
             value=projects,
             hint=suggestion(projects, get_args(Projects)),
         )
@@ -126,4 +130,17 @@ def append(
     projected: torch.Tensor, receiver: torch.Tensor, normalisation: Normalisation
 ) -> torch.Tensor:
     """Beside the receiver's cache."""
+    return normalisation.restore(projected)
+
+
+@injection(
+    "side",
+    reference="side memory, Draft-KV (arXiv 2609.34754)",
+    projects="memory",
+    twin="blanked",
+)
+def side(
+    projected: torch.Tensor, receiver: torch.Tensor, normalisation: Normalisation
+) -> torch.Tensor:
+    """In a memory of its own, which a second attention reads."""
     return normalisation.restore(projected)

@@ -31,12 +31,19 @@ class Shape:
         receiver_heads: KV heads of the receiver.
         sharer_size: KV heads times head size of the sharer, times layers where several of its
             layers are concatenated.
+        gates_keys: Whether keys have gates too, or only values.
     """
 
     layers: int
     receiver_size: int
     receiver_heads: int
     sharer_size: int
+    gates_keys: bool = True
+
+    @property
+    def gates(self) -> int:
+        """Groups that a gate lets through: the layers' keys, then their values; or these alone."""
+        return (1 + self.gates_keys) * self.layers
 
 
 @dataclass(frozen=True)
@@ -223,7 +230,7 @@ class JointProjector(Projector):
 
 
 class LinearProjector(Projector):
-    """One affine map of the sharer's features, of full or of lower ``rank``.
+    """One affine map of the sharer's features, of full or of lower ``rank``; with or without bias.
 
     Weight and input-dependent gates read the sharer's and the receiver's features directly.
     """
@@ -237,7 +244,8 @@ class LinearProjector(Projector):
         if config.rank is not None:
             self.compress = StackedLinear(groups, inputs, config.rank, bias=False)
             inputs = config.rank
-        self.projection = StackedLinear(groups, inputs, shape.receiver_size, zero=zero)
+        outputs = shape.receiver_size
+        self.projection = StackedLinear(groups, inputs, outputs, bias=config.bias, zero=zero)
         self.weight = self.weight_head(self.hidden_size) if config.weighted else None
 
     def forward(self, receiver: torch.Tensor, sharer: torch.Tensor) -> Projection:

@@ -34,7 +34,8 @@ class Rotations:
     """Rotations of both models' tokens in a batch; None for a model without RoPE.
 
     Args:
-        receiver: Of the receiver's tokens; of the further entries where they are appended.
+        receiver: Of the receiver's tokens; of the further entries where they are appended; None
+            where a side memory reads them, which has no places.
         sharer: Of the sharer's tokens, each at its own position.
     """
 

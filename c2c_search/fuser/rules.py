@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from typing import TypeVar
@@ -26,7 +27,7 @@ def faults(config: FuserConfig) -> list[str]:
 
 def _gate_faults(config: FuserConfig) -> list[str]:
     if config.gate.granularity != "none":
-        return []
+        return [*_tanh_faults(config)] if config.gate.rule == "tanh" else []
     set_for_nothing = {
         "noise": config.gate.noise != "none",
         "sparsity": config.gate.sparsity > 0,
@@ -40,11 +41,29 @@ def _gate_faults(config: FuserConfig) -> list[str]:
     ]
 
 
+def _tanh_faults(config: FuserConfig) -> Iterator[str]:
+    if config.gate.noise != "none":
+        yield "gate.rule tanh is read the same in training: set gate.noise to none"
+    says_nothing = config.injected.projects != "cache" and (
+        config.injected.projects == "change" or config.normalisation != "calibrated"
+    )
+    if says_nothing and config.initialisation == "zero" and config.gate.initial_logit == 0:
+        yield (
+            "gate.rule tanh begins shut at gate.initial_logit 0, and behind it initialisation "
+            "zero has nothing to say: neither would ever learn. Set initialisation to random or "
+            "ridge, or gate.initial_logit to another number"
+        )
+
+
 def _family_faults(config: FuserConfig) -> list[str]:
     wrong = []
     if config.rank is not None and not config.family.takes_rank:
         takers = _names(PROJECTORS, lambda family: family.takes_rank)
         wrong.append(f"rank belongs to projector {takers}; leave rank out")
+    if not config.bias and (config.projector != "linear" or config.fitted):
+        wrong.append(
+            "bias false belongs to projector linear, initialisation zero or random: leave bias out"
+        )
     if config.initialisation == "ridge" and not config.family.ridge_start:
         starters = _names(PROJECTORS, lambda family: family.ridge_start)
         wrong.append(f"initialisation ridge needs projector {starters}")
@@ -75,17 +94,14 @@ def _injection_faults(config: FuserConfig) -> list[str]:
             f"layer_alignment {config.layer_alignment} weighs its own window: set "
             "sources_per_layer to 1 and alignment_window to the number of layers"
         )
-    if config.adds_entries:
-        named = f"injection {config.injection}"
-        if config.gate.granularity != "none":
-            wrong.append(
-                f"{named} has no gate to shut, attention always sees its entries: set "
-                "gate.granularity to none"
-            )
-        if config.layer_share < 1:
-            wrong.append(f"{named} adds entries to every layer: set layer_share to 1")
-        if config.fuse_response:
-            wrong.append(f"{named} has no response to fuse: leave fuse_response out")
+    named = f"injection {config.injection}"
+    if config.adds_entries and config.layer_share < 1:
+        wrong.append(f"{named} adds entries to every layer: set layer_share to 1")
+    if config.stands_beside and config.fuse_response:
+        wrong.append(f"{named} has no response to fuse: leave fuse_response out")
+    if config.reads_from == "all" and not config.adds_memory:
+        reading = _names(INJECTIONS, lambda injection: injection.projects == "memory")
+        wrong.append(f"reads_from all needs injection {reading}: leave reads_from out")
     return wrong
 
 

@@ -16,12 +16,13 @@ from c2c_search.fuser.shapes import CacheShape
 def without_shut_layers(fuser: Fuser) -> Fuser:
     """The fuser without the layers whose gates evaluation never opens; it answers the same.
 
-    Returns ``fuser`` itself if there are none. One layer always stays.
+    Returns ``fuser`` itself if there are none. One layer always stays, and so do all where entries
+    are added: attention sees them whatever their gates.
     """
-    if fuser.gate is None:
+    if fuser.gate is None or fuser.config.adds_entries:
         return fuser
-    keys, values = fuser.gate.shut().chunk(2)
-    open_indices = (~(keys & values)).nonzero()[:, 0].tolist() or [len(fuser.layers) - 1]
+    shut = fuser.gate.shut().unflatten(0, (-1, len(fuser.layers))).all(dim=0)
+    open_indices = (~shut).nonzero()[:, 0].tolist() or [len(fuser.layers) - 1]
     if len(open_indices) == len(fuser.layers):
         return fuser
     smaller = Fuser(

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from c2c_search.fuser.rotations import Rotations
 from c2c_search.inference.packed.fused_cache import FusedCache
+from c2c_search.inference.packed.side_memory import SideMemory
+from c2c_search.prompt_cache.rope import Rotary
 
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from c2c_search.fuser.config import FuserConfig
+    from c2c_search.fuser.fuser import Fuser
+    from c2c_search.fuser.injections import Projects
+    from c2c_search.inference.queries import Queries
     from c2c_search.prompt_cache.batches import PairBatch
     from c2c_search.prompt_cache.batches import PairPrompts
-    from c2c_search.prompt_cache.rope import Rotary
 
 
 Fuse = Callable[[torch.Tensor, torch.Tensor, Rotations | None], torch.Tensor]
@@ -30,13 +37,36 @@ class Rotaries:
     receiver: Rotary | None
     sharer: Rotary | None
 
-    def of(self, batch: PairBatch, *, adds_entries: bool) -> Rotations:
-        """Where the tokens of a batch stand."""
-        if adds_entries:
+    @classmethod
+    def between(
+        cls,
+        config: FuserConfig,
+        receiver: PreTrainedModel,
+        sharer: PreTrainedModel,
+        of: Callable[[PreTrainedModel], Rotary | None] = Rotary.of,
+    ) -> Rotaries | None:
+        """Those that a fuser takes off, and puts back on; None if it leaves all keys as they are.
+
+        Args:
+            config: Of the fuser.
+            receiver: A model of the pair.
+            sharer: The other one.
+            of: Finds a model's.
+        """
+        unrotated = config.keys == "unrotated"
+        # A memory has no places, so what it stands for, the receiver's keys, has none either.
+        if not unrotated and not config.adds_memory:
+            return None
+        return cls(of(receiver), of(sharer) if unrotated else None)
+
+    def of_batch(self, batch: PairBatch, projects: Projects) -> Rotations:
+        """Where what is projected from a batch, or to it, stands."""
+        if projects == "entries":
             entries = torch.cat(added_positions(batch))
         else:
             entries = torch.cat([torch.arange(length) for length in batch.lengths])
-        return self.at(entries, torch.cat(batch.sharer_positions))
+        rotations = self.at(entries, torch.cat(batch.sharer_positions))
+        return replace(rotations, receiver=None) if projects == "memory" else rotations
 
     def at(self, receiver: torch.Tensor, sharer: torch.Tensor) -> Rotations:
         """Of tokens at these positions, each ``(tokens,)``."""
@@ -47,12 +77,18 @@ class Rotaries:
 
 
 def rotations_of(
-    batch: PairBatch, rotaries: Rotaries | None, *, adds_entries: bool = False
+    batch: PairBatch, rotaries: Rotaries | None, projects: Projects = "cache"
 ) -> Rotations | None:
-    """Where the tokens of a batch stand, on its device; None without rotaries."""
+    """Where the tokens of a batch stand, on its device; None without rotaries.
+
+    Args:
+        batch: Prompts.
+        rotaries: Of the pair.
+        projects: What the fuser's injection does; the cache, where tokens are aligned.
+    """
     if rotaries is None:
         return None
-    return rotaries.of(batch, adds_entries=adds_entries).to(batch.receiver.device)
+    return rotaries.of_batch(batch, projects).to(batch.receiver.device)
 
 
 def heard(prompts: PairPrompts, config: FuserConfig | None) -> PairPrompts:
@@ -62,21 +98,41 @@ def heard(prompts: PairPrompts, config: FuserConfig | None) -> PairPrompts:
 
 
 def fuse(
-    call: Fuse, config: FuserConfig, batch: PairBatch, rotaries: Rotaries | None
+    call: Fuse,
+    fuser: Fuser,
+    batch: PairBatch,
+    rotaries: Rotaries | None,
+    queries: Queries | None,
 ) -> FusedCache:
     """Fuse a batch; gradients flow.
 
     Args:
-        call: The fuser.
-        config: Its architecture.
+        call: The fuser, or an engine around it.
+        fuser: The fuser.
         batch: Prompts, on the fuser's device.
         rotaries: Of the pair, where the keys are projected unrotated.
+        queries: Of the receiver, where it reads a memory.
     """
-    rotations = rotations_of(batch, rotaries, adds_entries=config.adds_entries)
-    fused = call(batch.receiver, batch.sharer, rotations)
+    config = fuser.config
+    fused = call(
+        batch.receiver, batch.sharer, rotations_of(batch, rotaries, config.injected.projects)
+    )
     if config.adds_entries:
         return _with_entries(batch, fused)
-    return FusedCache(fused, batch.lengths)
+    if queries is None:
+        return FusedCache(fused, batch.lengths)
+    everywhere = config.reads_from == "all"
+    lengths = [len(positions) for positions in batch.sharer_positions]
+    memory = SideMemory.of(queries, fuser.layers, fused, lengths, everywhere=everywhere)
+    if not everywhere:
+        return FusedCache(batch.receiver, batch.lengths, memories=(memory,))
+    return FusedCache(
+        packed=batch.receiver[:, :, :0],
+        lengths=(0,) * len(batch.lengths),
+        next_positions=batch.lengths,
+        memories=(memory,),
+        unread=tuple(ids[:-1] for ids in batch.receiver_ids),
+    )
 
 
 def added_positions(batch: PairBatch) -> list[torch.Tensor]:

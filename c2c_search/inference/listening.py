@@ -90,7 +90,7 @@ class ConfidentModel(C2CModel):
         Args:
             questions: What the receiver is asked.
             options: The texts to choose from, for each question.
-            sharer_contexts: What the sharer reads instead, for a fuser whose injection is append.
+            sharer_contexts: What the sharer reads instead; injection append or side.
         """
 
         def scores(

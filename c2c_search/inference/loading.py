@@ -14,12 +14,14 @@ from c2c_search.host.dtypes import default_dtype
 from c2c_search.host.dtypes import recorded_dtype
 from c2c_search.inference.checked_champion import read_champion
 from c2c_search.inference.manifest import verify_compatibility
+from c2c_search.models import geometry
+from c2c_search.models.attention_maps import adaptable_shape
 from c2c_search.models.cache_dir import print_notice
-from c2c_search.models.geometry import cache_shape
 
 
 if TYPE_CHECKING:
     from c2c_search.fuser.fuser import Fuser
+    from c2c_search.fuser.shapes import CacheShape
     from c2c_search.inference.doubt import Listening
     from c2c_search.inference.manifest import Manifest
     from c2c_search.models.loading import LoadedModel
@@ -88,18 +90,18 @@ def champion_dtype(manifest: Manifest, device: torch.device) -> torch.dtype:
     return recorded_dtype(manifest.dtype, device, print_notice)
 
 
-def check_appends(fuser: Fuser | None) -> None:
+def check_beside(fuser: Fuser | None) -> None:
     """Refuse a fuser that cannot hear a sharer which reads something else than the receiver.
 
     Raises:
-        ConfigError: It does not append.
+        ConfigError: It changes the receiver's own cache.
     """
-    if fuser is None or not fuser.config.adds_entries:
+    if fuser is None or not fuser.config.stands_beside:
         raise ConfigError(
             "A sharer can read something else than the receiver only where its cache is "
-            "appended: otherwise each receiver token hears the same token.",
+            "appended, or read beside: otherwise each receiver token hears the same token.",
             value="no fuser" if fuser is None else fuser.config.injection,
-            hint="Use a fuser with injection append, or let both read the question.",
+            hint="Use a fuser with injection append or side, or let both read the question.",
         )
 
 
@@ -111,9 +113,14 @@ def check_shapes(fuser: Fuser, receiver: LoadedModel, sharer: LoadedModel) -> No
     """
     for role, loaded in (("receiver", receiver), ("sharer", sharer)):
         built = getattr(fuser, f"{role}_shape").without_projections()
-        if built != (found := cache_shape(loaded.model.config)):
+        if built != (found := cache_shape(loaded)):
             raise ConfigError(
                 f"The {role} must have the cache shape that the fuser is for: {built}.",
                 value=str(found),
                 hint=f"Load the {role} that the fuser was trained with.",
             )
+
+
+def cache_shape(loaded: LoadedModel, *, adapted: bool = False) -> CacheShape:
+    """The shape of a model's KV-cache, as a fuser is built for it; see `adaptable_shape`."""
+    return adaptable_shape(loaded.model) if adapted else geometry.cache_shape(loaded.model.config)

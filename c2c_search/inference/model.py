@@ -11,18 +11,18 @@ from typing import overload
 import torch
 
 from c2c_search.errors import ConfigError
-from c2c_search.fuser.shapes import CacheShape
 from c2c_search.inference.decoding import generate
 from c2c_search.inference.finite import blaming
 from c2c_search.inference.fusion import Fuse
 from c2c_search.inference.fusion import Rotaries
 from c2c_search.inference.fusion import fuse
 from c2c_search.inference.fusion import heard
-from c2c_search.inference.loading import check_appends
+from c2c_search.inference.loading import check_beside
 from c2c_search.inference.loading import check_shapes
 from c2c_search.inference.loading import open_champion
 from c2c_search.inference.lora import Adaptation
 from c2c_search.inference.packed.fused_cache import FusedCache
+from c2c_search.inference.queries import Queries
 from c2c_search.inference.response_fusion import SharerReader
 from c2c_search.inference.sampling import Draw
 from c2c_search.inference.sampling import Stops
@@ -30,14 +30,12 @@ from c2c_search.inference.sampling import padding_id
 from c2c_search.inference.sampling import stop_ids
 from c2c_search.inference.sampling import write
 from c2c_search.inference.scoring import score_options
+from c2c_search.inference.token_ids import FusedOutput
 from c2c_search.inference.token_ids import IdPrompts
 from c2c_search.inference.token_ids import last_token_output
 from c2c_search.inference.token_ids import sequences
-from c2c_search.models import geometry
-from c2c_search.models.attention_maps import adaptable_shape
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.parallel_prefill import read_both
-from c2c_search.prompt_cache.rope import Rotary
 from c2c_search.tokenization.continuations import response_ids
 from c2c_search.tokenization.templates import LINES
 from c2c_search.tokenization.templates import both_asked
@@ -46,8 +44,6 @@ from c2c_search.tokenization.token_alignment import encode_all
 
 
 if TYPE_CHECKING:
-    from transformers.modeling_outputs import CausalLMOutputWithPast
-
     from c2c_search.fuser.fuser import Fuser
     from c2c_search.inference.doubt import ListeningRule
     from c2c_search.models.loading import LoadedModel
@@ -68,7 +64,8 @@ class C2CModel:
         date: The day that dated chat templates write, as the fuser was trained on; see `render`.
 
     Raises:
-        ConfigError: The models are not of the shapes that the fuser is for.
+        ConfigError: The models are not of the shapes that the fuser is for, or are not to be had
+            for what it does.
         NotFiniteError: Of every method that answers: something in it is NaN or infinite.
 
     Example:
@@ -97,12 +94,14 @@ class C2CModel:
         self.device: torch.device = receiver.model.device
         self.rotaries: Rotaries | None = None
         self.adaptation: Adaptation | None = None
+        self.queries: Queries | None = None
         if fuser is not None:
             check_shapes(fuser, receiver, sharer)
             fuser.to(self.device)
             self.adaptation = Adaptation.of(fuser, receiver.model)
-            if fuser.config.keys == "unrotated":
-                self.rotaries = Rotaries(Rotary.of(receiver.model), Rotary.of(sharer.model))
+            self.rotaries = Rotaries.between(fuser.config, receiver.model, sharer.model)
+            if fuser.config.adds_memory:
+                self.queries = Queries.of(receiver.model)
 
     @classmethod
     def from_pretrained(
@@ -135,7 +134,7 @@ class C2CModel:
     ) -> tuple[EncodedPrompt, ...]:
         """Tokenize conversations for both models; see `prompts`."""
         if sharer_conversations is not None:
-            check_appends(self.fuser)
+            check_beside(self.fuser)
         return encode_all(
             conversations,
             self.template,
@@ -158,7 +157,7 @@ class C2CModel:
             sharer_conversations: What the sharer reads, where it is something else.
 
         Raises:
-            ConfigError: The sharer is to read something else and the fuser does not append.
+            ConfigError: The sharer is to read something else and the fuser changes the cache.
         """
         return self.cached(self.encoded(conversations, sharer_conversations))
 
@@ -181,7 +180,7 @@ class C2CModel:
         return heard(prompts, config).batch(
             range(len(prompts)) if rows is None else rows,
             partners,
-            whole=config is not None and config.adds_entries,
+            whole=config is not None and config.stands_beside,
             context=config is not None and config.fuse_response,
         )
 
@@ -195,7 +194,7 @@ class C2CModel:
         batch = batch.to(self.device)
         if self.fuser is None:
             return FusedCache(batch.receiver, batch.lengths)
-        fused = fuse(through or self.fuser, self.fuser.config, batch, self.rotaries)
+        fused = fuse(through or self.fuser, self.fuser, batch, self.rotaries, self.queries)
         reader = None
         if self.fuser.config.fuse_response:
             reader = SharerReader(self.fuser, self.receiver, self.sharer, batch, self.rotaries)
@@ -228,14 +227,15 @@ class C2CModel:
         receiver_attention_mask: torch.Tensor | None = None,
         sharer_attention_mask: torch.Tensor | None = None,
         alignment: torch.Tensor | None = None,
-    ) -> CausalLMOutputWithPast:
+    ) -> FusedOutput:
         """Read prompts that are token ids; see `IdPrompts` for the arguments.
 
         Returns:
             Logits of each prompt's last token, ``(batch, 1, vocabulary)``, and the fused cache
             with that token, from which the receiver alone (in ``adaptation.active()`` if there
-            is one) can go on: as wide as ``receiver_input_ids``, zeros where it is padded (wider,
-            with the appended entries in front, where the injection is ``append``).
+            is one, and in ``output.memory.active()`` where the injection is ``side``) can go on:
+            as wide as ``receiver_input_ids``, zeros where it is padded (wider, with the appended
+            entries in front, where the injection is ``append``).
 
         Raises:
             ConfigError: The ids do not fit together.
@@ -313,7 +313,7 @@ class C2CModel:
 
         Args:
             questions: What the receiver is asked.
-            sharer_contexts: What the sharer reads instead, for a fuser whose injection is append.
+            sharer_contexts: What the sharer reads instead; injection append or side.
             max_new_tokens: Where a long answer is cut.
         """
         prompts = self.prompts(*both_asked(questions, sharer_contexts))
@@ -392,8 +392,3 @@ class C2CModel:
                 max_new_tokens=max_new_tokens,
                 with_stop=with_stop,
             )
-
-
-def cache_shape(loaded: LoadedModel, *, adapted: bool = False) -> CacheShape:
-    """The shape of a model's KV-cache, as a fuser is built for it; see `adaptable_shape`."""
-    return adaptable_shape(loaded.model) if adapted else geometry.cache_shape(loaded.model.config)

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from typing import Literal
 
 from c2c_search.errors import ConfigError
 from c2c_search.inference.fusion import Fuse
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.packed.fused_cache import FusedCache
+from c2c_search.inference.queries import Queries
 from c2c_search.prompt_cache.batches import PairBatch
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.tokenization.templates import Message
+
+
+if TYPE_CHECKING:
+    from c2c_search.fuser.config import FuserConfig
+    from c2c_search.inference.packed.side_memory import SideMemory
 
 
 Fusion = Literal["sequential", "parallel"]
@@ -42,11 +49,13 @@ class MultiSharerModel(C2CModel):
     Args:
         models: One for each sharer, with its fuser; all with the same receiver and template.
         fusion: sequential: each fuser reads the cache that the one before it has fused;
-            parallel: each reads the receiver's own cache, and their changes are summed.
+            parallel: each reads the receiver's own cache, and their changes are summed. A side
+            memory is read by itself, whichever it is.
 
     Raises:
         ConfigError: The models have not one receiver, or a fuser appends, fuses the response or
-            adapts the receiver.
+            adapts the receiver, or has the receiver read its prompt anew beside one that changes
+            its cache.
 
     Source: the published C2C's ``multi_source_fusion_mode``.
 
@@ -69,6 +78,9 @@ class MultiSharerModel(C2CModel):
         )
         self.models = tuple(models)
         self.fusion = fusion
+        if any(each.queries is not None for each in models):
+            # Of this receiver: each model may have loaded one of its own.
+            self.queries = Queries.of(self.receiver.model)
 
     def prompts(  # type: ignore[override]
         self,
@@ -99,6 +111,7 @@ class MultiSharerModel(C2CModel):
             first.last_ids,
             first.sharer_positions,
             texts=first.texts,
+            receiver_ids=first.receiver_ids,
             of_pairs=batches,
         )
 
@@ -111,13 +124,21 @@ class MultiSharerModel(C2CModel):
         """The cache that all sharers have spoken into."""
         assert isinstance(batch, MultiSharerBatch)
         receiver = batch.receiver.to(self.device)
-        total = receiver
+        total = FusedCache(receiver, batch.lengths)
+        memories: list[SideMemory] = []
         for model, of_pair in zip(self.models, batch.of_pairs, strict=True):
-            if self.fusion == "sequential":
-                total = model.fuse(replace(of_pair, receiver=total)).packed
-            else:
-                total = total + (model.fuse(of_pair).packed - receiver)
-        return FusedCache(total, batch.lengths)
+            before = total.packed
+            if self.fusion == "sequential" and not total.unread:
+                of_pair = replace(of_pair, receiver=before)
+            fused = model.fuse(of_pair)
+            memories += [replace(each, queries=self.queries) for each in fused.memories]
+            if fused.unread:
+                total = fused
+            elif not fused.memories and self.fusion == "sequential":
+                total = replace(total, packed=fused.packed)
+            elif not fused.memories:
+                total = replace(total, packed=before + (fused.packed - receiver))
+        return replace(total, memories=tuple(memories))
 
     def cached(self, encoded: object) -> PairPrompts:
         """Several sharers read texts, not one tensor of token ids.
@@ -161,8 +182,22 @@ def _check(models: Sequence[C2CModel], fusion: str) -> None:
         if any(others.values()):
             raise ConfigError(
                 "Several sharers can be heard together where each changes the prompt's cache in "
-                "place, and nothing else.",
+                "place or is read beside it, and nothing else.",
                 value=", ".join(name for name, given in others.items() if given),
-                hint="Choose fusers with injection residual or replace, without fuse_response "
-                "and lora_rank.",
+                hint="Choose fusers with injection residual, replace or side, without "
+                "fuse_response and lora_rank.",
             )
+    _check_who_reads([model.fuser.config for model in models if model.fuser is not None])
+
+
+def _check_who_reads(configs: Sequence[FuserConfig]) -> None:
+    """Refuse a change of the prompt's cache that another fuser has the receiver make anew."""
+    if not any(config.reads_from == "all" for config in configs):
+        return
+    if changing := [config.injection for config in configs if not config.adds_memory]:
+        raise ConfigError(
+            "With reads_from all the receiver reads its prompt anew, so that no other fuser can "
+            "change that prompt's cache.",
+            value=f"injection {', '.join(changing)}",
+            hint="Choose fusers with injection side, or with reads_from last.",
+        )

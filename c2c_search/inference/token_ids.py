@@ -13,6 +13,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from c2c_search.errors import ConfigError
 from c2c_search.inference.packed.context import PackedContext
+from c2c_search.inference.packed.side_memory import Memories
 from c2c_search.inference.packed.tokens import TRUNK
 from c2c_search.inference.packed.tokens import Tokens
 from c2c_search.inference.scoring import check_finite
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from c2c_search.inference.packed.fused_cache import FusedCache
+
+
+@dataclass
+class FusedOutput(CausalLMOutputWithPast):
+    """What transformers gives, and what the receiver reads beside the cache.
+
+    Args:
+        memory: Within ``memory.active()`` the receiver's own `generate` reads it; None without.
+    """
+
+    memory: Memories | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,7 @@ class IdPrompts:
 
 def last_token_output(
     model: PreTrainedModel, fused: FusedCache, last_ids: Sequence[int], read: IdPrompts
-) -> CausalLMOutputWithPast:
+) -> FusedOutput:
     """Feed each prompt's last token and lay the fused cache out as transformers has it.
 
     Args:
@@ -103,7 +115,7 @@ def last_token_output(
     )
     logits = context.feed(torch.tensor(last_ids), tokens)
     check_finite(logits.amax(dim=-1))
-    counts = list(fused.lengths)
+    counts = context.lengths
     columns = list(read.columns)
     width = read.width
     if fused.positions is not None:  # appended entries stand in front
@@ -120,7 +132,7 @@ def last_token_output(
     # Newer versions of transformers call it `cache`, and answer to the old name too.
     names = {field.name for field in fields(CausalLMOutputWithPast)}
     name = "cache" if "cache" in names else "past_key_values"
-    return CausalLMOutputWithPast(logits=logits[:, None], **{name: cache})
+    return FusedOutput(logits=logits[:, None], memory=context.memories, **{name: cache})
 
 
 def sequences(

@@ -1,8 +1,10 @@
-"""The linear maps of a model's attention, which LoRA may adapt."""
+"""The linear maps of a model's attention: what LoRA adapts, and where a side memory is read."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -31,31 +33,51 @@ _ROLES: dict[str, ProjectionRole] = {
 _COMPLETE: tuple[set[ProjectionRole], ...] = ({"query", "value", "output"}, {"qkv", "output"})
 
 
-def attention_maps(model: PreTrainedModel) -> dict[ProjectionRole, list[nn.Module]]:
+@dataclass(frozen=True)
+class Purpose:
+    """Why the maps are wanted.
+
+    Args:
+        name: What needs them.
+        instead: What to do for a model that has none.
+    """
+
+    name: str
+    instead: str
+
+
+LORA = Purpose("LoRA", "Set fuser.lora_rank to 0 for this receiver.")
+SIDE_MEMORY = Purpose("A side memory", "Choose another fuser.injection than side.")
+
+
+def attention_maps(
+    model: PreTrainedModel, purpose: Purpose = LORA
+) -> dict[ProjectionRole, list[nn.Module]]:
     """A model's query, value and output maps (or ``qkv`` and output), by layer.
 
     Raises:
         ConfigError: They cannot be told by their names, or layers differ in their sizes.
     """
     found: dict[ProjectionRole, list[nn.Module]] = {}
-    for name, module in model.base_model.get_decoder().named_modules():
-        above, _, last = name.rpartition(".")
-        parent = above.rpartition(".")[2]
-        weight = getattr(module, "weight", None)
-        # Some feed-forward maps have the names of attention maps.
-        if last in _ROLES and ("attn" in parent or "attention" in parent) and weight is not None:
-            found.setdefault(_ROLES[last], []).append(module)
+    for role, _, module in _maps(model):
+        found.setdefault(role, []).append(module)
     layers = geometry(model).layers
     whole = set(found) in _COMPLETE and all(len(maps) == layers for maps in found.values())
-    if not whole or any(len({_sizes(each) for each in maps}) > 1 for maps in found.values()):
+    if not whole or any(len({map_sizes(each) for each in maps}) > 1 for maps in found.values()):
         raise ConfigError(
-            "LoRA needs a receiver whose layers have one query, value and output map each (or one "
-            "map for all three and an output map), under a usual name and of one size.",
+            f"{purpose.name} needs a receiver whose layers have one query, value and output map "
+            "each (or one map for all three and an output map), under a usual name and of one "
+            "size.",
             value=f"{model.config.model_type}: "
             f"{({role: len(maps) for role, maps in found.items()}) or 'none'} in {layers} layers",
-            hint="Set fuser.lora_rank to 0 for this receiver.",
+            hint=purpose.instead,
         )
     return found
+
+
+def attentions(model: PreTrainedModel) -> list[nn.Module]:
+    """The modules that hold the output maps of `attention_maps`, by layer."""
+    return [parent for role, parent, _ in _maps(model) if role == "output"]
 
 
 def projections(maps: Mapping[ProjectionRole, list[nn.Module]]) -> tuple[AttentionMap, ...]:
@@ -63,7 +85,7 @@ def projections(maps: Mapping[ProjectionRole, list[nn.Module]]) -> tuple[Attenti
     return tuple(
         AttentionMap(role=role, inputs=inputs, outputs=outputs)
         for role in sorted(maps)
-        for inputs, outputs in (_sizes(maps[role][0]),)
+        for inputs, outputs in (map_sizes(maps[role][0]),)
     )
 
 
@@ -78,11 +100,24 @@ def adaptable_shape(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any
         ConfigError: As `cache_shape` and `attention_maps` raise it.
     """
     shape = cache_shape(model)
-    maps = attention_maps(model if hasattr(model, "base_model") else _skeleton(model))
+    maps = attention_maps(model if hasattr(model, "base_model") else skeleton_of(model))
     return shape.model_copy(update={"projections": projections(maps)})
 
 
-def _skeleton(config: PreTrainedConfig | Mapping[str, Any]) -> PreTrainedModel:
+def _maps(model: PreTrainedModel) -> Iterator[tuple[ProjectionRole, nn.Module, nn.Module]]:
+    """Every map of an attention whose name tells its role, with the module above it."""
+    decoder = model.base_model.get_decoder()
+    for name, module in decoder.named_modules():
+        above, _, last = name.rpartition(".")
+        parent = above.rpartition(".")[2]
+        weight = getattr(module, "weight", None)
+        # Some feed-forward maps have the names of attention maps.
+        if last in _ROLES and ("attn" in parent or "attention" in parent) and weight is not None:
+            yield _ROLES[last], decoder.get_submodule(above), module
+
+
+def skeleton_of(config: PreTrainedConfig | Mapping[str, Any]) -> PreTrainedModel:
+    """A model on the meta device, from its configuration or the content of its config.json."""
     import torch
     from transformers import AutoConfig
     from transformers import AutoModelForCausalLM
@@ -94,7 +129,7 @@ def _skeleton(config: PreTrainedConfig | Mapping[str, Any]) -> PreTrainedModel:
     return skeleton
 
 
-def _sizes(module: nn.Module) -> tuple[int, int]:
+def map_sizes(module: nn.Module) -> tuple[int, int]:
     """Inputs and outputs; GPT-2's maps are stored the other way round than `torch.nn.Linear`."""
     from torch import nn
 

@@ -48,6 +48,7 @@ class PairBatch:
             holds.
         context: The sharer's whole prompts, where they are needed.
         texts: What the receiver reads; None for a prompt that is given as token ids.
+        receiver_ids: All that the receiver reads, as token ids of each prompt.
     """
 
     receiver: torch.Tensor
@@ -57,6 +58,7 @@ class PairBatch:
     sharer_positions: tuple[torch.Tensor, ...]
     context: SharerContext | None = None
     texts: tuple[Rendered | None, ...] = ()
+    receiver_ids: tuple[tuple[int, ...], ...] = ()
 
     def to(self, device: torch.device) -> PairBatch:
         context = self.context
@@ -185,6 +187,7 @@ class PairPrompts:
             sharer_positions=tuple(positions),
             context=self._context(speakers) if context else None,
             texts=tuple(self.encoded[row].receiver_text for row in rows),
+            receiver_ids=tuple(self.encoded[row].receiver_ids for row in rows),
         )
 
     def _all_of(self, row: int) -> torch.Tensor:

@@ -13,6 +13,7 @@ from c2c_search.data.schema import WITH_GUARD
 from c2c_search.data.schema import DataConfig
 from c2c_search.errors import Problem
 from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.injections import INJECTIONS
 from c2c_search.space.declaration import Declaration
 from c2c_search.space.dimensions import Value
 
@@ -25,18 +26,23 @@ def other_contexts(space: Declaration, data: DataConfig, document: Document) -> 
     """The problem, if any, of rows with a ``sharer_context`` and trials that cannot read them.
 
     Where the receiver's tokens have no counterparts in what the sharer reads, its cache can only
-    be appended.
+    stand beside the receiver's.
     """
-    others = [value for value in _injections(space) if value != "append"]
+    others = [
+        value
+        for value in _injections(space)
+        if INJECTIONS[str(value)].projects not in ("entries", "memory")
+    ]
     if not others or (row := _first_context(data)) is None:
         return
     section = "dimensions" if _NAME in space.dimensions else "fixed"
     at: Location = (section, _NAME)
     yield document.problem(
         at,
-        f"Rows with a sharer_context ({row}) need {_NAME} append in every trial.",
+        f"Rows with a sharer_context ({row}) need {_NAME} append or side in every trial.",
         value=others,
-        hint=f"Set `{_NAME}: append` under `fixed`, or drop sharer_context from the data.",
+        hint=f"Set `{_NAME}: append` (or side) under `fixed`, or drop sharer_context from the "
+        "data.",
     )
 
 

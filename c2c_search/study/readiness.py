@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from c2c_search.config.document import Document
 from c2c_search.config.document import read
@@ -36,6 +38,7 @@ from c2c_search.space.dimensions import Value
 from c2c_search.space.dimensions import walk
 from c2c_search.space.schema import Space
 from c2c_search.study.sizes import adapted_receivers
+from c2c_search.study.sizes import remembering_receivers
 from c2c_search.study.sizes import shape_in
 from c2c_search.training.stage_data import check_stages
 
@@ -70,16 +73,31 @@ def check_ready(space: Space, file: Path) -> None:
 
 
 def _models(space: Space, document: Document) -> Iterator[Problem]:
-    adapted = adapted_receivers(space)
+    adapted, remembering = adapted_receivers(space), remembering_receivers(space)
     for name, pair in space.pairs.items():
         for role, source in pair:
             try:
                 config = config_at_hand(source)
                 if config is not None:
                     shape_in(config, adapted=role == "receiver" and source in adapted)
+                    if role == "receiver" and source in remembering:
+                        _check_queries(config)
             except (SourceError, ConfigError) as error:
                 at = ("pairs", name, role)
                 yield document.problem(at, error.rule, value=error.value, hint=error.hint)
+
+
+def _check_queries(config: Mapping[str, Any]) -> None:
+    """Refuse a receiver that can read no side memory, as far as its configuration tells.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    # Late, because most spaces have no side memory and this imports torch.
+    from c2c_search.inference.queries import Queries
+    from c2c_search.models.attention_maps import skeleton_of
+
+    Queries(skeleton_of(config))
 
 
 def _harm_tasks(space: Space, file: Path) -> Iterator[Problem]:

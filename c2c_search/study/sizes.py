@@ -17,6 +17,7 @@ from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import GateConfig
+from c2c_search.fuser.injections import INJECTIONS
 from c2c_search.fuser.shapes import CacheShape
 from c2c_search.models.attention_maps import adaptable_shape
 from c2c_search.models.geometry import cache_shape
@@ -73,6 +74,16 @@ def adapted_receivers(space: Space) -> set[str]:
     ranks = space.dimensions[name].extremes if name in space.dimensions else ()
     adapts = any((*ranks, space.fixed.get(name)))
     return {pair.receiver for pair in space.pairs.values() if adapts}
+
+
+def remembering_receivers(space: Space) -> set[str]:
+    """Sources of the models that may read a side memory."""
+    name = "fuser.injection"
+    dimension = space.dimensions.get(name)
+    injections = [space.fixed.get(name), *(() if dimension is None else dimension.extremes)]
+    given = [str(one) for one in injections if one is not None]
+    remembers = any(INJECTIONS[one].projects == "memory" for one in given)
+    return {pair.receiver for pair in space.pairs.values() if remembers}
 
 
 def make_fits(space: Space, shape: ShapeOf | None = None) -> Fits | None:

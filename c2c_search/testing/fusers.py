@@ -41,6 +41,13 @@ def only(applies: Applies) -> Callable[[_Test], _Test]:
     return mark
 
 
+def of_layers(config: FuserConfig) -> list[int]:
+    """Receiver layers, of the made-up pair, that a fuser gives anything for."""
+    return (
+        Fuser(config, RECEIVER, SHARER).layers if config.adds_memory else [*range(RECEIVER.layers)]
+    )
+
+
 class FuserConformance(ABC):
     """Put every test that takes a ``config`` through every configuration of the suite."""
 
@@ -65,7 +72,8 @@ class FuserConformance(ABC):
         for dtype in (torch.float32, torch.bfloat16):
             receiver, sharer = (cache.to(dtype) for cache in caches())
             fused = trained(config)(receiver, sharer, rotations(config, 7))
-            assert fused.shape == receiver.shape
+            shape = (2, len(of_layers(config)), *receiver.shape[2:])
+            assert fused.shape == shape
             assert fused.dtype == dtype
             assert torch.isfinite(fused).all()
 
@@ -114,9 +122,14 @@ class FuserConformance(ABC):
         # The receiver that answers from it is the receiver alone, unless a LoRA adapts it: that
         # is not behind the gate.
         fuser = trained(config).eval()
-        shut(fuser, list(range(2 * len(fuser.layers))))
+        assert fuser.gate is not None
+        shut(fuser, range(fuser.gate.groups))
         receiver, sharer = caches()
-        assert torch.equal(fuser(receiver, sharer), receiver)
+        fused = fuser(receiver, sharer)
+        if config.stands_beside:  # it is read, and there is nothing to find
+            assert not fused[1].any()
+        else:
+            assert torch.equal(fused, receiver)
         assert fuser.open_share()["eval"] == 0
 
     def test_tokens_do_not_see_each_other(self, config: FuserConfig) -> None:
@@ -131,7 +144,7 @@ class FuserConformance(ABC):
         ]
         torch.testing.assert_close(whole, torch.cat(parts, dim=2), atol=1e-4, rtol=1e-5)
 
-    @only(lambda config: not config.adds_entries)
+    @only(lambda config: not config.stands_beside)
     def test_layer_by_layer_is_all_layers_at_once(self, config: FuserConfig) -> None:
         fuser = trained(config).eval()
         receiver, sharer = caches()
@@ -150,14 +163,17 @@ class FuserConformance(ABC):
     def test_layers_that_never_open_are_left_out(self, config: FuserConfig) -> None:
         fuser = trained(config).eval()
         count = len(fuser.layers)
-        # Keys and values of the first layer, and the keys alone of the last.
-        shut(fuser, [0, count, count - 1])
+        # Values, and keys if they have a gate, of the first layer; and the keys alone of the last.
+        shut(fuser, [0] if config.stands_beside else [0, count, count - 1])
         receiver, sharer = caches()
         smaller = without_shut_layers(fuser)
-        torch.testing.assert_close(smaller(receiver, sharer), fuser(receiver, sharer))
+        kept = [fuser.layers.index(layer) for layer in smaller.layers]
+        whole = fuser(receiver, sharer)
+        expected = whole[:, kept] if config.adds_memory else whole
+        torch.testing.assert_close(smaller(receiver, sharer), expected)
         assert fuser.gate is not None
-        if fuser.gate.from_input is not None:
-            assert smaller is fuser  # another input may open it
+        if fuser.gate.from_input is not None or config.adds_entries:
+            assert smaller is fuser  # another input may open it; entries are seen however shut
         else:
             assert smaller.layers[0] > fuser.layers[0] or count == 1
             assert len(smaller.state_dict()) == len(fuser.state_dict())
@@ -191,7 +207,7 @@ class FuserConformance(ABC):
         assert {id(p) for p in grouped} == {id(p) for p in trainable}
         assert len(grouped) == len(trainable)
 
-    @only(lambda config: not config.adds_entries)
+    @only(lambda config: not config.stands_beside)
     def test_layers_that_are_not_fused_stay_as_they_are(self, config: FuserConfig) -> None:
         fuser = trained(config).eval()
         receiver, sharer = caches()
@@ -218,6 +234,9 @@ class FuserConformance(ABC):
         assert twin.lora_rank == config.lora_rank
         fused = fuser(receiver, sharer, turned)
         assert torch.equal(fused, fuser(receiver, sharer + 1, turned))
+        if twin.stands_beside:  # a learned prefix or memory, whoever reads it
+            assert twin.gate.rule == "hard" or fused[1].any()
+            return
         # What it says depends on what the receiver itself has read.
         other = receiver.flip(2)
         changed = fuser(other, sharer, turned) - other

@@ -32,10 +32,13 @@ class GateConformance(FuserConformance):
                 get_args(c.Noise), get_args(c.Rule), (False, True)
             )
         ]
+        ways = [way | {"initial_logit": 0.5} if way["rule"] == "tanh" else way for way in ways]
         fusers: list[dict[str, Any]] = [
             {"projector": "c2c"},
             {"projector": "joint", "injection": "replace"},
             {"projector": "linear", "layer_share": 0.5},
+            {"projector": "linear", "injection": "append"},
+            {"projector": "joint", "injection": "side", "layer_share": 0.5},
         ]
         return valid(
             [

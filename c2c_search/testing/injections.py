@@ -35,6 +35,8 @@ class InjectionConformance(FuserConformance):
         others: list[dict[str, Any]] = [
             {"gate": {"granularity": "head"}},
             {"gate": {"granularity": "layer", "noise": "logistic", "rule": "hard"}},
+            {"gate": {"granularity": "token"}},
+            {"gate": {"granularity": "value", "rule": "tanh", "initial_logit": 0.5}},
             {"dynamic_weight": False},
             {"layer_share": 0.5},
             {"fuse_response": True},
@@ -60,8 +62,8 @@ class InjectionConformance(FuserConformance):
         fused, other = (fuser(receiver, each, turned) for each in (sharer, sharer.flip(2)))
         assert config.gate.rule == "hard" or not torch.allclose(fused, other, atol=1e-4)
 
-    def test_added_entries_are_the_sharers_alone(self, config: c.FuserConfig) -> None:
-        if not config.adds_entries:
+    def test_what_stands_beside_is_the_sharers_alone(self, config: c.FuserConfig) -> None:
+        if not config.stands_beside:
             return
         fuser = trained(config).eval()
         receiver, sharer = caches()

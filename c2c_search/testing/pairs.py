@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,12 +114,14 @@ def updates(fuser: Fuser) -> list[tuple[Update, int]]:
     ]
 
 
-def shut(fuser: Fuser, groups: list[int]) -> None:
-    """Shut the gates of some groups, the layers' keys and then their values.
+def shut(fuser: Fuser, groups: Sequence[int]) -> None:
+    """Shut the gates of some groups: the layers' keys, if they have any, and then their values.
 
-    Their rows become those of a gate that begins at logit -10,000: sigmoid underflows to 0.
+    Their rows become those of a gate that begins at logit -10,000, where sigmoid underflows to 0,
+    or at 0 where that is shut.
     """
-    gate = fuser.config.gate.model_copy(update={"initial_logit": -1e4})
+    shut_at = 0.0 if fuser.config.gate.rule == "tanh" else -1e4
+    gate = fuser.config.gate.model_copy(update={"initial_logit": shut_at})
     closed = Fuser(
         fuser.config.model_copy(update={"gate": gate}),
         fuser.receiver_shape,
@@ -129,9 +132,10 @@ def shut(fuser: Fuser, groups: list[int]) -> None:
     assert fuser.gate is not None
     assert closed.gate is not None
     others = dict(closed.gate.named_parameters())
+    chosen = list(groups)
     with torch.no_grad():
         for name, parameter in fuser.gate.named_parameters():
-            parameter[groups] = others[name][groups]
+            parameter[chosen] = others[name][chosen]
 
 
 def valid(candidates: list[dict[str, Any]]) -> list[FuserConfig]:

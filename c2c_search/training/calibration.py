@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import torch
 
 from c2c_search.batching import portions
 from c2c_search.errors import ConfigError
@@ -16,7 +19,9 @@ from c2c_search.inference.layer_scores import attention_cosine
 
 
 if TYPE_CHECKING:
+    from c2c_search.fuser.rotations import Rotations
     from c2c_search.inference.model import C2CModel
+    from c2c_search.inference.queries import Queries
     from c2c_search.prompt_cache.batches import PairBatch
     from c2c_search.prompt_cache.batches import PairPrompts
 
@@ -47,7 +52,10 @@ def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
     def parts() -> Iterator[CalibrationPart]:
         for batch in batches(rows):
             rotations = rotations_of(batch, model.rotaries)
-            yield CalibrationPart(batch.receiver, batch.sharer, rotations)
+            if model.queries is None:
+                yield CalibrationPart(batch.receiver, batch.sharer, rotations)
+            else:
+                yield _remembered(batch, rotations, model.queries)
 
     scores = None
     # Layers are chosen by what a map fitted on one half of the prompts says of the other.
@@ -61,3 +69,17 @@ def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
             )
         scores = attention_cosine(model, batches(rows[:half]), batches(rows[half:]))
     fuser.calibrate(parts, layer_scores=scores)
+
+
+def _remembered(
+    batch: PairBatch, rotations: Rotations | None, queries: Queries
+) -> CalibrationPart:
+    """The receiver's own cache as a side memory would have it, before the receiver's key norm."""
+    receiver = batch.receiver
+    if rotations is not None:
+        receiver = rotations.undo_receiver(receiver, range(receiver.shape[1]))
+        rotations = replace(rotations, receiver=None)
+    keys, values = receiver.float()
+    return CalibrationPart(
+        torch.stack([queries.unnormed_keys(keys), values]), batch.sharer, rotations
+    )

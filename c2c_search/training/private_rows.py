@@ -28,12 +28,12 @@ def refuse_other_contexts(config: TrialConfig, splits: Mapping[str, Sequence[Row
     Raises:
         ConfigError: It is one.
     """
-    if config.fuser.adds_entries:
+    if config.fuser.stands_beside:
         return
     if (split := private_split(splits)) is not None:
         raise ConfigError(
-            "Rows with a sharer_context need fuser.injection append: the receiver's "
+            "Rows with a sharer_context need fuser.injection append or side: the receiver's "
             "tokens have no counterparts in what the sharer reads.",
             value=f"fuser.injection {config.fuser.injection}, split {split}",
-            hint="Set fuser.injection to append, or drop sharer_context from the data.",
+            hint="Set fuser.injection to append or side, or drop sharer_context from the data.",
         )

@@ -170,10 +170,11 @@ def losses_at_once(steps: Sequence[ReceiverStep]) -> list[torch.Tensor]:
         steps: Of one receiver, all shareable.
 
     Returns:
-        Scalars whose gradients flow into each step's fused cache, and into nothing else.
+        Scalars whose gradients flow into each step's fused cache and memories, and into nothing
+        else.
     """
     losses: list[list[torch.Tensor]] = [[] for _ in steps]
-    gradients: list[list[torch.Tensor]] = [[] for _ in steps]
+    gradients: list[list[tuple[torch.Tensor, ...]]] = [[] for _ in steps]
     for pieces in _passes(steps):
         found = _one_pass(
             [steps[index].of_rows(rows) for index, rows in pieces.items()],
@@ -183,14 +184,25 @@ def losses_at_once(steps: Sequence[ReceiverStep]) -> list[torch.Tensor]:
             losses[index].append(loss)
             gradients[index].append(gradient)
     totals = torch.stack([torch.stack(parts).sum() for parts in losses])
-    whole = [parts[0] if len(parts) == 1 else torch.cat(parts, dim=2) for parts in gradients]
-    norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in whole])
+    whole = [[_joined(parts) for parts in zip(*of_step, strict=True)] for of_step in gradients]
+    norms = torch.stack([torch.linalg.vector_norm(each) for of_step in whole for each in of_step])
     sound = torch.cat([totals, norms]).isfinite().all()
     known = torch.where(sound, totals, torch.nan)
     return [
-        _KnownGradient.apply(step.fused.packed, loss, gradient)
-        for step, loss, gradient in zip(steps, known.unbind(), whole, strict=True)
+        _KnownGradient.apply(loss, tuple(of_step), *_learned_from(step.fused).values())
+        for step, loss, of_step in zip(steps, known.unbind(), whole, strict=True)
     ]
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat([*parts], dim=2)
+
+
+def _learned_from(fused: FusedCache) -> dict[int, torch.Tensor]:
+    """Of what fusers said, by its place there, what a gradient is wanted of: the cache, if nobody
+    says which."""
+    said = dict(enumerate(fused.said))
+    return {n: each for n, each in said.items() if each.requires_grad} or {0: said[0]}
 
 
 def _passes(steps: Sequence[ReceiverStep]) -> list[dict[int, range]]:
@@ -199,7 +211,7 @@ def _passes(steps: Sequence[ReceiverStep]) -> list[dict[int, range]]:
 
     def sizes(which: tuple[int, int]) -> tuple[int, int]:
         step, row = steps[which[0]], which[1]
-        return step.fused.lengths[row], len(step.responses[row])
+        return step.fused.tokens_of(row), len(step.responses[row])
 
     passes = []
     for portion in portions(rows, sizes, (PROMPT_TOKENS, RESPONSE_TOKENS)):
@@ -212,18 +224,24 @@ def _passes(steps: Sequence[ReceiverStep]) -> list[dict[int, range]]:
 
 def _one_pass(
     steps: Sequence[ReceiverStep], weights: Sequence[int]
-) -> tuple[list[torch.Tensor], Sequence[torch.Tensor]]:
-    """Parts of batches in one pass: what each adds to its batch's loss, and its gradient.
+) -> tuple[list[torch.Tensor], list[tuple[torch.Tensor, ...]]]:
+    """Parts of batches in one pass: what each adds to its batch's loss, and its gradients.
 
     Args:
         steps: The parts.
         weights: Of the whole batch of each.
     """
-    leaves = [step.fused.packed.detach().requires_grad_() for step in steps]
+    leaves = [
+        {n: each.detach().requires_grad_() for n, each in _learned_from(step.fused).items()}
+        for step in steps
+    ]
     logits = response_logits(
         steps[0].model,
         FusedCache.side_by_side(
-            [replace(each.fused, packed=leaf) for each, leaf in zip(steps, leaves, strict=True)]
+            [
+                step.fused.saying([own.get(n, each) for n, each in enumerate(step.fused.said)])
+                for step, own in zip(steps, leaves, strict=True)
+            ]
         ),
         [last for step in steps for last in step.last_ids],
         [branches for step in steps for branches in step.branches],
@@ -234,8 +252,11 @@ def _one_pass(
             logits.split([step.tokens for step in steps]), steps, weights, strict=True
         )
     ]
-    gradients = torch.autograd.grad(torch.stack(losses).sum(), leaves)
-    return [loss.detach() for loss in losses], gradients
+    flat = [leaf for own in leaves for leaf in own.values()]
+    gradients = iter(torch.autograd.grad(torch.stack(losses).sum(), flat))
+    return [loss.detach() for loss in losses], [
+        tuple(next(gradients) for _ in own) for own in leaves
+    ]
 
 
 class _KnownGradient(torch.autograd.Function):
@@ -243,15 +264,14 @@ class _KnownGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, packed: torch.Tensor, loss: torch.Tensor, gradient: torch.Tensor
+        ctx: Any, loss: torch.Tensor, gradients: tuple[torch.Tensor, ...], *said: torch.Tensor
     ) -> torch.Tensor:
-        ctx.save_for_backward(gradient)
+        ctx.save_for_backward(*gradients)
         return loss.clone()
 
     @staticmethod
-    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return outer[0] * gradient, None, None
+    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return None, None, *(outer[0] * gradient for gradient in ctx.saved_tensors)
 
 
 def alone(training: Steps[Ended]) -> Ended:

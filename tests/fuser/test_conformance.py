@@ -33,6 +33,7 @@ from c2c_search.testing.pairs import trained
 from c2c_search.testing.pairs import updates
 
 
+SHUT_AT_FIRST = {"granularity": "head", "rule": "tanh"}
 TRAINED_FAMILIES = ("c2c", "joint", "linear")
 MADE_ALIGNMENTS = ("terminal", "proportional", "similarity", "learned")
 READS_SHARER = {
@@ -102,12 +103,22 @@ class TestAppend(InjectionConformance):
     plugin = "append"
 
 
+class TestSide(InjectionConformance):
+    plugin = "side"
+
+
 def gates() -> list[c.GateConfig]:
     found = [c.GateConfig()]
     for granularity, noise, rule in product(
         ("layer", "head", "token", "value"), get_args(c.Noise), get_args(c.Rule)
     ):
-        found.append(c.GateConfig(granularity=granularity, noise=noise, rule=rule))
+        if rule == "tanh":  # which has no noise, and begins shut at 0
+            noise, logit = "none", 0.5
+        else:
+            logit = 0.0
+        gate = c.GateConfig(granularity=granularity, noise=noise, rule=rule, initial_logit=logit)
+        if gate not in found:
+            found.append(gate)
     for granularity in ("layer", "head", "value"):
         found.append(c.GateConfig(granularity=granularity, input_dependent=True, sparsity=0.1))
     return found
@@ -181,7 +192,7 @@ class TestProduct(FuserConformance):
         (PROJECTORS, ["c2c", "joint", "linear", "ridge"]),
         (GATES, ["none", "layer", "head", "token", "value"]),
         (LAYER_ALIGNMENTS, [*MADE_ALIGNMENTS, "explicit"]),
-        (INJECTIONS, ["residual", "replace", "append"]),
+        (INJECTIONS, ["residual", "replace", "append", "side"]),
     ],
 )
 def test_every_plug_in_is_registered_with_its_reference(register, names):
@@ -200,6 +211,7 @@ def test_every_plug_in_is_registered_with_its_reference(register, names):
         ({"injection": "replace"}, False),
         ({"projector": "joint", "injection": "append"}, True),
         ({"projector": "linear", "injection": "append", "initialisation": "ridge"}, True),
+        ({"projector": "linear", "injection": "side"}, True),
     ],
 )
 def test_a_twin_can_stand_where_its_fuser_does(fields, is_itself):
@@ -236,13 +248,33 @@ def test_lower_rank_keeps_the_main_directions():
 @pytest.mark.parametrize(
     ("wrong", "rule"),
     [
-        ({"projector": "ridge"}, "injection replace or append"),
+        ({"projector": "ridge"}, "injection replace, append or side"),
         ({"initialisation": "ridge", "injection": "replace"}, "projector joint or linear"),
         ({"rank": 3}, "rank belongs to"),
         ({"gate": {"noise": "gumbel"}}, "gate.noise needs a gate"),
         ({"gate": {"sparsity": 0.1}}, "gate.sparsity needs a gate"),
         ({"layer_alignment": "learned", "sources_per_layer": 2}, "alignment_window"),
-        ({"injection": "append", "gate": {"granularity": "layer"}}, "no gate to shut"),
+        ({"gate": {"granularity": "head", "rule": "tanh"}}, "neither would ever learn"),
+        (
+            {"injection": "side", "normalisation": "rms", "gate": SHUT_AT_FIRST},
+            "neither would ever learn",
+        ),
+        (
+            {"gate": {"granularity": "head", "rule": "tanh", "noise": "gumbel"}},
+            "set gate.noise to none",
+        ),
+        ({"bias": False}, "belongs to projector linear"),
+        (
+            {
+                "projector": "linear",
+                "injection": "append",
+                "initialisation": "ridge",
+                "bias": False,
+            },
+            "belongs to projector linear",
+        ),
+        ({"reads_from": "all"}, "reads_from all needs injection side"),
+        ({"injection": "side", "fuse_response": True}, "no response to fuse"),
         ({"injection": "append", "layer_share": 0.5}, "layer_share to 1"),
         ({"injection": "append", "fuse_response": True}, "no response to fuse"),
         ({"projector": "mlp"}, "projector family. Got 'mlp'. Valid: c2c, joint, linear, ridge."),
@@ -266,6 +298,50 @@ def test_several_misfits_are_told_at_once():
         c.FuserConfig(rank=3, injection="append", layer_share=0.5, fuse_response=True)
     for part in ("rank belongs", "layer_share to 1", "no response to fuse"):
         assert part in str(error.value)
+
+
+def test_what_stands_beside_has_gates_for_its_values_alone():
+    for injection in ("append", "side"):
+        gate = c.GateConfig(granularity="head", rule="tanh")
+        fuser = Fuser(c.FuserConfig(width=8, injection=injection, gate=gate), RECEIVER, SHARER)
+        assert fuser.gate.logit.shape == (RECEIVER.layers, 1, RECEIVER.heads)
+        assert fuser.open_share()["eval_keys"] == 1
+
+
+@pytest.mark.parametrize("granularity", ["layer", "head", "value", "token"])
+def test_an_untrained_tanh_gate_is_shut_exactly_and_learns(granularity):
+    gate = c.GateConfig(granularity=granularity, rule="tanh")
+    config = c.FuserConfig(
+        projector="linear", bias=False, initialisation="random", injection="side", gate=gate
+    )
+    fuser = Fuser(config, RECEIVER, SHARER).train()
+    memory = fuser(*caches())
+    assert memory[0].any()
+    assert not memory[1].any()
+    memory.sum().backward()
+    parameter = fuser.gate.logit if fuser.gate.logit is not None else fuser.gate.from_input.bias
+    assert parameter.grad.any()
+
+
+def test_a_tanh_gate_may_turn_the_sign():
+    gate = c.GateConfig(granularity="value", rule="tanh", initial_logit=-0.5)
+    config = c.FuserConfig(projector="linear", injection="append", gate=gate)
+    fuser = trained(config.model_copy(update={"gate": c.GateConfig()})).eval()
+    turned = Fuser(config, RECEIVER, SHARER).eval()
+    turned.load_state_dict(fuser.state_dict(), strict=False)
+    keys, values = fuser(*caches())
+    others = turned(*caches())
+    assert torch.equal(others[0], keys)
+    torch.testing.assert_close(others[1], -torch.tanh(torch.tensor(0.5)) * values)
+
+
+def test_a_map_without_bias_says_nothing_of_nothing():
+    fields = {"projector": "linear", "initialisation": "random", "normalisation": "none"}
+    config = c.FuserConfig(**fields, bias=False, injection="side")
+    fuser = Fuser(config, RECEIVER, SHARER)
+    receiver, sharer = caches()
+    assert not fuser(receiver, 0 * sharer).any()
+    assert config.without_sharer().bias  # or there would be nothing to learn
 
 
 def test_an_explicit_map_must_be_given():

@@ -85,6 +85,8 @@ def test_untrained_fuser_between_any_two_is_the_receiver(make_pair, receiver, sh
         {"keys": "unrotated", "projector": "joint"},
         {"injection": "replace", "projector": "linear"},
         {"injection": "append", "keys": "unrotated"},
+        {"injection": "side", "keys": "unrotated"},
+        {"injection": "side", "reads_from": "all"},
     ],
     ids=str,
 )

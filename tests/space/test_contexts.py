@@ -50,16 +50,19 @@ def test_rows_with_a_context_of_the_sharer_s_need_append_in_every_trial(
     tmp_path: Path, more: str, where: str, others: str
 ) -> None:
     (problem,) = problems(tmp_path, more, ROW, CONTEXT)
-    rule = "Rows with a sharer_context (rows.jsonl:2) need fuser.injection append in every trial."
+    needed = "need fuser.injection append or side in every trial."
+    rule = f"Rows with a sharer_context (rows.jsonl:2) {needed}"
     assert problem.startswith(f"{where}: {rule} Got {others}.")
 
 
 APPEND = "fixed: {fuser.injection: append, fuser.gate.granularity: none}\n"
 
 
-def test_append_and_rows_without_a_context_are_no_problem(tmp_path: Path) -> None:
+def test_what_stands_beside_and_rows_without_a_context_are_no_problem(tmp_path: Path) -> None:
     assert not problems(tmp_path, "", ROW, ROW | {"sharer_context": None})
-    assert not [each for each in problems(tmp_path, APPEND, CONTEXT) if "sharer_context" in each]
+    for fixed in (APPEND, "fixed: {fuser.injection: side}\n"):
+        told = problems(tmp_path, fixed, CONTEXT)
+        assert not [each for each in told if "sharer_context" in each]
 
 
 def test_the_private_quiz_is_made_of_such_rows(tmp_path: Path) -> None:

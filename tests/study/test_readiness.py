@@ -84,6 +84,22 @@ def test_a_model_that_is_not_there(study: Path) -> None:
     assert str(study.parent / "models/c") in told
 
 
+def test_a_receiver_that_can_read_no_side_memory(study: Path) -> None:
+    own = {"new_decoder_architecture": True, "num_kv_heads": 2, "alibi": False}
+    kept = {name: value for name, value in CONFIG.items() if name != "num_key_value_heads"}
+    plain = study.read_text()
+    study.write_text(f"{plain}fixed: {{fuser.injection: side}}\n")
+    check_ready(Space.load(study), study)
+    content = json.dumps({**kept, "model_type": "falcon", **own})
+    (study.parent / "a" / "config.json").write_text(content)
+    told = found(study)
+    assert "pairs.there.receiver: A side memory needs a receiver" in told
+    assert "Got 'falcon'" in told
+    assert "sharer" not in told
+    study.write_text(plain)
+    check_ready(Space.load(study), study)
+
+
 def test_a_name_on_the_hub_is_not_asked_for(study: Path) -> None:
     study.write_text(study.read_text().replace("path:b", "hf:nobody/nothing"))
     check_ready(Space.load(study), study)

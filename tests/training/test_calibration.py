@@ -17,6 +17,10 @@ KINDS = {
     "by attention": {"layer_choice": "attention", "layer_share": 0.4},
     "ridge": {"projector": "ridge", "injection": "replace"},
     "appended": {"projector": "ridge", "injection": "append"},
+    "side": {"projector": "ridge", "injection": "side", "keys": "unrotated"},
+    "side, of rotated keys": {"projector": "linear", "initialisation": "ridge",
+                              "injection": "side", "layer_choice": "attention",
+                              "layer_share": 0.4},
     "started by ridge": {"projector": "linear", "initialisation": "ridge", "rank": 3,
                          "injection": "replace", "keys": "unrotated"},
     "joint": {"projector": "joint", "initialisation": "ridge", "injection": "replace"},
@@ -67,3 +71,39 @@ def test_one_prompt_cannot_choose_layers(make_pair):
     model = make_pair(**KINDS["by attention"])
     with pytest.raises(ConfigError, match="at least two training examples"):
         calibration.calibrate(model, prompts_of(model, 1), seed=0)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+@pytest.mark.parametrize("keys", ["rotated", "unrotated"])
+def test_a_side_memory_is_fitted_to_the_receivers_keys_before_rope_and_norm(
+    make_pair, tiny_model, family, keys
+):
+    # The receiver is its own sharer, so that a map can be exact.
+    receiver = tiny_model(family, layers=3, heads=2, head_dim=8, seed=1)
+    with torch.no_grad():
+        for layer in receiver.model.model.layers if family == "qwen3" else []:
+            layer.self_attn.k_norm.weight.mul_(torch.linspace(0.2, 3, 8))
+    model = make_pair(
+        receiver=receiver,
+        sharer=receiver,
+        normalisation="calibrated",
+        projector="ridge",
+        injection="side",
+        keys=keys,
+        ridge_penalty=1e-6,
+        trained=False,
+    )
+    prompts = prompts_of(model)
+    calibration.calibrate(model, prompts, seed=0)
+    batch = model.batch(prompts, range(4))
+    (memory,) = model.fuse(batch).memories
+    places = torch.cat([torch.arange(len(each)) for each in batch.sharer_positions])
+    cache = prompts.receiver.packed(range(4), list(batch.sharer_positions))
+    unrotated = model.rotaries.receiver.at(places).undo(cache[0])
+    off = [
+        float((found - own).norm() / own.norm())
+        for found, own in zip(memory.packed, (unrotated, cache[1]), strict=True)
+    ]
+    assert off[1] < 0.05
+    # What has been turned by each token's place is not a linear map of what has not.
+    assert off[0] < 0.05 if keys == "unrotated" else off[0] > 0.05

@@ -113,7 +113,7 @@ HARMED = [0, 5, 7, 2]
 PLAIN = {"gate": {"granularity": "none"}, "dropout": 0.0}
 
 
-@pytest.mark.parametrize("injection", ["residual", "replace", "append"])
+@pytest.mark.parametrize("injection", ["residual", "replace", "append", "side"])
 def test_a_wrong_message_costs_what_it_costs_above_the_tolerance(
     serve, pipeline, trial, tmp_path, injection
 ):

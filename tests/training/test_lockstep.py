@@ -92,6 +92,8 @@ def test_numbers_are_those_of_each_trial_alone(service, trial, tmp_path):
             training={"label_smoothing": 0.1},
         ),
         variant(trial, training=other_steps),
+        variant(trial, injection="side", layer_share=0.5),
+        variant(trial, injection="side", reads_from="all", seed=2),
         # These two the receiver reads for by themselves.
         variant(trial, lora_rank=2),
         variant(trial, fuse_response=True, layer_alignment="terminal"),

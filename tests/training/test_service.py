@@ -30,6 +30,8 @@ FUSERS = {
     "residual": {},
     "replace": {"injection": "replace"},
     "append": {"injection": "append"},
+    "side": {"injection": "side"},
+    "side, all": {"injection": "side", "reads_from": "all"},
     "first": {"token_alignment": "first"},
     "unrotated": {"keys": "unrotated"},
     "response": {"fuse_response": True},

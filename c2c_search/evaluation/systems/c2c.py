@@ -51,12 +51,12 @@ class Fused(PassByPass):
         """
         assert self.model.fuser is not None
         config = self.model.fuser.config
-        if not config.adds_entries and any(q.sharer_messages for q in prompts.questions):
+        if not config.stands_beside and any(q.sharer_messages for q in prompts.questions):
             raise ConfigError(
                 "A sharer can read something else than the receiver only where its cache is "
-                "appended: otherwise each receiver token hears the same token.",
+                "appended, or read beside: otherwise each receiver token hears the same token.",
                 value=f"injection {config.injection}",
-                hint=f"Leave {self.name} out, or use a fuser with injection append.",
+                hint=f"Leave {self.name} out, or use a fuser with injection append or side.",
             )
         alignment, partners = config.token_alignment, None
         if self.derangement is None:
@@ -106,14 +106,17 @@ class Deranged:
 class Shut(C2CModel):
     """A model whose fuser computes all that it would say, and says nothing.
 
-    What is added is multiplied by zero, what is appended is dropped, no response is fused and
-    the receiver is not adapted: it must answer as the receiver alone, or something else than what
-    the fuser says reaches the receiver.
+    What is added, or found in a memory, is multiplied by zero, what is appended is dropped, no
+    response is fused and the receiver is not adapted: it must answer as the receiver alone, or
+    something else than what the fuser says reaches the receiver.
     """
 
     def fuse(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
         fused = super().fuse(batch, through)
         receiver = batch.receiver.to(self.device)
+        if fused.memories:
+            silent = tuple(memory.silenced() for memory in fused.memories)
+            return FusedCache(receiver, batch.lengths, memories=silent)
         # A prompt's entries stand after those that are appended to it.
         kept = torch.cat(
             [

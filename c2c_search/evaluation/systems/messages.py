@@ -138,7 +138,7 @@ class Noise(Replaced):
         read = prompts.read(config.token_alignment)
         for rows in prompts.batches(read):
             batch = self.model.batch(read, rows)
-            rotations = rotations_of(batch, self.model.rotaries, adds_entries=config.adds_entries)
+            rotations = rotations_of(batch, self.model.rotaries, config.injected.projects)
             said = batch.sharer if rotations is None else rotations.undo_sharer(batch.sharer)
             moments.add(said)
         return moments

@@ -7,6 +7,7 @@ model's other layers do, and options of a question share its cache.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from c2c_search.inference.packed.blocks import Blocks
 from c2c_search.inference.packed.kv_cache import RoomyCache
 from c2c_search.inference.packed.masks import Sight
 from c2c_search.inference.packed.masks import masks
+from c2c_search.inference.packed.side_memory import Memories
 from c2c_search.inference.packed.tokens import TRUNK
 from c2c_search.inference.packed.tokens import Tokens
 from c2c_search.inference.packed.tokens import onto
@@ -38,13 +40,15 @@ class PackedContext:
 
     Args:
         model: The model that goes on.
-        fused: Its (fused) prompt caches. Gradients flow back into them.
+        fused: Its (fused) prompt caches, and what is read beside them. Gradients flow back into
+            them. Tokens that are unread are read here.
     """
 
     def __init__(self, model: PreTrainedModel, fused: FusedCache) -> None:
         self.model = model
         self.reader = fused.reader
         self.adaptation = fused.adaptation
+        self.memories = Memories(fused.memories) if fused.memories else None
         self.lends = lends(model)
         self.next_positions = fused.next_positions or fused.lengths
         kinds, layers, entries, _ = fused.packed.shape
@@ -63,9 +67,31 @@ class PackedContext:
             branch=torch.full((entries,), TRUNK),
             position=torch.cat([position.cpu() for position in positions]),
         )
+        self.lengths = [fused.tokens_of(row) for row in range(len(fused.lengths))]
+        """Entries of each prompt in the cache before its last token."""
+        if any(fused.unread):
+            self._read_prompts(fused.unread)
+
+    def _read_prompts(self, unread: Sequence[Sequence[int]]) -> None:
+        """Read what stands before the prompts' last tokens; nothing is predicted from it."""
+        counts = torch.tensor([len(ids) for ids in unread])
+        ends = torch.tensor(self.next_positions)
+        places = [torch.arange(end - n, end) for n, end in zip(counts, ends, strict=True)]
+        tokens = Tokens(
+            prompt=torch.repeat_interleave(torch.arange(len(unread)), counts),
+            branch=torch.full((int(counts.sum()),), TRUNK),
+            position=torch.cat(places),
+        )
+        ids = torch.tensor([token for of_prompt in unread for token in of_prompt])
+        self.feed(ids, tokens, torch.tensor([0]), of_prompt=True)
 
     def feed(
-        self, ids: torch.Tensor, tokens: Tokens, keep: torch.Tensor | None = None
+        self,
+        ids: torch.Tensor,
+        tokens: Tokens,
+        keep: torch.Tensor | None = None,
+        *,
+        of_prompt: bool = False,
     ) -> torch.Tensor:
         """Feed tokens; each sees the trunk of its prompt and its own branch, up to itself.
 
@@ -74,6 +100,7 @@ class PackedContext:
             tokens: Where each belongs.
             keep: Which of them predict a next token, ``(kept,)``; all if left out. Only these go
                 through the model's head.
+            of_prompt: Whether they stand before the prompts' last tokens.
 
         Returns:
             The model's own logits, ``(kept, vocabulary)``.
@@ -98,7 +125,12 @@ class PackedContext:
         # A token alone gains nothing by it: its answer comes at the model's own speed.
         gains = self.lends and (blocks is not None or len(tokens) > 1)
         lent = attending(self.model, blocks) if gains else nullcontext()
-        with adapted, lent:
+        beside = (
+            nullcontext()
+            if self.memories is None
+            else self.memories.read_by(tokens, of_prompt=of_prompt)
+        )
+        with adapted, beside, lent:
             output = self.model(
                 input_ids=onto(ids[None], device),
                 attention_mask=masks(self.model, sights, len(self.read), device),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 from typing import Protocol
 
@@ -14,6 +15,7 @@ import torch
 if TYPE_CHECKING:
     from c2c_search.inference.lora import Adaptation
     from c2c_search.inference.packed.kv_cache import RoomyCache
+    from c2c_search.inference.packed.side_memory import SideMemory
     from c2c_search.inference.packed.tokens import Tokens
 
 
@@ -44,6 +46,9 @@ class FusedCache:
         next_positions: Position of each prompt's last token; its length when left out.
         reader: Fuses what is read from here on too.
         adaptation: Of the model, while it reads on.
+        memories: What is read beside the caches.
+        unread: Token ids of each prompt that are not in the cache but the last, which is read in
+            any case; none of any prompt when left out. They stand before its last token.
     """
 
     packed: torch.Tensor
@@ -52,6 +57,27 @@ class FusedCache:
     next_positions: tuple[int, ...] | None = None
     reader: Reader | None = None
     adaptation: Adaptation | None = None
+    memories: tuple[SideMemory, ...] = ()
+    unread: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def said(self) -> tuple[torch.Tensor, ...]:
+        """All that fusers may have made: where gradients flow back to."""
+        return (self.packed, *(memory.packed for memory in self.memories))
+
+    def saying(self, said: Sequence[torch.Tensor]) -> FusedCache:
+        """The same of other numbers; see `said`."""
+        packed, *others = said
+        memories = zip(self.memories, others, strict=True)
+        return replace(
+            self,
+            packed=packed,
+            memories=tuple(replace(memory, packed=other) for memory, other in memories),
+        )
+
+    def tokens_of(self, row: int) -> int:
+        """Entries of a prompt, and its tokens that are to be read before its last one."""
+        return self.lengths[row] + (len(self.unread[row]) if self.unread else 0)
 
     def of_rows(self, rows: range) -> FusedCache:
         """Of some prompts that stand side by side."""
@@ -63,11 +89,15 @@ class FusedCache:
             lengths=self.lengths[chosen],
             positions=None if self.positions is None else self.positions[chosen],
             next_positions=None if self.next_positions is None else self.next_positions[chosen],
+            memories=tuple(memory.of_rows(rows) for memory in self.memories),
+            unread=self.unread[chosen],
         )
 
     @staticmethod
     def side_by_side(caches: Sequence[FusedCache]) -> FusedCache:
         """The prompts of several as those of one, without what reads on in ways of its own."""
+        counts = [len(cache.lengths) for cache in caches]
+        befores = [0, *accumulate(counts)]
         return FusedCache(
             packed=torch.cat([cache.packed for cache in caches], dim=2),
             lengths=tuple(length for cache in caches for length in cache.lengths),
@@ -78,5 +108,13 @@ class FusedCache:
             ),
             next_positions=tuple(
                 position for cache in caches for position in cache.next_positions or cache.lengths
+            ),
+            memories=tuple(
+                memory.among(before, sum(counts) - before - count)
+                for cache, before, count in zip(caches, befores, counts, strict=False)
+                for memory in cache.memories
+            ),
+            unread=tuple(
+                ids for cache in caches for ids in cache.unread or [()] * len(cache.lengths)
             ),
         )

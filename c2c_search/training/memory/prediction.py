@@ -24,9 +24,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from c2c_search.fuser import cost
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.fusion import Rotaries
+from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.lora import Adaptation
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.model import cache_shape
+from c2c_search.inference.queries import Queries
 from c2c_search.inference.scoring import option_likelihoods
 from c2c_search.models.loading import LoadedModel
 from c2c_search.tokenization.continuations import response_ids
@@ -347,10 +348,13 @@ class Rehearsal:
                     _encoded(trial, receiver, sharer, others), shapes, dtype
                 )
         pair.adaptation = Adaptation.of(pair.fuser, receiver.model)
-        if config.keys == "unrotated":
-            models = (receiver.model, sharer.model)
-            ways = [RotaryWithoutContent(each, self.without_content) for each in models]
-            pair.rotaries = Rotaries(*(cast("Rotary", way) for way in ways))
+        if config.adds_memory:
+            pair.queries = Queries(receiver.model)  # there are no numbers to prove them by
+
+        def rotary(model: PreTrainedModel) -> Rotary:
+            return cast("Rotary", RotaryWithoutContent(model, self.without_content))
+
+        pair.rotaries = Rotaries.between(config, receiver.model, sharer.model, of=rotary)
         data = TrainingData(rows, prompts, (), prompts, others, guarded)
         return FuserTraining(trial, pair, data, Path(), emit=lambda _: None, go_on=lambda: False)
 

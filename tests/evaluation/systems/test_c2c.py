@@ -24,6 +24,8 @@ CONFIGS = {
     "residual": {},
     "replace": {"injection": "replace"},
     "append": {"injection": "append"},
+    "side": {"injection": "side"},
+    "side, all": {"injection": "side", "reads_from": "all"},
     "ridge": {"projector": "ridge", "injection": "replace"},
     "some layers": {"layer_share": 0.5},
     "unrotated": {"keys": "unrotated"},

@@ -18,6 +18,8 @@ FUSERS = {
     "residual": {},
     "calibrated": {"normalisation": "calibrated"},
     "append": {"injection": "append"},
+    "side": {"injection": "side", "keys": "unrotated"},
+    "side, all": {"injection": "side", "reads_from": "all"},
     "response": {"fuse_response": True},
     "unrotated": {"keys": "unrotated"},
     "unrotated append": {"keys": "unrotated", "injection": "append"},
@@ -108,9 +110,7 @@ def messages_of(system, prompts):
     """All messages of a split as the projector gets them, ``(2, layers, tokens, size)``."""
     fuser, said = system.model.fuser, []
     for each in system.passes(prompts):
-        rotations = rotations_of(
-            each.batch, system.model.rotaries, adds_entries=fuser.config.adds_entries
-        )
+        rotations = rotations_of(each.batch, system.model.rotaries, fuser.config.injected.projects)
         sharer = each.batch.sharer
         said.append(sharer if rotations is None else rotations.undo_sharer(sharer))
     return torch.cat(said, dim=2).double()

@@ -15,8 +15,8 @@ from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.fuser import cost
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import load
 from c2c_search.models.loading import resolve
 from c2c_search.tokenization.token_alignment import encode_all
@@ -46,6 +46,8 @@ FUSERS = {
     "joint": {"projector": "joint", "width": 8, "lora_rank": 3},
     "linear": {"projector": "linear", "keys": "unrotated", "normalisation": "calibrated"},
     "appended": {"projector": "linear", "injection": "append"},
+    "side": {"projector": "linear", "injection": "side", "layer_share": 0.5},
+    "side, all": {"injection": "side", "reads_from": "all", "keys": "unrotated", "width": 16},
     "shared layers": {"layer_share": 0.5, "width": 16, "sharer": "mismatched"},
     "token gate": {"width": 64, "gate": {"granularity": "token", "noise": "logistic"}},
     "response": {"projector": "linear", "fuse_response": True, "token_alignment": "longest"},
@@ -158,6 +160,7 @@ def predict_calibration(trial, models, rows, encoded, fields):
     "fields",
     [
         {"projector": "ridge", "injection": "append", "normalisation": "none"},
+        {"projector": "ridge", "injection": "side", "keys": "unrotated"},
         {"projector": "linear", "initialisation": "ridge", "injection": "replace", "rank": 4},
         {"projector": "joint", "initialisation": "ridge", "injection": "replace"},
         {"normalisation": "calibrated"},
