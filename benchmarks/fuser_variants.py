@@ -13,6 +13,7 @@ OURS = "this project"
 FLOW = "Latent Cache Flow, arXiv 2605.22863"
 RIDGE = "arXiv 2608.03893"
 LORA = "LoRA, arXiv 2106.09685"
+XKV = "XKV, arXiv 2608.20617"
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ AXES = (
     _change("keys", "unrotated", RIDGE, keys="unrotated"),
     _change("injection", "replace", OURS, injection="replace"),
     _change("injection", "append", FLOW, injection="append"),
+    _change("slots", "8, append", XKV, injection="append", slots=8),
     _change("fuse_response", "true", "C2C pull request 6", fuse_response=True),
     _change("lora_rank", "8", LORA, lora_rank=8),
 )
@@ -123,6 +125,7 @@ LINEAR = (
     _linear("initialisation", "zero", OURS, initialisation="zero"),
     _linear("dynamic_weight", "false", OURS, dynamic_weight=False),
     _linear("injection", "append", FLOW, injection="append"),
+    _linear("slots", "8, append", XKV, injection="append", slots=8),
     _linear("rank", "32", FLOW, rank=32),
     _linear("projector", "joint, rank 32", FLOW, projector="joint", rank=32),
     _linear("projector", "joint, rank 128", FLOW, projector="joint", rank=128),

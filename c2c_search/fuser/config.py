@@ -161,6 +161,16 @@ class FuserConfig(_Frozen):
         description="residual: added to the receiver's cache; replace: in its place; append: "
         "as further cache entries, for a sharer that read something else.",
     )
+    slots: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        exclude_if=lambda slots: (
+            slots is None
+        ),  # such a fuser is what it was before there were any
+        description="Entries of a message, whatever its length, by learned pooling over its "
+        "tokens; as many as tokens when left out.",
+    )
     fuse_response: bool = Field(
         False, description="The response's tokens are fused too, as they are written."
     )

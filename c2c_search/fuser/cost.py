@@ -66,6 +66,24 @@ def as_large(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> F
     return config
 
 
+def message_bytes(fuser: Fuser, tokens: int, dtype: torch.dtype) -> int:
+    """Bytes of a message: what the sharer's side would send for the fuser to project.
+
+    Features of each sharer layer that is a source, at each token, once; of ``slots``, what each
+    fused layer's have pooled, however many tokens there are.
+
+    Args:
+        fuser: What projects it.
+        tokens: Of the sharer, that it is made of.
+        dtype: Of its numbers.
+    """
+    shape = fuser.sharer_shape
+    count = len(fuser.sources.unique()) * tokens
+    if fuser.pool is not None:
+        count = len(fuser.layers) * fuser.concatenated * fuser.pool.slots
+    return 2 * count * shape.size * dtype.itemsize
+
+
 def state_bytes(fuser: Fuser) -> int:
     """Bytes of a fuser while it is trained: its tensors, gradients and AdamW's two moments."""
     trained = sum(p.numel() for p in fuser.parameters() if p.requires_grad)

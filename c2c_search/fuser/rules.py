@@ -86,6 +86,17 @@ def _injection_faults(config: FuserConfig) -> list[str]:
             wrong.append(f"{named} adds entries to every layer: set layer_share to 1")
         if config.fuse_response:
             wrong.append(f"{named} has no response to fuse: leave fuse_response out")
+    return [*wrong, *_message_faults(config)]
+
+
+def _message_faults(config: FuserConfig) -> list[str]:
+    wrong = []
+    if config.slots is not None and not config.adds_entries:
+        adding = _names(INJECTIONS, lambda injection: injection.projects == "entries")
+        wrong.append(
+            f"slots are entries of their own, which belong to none of the receiver's tokens: set "
+            f"injection to {adding}, or leave slots out"
+        )
     return wrong
 
 

@@ -38,6 +38,7 @@ class InjectionConformance(FuserConformance):
             {"dynamic_weight": False},
             {"layer_share": 0.5},
             {"fuse_response": True},
+            *({"slots": slots, "keys": keys} for slots, keys in product((1, 9), get_args(c.Keys))),
             *(
                 {"keys": keys, "normalisation": normalisation}
                 for keys, normalisation in product(get_args(c.Keys), get_args(c.Normalisation))

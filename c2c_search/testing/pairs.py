@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.lora import Update
+from c2c_search.fuser.pooling import window_middles
 from c2c_search.fuser.rotations import Rotations
 from c2c_search.fuser.shapes import AttentionMap
 from c2c_search.fuser.shapes import CacheShape
@@ -55,12 +57,24 @@ class Turned:
         return self
 
 
-def rotations(config: FuserConfig, tokens: int, first: int = 0) -> Rotations | None:
-    """Of tokens at the positions from ``first``; None where keys stay rotated."""
+def rotations(
+    config: FuserConfig, tokens: int, first: int = 0, lengths: Sequence[int] | None = None
+) -> Rotations | None:
+    """Of tokens at the positions from ``first``; None where keys stay rotated.
+
+    Args:
+        config: Of the fuser.
+        tokens: Of both models.
+        first: Position of the first.
+        lengths: Tokens of each prompt; one prompt when left out.
+    """
     if config.keys == "rotated":
         return None
-    positions = torch.arange(first, first + tokens)
-    return Rotations(Turned(positions), Turned(positions))
+    positions = entries = torch.arange(first, first + tokens)
+    if config.slots is not None:
+        of_prompts = positions.split([tokens] if lengths is None else list(lengths))
+        entries = torch.cat([window_middles(each, config.slots) for each in of_prompts])
+    return Rotations(Turned(entries), Turned(positions))
 
 
 def caches(
@@ -87,7 +101,8 @@ def calibrated(config: FuserConfig) -> Fuser:
     """A fuser as training begins with it."""
     torch.manual_seed(0)
     fuser = Fuser(config, RECEIVER, SHARER)
-    part = CalibrationPart(*caches(50, seed=1), rotations(config, 50))
+    aligned = config.model_copy(update={"slots": None})
+    part = CalibrationPart(*caches(50, seed=1), rotations(aligned, 50))
     fuser.calibrate(lambda: [part], layer_scores=torch.tensor(_SCORES))
     return fuser
 

@@ -17,6 +17,7 @@ KINDS = {
     "by attention": {"layer_choice": "attention", "layer_share": 0.4},
     "ridge": {"projector": "ridge", "injection": "replace"},
     "appended": {"projector": "ridge", "injection": "append"},
+    "pooled": {"projector": "ridge", "injection": "append", "slots": 3},
     "started by ridge": {"projector": "linear", "initialisation": "ridge", "rank": 3,
                          "injection": "replace", "keys": "unrotated"},
     "joint": {"projector": "joint", "initialisation": "ridge", "injection": "replace"},

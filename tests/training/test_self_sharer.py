@@ -24,6 +24,7 @@ FUSERS = {
     "residual": {},
     "append": {"injection": "append"},
     "unrotated append": {"injection": "append", "keys": "unrotated"},
+    "slots": {"injection": "append", "keys": "unrotated", "slots": 3},
     "ridge start": {"projector": "linear", "initialisation": "ridge", "injection": "append"},
     "response": {"fuse_response": True},
     "first": {"token_alignment": "first"},

@@ -43,6 +43,7 @@ FUSERS = {
     "joint": {"projector": "joint", "width": 8, "lora_rank": 3},
     "linear": {"projector": "linear", "keys": "unrotated", "normalisation": "calibrated"},
     "appended": {"projector": "linear", "injection": "append"},
+    "slots": {"projector": "linear", "injection": "append", "slots": 4, "keys": "unrotated"},
     "shared layers": {"layer_share": 0.5, "width": 16, "sharer": "mismatched"},
     "token gate": {"width": 64, "gate": {"granularity": "token", "noise": "logistic"}},
     "response": {"projector": "linear", "fuse_response": True, "token_alignment": "longest"},
