@@ -13,6 +13,7 @@ OURS = "this project"
 FLOW = "Latent Cache Flow, arXiv 2605.22863"
 RIDGE = "arXiv 2608.03893"
 LORA = "LoRA, arXiv 2106.09685"
+XBRIDGE = "XBridge, arXiv 2608.11676"
 XKV = "XKV, arXiv 2608.20617"
 
 
@@ -44,7 +45,7 @@ _BASE = {"width": 64, "layer_alignment": "proportional"}
 BASE = Variant("base", "c2c", C2C, _BASE)
 
 
-def _change(axis: str, value: str, source: str, **fuser: Any) -> Variant:
+def _change(axis: str, value: str, source: str, /, **fuser: Any) -> Variant:
     return Variant(axis, value, source, {**_BASE, **fuser})
 
 
@@ -99,6 +100,7 @@ AXES = (
     _change("layer_share", "0.5, attention", RIDGE, layer_share=0.5, layer_choice="attention"),
     _change("token_alignment", "first", C2C, token_alignment="first"),
     _change("token_alignment", "longest", C2C, token_alignment="longest"),
+    _change("source", "hidden", XBRIDGE, source="hidden"),
     _change("keys", "unrotated", RIDGE, keys="unrotated"),
     _change("injection", "replace", OURS, injection="replace"),
     _change("injection", "append", FLOW, injection="append"),
@@ -116,7 +118,7 @@ _LINEAR = {
 LINEAR_BASE = Variant("base", "linear, ridge, replace", RIDGE, _LINEAR)
 
 
-def _linear(axis: str, value: str, source: str, **fuser: Any) -> Variant:
+def _linear(axis: str, value: str, source: str, /, **fuser: Any) -> Variant:
     return Variant(f"linear {axis}", value, source, {**_LINEAR, **fuser})
 
 
@@ -129,6 +131,7 @@ LINEAR = (
     _linear("rank", "32", FLOW, rank=32),
     _linear("projector", "joint, rank 32", FLOW, projector="joint", rank=32),
     _linear("projector", "joint, rank 128", FLOW, projector="joint", rank=128),
+    _linear("source", "hidden", XBRIDGE, source="hidden"),
     _linear("keys", "unrotated", RIDGE, keys="unrotated"),
     _linear("sources_per_layer", "2, concat", RIDGE, sources_per_layer=2),
     _linear("layer_alignment", "similarity", "arXiv 1905.00414", layer_alignment="similarity"),

@@ -20,6 +20,7 @@ from c2c_search.fuser.injections import Injection
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
 from c2c_search.fuser.layer_alignment import LayerAlignment
 from c2c_search.fuser.rules import faults
+from c2c_search.fuser.shapes import Source
 from c2c_search.tokenization.alignments import TOKEN_ALIGNMENTS
 
 
@@ -152,6 +153,12 @@ class FuserConfig(_Frozen):
     )
     token_alignment: TokenAlignmentName = Field(
         "span", description="Which sharer token stands for each receiver token."
+    )
+    source: Source = Field(
+        "kv",
+        exclude_if=lambda source: source == "kv",  # such a fuser is what it was before
+        description="kv: the sharer's keys and values are projected; hidden: what its layers put "
+        "out, from which keys and values are both made.",
     )
     keys: Keys = Field(
         "rotated", description="unrotated: RoPE is stripped before projecting, put back after."

@@ -112,14 +112,21 @@ class Fuser(nn.Module):
             self.source_logits = nn.Parameter(logits)
         self.concatenated = per_layer if self._concatenates(per_layer) else 1
         self.receiver_norm = Normalisation(config.normalisation, count, receiver.size)
-        self.sharer_norm = Normalisation(config.normalisation, sharer.layers, sharer.size)
-        shape = Shape(count, receiver.size, receiver.heads, self.concatenated * sharer.size)
+        size, kinds = sharer.heard_size(config.source), 2 if config.source == "kv" else 1
+        self.sharer_norm = Normalisation(config.normalisation, sharer.layers, size, kinds=kinds)
+        shape = Shape(
+            count,
+            receiver.size,
+            receiver.heads,
+            self.concatenated * size,
+            sharer_kinds=kinds if self.source_logits is None else 2,
+        )
         self.projector = config.family.build(config, shape)
         granularity = GATES[config.gate.granularity]
         self.gate: Gate | None = granularity.build(config.gate, shape, self.projector.hidden_size)
         self.pool: Pool | None = None
         if config.slots is not None:
-            self.pool = Pool(config.slots, count, shape.sharer_size)
+            self.pool = Pool(config.slots, count, shape.sharer_size, shape.sharer_kinds)
             self.pool.requires_grad_(config.sharer != "blank")  # zeros, however they are weighed
         # Last, so that the rest starts with the numbers that it has without.
         self.lora: Lora | None = None
@@ -140,8 +147,9 @@ class Fuser(nn.Module):
         Args:
             receiver: ``(2, receiver_layers, tokens, receiver_size)``, keys then values.
             sharer: The sharer's cache at the aligned position of every receiver token,
-                ``(2, sharer_layers, tokens, sharer_size)``; of every sharer token where
-                entries are added.
+                ``(2, sharer_layers, tokens, sharer_size)``, or, of ``source: hidden``, what its
+                layers put out, ``(1, sharer_layers, tokens, hidden_size)``; of every sharer
+                token where entries are added.
             rotations: Where the tokens stand, for ``keys: unrotated``.
             lengths: Sharer tokens of each prompt, which ``slots`` keep apart; one prompt when
                 left out.
@@ -360,6 +368,7 @@ class Fuser(nn.Module):
     def _aligned(self, sharer: torch.Tensor) -> torch.Tensor:
         """Sharer features of each fused receiver layer, ``(2, layers, tokens, size)``."""
         count, per_layer = self.sources.shape
+        sharer = sharer.expand(2, -1, -1, -1)  # what layers put out is of keys and of values
         if self.config.sharer == "blank":
             size = self.concatenated * sharer.shape[-1]
             return sharer.new_zeros(2, count, sharer.shape[2], size)
@@ -383,4 +392,4 @@ def _of_kind(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Keys (0) or values (1) of both models."""
     for part in parts():
-        yield part.receiver[kind], part.sharer[kind]
+        yield part.receiver[kind], part.sharer.expand(2, -1, -1, -1)[kind]

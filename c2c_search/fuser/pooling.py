@@ -27,14 +27,16 @@ class Pool(nn.Module):
         slots: Entries of a message.
         layers: Fused receiver layers.
         size: Features of a token's keys, and of its values.
+        kinds: Of features that differ: 1 where keys and values are made of the same ones.
 
     Source: after XKV (arXiv 2608.20617), which pools both models' caches.
     """
 
-    def __init__(self, slots: int, layers: int, size: int) -> None:
+    def __init__(self, slots: int, layers: int, size: int, kinds: int = 2) -> None:
         super().__init__()
         self.slots = slots
-        self.queries = nn.Parameter(torch.zeros(layers, slots, 2 * size))
+        self.kinds = kinds
+        self.queries = nn.Parameter(torch.zeros(layers, slots, kinds * size))
         centres = (torch.arange(slots) + 0.5) / slots
         self.centres = nn.Parameter(centres.repeat(layers, 1, 1))
         # Neighbouring windows cross where each is at 1 / √e.
@@ -52,7 +54,7 @@ class Pool(nn.Module):
         """
         index, there, places = _padded(lengths, features)
         padded = features[:, :, index]  # (2, layers, prompts, longest, size)
-        read = torch.cat(padded.unbind(0), dim=-1)
+        read = torch.cat(padded[: self.kinds].unbind(0), dim=-1)
         scale = self.queries.shape[-1] ** -0.5
         logits = read @ (scale * self.queries)[:, None].transpose(2, 3)
         off = places[..., None] - self.centres[:, None]

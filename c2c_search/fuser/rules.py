@@ -91,6 +91,11 @@ def _injection_faults(config: FuserConfig) -> list[str]:
 
 def _message_faults(config: FuserConfig) -> list[str]:
     wrong = []
+    if config.source == "hidden" and config.fuse_response:
+        wrong.append(
+            "source hidden is read of the prompt alone, as the sharer's keys and values are what "
+            "it reads on with: leave fuse_response out, or set source to kv"
+        )
     if config.slots is not None and not config.adds_entries:
         adding = _names(INJECTIONS, lambda injection: injection.projects == "entries")
         wrong.append(

@@ -12,13 +12,13 @@ import torch
 from c2c_search.fuser.pooling import window_middles
 from c2c_search.fuser.rotations import Rotations
 from c2c_search.inference.packed.fused_cache import FusedCache
+from c2c_search.prompt_cache.rope import Rotary
 
 
 if TYPE_CHECKING:
     from c2c_search.fuser.config import FuserConfig
+    from c2c_search.models.loading import LoadedModel
     from c2c_search.prompt_cache.batches import PairBatch
-    from c2c_search.prompt_cache.batches import PairPrompts
-    from c2c_search.prompt_cache.rope import Rotary
 
 
 Fuse = Callable[[torch.Tensor, torch.Tensor, Rotations | None, Sequence[int]], torch.Tensor]
@@ -27,10 +27,20 @@ Fuse = Callable[[torch.Tensor, torch.Tensor, Rotations | None, Sequence[int]], t
 
 @dataclass(frozen=True)
 class Rotaries:
-    """RoPE of both models; None for one without."""
+    """RoPE of both models; None for one without, and for a sharer that is not heard by keys."""
 
     receiver: Rotary | None
     sharer: Rotary | None
+
+    @classmethod
+    def between(
+        cls, receiver: LoadedModel, sharer: LoadedModel, config: FuserConfig
+    ) -> Rotaries | None:
+        """Those of a pair, where a fuser projects keys unrotated."""
+        if config.keys == "rotated":
+            return None
+        theirs = Rotary.of(sharer.model) if config.source == "kv" else None
+        return cls(Rotary.of(receiver.model), theirs)
 
     def of(self, batch: PairBatch, *, adds_entries: bool, slots: int | None = None) -> Rotations:
         """Where the tokens of a batch stand; see `added_positions`."""
@@ -60,12 +70,6 @@ def rotations_of(
         return None
     found = rotaries.of(batch, adds_entries=adds_entries, slots=slots)
     return found.to(batch.receiver.device)
-
-
-def heard(prompts: PairPrompts, config: FuserConfig | None) -> PairPrompts:
-    """The prompts as a fuser hears them: from the receiver, where that is its own sharer."""
-    own = config is not None and config.sharer == "self"
-    return prompts.of_receiver if own else prompts
 
 
 def fuse(

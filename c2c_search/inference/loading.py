@@ -111,7 +111,8 @@ def check_shapes(fuser: Fuser, receiver: LoadedModel, sharer: LoadedModel) -> No
     """
     for role, loaded in (("receiver", receiver), ("sharer", sharer)):
         built = getattr(fuser, f"{role}_shape").without_projections()
-        if built != (found := cache_shape(loaded.model.config)):
+        hidden = built.hidden_size is not None
+        if built != (found := cache_shape(loaded.model.config, hidden=hidden)):
             raise ConfigError(
                 f"The {role} must have the cache shape that the fuser is for: {built}.",
                 value=str(found),

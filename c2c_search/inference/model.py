@@ -17,12 +17,13 @@ from c2c_search.inference.finite import blaming
 from c2c_search.inference.fusion import Fuse
 from c2c_search.inference.fusion import Rotaries
 from c2c_search.inference.fusion import fuse
-from c2c_search.inference.fusion import heard
 from c2c_search.inference.loading import check_appends
 from c2c_search.inference.loading import check_shapes
 from c2c_search.inference.loading import open_champion
 from c2c_search.inference.lora import Adaptation
 from c2c_search.inference.packed.fused_cache import FusedCache
+from c2c_search.inference.reading import heard
+from c2c_search.inference.reading import read_pair
 from c2c_search.inference.response_fusion import SharerReader
 from c2c_search.inference.sampling import Draw
 from c2c_search.inference.sampling import Stops
@@ -36,8 +37,6 @@ from c2c_search.inference.token_ids import sequences
 from c2c_search.models import geometry
 from c2c_search.models.attention_maps import adaptable_shape
 from c2c_search.prompt_cache.batches import PairPrompts
-from c2c_search.prompt_cache.parallel_prefill import read_both
-from c2c_search.prompt_cache.rope import Rotary
 from c2c_search.tokenization.continuations import response_ids
 from c2c_search.tokenization.templates import LINES
 from c2c_search.tokenization.templates import both_asked
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from transformers.modeling_outputs import CausalLMOutputWithPast
 
     from c2c_search.fuser.fuser import Fuser
+    from c2c_search.fuser.shapes import Source
     from c2c_search.inference.doubt import ListeningRule
     from c2c_search.models.loading import LoadedModel
     from c2c_search.prompt_cache.batches import PairBatch
@@ -101,8 +101,7 @@ class C2CModel:
             check_shapes(fuser, receiver, sharer)
             fuser.to(self.device)
             self.adaptation = Adaptation.of(fuser, receiver.model)
-            if fuser.config.keys == "unrotated":
-                self.rotaries = Rotaries(Rotary.of(receiver.model), Rotary.of(sharer.model))
+            self.rotaries = Rotaries.between(receiver, sharer, fuser.config)
 
     @classmethod
     def from_pretrained(
@@ -164,11 +163,8 @@ class C2CModel:
 
     def cached(self, encoded: Sequence[EncodedPrompt]) -> PairPrompts:
         """Prompts that are token ids already, with both models' prompt caches."""
-        ours = [prompt.receiver_ids for prompt in encoded]
-        theirs = [prompt.sharer_ids for prompt in encoded]
-        models = self.receiver.model, self.sharer.model
-        caches = read_both(models[0], ours, models[1], theirs, self.cache_dtype)
-        return PairPrompts(tuple(encoded), *caches)
+        config = None if self.fuser is None else self.fuser.config
+        return read_pair(encoded, self.receiver, self.sharer, config, self.cache_dtype)
 
     def batch(
         self,
@@ -394,6 +390,10 @@ class C2CModel:
             )
 
 
-def cache_shape(loaded: LoadedModel, *, adapted: bool = False) -> CacheShape:
+def cache_shape(
+    loaded: LoadedModel, *, adapted: bool = False, source: Source = "kv"
+) -> CacheShape:
     """The shape of a model's KV-cache, as a fuser is built for it; see `adaptable_shape`."""
-    return adaptable_shape(loaded.model) if adapted else geometry.cache_shape(loaded.model.config)
+    if adapted:
+        return adaptable_shape(loaded.model)
+    return geometry.cache_shape(loaded.model.config, hidden=source == "hidden")

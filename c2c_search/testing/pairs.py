@@ -25,7 +25,7 @@ MAPS = (
     AttentionMap(role="value", inputs=10, outputs=12),
 )
 RECEIVER = CacheShape(layers=4, heads=2, head_dim=6, projections=MAPS)
-SHARER = CacheShape(layers=3, heads=1, head_dim=10)
+SHARER = CacheShape(layers=3, heads=1, head_dim=10, hidden_size=14)
 _SCORES = (0.1, 0.9, 0.3, 0.8)
 
 
@@ -74,22 +74,25 @@ def rotations(
     if config.slots is not None:
         of_prompts = positions.split([tokens] if lengths is None else list(lengths))
         entries = torch.cat([window_middles(each, config.slots) for each in of_prompts])
-    return Rotations(Turned(entries), Turned(positions))
+    return Rotations(Turned(entries), Turned(positions) if config.source == "kv" else None)
 
 
 def caches(
-    tokens: int = 7, *, seed: int = 0, linear: bool = False
+    tokens: int = 7, *, seed: int = 0, linear: bool = False, config: FuserConfig | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random caches of receiver and sharer.
+    """Random caches of receiver and sharer, or, where a fuser hears them, the sharer's states.
 
     Args:
         tokens: Of both.
         seed: Of the numbers.
         linear: Whether the receiver's is an affine map of the sharer's, layer by layer from its
             terminal counterpart.
+        config: Of the fuser that hears them; one that hears keys and values when left out.
     """
     generator = torch.Generator().manual_seed(seed)
-    sharer = 5 + 3 * torch.randn(2, SHARER.layers, tokens, SHARER.size, generator=generator)
+    source = "kv" if config is None else config.source
+    kinds, size = 2 if source == "kv" else 1, SHARER.heard_size(source)
+    sharer = 5 + 3 * torch.randn(kinds, SHARER.layers, tokens, size, generator=generator)
     if linear:
         maps = torch.randn(2, RECEIVER.layers, SHARER.size, RECEIVER.size, generator=generator)
         return sharer[:, [0, 0, 1, 2]] @ maps + 1, sharer
@@ -102,7 +105,7 @@ def calibrated(config: FuserConfig) -> Fuser:
     torch.manual_seed(0)
     fuser = Fuser(config, RECEIVER, SHARER)
     aligned = config.model_copy(update={"slots": None})
-    part = CalibrationPart(*caches(50, seed=1), rotations(aligned, 50))
+    part = CalibrationPart(*caches(50, seed=1, config=config), rotations(aligned, 50))
     fuser.calibrate(lambda: [part], layer_scores=torch.tensor(_SCORES))
     return fuser
 

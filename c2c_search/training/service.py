@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from c2c_search.data.schema import Row
     from c2c_search.evaluation.systems.registry import Learner
     from c2c_search.evaluation.tasks.loading import LoadedTask
+    from c2c_search.fuser.shapes import Source
     from c2c_search.models.loading import LoadedModel
     from c2c_search.models.pair import PairSpec
     from c2c_search.prompt_cache.caches import PromptCaches
@@ -252,16 +253,15 @@ class WorkerService:
         return Result(system=request.system, split=request.split, items=items)
 
     def _data_of(self, config: TrialConfig) -> TrainingData:
-        alignment = config.fuser.token_alignment
         guarded = config.training.guard is not None and "guard" in self._rows
         return TrainingData(
             train=self._rows["train"],
-            train_prompts=self._prompts_of(config.pair, "train").read(alignment),
+            train_prompts=self._prompts_of(config.pair, "train").read(config.fuser),
             validation=self._rows["validation"],
-            validation_prompts=self._prompts_of(config.pair, "validation").read(alignment),
+            validation_prompts=self._prompts_of(config.pair, "validation").read(config.fuser),
             guard=self._rows["guard"] if guarded else (),
             guard_prompts=(
-                self._prompts_of(config.pair, "guard").read(alignment) if guarded else None
+                self._prompts_of(config.pair, "guard").read(config.fuser) if guarded else None
             ),
         )
 
@@ -372,12 +372,15 @@ class WorkerService:
     def _asked(
         self, model: C2CModel, split: str, questions: Sequence[Question]
     ) -> QuestionPrompts:
-        def caches(loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
+        def caches(
+            loaded: LoadedModel, ids: Sequence[tuple[int, ...]], source: Source
+        ) -> PromptCaches:
             name = f"{split}, {short_name(loaded.identity.source)}"
             try:
                 found = self.store.get(
                     loaded,
                     ids,
+                    source=source,
                     progress=lambda done, total: self._progress("prefill", done, total, name),
                     notify=lambda message: self.emit(Notice(message=message)),
                 )

@@ -92,6 +92,17 @@ def test_untrained_fuser_between_any_two_is_the_receiver(make_pair, receiver, sh
 )
 def test_a_batch_is_its_singles_whatever_the_padding(make_pair, receiver, sharer, fields):
     model = make_pair(receiver=bare(receiver), sharer=bare(sharer), **fields)
+    assert_batch_is_its_singles(model)
+
+
+@pytest.mark.parametrize(("receiver", "sharer"), MIXED[:4])
+@pytest.mark.parametrize("injection", ["residual", "replace", "append"])
+def test_a_batch_that_hears_layers_is_its_singles(make_pair, receiver, sharer, injection):
+    fields = {"injection": injection, "keys": "unrotated", "source": "hidden"}
+    assert_batch_is_its_singles(make_pair(receiver=bare(receiver), sharer=bare(sharer), **fields))
+
+
+def assert_batch_is_its_singles(model):
     left, right = model(**inputs("left")), model(**inputs("right"))
     torch.testing.assert_close(left.logits, right.logits)
     for row, (prompt, heard) in enumerate(zip(PROMPTS, HEARD, strict=True)):

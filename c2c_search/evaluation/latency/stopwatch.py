@@ -157,6 +157,7 @@ class TimedSystems:
             sharer.model,
             [encoded.sharer_ids],
             model.cache_dtype,
+            "kv" if model.fuser is None else model.fuser.config.source,
         )
         watch.lap("prefill")
         batch = model.batch(PairPrompts((encoded,), receiver_caches, sharer_caches))

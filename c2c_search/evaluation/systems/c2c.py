@@ -58,11 +58,11 @@ class Fused(PassByPass):
                 value=f"injection {config.injection}",
                 hint=f"Leave {self.name} out, or use a fuser with injection append.",
             )
-        alignment, partners = config.token_alignment, None
+        partners = None
         if self.derangement is None:
-            read = prompts.read(alignment)
+            read = prompts.read(config)
         else:
-            read, partners = prompts.read_deranged(alignment, self.derangement)
+            read, partners = prompts.read_deranged(config, self.derangement)
         for rows in prompts.batches(read):
             speakers = None if partners is None else [partners[row] for row in rows]
             yield Pass(rows, self.model, self.model.batch(read, rows, speakers))

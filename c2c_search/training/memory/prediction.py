@@ -330,21 +330,24 @@ class Rehearsal:
         others: Sequence[Row] = (),
     ) -> FuserTraining:
         config, dtype = trial.fuser, getattr(torch, trial.cache_dtype)
-        shapes = cache_shape(receiver, adapted=config.lora_rank > 0), cache_shape(sharer)
+        theirs = cache_shape(sharer, source=config.source)
+        shapes = cache_shape(receiver, adapted=config.lora_rank > 0), theirs
         pair = C2CModel(receiver, sharer, None, template=trial.data.template, cache_dtype=dtype)
         with self.without_content():
             pair.fuser = Fuser(config, *shapes)
-            prompts = prompts_without_content(encoded, shapes, dtype)
+            prompts = prompts_without_content(encoded, shapes, dtype, config.source)
             guarded = None
             if others:
                 guarded = prompts_without_content(
-                    _encoded(trial, receiver, sharer, others), shapes, dtype
+                    _encoded(trial, receiver, sharer, others), shapes, dtype, config.source
                 )
         pair.adaptation = Adaptation.of(pair.fuser, receiver.model)
         if config.keys == "unrotated":
-            models = (receiver.model, sharer.model)
-            ways = [RotaryWithoutContent(each, self.without_content) for each in models]
-            pair.rotaries = Rotaries(*(cast("Rotary", way) for way in ways))
+            ways = [
+                RotaryWithoutContent(each.model, self.without_content)
+                for each in ((receiver, sharer) if config.source == "kv" else (receiver,))
+            ]
+            pair.rotaries = Rotaries(*(cast("Rotary", way) for way in (*ways, None)[:2]))
         data = TrainingData(rows, prompts, (), prompts, others, guarded)
         return FuserTraining(trial, pair, data, Path(), emit=lambda _: None, go_on=lambda: False)
 

@@ -24,6 +24,8 @@ CONFIGS = {
     "residual": {},
     "replace": {"injection": "replace"},
     "append": {"injection": "append"},
+    "hidden": {"source": "hidden", "keys": "unrotated"},
+    "hidden slots": {"source": "hidden", "injection": "append", "slots": 2},
     "ridge": {"projector": "ridge", "injection": "replace"},
     "some layers": {"layer_share": 0.5},
     "unrotated": {"keys": "unrotated"},

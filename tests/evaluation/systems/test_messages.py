@@ -18,6 +18,8 @@ FUSERS = {
     "residual": {},
     "calibrated": {"normalisation": "calibrated"},
     "append": {"injection": "append"},
+    "hidden": {"source": "hidden", "keys": "unrotated"},
+    "hidden slots": {"source": "hidden", "injection": "append", "slots": 2},
     "response": {"fuse_response": True},
     "unrotated": {"keys": "unrotated"},
     "unrotated append": {"keys": "unrotated", "injection": "append"},
