@@ -14,6 +14,8 @@ FLOW = "Latent Cache Flow, arXiv 2605.22863"
 RIDGE = "arXiv 2608.03893"
 LORA = "LoRA, arXiv 2106.09685"
 DRAFT_KV = "Draft-KV, arXiv 2609.34754"
+XBRIDGE = "XBridge, arXiv 2608.11676"
+XKV = "XKV, arXiv 2608.20617"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ _BASE = {"width": 64, "layer_alignment": "proportional"}
 BASE = Variant("base", "c2c", C2C, _BASE)
 
 
-def _change(axis: str, value: str, source: str, **fuser: Any) -> Variant:
+def _change(axis: str, value: str, source: str, /, **fuser: Any) -> Variant:
     return Variant(axis, value, source, {**_BASE, **fuser})
 
 
@@ -99,10 +101,12 @@ AXES = (
     _change("layer_share", "0.5, attention", RIDGE, layer_share=0.5, layer_choice="attention"),
     _change("token_alignment", "first", C2C, token_alignment="first"),
     _change("token_alignment", "longest", C2C, token_alignment="longest"),
+    _change("source", "hidden", XBRIDGE, source="hidden"),
     _change("keys", "unrotated", RIDGE, keys="unrotated"),
     _change("injection", "replace", OURS, injection="replace"),
     _change("injection", "append", FLOW, injection="append"),
     _change("injection", "side", DRAFT_KV, injection="side"),
+    _change("slots", "8, append", XKV, injection="append", slots=8),
     _change("fuse_response", "true", "C2C pull request 6", fuse_response=True),
     _change("lora_rank", "8", LORA, lora_rank=8),
 )
@@ -116,7 +120,7 @@ _LINEAR = {
 LINEAR_BASE = Variant("base", "linear, ridge, replace", RIDGE, _LINEAR)
 
 
-def _linear(axis: str, value: str, source: str, **fuser: Any) -> Variant:
+def _linear(axis: str, value: str, source: str, /, **fuser: Any) -> Variant:
     return Variant(f"linear {axis}", value, source, {**_LINEAR, **fuser})
 
 
@@ -135,9 +139,11 @@ LINEAR = (
     _side("side, read by all", DRAFT_KV, reads_from="all"),
     _side("side, unrotated", DRAFT_KV, keys="unrotated"),
     _side("side, no bias", DRAFT_KV, initialisation="random", bias=False),
+    _linear("slots", "8, append", XKV, injection="append", slots=8),
     _linear("rank", "32", FLOW, rank=32),
     _linear("projector", "joint, rank 32", FLOW, projector="joint", rank=32),
     _linear("projector", "joint, rank 128", FLOW, projector="joint", rank=128),
+    _linear("source", "hidden", XBRIDGE, source="hidden"),
     _linear("keys", "unrotated", RIDGE, keys="unrotated"),
     _linear("sources_per_layer", "2, concat", RIDGE, sources_per_layer=2),
     _linear("layer_alignment", "similarity", "arXiv 1905.00414", layer_alignment="similarity"),

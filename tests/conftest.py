@@ -73,7 +73,7 @@ def make_pair(tiny_model) -> Callable[..., C2CModel]:
         fields = {"width": 8, "normalisation": "none", **fields}
         config = FuserConfig(**fields)
         shape = cache_shape(receiver, adapted=config.lora_rank > 0)
-        fuser = Fuser(config, shape, cache_shape(sharer)).eval()
+        fuser = Fuser(config, shape, cache_shape(sharer, source=config.source)).eval()
         if trained:
             with torch.no_grad():
                 for parameter in fuser.parameters():

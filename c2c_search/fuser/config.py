@@ -20,6 +20,7 @@ from c2c_search.fuser.injections import Injection
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
 from c2c_search.fuser.layer_alignment import LayerAlignment
 from c2c_search.fuser.rules import faults
+from c2c_search.fuser.shapes import Source
 from c2c_search.tokenization.alignments import TOKEN_ALIGNMENTS
 
 
@@ -163,6 +164,12 @@ class FuserConfig(_Frozen):
     token_alignment: TokenAlignmentName = Field(
         "span", description="Which sharer token stands for each receiver token."
     )
+    source: Source = Field(
+        "kv",
+        exclude_if=lambda source: source == "kv",  # such a fuser is what it was before
+        description="kv: the sharer's keys and values are projected; hidden: what its layers put "
+        "out, from which keys and values are both made.",
+    )
     keys: Keys = Field(
         "rotated", description="unrotated: RoPE is stripped before projecting, put back after."
     )
@@ -178,6 +185,16 @@ class FuserConfig(_Frozen):
         "last one, so that stored prompt caches serve; all: every one, so that the receiver reads "
         "its prompt anew.",
         exclude_if=lambda reads_from: reads_from == "last",
+    )
+    slots: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        exclude_if=lambda slots: (
+            slots is None
+        ),  # such a fuser is what it was before there were any
+        description="Entries of a message, whatever its length, by learned pooling over its "
+        "tokens; as many as tokens when left out.",
     )
     fuse_response: bool = Field(
         False, description="The response's tokens are fused too, as they are written."

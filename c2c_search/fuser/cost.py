@@ -35,7 +35,12 @@ def parameters(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) ->
     return sum(p.numel() for p in fuser.parameters())
 
 
-def as_large(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> FuserConfig:
+def as_large(
+    config: FuserConfig,
+    receiver: CacheShape,
+    sharer: CacheShape,
+    itself: CacheShape | None = None,
+) -> FuserConfig:
     """A fuser whose receiver is its own sharer, as large as the same one with a sharer.
 
     Both models' shapes differ, and so do the maps between them. What the family takes, the width
@@ -46,8 +51,10 @@ def as_large(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> F
         config: Of both.
         receiver: Its shape.
         sharer: Shape of the sharer whose place it takes.
+        itself: The receiver's as its own sharer; without its projections when left out.
     """
-    wanted, itself = parameters(config, receiver, sharer), receiver.without_projections()
+    wanted = parameters(config, receiver, sharer)
+    itself = itself or receiver.without_projections()
 
     def with_size(name: str, size: int) -> FuserConfig:
         return config.model_copy(update={name: size})
@@ -64,6 +71,25 @@ def as_large(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> F
             name, min(max(above - 1, 1), above, key=lambda size: abs(off(name, size)))
         )
     return config
+
+
+def message_bytes(fuser: Fuser, tokens: int, dtype: torch.dtype) -> int:
+    """Bytes of a message: what the sharer's side would send for the fuser to project.
+
+    Features of each sharer layer that is a source, at each token, once; of ``slots``, what each
+    fused layer's have pooled, however many tokens there are.
+
+    Args:
+        fuser: What projects it.
+        tokens: Of the sharer, that it is made of.
+        dtype: Of its numbers.
+    """
+    size = fuser.sharer_shape.heard_size(fuser.config.source) * dtype.itemsize
+    if fuser.pool is not None:
+        pooled = len(fuser.layers) * fuser.concatenated * fuser.pool.slots
+        return fuser.pool.kinds * pooled * size
+    kinds = 2 if fuser.config.source == "kv" else 1
+    return kinds * len(fuser.sources.unique()) * tokens * size
 
 
 def state_bytes(fuser: Fuser) -> int:

@@ -23,6 +23,9 @@ from c2c_search.fuser.lora import Lora
 from c2c_search.fuser.moments import ChannelMoments
 from c2c_search.fuser.moments import Moments
 from c2c_search.fuser.normalisation import Normalisation
+from c2c_search.fuser.parameter_groups import parameter_groups
+from c2c_search.fuser.pooling import Pool
+from c2c_search.fuser.pooling import whole_prompts
 from c2c_search.fuser.projectors import Shape
 from c2c_search.fuser.shapes import CacheShape
 
@@ -110,17 +113,23 @@ class Fuser(nn.Module):
             self.source_logits = nn.Parameter(logits)
         self.concatenated = per_layer if self._concatenates(per_layer) else 1
         self.receiver_norm = Normalisation(config.normalisation, count, receiver.size)
-        self.sharer_norm = Normalisation(config.normalisation, sharer.layers, sharer.size)
+        size, kinds = sharer.heard_size(config.source), 2 if config.source == "kv" else 1
+        self.sharer_norm = Normalisation(config.normalisation, sharer.layers, size, kinds=kinds)
         shape = Shape(
             count,
             receiver.size,
             receiver.heads,
-            self.concatenated * sharer.size,
+            self.concatenated * size,
             gates_keys=not config.stands_beside,
+            sharer_kinds=kinds if self.source_logits is None else 2,
         )
         self.projector = config.family.build(config, shape)
         granularity = GATES[config.gate.granularity]
         self.gate: Gate | None = granularity.build(config.gate, shape, self.projector.hidden_size)
+        self.pool: Pool | None = None
+        if config.slots is not None:
+            self.pool = Pool(config.slots, count, shape.sharer_size, shape.sharer_kinds)
+            self.pool.requires_grad_(config.sharer != "blank")  # zeros, however they are weighed
         # Last, so that the rest starts with the numbers that it has without.
         self.lora: Lora | None = None
         if config.lora_rank:
@@ -129,56 +138,85 @@ class Fuser(nn.Module):
             self.lora = Lora(config.lora_rank, receiver.layers, receiver.projections)
 
     def forward(
-        self, receiver: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None = None
+        self,
+        receiver: torch.Tensor,
+        sharer: torch.Tensor,
+        rotations: Rotations | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> torch.Tensor:
         """Fuse packed prompt caches.
 
         Args:
             receiver: ``(2, receiver_layers, tokens, receiver_size)``, keys then values.
             sharer: The sharer's cache at the aligned position of every receiver token,
-                ``(2, sharer_layers, tokens, sharer_size)``; of every sharer token where
-                entries or memory are added.
+                ``(2, sharer_layers, tokens, sharer_size)``, or, of ``source: hidden``, what its
+                layers put out, ``(1, sharer_layers, tokens, hidden_size)``; of every sharer
+                token where entries or memory are added.
             rotations: Where the tokens stand, for ``keys: unrotated``.
+            lengths: Sharer tokens of each prompt, which ``slots`` keep apart; one prompt when
+                left out.
 
         Returns:
             The fused cache, of ``receiver``'s shape and dtype; where entries or memory are added,
-            these alone, ``(2, fused layers, sharer tokens, receiver_size)``.
+            these alone, ``(2, fused layers, entries, receiver_size)``: one for each sharer token,
+            or the ``slots`` of each prompt.
         """
+        lengths = [sharer.shape[2]] if lengths is None else lengths
         many = sharer.shape[2] > _TOKENS_AT_ONCE
         if self.recomputes and torch.is_grad_enabled():
-            inputs = (receiver, sharer, rotations)
+            inputs = (receiver, sharer, rotations, lengths)
             fused, logit = checkpoint(self._fuse, *inputs, use_reentrant=False)
         elif many and receiver.device.type == "cpu" and not torch.is_grad_enabled():
-            fused, logit = self._fuse_in_parts(receiver, sharer, rotations)
+            fused, logit = self._fuse_in_parts(receiver, sharer, rotations, lengths)
         else:
-            fused, logit = self._fuse(receiver, sharer, rotations)
+            fused, logit = self._fuse(receiver, sharer, rotations, lengths)
         if self.gate is not None:
             self.gate.remember(logit)
         return fused
 
     def _fuse_in_parts(
-        self, receiver: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None
+        self,
+        receiver: torch.Tensor,
+        sharer: torch.Tensor,
+        rotations: Rotations | None,
+        lengths: Sequence[int],
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         parts, logits = [], []
-        for tokens in torch.arange(sharer.shape[2]).split(_TOKENS_AT_ONCE):
-            few = slice(int(tokens[0]), int(tokens[-1]) + 1)
+        for few, entries, of_part in self._parts(lengths):
             same = receiver if self.config.stands_beside else receiver[:, :, few]
-            turned = None if rotations is None else rotations.take(tokens)
-            fused, logit = self._fuse(same, sharer[:, :, few], turned)
+            turned = None
+            if rotations is not None:
+                turned = rotations.take(_indices(entries), _indices(few))
+            fused, logit = self._fuse(same, sharer[:, :, few], turned, of_part)
             parts.append(fused)
             if logit is not None:
                 logits.append(logit)
         return torch.cat(parts, dim=2), torch.cat(logits, dim=1) if logits else None
 
+    def _parts(self, lengths: Sequence[int]) -> Iterator[tuple[slice, slice, Sequence[int]]]:
+        """Some tokens at a time: where they stand, where theirs of the result do, and lengths."""
+        if self.pool is not None:
+            yield from whole_prompts(lengths, self.pool.slots, _TOKENS_AT_ONCE)
+            return
+        total = sum(lengths)
+        for first in range(0, total, _TOKENS_AT_ONCE):
+            few = slice(first, min(first + _TOKENS_AT_ONCE, total))
+            yield few, few, [few.stop - first]
+
     def _fuse(
-        self, receiver: torch.Tensor, sharer: torch.Tensor, rotations: Rotations | None
+        self,
+        receiver: torch.Tensor,
+        sharer: torch.Tensor,
+        rotations: Rotations | None,
+        lengths: Sequence[int],
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What `forward` returns, and the gate's logit where it depends on the input."""
         fused_layers = self._fused_layers(receiver)
         beside = self.config.stands_beside
         # What stands beside has positions of its own, if any, not those of the receiver's tokens.
         unrotated = fused_layers if beside else self._unrotated(fused_layers, rotations)
-        projection = self.projector(*self._features(unrotated, sharer, rotations))
+        own, said = self._features(unrotated, sharer, rotations)
+        projection = self.projector(own, said if self.pool is None else self.pool(said, lengths))
         projected = projection.projected.unflatten(0, (2, len(self.layers)))
         injected = self.config.injected.inject(projected, unrotated, self.receiver_norm)
         opened, logit = (None, None) if self.gate is None else self.gate(projection.hidden)
@@ -256,27 +294,7 @@ class Fuser(nn.Module):
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """Optimizer groups: gates and LoRA at rates of their own, decay on matrices alone."""
-        gate = [] if self.gate is None else list(self.gate.parameters())
-        if self.source_logits is not None:
-            gate.append(self.source_logits)
-        lora = [] if self.lora is None else list(self.lora.parameters())
-        with_own_rate = {id(parameter) for parameter in (*gate, *lora)}
-        rest = [
-            parameter
-            for parameter in self.parameters()
-            if parameter.requires_grad and id(parameter) not in with_own_rate
-        ]
-        matrices = [parameter for parameter in rest if parameter.shape[-2] > 1]
-        vectors = [parameter for parameter in rest if parameter.shape[-2] == 1]
-        gate_rate = learning_rate * self.config.gate.learning_rate_multiplier
-        lora_rate = learning_rate * self.config.lora_learning_rate_multiplier
-        groups = [
-            {"params": matrices, "lr": learning_rate, "weight_decay": weight_decay},
-            {"params": vectors, "lr": learning_rate, "weight_decay": 0.0},
-            {"params": gate, "lr": gate_rate, "weight_decay": 0.0, "gates": True},
-            {"params": lora, "lr": lora_rate, "weight_decay": weight_decay},
-        ]
-        return [group for group in groups if group["params"]]
+        return parameter_groups(self, learning_rate, weight_decay)
 
     def _choose_layers(
         self, parts: Callable[[], Iterable[CalibrationPart]], scores: torch.Tensor | None
@@ -353,6 +371,7 @@ class Fuser(nn.Module):
     def _aligned(self, sharer: torch.Tensor) -> torch.Tensor:
         """Sharer features of each fused receiver layer, ``(2, layers, tokens, size)``."""
         count, per_layer = self.sources.shape
+        sharer = sharer.expand(2, -1, -1, -1)  # what layers put out is of keys and of values
         if self.config.sharer == "blank":
             size = self.concatenated * sharer.shape[-1]
             return sharer.new_zeros(2, count, sharer.shape[2], size)
@@ -367,9 +386,13 @@ class Fuser(nn.Module):
         return chosen.mean(dim=2)
 
 
+def _indices(part: slice) -> torch.Tensor:
+    return torch.arange(part.start, part.stop)
+
+
 def _of_kind(
     parts: Callable[[], Iterable[CalibrationPart]], kind: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Keys (0) or values (1) of both models."""
     for part in parts():
-        yield part.receiver[kind], part.sharer[kind]
+        yield part.receiver[kind], part.sharer.expand(2, -1, -1, -1)[kind]

@@ -20,17 +20,23 @@ class Normalisation(nn.Module):
 
     ``none`` leaves features alone, ``rms`` divides each layer's token by its root mean square,
     ``calibrated`` standardises each channel by the calibration prompts' mean and deviation.
+
+    Args:
+        kind: One of these.
+        layers: Of the model.
+        size: Numbers of a token.
+        kinds: Of numbers: keys and values are 2, what layers put out is 1.
     """
 
     mean: torch.Tensor
     deviation: torch.Tensor
 
-    def __init__(self, kind: str, layers: int, size: int) -> None:
+    def __init__(self, kind: str, layers: int, size: int, *, kinds: int = 2) -> None:
         super().__init__()
         self.kind = kind
         if kind == "calibrated":
-            self.register_buffer("mean", torch.zeros(2, layers, 1, size))
-            self.register_buffer("deviation", torch.ones(2, layers, 1, size))
+            self.register_buffer("mean", torch.zeros(kinds, layers, 1, size))
+            self.register_buffer("deviation", torch.ones(kinds, layers, 1, size))
 
     def calibrate(self, moments: ChannelMoments) -> None:
         """Take over what was measured on the calibration prompts' caches; of ``calibrated``."""
@@ -38,7 +44,7 @@ class Normalisation(nn.Module):
         self.deviation.copy_(moments.deviation.clamp_min(_SMALLEST_DEVIATION))
 
     def forward(self, caches: torch.Tensor) -> torch.Tensor:
-        """Normalise packed caches, ``(2, layers, tokens, size)``."""
+        """Normalise packed caches, ``(kinds, layers, tokens, size)``."""
         if self.kind == "calibrated":
             return (caches - self.mean) / self.deviation
         if self.kind == "rms":

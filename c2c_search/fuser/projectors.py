@@ -29,9 +29,10 @@ class Shape:
         layers: Fused receiver layers.
         receiver_size: KV heads times head size of the receiver.
         receiver_heads: KV heads of the receiver.
-        sharer_size: KV heads times head size of the sharer, times layers where several of its
-            layers are concatenated.
+        sharer_size: KV heads times head size of the sharer (or its hidden size, where that is
+            heard), times layers where several of its layers are concatenated.
         gates_keys: Whether keys have gates too, or only values.
+        sharer_kinds: 1 where the sharer's features for keys and for values are the same.
     """
 
     layers: int
@@ -39,6 +40,7 @@ class Shape:
     receiver_heads: int
     sharer_size: int
     gates_keys: bool = True
+    sharer_kinds: int = 2
 
     @property
     def gates(self) -> int:
@@ -187,7 +189,7 @@ class JointProjector(Projector):
         layers, width = shape.layers, config.width
         self.hidden_size, rank = width, config.rank or width
         zero = config.initialisation != "random"
-        self.latent = StackedLinear(layers, 2 * shape.sharer_size, rank)
+        self.latent = StackedLinear(layers, shape.sharer_kinds * shape.sharer_size, rank)
         self.from_latent = StackedLinear(layers, rank, width)
         self.from_receiver: StackedLinear | None = None
         if self.reads_receiver:
@@ -200,7 +202,7 @@ class JointProjector(Projector):
         self.weight = self.weight_head(width) if config.weighted else None
 
     def forward(self, receiver: torch.Tensor, sharer: torch.Tensor) -> Projection:
-        latent = self.latent(_side_by_side(sharer))
+        latent = self.latent(self._heard(sharer))
         compressed = self.from_latent(latent)
         if self.from_receiver is not None:
             compressed = compressed + self.from_receiver(_side_by_side(receiver))
@@ -213,7 +215,10 @@ class JointProjector(Projector):
     def regression(
         self, sharer: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        return _side_by_side(sharer), _side_by_side(targets)
+        return self._heard(sharer), _side_by_side(targets)
+
+    def _heard(self, sharer: torch.Tensor) -> torch.Tensor:
+        return _side_by_side(sharer[: self.shape.sharer_kinds])
 
     @torch.no_grad()
     def fit(self, moments: Moments) -> None:

@@ -47,10 +47,11 @@ class Rotations:
             *(None if one is None else one.to(device) for one in (self.receiver, self.sharer))
         )
 
-    def take(self, tokens: torch.Tensor) -> Rotations:
-        """Of some tokens, by their indices."""
+    def take(self, receiver: torch.Tensor, sharer: torch.Tensor) -> Rotations:
+        """Of some tokens of each, by their indices."""
         return Rotations(
-            *(None if one is None else one.take(tokens) for one in (self.receiver, self.sharer))
+            receiver=None if self.receiver is None else self.receiver.take(receiver),
+            sharer=None if self.sharer is None else self.sharer.take(sharer),
         )
 
     def of_layer(self, layer: int, sources: torch.Tensor) -> Rotations:

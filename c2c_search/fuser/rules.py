@@ -102,6 +102,22 @@ def _injection_faults(config: FuserConfig) -> list[str]:
     if config.reads_from == "all" and not config.adds_memory:
         reading = _names(INJECTIONS, lambda injection: injection.projects == "memory")
         wrong.append(f"reads_from all needs injection {reading}: leave reads_from out")
+    return [*wrong, *_message_faults(config)]
+
+
+def _message_faults(config: FuserConfig) -> list[str]:
+    wrong = []
+    if config.source == "hidden" and config.fuse_response:
+        wrong.append(
+            "source hidden is read of the prompt alone, as the sharer's keys and values are what "
+            "it reads on with: leave fuse_response out, or set source to kv"
+        )
+    if config.slots is not None and not config.stands_beside:
+        beside = _names(INJECTIONS, lambda one: one.projects in ("entries", "memory"))
+        wrong.append(
+            f"slots are entries of their own, which belong to none of the receiver's tokens: set "
+            f"injection to {beside}, or leave slots out"
+        )
     return wrong
 
 

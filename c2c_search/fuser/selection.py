@@ -87,7 +87,7 @@ class LayerByLayer:
 
 
 def _of_layers(shape: CacheShape, layers: int) -> CacheShape:
-    return CacheShape(layers=layers, heads=shape.heads, head_dim=shape.head_dim)
+    return shape.without_projections().model_copy(update={"layers": layers})
 
 
 def _one_layer(fuser: Fuser, index: int) -> dict[str, torch.Tensor]:

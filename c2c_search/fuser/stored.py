@@ -60,6 +60,8 @@ class StoredConfig(BaseModel):
     def _knows_what_is_adapted(self) -> Self:
         if self.fuser.lora_rank and not self.receiver.projections:
             raise ValueError("fuser.lora_rank needs receiver.projections")
+        if self.fuser.source == "hidden" and self.sharer.hidden_size is None:
+            raise ValueError("fuser.source hidden needs sharer.hidden_size")
         return self
 
     @model_validator(mode="after")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from c2c_search.fuser.pooling import window_middles
 from c2c_search.fuser.rotations import Rotations
 from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.inference.packed.side_memory import SideMemory
@@ -23,16 +25,15 @@ if TYPE_CHECKING:
     from c2c_search.fuser.injections import Projects
     from c2c_search.inference.queries import Queries
     from c2c_search.prompt_cache.batches import PairBatch
-    from c2c_search.prompt_cache.batches import PairPrompts
 
 
-Fuse = Callable[[torch.Tensor, torch.Tensor, Rotations | None], torch.Tensor]
+Fuse = Callable[[torch.Tensor, torch.Tensor, Rotations | None, Sequence[int]], torch.Tensor]
 """A `Fuser`, or an engine around one."""
 
 
 @dataclass(frozen=True)
 class Rotaries:
-    """RoPE of both models; None for one without."""
+    """RoPE of both models; None for one without, and for a sharer that is not heard by keys."""
 
     receiver: Rotary | None
     sharer: Rotary | None
@@ -57,12 +58,15 @@ class Rotaries:
         # A memory has no places, so what it stands for, the receiver's keys, has none either.
         if not unrotated and not config.adds_memory:
             return None
-        return cls(of(receiver), of(sharer) if unrotated else None)
+        theirs = unrotated and config.source == "kv"  # hidden states are not rotated
+        return cls(of(receiver), of(sharer) if theirs else None)
 
-    def of_batch(self, batch: PairBatch, projects: Projects) -> Rotations:
-        """Where what is projected from a batch, or to it, stands."""
+    def of_batch(
+        self, batch: PairBatch, projects: Projects, slots: int | None = None
+    ) -> Rotations:
+        """Where what is projected from a batch, or to it, stands; see `added_positions`."""
         if projects == "entries":
-            entries = torch.cat(added_positions(batch))
+            entries = torch.cat(added_positions(batch, slots))
         else:
             entries = torch.cat([torch.arange(length) for length in batch.lengths])
         rotations = self.at(entries, torch.cat(batch.sharer_positions))
@@ -77,7 +81,10 @@ class Rotaries:
 
 
 def rotations_of(
-    batch: PairBatch, rotaries: Rotaries | None, projects: Projects = "cache"
+    batch: PairBatch,
+    rotaries: Rotaries | None,
+    projects: Projects = "cache",
+    slots: int | None = None,
 ) -> Rotations | None:
     """Where the tokens of a batch stand, on its device; None without rotaries.
 
@@ -88,13 +95,7 @@ def rotations_of(
     """
     if rotaries is None:
         return None
-    return rotaries.of_batch(batch, projects).to(batch.receiver.device)
-
-
-def heard(prompts: PairPrompts, config: FuserConfig | None) -> PairPrompts:
-    """The prompts as a fuser hears them: from the receiver, where that is its own sharer."""
-    own = config is not None and config.sharer == "self"
-    return prompts.of_receiver if own else prompts
+    return rotaries.of_batch(batch, projects, slots).to(batch.receiver.device)
 
 
 def fuse(
@@ -114,16 +115,16 @@ def fuse(
         queries: Of the receiver, where it reads a memory.
     """
     config = fuser.config
-    fused = call(
-        batch.receiver, batch.sharer, rotations_of(batch, rotaries, config.injected.projects)
-    )
+    rotations = rotations_of(batch, rotaries, config.injected.projects, config.slots)
+    lengths = [len(positions) for positions in batch.sharer_positions]
+    fused = call(batch.receiver, batch.sharer, rotations, lengths)
     if config.adds_entries:
-        return _with_entries(batch, fused)
+        return _with_entries(batch, fused, added_positions(batch, config.slots))
     if queries is None:
         return FusedCache(fused, batch.lengths)
     everywhere = config.reads_from == "all"
-    lengths = [len(positions) for positions in batch.sharer_positions]
-    memory = SideMemory.of(queries, fuser.layers, fused, lengths, everywhere=everywhere)
+    kept = lengths if config.slots is None else [config.slots] * len(lengths)
+    memory = SideMemory.of(queries, fuser.layers, fused, kept, everywhere=everywhere)
     if not everywhere:
         return FusedCache(batch.receiver, batch.lengths, memories=(memory,))
     return FusedCache(
@@ -135,29 +136,36 @@ def fuse(
     )
 
 
-def added_positions(batch: PairBatch) -> list[torch.Tensor]:
+def added_positions(batch: PairBatch, slots: int | None = None) -> list[torch.Tensor]:
     """Positions of added entries: the sharer's end where the receiver's prompt ends.
 
     A sharer that read more than the receiver begins at negative positions: RoPE knows only
     distances, and what was said last stays nearest to the answer.
+
+    Args:
+        batch: The prompts.
+        slots: Entries of each message, spread over it; as many as tokens when None.
     """
-    return [
+    told = [
         positions + (length - len(positions))
         for positions, length in zip(batch.sharer_positions, batch.lengths, strict=True)
     ]
+    return told if slots is None else [window_middles(positions, slots) for positions in told]
 
 
-def _with_entries(batch: PairBatch, entries: torch.Tensor) -> FusedCache:
-    """Each prompt's added entries, then the receiver's."""
-    counts = [len(positions) for positions in batch.sharer_positions]
+def _with_entries(
+    batch: PairBatch, entries: torch.Tensor, added: Sequence[torch.Tensor]
+) -> FusedCache:
+    """Each prompt's added entries, which stand at these positions, then the receiver's."""
+    counts = [len(positions) for positions in added]
     parts: list[torch.Tensor] = []
-    for added, receiver in zip(
+    for mine, receiver in zip(
         entries.split(counts, dim=2), batch.receiver.split(list(batch.lengths), dim=2), strict=True
     ):
-        parts += [added, receiver]
+        parts += [mine, receiver]
     positions = [
-        torch.cat([added, torch.arange(length)])
-        for added, length in zip(added_positions(batch), batch.lengths, strict=True)
+        torch.cat([before, torch.arange(length)])
+        for before, length in zip(added, batch.lengths, strict=True)
     ]
     return FusedCache(
         packed=torch.cat(parts, dim=2),

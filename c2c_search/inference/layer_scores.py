@@ -85,6 +85,7 @@ def _between(batch: PairBatch, rotations: Rotations | None) -> tuple[torch.Tenso
         receiver = rotations.undo_receiver(receiver, layers)
         sharer = rotations.undo_sharer(sharer)
     sources = proportional(len(layers), sharer.shape[1], 1, None)
+    sharer = sharer.expand(2, -1, -1, -1)  # what layers put out is of keys and of values
     return receiver, sharer[:, [source for (source,) in sources]].flatten(0, 1)
 
 

@@ -12,6 +12,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.inference.doubt import doubt_of_choice
 from c2c_search.inference.doubt import doubt_of_words
 from c2c_search.inference.model import C2CModel
+from c2c_search.inference.reading import as_heard
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.tokenization.templates import LINES
@@ -136,10 +137,16 @@ class ConfidentModel(C2CModel):
         unsure = [row for row, (_, doubt) in enumerate(found) if doubt >= limit]
         answers = [answer for answer, _ in found]
         if unsure:
-            asked = tuple(encoded[row] for row in unsure)
+            config = None if self.fuser is None else self.fuser.config
+            asked = as_heard([encoded[row] for row in unsure], config)
             said = [prompt.sharer_ids for prompt in asked]
             kept = replace(own, locations=tuple(own.locations[row] for row in unsure))
-            theirs = PromptCaches.compute(self.sharer.model, said, self.cache_dtype)
+            theirs = PromptCaches.compute(
+                self.sharer.model,
+                said,
+                self.cache_dtype,
+                source="kv" if config is None else config.source,
+            )
             batch = self.batch(PairPrompts(asked, kept, theirs))
             for row, answer in zip(unsure, fused(batch, unsure), strict=True):
                 answers[row] = answer

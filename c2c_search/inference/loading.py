@@ -22,6 +22,7 @@ from c2c_search.models.cache_dir import print_notice
 if TYPE_CHECKING:
     from c2c_search.fuser.fuser import Fuser
     from c2c_search.fuser.shapes import CacheShape
+    from c2c_search.fuser.shapes import Source
     from c2c_search.inference.doubt import Listening
     from c2c_search.inference.manifest import Manifest
     from c2c_search.models.loading import LoadedModel
@@ -113,7 +114,8 @@ def check_shapes(fuser: Fuser, receiver: LoadedModel, sharer: LoadedModel) -> No
     """
     for role, loaded in (("receiver", receiver), ("sharer", sharer)):
         built = getattr(fuser, f"{role}_shape").without_projections()
-        if built != (found := cache_shape(loaded)):
+        source: Source = "kv" if built.hidden_size is None else "hidden"
+        if built != (found := cache_shape(loaded, source=source)):
             raise ConfigError(
                 f"The {role} must have the cache shape that the fuser is for: {built}.",
                 value=str(found),
@@ -121,6 +123,10 @@ def check_shapes(fuser: Fuser, receiver: LoadedModel, sharer: LoadedModel) -> No
             )
 
 
-def cache_shape(loaded: LoadedModel, *, adapted: bool = False) -> CacheShape:
+def cache_shape(
+    loaded: LoadedModel, *, adapted: bool = False, source: Source = "kv"
+) -> CacheShape:
     """The shape of a model's KV-cache, as a fuser is built for it; see `adaptable_shape`."""
-    return adaptable_shape(loaded.model) if adapted else geometry.cache_shape(loaded.model.config)
+    if adapted:
+        return adaptable_shape(loaded.model)
+    return geometry.cache_shape(loaded.model.config, hidden=source == "hidden")

@@ -16,13 +16,14 @@ from c2c_search.inference.finite import blaming
 from c2c_search.inference.fusion import Fuse
 from c2c_search.inference.fusion import Rotaries
 from c2c_search.inference.fusion import fuse
-from c2c_search.inference.fusion import heard
 from c2c_search.inference.loading import check_beside
 from c2c_search.inference.loading import check_shapes
 from c2c_search.inference.loading import open_champion
 from c2c_search.inference.lora import Adaptation
 from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.inference.queries import Queries
+from c2c_search.inference.reading import heard
+from c2c_search.inference.reading import read_pair
 from c2c_search.inference.response_fusion import SharerReader
 from c2c_search.inference.sampling import Draw
 from c2c_search.inference.sampling import Stops
@@ -35,7 +36,6 @@ from c2c_search.inference.token_ids import IdPrompts
 from c2c_search.inference.token_ids import last_token_output
 from c2c_search.inference.token_ids import sequences
 from c2c_search.prompt_cache.batches import PairPrompts
-from c2c_search.prompt_cache.parallel_prefill import read_both
 from c2c_search.tokenization.continuations import response_ids
 from c2c_search.tokenization.templates import LINES
 from c2c_search.tokenization.templates import both_asked
@@ -163,11 +163,8 @@ class C2CModel:
 
     def cached(self, encoded: Sequence[EncodedPrompt]) -> PairPrompts:
         """Prompts that are token ids already, with both models' prompt caches."""
-        ours = [prompt.receiver_ids for prompt in encoded]
-        theirs = [prompt.sharer_ids for prompt in encoded]
-        models = self.receiver.model, self.sharer.model
-        caches = read_both(models[0], ours, models[1], theirs, self.cache_dtype)
-        return PairPrompts(tuple(encoded), *caches)
+        config = None if self.fuser is None else self.fuser.config
+        return read_pair(encoded, self.receiver, self.sharer, config, self.cache_dtype)
 
     def batch(
         self,

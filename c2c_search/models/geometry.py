@@ -110,10 +110,22 @@ def rope_window(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any]) -
     return min(windows, default=None)
 
 
-def cache_shape(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any]) -> CacheShape:
-    """The shape of a model's KV-cache, as a fuser is built for it; see `geometry`."""
+def cache_shape(
+    model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any], *, hidden: bool = False
+) -> CacheShape:
+    """The shape of a model's KV-cache, as a fuser is built for it; see `geometry`.
+
+    Args:
+        model: As for `geometry`.
+        hidden: Whether to tell the size of what its layers put out too.
+    """
     found = geometry(model)
-    return CacheShape(layers=found.layers, heads=found.kv_heads, head_dim=found.head_dim)
+    return CacheShape(
+        layers=found.layers,
+        heads=found.kv_heads,
+        head_dim=found.head_dim,
+        hidden_size=found.hidden_size if hidden else None,
+    )
 
 
 def text_config(model: Any) -> Any:

@@ -41,7 +41,8 @@ class PairBatch:
     Args:
         receiver: ``(2, receiver_layers, tokens, receiver_size)``.
         sharer: What the sharer says, ``(2, sharer_layers, sharer tokens, sharer_size)``: its
-            cache at every receiver token's aligned position, or its whole prompt's.
+            cache at every receiver token's aligned position, or its whole prompt's. What its
+            layers put out in place of keys and values is ``(1, sharer_layers, …, hidden_size)``.
         lengths: Receiver tokens of each prompt in the pack.
         last_ids: The receiver's last token of each prompt.
         sharer_positions: For each prompt, the positions in its sharer prompt that ``sharer``
@@ -128,11 +129,8 @@ class PairPrompts:
     @cached_property
     def of_receiver(self) -> PairPrompts:
         """The same prompts for the receiver alone, which is its own sharer, from its caches."""
-        return self.alone(
-            [prompt.receiver_ids for prompt in self.encoded],
-            self.receiver,
-            [prompt.receiver_text for prompt in self.encoded],
-        )
+        itself = tuple(prompt.of_receiver() for prompt in self.encoded)
+        return PairPrompts(itself, self.receiver, self.receiver)
 
     def followed_by(self, others: PairPrompts) -> PairPrompts:
         """These prompts of a pair, and behind them others."""

@@ -13,11 +13,14 @@ from typing import Protocol
 import torch
 
 from c2c_search.errors import ConfigError
+from c2c_search.prompt_cache.hidden import planned
 from c2c_search.prompt_cache.prefill import Prefill
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from c2c_search.fuser.shapes import Source
 
 
 _SHARE_OF_A_DEVICE = 8  # one of six sets of caches may take an eighth of the memory still free
@@ -36,8 +39,8 @@ class PromptCaches:
     """A model's caches of some prompts.
 
     Args:
-        shards: Each ``(tokens, 2, layers, size)``, as rounded, on one device; a prompt's tokens
-            stand together, in one shard.
+        shards: Each ``(tokens, kinds, layers, size)``, kinds being keys and values, or 1, as
+            rounded, on one device; a prompt's tokens stand together, in one shard.
         locations: For each prompt its shard and its first token there.
         ready: Whether all shards are there, so that a pack is read and nothing is computed.
     """
@@ -55,6 +58,7 @@ class PromptCaches:
         *,
         keep_on_device: bool = False,
         entries: torch.Tensor | None = None,
+        source: Source = "kv",
     ) -> PromptCaches:
         """Compute in memory, by default rounded as the store rounds: a question asked is stored.
 
@@ -63,17 +67,21 @@ class PromptCaches:
             prompts: Token ids of each prompt.
             dtype: What the caches are rounded to.
             keep_on_device: Whether they stay where the model is, or go to the CPU.
-            entries: What every prompt begins with; see `Prefill`.
+            entries: What every prompt begins with; see `Prefill`. Of keys and values alone.
+            source: What is kept; see `planned`.
 
         Raises:
             ConfigError: A prompt is longer than the model's `rope_window`, or a cache holds
                 numbers that are too large for ``dtype``.
         """
-        planned = Prefill(model, prompts, entries=entries)
+        if entries is None:
+            prefill = planned(model, prompts, source)
+        else:
+            prefill = Prefill(model, prompts, entries=entries)
         device = model.device if keep_on_device else torch.device("cpu")
-        numbers = range(len(planned.batches))
-        shards = [rounded(planned.run(number), dtype).to(device) for number in numbers]
-        return cls(shards, locations(planned))
+        numbers = range(len(prefill.batches))
+        shards = [rounded(prefill.run(number), dtype).to(device) for number in numbers]
+        return cls(shards, locations(prefill))
 
     def packed(self, rows: Sequence[int], positions: Sequence[torch.Tensor]) -> torch.Tensor:
         """Chosen tokens of some prompts, one prompt after the other, in float32.
@@ -83,7 +91,7 @@ class PromptCaches:
             positions: For each, those of the tokens to take; they may repeat.
 
         Returns:
-            ``(2, layers, taken tokens, size)``, where the shards are.
+            ``(kinds, layers, taken tokens, size)``, where the shards are.
         """
         wanted = [
             (self.locations[row][0], self.locations[row][1] + chosen)
@@ -161,13 +169,13 @@ class _Joined:
         return self._first[number] if behind < 0 else self._then[behind]
 
 
-def locations(planned: Prefill) -> tuple[tuple[int, int], ...]:
+def locations(prefill: Prefill) -> tuple[tuple[int, int], ...]:
     """Where each prompt stands when every batch is a shard: the shard, and the first token."""
     found = {
         row: (number, first)
-        for number, rows in enumerate(planned.batches)
+        for number, rows in enumerate(prefill.batches)
         for row, first in zip(
-            rows, accumulate(planned.lengths(number)[:-1], initial=0), strict=True
+            rows, accumulate(prefill.lengths(number)[:-1], initial=0), strict=True
         )
     }
     return tuple(found[row] for row in range(len(found)))

@@ -22,6 +22,8 @@ from c2c_search.prompt_cache.prefill import BATCH_TOKENS
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from c2c_search.fuser.shapes import Source
+
 
 Read = Callable[[], PromptCaches]
 
@@ -38,6 +40,7 @@ def read_both(
     sharer: PreTrainedModel,
     sharer_prompts: Sequence[Sequence[int]],
     dtype: torch.dtype,
+    source: Source = "kv",
 ) -> tuple[PromptCaches, PromptCaches]:
     """The prompt caches of a pair, computed now; up to rounding as one after the other.
 
@@ -53,6 +56,7 @@ def read_both(
         sharer: The model that speaks.
         sharer_prompts: Its token ids of each prompt.
         dtype: What the caches are rounded to.
+        source: What is kept of the sharer's prompts.
 
     Returns:
         The receiver's caches and the sharer's.
@@ -61,10 +65,10 @@ def read_both(
         ConfigError: A prompt is longer than a model's `rope_window`.
     """
     own = partial(_read, receiver, receiver_prompts, dtype)
-    heard = partial(_read, sharer, sharer_prompts, dtype)
+    heard = partial(_read, sharer, sharer_prompts, dtype, source)
     if sharer is receiver:
         caches = own()
-        same = [*map(tuple, sharer_prompts)] == [*map(tuple, receiver_prompts)]
+        same = source == "kv" and [*map(tuple, sharer_prompts)] == [*map(tuple, receiver_prompts)]
         return caches, caches if same else heard()
     how = parallel(receiver, receiver_prompts, sharer, sharer_prompts)
     if how == "streams":
@@ -161,8 +165,11 @@ def _beside(device: torch.device) -> torch.cuda.Stream:
 
 
 def _read(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], dtype: torch.dtype
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    dtype: torch.dtype,
+    source: Source = "kv",
 ) -> PromptCaches:
     # What one batch of the prefill holds was on the device all at once already.
     few = sum(map(len, prompts)) <= BATCH_TOKENS
-    return PromptCaches.compute(model, prompts, dtype, keep_on_device=few)
+    return PromptCaches.compute(model, prompts, dtype, keep_on_device=few, source=source)

@@ -110,25 +110,37 @@ class Prefill:
         Returns:
             ``(tokens, 2, layers, size)``, without padding.
         """
-        shared, prefix = self._prefix
+        shared = self.shared
         lengths = self.lengths(number)
         ids = torch.zeros(len(lengths), lengths[0] - shared, dtype=torch.long)
         for row_ids, row in zip(ids, self.batches[number], strict=True):
             prompt = self.prompts[row]
             row_ids[: len(prompt) - shared] = torch.tensor(list(prompt[shared:]))
-        padded = stack_cache(_run(self.model, ids, prefix))
+        padded = self.read(ids)
         if lengths[-1] == lengths[0]:
             return padded.flatten(0, 1)
         return torch.cat([cache[:length] for cache, length in zip(padded, lengths, strict=True)])
 
+    def read(self, ids: torch.Tensor) -> torch.Tensor:
+        """Read what stands behind the shared tokens, ``(batch, tokens)``, padded.
+
+        Returns:
+            What is kept of all tokens, the shared ones too, ``(batch, tokens, 2, layers, size)``.
+        """
+        return stack_cache(_run(self.model, ids, self._prefix))
+
     @cached_property
-    def _prefix(self) -> tuple[int, DynamicCache | None]:
+    def shared(self) -> int:
+        """Tokens that all prompts begin with, read once."""
+        return _common_prefix(self.prompts) if self.entries is None else self.entries.shape[2]
+
+    @cached_property
+    def _prefix(self) -> DynamicCache | None:
         if self.entries is not None:
-            return self.entries.shape[2], _as_cache(self.model, self.entries)
-        shared = _common_prefix(self.prompts)
-        if not shared:
-            return 0, None
-        return shared, _run(self.model, torch.tensor([list(self.prompts[0][:shared])]), None)
+            return _as_cache(self.model, self.entries)
+        if not self.shared:
+            return None
+        return _run(self.model, torch.tensor([list(self.prompts[0][: self.shared])]), None)
 
 
 def _as_cache(model: PreTrainedModel, entries: torch.Tensor) -> DynamicCache:
@@ -198,7 +210,8 @@ def check_positions(model: PreTrainedModel, last: int) -> None:
         )
 
 
-def _run(model: PreTrainedModel, ids: torch.Tensor, prefix: DynamicCache | None) -> DynamicCache:
+def behind(prefix: DynamicCache | None, ids: torch.Tensor) -> tuple[DynamicCache, torch.Tensor]:
+    """A cache that each row of ids reads on from, and the ids' positions, of their shape."""
     # Without a config, every layer keeps all its tokens: a sliding layer would forget some.
     cache = DynamicCache()
     before = 0
@@ -207,8 +220,12 @@ def _run(model: PreTrainedModel, ids: torch.Tensor, prefix: DynamicCache | None)
         for number, layer in enumerate(prefix.layers):
             expanded = (len(ids), *layer.keys.shape[1:])
             cache.update(layer.keys.expand(expanded), layer.values.expand(expanded), number)
-    positions = torch.arange(before, before + ids.shape[1])
-    return run(model, ids, positions.expand(len(ids), -1), cache)
+    return cache, torch.arange(before, before + ids.shape[1]).expand(len(ids), -1)
+
+
+def _run(model: PreTrainedModel, ids: torch.Tensor, prefix: DynamicCache | None) -> DynamicCache:
+    cache, positions = behind(prefix, ids)
+    return run(model, ids, positions, cache)
 
 
 def _common_prefix(prompts: Sequence[Sequence[int]]) -> int:

@@ -22,7 +22,6 @@ from c2c_search.errors import NotFiniteError
 from c2c_search.errors import StoreError
 from c2c_search.host.dtypes import name_of
 from c2c_search.host.files import is_full
-from c2c_search.models.geometry import cache_shape
 from c2c_search.prompt_cache.budget import VARIABLE
 from c2c_search.prompt_cache.budget import budget
 from c2c_search.prompt_cache.budget import size_text
@@ -34,14 +33,17 @@ from c2c_search.prompt_cache.entries import Entry
 from c2c_search.prompt_cache.entries import Meta
 from c2c_search.prompt_cache.entries import entries
 from c2c_search.prompt_cache.entries import sweep
+from c2c_search.prompt_cache.hidden import planned
+from c2c_search.prompt_cache.hidden import token_shape
 from c2c_search.prompt_cache.leases import Lease
 from c2c_search.prompt_cache.leases import last_used
 from c2c_search.prompt_cache.prefill import BATCH_TOKENS
-from c2c_search.prompt_cache.prefill import Prefill
 
 
 if TYPE_CHECKING:
+    from c2c_search.fuser.shapes import Source
     from c2c_search.models.loading import LoadedModel
+    from c2c_search.prompt_cache.prefill import Prefill
 
 
 Progress = Callable[[int, int], None]
@@ -88,6 +90,7 @@ class PromptCacheStore:
         model: LoadedModel,
         prompts: Sequence[Sequence[int]],
         *,
+        source: Source = "kv",
         progress: Progress | None = None,
         notify: Notify | None = None,
     ) -> PromptCaches:
@@ -96,6 +99,7 @@ class PromptCacheStore:
         Args:
             model: The model and its identity.
             prompts: Token ids of each prompt.
+            source: What is kept of them; see `token_shape`.
             progress: Called with prompts done and prompts in all that are to be stored.
             notify: Told in words when not all of them fit the budget, and when another process
                 has to be waited for.
@@ -105,24 +109,26 @@ class PromptCacheStore:
             NotFiniteError: The model's caches hold NaN or infinity.
             StoreError: The disk is full or cannot be written.
         """
-        planned = Prefill(model.model, prompts)
-        folder = self.directory / self.key(model, prompts)
+        prefill = planned(model.model, prompts, source)
+        folder = self.directory / self.key(model, prompts, source)
         with _room(folder):
             lease = Lease(folder)
             entry = Entry.read(folder)
             if not entry.complete:
                 with _turn(folder, notify):
-                    entry = self._claim(folder, model, planned)
-                    entry = self._fill(entry, model, planned, progress)
+                    entry = self._claim(folder, model, prefill, source)
+                    entry = self._fill(entry, model, prefill, progress)
         if not entry.complete and notify is not None:
             notify(self._too_small(entry))
         return PromptCaches(
-            shards=_Shards(entry, planned, self.dtype, lease),
-            locations=locations(planned),
+            shards=_Shards(entry, prefill, self.dtype, lease),
+            locations=locations(prefill),
             ready=entry.complete,
         )
 
-    def key(self, model: LoadedModel, prompts: Sequence[Sequence[int]]) -> str:
+    def key(
+        self, model: LoadedModel, prompts: Sequence[Sequence[int]], source: Source = "kv"
+    ) -> str:
         """Name of the folder: a hash of format, model bytes, how it computes, and token ids.
 
         Other versions of the libraries compute other last bits, or mend an architecture.
@@ -139,24 +145,24 @@ class PromptCacheStore:
             torch.get_float32_matmul_precision(),
             str(self.dtype),
             BATCH_TOKENS,
+            *(() if source == "kv" else (source,)),  # as before there was another
         )
         content = json.dumps([*parts, [list(prompt) for prompt in prompts]])
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
-    def _claim(self, folder: Path, model: LoadedModel, planned: Prefill) -> Entry:
+    def _claim(self, folder: Path, model: LoadedModel, prefill: Prefill, source: Source) -> Entry:
         """Take as much of the budget as there is for what is not there, and say so in the meta.
 
         Where it is too little, the shards of short prompts are kept: they hold the most prompts,
         and each would cost a whole batch to compute again.
         """
-        shape = cache_shape(model.model)
         meta = Meta(
             format=FORMAT,
             model=model.identity.source,
             dtype=name_of(self.dtype),
-            prompts=len(planned.prompts),
-            token=(2, shape.layers, shape.size),
-            shards=tuple(sum(planned.lengths(number)) for number in range(len(planned.batches))),
+            prompts=len(prefill.prompts),
+            token=token_shape(model.model, source),
+            shards=tuple(sum(prefill.lengths(number)) for number in range(len(prefill.batches))),
         )
         with FileLock(self.directory / ".lock"):
             entry = Entry(folder, meta)
@@ -189,16 +195,16 @@ class PromptCacheStore:
         return limit - used - entry.size
 
     def _fill(
-        self, entry: Entry, model: LoadedModel, planned: Prefill, progress: Progress | None
+        self, entry: Entry, model: LoadedModel, prefill: Prefill, progress: Progress | None
     ) -> Entry:
-        done = sum(len(planned.batches[number]) for number in entry.there)
-        total = done + sum(len(planned.batches[number]) for number in entry.wanted)
+        done = sum(len(prefill.batches[number]) for number in entry.there)
+        total = done + sum(len(prefill.batches[number]) for number in entry.wanted)
         for number in entry.wanted:
-            shard = rounded(planned.run(number), self.dtype).cpu().contiguous()
+            shard = rounded(prefill.run(number), self.dtype).cpu().contiguous()
             if not bool(shard.isfinite().all()):
                 raise NotFiniteError("model", model.identity.source, "prompt caches")
             entry.write(number, memoryview(shard.view(torch.uint8).numpy()).cast("B"))
-            done += len(planned.batches[number])
+            done += len(prefill.batches[number])
             if progress is not None:
                 progress(done, total)
         return Entry.read(entry.folder)
@@ -220,14 +226,14 @@ class _Shards:
 
     Args:
         entry: Where they are.
-        planned: Computes those that are not there.
+        prefill: Computes those that are not there.
         dtype: What they are rounded to.
         lease: Keeps the entry while this object lives.
     """
 
-    def __init__(self, entry: Entry, planned: Prefill, dtype: torch.dtype, lease: Lease) -> None:
+    def __init__(self, entry: Entry, prefill: Prefill, dtype: torch.dtype, lease: Lease) -> None:
         self._entry = entry
-        self._planned = planned
+        self._planned = prefill
         self._dtype = dtype
         self._lease = lease
         self._mapped: dict[int, torch.Tensor] = {}

@@ -59,7 +59,10 @@ def shape_of(source: str, *, adapted: bool = False) -> CacheShape:
 
 def shape_in(config: Mapping[str, Any], *, adapted: bool) -> CacheShape:
     """The same from the content of its config.json."""
-    return adaptable_shape(config) if adapted else cache_shape(config)
+    shape = cache_shape(config, hidden=True)  # a fuser of the space may hear it
+    if not adapted:
+        return shape
+    return adaptable_shape(config).model_copy(update={"hidden_size": shape.hidden_size})
 
 
 def shapes(space: Space) -> ShapeOf:

@@ -70,16 +70,16 @@ class FuserConformance(ABC):
 
     def test_shape_and_dtype(self, config: FuserConfig) -> None:
         for dtype in (torch.float32, torch.bfloat16):
-            receiver, sharer = (cache.to(dtype) for cache in caches())
+            receiver, sharer = (cache.to(dtype) for cache in caches(config=config))
             fused = trained(config)(receiver, sharer, rotations(config, 7))
-            shape = (2, len(of_layers(config)), *receiver.shape[2:])
-            assert fused.shape == shape
+            entries = config.slots or receiver.shape[2]
+            assert fused.shape == (2, len(of_layers(config)), entries, receiver.shape[3])
             assert fused.dtype == dtype
             assert torch.isfinite(fused).all()
 
     def test_computes_in_bfloat16(self, config: FuserConfig) -> None:
         fuser = trained(config).eval()
-        receiver, sharer = caches()
+        receiver, sharer = caches(config=config)
         exact = fuser(receiver, sharer, rotations(config, 7))
         rough = fuser.bfloat16()(receiver, sharer, rotations(config, 7))
         assert rough.dtype == torch.float32
@@ -92,7 +92,7 @@ class FuserConformance(ABC):
             assert config.family.closed_form
             assert not config.lora_rank
             return
-        loss = fuser(*caches(), rotations(config, 7)).square().sum()
+        loss = fuser(*caches(config=config), rotations(config, 7)).square().sum()
         for update, inputs in updates(fuser):
             loss = loss + update(torch.randn(7, inputs)).square().sum()
         (loss if fuser.penalty() is None else loss + fuser.penalty()).backward()
@@ -114,7 +114,7 @@ class FuserConformance(ABC):
     @only(lambda config: config.initialisation == "zero" and config.injected.projects == "change")
     def test_untrained_fuser_changes_nothing(self, config: FuserConfig) -> None:
         fuser = Fuser(config, RECEIVER, SHARER).eval()
-        receiver, sharer = caches()
+        receiver, sharer = caches(config=config)
         assert torch.equal(fuser(receiver, sharer, rotations(config, 7)), receiver)
 
     @only(lambda config: config.gate.granularity != "none")
@@ -124,7 +124,7 @@ class FuserConformance(ABC):
         fuser = trained(config).eval()
         assert fuser.gate is not None
         shut(fuser, range(fuser.gate.groups))
-        receiver, sharer = caches()
+        receiver, sharer = caches(config=config)
         fused = fuser(receiver, sharer)
         if config.stands_beside:  # it is read, and there is nothing to find
             assert not fused[1].any()
@@ -136,8 +136,8 @@ class FuserConformance(ABC):
         # Packed prompts share the token dimension: what stands beside a token must not matter,
         # so that a batch is its singles and padding, which is never packed, changes nothing.
         fuser = trained(config).eval()
-        receiver, sharer = caches(9)
-        whole = fuser(receiver, sharer, rotations(config, 9))
+        receiver, sharer = caches(9, config=config)
+        whole = fuser(receiver, sharer, rotations(config, 9, lengths=[4, 5]), [4, 5])
         parts = [
             fuser(receiver[:, :, part], sharer[:, :, part], rotations(config, count, part.start))
             for part, count in ((slice(0, 4), 4), (slice(4, 9), 5))
@@ -147,7 +147,7 @@ class FuserConformance(ABC):
     @only(lambda config: not config.stands_beside)
     def test_layer_by_layer_is_all_layers_at_once(self, config: FuserConfig) -> None:
         fuser = trained(config).eval()
-        receiver, sharer = caches()
+        receiver, sharer = caches(config=config)
         turned = rotations(config, 7)
         one_by_one = LayerByLayer(fuser)
         fused = torch.cat(
@@ -165,7 +165,7 @@ class FuserConformance(ABC):
         count = len(fuser.layers)
         # Values, and keys if they have a gate, of the first layer; and the keys alone of the last.
         shut(fuser, [0] if config.stands_beside else [0, count, count - 1])
-        receiver, sharer = caches()
+        receiver, sharer = caches(config=config)
         smaller = without_shut_layers(fuser)
         kept = [fuser.layers.index(layer) for layer in smaller.layers]
         whole = fuser(receiver, sharer)
@@ -186,7 +186,9 @@ class FuserConformance(ABC):
         assert again.layers == fuser.layers
         assert torch.equal(again.sources, fuser.sources)
         turned = rotations(config, 7)
-        assert torch.equal(again(*caches(), turned), fuser(*caches(), turned))
+        assert torch.equal(
+            again(*caches(config=config), turned), fuser(*caches(config=config), turned)
+        )
         for (one, inputs), (other, _) in zip(updates(fuser), updates(again), strict=True):
             features = torch.randn(7, inputs)
             assert torch.equal(one(features), other(features))
@@ -210,7 +212,7 @@ class FuserConformance(ABC):
     @only(lambda config: not config.stands_beside)
     def test_layers_that_are_not_fused_stay_as_they_are(self, config: FuserConfig) -> None:
         fuser = trained(config).eval()
-        receiver, sharer = caches()
+        receiver, sharer = caches(config=config)
         fused = fuser(receiver, sharer, rotations(config, 7))
         changed = (fused != receiver).flatten(2).any(dim=2)
         assert len(fuser.layers) == (round(config.layer_share * RECEIVER.layers) or 1)
@@ -229,7 +231,7 @@ class FuserConformance(ABC):
     ) -> None:
         twin = config.without_sharer()
         fuser = trained(twin).eval()
-        receiver, sharer = caches()
+        receiver, sharer = caches(config=twin)
         turned = rotations(twin, 7)
         assert twin.lora_rank == config.lora_rank
         fused = fuser(receiver, sharer, turned)
@@ -245,7 +247,9 @@ class FuserConformance(ABC):
     def test_tokens_that_are_fused_some_at_a_time_are_fused_the_same(
         self, config: FuserConfig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        fuser, inputs = trained(config).eval(), (*caches(), rotations(config, 7))
+        lengths = [2, 4, 1]
+        turned = rotations(config, 7, lengths=lengths)
+        fuser, inputs = trained(config).eval(), (*caches(config=config), turned, lengths)
         with torch.no_grad():
             whole, share = fuser(*inputs), fuser.open_share()
             monkeypatch.setattr("c2c_search.fuser.fuser._TOKENS_AT_ONCE", 3)
@@ -258,7 +262,7 @@ class FuserConformance(ABC):
             fuser = trained(config).train()
             fuser.recomputes = recomputes
             torch.manual_seed(1)  # for the noise of gates and dropout
-            fused = fuser(*caches(), rotations(config, 7))
+            fused = fuser(*caches(config=config), rotations(config, 7))
             if not fused.requires_grad:  # a fitted map
                 return
             penalty = fuser.penalty()

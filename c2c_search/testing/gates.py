@@ -60,12 +60,12 @@ class GateConformance(FuserConformance):
         ungated.load_state_dict(
             {name: t for name, t in fuser.state_dict().items() if not name.startswith("gate.")}
         )
-        assert torch.equal(fuser(*caches()), ungated(*caches()))
+        assert torch.equal(fuser(*caches(config=config)), ungated(*caches(config=config)))
         assert fuser.open_share()["eval"] == 1
 
     def test_shares_and_penalty_are_shares(self, config: c.FuserConfig) -> None:
         fuser = trained(config).train()
-        fuser(*caches())
+        fuser(*caches(config=config))
         share, penalty = fuser.open_share(), fuser.penalty()
         assert set(share) == {"train", "eval", "eval_keys", "eval_values"}
         assert all(0 <= each <= 1 for each in share.values())

@@ -40,6 +40,8 @@ class InjectionConformance(FuserConformance):
             {"dynamic_weight": False},
             {"layer_share": 0.5},
             {"fuse_response": True},
+            *({"source": "hidden", "keys": keys} for keys in get_args(c.Keys)),
+            *({"slots": slots, "keys": keys} for slots, keys in product((1, 9), get_args(c.Keys))),
             *(
                 {"keys": keys, "normalisation": normalisation}
                 for keys, normalisation in product(get_args(c.Keys), get_args(c.Normalisation))
@@ -57,7 +59,7 @@ class InjectionConformance(FuserConformance):
 
     def test_the_sharer_is_heard(self, config: c.FuserConfig) -> None:
         fuser = trained(config).eval()
-        receiver, sharer = caches()
+        receiver, sharer = caches(config=config)
         turned = rotations(config, 7)
         fused, other = (fuser(receiver, each, turned) for each in (sharer, sharer.flip(2)))
         assert config.gate.rule == "hard" or not torch.allclose(fused, other, atol=1e-4)
@@ -66,7 +68,7 @@ class InjectionConformance(FuserConformance):
         if not config.stands_beside:
             return
         fuser = trained(config).eval()
-        receiver, sharer = caches()
+        receiver, sharer = caches(config=config)
         turned = rotations(config, 7)
         entries = fuser(receiver, sharer, turned)
         assert torch.equal(fuser(receiver[:, :, :3].flip(2), sharer, turned), entries)

@@ -13,6 +13,7 @@ from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.lora import Update
+from c2c_search.fuser.pooling import window_middles
 from c2c_search.fuser.rotations import Rotations
 from c2c_search.fuser.shapes import AttentionMap
 from c2c_search.fuser.shapes import CacheShape
@@ -24,7 +25,7 @@ MAPS = (
     AttentionMap(role="value", inputs=10, outputs=12),
 )
 RECEIVER = CacheShape(layers=4, heads=2, head_dim=6, projections=MAPS)
-SHARER = CacheShape(layers=3, heads=1, head_dim=10)
+SHARER = CacheShape(layers=3, heads=1, head_dim=10, hidden_size=14)
 _SCORES = (0.1, 0.9, 0.3, 0.8)
 
 
@@ -56,27 +57,42 @@ class Turned:
         return self
 
 
-def rotations(config: FuserConfig, tokens: int, first: int = 0) -> Rotations | None:
-    """Of tokens at the positions from ``first``; None where keys stay rotated."""
+def rotations(
+    config: FuserConfig, tokens: int, first: int = 0, lengths: Sequence[int] | None = None
+) -> Rotations | None:
+    """Of tokens at the positions from ``first``; None where keys stay rotated.
+
+    Args:
+        config: Of the fuser.
+        tokens: Of both models.
+        first: Position of the first.
+        lengths: Tokens of each prompt; one prompt when left out.
+    """
     if config.keys == "rotated":
         return None
-    positions = torch.arange(first, first + tokens)
-    return Rotations(Turned(positions), Turned(positions))
+    positions = entries = torch.arange(first, first + tokens)
+    if config.slots is not None:
+        of_prompts = positions.split([tokens] if lengths is None else list(lengths))
+        entries = torch.cat([window_middles(each, config.slots) for each in of_prompts])
+    return Rotations(Turned(entries), Turned(positions) if config.source == "kv" else None)
 
 
 def caches(
-    tokens: int = 7, *, seed: int = 0, linear: bool = False
+    tokens: int = 7, *, seed: int = 0, linear: bool = False, config: FuserConfig | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random caches of receiver and sharer.
+    """Random caches of receiver and sharer, or, where a fuser hears them, the sharer's states.
 
     Args:
         tokens: Of both.
         seed: Of the numbers.
         linear: Whether the receiver's is an affine map of the sharer's, layer by layer from its
             terminal counterpart.
+        config: Of the fuser that hears them; one that hears keys and values when left out.
     """
     generator = torch.Generator().manual_seed(seed)
-    sharer = 5 + 3 * torch.randn(2, SHARER.layers, tokens, SHARER.size, generator=generator)
+    source = "kv" if config is None else config.source
+    kinds, size = 2 if source == "kv" else 1, SHARER.heard_size(source)
+    sharer = 5 + 3 * torch.randn(kinds, SHARER.layers, tokens, size, generator=generator)
     if linear:
         maps = torch.randn(2, RECEIVER.layers, SHARER.size, RECEIVER.size, generator=generator)
         return sharer[:, [0, 0, 1, 2]] @ maps + 1, sharer
@@ -88,7 +104,8 @@ def calibrated(config: FuserConfig) -> Fuser:
     """A fuser as training begins with it."""
     torch.manual_seed(0)
     fuser = Fuser(config, RECEIVER, SHARER)
-    part = CalibrationPart(*caches(50, seed=1), rotations(config, 50))
+    aligned = config.model_copy(update={"slots": None})
+    part = CalibrationPart(*caches(50, seed=1, config=config), rotations(aligned, 50))
     fuser.calibrate(lambda: [part], layer_scores=torch.tensor(_SCORES))
     return fuser
 

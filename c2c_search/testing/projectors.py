@@ -104,6 +104,24 @@ def _axes() -> list[dict[str, Any]]:
         for injection, keys in product(("residual", "replace", "append"), get_args(c.Keys))
     ]
     axes += [
+        {"injection": "append", "slots": slots, "keys": keys, "sharer": sharer}
+        for slots, keys, sharer in product((1, 3), get_args(c.Keys), ("real", "blank"))
+    ]
+    beside: list[dict[str, Any]] = [
+        {},
+        {"keys": "unrotated", "layer_alignment": "similarity"},
+        {"sources_per_layer": 2, "source_combination": "learned"},
+        {"injection": "append", "slots": 3},
+    ]
+    axes += [
+        {"source": "hidden", "normalisation": normalisation, "sharer": sharer, **fields}
+        for normalisation, sharer, fields in product(
+            get_args(c.Normalisation),
+            ("real", "blank"),
+            beside,
+        )
+    ]
+    axes += [
         {"normalisation": normalisation, "dynamic_weight": weight, "sharer": sharer}
         for normalisation, weight, sharer in product(
             get_args(c.Normalisation), (True, False), get_args(c.SharerMode)

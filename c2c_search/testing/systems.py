@@ -181,7 +181,8 @@ def make_fuser(pair: C2CModel, **fields: Any) -> Fuser:
     torch.manual_seed(0)
     config = FuserConfig(**{"width": 8, "normalisation": "none", **fields})
     receiver = cache_shape(pair.receiver, adapted=config.lora_rank > 0)
-    sharer = cache_shape(pair.receiver if config.sharer == "self" else pair.sharer)
+    speaks = pair.receiver if config.sharer == "self" else pair.sharer
+    sharer = cache_shape(speaks, source=config.source)
     fuser = Fuser(config, receiver, sharer).eval()
     with torch.no_grad():
         for parameter in fuser.parameters():

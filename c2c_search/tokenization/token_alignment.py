@@ -51,6 +51,11 @@ class EncodedPrompt:
     receiver_text: Rendered | None = field(default=None, compare=False, repr=False)
     sharer_text: Rendered | None = field(default=None, compare=False, repr=False)
 
+    def of_receiver(self) -> EncodedPrompt:
+        """The same for a receiver that is its own sharer."""
+        ids, text = self.receiver_ids, self.receiver_text
+        return EncodedPrompt(ids, ids, tuple(range(len(ids))), text, text)
+
 
 def encode(
     messages: Sequence[Message],

@@ -13,9 +13,9 @@ import torch
 from c2c_search.batching import portions
 from c2c_search.errors import ConfigError
 from c2c_search.fuser.fuser import CalibrationPart
-from c2c_search.inference.fusion import heard
 from c2c_search.inference.fusion import rotations_of
 from c2c_search.inference.layer_scores import attention_cosine
+from c2c_search.inference.reading import heard
 
 
 if TYPE_CHECKING:

@@ -182,7 +182,8 @@ class FuserTraining(Training):
 def untrained(config: FuserConfig, pair: C2CModel) -> Fuser:
     """A fuser for a pair; for the receiver alone, where that is its own sharer."""
     receiver = cache_shape(pair.receiver, adapted=config.lora_rank > 0)
-    sharer = cache_shape(pair.sharer)
+    sharer = cache_shape(pair.sharer, source=config.source)
     if config.sharer == "self":
-        config, sharer = as_large(config, receiver, sharer), receiver.without_projections()
+        itself = cache_shape(pair.receiver, source=config.source)
+        config, sharer = as_large(config, receiver, sharer, itself), itself
     return Fuser(config, receiver, sharer)

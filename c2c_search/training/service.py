@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from c2c_search.data.schema import Row
     from c2c_search.evaluation.systems.registry import Learner
     from c2c_search.evaluation.tasks.loading import LoadedTask
+    from c2c_search.fuser.shapes import Source
     from c2c_search.models.loading import LoadedModel
     from c2c_search.models.pair import PairSpec
     from c2c_search.prompt_cache.batches import PairPrompts
@@ -218,7 +219,7 @@ class WorkerService:
         data = self._data_of(config, hears=hears_another(config.fuser))
         data = replace(data, derangement=deranged)
         prefill = time.perf_counter() - begun
-        train = self._prompts_of(config.pair, "train").read(config.fuser.token_alignment)
+        train = self._prompts_of(config.pair, "train").read(config.fuser)
         calibrate(model, train, config.seed)
         training = FuserTraining(
             config,
@@ -263,16 +264,15 @@ class WorkerService:
         return Result(system=request.system, split=request.split, items=items)
 
     def _data_of(self, config: TrialConfig, *, hears: bool) -> TrainingData:
-        alignment = config.fuser.token_alignment
         guarded = config.training.guard is not None and "guard" in self._rows
         data = TrainingData(
             train=self._rows["train"],
-            train_prompts=self._prompts_of(config.pair, "train").read(alignment),
+            train_prompts=self._prompts_of(config.pair, "train").read(config.fuser),
             validation=self._rows["validation"],
-            validation_prompts=self._prompts_of(config.pair, "validation").read(alignment),
+            validation_prompts=self._prompts_of(config.pair, "validation").read(config.fuser),
             guard=self._rows["guard"] if guarded else (),
             guard_prompts=(
-                self._prompts_of(config.pair, "guard").read(alignment) if guarded else None
+                self._prompts_of(config.pair, "guard").read(config.fuser) if guarded else None
             ),
         )
         tokenizer = self._pairs[config.pair].receiver.text_tokenizer
@@ -375,13 +375,16 @@ class WorkerService:
     def _asked(
         self, model: C2CModel, split: str, questions: Sequence[Question]
     ) -> QuestionPrompts:
-        def caches(loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
+        def caches(
+            loaded: LoadedModel, ids: Sequence[tuple[int, ...]], source: Source
+        ) -> PromptCaches:
             name = f"{split}, {short_name(loaded.identity.source)}"
             times = len(ids) if len(set(ids)) == 1 else 1  # an instruction that all rows share
             try:
                 found = self.store.get(
                     loaded,
                     ids[: len(ids) // times],
+                    source=source,
                     progress=lambda done, total: self._progress("prefill", done, total, name),
                     notify=lambda message: self.emit(Notice(message=message)),
                 )

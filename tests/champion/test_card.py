@@ -72,6 +72,14 @@ def test_what_the_models_computed_in_is_told_where_it_is_known(manifest: Manifes
     assert "with both models in" not in model_card(manifest, SIZE)
 
 
+def test_the_length_of_a_pooled_message_is_told(manifest: Manifest, card: str) -> None:
+    assert "A message is" not in card
+    assert manifest.trial is not None
+    trial = manifest.trial | {"fuser": {"slots": 8}}
+    pooled = model_card(manifest.model_copy(update={"trial": trial}), SIZE)
+    assert "A message is 8 entries in each layer, however much the sharer has read." in pooled
+
+
 def test_a_lora_is_told(manifest: Manifest, card: str) -> None:
     assert "LoRA" not in card
     assert manifest.trial is not None

@@ -30,19 +30,19 @@ def limits(**given: Any) -> Listening:
     return Listening(**{"choices": 0.0, "words": 0.0, "skipped": 0.5, **given})
 
 
-def made(injection: str = "residual") -> C2CModel:
+def made(injection: str = "residual", **fields: Any) -> C2CModel:
     pair = make_pair()
     return C2CModel(
         pair.receiver,
         pair.sharer,
-        make_fuser(pair, injection=injection),
+        make_fuser(pair, injection=injection, **fields),
         cache_dtype=torch.float32,
     )
 
 
-@pytest.fixture(params=["residual", "replace", "append"])
+@pytest.fixture(params=["residual", "replace", "append", "hidden"])
 def model(request: pytest.FixtureRequest) -> C2CModel:
-    return made(request.param)
+    return made(source="hidden") if request.param == "hidden" else made(request.param)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import torch
 
 from c2c_search.errors import ConfigError
 from c2c_search.errors import SourceError
+from c2c_search.fuser import cost
 from c2c_search.fuser.config import GateConfig
 from c2c_search.inference.model import C2CModel
 from c2c_search.models.identity import ModelIdentity
@@ -87,11 +88,23 @@ def test_untrained_fuser_between_any_two_is_the_receiver(make_pair, receiver, sh
         {"injection": "append", "keys": "unrotated"},
         {"injection": "side", "keys": "unrotated"},
         {"injection": "side", "reads_from": "all"},
+        {"injection": "append", "keys": "unrotated", "slots": 3},
     ],
     ids=str,
 )
 def test_a_batch_is_its_singles_whatever_the_padding(make_pair, receiver, sharer, fields):
     model = make_pair(receiver=bare(receiver), sharer=bare(sharer), **fields)
+    assert_batch_is_its_singles(model)
+
+
+@pytest.mark.parametrize(("receiver", "sharer"), MIXED[:4])
+@pytest.mark.parametrize("injection", ["residual", "replace", "append"])
+def test_a_batch_that_hears_layers_is_its_singles(make_pair, receiver, sharer, injection):
+    fields = {"injection": injection, "keys": "unrotated", "source": "hidden"}
+    assert_batch_is_its_singles(make_pair(receiver=bare(receiver), sharer=bare(sharer), **fields))
+
+
+def assert_batch_is_its_singles(model):
     left, right = model(**inputs("left")), model(**inputs("right"))
     torch.testing.assert_close(left.logits, right.logits)
     for row, (prompt, heard) in enumerate(zip(PROMPTS, HEARD, strict=True)):
@@ -189,6 +202,28 @@ def test_appended_entries_stand_in_front_and_the_prompt_stays_as_it_is(make_pair
     assert len(asked) == 1
 
 
+def test_a_message_of_slots_is_as_long_for_every_prompt(make_pair):
+    model = make_pair(injection="append", slots=4, keys="unrotated")
+    conversations = [
+        [{"role": "user", "content": "where?"}],
+        [{"role": "user", "content": "who?"}],
+    ]
+    contexts = ["It is in the garden, behind the shed.", "Ann."]
+    heard = [[{"role": "user", "content": text}] for text in contexts]
+    batch = model.batch(model.prompts(conversations, heard))
+    fused = model.fuse(batch)
+    own, said = batch.lengths[0], len(batch.sharer_positions[0])
+    assert said > len(batch.sharer_positions[1])
+    assert fused.lengths == tuple(4 + length for length in batch.lengths)
+    middles = [own - said + (2 * slot + 1) * said // 8 for slot in range(4)]
+    assert fused.positions[0].tolist() == [*middles, *range(own)]
+    assert torch.equal(fused.packed[:, :, 4 : 4 + own], batch.receiver[:, :, :own])
+    size = model.fuser.sharer_shape.size
+    for tokens in (1, 1000):
+        told = cost.message_bytes(model.fuser, tokens, torch.bfloat16)
+        assert told == 2 * 2 * len(model.fuser.layers) * 4 * size
+
+
 def test_another_context_needs_a_fuser_that_appends(make_pair):
     with pytest.raises(ConfigError, match="injection append"):
         make_pair().generate_batch(["where?"], ["In the garden."])
@@ -226,7 +261,7 @@ def test_gradients_reach_the_fuser_through_the_response(make_pair):
 
     model = make_pair(fuse_response=True)
     batch = model.batch(model.prompts([[{"role": "user", "content": "one"}]]))
-    fused = model.fuse(batch, through=lambda receiver, sharer, rotations: receiver)
+    fused = model.fuse(batch, through=lambda receiver, sharer, rotations, lengths: receiver)
     response_logits(model.receiver.model, fused, batch.last_ids, [[[5, 6, 7]]]).sum().backward()
     grads = [parameter.grad for parameter in model.fuser.parameters()]
     assert all(grad is not None and torch.isfinite(grad).all() for grad in grads)

@@ -91,6 +91,7 @@ def test_numbers_are_those_of_each_trial_alone(service, trial, tmp_path):
             gate=GateConfig(granularity="none"),
             training={"label_smoothing": 0.1},
         ),
+        variant(trial, injection="append", slots=2, gate=GateConfig(granularity="none")),
         variant(trial, training=other_steps),
         variant(trial, injection="side", layer_share=0.5),
         variant(trial, injection="side", reads_from="all", seed=2),

@@ -25,6 +25,8 @@ FUSERS = {
     "append": {"injection": "append"},
     "unrotated append": {"injection": "append", "keys": "unrotated"},
     "side": {"injection": "side", "keys": "unrotated"},
+    "hidden": {"source": "hidden", "keys": "unrotated"},
+    "slots": {"injection": "append", "keys": "unrotated", "slots": 3},
     "ridge start": {"projector": "linear", "initialisation": "ridge", "injection": "append"},
     "response": {"fuse_response": True},
     "first": {"token_alignment": "first"},
@@ -75,7 +77,7 @@ def test_it_trains_and_answers_as_at_its_best_rung(fields, service, trial, tmp_p
     ended = service.train(config, tmp_path / "self", lambda: True)
     fuser = load_fuser(Path(ended.best_dir))
     pair = service._pairs[trial.pair]
-    assert fuser.sharer_shape == cache_shape(pair.receiver)
+    assert fuser.sharer_shape == cache_shape(pair.receiver, source=config.fuser.source)
     assert ended.step == config.training.steps
     request = Evaluate(
         system="self", pair=trial.pair, split="validation", trained_dir=ended.best_dir

@@ -186,8 +186,8 @@ class LatencyReport(_Frozen):
             f" {self.prompt_tokens.text()} tokens, answers of exactly {self.new_tokens} tokens,"
             f" relayed texts of exactly {self.relay_tokens}. On {self.device}, {self.dtypes},"
             f" CPU threads: {self.threads}. A model alone reads its prompt in one pass."
-            f"{self._prefills()} Peak memory: {self.memory}. On the wire: the sharer's keys and"
-            " values that the fuser reads, or the relayed text in UTF-8."
+            f"{self._prefills()} Peak memory: {self.memory}. On the wire: what the fuser hears"
+            " of the sharer, or the relayed text in UTF-8."
         )
 
     def _prefills(self) -> str:

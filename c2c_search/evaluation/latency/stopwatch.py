@@ -13,6 +13,7 @@ from transformers import DynamicCache
 from c2c_search.evaluation.latency.peak_memory import peak_memory
 from c2c_search.evaluation.latency.report import Timing
 from c2c_search.evaluation.systems.relay import BACKGROUND
+from c2c_search.fuser.cost import message_bytes
 from c2c_search.inference.decoding import Choose
 from c2c_search.inference.decoding import go_on
 from c2c_search.inference.packed.fused_cache import FusedCache
@@ -156,6 +157,7 @@ class TimedSystems:
             sharer.model,
             [encoded.sharer_ids],
             model.cache_dtype,
+            "kv" if model.fuser is None else model.fuser.config.source,
         )
         watch.lap("prefill")
         batch = model.batch(PairPrompts((encoded,), receiver_caches, sharer_caches))
@@ -242,11 +244,10 @@ def _go_on(
 
 
 def cache_bytes(model: C2CModel, batch: PairBatch, new_tokens: int) -> int:
-    """Bytes of the sharer's cache that the fuser needs, in the model's ``cache_dtype``.
+    """Bytes of the sharer's messages, in the model's ``cache_dtype``; see `message_bytes`.
 
-    Keys and values of each sharer layer that is a source, at each sharer token that is aligned to
-    a receiver token (or appended), once. Where the response is fused too, the sharer also sends
-    one token for each that the receiver writes, but the last.
+    A sharer token that is aligned to several receiver tokens is sent once. Where the response is
+    fused too, the sharer also sends one token for each that the receiver writes, but the last.
 
     Args:
         model: With a fuser.
@@ -255,11 +256,11 @@ def cache_bytes(model: C2CModel, batch: PairBatch, new_tokens: int) -> int:
     """
     fuser = model.fuser
     assert fuser is not None
-    layers = len(fuser.sources.unique())
-    tokens = sum(len(each.unique()) for each in batch.sharer_positions)
-    if fuser.config.fuse_response:
-        tokens += len(batch.sharer_positions) * (new_tokens - 1)
-    return 2 * layers * tokens * fuser.sharer_shape.size * model.cache_dtype.itemsize
+    further = new_tokens - 1 if fuser.config.fuse_response else 0
+    return sum(
+        message_bytes(fuser, len(each.unique()) + further, model.cache_dtype)
+        for each in batch.sharer_positions
+    )
 
 
 def _likeliest(prompts: Sequence[int], logits: torch.Tensor) -> list[int]:

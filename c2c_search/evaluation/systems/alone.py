@@ -54,7 +54,7 @@ class Sharer(PassByPass):
 
     def passes(self, prompts: QuestionPrompts) -> Iterator[Pass]:
         # Only under "span" does the sharer read what it would read without a receiver.
-        model, read = sharer_alone(self.pair, prompts.read("span"))
+        model, read = sharer_alone(self.pair, prompts.read())
         for rows in prompts.batches(read):
             yield Pass(rows, model, model.batch(read, rows))
 

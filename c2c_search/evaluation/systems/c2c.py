@@ -58,11 +58,11 @@ class Fused(PassByPass):
                 value=f"injection {config.injection}",
                 hint=f"Leave {self.name} out, or use a fuser with injection append or side.",
             )
-        alignment, partners = config.token_alignment, None
+        partners = None
         if self.derangement is None:
-            read = prompts.read(alignment)
+            read = prompts.read(config)
         else:
-            read, partners = prompts.read_deranged(alignment, self.derangement)
+            read, partners = prompts.read_deranged(config, self.derangement)
         for rows in prompts.batches(read):
             speakers = None if partners is None else [partners[row] for row in rows]
             yield Pass(rows, self.model, self.model.batch(read, rows, speakers))
@@ -133,10 +133,10 @@ class Shut(C2CModel):
 def shuffled(fuser: Fuser, seed: int) -> Fuser:
     """A fuser of the same architecture and calibration that has learned nothing.
 
-    In every weight of the projector, the dynamic weight's included, the entries of a layer's
-    keys, values or both change places: sizes and distributions stay. Gates, source weights,
-    normalisation, sources and LoRA stay as they are: as much is said, and none of it is right. A
-    weight of one entry keeps it.
+    In every weight of the projector, the dynamic weight's included, and of the pool of ``slots``,
+    the entries of a layer's keys, values or both change places: sizes and distributions stay.
+    Gates, source weights, normalisation, sources and LoRA stay as they are: as much is said, and
+    none of it is right. A weight of one entry keeps it.
 
     Args:
         fuser: The fuser; it stays as it is.
@@ -145,7 +145,7 @@ def shuffled(fuser: Fuser, seed: int) -> Fuser:
     state = {name: tensor.clone() for name, tensor in fuser.state_dict().items()}
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in state.items():
-        if name.startswith("projector."):
+        if name.startswith(("projector.", "pool.")):
             flat = tensor.flatten(1)
             order = torch.rand(flat.shape, generator=generator).argsort(dim=1)
             state[name] = flat.gather(1, order.to(flat.device)).view_as(tensor)

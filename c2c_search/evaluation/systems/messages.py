@@ -135,7 +135,7 @@ class Noise(Replaced):
     def _measured(self, prompts: QuestionPrompts) -> ChannelMoments:
         assert self.model.fuser is not None
         config, moments = self.model.fuser.config, ChannelMoments()
-        read = prompts.read(config.token_alignment)
+        read = prompts.read(config)
         for rows in prompts.batches(read):
             batch = self.model.batch(read, rows)
             rotations = rotations_of(batch, self.model.rotaries, config.injected.projects)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from c2c_search.batching import portions
 from c2c_search.errors import ConfigError
 from c2c_search.evaluation.systems.partners import draw_partners
+from c2c_search.inference.reading import as_heard
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.tokenization.token_alignment import encode_all
@@ -17,12 +18,14 @@ from c2c_search.tokenization.token_alignment import encode_all
 
 if TYPE_CHECKING:
     from c2c_search.evaluation.items import Question
+    from c2c_search.fuser.config import FuserConfig
+    from c2c_search.fuser.shapes import Source
     from c2c_search.inference.model import C2CModel
     from c2c_search.models.loading import LoadedModel
     from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
-Caches = Callable[["LoadedModel", Sequence[tuple[int, ...]]], PromptCaches]
+Caches = Callable[["LoadedModel", Sequence[tuple[int, ...]], "Source"], PromptCaches]
 """Where prompt caches come from: computed on the spot, or from the store."""
 
 PROMPT_TOKENS = 2048
@@ -63,9 +66,9 @@ class QuestionPrompts:
         self.whole = whole or self
         self.batch_size = batch_size
         self._caches = caches or self._compute
-        self._known: dict[tuple[str, tuple[tuple[int, ...], ...]], PromptCaches] = {}
+        self._known: dict[tuple[str, Source, tuple[tuple[int, ...], ...]], PromptCaches] = {}
         self._tokens: dict[str, tuple[EncodedPrompt, ...]] = {}
-        self._read: dict[str, PairPrompts] = {}
+        self._read: dict[tuple[str, Source, bool], PairPrompts] = {}
         self._derangements: list[list[int]] = []
 
     def __len__(self) -> int:
@@ -81,20 +84,26 @@ class QuestionPrompts:
             self._tokens[alignment] = self._encoded(self.questions, alignment)
         return self._tokens[alignment]
 
-    def read(self, alignment: str = "span") -> PairPrompts:
-        """The prompts as both models read them under a token alignment, with their caches."""
-        if alignment not in self._read:
-            encoded = self.encoded(alignment)
+    def read(self, config: FuserConfig | None = None) -> PairPrompts:
+        """The prompts as both models read them for a fuser, with their caches.
+
+        Args:
+            config: Of the fuser: its token alignment, and what of the sharer it hears; the
+                alignment ``span`` and keys and values when left out.
+        """
+        hears = _hears(config)
+        if hears not in self._read:
+            encoded = as_heard(self.encoded(hears[0]), config)
             receiver_ids = [prompt.receiver_ids for prompt in encoded]
-            self._read[alignment] = PairPrompts(
+            self._read[hears] = PairPrompts(
                 encoded=encoded,
-                receiver=self._of(self.pair.receiver, receiver_ids),
-                sharer=self._of_sharer(encoded),
+                receiver=self._of(self.pair.receiver, receiver_ids, "kv"),
+                sharer=self._of_sharer(encoded, config),
             )
-        return self._read[alignment]
+        return self._read[hears]
 
     def read_deranged(
-        self, alignment: str = "span", number: int = 0
+        self, config: FuserConfig | None = None, number: int = 0
     ) -> tuple[PairPrompts, list[int]]:
         """The same with the prompts of all partners, and the row of each question's partner.
 
@@ -102,7 +111,7 @@ class QuestionPrompts:
         questions stand behind them, and only the sharer has read those.
 
         Args:
-            alignment: Of tokens.
+            config: As for `read`.
             number: Which derangement of the split, from 0.
 
         Raises:
@@ -117,13 +126,13 @@ class QuestionPrompts:
         rows = {question.item.id: row for row, question in enumerate(self.questions)}
         others = [partner for partner in partners if partner.item.id not in rows]
         rows |= {other.item.id: len(self) + index for index, other in enumerate(others)}
-        read = self.read(alignment)
+        read = self.read(config)
         if others:
-            encoded = self._encoded(others, alignment)
+            encoded = as_heard(self._encoded(others, _hears(config)[0]), config)
             read = PairPrompts(
                 encoded=(*read.encoded, *encoded),
                 receiver=read.receiver,
-                sharer=read.sharer.followed_by(self._of_sharer(encoded)),
+                sharer=read.sharer.followed_by(self._of_sharer(encoded, config)),
             )
         return read, [rows[partner.item.id] for partner in partners]
 
@@ -175,17 +184,35 @@ class QuestionPrompts:
             date=self.pair.date,
         )
 
-    def _of_sharer(self, encoded: Sequence[EncodedPrompt]) -> PromptCaches:
-        return self._of(self.pair.sharer, [prompt.sharer_ids for prompt in encoded])
+    def _of_sharer(
+        self, encoded: Sequence[EncodedPrompt], config: FuserConfig | None
+    ) -> PromptCaches:
+        _, source, own = _hears(config)
+        speaks = self.pair.receiver if own else self.pair.sharer
+        return self._of(speaks, [prompt.sharer_ids for prompt in encoded], source)
 
-    def _of(self, loaded: LoadedModel, ids: list[tuple[int, ...]]) -> PromptCaches:
-        key = (loaded.identity.source, tuple(ids))
+    def _of(self, loaded: LoadedModel, ids: list[tuple[int, ...]], source: Source) -> PromptCaches:
+        key = (loaded.identity.source, source, tuple(ids))
         if key not in self._known:
-            self._known[key] = self._caches(loaded, ids)
+            self._known[key] = self._caches(loaded, ids, source)
         return self._known[key]
 
-    def _compute(self, loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
-        return PromptCaches.compute(loaded.model, list(ids), self.pair.cache_dtype)
+    def _compute(
+        self, loaded: LoadedModel, ids: Sequence[tuple[int, ...]], source: Source
+    ) -> PromptCaches:
+        dtype = self.pair.cache_dtype
+        return PromptCaches.compute(loaded.model, list(ids), dtype, source=source)
+
+
+def _hears(config: FuserConfig | None) -> tuple[str, Source, bool]:
+    """A fuser's token alignment, its source, and whether that is not found in the prompts' pair.
+
+    The receiver's own keys and values, where it is its own sharer, are; see `heard`.
+    """
+    if config is None:
+        return "span", "kv", False
+    own = config.sharer == "self" and config.source != "kv"
+    return config.token_alignment, config.source, own
 
 
 def batches(

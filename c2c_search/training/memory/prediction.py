@@ -337,15 +337,16 @@ class Rehearsal:
         others: Sequence[Row] = (),
     ) -> FuserTraining:
         config, dtype = trial.fuser, getattr(torch, trial.cache_dtype)
-        shapes = cache_shape(receiver, adapted=config.lora_rank > 0), cache_shape(sharer)
+        theirs = cache_shape(sharer, source=config.source)
+        shapes = cache_shape(receiver, adapted=config.lora_rank > 0), theirs
         pair = C2CModel(receiver, sharer, None, template=trial.data.template, cache_dtype=dtype)
         with self.without_content():
             pair.fuser = Fuser(config, *shapes)
-            prompts = prompts_without_content(encoded, shapes, dtype)
+            prompts = prompts_without_content(encoded, shapes, dtype, config.source)
             guarded = None
             if others:
                 guarded = prompts_without_content(
-                    _encoded(trial, receiver, sharer, others), shapes, dtype
+                    _encoded(trial, receiver, sharer, others), shapes, dtype, config.source
                 )
         pair.adaptation = Adaptation.of(pair.fuser, receiver.model)
         if config.adds_memory:

@@ -21,26 +21,39 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from c2c_search.fuser.shapes import CacheShape
+    from c2c_search.fuser.shapes import Source
     from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
 def prompts_without_content(
-    encoded: Sequence[EncodedPrompt], shapes: tuple[CacheShape, CacheShape], dtype: torch.dtype
+    encoded: Sequence[EncodedPrompt],
+    shapes: tuple[CacheShape, CacheShape],
+    dtype: torch.dtype,
+    source: Source = "kv",
 ) -> PairPrompts:
     """Prompts whose caches, of the receiver's shape and the sharer's, have no content.
 
     To be called where tensors are made without it.
+
+    Args:
+        encoded: The prompts.
+        shapes: Of receiver and sharer.
+        dtype: Of the caches.
+        source: What of the sharer is kept.
     """
     lengths = (
         [len(prompt.receiver_ids) for prompt in encoded],
         [len(prompt.sharer_ids) for prompt in encoded],
     )
-    stored = [_stored(*each, dtype) for each in zip(shapes, lengths, strict=True)]
+    stored = [_stored(*each, dtype) for each in zip(shapes, lengths, ("kv", source), strict=True)]
     return PairPrompts(tuple(encoded), *stored)
 
 
-def _stored(shape: CacheShape, lengths: Sequence[int], dtype: torch.dtype) -> PromptCaches:
-    shard = torch.empty(sum(lengths), 2, shape.layers, shape.size, dtype=dtype)
+def _stored(
+    shape: CacheShape, lengths: Sequence[int], source: Source, dtype: torch.dtype
+) -> PromptCaches:
+    kinds, size = 2 if source == "kv" else 1, shape.heard_size(source)
+    shard = torch.empty(sum(lengths), kinds, shape.layers, size, dtype=dtype)
     starts = [0, *accumulate(lengths)]
     return PromptCaches((shard,), tuple((0, start) for start in starts[:-1]))
 

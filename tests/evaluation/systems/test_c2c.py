@@ -26,6 +26,8 @@ CONFIGS = {
     "append": {"injection": "append"},
     "side": {"injection": "side"},
     "side, all": {"injection": "side", "reads_from": "all"},
+    "hidden": {"source": "hidden", "keys": "unrotated"},
+    "hidden slots": {"source": "hidden", "injection": "append", "slots": 2},
     "ridge": {"projector": "ridge", "injection": "replace"},
     "some layers": {"layer_share": 0.5},
     "unrotated": {"keys": "unrotated"},

@@ -20,6 +20,8 @@ FUSERS = {
     "append": {"injection": "append"},
     "side": {"injection": "side", "keys": "unrotated"},
     "side, all": {"injection": "side", "reads_from": "all"},
+    "hidden": {"source": "hidden", "keys": "unrotated"},
+    "hidden slots": {"source": "hidden", "injection": "append", "slots": 2},
     "response": {"fuse_response": True},
     "unrotated": {"keys": "unrotated"},
     "unrotated append": {"keys": "unrotated", "injection": "append"},

@@ -9,22 +9,30 @@ from c2c_search.evaluation.systems.prompts import OPTION_TOKENS
 from c2c_search.evaluation.systems.prompts import PROMPT_TOKENS
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.evaluation.systems.prompts import batches
+from c2c_search.fuser.config import FuserConfig
 from c2c_search.prompt_cache.caches import PromptCaches
 
 
 def test_each_models_caches_are_computed_once(pair, questions):
     asked = []
 
-    def caches(loaded, ids):
-        asked.append(loaded.identity.source)
-        return PromptCaches.compute(loaded.model, ids, pair.cache_dtype)
+    def caches(loaded, ids, source):
+        asked.append((loaded.identity.source, source))
+        return PromptCaches.compute(loaded.model, ids, pair.cache_dtype, source=source)
 
     prompts = QuestionPrompts(pair, questions, caches=caches)
-    first = prompts.read("span")
-    assert prompts.read("span") is first
+    first = prompts.read()
+    assert prompts.read(FuserConfig(width=8)) is first
     # One token a byte for both: "first" makes the sharer read the same tokens.
-    assert prompts.read("first").receiver is first.receiver
-    assert asked == [pair.receiver.identity.source, pair.sharer.identity.source]
+    assert prompts.read(FuserConfig(token_alignment="first")).receiver is first.receiver
+    receiver, sharer = pair.receiver.identity.source, pair.sharer.identity.source
+    assert asked == [(receiver, "kv"), (sharer, "kv")]
+    hidden = prompts.read(FuserConfig(source="hidden"))
+    assert hidden.receiver is first.receiver
+    own = prompts.read(FuserConfig(source="hidden", sharer="self"))
+    assert own.receiver is first.receiver
+    assert own.encoded == tuple(prompt.of_receiver() for prompt in first.encoded)
+    assert asked[2:] == [(sharer, "hidden"), (receiver, "hidden")]
 
 
 def test_long_prompts_get_smaller_batches():

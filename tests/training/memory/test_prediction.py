@@ -48,6 +48,8 @@ FUSERS = {
     "appended": {"projector": "linear", "injection": "append"},
     "side": {"projector": "linear", "injection": "side", "layer_share": 0.5},
     "side, all": {"injection": "side", "reads_from": "all", "keys": "unrotated", "width": 16},
+    "hidden": {"projector": "joint", "width": 8, "source": "hidden", "keys": "unrotated"},
+    "slots": {"projector": "linear", "injection": "append", "slots": 4, "keys": "unrotated"},
     "shared layers": {"layer_share": 0.5, "width": 16, "sharer": "mismatched"},
     "token gate": {"width": 64, "gate": {"granularity": "token", "noise": "logistic"}},
     "response": {"projector": "linear", "fuse_response": True, "token_alignment": "longest"},
@@ -74,7 +76,10 @@ def predict(trial, models, rows, encoded):
 
 def ready(trial, models, rows, encoded, validation=()):
     pair = C2CModel(*models, None)
-    shapes = cache_shape(models[0], adapted=trial.fuser.lora_rank > 0), cache_shape(models[1])
+    shapes = (
+        cache_shape(models[0], adapted=trial.fuser.lora_rank > 0),
+        cache_shape(models[1], source=trial.fuser.source),
+    )
     model = with_fuser(pair, Fuser(trial.fuser, *shapes))
     prompts = model.cached(encoded)
     data = TrainingData(rows, prompts, validation=validation, validation_prompts=prompts)
@@ -114,7 +119,8 @@ def test_a_step_takes_what_is_predicted(trial, pipeline, models, name, changes):
     predicted = predict(trial, models, rows, encoded)
     assert predicted.total == pytest.approx(measured(trial, models, rows, encoded), rel=0.03)
     assert predicted.models == sum(model_bytes(loaded.model) for loaded in models)
-    shapes = cache_shape(models[0], adapted=fuser.lora_rank > 0), cache_shape(models[1])
+    theirs = cache_shape(models[1], source=fuser.source)
+    shapes = cache_shape(models[0], adapted=fuser.lora_rank > 0), theirs
     stored, count = cost.tensor_bytes(Fuser(fuser, *shapes)), cost.parameters(fuser, *shapes)
     assert predicted.fuser == stored + 12 * count  # 16 bytes a parameter, and buffers
 
