@@ -26,8 +26,8 @@ from transformers import StoppingCriteriaList
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.decoding import go_on
+from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import LoadedModel
 from c2c_search.models.loading import load
 from c2c_search.tokenization.spans import tokenize

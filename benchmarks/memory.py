@@ -38,8 +38,8 @@ from c2c_search.evaluation.latency.peak_memory import peak_memory
 from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import load
 from c2c_search.models.loading import resolve
 from c2c_search.models.pair import PairSpec

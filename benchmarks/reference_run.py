@@ -25,8 +25,8 @@ from reference import ReferenceTraining
 from c2c_search.config.trial import TrialConfig
 from c2c_search.data.splits import load_splits
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import load
 from c2c_search.tokenization.continuations import response_ids
 from c2c_search.tokenization.token_alignment import encode_all

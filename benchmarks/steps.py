@@ -33,8 +33,8 @@ from c2c_search.data.schema import SplitLimits
 from c2c_search.data.splits import load_splits
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.model import cache_shape
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.store import PromptCacheStore
 from c2c_search.tokenization.continuations import response_ids

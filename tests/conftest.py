@@ -63,8 +63,8 @@ def make_pair(tiny_model) -> Callable[..., C2CModel]:
 
     from c2c_search.fuser.config import FuserConfig
     from c2c_search.fuser.fuser import Fuser
+    from c2c_search.inference.loading import cache_shape
     from c2c_search.inference.model import C2CModel
-    from c2c_search.inference.model import cache_shape
 
     def make(*, receiver=None, sharer=None, trained=True, **fields) -> C2CModel:
         receiver = receiver or tiny_model("qwen3", layers=3, heads=2, head_dim=8, seed=1)

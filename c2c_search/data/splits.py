@@ -83,7 +83,10 @@ def load_splits(config: DataConfig, *, notify: Notify | None = None) -> Splits:
 
     rows, found = split_rows(config, notify=notify)
     provenance = _provenance(config)
-    tables = {name: Dataset.from_list(rows[name], features=features()) for name in rows}
+    tables = {
+        name: Dataset.from_list([{"draft": "", **row} for row in rows[name]], features=features())
+        for name in rows
+    }
     hashes = {name: rows_hash(rows[name]) for name in rows}
     return Splits(
         **tables,

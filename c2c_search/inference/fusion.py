@@ -56,8 +56,11 @@ def rotations_of(
 
 
 def heard(prompts: PairPrompts, config: FuserConfig | None) -> PairPrompts:
-    """The prompts as a fuser hears them: from the receiver, where that is its own sharer."""
-    own = config is not None and config.sharer == "self"
+    """The prompts as a fuser hears them: from the receiver, where that is its own sharer.
+
+    Where it drafts for itself, they are read so already.
+    """
+    own = config is not None and config.sharer == "self" and not config.drafts
     return prompts.of_receiver if own else prompts
 
 
@@ -83,10 +86,11 @@ def added_positions(batch: PairBatch) -> list[torch.Tensor]:
     """Positions of added entries: the sharer's end where the receiver's prompt ends.
 
     A sharer that read more than the receiver begins at negative positions: RoPE knows only
-    distances, and what was said last stays nearest to the answer.
+    distances, and what was said last stays nearest to the answer. So does a draft, of which
+    alone the entries may be.
     """
     return [
-        positions + (length - len(positions))
+        positions + (length - 1 - positions[-1])
         for positions, length in zip(batch.sharer_positions, batch.lengths, strict=True)
     ]
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 from c2c_search.errors import ConfigError
 from c2c_search.inference.doubt import doubt_of_choice
 from c2c_search.inference.doubt import doubt_of_words
+from c2c_search.inference.drafting import with_drafts
 from c2c_search.inference.model import C2CModel
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
@@ -55,6 +56,7 @@ class ConfidentModel(C2CModel):
             template=model.template,
             cache_dtype=model.cache_dtype,
             date=model.date,
+            draft_template=model.draft_template,
         )
         self.limits = limits
 
@@ -136,7 +138,7 @@ class ConfidentModel(C2CModel):
         unsure = [row for row, (_, doubt) in enumerate(found) if doubt >= limit]
         answers = [answer for answer, _ in found]
         if unsure:
-            asked = tuple(encoded[row] for row in unsure)
+            asked = with_drafts(self, [encoded[row] for row in unsure])
             said = [prompt.sharer_ids for prompt in asked]
             kept = replace(own, locations=tuple(own.locations[row] for row in unsure))
             theirs = PromptCaches.compute(self.sharer.model, said, self.cache_dtype)

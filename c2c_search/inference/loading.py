@@ -14,12 +14,14 @@ from c2c_search.host.dtypes import default_dtype
 from c2c_search.host.dtypes import recorded_dtype
 from c2c_search.inference.checked_champion import read_champion
 from c2c_search.inference.manifest import verify_compatibility
+from c2c_search.models import geometry
+from c2c_search.models.attention_maps import adaptable_shape
 from c2c_search.models.cache_dir import print_notice
-from c2c_search.models.geometry import cache_shape
 
 
 if TYPE_CHECKING:
     from c2c_search.fuser.fuser import Fuser
+    from c2c_search.fuser.shapes import CacheShape
     from c2c_search.inference.doubt import Listening
     from c2c_search.inference.manifest import Manifest
     from c2c_search.models.loading import LoadedModel
@@ -36,6 +38,7 @@ class LoadedChampion:
     template: Template
     cache_dtype: torch.dtype
     date: str | None
+    draft_template: Template | None
     listening: Listening | None
 
 
@@ -70,6 +73,7 @@ def open_champion(directory: str | Path, device: torch.device | str | None) -> L
         manifest.template,
         getattr(torch, manifest.cache_dtype),
         manifest.date,
+        manifest.draft_template,
         manifest.listening,
     )
 
@@ -103,6 +107,11 @@ def check_appends(fuser: Fuser | None) -> None:
         )
 
 
+def cache_shape(loaded: LoadedModel, *, adapted: bool = False) -> CacheShape:
+    """The shape of a model's KV-cache, as a fuser is built for it; see `adaptable_shape`."""
+    return adaptable_shape(loaded.model) if adapted else geometry.cache_shape(loaded.model.config)
+
+
 def check_shapes(fuser: Fuser, receiver: LoadedModel, sharer: LoadedModel) -> None:
     """Refuse models that the fuser cannot join.
 
@@ -111,7 +120,7 @@ def check_shapes(fuser: Fuser, receiver: LoadedModel, sharer: LoadedModel) -> No
     """
     for role, loaded in (("receiver", receiver), ("sharer", sharer)):
         built = getattr(fuser, f"{role}_shape").without_projections()
-        if built != (found := cache_shape(loaded.model.config)):
+        if built != (found := geometry.cache_shape(loaded.model.config)):
             raise ConfigError(
                 f"The {role} must have the cache shape that the fuser is for: {built}.",
                 value=str(found),

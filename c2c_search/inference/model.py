@@ -11,8 +11,9 @@ from typing import overload
 import torch
 
 from c2c_search.errors import ConfigError
-from c2c_search.fuser.shapes import CacheShape
 from c2c_search.inference.decoding import generate
+from c2c_search.inference.drafting import drafter_of
+from c2c_search.inference.drafting import with_drafts
 from c2c_search.inference.finite import blaming
 from c2c_search.inference.fusion import Fuse
 from c2c_search.inference.fusion import Rotaries
@@ -33,8 +34,6 @@ from c2c_search.inference.scoring import score_options
 from c2c_search.inference.token_ids import IdPrompts
 from c2c_search.inference.token_ids import last_token_output
 from c2c_search.inference.token_ids import sequences
-from c2c_search.models import geometry
-from c2c_search.models.attention_maps import adaptable_shape
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.parallel_prefill import read_both
 from c2c_search.prompt_cache.rope import Rotary
@@ -66,6 +65,7 @@ class C2CModel:
         template: How a prompt is written for both.
         cache_dtype: What prompt caches are rounded to, as the fuser was trained on.
         date: The day that dated chat templates write, as the fuser was trained on; see `render`.
+        draft_template: How a prompt is written for a sharer that drafts; ``template`` if None.
 
     Raises:
         ConfigError: The models are not of the shapes that the fuser is for.
@@ -86,6 +86,7 @@ class C2CModel:
         template: Template = "plain",
         cache_dtype: torch.dtype = torch.bfloat16,
         date: str | None = None,
+        draft_template: Template | None = None,
     ) -> None:
         if fuser is not None and fuser.config.sharer == "self":
             sharer = receiver
@@ -93,6 +94,7 @@ class C2CModel:
         self.template = template
         self.cache_dtype = cache_dtype
         self.date = date
+        self.draft_template = draft_template
         self.fuser = fuser
         self.device: torch.device = receiver.model.device
         self.rotaries: Rotaries | None = None
@@ -136,6 +138,7 @@ class C2CModel:
         """Tokenize conversations for both models; see `prompts`."""
         if sharer_conversations is not None:
             check_appends(self.fuser)
+        drafter = drafter_of(self)
         return encode_all(
             conversations,
             self.template,
@@ -144,6 +147,7 @@ class C2CModel:
             "span" if self.fuser is None else self.fuser.config.token_alignment,
             sharer_conversations=sharer_conversations,
             date=self.date,
+            sharer_template=None if drafter is None else drafter.template,
         )
 
     def prompts(
@@ -163,12 +167,13 @@ class C2CModel:
         return self.cached(self.encoded(conversations, sharer_conversations))
 
     def cached(self, encoded: Sequence[EncodedPrompt]) -> PairPrompts:
-        """Prompts that are token ids already, with both models' prompt caches."""
+        """Prompts that are token ids already, and drafts, with both models' caches of them."""
+        encoded = with_drafts(self, encoded)
         ours = [prompt.receiver_ids for prompt in encoded]
         theirs = [prompt.sharer_ids for prompt in encoded]
         models = self.receiver.model, self.sharer.model
         caches = read_both(models[0], ours, models[1], theirs, self.cache_dtype)
-        return PairPrompts(tuple(encoded), *caches)
+        return PairPrompts(encoded, *caches)
 
     def batch(
         self,
@@ -182,6 +187,7 @@ class C2CModel:
             range(len(prompts)) if rows is None else rows,
             partners,
             whole=config is not None and config.adds_entries,
+            draft=config is not None and config.message == "draft",
             context=config is not None and config.fuse_response,
         )
 
@@ -392,8 +398,3 @@ class C2CModel:
                 max_new_tokens=max_new_tokens,
                 with_stop=with_stop,
             )
-
-
-def cache_shape(loaded: LoadedModel, *, adapted: bool = False) -> CacheShape:
-    """The shape of a model's KV-cache, as a fuser is built for it; see `adaptable_shape`."""
-    return adaptable_shape(loaded.model) if adapted else geometry.cache_shape(loaded.model.config)

@@ -74,6 +74,21 @@ class PromptCaches:
         shards = [rounded(planned.run(number), dtype).to(device) for number in numbers]
         return cls(shards, locations(planned))
 
+    @classmethod
+    def in_passing(
+        cls,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> PromptCaches:
+        """The same, computed when they are taken and not kept: for who goes over them once.
+
+        Raises:
+            ConfigError: A prompt is longer than the model's `rope_window`.
+        """
+        planned = Prefill(model, prompts)
+        return cls(_Passing(planned, dtype), locations(planned), ready=False)
+
     def packed(self, rows: Sequence[int], positions: Sequence[torch.Tensor]) -> torch.Tensor:
         """Chosen tokens of some prompts, one prompt after the other, in float32.
 
@@ -127,6 +142,28 @@ class PromptCaches:
         return PromptCaches(
             (tokens,), tuple((0, starts[n] + first) for n, first in self.locations)
         )
+
+
+class _Passing:
+    """Shards that are computed when they are asked for; the last one is kept.
+
+    Args:
+        planned: Computes them.
+        dtype: What they are rounded to.
+    """
+
+    def __init__(self, planned: Prefill, dtype: torch.dtype) -> None:
+        self._planned = planned
+        self._dtype = dtype
+        self._last: tuple[int, torch.Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self._planned.batches)
+
+    def __getitem__(self, number: int, /) -> torch.Tensor:
+        if self._last is None or self._last[0] != number:
+            self._last = number, rounded(self._planned.run(number), self._dtype)
+        return self._last[1]
 
 
 def locations(planned: Prefill) -> tuple[tuple[int, int], ...]:

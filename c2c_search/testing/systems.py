@@ -27,8 +27,8 @@ from c2c_search.evaluation.systems.registry import Kind
 from c2c_search.evaluation.systems.registry import Need
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import LoadedModel
 from c2c_search.models.pair import PairSpec
 from c2c_search.testing.tiny_models import random_model

@@ -15,7 +15,7 @@ from c2c_search.fuser.cost import as_large
 from c2c_search.fuser.cost import tensor_bytes
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.selection import without_shut_layers
-from c2c_search.inference.model import cache_shape
+from c2c_search.inference.loading import cache_shape
 from c2c_search.space.objective import PLAIN_ACCURACY
 from c2c_search.space.objective import Objective
 from c2c_search.training.harm_guard import HarmGuard

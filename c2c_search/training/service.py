@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import get_args
@@ -14,7 +15,6 @@ from typing import get_args
 import torch
 
 from c2c_search.data.splits import load_splits
-from c2c_search.errors import NotFiniteError
 from c2c_search.evaluation.guard import clean
 from c2c_search.evaluation.harm_tasks import choosing
 from c2c_search.evaluation.harm_tasks import load_harm_task
@@ -27,12 +27,10 @@ from c2c_search.evaluation.systems import Materials
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import name_of
+from c2c_search.inference.drafting import drafter_of
 from c2c_search.inference.model import C2CModel
 from c2c_search.models.loading import default_cache_dir
 from c2c_search.models.loading import load
-from c2c_search.models.sources import short_name
-from c2c_search.prompt_cache.entries import FOLDER
-from c2c_search.prompt_cache.store import PromptCacheStore
 from c2c_search.space.objective import PLAIN_ACCURACY
 from c2c_search.space.objective import Objective
 from c2c_search.tokenization.templates import is_dated
@@ -52,6 +50,7 @@ from c2c_search.training.preparation import prompts_hash
 from c2c_search.training.preparation import refuse_other_date
 from c2c_search.training.private_rows import private_split
 from c2c_search.training.private_rows import refuse_other_contexts
+from c2c_search.training.protocol import DRAFTS
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
@@ -63,6 +62,8 @@ from c2c_search.training.protocol import Stage
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
+from c2c_search.training.reading import StoredReader
+from c2c_search.training.reading import write_drafts
 
 
 if TYPE_CHECKING:
@@ -73,7 +74,6 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.tasks.loading import LoadedTask
     from c2c_search.models.loading import LoadedModel
     from c2c_search.models.pair import PairSpec
-    from c2c_search.prompt_cache.caches import PromptCaches
 
 
 class WorkerService:
@@ -91,10 +91,7 @@ class WorkerService:
         self.pipeline = pipeline
         self.cache_dir = cache_dir or default_cache_dir()
         self.emit = emit
-        self.cache_dtype: torch.dtype = getattr(torch, pipeline.caches.dtype)
-        self.store = PromptCacheStore(
-            self.cache_dir / FOLDER, dtype=self.cache_dtype, budget=pipeline.caches.budget
-        )
+        self.reader = StoredReader(pipeline, self.cache_dir, emit)
         self._models: dict[str, LoadedModel] = {}
         self._pairs: dict[PairSpec, C2CModel] = {}
         self._prompts: dict[tuple[PairSpec, str], QuestionPrompts] = {}
@@ -205,8 +202,10 @@ class WorkerService:
         model = with_fuser(pair, untrained(config.fuser, pair))
         begun = time.perf_counter()
         questions = self._prompts_of(config.pair, "validation")
-        deranged = derangement(questions, objective, self._notify_once)
+        deranged = derangement(questions, config.fuser, objective, self._notify_once)
         data = replace(self._data_of(config), derangement=deranged)
+        if (drafter := drafter_of(model)) is not None:
+            write_drafts(directory / DRAFTS, data.validation, data.validation_prompts, drafter)
         prefill = time.perf_counter() - begun
         calibrate(model, data.train_prompts, config.seed)
         training = FuserTraining(
@@ -252,16 +251,17 @@ class WorkerService:
         return Result(system=request.system, split=request.split, items=items)
 
     def _data_of(self, config: TrialConfig) -> TrainingData:
-        alignment = config.fuser.token_alignment
         guarded = config.training.guard is not None and "guard" in self._rows
         return TrainingData(
             train=self._rows["train"],
-            train_prompts=self._prompts_of(config.pair, "train").read(alignment),
+            train_prompts=self._prompts_of(config.pair, "train").read_for(config.fuser),
             validation=self._rows["validation"],
-            validation_prompts=self._prompts_of(config.pair, "validation").read(alignment),
+            validation_prompts=(
+                self._prompts_of(config.pair, "validation").read_for(config.fuser)
+            ),
             guard=self._rows["guard"] if guarded else (),
             guard_prompts=(
-                self._prompts_of(config.pair, "guard").read(alignment) if guarded else None
+                self._prompts_of(config.pair, "guard").read_for(config.fuser) if guarded else None
             ),
         )
 
@@ -328,14 +328,16 @@ class WorkerService:
         """Two models that read the data as the pipeline says, on its day."""
         data = self.pipeline.data
         tokenizers = receiver.text_tokenizer, sharer.text_tokenizer
-        dated = any(is_dated(data.template, tokenizer) for tokenizer in tokenizers)
+        templates = {data.template, data.draft_template or data.template}
+        dated = any(is_dated(*each) for each in product(templates, tokenizers))
         return C2CModel(
             receiver,
             sharer,
             None,
             template=data.template,
-            cache_dtype=self.cache_dtype,
+            cache_dtype=self.reader.dtype,
             date=data.date or (self._today if dated else None),
+            draft_template=data.draft_template,
         )
 
     def _check(self, model: C2CModel, prompts: dict[str, QuestionPrompts]) -> None:
@@ -362,35 +364,12 @@ class WorkerService:
 
     def _questions(self, model: C2CModel, split: str) -> QuestionPrompts:
         questions = [Question.of_row(row) for row in self._rows[split]]
-        return self._asked(model, split, questions)
+        return self.reader.questions(model, split, questions)
 
     def _of_task(self, model: C2CModel, loaded: LoadedTask) -> QuestionPrompts:
         method = choosing(loaded.name)
         questions = [question(item, method, loaded.task) for item in loaded.items]
-        return self._asked(model, loaded.name, questions)
-
-    def _asked(
-        self, model: C2CModel, split: str, questions: Sequence[Question]
-    ) -> QuestionPrompts:
-        def caches(loaded: LoadedModel, ids: Sequence[tuple[int, ...]]) -> PromptCaches:
-            name = f"{split}, {short_name(loaded.identity.source)}"
-            try:
-                found = self.store.get(
-                    loaded,
-                    ids,
-                    progress=lambda done, total: self._progress("prefill", done, total, name),
-                    notify=lambda message: self.emit(Notice(message=message)),
-                )
-            except NotFiniteError as error:
-                raise error.of("receiver" if loaded is model.receiver else "sharer") from error
-            return found.near(loaded.model.device)
-
-        return QuestionPrompts(
-            model,
-            questions,
-            batch_size=self.pipeline.evaluation.batch_size,
-            caches=caches,
-        )
+        return self.reader.questions(model, loaded.name, questions)
 
     def _progress(self, stage: Stage, done: int, total: int, message: str) -> None:
         self.emit(Progress(stage=stage, done=done, total=total, message=message))

@@ -28,13 +28,13 @@ from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.rosetta import writing
 from c2c_search.fuser.shapes import CacheShape
 from c2c_search.host import dtypes
+from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.loading import champion_dtype
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
 from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_sums
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import LoadedModel
 from c2c_search.models.loading import load
 

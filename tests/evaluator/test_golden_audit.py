@@ -24,7 +24,7 @@ from c2c_search.fuser import checkpoint
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.rosetta import writing
-from c2c_search.inference.model import cache_shape
+from c2c_search.inference.loading import cache_shape
 from c2c_search.report.message_audit import markdown
 from c2c_search.report.message_audit import render
 from tests.evaluator.conftest import write_rows

@@ -22,8 +22,8 @@ from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.host.dtypes import bfloat16_gain
+from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.model import cache_shape
 from c2c_search.inference.scoring import response_logits
 from c2c_search.models.loading import load
 from c2c_search.tokenization.continuations import response_ids

@@ -13,7 +13,7 @@ from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.cost import parameters
 from c2c_search.fuser.fuser import Fuser
-from c2c_search.inference.model import cache_shape
+from c2c_search.inference.loading import cache_shape
 from c2c_search.prompt_cache.store import PromptCacheStore
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Step

@@ -44,6 +44,7 @@ class Replaced(Fused):
         for each in super().passes(prompts):
             ids = [prompts.questions[row].item.id for row in each.rows]
             yield replace(each, batch=self.replaced(prompts, each.batch, ids))
+        self.heard.clear()  # of drafts that nobody has heard
 
     @abstractmethod
     def replaced(
@@ -135,7 +136,7 @@ class Noise(Replaced):
     def _measured(self, prompts: QuestionPrompts) -> ChannelMoments:
         assert self.model.fuser is not None
         config, moments = self.model.fuser.config, ChannelMoments()
-        read = prompts.read(config.token_alignment)
+        read = prompts.read_for(config)
         for rows in prompts.batches(read):
             batch = self.model.batch(read, rows)
             rotations = rotations_of(batch, self.model.rotaries, adds_entries=config.adds_entries)

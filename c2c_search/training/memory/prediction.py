@@ -24,9 +24,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from c2c_search.fuser import cost
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.inference.fusion import Rotaries
+from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.lora import Adaptation
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.model import cache_shape
 from c2c_search.inference.scoring import option_likelihoods
 from c2c_search.models.loading import LoadedModel
 from c2c_search.tokenization.continuations import response_ids
@@ -334,11 +334,12 @@ class Rehearsal:
         pair = C2CModel(receiver, sharer, None, template=trial.data.template, cache_dtype=dtype)
         with self.without_content():
             pair.fuser = Fuser(config, *shapes)
-            prompts = prompts_without_content(encoded, shapes, dtype)
+            drafted = config.draft_tokens if config.drafts else 0
+            prompts = prompts_without_content(encoded, shapes, dtype, drafted)
             guarded = None
             if others:
                 guarded = prompts_without_content(
-                    _encoded(trial, receiver, sharer, others), shapes, dtype
+                    _encoded(trial, receiver, sharer, others), shapes, dtype, drafted
                 )
         pair.adaptation = Adaptation.of(pair.fuser, receiver.model)
         if config.keys == "unrotated":

@@ -25,12 +25,18 @@ if TYPE_CHECKING:
 
 
 def prompts_without_content(
-    encoded: Sequence[EncodedPrompt], shapes: tuple[CacheShape, CacheShape], dtype: torch.dtype
+    encoded: Sequence[EncodedPrompt],
+    shapes: tuple[CacheShape, CacheShape],
+    dtype: torch.dtype,
+    draft_tokens: int = 0,
 ) -> PairPrompts:
     """Prompts whose caches, of the receiver's shape and the sharer's, have no content.
 
-    To be called where tensors are made without it.
+    Behind each the sharer has drafted as many tokens as it may. To be called where tensors are
+    made without it.
     """
+    if draft_tokens:
+        encoded = [prompt.with_draft((0,) * draft_tokens) for prompt in encoded]
     lengths = (
         [len(prompt.receiver_ids) for prompt in encoded],
         [len(prompt.sharer_ids) for prompt in encoded],

@@ -14,8 +14,8 @@ from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.fuser import cost
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.model import C2CModel
-from c2c_search.inference.model import cache_shape
 from c2c_search.models.loading import load
 from c2c_search.models.loading import resolve
 from c2c_search.tokenization.token_alignment import encode_all
