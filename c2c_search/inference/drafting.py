@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 _FORMAT = 1
-_ROWS = 256  # in one batch, at most: more of them share a pass over the weights
+_ROWS = 512  # in one batch, at most: more of them share a pass over the weights
 _CACHED_TOKENS = 16_384  # of prompts in one batch, about
 
 

@@ -187,9 +187,9 @@ class LatencyReport(_Frozen):
             " in rotating order. From raw text, nothing cached; prompts of"
             f" {self.prompt_tokens.text()} tokens, answers of exactly {self.new_tokens} tokens,"
             f" relayed texts of exactly {self.relay_tokens}{self._drafts()}. On {self.device},"
-            f" {self.dtypes}, CPU threads: {self.threads}. A model alone reads its prompt in one pass."
-            f"{self._prefills()} Peak memory: {self.memory}. On the wire: the sharer's keys and"
-            " values that the fuser reads, or the relayed text in UTF-8."
+            f" {self.dtypes}, CPU threads: {self.threads}. A model alone reads its prompt in one"
+            f" pass.{self._prefills()} Peak memory: {self.memory}. On the wire: the sharer's keys"
+            " and values that the fuser reads, or the relayed text in UTF-8."
         )
 
     def _drafts(self) -> str:
