@@ -11,6 +11,7 @@ from typing import Any
 C2C = "C2C, arXiv 2510.03215"
 OURS = "this project"
 FLOW = "Latent Cache Flow, arXiv 2605.22863"
+DRAFT = "Draft-KV, arXiv 2609.34754"
 RIDGE = "arXiv 2608.03893"
 LORA = "LoRA, arXiv 2106.09685"
 
@@ -101,6 +102,11 @@ AXES = (
     _change("keys", "unrotated", RIDGE, keys="unrotated"),
     _change("injection", "replace", OURS, injection="replace"),
     _change("injection", "append", FLOW, injection="append"),
+    _change("message", "draft, append", DRAFT, injection="append", message="draft"),
+    _change("message", "both, append", DRAFT, injection="append", message="both"),
+    _change(
+        "draft_tokens", "8, append", OURS, injection="append", message="draft", draft_tokens=8
+    ),
     _change("fuse_response", "true", "C2C pull request 6", fuse_response=True),
     _change("lora_rank", "8", LORA, lora_rank=8),
 )
@@ -123,6 +129,8 @@ LINEAR = (
     _linear("initialisation", "zero", OURS, initialisation="zero"),
     _linear("dynamic_weight", "false", OURS, dynamic_weight=False),
     _linear("injection", "append", FLOW, injection="append"),
+    _linear("message", "draft, append", DRAFT, injection="append", message="draft"),
+    _linear("message", "both, append", DRAFT, injection="append", message="both"),
     _linear("rank", "32", FLOW, rank=32),
     _linear("projector", "joint, rank 32", FLOW, projector="joint", rank=32),
     _linear("projector", "joint, rank 128", FLOW, projector="joint", rank=128),

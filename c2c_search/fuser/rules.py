@@ -28,7 +28,7 @@ def faults(config: FuserConfig) -> list[str]:
         *_gate_faults(config),
         *_family_faults(config),
         *_injection_faults(config),
-        *_message_faults(config),
+        *_draft_faults(config),
     ]
 
 
@@ -97,7 +97,7 @@ def _injection_faults(config: FuserConfig) -> list[str]:
     return wrong
 
 
-def _message_faults(config: FuserConfig) -> list[str]:
+def _draft_faults(config: FuserConfig) -> list[str]:
     if not config.drafts:
         if config.draft_tokens == DRAFT_TOKENS:
             return []

@@ -40,6 +40,7 @@ from c2c_search.training.cartridge_training import train_cartridge
 from c2c_search.training.derangement import derangement
 from c2c_search.training.fuser_training import FuserTraining
 from c2c_search.training.fuser_training import untrained
+from c2c_search.training.lengths import draft_notices
 from c2c_search.training.lengths import length_notices
 from c2c_search.training.lockstep import train_together
 from c2c_search.training.loop import TrainingData
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from c2c_search.data.schema import Row
     from c2c_search.evaluation.systems.registry import Learner
     from c2c_search.evaluation.tasks.loading import LoadedTask
+    from c2c_search.inference.drafting import Drafter
     from c2c_search.models.loading import LoadedModel
     from c2c_search.models.pair import PairSpec
 
@@ -201,10 +203,12 @@ class WorkerService:
         torch.manual_seed(config.seed)
         model = with_fuser(pair, untrained(config.fuser, pair))
         begun = time.perf_counter()
+        if (drafter := drafter_of(model)) is not None:
+            self._check_drafts(config, drafter)
         questions = self._prompts_of(config.pair, "validation")
         deranged = derangement(questions, config.fuser, objective, self._notify_once)
         data = replace(self._data_of(config), derangement=deranged)
-        if (drafter := drafter_of(model)) is not None:
+        if drafter is not None:
             write_drafts(directory / DRAFTS, data.validation, data.validation_prompts, drafter)
         prefill = time.perf_counter() - begun
         calibrate(model, data.train_prompts, config.seed)
@@ -264,6 +268,12 @@ class WorkerService:
                 self._prompts_of(config.pair, "guard").read_for(config.fuser) if guarded else None
             ),
         )
+
+    def _check_drafts(self, config: TrialConfig, drafter: Drafter) -> None:
+        """Tell, or refuse, prompts that leave no room for a draft, before any is written."""
+        splits = {split: self._prompts_of(config.pair, split).encoded() for split in self._rows}
+        for notice in draft_notices(drafter, splits):
+            self._notify_once(notice)
 
     def _notify_once(self, message: str) -> None:
         if message not in self._said:
