@@ -11,6 +11,7 @@ from typing import Any
 C2C = "C2C, arXiv 2510.03215"
 OURS = "this project"
 FLOW = "Latent Cache Flow, arXiv 2605.22863"
+DRAFT = "Draft-KV, arXiv 2609.34754"
 RIDGE = "arXiv 2608.03893"
 LORA = "LoRA, arXiv 2106.09685"
 DRAFT_KV = "Draft-KV, arXiv 2609.34754"
@@ -107,6 +108,11 @@ AXES = (
     _change("injection", "append", FLOW, injection="append"),
     _change("injection", "side", DRAFT_KV, injection="side"),
     _change("slots", "8, append", XKV, injection="append", slots=8),
+    _change("message", "draft, append", DRAFT, injection="append", message="draft"),
+    _change("message", "both, append", DRAFT, injection="append", message="both"),
+    _change(
+        "draft_tokens", "8, append", OURS, injection="append", message="draft", draft_tokens=8
+    ),
     _change("fuse_response", "true", "C2C pull request 6", fuse_response=True),
     _change("lora_rank", "8", LORA, lora_rank=8),
 )
@@ -140,6 +146,8 @@ LINEAR = (
     _side("side, unrotated", DRAFT_KV, keys="unrotated"),
     _side("side, no bias", DRAFT_KV, initialisation="random", bias=False),
     _linear("slots", "8, append", XKV, injection="append", slots=8),
+    _linear("message", "draft, append", DRAFT, injection="append", message="draft"),
+    _linear("message", "both, append", DRAFT, injection="append", message="both"),
     _linear("rank", "32", FLOW, rank=32),
     _linear("projector", "joint, rank 32", FLOW, projector="joint", rank=32),
     _linear("projector", "joint, rank 128", FLOW, projector="joint", rank=128),

@@ -144,6 +144,9 @@ def ask(
             "champion was measured, when left out."
         ),
     ] = None,
+    show_draft: Annotated[
+        bool, typer.Option("--show-draft", help="Show what the sharer drafts for the receiver.")
+    ] = False,
 ) -> None:
     """Answer a question by every model alone, and by C2C."""
     from rich.table import Table
@@ -164,7 +167,9 @@ def ask(
     document = None if context is None else _read_document(context)
     announce("Loading the models", err=True)
     table = Table(show_header=False, show_lines=True)
-    answers = _answers(folders, manifest, question, document, fusion, tokens, listening)
+    answers = _answers(
+        folders, manifest, question, document, fusion, tokens, listening, show_draft=show_draft
+    )
     for who, what, answer in answers:
         table.add_row(Text(who, style="bold"), Text(what), Text(answer.strip()))
     Console().print(table)
@@ -178,10 +183,13 @@ def _answers(
     fusion: Literal["sequential", "parallel"],
     tokens: int,
     listening: Literal["always", "confident"] | None,
+    *,
+    show_draft: bool,
 ) -> list[tuple[str, str, str]]:
     """Who answers, what that is, and the answer."""
     from c2c_search.inference.documents import check_length
     from c2c_search.inference.documents import sharer_context
+    from c2c_search.inference.drafting import draft_texts
     from c2c_search.inference.model import C2CModel
     from c2c_search.inference.multi_sharer import MultiSharerModel
 
@@ -193,6 +201,10 @@ def _answers(
         reads = sharer_context(manifest, document, question)
         check_length(first, reads, tokens)
         contexts, reading = [reads], ", with the document"
+    drafts = []
+    for model in models if show_draft else ():
+        (text,) = draft_texts(model, [question], contexts)
+        drafts.append(("draft", f"{model.sharer.identity.source}{reading}", text))
     speakers = "sharer" if len(models) == 1 else f"{len(models)} sharers, {fusion}"
     # First what may refuse the document.
     (answer,) = together.generate_batch([question], contexts, max_new_tokens=tokens)
@@ -210,6 +222,7 @@ def _answers(
             )
             for model in models
         ),
+        *drafts,
         ("C2C", f"receiver with {speakers}", answer),
     ]
 

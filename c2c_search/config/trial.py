@@ -138,5 +138,7 @@ class TrialConfig(FrozenModel):
             layer_alignment="proportional" if own.aligned.learned else own.layer_alignment,
             sources_per_layer=own.sources_per_layer,
             ridge_penalty=own.ridge_penalty,
+            message=own.message,
+            draft_tokens=own.draft_tokens,
         )
         return self.model_copy(update={"fuser": ridge})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from typing import Annotated
 from typing import Any
 from typing import Literal
+from typing import NotRequired
 from typing import Self
 from typing import TypedDict
 from typing import get_args
@@ -47,7 +48,8 @@ class Row(TypedDict):
     """One example, in the canonical columns.
 
     ``choices`` is empty and ``answer`` is -1 when the example is open (no options to score).
-    ``sharer_messages`` is empty where the sharer reads what the receiver reads.
+    ``sharer_messages`` is empty where the sharer reads what the receiver reads. ``draft`` is what
+    a sharer that drafts is taken to have written; it is left out, or empty, where it writes it.
     """
 
     id: str
@@ -58,6 +60,7 @@ class Row(TypedDict):
     response: str
     choices: list[str]
     answer: int
+    draft: NotRequired[str]
 
 
 def features() -> Features:
@@ -78,6 +81,7 @@ def features() -> Features:
             "response": text,
             "choices": List(text),
             "answer": Value("int32"),
+            "draft": text,
         }
     )
 
@@ -263,6 +267,11 @@ class DataConfig(_Frozen):
     template: Literal["plain", "chat"] = Field(
         default="plain",
         description="plain: 'Question: ...\\nAnswer:'; chat: the model's chat template.",
+    )
+    draft_template: Literal["plain", "chat"] | None = Field(
+        default=None,
+        description="In which a sharer that drafts reads its prompt; null: as template.",
+        exclude_if=lambda template: template is None,
     )
     date: str | None = Field(
         default=None,

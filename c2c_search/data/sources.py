@@ -37,7 +37,7 @@ _ROLES = ("system", "user", "assistant")
 # File names that say which split it is, not what it asks.
 _SPLIT_STEMS = frozenset(("train", "validation", "valid", "val", "dev", "test"))
 # The columns that a row is made of.
-_COLUMNS = "id group category cluster messages question choices prompt answer sharer_context"
+_COLUMNS = "id group category cluster messages question choices prompt answer sharer_context draft"
 _OWN = frozenset(_COLUMNS.split())
 _KINDS = (
     "messages (a conversation that ends with the assistant), "
@@ -72,7 +72,8 @@ def read_files(
     line, to the file's name, and to the id of the first row that asks the same, so that repeated
     questions stay in one split. With ``sharer_context``, the sharer reads that text instead of
     the prompt (for ``fuser.injection: append`` or ``side``), and rows about one document, the
-    context without the question below it, are a cluster.
+    context without the question below it, are a cluster. A ``draft`` stands in the place of what
+    the sharer would draft (for ``fuser.message: draft | both``).
 
     Args:
         files: Of each split.
@@ -216,7 +217,7 @@ def _row(found: dict[str, Any], path: Path, number: int) -> Row:
     else:
         raise _BadRow(f"A row must have {_KINDS}.", sorted(found))
     stem = set_name(path)
-    return Row(
+    row = Row(
         id=label(found, "id") or f"{stem}/{path.stem}:{number}",
         group=label(found, "group") or label(found, "category") or stem,
         cluster=label(found, "cluster"),
@@ -226,6 +227,9 @@ def _row(found: dict[str, Any], path: Path, number: int) -> Row:
         choices=choices,
         answer=answer,
     )
+    if found.get("draft") is not None:  # a row without is what it was before there were any
+        row["draft"] = _text(found, "draft")
+    return row
 
 
 def _sharer_context(found: dict[str, Any]) -> list[Message]:

@@ -97,7 +97,10 @@ def load_splits(config: DataConfig, *, notify: Notify | None = None) -> Splits:
 
     rows, found = split_rows(config, notify=notify)
     provenance = _provenance(config)
-    tables = {name: Dataset.from_list(rows[name], features=features()) for name in rows}
+    tables = {
+        name: Dataset.from_list([{"draft": "", **row} for row in rows[name]], features=features())
+        for name in rows
+    }
     hashes = {name: rows_hash(rows[name]) for name in rows}
     return Splits(
         **tables,
@@ -142,10 +145,11 @@ def split_rows(
 
 
 def rows_hash(rows: Sequence[Row]) -> str:
-    """sha256 (hex) of the rows, one canonical JSON line each."""
+    """sha256 (hex) of the rows, one canonical JSON line each, without drafts that are empty."""
     digest = hashlib.sha256()
     for row in rows:
-        line = json.dumps(row, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        columns = {name: value for name, value in row.items() if name != "draft" or value}
+        line = json.dumps(columns, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()
 

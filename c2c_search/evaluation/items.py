@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import Literal
@@ -35,6 +37,7 @@ class Item:
         references: Right answers in words, any of which will do; empty where there are choices.
         sharer_messages: What the sharer reads, where it is something else.
         facts: What the task's grader needs to know beyond that, e.g. a subset's name.
+        draft: What a sharer that drafts is taken to have written; empty where it writes it.
     """
 
     id: str
@@ -46,6 +49,14 @@ class Item:
     references: tuple[str, ...] = ()
     sharer_messages: tuple[Message, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    draft: str = ""
+
+    def columns(self) -> dict[str, Any]:
+        """All that it is, as it is hashed: an item without a draft is what it was before any."""
+        columns = asdict(replace(self, facts=dict(self.facts)))
+        if not self.draft:
+            del columns["draft"]
+        return columns
 
     @classmethod
     def of_row(cls, row: Row) -> Item:
@@ -60,6 +71,7 @@ class Item:
             answer=row["answer"],
             references=(row["response"],) if open_ended else (),
             sharer_messages=tuple(row["sharer_messages"]),
+            draft=row.get("draft", ""),
         )
 
 

@@ -131,6 +131,7 @@ def with_fuser(pair: C2CModel, fuser: Fuser | None, kind: type[C2CModel] = C2CMo
         template=pair.template,
         cache_dtype=pair.cache_dtype,
         date=pair.date,
+        draft_template=pair.draft_template,
     )
 
 

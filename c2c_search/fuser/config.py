@@ -19,6 +19,7 @@ from c2c_search.fuser.injections import INJECTIONS
 from c2c_search.fuser.injections import Injection
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
 from c2c_search.fuser.layer_alignment import LayerAlignment
+from c2c_search.fuser.rules import DRAFT_TOKENS
 from c2c_search.fuser.rules import faults
 from c2c_search.fuser.shapes import Source
 from c2c_search.tokenization.alignments import TOKEN_ALIGNMENTS
@@ -42,6 +43,7 @@ TokenAlignmentName = Annotated[str, AfterValidator(TOKEN_ALIGNMENTS.check)]
 Keys = Literal["rotated", "unrotated"]
 SharerMode = Literal["real", "blank", "mismatched", "self"]
 ReadsFrom = Literal["all", "last"]
+Message = Literal["prompt", "draft", "both"]
 
 DEEPEST = 8
 """Residual blocks, +2, of the deepest fuser that is searched."""
@@ -205,6 +207,19 @@ class FuserConfig(_Frozen):
         "sharer, and reads what it reads itself; mismatched: while it trains, each row hears its "
         "neighbour's message.",
     )
+    message: Message = Field(
+        "prompt",
+        description="What the sharer sends: the cache of its prompt, of the answer that it drafts "
+        "to it (greedily, Draft-KV), or of both.",
+        exclude_if=lambda message: message == "prompt",  # such a trial is what it was before
+    )
+    draft_tokens: int = Field(
+        DRAFT_TOKENS,
+        ge=4,
+        le=256,
+        description="draft, both: where a draft is cut that has not ended by itself.",
+        exclude_if=lambda tokens: tokens == DRAFT_TOKENS,
+    )
     lora_rank: int = Field(
         0,
         ge=0,
@@ -260,6 +275,11 @@ class FuserConfig(_Frozen):
         The sharer may then read something else, and all that it has read is projected.
         """
         return self.adds_entries or self.adds_memory
+
+    @property
+    def drafts(self) -> bool:
+        """Whether the sharer drafts an answer before the receiver hears it."""
+        return self.message != "prompt"
 
     @property
     def weighted(self) -> bool:

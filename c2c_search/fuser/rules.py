@@ -17,12 +17,20 @@ if TYPE_CHECKING:
     from c2c_search.fuser.config import FuserConfig
 
 
+DRAFT_TOKENS = 32
+"""Of a draft at most, where ``draft_tokens`` is left out."""
+
 _Declared = TypeVar("_Declared")
 
 
 def faults(config: FuserConfig) -> list[str]:
     """What does not fit together in a configuration: each rule, and the way out."""
-    return [*_gate_faults(config), *_family_faults(config), *_injection_faults(config)]
+    return [
+        *_gate_faults(config),
+        *_family_faults(config),
+        *_injection_faults(config),
+        *_draft_faults(config),
+    ]
 
 
 def _gate_faults(config: FuserConfig) -> list[str]:
@@ -119,6 +127,20 @@ def _message_faults(config: FuserConfig) -> list[str]:
             f"injection to {beside}, or leave slots out"
         )
     return wrong
+
+
+def _draft_faults(config: FuserConfig) -> list[str]:
+    if not config.drafts:
+        if config.draft_tokens == DRAFT_TOKENS:
+            return []
+        return ["draft_tokens belongs to message draft or both; leave draft_tokens out"]
+    if config.adds_entries:
+        return []
+    adding = _names(INJECTIONS, lambda injection: injection.projects == "entries")
+    return [
+        f"message {config.message}: what is drafted stands for no token of the receiver's prompt, "
+        f"so it needs injection {adding}, or set message to prompt"
+    ]
 
 
 def _names(declared: Mapping[str, _Declared], chosen: Callable[[_Declared], bool]) -> str:

@@ -70,6 +70,34 @@ def go_on(
     return answers
 
 
+def greedy(
+    model: PreTrainedModel,
+    fused: FusedCache,
+    last_ids: Sequence[int],
+    *,
+    ended: Ended,
+    max_new_tokens: int,
+) -> list[list[int]]:
+    """Decode the likeliest token each time; see `go_on`.
+
+    Raises:
+        FloatingPointError: A logit is no number.
+    """
+    # Left on the device until the end: a step waits for the tokens alone.
+    highest: list[torch.Tensor] = []
+
+    def choose(prompts: Sequence[int], logits: torch.Tensor) -> list[int]:
+        chosen = logits.argmax(dim=-1)
+        highest.append(logits.gather(1, chosen[:, None]))
+        return chosen.tolist()
+
+    answers = go_on(
+        model, fused, last_ids, choose=choose, ended=ended, max_new_tokens=max_new_tokens
+    )
+    check_finite(torch.cat(highest) if highest else torch.empty(0))
+    return answers
+
+
 def generate(
     model: PreTrainedModel,
     fused: FusedCache,
@@ -95,23 +123,13 @@ def generate(
     Raises:
         FloatingPointError: A logit is no number.
     """
-    # Left on the device until the end: a step waits for the tokens alone.
-    highest: list[torch.Tensor] = []
-
-    def choose(prompts: Sequence[int], logits: torch.Tensor) -> list[int]:
-        chosen = logits.argmax(dim=-1)
-        highest.append(logits.gather(1, chosen[:, None]))
-        return chosen.tolist()
-
-    answers = go_on(
+    answers = greedy(
         model,
         fused,
         last_ids,
-        choose=choose,
         ended=lambda ids: ids[-1] in stop,
         max_new_tokens=max_new_tokens,
     )
-    check_finite(torch.cat(highest) if highest else torch.empty(0))
     if with_stop:
         return answers
     return [ids[:-1] if ids and ids[-1] in stop else ids for ids in answers]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from c2c_search.errors import ConfigError
+from c2c_search.inference.drafting import drafter_of
 from c2c_search.models.context_length import ContextLength
 from c2c_search.tokenization.templates import asked
 from c2c_search.tokenization.templates import asked_about
@@ -40,8 +41,10 @@ def check_length(model: C2CModel, context: str, max_new_tokens: int) -> None:
         ConfigError: It is longer than the sharer's context length.
     """
     limit = ContextLength.of(model.sharer.model).tokens
-    tokenizer = model.sharer.text_tokenizer
-    prompt = render(asked(context), model.template, tokenizer, model.date)
+    tokenizer, template, drafter = model.sharer.text_tokenizer, model.template, drafter_of(model)
+    if drafter is not None:
+        template, max_new_tokens = drafter.template, max(drafter.tokens, max_new_tokens)
+    prompt = render(asked(context), template, tokenizer, model.date)
     ids = tokenizer(prompt.text, add_special_tokens=prompt.special)["input_ids"]
     if limit is not None and len(ids) + max_new_tokens > limit:
         raise ConfigError(

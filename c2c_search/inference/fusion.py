@@ -140,14 +140,15 @@ def added_positions(batch: PairBatch, slots: int | None = None) -> list[torch.Te
     """Positions of added entries: the sharer's end where the receiver's prompt ends.
 
     A sharer that read more than the receiver begins at negative positions: RoPE knows only
-    distances, and what was said last stays nearest to the answer.
+    distances, and what was said last stays nearest to the answer. So does a draft, of which
+    alone the entries may be.
 
     Args:
         batch: The prompts.
         slots: Entries of each message, spread over it; as many as tokens when None.
     """
     told = [
-        positions + (length - len(positions))
+        positions + (length - 1 - positions[-1])
         for positions, length in zip(batch.sharer_positions, batch.lengths, strict=True)
     ]
     return told if slots is None else [window_middles(positions, slots) for positions in told]

@@ -11,6 +11,7 @@ from typing import TypeVar
 from c2c_search.errors import ConfigError
 from c2c_search.inference.doubt import doubt_of_choice
 from c2c_search.inference.doubt import doubt_of_words
+from c2c_search.inference.drafting import with_drafts
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.reading import as_heard
 from c2c_search.prompt_cache.batches import PairPrompts
@@ -56,6 +57,7 @@ class ConfidentModel(C2CModel):
             template=model.template,
             cache_dtype=model.cache_dtype,
             date=model.date,
+            draft_template=model.draft_template,
         )
         self.limits = limits
 
@@ -138,7 +140,7 @@ class ConfidentModel(C2CModel):
         answers = [answer for answer, _ in found]
         if unsure:
             config = None if self.fuser is None else self.fuser.config
-            asked = as_heard([encoded[row] for row in unsure], config)
+            asked = as_heard(with_drafts(self, [encoded[row] for row in unsure]), config)
             said = [prompt.sharer_ids for prompt in asked]
             kept = replace(own, locations=tuple(own.locations[row] for row in unsure))
             theirs = PromptCaches.compute(

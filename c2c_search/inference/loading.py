@@ -39,6 +39,7 @@ class LoadedChampion:
     template: Template
     cache_dtype: torch.dtype
     date: str | None
+    draft_template: Template | None
     listening: Listening | None
 
 
@@ -73,6 +74,7 @@ def open_champion(directory: str | Path, device: torch.device | str | None) -> L
         manifest.template,
         getattr(torch, manifest.cache_dtype),
         manifest.date,
+        manifest.draft_template,
         manifest.listening,
     )
 

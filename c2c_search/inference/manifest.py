@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from typing import Literal
 from typing import Self
+from typing import get_args
 
 from pydantic import AwareDatetime
 from pydantic import BaseModel
@@ -167,6 +168,26 @@ class Manifest(_Stored):
                 value=date,
                 hint=_AGAIN,
             ) from error
+
+    @property
+    def draft_template(self) -> Template | None:
+        """How a prompt is written for a sharer that drafts; None: as for the receiver.
+
+        Raises:
+            IntegrityError: The trial's is no template.
+        """
+        data = (self.trial or {}).get("data")
+        template = data.get("draft_template") if isinstance(data, dict) else None
+        for known in get_args(Template):
+            if template == known:
+                return known
+        if template is None:
+            return None
+        raise IntegrityError(
+            f"A trial's data.draft_template in {MANIFEST} must be a template.",
+            value=template,
+            hint=_AGAIN,
+        )
 
     @model_validator(mode="after")
     def _comes_from_somewhere(self) -> Self:

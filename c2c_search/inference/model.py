@@ -12,6 +12,8 @@ import torch
 
 from c2c_search.errors import ConfigError
 from c2c_search.inference.decoding import generate
+from c2c_search.inference.drafting import drafter_of
+from c2c_search.inference.drafting import with_drafts
 from c2c_search.inference.finite import blaming
 from c2c_search.inference.fusion import Fuse
 from c2c_search.inference.fusion import Rotaries
@@ -62,6 +64,7 @@ class C2CModel:
         template: How a prompt is written for both.
         cache_dtype: What prompt caches are rounded to, as the fuser was trained on.
         date: The day that dated chat templates write, as the fuser was trained on; see `render`.
+        draft_template: How a prompt is written for a sharer that drafts; ``template`` if None.
 
     Raises:
         ConfigError: The models are not of the shapes that the fuser is for, or are not to be had
@@ -83,6 +86,7 @@ class C2CModel:
         template: Template = "plain",
         cache_dtype: torch.dtype = torch.bfloat16,
         date: str | None = None,
+        draft_template: Template | None = None,
     ) -> None:
         if fuser is not None and fuser.config.sharer == "self":
             sharer = receiver
@@ -90,6 +94,7 @@ class C2CModel:
         self.template = template
         self.cache_dtype = cache_dtype
         self.date = date
+        self.draft_template = draft_template
         self.fuser = fuser
         self.device: torch.device = receiver.model.device
         self.rotaries: Rotaries | None = None
@@ -135,6 +140,7 @@ class C2CModel:
         """Tokenize conversations for both models; see `prompts`."""
         if sharer_conversations is not None:
             check_beside(self.fuser)
+        drafter = drafter_of(self)
         return encode_all(
             conversations,
             self.template,
@@ -143,6 +149,7 @@ class C2CModel:
             "span" if self.fuser is None else self.fuser.config.token_alignment,
             sharer_conversations=sharer_conversations,
             date=self.date,
+            sharer_template=None if drafter is None else drafter.template,
         )
 
     def prompts(
@@ -162,7 +169,8 @@ class C2CModel:
         return self.cached(self.encoded(conversations, sharer_conversations))
 
     def cached(self, encoded: Sequence[EncodedPrompt]) -> PairPrompts:
-        """Prompts that are token ids already, with both models' prompt caches."""
+        """Prompts that are token ids already, and drafts, with both models' caches of them."""
+        encoded = with_drafts(self, encoded)
         config = None if self.fuser is None else self.fuser.config
         return read_pair(encoded, self.receiver, self.sharer, config, self.cache_dtype)
 
@@ -178,6 +186,7 @@ class C2CModel:
             range(len(prompts)) if rows is None else rows,
             partners,
             whole=config is not None and config.stands_beside,
+            draft=config is not None and config.message == "draft",
             context=config is not None and config.fuse_response,
         )
 

@@ -75,6 +75,7 @@ class MultiSharerModel(C2CModel):
             template=first.template,
             cache_dtype=first.cache_dtype,
             date=first.date,
+            draft_template=first.draft_template,
         )
         self.models = tuple(models)
         self.fusion = fusion

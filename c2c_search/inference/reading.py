@@ -17,12 +17,22 @@ if TYPE_CHECKING:
     from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
+def speaks_for_itself(config: FuserConfig | None) -> bool:
+    """Whether a fuser's receiver, which is its own sharer, has to read something for that.
+
+    Its own keys and values it has in any case; see `heard`.
+    """
+    if config is None or config.sharer != "self":
+        return False
+    return config.drafts or config.source != "kv"
+
+
 def heard(prompts: PairPrompts, config: FuserConfig | None) -> PairPrompts:
     """The prompts as a fuser hears them: from the receiver, where that is its own sharer.
 
-    Of ``source: hidden``, the prompts' sharer is the receiver then already; see `as_heard`.
+    Where it speaks for itself, the prompts' sharer is the receiver already; see `as_heard`.
     """
-    own = config is not None and config.sharer == "self" and config.source == "kv"
+    own = config is not None and config.sharer == "self" and not speaks_for_itself(config)
     return prompts.of_receiver if own else prompts
 
 
@@ -30,7 +40,7 @@ def as_heard(
     encoded: Sequence[EncodedPrompt], config: FuserConfig | None
 ) -> tuple[EncodedPrompt, ...]:
     """What both models read for a fuser: the receiver alone, if it is to hear its own layers."""
-    own = config is not None and config.sharer == "self" and config.source == "hidden"
+    own = config is not None and speaks_for_itself(config) and not config.drafts
     return tuple(prompt.of_receiver() for prompt in encoded) if own else tuple(encoded)
 
 

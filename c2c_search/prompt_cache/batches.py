@@ -41,8 +41,9 @@ class PairBatch:
     Args:
         receiver: ``(2, receiver_layers, tokens, receiver_size)``.
         sharer: What the sharer says, ``(2, sharer_layers, sharer tokens, sharer_size)``: its
-            cache at every receiver token's aligned position, or its whole prompt's. What its
-            layers put out in place of keys and values is ``(1, sharer_layers, …, hidden_size)``.
+            cache at every receiver token's aligned position, or of its whole prompt, its draft
+            or both. What its layers put out in place of keys and values is
+            ``(1, sharer_layers, …, hidden_size)``.
         lengths: Receiver tokens of each prompt in the pack.
         last_ids: The receiver's last token of each prompt.
         sharer_positions: For each prompt, the positions in its sharer prompt that ``sharer``
@@ -154,6 +155,7 @@ class PairPrompts:
         partners: Sequence[int] | None = None,
         *,
         whole: bool = False,
+        draft: bool = False,
         context: bool = False,
     ) -> PairBatch:
         """Pack some prompts.
@@ -164,11 +166,14 @@ class PairPrompts:
                 deranged-sharer control). Their tokens are matched from both ends, so that
                 what a shared template says still stands where it stood.
             whole: The sharer says all its tokens, not one for each of the receiver's.
+            draft: Of all of them, it says those that it has drafted.
             context: Whether to bring the sharer's whole prompts too.
         """
         lengths = tuple(len(self._aligned[row]) for row in rows)
         speakers = rows if partners is None else partners
-        if whole:
+        if draft:
+            positions = [self._draft_of(speaker) for speaker in speakers]
+        elif whole:
             positions = [self._all_of(speaker) for speaker in speakers]
         elif partners is None:
             positions = [self._aligned[row] for row in rows]
@@ -190,6 +195,11 @@ class PairPrompts:
 
     def _all_of(self, row: int) -> torch.Tensor:
         return torch.arange(len(self.encoded[row].sharer_ids))
+
+    def _draft_of(self, row: int) -> torch.Tensor:
+        drafted = self.encoded[row].drafted
+        assert drafted, "a draft has one token at least"
+        return self._all_of(row)[-drafted:]
 
     def _context(self, rows: Sequence[int]) -> SharerContext:
         positions = [self._all_of(row) for row in rows]

@@ -83,6 +83,21 @@ class PromptCaches:
         shards = [rounded(prefill.run(number), dtype).to(device) for number in numbers]
         return cls(shards, locations(prefill))
 
+    @classmethod
+    def in_passing(
+        cls,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> PromptCaches:
+        """The same, computed when they are taken and not kept: for who goes over them once.
+
+        Raises:
+            ConfigError: A prompt is longer than the model's `rope_window`.
+        """
+        prefill = Prefill(model, prompts)
+        return cls(_Passing(prefill, dtype), locations(prefill), ready=False)
+
     def packed(self, rows: Sequence[int], positions: Sequence[torch.Tensor]) -> torch.Tensor:
         """Chosen tokens of some prompts, one prompt after the other, in float32.
 
@@ -167,6 +182,28 @@ class _Joined:
     def __getitem__(self, number: int, /) -> torch.Tensor:
         behind = number - len(self._first)
         return self._first[number] if behind < 0 else self._then[behind]
+
+
+class _Passing:
+    """Shards that are computed when they are asked for; the last one is kept.
+
+    Args:
+        prefill: Computes them.
+        dtype: What they are rounded to.
+    """
+
+    def __init__(self, prefill: Prefill, dtype: torch.dtype) -> None:
+        self._prefill = prefill
+        self._dtype = dtype
+        self._last: tuple[int, torch.Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self._prefill.batches)
+
+    def __getitem__(self, number: int, /) -> torch.Tensor:
+        if self._last is None or self._last[0] != number:
+            self._last = number, rounded(self._prefill.run(number), self._dtype)
+        return self._last[1]
 
 
 def locations(prefill: Prefill) -> tuple[tuple[int, int], ...]:

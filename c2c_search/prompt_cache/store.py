@@ -111,11 +111,11 @@ class PromptCacheStore:
         """
         prefill = planned(model.model, prompts, source)
         folder = self.directory / self.key(model, prompts, source)
-        with _room(folder):
+        with room(folder):
             lease = Lease(folder)
             entry = Entry.read(folder)
             if not entry.complete:
-                with _turn(folder, notify):
+                with turn(folder, notify):
                     entry = self._claim(folder, model, prefill, source)
                     entry = self._fill(entry, model, prefill, progress)
         if not entry.complete and notify is not None:
@@ -273,7 +273,8 @@ class _Shards:
 
 
 @contextmanager
-def _turn(folder: Path, notify: Notify | None) -> Iterator[None]:
+def turn(folder: Path, notify: Notify | None) -> Iterator[None]:
+    """Compute what a folder holds while no other process does, after waiting for one that does."""
     lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)
@@ -288,7 +289,12 @@ def _turn(folder: Path, notify: Notify | None) -> Iterator[None]:
 
 
 @contextmanager
-def _room(folder: Path) -> Iterator[None]:
+def room(folder: Path) -> Iterator[None]:
+    """Write into a folder of the cache.
+
+    Raises:
+        StoreError: The disk is full, or the folder cannot be written or locked.
+    """
     try:
         yield
     except OSError as error:

@@ -23,6 +23,7 @@ from c2c_search.study.trainer import TrainingRequest
 from c2c_search.tracking.recorded_run import Kind
 from c2c_search.tracking.recorded_run import RecordedRun
 from c2c_search.tracking.tracker import ChildRun
+from c2c_search.training.protocol import DRAFTS
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
@@ -138,7 +139,10 @@ class Recording:
         if self.steps is None:  # a reference has none: objectives are measured against it
             run.objective(self._objective(ended))
         if self._fuser:
-            run.artifact_dir(Path(self.train.directory) / ended.best_dir, "fuser")
+            folder = Path(self.train.directory)
+            run.artifact_dir(folder / ended.best_dir, "fuser")
+            if config.fuser.drafts:
+                run.text(DRAFTS, (folder / DRAFTS).read_text(encoding="utf-8"))
         return ended
 
     def _objective(self, ended: Trained) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +44,7 @@ class EncodedPrompt:
         alignment: For each receiver token, the position of its sharer token.
         receiver_text: What the receiver reads; None where it is given as token ids.
         sharer_text: What the sharer reads by its own tokenization.
+        drafted: Of the sharer's tokens, so many at the end are its draft of the answer.
     """
 
     receiver_ids: tuple[int, ...]
@@ -50,6 +52,16 @@ class EncodedPrompt:
     alignment: tuple[int, ...]
     receiver_text: Rendered | None = field(default=None, compare=False, repr=False)
     sharer_text: Rendered | None = field(default=None, compare=False, repr=False)
+    drafted: int = 0
+
+    @property
+    def draft(self) -> tuple[int, ...]:
+        """The sharer's draft; empty where there is none."""
+        return self.sharer_ids[len(self.sharer_ids) - self.drafted :]
+
+    def with_draft(self, ids: Sequence[int]) -> EncodedPrompt:
+        """The same where the sharer reads on, a draft of its own or one that is given."""
+        return replace(self, sharer_ids=(*self.sharer_ids, *ids), drafted=len(ids))
 
     def of_receiver(self) -> EncodedPrompt:
         """The same for a receiver that is its own sharer."""
@@ -79,6 +91,7 @@ def encode_all(
     sharer_conversations: Sequence[Sequence[Message] | None] | None = None,
     *,
     date: str | None = None,
+    sharer_template: Template | None = None,
 ) -> tuple[EncodedPrompt, ...]:
     """Tokenize prompts for both models and align their tokens.
 
@@ -89,6 +102,7 @@ def encode_all(
             else; None where it is not. If it is for any prompt, the tokens of all are matched by
             their distance from both ends, not by ``alignment``.
         date: The day that dated chat templates write; see `render`.
+        sharer_template: Of what the sharer reads; ``template`` when left out.
 
     Raises:
         ConfigError: There is no such alignment.
@@ -101,7 +115,7 @@ def encode_all(
         others = [theirs or ours for ours, theirs in pairs]
     return _encode(
         render_all(conversations, template, receiver, date),
-        render_all(others, template, sharer, date),
+        render_all(others, sharer_template or template, sharer, date),
         receiver,
         sharer,
         align,

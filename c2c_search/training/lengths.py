@@ -13,6 +13,7 @@ from c2c_search.tokenization.continuations import response_ids
 
 if TYPE_CHECKING:
     from c2c_search.data.schema import Row
+    from c2c_search.inference.drafting import Drafter
     from c2c_search.models.loading import LoadedModel
     from c2c_search.tokenization.templates import Rendered
     from c2c_search.tokenization.templates import Template
@@ -53,6 +54,25 @@ def length_notices(
             told = limit.check(lengths, role, loaded.identity.source, f"{split} examples")
             if told is not None:
                 yield told
+
+
+def draft_notices(
+    drafter: Drafter, splits: Mapping[str, Sequence[EncodedPrompt]]
+) -> Iterator[str]:
+    """Compare every split with what a sharer that drafts reads: its prompts, and drafts to them.
+
+    Yields:
+        What a user should know, as of `length_notices`.
+
+    Raises:
+        ConfigError: Some are longer than the model can read.
+    """
+    limit, source = ContextLength.of(drafter.loaded.model), drafter.loaded.identity.source
+    for split, encoded in splits.items():
+        lengths = [len(prompt.sharer_ids) + drafter.tokens for prompt in encoded]
+        told = limit.check(lengths, "sharer", source, f"{split} examples with their drafts")
+        if told is not None:
+            yield told
 
 
 def _lengths(

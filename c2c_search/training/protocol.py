@@ -42,6 +42,9 @@ Stage = Literal[
 CHECKPOINTS = "checkpoints"
 """Folder in a trial's directory from which the worker goes on; of no use once it has ended."""
 
+DRAFTS = "drafts.jsonl"
+"""File in a trial's directory of what its sharer drafts to the validation questions."""
+
 
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

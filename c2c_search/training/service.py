@@ -8,13 +8,13 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import get_args
 
 import torch
 
-from c2c_search.errors import NotFiniteError
 from c2c_search.evaluation.harm_tasks import choosing
 from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.prompting import question
@@ -25,12 +25,10 @@ from c2c_search.evaluation.systems import Materials
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import name_of
+from c2c_search.inference.drafting import drafter_of
 from c2c_search.inference.model import C2CModel
 from c2c_search.models.loading import default_cache_dir
 from c2c_search.models.loading import load
-from c2c_search.models.sources import short_name
-from c2c_search.prompt_cache.entries import FOLDER
-from c2c_search.prompt_cache.store import PromptCacheStore
 from c2c_search.space.objective import PLAIN_ACCURACY
 from c2c_search.space.objective import Objective
 from c2c_search.tokenization.templates import is_dated
@@ -40,6 +38,7 @@ from c2c_search.training.cartridge_training import train_cartridge
 from c2c_search.training.derangement import derangement
 from c2c_search.training.fuser_training import FuserTraining
 from c2c_search.training.fuser_training import untrained
+from c2c_search.training.lengths import draft_notices
 from c2c_search.training.lengths import length_notices
 from c2c_search.training.loaded_data import load_data
 from c2c_search.training.lockstep import train_together
@@ -51,6 +50,7 @@ from c2c_search.training.preparation import prompts_hash
 from c2c_search.training.preparation import refuse_other_date
 from c2c_search.training.private_rows import private_split
 from c2c_search.training.private_rows import refuse_other_contexts
+from c2c_search.training.protocol import DRAFTS
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
@@ -62,6 +62,8 @@ from c2c_search.training.protocol import Stage
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
+from c2c_search.training.reading import StoredReader
+from c2c_search.training.reading import write_drafts
 from c2c_search.training.stage_data import added_rows
 from c2c_search.training.stage_data import check_stages
 from c2c_search.training.stage_data import hears_another
@@ -74,11 +76,10 @@ if TYPE_CHECKING:
     from c2c_search.data.schema import Row
     from c2c_search.evaluation.systems.registry import Learner
     from c2c_search.evaluation.tasks.loading import LoadedTask
-    from c2c_search.fuser.shapes import Source
+    from c2c_search.inference.drafting import Drafter
     from c2c_search.models.loading import LoadedModel
     from c2c_search.models.pair import PairSpec
     from c2c_search.prompt_cache.batches import PairPrompts
-    from c2c_search.prompt_cache.caches import PromptCaches
 
 
 class WorkerService:
@@ -96,10 +97,7 @@ class WorkerService:
         self.pipeline = pipeline
         self.cache_dir = cache_dir or default_cache_dir()
         self.emit = emit
-        self.cache_dtype: torch.dtype = getattr(torch, pipeline.caches.dtype)
-        self.store = PromptCacheStore(
-            self.cache_dir / FOLDER, dtype=self.cache_dtype, budget=pipeline.caches.budget
-        )
+        self.reader = StoredReader(pipeline, self.cache_dir, emit)
         self._models: dict[str, LoadedModel] = {}
         self._pairs: dict[PairSpec, C2CModel] = {}
         self._prompts: dict[tuple[PairSpec, str], QuestionPrompts] = {}
@@ -214,10 +212,14 @@ class WorkerService:
         torch.manual_seed(config.seed)
         model = with_fuser(pair, untrained(config.fuser, pair))
         begun = time.perf_counter()
+        if (drafter := drafter_of(model)) is not None:
+            self._check_drafts(config, drafter)
         questions = self._prompts_of(config.pair, "validation")
-        deranged = derangement(questions, objective, self._notify_once)
+        deranged = derangement(questions, config.fuser, objective, self._notify_once)
         data = self._data_of(config, hears=hears_another(config.fuser))
         data = replace(data, derangement=deranged)
+        if drafter is not None:
+            write_drafts(directory / DRAFTS, data.validation, data.validation_prompts, drafter)
         prefill = time.perf_counter() - begun
         train = self._prompts_of(config.pair, "train").read(config.fuser)
         calibrate(model, train, config.seed)
@@ -284,13 +286,19 @@ class WorkerService:
         """Rows that are no split's, each of which the sharer reads by itself; kept by name."""
         if (pair, name) not in self._prompts:
             model = self._pairs[pair]
-            prompts = self._asked(model, name, [Question.of_row(row) for row in rows])
+            prompts = self.reader.questions(model, name, [Question.of_row(row) for row in rows])
             with naming(model.receiver, model.sharer, self.pipeline.data, rows):
                 read = {name: (rows, prompts.encoded())}
             for notice in length_notices(model.receiver, model.sharer, model.template, read):
                 self._notify_once(notice)
             self._prompts[pair, name] = prompts
         return self._prompts[pair, name].read()
+
+    def _check_drafts(self, config: TrialConfig, drafter: Drafter) -> None:
+        """Tell, or refuse, prompts that leave no room for a draft, before any is written."""
+        splits = {split: self._prompts_of(config.pair, split).encoded() for split in self._rows}
+        for notice in draft_notices(drafter, splits):
+            self._notify_once(notice)
 
     def _notify_once(self, message: str) -> None:
         if message not in self._said:
@@ -331,14 +339,16 @@ class WorkerService:
         """Two models that read the data as the pipeline says, on its day."""
         data = self.pipeline.data
         tokenizers = receiver.text_tokenizer, sharer.text_tokenizer
-        dated = any(is_dated(data.template, tokenizer) for tokenizer in tokenizers)
+        templates = {data.template, data.draft_template or data.template}
+        dated = any(is_dated(*each) for each in product(templates, tokenizers))
         return C2CModel(
             receiver,
             sharer,
             None,
             template=data.template,
-            cache_dtype=self.cache_dtype,
+            cache_dtype=self.reader.dtype,
             date=data.date or (self._today if dated else None),
+            draft_template=data.draft_template,
         )
 
     def _check(self, model: C2CModel, prompts: dict[str, QuestionPrompts]) -> None:
@@ -365,39 +375,12 @@ class WorkerService:
 
     def _questions(self, model: C2CModel, split: str) -> QuestionPrompts:
         questions = [Question.of_row(row) for row in self._rows[split]]
-        return self._asked(model, split, questions)
+        return self.reader.questions(model, split, questions)
 
     def _of_task(self, model: C2CModel, loaded: LoadedTask) -> QuestionPrompts:
         method = choosing(loaded.name)
         questions = [question(item, method, loaded.task) for item in loaded.items]
-        return self._asked(model, loaded.name, questions)
-
-    def _asked(
-        self, model: C2CModel, split: str, questions: Sequence[Question]
-    ) -> QuestionPrompts:
-        def caches(
-            loaded: LoadedModel, ids: Sequence[tuple[int, ...]], source: Source
-        ) -> PromptCaches:
-            name = f"{split}, {short_name(loaded.identity.source)}"
-            times = len(ids) if len(set(ids)) == 1 else 1  # an instruction that all rows share
-            try:
-                found = self.store.get(
-                    loaded,
-                    ids[: len(ids) // times],
-                    source=source,
-                    progress=lambda done, total: self._progress("prefill", done, total, name),
-                    notify=lambda message: self.emit(Notice(message=message)),
-                )
-            except NotFiniteError as error:
-                raise error.of("receiver" if loaded is model.receiver else "sharer") from error
-            return found.near(loaded.model.device).repeated(times)
-
-        return QuestionPrompts(
-            model,
-            questions,
-            batch_size=self.pipeline.evaluation.batch_size,
-            caches=caches,
-        )
+        return self.reader.questions(model, loaded.name, questions)
 
     def _progress(self, stage: Stage, done: int, total: int, message: str) -> None:
         self.emit(Progress(stage=stage, done=done, total=total, message=message))

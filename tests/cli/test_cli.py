@@ -276,6 +276,21 @@ def test_a_document_that_is_none_is_told_before_a_model_is_loaded(
     assert told in err
 
 
+def test_ask_shows_the_draft(cli: Cli, fake_models: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from c2c_search.inference import drafting
+
+    def texts(model: FakeModel, questions: list[str], contexts: list[str] | None) -> list[str]:
+        return [f"{model.name} drafts to {questions[0]}, {contexts}: [red]\x1b[31m"]
+
+    monkeypatch.setattr(drafting, "draft_texts", texts)
+    status, out, _ = cli("ask", "one", "[what]?", "--show-draft")
+    assert status == 0
+    assert "draft" in out
+    assert "one drafts to [what]?, None: [red]" in out
+    assert "\x1b[31m" not in out
+    assert "drafts" not in cli("ask", "one", "[what]?")[1]
+
+
 def test_ask_hears_several_sharers(cli: Cli, fake_models: None) -> None:
     asked = ("ask", "one", "what?", "--also", "two", "--fusion", "parallel")
     status, out, _ = cli(*asked)

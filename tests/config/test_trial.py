@@ -139,6 +139,31 @@ def test_derangements_enter_the_hash_where_they_are_not_as_many_as_usual(
     assert TrialConfig.from_yaml(derangements(5).to_yaml()) == derangements(5)
 
 
+def test_what_a_sharer_sends_enters_the_hash_where_it_is_more_than_its_prompt(
+    trial: TrialConfig,
+) -> None:
+    """Trials of before a sharer could draft keep their hash, and their YAML."""
+    plain = FuserConfig(injection="append")
+    own = trial.model_copy(update={"fuser": plain})
+    assert "message" not in own.to_yaml()
+    assert "draft" not in own.to_yaml()
+    known = {own.hash()}
+    for fields in (
+        {"message": "draft"},
+        {"message": "both"},
+        {"message": "both", "draft_tokens": 9},
+    ):
+        drafting = own.model_copy(update={"fuser": plain.model_copy(update=fields)})
+        assert TrialConfig.from_yaml(drafting.to_yaml()) == drafting
+        known.add(drafting.hash())
+        for control in (drafting.with_blank_sharer(), drafting.with_ridge(), drafting.with_self()):
+            assert control.fuser.message == drafting.fuser.message
+            assert control.fuser.draft_tokens == drafting.fuser.draft_tokens
+    data = own.data.model_copy(update={"draft_template": "chat"})
+    known.add(own.model_copy(update={"data": data}).hash())
+    assert len(known) == 5
+
+
 def test_hash_tells_trials_apart(trial: TrialConfig) -> None:
     assert trial.hash() != trial.model_copy(update={"seed": 8}).hash()
 

@@ -217,3 +217,17 @@ def test_published_sets_are_read_whole() -> None:
             rows = read(str(path))
             assert len(rows) == count
             assert {row["group"] for row in rows}
+
+
+def test_a_row_may_bring_a_draft(tmp_path: Path) -> None:
+    own, given = read(write(tmp_path / "a.jsonl", CHOICE, CHOICE | {"id": "q", "draft": "Two."}))
+    assert "draft" not in own
+    assert given["draft"] == "Two."
+    of_others = {"question": "Which?", "options": ["one", "two"], "answer": "B", "draft": "Two."}
+    assert read(write(tmp_path / "b.jsonl", of_others))[0]["draft"] == "Two."
+
+
+@pytest.mark.parametrize("draft", ["", "  ", 7, ["two"]], ids=repr)
+def test_a_draft_that_says_nothing_is_refused(draft: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="draft must be a non-empty string"):
+        read(write(tmp_path / "a.jsonl", CHOICE | {"draft": draft}))

@@ -16,6 +16,7 @@ from c2c_search.data.quiz import quiz_rows
 from c2c_search.data.schema import SPLITS
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import Row
+from c2c_search.data.schema import SplitFiles
 from c2c_search.data.schema import SplitName
 from c2c_search.data.schema import features
 from c2c_search.data.splits import decontaminate
@@ -424,3 +425,24 @@ def test_files_to_guard_stand_beside_files_to_train_on(tmp_path: Path) -> None:
     empty.write_text("")
     with pytest.raises(DataError, match="The guard split must have at least one example"):
         load_splits(DataConfig(groups=SMALL, files={"guard": str(empty)}))
+
+
+def test_a_draft_is_part_of_the_hash_where_there_is_one() -> None:
+    (row, *_) = quiz_rows(("capital/of",), "train")
+    assert rows_hash([{**row, "draft": ""}]) == rows_hash([row])
+    assert rows_hash([{**row, "draft": "Paris"}]) != rows_hash([row])
+
+
+def test_drafts_of_some_rows_reach_the_tables(tmp_path: Path) -> None:
+    lines = [
+        {"id": f"{number}", "question": f"{number}?", "choices": ["a", "b"], "answer": 0}
+        for number in range(30)
+    ]
+    lines[3]["draft"] = "a, I think"
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    splits = load_splits(DataConfig(source="jsonl", files=SplitFiles(train=(str(path),))))
+    rows = [row for name in SPLITS for row in getattr(splits, name)]
+    assert {row["id"]: row["draft"] for row in rows if row["draft"]} == {"3": "a, I think"}
+    for name in SPLITS:
+        assert rows_hash(list(getattr(splits, name))) == splits.hashes[name]

@@ -277,6 +277,9 @@ def test_lower_rank_keeps_the_main_directions():
         ({"injection": "side", "fuse_response": True}, "no response to fuse"),
         ({"injection": "append", "layer_share": 0.5}, "layer_share to 1"),
         ({"injection": "append", "fuse_response": True}, "no response to fuse"),
+        ({"message": "draft"}, "message draft: what is drafted stands for no token"),
+        ({"message": "both", "injection": "replace"}, "needs injection append"),
+        ({"draft_tokens": 8, "injection": "append"}, "leave draft_tokens out"),
         ({"projector": "mlp"}, "projector family. Got 'mlp'. Valid: c2c, joint, linear, ridge."),
         ({"projector": "linaer"}, "Did you mean `linear`?"),
         (

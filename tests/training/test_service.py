@@ -59,8 +59,8 @@ def plainly(service, spec, fuser, system):
     )
     prompts = PairPrompts(
         encoded,
-        service.store.get(pair.receiver, [one.receiver_ids for one in encoded]),
-        service.store.get(pair.sharer, [one.sharer_ids for one in encoded]),
+        service.reader.caches.get(pair.receiver, [one.receiver_ids for one in encoded]),
+        service.reader.caches.get(pair.sharer, [one.sharer_ids for one in encoded]),
     )
     if system == "sharer":
         model, prompts = model_alone(pair, pair.sharer), prompts.of_sharer()

@@ -22,6 +22,7 @@ from c2c_search.evaluation.latency.stopwatch import Conversation
 from c2c_search.evaluation.latency.stopwatch import Stopwatch
 from c2c_search.evaluation.latency.stopwatch import TimedSystems
 from c2c_search.host.dtypes import name_of
+from c2c_search.inference.drafting import drafter_of
 
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 SYSTEMS = ("receiver", "sharer", "c2c", "text_relay")
 """What can be timed."""
+
+_RELAY_TOKENS = 64
 
 
 def measure(
@@ -40,7 +43,7 @@ def measure(
     new_tokens: int = 64,
     repeats: int = 5,
     warmup: int = 1,
-    relay_tokens: int = 64,
+    relay_tokens: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LatencyReport:
     """Time systems from a question's raw text to the first token and to the whole answer.
@@ -56,13 +59,18 @@ def measure(
         new_tokens: Tokens of every answer.
         repeats: How often each question is asked.
         warmup: Rounds over all questions before that, which are not counted.
-        relay_tokens: Tokens that the sharer writes in text relay.
+        relay_tokens: Tokens that the sharer writes in text relay; when left out, as many as it
+            drafts for C2C, or 64 where it drafts nothing.
         progress: Called with answers done and answers in all.
 
     Raises:
         ConfigError: There is nothing to time, or a system that is unknown or needs a fuser.
     """
     known = [name for name in SYSTEMS if name != "c2c" or model.fuser is not None]
+    drafter = drafter_of(model)
+    draft_tokens = None if drafter is None else drafter.tokens
+    if relay_tokens is None:
+        relay_tokens = draft_tokens or _RELAY_TOKENS
     chosen = list(known if systems is None else systems)
     _check(
         chosen,
@@ -86,6 +94,7 @@ def measure(
         warmup=warmup,
         new_tokens=new_tokens,
         relay_tokens=relay_tokens,
+        draft_tokens=draft_tokens if "c2c" in chosen else None,
         prompt_tokens=Spread.of([len(timed.read(model.receiver, asked)) for asked in questions]),
         prefills=Counter(timed.prefills(asked) for asked in questions if "c2c" in chosen),
         systems=tuple(

@@ -119,6 +119,7 @@ class LatencyReport(_Frozen):
         warmup: Rounds before that, not counted.
         new_tokens: Tokens of every answer.
         relay_tokens: Tokens that the sharer writes in text relay.
+        draft_tokens: Tokens that it drafts for C2C; None where it drafts nothing.
         prompt_tokens: Of the receiver's prompts.
         prefills: How C2C's two prefills share the machine, in words, and for how many questions;
             empty where it was not timed.
@@ -136,6 +137,7 @@ class LatencyReport(_Frozen):
     warmup: int
     new_tokens: int
     relay_tokens: int
+    draft_tokens: int | None = None
     prompt_tokens: Spread
     prefills: dict[str, int]
     systems: tuple[SystemLatency, ...]
@@ -184,11 +186,16 @@ class LatencyReport(_Frozen):
             f" one at a time (rounds before that, to warm up: {self.warmup}); systems take turns"
             " in rotating order. From raw text, nothing cached; prompts of"
             f" {self.prompt_tokens.text()} tokens, answers of exactly {self.new_tokens} tokens,"
-            f" relayed texts of exactly {self.relay_tokens}. On {self.device}, {self.dtypes},"
-            f" CPU threads: {self.threads}. A model alone reads its prompt in one pass."
-            f"{self._prefills()} Peak memory: {self.memory}. On the wire: what the fuser hears"
-            " of the sharer, or the relayed text in UTF-8."
+            f" relayed texts of exactly {self.relay_tokens}{self._drafts()}. On {self.device},"
+            f" {self.dtypes}, CPU threads: {self.threads}. A model alone reads its prompt in one"
+            f" pass.{self._prefills()} Peak memory: {self.memory}. On the wire: what the fuser"
+            " hears of the sharer, or the relayed text in UTF-8."
         )
+
+    def _drafts(self) -> str:
+        if self.draft_tokens is None:
+            return ""
+        return f", drafts of exactly {self.draft_tokens}, which the sharer reads again as C2C does"
 
     def _prefills(self) -> str:
         if not self.prefills:

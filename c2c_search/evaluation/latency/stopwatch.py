@@ -16,8 +16,11 @@ from c2c_search.evaluation.systems.relay import BACKGROUND
 from c2c_search.fuser.cost import message_bytes
 from c2c_search.inference.decoding import Choose
 from c2c_search.inference.decoding import go_on
+from c2c_search.inference.drafting import Drafter
+from c2c_search.inference.drafting import drafter_of
 from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.prompt_cache.parallel_prefill import parallel
 from c2c_search.prompt_cache.parallel_prefill import read_both
 from c2c_search.prompt_cache.prefill import cache_argument
@@ -26,7 +29,6 @@ from c2c_search.tokenization.spans import tokenize
 from c2c_search.tokenization.templates import Message
 from c2c_search.tokenization.templates import render
 from c2c_search.tokenization.token_alignment import EncodedPrompt
-from c2c_search.tokenization.token_alignment import encode
 
 
 if TYPE_CHECKING:
@@ -118,6 +120,8 @@ class TimedSystems:
         """How C2C's two prefills of a question share the machine, in words."""
         receiver, sharer = self.model.receiver.model, self.model.sharer.model
         encoded = self._encode(question)
+        if (drafter := drafter_of(self.model)) is not None:
+            encoded = encoded.with_draft([0] * drafter.tokens)  # whatever it says
         if receiver is sharer and encoded.receiver_ids == encoded.sharer_ids:
             return "are one, of the same model"
         how = parallel(receiver, [encoded.receiver_ids], sharer, [encoded.sharer_ids])
@@ -151,6 +155,9 @@ class TimedSystems:
         receiver, sharer = model.receiver, model.sharer
         encoded = self._encode(question)
         watch.lap("tokenize")
+        if (drafter := drafter_of(model)) is not None:
+            encoded = encoded.with_draft(self._draft(drafter, encoded))
+            watch.lap("sharer drafts")
         receiver_caches, sharer_caches = read_both(
             receiver.model,
             [encoded.receiver_ids],
@@ -175,18 +182,21 @@ class TimedSystems:
         watch.lap("decode")
         return cache_bytes(model, batch, self.new_tokens)
 
+    def _draft(self, drafter: Drafter, encoded: EncodedPrompt) -> list[int]:
+        """A draft as long as any may be: like a relayed text, it does not stop early."""
+        ids, loaded = [encoded.sharer_ids], drafter.loaded
+        caches = PromptCaches.compute(
+            loaded.model, ids, self.model.cache_dtype, keep_on_device=True
+        )
+        batch = PairPrompts.alone(ids, caches).batch([0])
+        cache = FusedCache(batch.receiver, batch.lengths)
+        (draft,) = _go_on(loaded, cache, batch.last_ids, drafter.tokens, _likeliest)
+        return draft
+
     def _encode(self, question: Conversation) -> EncodedPrompt:
         """A question as both models read it for C2C."""
-        model = self.model
-        assert model.fuser is not None
-        return encode(
-            question,
-            model.template,
-            model.receiver.text_tokenizer,
-            model.sharer.text_tokenizer,
-            model.fuser.config.token_alignment,
-            date=model.date,
-        )
+        (encoded,) = self.model.encoded([question])
+        return encoded
 
     def _alone(
         self, loaded: LoadedModel, question: Conversation, watch: Stopwatch, role: str

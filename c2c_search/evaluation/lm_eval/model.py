@@ -22,6 +22,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.evaluation.scoring import receiver_alone
 from c2c_search.evaluation.systems.prompts import OPTION_TOKENS
 from c2c_search.evaluation.systems.prompts import PROMPT_TOKENS
+from c2c_search.inference.drafting import drafter_of
 from c2c_search.inference.finite import blaming
 from c2c_search.inference.scoring import check_finite
 from c2c_search.inference.scoring import response_logits
@@ -311,7 +312,8 @@ class C2CLM(TemplateLM):
             model.sharer.text_tokenizer,
             model.fuser.config.token_alignment,
         )
-        longest = _longest(model.sharer)
+        drafter = drafter_of(model)
+        longest = _longest(model.sharer) - (0 if drafter is None else drafter.tokens)
         return model.cached(
             [
                 _last(prompt, len(context.ids), longest)

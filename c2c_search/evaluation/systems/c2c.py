@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.evaluation.systems.passes import Pass
 from c2c_search.evaluation.systems.passes import PassByPass
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.inference.drafting import drafter_of
 from c2c_search.inference.fusion import Fuse
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.packed.fused_cache import FusedCache
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.systems.system import Progress
     from c2c_search.evaluation.systems.system import Written
     from c2c_search.prompt_cache.batches import PairBatch
+    from c2c_search.prompt_cache.batches import PairPrompts
 
 
 class Fused(PassByPass):
@@ -65,7 +68,23 @@ class Fused(PassByPass):
             read, partners = prompts.read_deranged(config, self.derangement)
         for rows in prompts.batches(read):
             speakers = None if partners is None else [partners[row] for row in rows]
+            if config.sharer != "blank":
+                self._hear(prompts, read, rows, speakers or rows)
             yield Pass(rows, self.model, self.model.batch(read, rows, speakers))
+
+    def _hear(
+        self,
+        prompts: QuestionPrompts,
+        read: PairPrompts,
+        rows: Sequence[int],
+        speakers: Sequence[int],
+    ) -> None:
+        """Keep the drafts that questions hear, in words, if there are any."""
+        drafter = drafter_of(self.model)
+        if drafter is None:
+            return
+        for row, speaker in zip(rows, speakers, strict=True):
+            self.heard[prompts.questions[row].item.id] = drafter.text(read.encoded[speaker])
 
 
 class Deranged:

@@ -44,6 +44,7 @@ class Replaced(Fused):
         for each in super().passes(prompts):
             ids = [prompts.questions[row].item.id for row in each.rows]
             yield replace(each, batch=self.replaced(prompts, each.batch, ids))
+        self.heard.clear()  # of drafts that nobody has heard
 
     @abstractmethod
     def replaced(

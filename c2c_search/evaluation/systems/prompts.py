@@ -6,11 +6,14 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from c2c_search.batching import portions
 from c2c_search.errors import ConfigError
 from c2c_search.evaluation.systems.partners import draw_partners
+from c2c_search.inference.drafting import Drafter
 from c2c_search.inference.reading import as_heard
+from c2c_search.inference.reading import speaks_for_itself
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.tokenization.token_alignment import encode_all
@@ -25,8 +28,13 @@ if TYPE_CHECKING:
     from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
-Caches = Callable[["LoadedModel", Sequence[tuple[int, ...]], "Source"], PromptCaches]
+Ids = Sequence[tuple[int, ...]]
+
+Caches = Callable[["LoadedModel", Ids, "Source"], PromptCaches]
 """Where prompt caches come from: computed on the spot, or from the store."""
+
+Drafts = Callable[[Drafter, Ids, PromptCaches], list[tuple[int, ...]]]
+"""Where a sharer's drafts to prompts come from, which it has caches of: written now, or stored."""
 
 PROMPT_TOKENS = 2048
 """Prompt tokens in one pass, about: every token fed looks at all of them to find its own."""
@@ -35,6 +43,18 @@ OPTION_TOKENS = 2048
 """Option tokens in one pass, about: each of them has logits for the whole vocabulary."""
 
 _BYTES_PER_TOKEN = 3  # of text in UTF-8; a little under what most tokenizers need
+
+
+class _Drafting(NamedTuple):
+    """What drafts depend on, of a fuser: who drafts what, and how much of it."""
+
+    alignment: str
+    tokens: int
+    own: bool
+
+    @classmethod
+    def of(cls, config: FuserConfig) -> _Drafting:
+        return cls(config.token_alignment, config.draft_tokens, config.sharer == "self")
 
 
 class QuestionPrompts:
@@ -50,6 +70,7 @@ class QuestionPrompts:
             any.
         batch_size: Questions that one pass answers, at most.
         caches: Where prompt caches come from; computed here when left out.
+        drafts: Where drafts come from; written here when left out.
     """
 
     def __init__(
@@ -60,16 +81,19 @@ class QuestionPrompts:
         whole: QuestionPrompts | None = None,
         batch_size: int = 32,
         caches: Caches | None = None,
+        drafts: Drafts | None = None,
     ) -> None:
         self.pair = pair
         self.questions = questions
         self.whole = whole or self
         self.batch_size = batch_size
         self._caches = caches or self._compute
+        self._drafts = drafts or Drafter.drafts
         self._known: dict[tuple[str, Source, tuple[tuple[int, ...], ...]], PromptCaches] = {}
         self._tokens: dict[str, tuple[EncodedPrompt, ...]] = {}
         self._read: dict[tuple[str, Source, bool], PairPrompts] = {}
-        self._derangements: list[list[int]] = []
+        self._drafted: dict[_Drafting, dict[str, EncodedPrompt]] = {}
+        self._derangements: dict[tuple[str, _Drafting | None], list[list[int]]] = {}
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -92,6 +116,8 @@ class QuestionPrompts:
                 alignment ``span`` and keys and values when left out.
         """
         hears = _hears(config)
+        if config is not None and config.drafts:
+            return self._read_drafted(config)
         if hears not in self._read:
             encoded = as_heard(self.encoded(hears[0]), config)
             receiver_ids = [prompt.receiver_ids for prompt in encoded]
@@ -101,6 +127,17 @@ class QuestionPrompts:
                 sharer=self._of_sharer(encoded, config),
             )
         return self._read[hears]
+
+    def _read_drafted(self, config: FuserConfig) -> PairPrompts:
+        """The prompts with the sharer's drafts behind them."""
+        encoded = self._encoded_for(self.questions, config)
+        return PairPrompts(
+            encoded=encoded,
+            receiver=self._of(
+                self.pair.receiver, [prompt.receiver_ids for prompt in encoded], "kv"
+            ),
+            sharer=self._of_sharer(encoded, config),
+        )
 
     def read_deranged(
         self, config: FuserConfig | None = None, number: int = 0
@@ -120,7 +157,7 @@ class QuestionPrompts:
         split = self.whole.questions
         partner_of = {
             one.item.id: split[other]
-            for one, other in zip(split, self.whole.derangement(number), strict=True)
+            for one, other in zip(split, self.whole.derangement(number, config), strict=True)
         }
         partners = [partner_of[question.item.id] for question in self.questions]
         rows = {question.item.id: row for row, question in enumerate(self.questions)}
@@ -128,7 +165,7 @@ class QuestionPrompts:
         rows |= {other.item.id: len(self) + index for index, other in enumerate(others)}
         read = self.read(config)
         if others:
-            encoded = as_heard(self._encoded(others, _hears(config)[0]), config)
+            encoded = self._encoded_for(others, config)
             read = PairPrompts(
                 encoded=(*read.encoded, *encoded),
                 receiver=read.receiver,
@@ -136,8 +173,13 @@ class QuestionPrompts:
             )
         return read, [rows[partner.item.id] for partner in partners]
 
-    def derangement(self, number: int) -> list[int]:
-        """The partner of each question in a derangement, by its number from 0.
+    def derangement(self, number: int, config: FuserConfig | None = None) -> list[int]:
+        """The partner of each question in a derangement, whose message is about as long.
+
+        Args:
+            number: Of the derangement, from 0.
+            config: Of the fuser that hears them. Where it hears no draft, lengths are those of
+                the sharer's own text, whatever an alignment makes of it.
 
         Raises:
             ConfigError: There is one question, and nothing else to hear.
@@ -148,12 +190,18 @@ class QuestionPrompts:
                 value=len(self),
                 hint="Ask more questions, or leave deranged out.",
             )
-        if number >= len(self._derangements):
+        drafting = config if config is not None and config.drafts else None
+        key = (drafting.message, _Drafting.of(drafting)) if drafting else ("prompt", None)
+        known = self._derangements.get(key, [])
+        if number >= len(known):
             facts = [(one.item.group, one.item.cluster) for one in self.questions]
-            # As long as the sharer's own text, whatever a fuser's alignment makes of it.
-            lengths = [len(prompt.sharer_ids) for prompt in self.encoded()]
-            self._derangements = draw_partners(facts, lengths, number + 1)
-        return self._derangements[number]
+            encoded = self._encoded_for(self.questions, drafting) if drafting else self.encoded()
+            lengths = [
+                prompt.drafted if key[0] == "draft" else len(prompt.sharer_ids)
+                for prompt in encoded
+            ]
+            known = self._derangements[key] = draw_partners(facts, lengths, number + 1)
+        return known[number]
 
     def first_of_split(self, count: int) -> QuestionPrompts:
         """The first questions of the whole split, whichever of them are asked here."""
@@ -161,7 +209,12 @@ class QuestionPrompts:
         if list(first) == list(self.questions):
             return self
         return QuestionPrompts(
-            self.pair, first, whole=self.whole, batch_size=self.batch_size, caches=self._caches
+            self.pair,
+            first,
+            whole=self.whole,
+            batch_size=self.batch_size,
+            caches=self._caches,
+            drafts=self._drafts,
         )
 
     def batches(self, read: PairPrompts) -> Iterator[list[int]]:
@@ -173,23 +226,67 @@ class QuestionPrompts:
         options = [question.options for question in self.questions]
         return batches(lengths, options, self.batch_size)
 
-    def _encoded(self, questions: Sequence[Question], alignment: str) -> tuple[EncodedPrompt, ...]:
+    def _encoded(
+        self, questions: Sequence[Question], alignment: str, drafts: _Drafting | None = None
+    ) -> tuple[EncodedPrompt, ...]:
+        pair, theirs, template = self.pair, self.pair.sharer, None
+        others = [question.sharer_messages for question in questions]
+        if drafts is not None:
+            template = pair.draft_template
+            if drafts.own:
+                theirs, others = pair.receiver, [() for _ in questions]
         return encode_all(
             [question.messages for question in questions],
-            self.pair.template,
-            self.pair.receiver.text_tokenizer,
-            self.pair.sharer.text_tokenizer,
+            pair.template,
+            pair.receiver.text_tokenizer,
+            theirs.text_tokenizer,
             alignment,
-            sharer_conversations=[question.sharer_messages for question in questions],
-            date=self.pair.date,
+            sharer_conversations=others,
+            date=pair.date,
+            sharer_template=template,
         )
+
+    def _encoded_for(
+        self, questions: Sequence[Question], config: FuserConfig | None
+    ) -> tuple[EncodedPrompt, ...]:
+        """Questions of the split as a fuser hears them, drafts included."""
+        if config is None or not config.drafts:
+            return as_heard(self._encoded(questions, _hears(config)[0]), config)
+        drafted = self.whole._drafted_for(config)
+        return tuple(drafted[question.item.id] for question in questions)
+
+    def _drafted_for(self, config: FuserConfig) -> dict[str, EncodedPrompt]:
+        """The prompts with their drafts, by item: of the whole split, drafted together.
+
+        A draft depends, in ties, on what is drafted beside it.
+        """
+        key = _Drafting.of(config)
+        if key not in self._drafted:
+            encoded = self._encoded(self.questions, config.token_alignment, key)
+            sharer, template = self._speaker(config), self.pair.draft_template
+            drafter = Drafter(sharer, template or self.pair.template, config.draft_tokens)
+            own = [row for row, one in enumerate(self.questions) if not one.item.draft]
+            ids = [encoded[row].sharer_ids for row in own]
+            caches = self._known.get((sharer.identity.source, "kv", tuple(ids)))
+            if caches is None:  # of prompts that nobody else reads so
+                caches = PromptCaches.in_passing(sharer.model, ids, self.pair.cache_dtype)
+            found = dict(zip(own, self._drafts(drafter, ids, caches), strict=True)) if own else {}
+            self._drafted[key] = {
+                one.item.id: prompt.with_draft(
+                    found[row] if row in found else drafter.given(prompt, one.item.draft)
+                )
+                for row, (one, prompt) in enumerate(zip(self.questions, encoded, strict=True))
+            }
+        return self._drafted[key]
+
+    def _speaker(self, config: FuserConfig | None) -> LoadedModel:
+        return self.pair.receiver if speaks_for_itself(config) else self.pair.sharer
 
     def _of_sharer(
         self, encoded: Sequence[EncodedPrompt], config: FuserConfig | None
     ) -> PromptCaches:
-        _, source, own = _hears(config)
-        speaks = self.pair.receiver if own else self.pair.sharer
-        return self._of(speaks, [prompt.sharer_ids for prompt in encoded], source)
+        ids = [prompt.sharer_ids for prompt in encoded]
+        return self._of(self._speaker(config), ids, _hears(config)[1])
 
     def _of(self, loaded: LoadedModel, ids: list[tuple[int, ...]], source: Source) -> PromptCaches:
         key = (loaded.identity.source, source, tuple(ids))
@@ -205,14 +302,10 @@ class QuestionPrompts:
 
 
 def _hears(config: FuserConfig | None) -> tuple[str, Source, bool]:
-    """A fuser's token alignment, its source, and whether that is not found in the prompts' pair.
-
-    The receiver's own keys and values, where it is its own sharer, are; see `heard`.
-    """
+    """A fuser's token alignment, its source, and whether its receiver speaks for itself."""
     if config is None:
         return "span", "kv", False
-    own = config.sharer == "self" and config.source != "kv"
-    return config.token_alignment, config.source, own
+    return config.token_alignment, config.source, speaks_for_itself(config)
 
 
 def batches(

@@ -7,12 +7,10 @@ import json
 import re
 from collections.abc import Iterable
 from collections.abc import Sequence
-from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from c2c_search.data.schema import Row
 from c2c_search.data.sources import Example
@@ -394,7 +392,8 @@ def items_hash(items: Sequence[Item]) -> str:
     """sha256 of items, one canonical JSON line each."""
     hashed = hashlib.sha256()
     for item in items:
-        fields: dict[str, Any] = asdict(replace(item, facts=dict(item.facts)))
-        line = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        line = json.dumps(
+            item.columns(), sort_keys=True, ensure_ascii=False, separators=(",", ":")
+        )
         hashed.update(line.encode() + b"\n")
     return hashed.hexdigest()

@@ -342,11 +342,16 @@ class Rehearsal:
         pair = C2CModel(receiver, sharer, None, template=trial.data.template, cache_dtype=dtype)
         with self.without_content():
             pair.fuser = Fuser(config, *shapes)
-            prompts = prompts_without_content(encoded, shapes, dtype, config.source)
+            drafted = config.draft_tokens if config.drafts else 0
+            prompts = prompts_without_content(encoded, shapes, dtype, config.source, drafted)
             guarded = None
             if others:
                 guarded = prompts_without_content(
-                    _encoded(trial, receiver, sharer, others), shapes, dtype, config.source
+                    _encoded(trial, receiver, sharer, others),
+                    shapes,
+                    dtype,
+                    config.source,
+                    drafted,
                 )
         pair.adaptation = Adaptation.of(pair.fuser, receiver.model)
         if config.adds_memory:

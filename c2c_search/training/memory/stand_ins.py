@@ -30,17 +30,22 @@ def prompts_without_content(
     shapes: tuple[CacheShape, CacheShape],
     dtype: torch.dtype,
     source: Source = "kv",
+    draft_tokens: int = 0,
 ) -> PairPrompts:
     """Prompts whose caches, of the receiver's shape and the sharer's, have no content.
 
-    To be called where tensors are made without it.
+    Behind each the sharer has drafted as many tokens as it may. To be called where tensors are
+    made without it.
 
     Args:
         encoded: The prompts.
         shapes: Of receiver and sharer.
         dtype: Of the caches.
         source: What of the sharer is kept.
+        draft_tokens: That it drafts.
     """
+    if draft_tokens:
+        encoded = [prompt.with_draft((0,) * draft_tokens) for prompt in encoded]
     lengths = (
         [len(prompt.receiver_ids) for prompt in encoded],
         [len(prompt.sharer_ids) for prompt in encoded],

@@ -105,3 +105,15 @@ def test_progress_counts_every_answer(make_pair: Callable[..., C2CModel]) -> Non
         progress=lambda done, total: counted.append((done, total)),
     )
     assert counted == [(done, 8) for done in range(1, 9)]  # 2 rounds, 2 questions, 2 systems
+
+
+def test_relayed_texts_are_as_long_as_drafts(make_pair: Callable[..., C2CModel]) -> None:
+    model = make_pair(injection="append", message="draft", draft_tokens=5)
+    systems = ["c2c", "text_relay"]
+    found = measure(model, [asked("Wet?")], systems=systems, new_tokens=2, repeats=1, warmup=0)
+    assert (found.relay_tokens, found.draft_tokens) == (5, 5)
+    assert "relayed texts of exactly 5, drafts of exactly 5," in found.markdown()
+    assert found.of("c2c").parts["sharer drafts"].median > 0
+    plain = measure(make_pair(), [asked("Wet?")], new_tokens=2, repeats=1, warmup=0)
+    assert (plain.relay_tokens, plain.draft_tokens) == (64, None)
+    assert "drafts" not in plain.markdown()

@@ -124,3 +124,14 @@ def test_a_model_that_is_its_own_sharer_has_one_prefill(
     model = make_pair(receiver=loaded, sharer=loaded)
     timed = TimedSystems(model, new_tokens=2, relay_tokens=2)
     assert timed.prefills(QUESTION) == "are one, of the same model"
+
+
+def test_a_sharer_drafts_first_and_at_full_length(make_pair: Callable[..., C2CModel]) -> None:
+    model = make_pair(injection="append", message="draft", draft_tokens=5)
+    watch = Stopwatch(model.device)
+    sent = TimedSystems(model, new_tokens=3, relay_tokens=5).answer("c2c", QUESTION, watch)
+    assert list(watch.parts) == [
+        "tokenize", "sharer drafts", "prefill", "fuse", "first token", "decode"
+    ]  # fmt: skip
+    # Five tokens of 2 layers with 12 numbers of 4 bytes, keys and values: no token of the prompt.
+    assert sent == 2 * 2 * 5 * 12 * 4
