@@ -36,12 +36,12 @@ NOT_TRAINED = {
 
 def needs_added_entries(fuser: FuserConfig, training: TrainingConfig) -> str:
     """Why a fuser cannot be trained so; empty if it can."""
-    if fuser.adds_entries or not (needs := training.needs_added_entries):
+    if fuser.stands_beside or not (needs := training.needs_added_entries):
         return ""
     return (
-        f"training.{needs} needs a fuser.injection that adds entries, such as append: the "
-        f"receiver reads an instruction alone, and {fuser.injection} can only change what it has "
-        "read; choose such an injection, or leave that out of training"
+        f"training.{needs} needs a fuser.injection that adds entries or memory, as append or "
+        f"side: the receiver reads an instruction alone, and {fuser.injection} can only change "
+        "what it has read; choose such an injection, or leave that out of training"
     )
 
 

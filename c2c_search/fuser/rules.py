@@ -121,10 +121,9 @@ def _message_faults(config: FuserConfig) -> list[str]:
             "it reads on with: leave fuse_response out, or set source to kv"
         )
     if config.slots is not None and not config.stands_beside:
-        beside = _names(INJECTIONS, lambda one: one.projects in ("entries", "memory"))
         wrong.append(
-            f"slots are entries of their own, which belong to none of the receiver's tokens: set "
-            f"injection to {beside}, or leave slots out"
+            "slots are entries of their own, which belong to none of the receiver's tokens: set "
+            f"injection to {_beside()}, or leave slots out"
         )
     return wrong
 
@@ -134,13 +133,17 @@ def _draft_faults(config: FuserConfig) -> list[str]:
         if config.draft_tokens == DRAFT_TOKENS:
             return []
         return ["draft_tokens belongs to message draft or both; leave draft_tokens out"]
-    if config.adds_entries:
+    if config.stands_beside:
         return []
-    adding = _names(INJECTIONS, lambda injection: injection.projects == "entries")
     return [
         f"message {config.message}: what is drafted stands for no token of the receiver's prompt, "
-        f"so it needs injection {adding}, or set message to prompt"
+        f"so it needs injection {_beside()}, or set message to prompt"
     ]
+
+
+def _beside() -> str:
+    """The injections of what belongs to none of the receiver's tokens."""
+    return _names(INJECTIONS, lambda one: one.projects in ("entries", "memory"))
 
 
 def _names(declared: Mapping[str, _Declared], chosen: Callable[[_Declared], bool]) -> str:
