@@ -131,7 +131,8 @@ class MultiSharerModel(C2CModel):
             if self.fusion == "sequential" and not total.unread:
                 of_pair = replace(of_pair, receiver=before)
             fused = model.fuse(of_pair)
-            memories += [replace(each, queries=self.queries) for each in fused.memories]
+            if self.queries is not None:
+                memories += [replace(each, queries=self.queries) for each in fused.memories]
             if fused.unread:
                 total = fused
             elif not fused.memories and self.fusion == "sequential":
