@@ -122,8 +122,8 @@ def ask(
         typer.Option(
             metavar="FILE",
             allow_dash=True,
-            help="A document that the sharer alone reads, for a fuser that appends; -: standard "
-            "input.",
+            help="A document that the sharer alone reads, for a fuser that appends, or has a side "
+            "memory; -: standard input.",
         ),
     ] = None,
     also: Annotated[

@@ -134,11 +134,10 @@ def updates(fuser: Fuser) -> list[tuple[Update, int]]:
 def shut(fuser: Fuser, groups: Sequence[int]) -> None:
     """Shut the gates of some groups: the layers' keys, if they have any, and then their values.
 
-    Their rows become those of a gate that begins at logit -10,000, where sigmoid underflows to 0,
-    or at 0 where that is shut.
+    Their rows become those of a gate that begins at logit -10,000: sigmoid underflows to 0. Where
+    tanh opens the gate, they become 0.
     """
-    shut_at = 0.0 if fuser.config.gate.rule == "tanh" else -1e4
-    gate = fuser.config.gate.model_copy(update={"initial_logit": shut_at})
+    gate = fuser.config.gate.model_copy(update={"initial_logit": -1e4})
     closed = Fuser(
         fuser.config.model_copy(update={"gate": gate}),
         fuser.receiver_shape,
@@ -152,7 +151,8 @@ def shut(fuser: Fuser, groups: Sequence[int]) -> None:
     chosen = list(groups)
     with torch.no_grad():
         for name, parameter in fuser.gate.named_parameters():
-            parameter[chosen] = others[name][chosen]
+            of_tanh = fuser.config.gate.rule == "tanh"
+            parameter[chosen] = 0.0 if of_tanh else others[name][chosen]
 
 
 def valid(candidates: list[dict[str, Any]]) -> list[FuserConfig]:

@@ -139,8 +139,16 @@ def test_every_module_of_the_runtime_imports_without_the_workbench(tmp_path: Pat
     assert done.stdout.strip() == "C2CModel"
 
 
-def test_a_lora_travels_with_its_champion(
-    tmp_path: Path, manifest: Manifest, tiny_model: Callable[..., LoadedModel]
+@pytest.mark.parametrize(
+    "fields",
+    [{"lora_rank": 2}, {"injection": "side"}, {"injection": "side", "reads_from": "all"}],
+    ids=str,
+)
+def test_what_changes_the_receiver_travels_with_its_champion(
+    tmp_path: Path,
+    manifest: Manifest,
+    tiny_model: Callable[..., LoadedModel],
+    fields: dict[str, Any],
 ) -> None:
     pair = []
     for role, seed in (("receiver", 1), ("sharer", 2)):
@@ -149,8 +157,9 @@ def test_a_lora_travels_with_its_champion(
         loaded.tokenizer.save_pretrained(tmp_path / role)
         pair.append(load(f"path:{tmp_path / role}", device="cpu"))
     receiver, sharer = pair
-    config = FuserConfig(width=8, normalisation="none", lora_rank=2)
-    fuser = Fuser(config, cache_shape(receiver, adapted=True), cache_shape(sharer)).eval()
+    config = FuserConfig.model_validate({"width": 8, "normalisation": "none", **fields})
+    shape = cache_shape(receiver, adapted=config.lora_rank > 0)
+    fuser = Fuser(config, shape, cache_shape(sharer)).eval()
     with torch.no_grad():
         for parameter in fuser.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -168,7 +177,7 @@ def test_a_lora_travels_with_its_champion(
     export(champion, tmp_path / "out")
 
     again = C2CModel.from_pretrained(tmp_path / "out", device="cpu")
-    assert again.adaptation is not None
+    assert (again.adaptation is not None) == (config.lora_rank > 0)
     assert again.date == "2024-07-09"
     here = C2CModel(receiver, sharer, fuser)
     asked = [[{"role": "user", "content": "which?"}]]
@@ -177,6 +186,9 @@ def test_a_lora_travels_with_its_champion(
         for model in (here, again)
     )
     assert torch.equal(found, expected)
+    if config.adds_memory:
+        with torch.no_grad():
+            fuser.projector.projection[-1].bias.add_(1.0)  # type: ignore[operator, index, union-attr]
     here.adaptation = None
     other = here.score(here.batch(here.prompts(asked)), [["a", "bc"]])[0][0]
     assert not torch.allclose(other, expected, atol=1e-2)
@@ -235,11 +247,16 @@ def test_the_fuser_is_written_in_the_published_layout(tmp_path: Path, published:
 def test_every_reason_against_the_published_layout_is_told(
     tmp_path: Path, manifest: Manifest
 ) -> None:
-    config = FuserConfig(width=8, depth=1, keys="unrotated")
+    config = FuserConfig(width=8, depth=1, keys="unrotated", injection="side", reads_from="all")
     champion = _champion(tmp_path / "other", manifest, config)
     with pytest.raises(ConfigError) as caught:
         export_rosetta(champion, tmp_path / "out")
-    for reason in ("depth is 1", "keys is 'unrotated'", "normalisation is 'calibrated'"):
+    for reason in (
+        "depth is 1",
+        "keys is 'unrotated'",
+        "normalisation is 'calibrated'",
+        "reads_from is 'all', and the layout knows only 'last'",
+    ):
         assert reason in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
 

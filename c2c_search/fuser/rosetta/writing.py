@@ -107,8 +107,10 @@ def obstacles(config: FuserConfig, sources: Sequence[Sequence[int]] = ()) -> lis
     ungated = config.gate.granularity == "none"
     for name, value in _flat(config.model_dump()).items():
         free = name in _FREE or (ungated and name.startswith("gate."))
-        if not free and value != known.get(name):
-            reasons.append(f"{name} is {value!r}, and the layout knows only {known.get(name)!r}")
+        # Some fields are not written at their default.
+        only = known[name] if name in known else FuserConfig.model_fields[name].default
+        if not free and value != only:
+            reasons.append(f"{name} is {value!r}, and the layout knows only {only!r}")
     return reasons
 
 
