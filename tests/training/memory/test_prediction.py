@@ -43,6 +43,13 @@ FUSERS = {
     "joint": {"projector": "joint", "width": 8, "lora_rank": 3},
     "linear": {"projector": "linear", "keys": "unrotated", "normalisation": "calibrated"},
     "appended": {"projector": "linear", "injection": "append"},
+    "drafted": {"injection": "append", "message": "draft", "draft_tokens": 8, "width": 8},
+    "drafted to": {
+        "projector": "linear",
+        "injection": "append",
+        "message": "both",
+        "draft_tokens": 64,
+    },
     "shared layers": {"layer_share": 0.5, "width": 16, "sharer": "mismatched"},
     "token gate": {"width": 64, "gate": {"granularity": "token", "noise": "logistic"}},
     "response": {"projector": "linear", "fuse_response": True, "token_alignment": "longest"},
