@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from c2c_search.champion.export import export
 from c2c_search.champion.export import export_rosetta
 from c2c_search.champion.export import write_runtime
 from c2c_search.champion.package import build
+from c2c_search.champion.verify import verify
 from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import ConfigError
 from c2c_search.errors import IntegrityError
@@ -28,10 +30,12 @@ from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.rosetta import writing
 from c2c_search.fuser.shapes import CacheShape
 from c2c_search.host import dtypes
+from c2c_search.inference.drafting import draft_texts
 from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.loading import champion_dtype
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
+from c2c_search.inference.manifest import RecordedQuestion
 from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_sums
 from c2c_search.inference.model import C2CModel
@@ -137,6 +141,52 @@ def test_every_module_of_the_runtime_imports_without_the_workbench(tmp_path: Pat
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "C2CModel"
+
+
+def test_a_champion_drafts_as_it_was_measured(
+    tmp_path: Path, manifest: Manifest, tiny_model: Callable[..., LoadedModel]
+) -> None:
+    pair = []
+    for role, seed in (("receiver", 1), ("sharer", 2)):
+        loaded = tiny_model("llama", seed=seed)
+        loaded.model.save_pretrained(tmp_path / role)
+        tokenizer = copy(loaded.text_tokenizer)
+        tokenizer.chat_template = "<{{ messages[0]['content'] }}>"
+        tokenizer.save_pretrained(tmp_path / role)
+        pair.append(load(f"path:{tmp_path / role}", device="cpu"))
+    receiver, sharer = pair
+    config = FuserConfig(
+        width=8, normalisation="none", injection="append", message="both", draft_tokens=9
+    )
+    fuser = Fuser(config, cache_shape(receiver), cache_shape(sharer)).eval()
+    with torch.no_grad():
+        for parameter in fuser.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    checkpoint.save(fuser, tmp_path / "fuser")
+    here = C2CModel(receiver, sharer, fuser, draft_template="chat")
+    answer, question = here.generate("which?", max_new_tokens=8), "which?"
+    trial = {
+        "data": {"draft_template": "chat"},
+        "fuser": config.model_dump(mode="json"),
+        "pair": {role: f"path:{tmp_path / role}" for role in ("receiver", "sharer")},
+    }
+    told = manifest.model_copy(
+        update={
+            "pair": PairIdentity(receiver=receiver.identity, sharer=sharer.identity),
+            "dtype": "float32",
+            "trial": trial,
+            "trial_hash": canonical_hash(trial),
+            "questions": (RecordedQuestion(question=question, answer=answer, max_new_tokens=8),),
+        }
+    )
+    champion = build(tmp_path / "champion", fuser_dir=tmp_path / "fuser", manifest=told)
+    export(champion, tmp_path / "out")
+    again = C2CModel.from_pretrained(tmp_path / "out", device="cpu")
+    assert again.draft_template == "chat"
+    assert draft_texts(again, [question]) == draft_texts(here, [question])
+    here.draft_template = None
+    assert draft_texts(again, [question]) != draft_texts(here, [question])
+    assert verify(tmp_path / "out") == (answer,)  # in a process with the runtime alone
 
 
 @pytest.mark.parametrize(

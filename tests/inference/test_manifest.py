@@ -371,6 +371,21 @@ def test_a_day_that_is_none_is_refused(date: Any) -> None:
         _ = MODEL_MANIFEST.model_copy(update={"trial": {"data": {"date": date}}}).date
 
 
+@pytest.mark.parametrize(
+    ("trial", "template"),
+    [({"data": {"draft_template": "chat"}}, "chat"), ({"data": {}}, None), ({}, None)],
+)
+def test_the_template_of_drafts_is_the_trials(trial: dict[str, Any], template: str | None) -> None:
+    assert MODEL_MANIFEST.model_copy(update={"trial": trial}).draft_template == template
+
+
+@pytest.mark.parametrize("template", ["verse", 7, ["chat"]])
+def test_a_template_that_is_none_is_refused(template: Any) -> None:
+    trial = {"data": {"draft_template": template}}
+    with pytest.raises(IntegrityError, match=r"data\.draft_template"):
+        _ = MODEL_MANIFEST.model_copy(update={"trial": trial}).draft_template
+
+
 # Listening
 
 

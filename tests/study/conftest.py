@@ -30,6 +30,7 @@ from c2c_search.study.succession import PROMOTED
 from c2c_search.study.succession import PromotedChampion
 from c2c_search.tracking import open_store
 from c2c_search.tracking import relocate
+from c2c_search.training.protocol import DRAFTS
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
@@ -178,6 +179,8 @@ class FakeWorker:
         best.mkdir(exist_ok=True)
         (best / "fuser_config.json").write_text(json.dumps({"accuracy": accuracy}))
         (best / "fuser.safetensors").write_bytes(_safetensors())
+        if config.fuser.drafts:
+            (directory / DRAFTS).write_text('{"id": "q0", "question": "?", "draft": "!"}\n')
         assert self._answer is None
         yield Trained(
             step=step,

@@ -97,6 +97,16 @@ def test_a_study_runs_in_any_folder(
     assert "trial.yaml" in {each.path for each in client.list_artifacts(trial.info.run_id)}
 
 
+def test_the_drafts_of_a_trial_are_kept_with_it(run: Run, root: Path, space_file: Path) -> None:
+    drafting = "fixed:\n  fuser.injection: append\n  fuser.message: draft\n"
+    space_file.write_text(space_file.read_text() + drafting)
+    run(trials=1)
+    _, runs = parent_and_children(root)
+    client = Tracker.open(root, "tiny-task").client
+    kept = Path(client.download_artifacts(runs["trial-000"].info.run_id, "drafts.jsonl"))
+    assert kept.read_text() == '{"id": "q0", "question": "?", "draft": "!"}\n'
+
+
 def test_the_parent_run_has_settings_files_data_and_result(
     run: Run, root: Path, space_file: Path
 ) -> None:

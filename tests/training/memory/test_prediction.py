@@ -50,6 +50,13 @@ FUSERS = {
     "side, all": {"injection": "side", "reads_from": "all", "keys": "unrotated", "width": 16},
     "hidden": {"projector": "joint", "width": 8, "source": "hidden", "keys": "unrotated"},
     "slots": {"projector": "linear", "injection": "append", "slots": 4, "keys": "unrotated"},
+    "drafted": {"injection": "append", "message": "draft", "draft_tokens": 8, "width": 8},
+    "drafted to": {
+        "projector": "linear",
+        "injection": "append",
+        "message": "both",
+        "draft_tokens": 64,
+    },
     "shared layers": {"layer_share": 0.5, "width": 16, "sharer": "mismatched"},
     "token gate": {"width": 64, "gate": {"granularity": "token", "noise": "logistic"}},
     "response": {"projector": "linear", "fuse_response": True, "token_alignment": "longest"},
