@@ -319,3 +319,18 @@ def test_tasks_of_harm_that_cannot_be_asked(study: Path, task: str, told: str) -
     message = found(study)
     assert "pipeline, champion.harmless_on: " in message
     assert told in message
+
+
+def test_rows_that_a_stage_cannot_learn_from(study: Path) -> None:
+    """Of a searched list too: a trial that has it would fail late."""
+    write_rows(study.with_name("open.jsonl"), {"id": "open", "prompt": "Say.", "answer": "so"})
+    pipeline = study.with_name("pipeline.yaml")
+    named = pipeline.read_text()
+    assert "train: data.jsonl" in named
+    pipeline.write_text(named.replace("train: data.jsonl", "train: [data.jsonl, open.jsonl]"))
+    steps = Space.load(study).pipeline.training.steps
+    stages = f"  training.stages: {{choices: [answer {steps}, task {steps}]}}\n"
+    study.write_text(study.read_text().replace("dimensions:\n", f"dimensions:\n{stages}"))
+    message = found(study)
+    assert "1 have none" in message
+    assert "open" in message
