@@ -10,6 +10,7 @@ from typing import TypeVar
 from c2c_search.fuser.families import PROJECTORS
 from c2c_search.fuser.granularities import GATES
 from c2c_search.fuser.injections import INJECTIONS
+from c2c_search.fuser.layers import listed
 
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ _Declared = TypeVar("_Declared")
 
 def faults(config: FuserConfig) -> list[str]:
     """What does not fit together in a configuration: each rule, and the way out."""
-    return [*_gate_faults(config), *_family_faults(config), *_injection_faults(config)]
+    return [
+        *_gate_faults(config),
+        *_family_faults(config),
+        *_layer_faults(config),
+        *_injection_faults(config),
+    ]
 
 
 def _gate_faults(config: FuserConfig) -> list[str]:
@@ -68,13 +74,34 @@ def _family_faults(config: FuserConfig) -> list[str]:
     return wrong
 
 
-def _injection_faults(config: FuserConfig) -> list[str]:
-    wrong = []
+def _layer_faults(config: FuserConfig) -> list[str]:
+    wrong, named = [], listed(config.layers)
     if config.aligned.learned and config.sources_per_layer > 1:
         wrong.append(
             f"layer_alignment {config.layer_alignment} weighs its own window: set "
             "sources_per_layer to 1 and alignment_window to the number of layers"
         )
+    if config.layer_count is not None and config.layer_share < 1:
+        wrong.append("layer_count and layer_share say one thing: leave one of them out")
+    if named and (config.layer_count is not None or config.layer_share < 1):
+        wrong.append(
+            f"layers {config.layers} says how many: leave layer_count and layer_share out"
+        )
+    count = min(map(len, named.values()), default=0)
+    if count and config.layer_alignment not in ("terminal", "explicit"):
+        wrong.append(
+            f"layers {config.layers} names the sharer's layers itself: leave layer_alignment out"
+        )
+    if count and count != config.sources_per_layer:
+        wrong.append(
+            f"layers {config.layers} names {count} of the sharer's for each: set "
+            f"sources_per_layer to {count}"
+        )
+    return wrong
+
+
+def _injection_faults(config: FuserConfig) -> list[str]:
+    wrong = []
     if config.adds_entries:
         named = f"injection {config.injection}"
         if config.gate.granularity != "none":
@@ -82,8 +109,11 @@ def _injection_faults(config: FuserConfig) -> list[str]:
                 f"{named} has no gate to shut, attention always sees its entries: set "
                 "gate.granularity to none"
             )
-        if config.layer_share < 1:
-            wrong.append(f"{named} adds entries to every layer: set layer_share to 1")
+        if not config.all_layers:
+            wrong.append(
+                f"{named} adds entries to every layer: set layer_share to 1, and layer_count and "
+                "a list of layers not at all"
+            )
         if config.fuse_response:
             wrong.append(f"{named} has no response to fuse: leave fuse_response out")
     return wrong

@@ -102,10 +102,10 @@ def _cosines(model: C2CModel, batch: PairBatch, mapped: torch.Tensor) -> torch.T
         context.feed(torch.tensor(batch.last_ids), tokens, torch.tensor([0]))
     if set(cosines) != set(range(batch.receiver.shape[1])):
         raise ConfigError(
-            "layer_choice attention needs a receiver whose attention transformers lets one look "
+            "fuser.layers attention needs a receiver whose attention transformers lets one look "
             "into, layer by layer.",
             value=receiver.config.model_type,
-            hint="Set fuser.layer_choice to last.",
+            hint="Set fuser.layers to last or spread.",
         )
     return torch.stack([cosines[layer] for layer in sorted(cosines)])
 

@@ -22,6 +22,7 @@ from c2c_search.errors import SourceError
 from c2c_search.errors import suggestion
 from c2c_search.models.pair import PairSpec
 from c2c_search.models.sources import parse_source
+from c2c_search.space.declaration import FORMER_NAMES
 from c2c_search.space.declaration import NOT_SEARCHED
 from c2c_search.space.declaration import SECTIONS
 from c2c_search.space.declaration import Declaration
@@ -93,10 +94,15 @@ class _Check:
         for section, name in named:
             if reason := _why_not(name):
                 yield self.document.problem((section, name), f"This is not searched: {reason}.")
-            elif name not in valid:
+            elif FORMER_NAMES.get(name, name) not in valid:
                 rule = "A dotted name must be `pair` or a field of the trial."
                 hint = suggestion(name, valid)
                 yield self.document.problem((section, name), rule, value=name, hint=hint)
+        given = {name: section for section, name in named}
+        for former, name in FORMER_NAMES.items():
+            if former in given and name in given:
+                rule = f"This is the former name of {name}, which the space has too; drop it."
+                yield self.document.problem((given[former], former), rule)
         for name in self.space.fixed:
             if name in self.space.dimensions or ("dimensions", name) in self.left_out:
                 rule = "A name is searched or fixed, not both; drop it here or there."
@@ -122,6 +128,7 @@ class _Check:
         """Why a field cannot have a value, and the way out; both empty if it can."""
         if name == "pair" and value not in self.space.pairs:
             return "This pair must stand under `pairs`.", suggestion(value, self.space.pairs)
+        name = FORMER_NAMES.get(name, name)
         if name == "pair" or name not in field_names():
             return "", ""
         for (field, refused), reason in NOT_TRAINED.items():

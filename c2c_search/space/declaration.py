@@ -44,6 +44,9 @@ NOT_SEARCHED = {
     "pair.sharer": "name the pairs under `pairs` and search or fix `pair`",
 }
 
+FORMER_NAMES = {"fuser.layer_choice": "fuser.layers"}
+"""Dotted names of older spaces, and what stands there now."""
+
 
 class Search(FrozenModel):
     """How the space is searched."""
@@ -199,7 +202,7 @@ def settings(declaration: Declaration, pipeline: Pipeline, params: Params) -> di
     """
     pair = next(iter(declaration.pairs))
     trial: dict[str, Any] = {
-        "fuser": FuserConfig().model_dump(),
+        "fuser": FuserConfig().model_dump(by_alias=False),
         "training": pipeline.training.model_dump(),
         "data": pipeline.data,
         "evaluation": pipeline.evaluation,
@@ -207,7 +210,7 @@ def settings(declaration: Declaration, pipeline: Pipeline, params: Params) -> di
         "seed": declaration.search.seed,
     }
     for name, value in {"pair": pair, **declaration.fixed, **params}.items():
-        *path, last = name.split(".")
+        *path, last = FORMER_NAMES.get(name, name).split(".")
         into(trial, path)[last] = declaration.pairs[str(value)] if name == "pair" else value
     return trial
 

@@ -31,7 +31,7 @@ def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
     """Show a model's fuser the pair's caches of a few training prompts; see `Fuser.calibrate`.
 
     Raises:
-        ConfigError: ``layer_choice: attention`` has no prompt to fit on beside one to judge by.
+        ConfigError: ``layers: attention`` has no prompt to fit on beside one to judge by.
     """
     fuser = model.fuser
     assert fuser is not None
@@ -51,13 +51,13 @@ def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
 
     scores = None
     # Layers are chosen by what a map fitted on one half of the prompts says of the other.
-    if fuser.config.layer_choice == "attention" and fuser.config.layer_share < 1:
+    if fuser.config.scores_layers:
         half = count // 2
         if not half:
             raise ConfigError(
-                "fuser.layer_choice attention needs at least two training examples.",
+                "fuser.layers attention needs at least two training examples.",
                 value=count,
-                hint="Give more, or set fuser.layer_choice to last.",
+                hint="Give more, or set fuser.layers to last or spread.",
             )
         scores = attention_cosine(model, batches(rows[:half]), batches(rows[half:]))
     fuser.calibrate(parts, layer_scores=scores)

@@ -303,3 +303,17 @@ def test_tasks_of_harm_that_cannot_be_asked(study: Path, task: str, told: str) -
     message = found(study)
     assert "pipeline, champion.harmless_on: " in message
     assert told in message
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [
+        ('fuser.layers: "0, 5"', "fuser.layers must be of the receiver's 0 to 1. Got '0, 5'"),
+        ('fuser.layers: "0:7"', "must be fed by the sharer's 0 to 1. Got '0:7'"),
+        ("fuser.layer_count: 3", "fuser.layer_count must be at most 2"),
+    ],
+)
+def test_layers_that_a_model_does_not_have(study: Path, layers: str, told: str) -> None:
+    study.write_text(study.read_text() + f"fixed:\n  {layers}\n")
+    assert told in found(study)
+    assert f"{study}:15 fixed.fuser.layer" in found(study)

@@ -22,7 +22,7 @@ FIELDS = [
     {"projector": "joint", "rank": 4, "keys": "unrotated"},
     {"projector": "linear", "initialisation": "ridge", "injection": "replace"},
     {"projector": "joint", "initialisation": "ridge", "injection": "append"},
-    {"layer_share": 0.5, "layer_choice": "attention"},
+    {"layer_share": 0.5, "layers": "attention"},
     {"sources_per_layer": 2, "source_combination": "learned", "layer_alignment": "similarity"},
     {"token_alignment": "first"},
     {"token_alignment": "longest", "fuse_response": True},

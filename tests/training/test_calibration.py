@@ -14,7 +14,7 @@ KINDS = {
     "plain": {},
     "unrotated": {"keys": "unrotated"},
     "by similarity": {"layer_alignment": "similarity"},
-    "by attention": {"layer_choice": "attention", "layer_share": 0.4},
+    "by attention": {"layers": "attention", "layer_share": 0.4},
     "ridge": {"projector": "ridge", "injection": "replace"},
     "appended": {"projector": "ridge", "injection": "append"},
     "started by ridge": {"projector": "linear", "initialisation": "ridge", "rank": 3,

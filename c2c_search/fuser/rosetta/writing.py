@@ -42,7 +42,8 @@ _FREE = frozenset(
     {
         *("depth", "width", "intermediate", "dropout"),
         *("gate.temperature_start", "gate.temperature_end"),
-        *("layer_alignment", "alignment_window", "layer_share", "layer_choice"),
+        *("layer_alignment", "alignment_window", "layer_share", "layer_count"),
+        "layer_choice",  # as `layers` is written
         "source_combination",  # there is one source to combine
         *("initialisation", "ridge_penalty", "gate.initial_logit", "gate.noise"),
         *("gate.sparsity", "gate.learning_rate_multiplier", "lora_learning_rate_multiplier"),
@@ -107,8 +108,11 @@ def obstacles(config: FuserConfig, sources: Sequence[Sequence[int]] = ()) -> lis
     ungated = config.gate.granularity == "none"
     for name, value in _flat(config.model_dump()).items():
         free = name in _FREE or (ungated and name.startswith("gate."))
-        if not free and value != known[name]:
-            reasons.append(f"{name} is {value!r}, and the layout knows only {known[name]!r}")
+        if free or (name in known and value == known[name]):
+            continue
+        # What later fields say is not dumped where they say nothing.
+        only = known[name] if name in known else FuserConfig.model_fields[name].default
+        reasons.append(f"{name} is {value!r}, and the layout knows only {only!r}")
     return reasons
 
 

@@ -311,7 +311,7 @@ class Rehearsal:
         fuser = trial.fuser
         similar = fuser.aligned.measured
         decided = {
-            "layer_choice": "last",
+            "layers": "last" if fuser.scores_layers else fuser.layers,
             "layer_alignment": "terminal" if similar else fuser.layer_alignment,
         }
         trial = trial.model_copy(update={"fuser": fuser.model_copy(update=decided)})
