@@ -9,6 +9,7 @@ from c2c_search.models.context_length import ContextLength
 from c2c_search.tokenization.templates import asked
 from c2c_search.tokenization.templates import asked_about
 from c2c_search.tokenization.templates import render
+from c2c_search.tokenization.templates import template_of
 
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def check_length(model: C2CModel, context: str, max_new_tokens: int) -> None:
     """
     limit = ContextLength.of(model.sharer.model).tokens
     tokenizer = model.sharer.text_tokenizer
-    prompt = render(asked(context), model.template, tokenizer, model.date)
+    template = template_of(model.template, "sharer")
+    prompt = render(asked(context), template, tokenizer, model.date)
     ids = tokenizer(prompt.text, add_special_tokens=prompt.special)["input_ids"]
     if limit is not None and len(ids) + max_new_tokens > limit:
         raise ConfigError(

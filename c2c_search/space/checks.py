@@ -297,7 +297,8 @@ def _with(common: dict[str, Any], section: str, params: Params) -> dict[str, Any
     """A section's fields, some of them at a point of the space."""
     values = _copy(common)
     for name, value in params.items():
-        first, *path, last = name.split(".") if name != "pair" else ("pair", "pair")
+        now = "pair.pair" if name == "pair" else FORMER_NAMES.get(name, name)
+        first, *path, last = now.split(".")
         if first == section:
             into(values, path)[last] = value
     return values

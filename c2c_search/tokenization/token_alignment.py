@@ -23,8 +23,10 @@ from c2c_search.tokenization.spans import read_all
 from c2c_search.tokenization.spans import segment_ends
 from c2c_search.tokenization.templates import Message
 from c2c_search.tokenization.templates import Rendered
+from c2c_search.tokenization.templates import RoleTemplates
 from c2c_search.tokenization.templates import Template
 from c2c_search.tokenization.templates import render_all
+from c2c_search.tokenization.templates import template_of
 from c2c_search.tokenization.vocabulary import translate
 
 
@@ -54,7 +56,7 @@ class EncodedPrompt:
 
 def encode(
     messages: Sequence[Message],
-    template: Template,
+    template: Template | RoleTemplates,
     receiver: PreTrainedTokenizerFast,
     sharer: PreTrainedTokenizerFast,
     alignment: str = "span",
@@ -67,7 +69,7 @@ def encode(
 
 def encode_all(
     conversations: Sequence[Sequence[Message]],
-    template: Template,
+    template: Template | RoleTemplates,
     receiver: PreTrainedTokenizerFast,
     sharer: PreTrainedTokenizerFast,
     alignment: str = "span",
@@ -79,6 +81,7 @@ def encode_all(
 
     Args:
         conversations: What the receiver reads.
+        template: Of both roles, or of each.
         alignment: A name in `TOKEN_ALIGNMENTS`.
         sharer_conversations: What the sharer reads by its own tokenization, if it is something
             else; None where it is not. If it is for any prompt, the tokens of all are matched by
@@ -95,8 +98,8 @@ def encode_all(
         pairs = zip(conversations, sharer_conversations, strict=True)
         others = [theirs or ours for ours, theirs in pairs]
     return _encode(
-        render_all(conversations, template, receiver, date),
-        render_all(others, template, sharer, date),
+        render_all(conversations, template_of(template, "receiver"), receiver, date),
+        render_all(others, template_of(template, "sharer"), sharer, date),
         receiver,
         sharer,
         align,

@@ -28,6 +28,7 @@ from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import name_of
 from c2c_search.inference.model import C2CModel
+from c2c_search.models.chats import chat_notices
 from c2c_search.models.loading import default_cache_dir
 from c2c_search.models.loading import load
 from c2c_search.models.sources import short_name
@@ -35,7 +36,7 @@ from c2c_search.prompt_cache.entries import FOLDER
 from c2c_search.prompt_cache.store import PromptCacheStore
 from c2c_search.space.objective import PLAIN_ACCURACY
 from c2c_search.space.objective import Objective
-from c2c_search.tokenization.templates import is_dated
+from c2c_search.tokenization.templates import any_dated
 from c2c_search.training.adapters import load_trained
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.cartridge_training import train_cartridge
@@ -327,8 +328,7 @@ class WorkerService:
     def _pair(self, receiver: LoadedModel, sharer: LoadedModel) -> C2CModel:
         """Two models that read the data as the pipeline says, on its day."""
         data = self.pipeline.data
-        tokenizers = receiver.text_tokenizer, sharer.text_tokenizer
-        dated = any(is_dated(data.template, tokenizer) for tokenizer in tokenizers)
+        dated = any_dated(data.template, receiver.text_tokenizer, sharer.text_tokenizer)
         return C2CModel(
             receiver,
             sharer,
@@ -345,6 +345,8 @@ class WorkerService:
             rows = self._rows[split]
             with naming(model.receiver, model.sharer, self.pipeline.data, rows):
                 splits[split] = rows, each.encoded()
+        for notice in chat_notices(model.template, model.receiver, model.sharer):
+            self.emit(Notice(message=notice))
         for notice in length_notices(model.receiver, model.sharer, model.template, splits):
             self.emit(Notice(message=notice))
         for each in prompts.values():

@@ -86,7 +86,7 @@ def measure(
         warmup=warmup,
         new_tokens=new_tokens,
         relay_tokens=relay_tokens,
-        prompt_tokens=Spread.of([len(timed.read(model.receiver, asked)) for asked in questions]),
+        prompt_tokens=Spread.of([len(timed.read("receiver", asked)) for asked in questions]),
         prefills=Counter(timed.prefills(asked) for asked in questions if "c2c" in chosen),
         systems=tuple(
             _summary(

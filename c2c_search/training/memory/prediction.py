@@ -285,7 +285,7 @@ class Rehearsal:
             # `C2CModel.score`, but for its look at the numbers.
             options = [row["choices"] for row in rows]
             tokenizer = receiver.text_tokenizer
-            tokens = response_ids(batch.texts, options, model.template, tokenizer)
+            tokens = response_ids(batch.texts, options, model.receiver_template, tokenizer)
             option_likelihoods(receiver.model, model.fuse(batch), batch.last_ids, tokens)
         return allocations.peak
 
