@@ -137,6 +137,12 @@ LINEAR = (
     _linear("sources_per_layer", "8, concat", RIDGE, sources_per_layer=8),
     _linear("gate", "head, soft", C2C, gate={"granularity": "head"}),
     _linear("ridge_penalty", "1", OURS, ridge_penalty=1.0),
+    _linear(
+        "ridge_weighting",
+        "attention",
+        "CacheBridge, arXiv 2609.00891",
+        ridge_weighting="attention",
+    ),
     _linear("lora_rank", "8", LORA, lora_rank=8),
 )
 

@@ -103,5 +103,6 @@ class TrialConfig(FrozenModel):
             layer_alignment="proportional" if own.aligned.learned else own.layer_alignment,
             sources_per_layer=own.sources_per_layer,
             ridge_penalty=own.ridge_penalty,
+            ridge_weighting=own.ridge_weighting,
         )
         return self.model_copy(update={"fuser": ridge})

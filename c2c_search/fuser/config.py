@@ -34,6 +34,7 @@ InjectionName = Annotated[str, AfterValidator(INJECTIONS.check)]
 
 Activation = Literal["gelu", "relu", "silu"]
 Initialisation = Literal["zero", "random", "ridge"]
+RidgeWeighting = Literal["none", "attention"]
 WeightGranularity = Literal["token", "head", "value"]
 Noise = Literal["gumbel", "logistic", "none"]
 Rule = Literal["hard", "soft"]
@@ -122,6 +123,12 @@ class FuserConfig(_Frozen, serialize_by_alias=True):
     )
     ridge_penalty: float = Field(
         0.1, gt=0, description="Of ridge fits, relative to the mean variance of a feature."
+    )
+    ridge_weighting: RidgeWeighting = Field(
+        "none",
+        description="Of calibration tokens in ridge fits. attention: by what each receives from "
+        "later tokens in the receiver, for each KV head a map of its own.",
+        exclude_if=lambda weighting: weighting == "none",  # hashes are what they were before it
     )
     dynamic_weight: bool = Field(True, description="Sigmoid weight from the input.")
     weight_granularity: WeightGranularity = Field(

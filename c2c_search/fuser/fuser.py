@@ -6,7 +6,6 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from c2c_search.fuser.calibration_part import CalibrationPart
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.gates import Gate
 from c2c_search.fuser.granularities import GATES
@@ -23,7 +23,9 @@ from c2c_search.fuser.layers import chosen
 from c2c_search.fuser.layers import given_sources
 from c2c_search.fuser.lora import Lora
 from c2c_search.fuser.moments import ChannelMoments
+from c2c_search.fuser.moments import HeadMoments
 from c2c_search.fuser.moments import Moments
+from c2c_search.fuser.moments import Regression
 from c2c_search.fuser.normalisation import Normalisation
 from c2c_search.fuser.projectors import Shape
 from c2c_search.fuser.shapes import CacheShape
@@ -37,22 +39,6 @@ _TOKENS_AT_ONCE = 128
 """Where nothing is kept for a backward pass, on the CPU: what so many need fits its caches."""
 
 _CENTRE_LOGIT = 2.0  # a learned combination starts close to the layer it is centred on
-
-
-@dataclass(frozen=True)
-class CalibrationPart:
-    """Packed caches of some calibration prompts.
-
-    Args:
-        receiver: As in `Fuser.forward`.
-        sharer: The sharer's at the aligned positions, as in `Fuser.forward` (aligned for
-            ``append`` too: both models must have read the same here).
-        rotations: As in `Fuser.forward`.
-    """
-
-    receiver: torch.Tensor
-    sharer: torch.Tensor
-    rotations: Rotations | None = None
 
 
 class Fuser(nn.Module):
@@ -209,11 +195,14 @@ class Fuser(nn.Module):
             self._measure_channels(parts)
         if not self.config.fitted:
             return
+        if self.config.ridge_weighting == "attention":
+            regressions = partial(self._regressions, parts)
+            heads = self.receiver_shape.heads, self.receiver_shape.head_dim
+            self.projector.fit(HeadMoments(regressions, *heads))
+            return
         moments = Moments()
-        for part in parts():
-            features = self._aligned(part.sharer, part.rotations, torch.float32)
-            targets = self.receiver_norm(self._fused_unrotated(part).float())
-            moments.add(*self.projector.regression(features, targets))
+        for each in self._regressions(parts):
+            moments.add(each.inputs, each.targets)
         self.projector.fit(moments)
 
     def anneal(self, progress: float) -> None:
@@ -286,6 +275,13 @@ class Fuser(nn.Module):
             of_sharer.add(_unrotated_sources(part.sharer, part.rotations, few))
         self.receiver_norm.calibrate(of_receiver)
         self.sharer_norm.calibrate(of_sharer, few)
+
+    def _regressions(self, parts: Callable[[], Iterable[CalibrationPart]]) -> Iterator[Regression]:
+        for part in parts():
+            features = self._aligned(part.sharer, part.rotations, torch.float32)
+            targets = self.receiver_norm(self._fused_unrotated(part).float())
+            attention = None if part.attention is None else part.attention[self.layers]
+            yield Regression(*self.projector.regression(features, targets), attention)
 
     def _fused_unrotated(self, part: CalibrationPart) -> torch.Tensor:
         """The receiver's caches of the fused layers, as the projector is to tell them."""

@@ -54,6 +54,11 @@ def _family_faults(config: FuserConfig) -> list[str]:
     if config.initialisation == "ridge" and not config.family.ridge_start:
         starters = _names(PROJECTORS, lambda family: family.ridge_start)
         wrong.append(f"initialisation ridge needs projector {starters}")
+    if config.ridge_weighting != "none" and not config.fitted:
+        wrong.append(
+            "ridge_weighting weighs what a ridge map is fitted on: set projector or "
+            "initialisation to ridge, or leave ridge_weighting out"
+        )
     if config.fitted and config.injected.projects == "change":
         fitting = _names(INJECTIONS, lambda injection: injection.projects != "change")
         wrong.append(

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from c2c_search.fuser.calibration_part import CalibrationPart
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.lora import Update
 from c2c_search.fuser.rotations import Rotations
@@ -87,7 +87,9 @@ def calibrated(config: FuserConfig) -> Fuser:
     """A fuser as training begins with it."""
     torch.manual_seed(0)
     fuser = Fuser(config, RECEIVER, SHARER)
-    part = CalibrationPart(*caches(50, seed=1), rotations(config, 50))
+    received = torch.linspace(0.1, 2, RECEIVER.layers * RECEIVER.heads * 50)
+    attention = received.view(RECEIVER.layers, RECEIVER.heads, 50)
+    part = CalibrationPart(*caches(50, seed=1), rotations(config, 50), attention)
     fuser.calibrate(lambda: [part], layer_scores=torch.tensor(_SCORES))
     return fuser
 

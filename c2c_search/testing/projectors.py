@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from c2c_search.fuser import config as c
+from c2c_search.fuser.calibration_part import CalibrationPart
 from c2c_search.fuser.families import PROJECTORS
 from c2c_search.fuser.families import ProjectorFamily
-from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.layers import LayerChoice
 from c2c_search.testing.fusers import FuserConformance
@@ -127,6 +127,10 @@ def _axes() -> list[dict[str, Any]]:
         for share, choice in product((0.1, 0.5, 0.8), get_args(LayerChoice))
     ]
     axes += [{"layer_count": 2, "layers": choice} for choice in get_args(LayerChoice)]
+    axes += [
+        {"initialisation": start, "injection": injection, "ridge_weighting": "attention"}
+        for start, injection in product(("ridge", "zero"), ("replace", "append"))
+    ]
     axes += [{"layers": "0, 2"}, {"layers": "1:2, 3:0", "keys": "unrotated"}]
     axes += [{"layers": "1:2+0, 3:1+2", "sources_per_layer": 2}]
     return axes

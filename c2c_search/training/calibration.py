@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 from c2c_search.batching import portions
 from c2c_search.errors import ConfigError
-from c2c_search.fuser.fuser import CalibrationPart
+from c2c_search.fuser.calibration_part import CalibrationPart
+from c2c_search.inference.attention_received import attention_received
 from c2c_search.inference.fusion import heard
 from c2c_search.inference.fusion import rotations_of
 from c2c_search.inference.layer_scores import attention_cosine
 
 
 if TYPE_CHECKING:
+    import torch
+
     from c2c_search.inference.model import C2CModel
     from c2c_search.prompt_cache.batches import PairBatch
     from c2c_search.prompt_cache.batches import PairPrompts
@@ -40,14 +43,26 @@ def calibrate(model: C2CModel, prompts: PairPrompts, seed: int) -> None:
     rows = sorted(random.Random(seed).sample(range(len(prompts)), count))
 
     def batches(some: Sequence[int]) -> Iterator[PairBatch]:
-        for few in portions(some, lambda row: [len(prompts.encoded[row].receiver_ids)], [_TOKENS]):
+        for few in groups(some):
             # Aligned token by token also where entries will be appended: a map needs pairs to fit.
             yield prompts.batch(few).to(model.device)
 
+    def groups(some: Sequence[int]) -> Iterator[list[int]]:
+        return portions(some, lambda row: [len(prompts.encoded[row].receiver_ids)], [_TOKENS])
+
+    attention: list[torch.Tensor | None] = [None for _ in groups(rows)]
+    if fuser.config.ridge_weighting == "attention":
+        attention = [
+            attention_received(
+                model.receiver.model, [prompts.encoded[row].receiver_ids for row in few]
+            ).cpu()
+            for few in groups(rows)
+        ]
+
     def parts() -> Iterator[CalibrationPart]:
-        for batch in batches(rows):
+        for batch, received in zip(batches(rows), attention, strict=True):
             rotations = rotations_of(batch, model.rotaries)
-            yield CalibrationPart(batch.receiver, batch.sharer, rotations)
+            yield CalibrationPart(batch.receiver, batch.sharer, rotations, received)
 
     scores = None
     # Layers are chosen by what a map fitted on one half of the prompts says of the other.

@@ -11,8 +11,8 @@ import torch
 from pydantic import ValidationError
 
 from c2c_search.fuser import config as c
+from c2c_search.fuser.calibration_part import CalibrationPart
 from c2c_search.fuser.families import PROJECTORS
-from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.granularities import GATES
 from c2c_search.fuser.injections import INJECTIONS
@@ -247,6 +247,7 @@ def test_lower_rank_keeps_the_main_directions():
         ({"injection": "append", "layer_share": 0.5}, "layer_share to 1"),
         ({"injection": "append", "layer_count": 2}, "layer_count and a list of layers not at"),
         ({"injection": "append", "layers": "0, 1"}, "layer_count and a list of layers not at"),
+        ({"ridge_weighting": "attention"}, "leave ridge_weighting out"),
         ({"layer_count": 2, "layer_share": 0.5}, "leave one of them out"),
         ({"layer_count": 2, "layers": "0, 1"}, "leave layer_count and layer_share out"),
         ({"layer_share": 0.5, "layers": [0, 1]}, "leave layer_count and layer_share out"),

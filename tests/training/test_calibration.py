@@ -20,6 +20,8 @@ KINDS = {
     "started by ridge": {"projector": "linear", "initialisation": "ridge", "rank": 3,
                          "injection": "replace", "keys": "unrotated"},
     "joint": {"projector": "joint", "initialisation": "ridge", "injection": "replace"},
+    "weighed": {"projector": "linear", "initialisation": "ridge", "rank": 3,
+                "injection": "replace", "ridge_weighting": "attention"},
 }  # fmt: skip
 
 

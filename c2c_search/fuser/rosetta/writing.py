@@ -45,7 +45,13 @@ _FREE = frozenset(
         *("layer_alignment", "alignment_window", "layer_share", "layer_count"),
         "layer_choice",  # as `layers` is written
         "source_combination",  # there is one source to combine
-        *("initialisation", "ridge_penalty", "gate.initial_logit", "gate.noise"),
+        *(
+            "initialisation",
+            "ridge_penalty",
+            "ridge_weighting",
+            "gate.initial_logit",
+            "gate.noise",
+        ),
         *("gate.sparsity", "gate.learning_rate_multiplier", "lora_learning_rate_multiplier"),
     }
 )

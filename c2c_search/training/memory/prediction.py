@@ -311,6 +311,7 @@ class Rehearsal:
         fuser = trial.fuser
         similar = fuser.aligned.measured
         decided = {
+            "ridge_weighting": "none",
             "layers": "last" if fuser.scores_layers else fuser.layers,
             "layer_alignment": "terminal" if similar else fuser.layer_alignment,
         }
