@@ -110,7 +110,7 @@ def one_by_one(model: C2CModel, questions: Sequence[Question]) -> Scores:
         tokenizer = model.receiver.text_tokenizer
         read = prompt.receiver_ids
         (options,) = response_ids(
-            [prompt.receiver_text], [question.options], model.template, tokenizer
+            [prompt.receiver_text], [question.options], model.receiver_template, tokenizer
         )
         for answer in options:
             ids = torch.tensor([[*read, *answer]], device=model.device)

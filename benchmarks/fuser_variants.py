@@ -94,12 +94,14 @@ AXES = (
     _change("layer_alignment", "learned", OURS, layer_alignment="learned"),
     _change("sources_per_layer", "2, concat", RIDGE, sources_per_layer=2),
     _change("sources_per_layer", "4, concat", RIDGE, sources_per_layer=4),
+    _change("sources_per_layer", "8, concat", RIDGE, sources_per_layer=8),
     _change("sources_per_layer", "2, mean", OURS, sources_per_layer=2, source_combination="mean"),
     _change(
         "sources_per_layer", "2, learned", OURS, sources_per_layer=2, source_combination="learned"
     ),
     _change("layer_share", "0.5, last", "KVComm", layer_share=0.5),
-    _change("layer_share", "0.5, attention", RIDGE, layer_share=0.5, layer_choice="attention"),
+    _change("layer_share", "0.5, attention", RIDGE, layer_share=0.5, layers="attention"),
+    _change("layers", "4, spread", OURS, layer_count=4, layers="spread"),
     _change("token_alignment", "first", C2C, token_alignment="first"),
     _change("token_alignment", "longest", C2C, token_alignment="longest"),
     _change("source", "hidden", XBRIDGE, source="hidden"),
@@ -155,9 +157,18 @@ LINEAR = (
     _linear("keys", "unrotated", RIDGE, keys="unrotated"),
     _linear("sources_per_layer", "2, concat", RIDGE, sources_per_layer=2),
     _linear("layer_alignment", "similarity", "arXiv 1905.00414", layer_alignment="similarity"),
-    _linear("layer_share", "0.5, attention", RIDGE, layer_share=0.5, layer_choice="attention"),
+    _linear("layer_share", "0.5, attention", RIDGE, layer_share=0.5, layers="attention"),
+    _linear("layers", "4, last", "Draft-KV, arXiv 2609.34754", layer_count=4),
+    _linear("layers", "4, spread", OURS, layer_count=4, layers="spread"),
+    _linear("sources_per_layer", "8, concat", RIDGE, sources_per_layer=8),
     _linear("gate", "head, soft", C2C, gate={"granularity": "head"}),
     _linear("ridge_penalty", "1", OURS, ridge_penalty=1.0),
+    _linear(
+        "ridge_weighting",
+        "attention",
+        "CacheBridge, arXiv 2609.00891",
+        ridge_weighting="attention",
+    ),
     _linear("lora_rank", "8", LORA, lora_rank=8),
 )
 

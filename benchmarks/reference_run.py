@@ -71,7 +71,9 @@ def run(
     end = receiver.text_tokenizer.eos_token_id
     texts = [[row["response"]] for row in train]
     tokenizer = receiver.text_tokenizer
-    known = response_ids([p.receiver_text for p in prompts], texts, pair.template, tokenizer)
+    known = response_ids(
+        [p.receiver_text for p in prompts], texts, pair.receiver_template, tokenizer
+    )
     responses = [[*ids, end] for (ids,) in known]
     losses = []
     order = Order(config.seed, len(train), config.training.batch_size)
@@ -98,7 +100,7 @@ def validate(
         scores = []
         tokenizer = pair.receiver.text_tokenizer
         (options,) = response_ids(
-            [prompt.receiver_text], [row["choices"]], pair.template, tokenizer
+            [prompt.receiver_text], [row["choices"]], pair.receiver_template, tokenizer
         )
         for ids in options:
             length = len(ids) if config.evaluation.length_normalised else 1

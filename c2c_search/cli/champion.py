@@ -153,6 +153,7 @@ def ask(
     from rich.text import Text
 
     from c2c_search.host.terminal import Console
+    from c2c_search.host.wording import shown
     from c2c_search.inference.manifest import read_manifest
 
     folders = [directory, *(also or ())]
@@ -171,7 +172,8 @@ def ask(
         folders, manifest, question, document, fusion, tokens, listening, show_draft=show_draft
     )
     for who, what, answer in answers:
-        table.add_row(Text(who, style="bold"), Text(what), Text(answer.strip()))
+        style = "" if answer.strip() else "dim italic"
+        table.add_row(Text(who, style="bold"), Text(what), Text(shown(answer), style=style))
     Console().print(table)
 
 
@@ -192,8 +194,12 @@ def _answers(
     from c2c_search.inference.drafting import draft_texts
     from c2c_search.inference.model import C2CModel
     from c2c_search.inference.multi_sharer import MultiSharerModel
+    from c2c_search.models.chats import chat_notices
 
     models = [C2CModel.from_pretrained(folder, listening=listening) for folder in folders]
+    for model in models:
+        for notice in chat_notices(model.template, model.receiver, model.sharer):
+            typer.echo(notice, err=True)
     first = models[0]
     together = first if len(models) == 1 else MultiSharerModel(models, fusion=fusion)
     reads, contexts, reading = question, None, ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Annotated
 
 import typer
@@ -12,6 +13,10 @@ from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import SpaceFile
 from c2c_search.cli.options import announce
+
+
+if TYPE_CHECKING:
+    from c2c_search.space.schema import Space
 
 
 def study(
@@ -60,9 +65,24 @@ def validate(
         f"{counted(space.pipeline.training.steps, 'step')}."
     )
     data = space.pipeline.data
-    if data.template == "chat":
+    _tell_chats(space)
+    if data.template != "plain":
         day = data.date or "the day on which the study begins (data.date names another)"
         typer.echo(f"A chat template that writes the date writes {day}.")
+
+
+def _tell_chats(space: Space) -> None:
+    """Say which of the models at hand have no template for the chats that they are to read."""
+    from c2c_search.models.chats import chat_notices_at_hand
+
+    template = space.pipeline.data.template
+    told = (
+        notice
+        for pair in space.pairs.values()
+        for notice in chat_notices_at_hand(template, pair.receiver, pair.sharer)
+    )
+    for notice in dict.fromkeys(told):
+        echo(notice)
 
 
 def plan(
@@ -83,6 +103,7 @@ def plan(
     loaded = Space.load(space)
     check_ready(loaded, space)
     if not fetch:
+        _tell_chats(loaded)
         Console().print(render(loaded.study, make_plan(loaded)))
         return
     from c2c_search.fuser.cost import parameters

@@ -140,5 +140,6 @@ class TrialConfig(FrozenModel):
             ridge_penalty=own.ridge_penalty,
             message=own.message,
             draft_tokens=own.draft_tokens,
+            ridge_weighting=own.ridge_weighting,
         )
         return self.model_copy(update={"fuser": ridge})

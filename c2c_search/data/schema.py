@@ -20,6 +20,7 @@ from pydantic import field_validator
 from pydantic import model_validator
 
 from c2c_search.tokenization.templates import Message
+from c2c_search.tokenization.templates import PairTemplate
 
 
 if TYPE_CHECKING:
@@ -264,9 +265,10 @@ class DataConfig(_Frozen):
         exclude_if=lambda quiz: quiz == PrivateQuiz(),  # other data is what it was before this
     )
     files: SplitFiles = Field(default=SplitFiles(), description="JSONL files (source jsonl).")
-    template: Literal["plain", "chat"] = Field(
+    template: PairTemplate = Field(
         default="plain",
-        description="plain: 'Question: ...\\nAnswer:'; chat: the model's chat template.",
+        description="plain: 'Question: ...\\nAnswer:'; chat: the model's chat template; or one "
+        "for each role, as {receiver: chat, sharer: plain}.",
     )
     draft_template: Literal["plain", "chat"] | None = Field(
         default=None,

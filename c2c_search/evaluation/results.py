@@ -8,10 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from collections.abc import Mapping
 from statistics import fmean
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic import ConfigDict
 from pydantic import Field
+
+from c2c_search.host.wording import counted
+from c2c_search.host.wording import shown
 
 
 _ROUNDING = 0.05  # nats; caches rounded to bf16 move a log-likelihood by about as much
@@ -169,6 +173,16 @@ def tie_notes(results: Mapping[str, SystemResult]) -> Iterator[str]:
             )
 
 
+def empty_notes(results: Mapping[str, SystemResult]) -> Iterator[str]:
+    """Say of each system, by name, how often it, or who spoke to it in words, wrote nothing."""
+    for name, result in results.items():
+        count = counted(len(result.items), "item")
+        for written, what in (("text", "writes"), ("heard", "is told")):
+            said = [getattr(item, written) for item in result.items]
+            if empty := sum(text is not None and not text.strip() for text in said):
+                yield f"{name} {what} nothing in {empty} of {count}."
+
+
 def answers_differ(one: ItemResult, other: ItemResult) -> bool:
     """Whether two answers to an item differ by more than rounding.
 
@@ -181,12 +195,19 @@ def answers_differ(one: ItemResult, other: ItemResult) -> bool:
 
 
 def answers_table(result: SystemResult) -> str:
-    """A system's answers as JSON, one row an item, in the form that MLflow shows as a table."""
+    """A system's answers as JSON, one row an item, in the form that MLflow shows as a table.
+
+    Where something was written and it is blank, the table says so (`EMPTY`).
+    """
     columns = [name for name in ItemResult.model_fields if name != "repeats" or result.averaged]
     dumped = (item.model_dump(mode="json") for item in result.items)
     rows = [
-        [*(found.get(name, []) for name in columns), item.credit]
+        [*(_legible(name, found.get(name, [])) for name in columns), item.credit]
         for found, item in zip(dumped, result.items, strict=True)
     ]
     columns.append("credit")
     return json.dumps({"columns": columns, "data": rows}, ensure_ascii=False) + "\n"
+
+
+def _legible(column: str, value: Any) -> Any:
+    return shown(value) if column in ("text", "heard") and isinstance(value, str) else value

@@ -15,6 +15,7 @@ from c2c_search.evaluation.systems.prompts import batches
 from c2c_search.evaluation.systems.system import OptionScores
 from c2c_search.inference.model import C2CModel
 from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.tokenization.templates import template_of
 
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.tasks.task import Task
     from c2c_search.fuser.fuser import Fuser
     from c2c_search.models.loading import LoadedModel
+    from c2c_search.tokenization.templates import Role
 
 
 def answer_questions(
@@ -119,7 +121,7 @@ def sharer_alone(model: C2CModel, prompts: PairPrompts) -> tuple[C2CModel, PairP
         model: The pair.
         prompts: Under token alignment ``span``: under others the sharer reads no text of its own.
     """
-    return model_alone(model, model.sharer), prompts.of_sharer()
+    return model_alone(model, model.sharer, "sharer"), prompts.of_sharer()
 
 
 def with_fuser(pair: C2CModel, fuser: Fuser | None, kind: type[C2CModel] = C2CModel) -> C2CModel:
@@ -140,13 +142,13 @@ def receiver_alone(model: C2CModel) -> C2CModel:
     return with_fuser(model, None)
 
 
-def model_alone(pair: C2CModel, loaded: LoadedModel) -> C2CModel:
-    """A model as a system of its own, which reads as the pair does."""
+def model_alone(pair: C2CModel, loaded: LoadedModel, role: Role) -> C2CModel:
+    """A model as a system of its own, which reads as a role of the pair does."""
     return C2CModel(
         loaded,
         loaded,
         None,
-        template=pair.template,
+        template=template_of(pair.template, role),
         cache_dtype=pair.cache_dtype,
         date=pair.date,
     )

@@ -65,7 +65,7 @@ from c2c_search.inference.model import C2CModel
 from c2c_search.models.loading import load
 from c2c_search.report.progress import Tell
 from c2c_search.report.progress import watch
-from c2c_search.tokenization.templates import is_dated
+from c2c_search.tokenization.templates import any_dated
 from c2c_search.training.process import keep_freed_memory
 
 
@@ -193,7 +193,7 @@ class _Evaluation:
         if target.sharer is not None:
             sharer = load(target.sharer, dtype=dtype, progress=told)
         target.check(receiver, sharer)
-        dated = any(is_dated(target.template, one.text_tokenizer) for one in (receiver, sharer))
+        dated = any_dated(target.template, receiver.text_tokenizer, sharer.text_tokenizer)
         return C2CModel(
             receiver,
             sharer,

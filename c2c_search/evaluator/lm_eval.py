@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from c2c_search.config.trial import canonical_hash
+from c2c_search.errors import ConfigError
 from c2c_search.evaluation.comparison import compare
 from c2c_search.evaluation.comparison import too_small
 from c2c_search.evaluation.lm_eval.run import results_of
@@ -14,12 +15,13 @@ from c2c_search.evaluation.lm_eval.run import run as run_harness
 from c2c_search.evaluation.record import TaskRecord
 from c2c_search.evaluation.scoring import model_alone
 from c2c_search.evaluation.scoring import with_fuser
+from c2c_search.evaluation.systems.passes import reads_plain
 from c2c_search.evaluator.output import Results
 from c2c_search.evaluator.request import Request
 from c2c_search.evaluator.scores import SUBJECTS
 from c2c_search.evaluator.target import Target
 from c2c_search.inference.model import C2CModel
-from c2c_search.tokenization.templates import chat_template
+from c2c_search.tokenization.templates import template_of
 
 
 if TYPE_CHECKING:
@@ -61,8 +63,7 @@ def answer(
             include_path=request.include_path,
             batch_size=request.batch_size,
             # A base model beside a chat model reads plain text.
-            chat=target.template == "chat"
-            and chat_template(model.receiver.text_tokenizer) is not None,
+            chat=not reads_plain(model),
         )
         for task, result in results_of(logged["samples"], name).items():
             found.setdefault(f"{METHOD}-{task}", {})[name] = [result]
@@ -71,7 +72,17 @@ def answer(
 
 def _model(name: str, target: Target, pair: C2CModel) -> C2CModel:
     if name == "sharer":
-        return model_alone(pair, pair.sharer)
+        return model_alone(pair, pair.sharer, "sharer")
+    if name == "c2c" and (
+        template_of(pair.template, "receiver"),
+        template_of(pair.template, "sharer"),
+    ) == ("plain", "chat"):
+        raise ConfigError(
+            "lm-evaluation-harness hands over plain text, which a sharer that reads chats was not "
+            "trained on.",
+            value=str(pair.template),
+            hint="Name receiver and sharer with --systems, or ask with --tasks.",
+        )
     return with_fuser(pair, target.fuser() if name == "c2c" else None)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from c2c_search.evaluation.systems.partners import unmatched
+from c2c_search.models.chats import chat_notices
 from c2c_search.models.context_length import ContextLength
 
 
@@ -33,6 +34,7 @@ def task_notes(
         yield "The fuser's training data is not here: what it has seen of these items is unknown."
     if target.fuser_dir is not None:
         yield from _same_facts([item.cluster for item in items])
+    yield from chat_notices(target.template, pair.receiver, pair.sharer if target.sharer else None)
     models = {"receiver": pair.receiver, "sharer": pair.sharer}
     for role in models if target.sharer else ("receiver",):
         limit = ContextLength.of(models[role].model)

@@ -15,6 +15,7 @@ from c2c_search.evaluation.grading.translations import corpus_chrf
 from c2c_search.evaluation.items import clusters
 from c2c_search.evaluation.pairing import pairing
 from c2c_search.evaluation.record import TaskRecord
+from c2c_search.evaluation.results import empty_notes
 from c2c_search.evaluation.results import tie_notes
 from c2c_search.evaluation.systems.registry import DERANGED
 from c2c_search.evaluation.systems.registry import SUBJECT
@@ -68,8 +69,14 @@ def task_record(
         length_normalised=length_normalised,
         seed=request.seed,
     )
-    ties = tie_notes({name: each[0] for name, each in results.items()})
-    notes = [*notes, *ties, *_faults(scores), *([] if warning is None else [warning])]
+    first = {name: each[0] for name, each in results.items()}
+    notes = [
+        *notes,
+        *tie_notes(first),
+        *empty_notes(first),
+        *_faults(scores),
+        *([] if warning is None else [warning]),
+    ]
     return TaskRecord(
         task=loaded.name,
         reference=loaded.task.reference,

@@ -33,7 +33,9 @@ from c2c_search.models.cache_dir import print_notice
 from c2c_search.models.loading import default_device
 from c2c_search.models.sources import short_names
 from c2c_search.plugins import foreign_file
+from c2c_search.tokenization.templates import RoleTemplates
 from c2c_search.tokenization.templates import Template
+from c2c_search.tokenization.templates import spelled
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Trained
 
@@ -59,7 +61,7 @@ class Target:
         sharer: Source of the model that speaks; None for a model alone.
         fuser_dir: Folder of the fuser; None for models alone.
         trial: How the fuser was trained, where that is known: what its controls repeat.
-        template: How a question becomes a prompt.
+        template: How a question becomes a prompt, for both models or for each.
         date: The day on which dated chat templates are written.
         cache_dtype: What prompt caches are rounded to.
         dtype: What the models compute in, here and now.
@@ -72,7 +74,7 @@ class Target:
     sharer: str | None = None
     fuser_dir: Path | None = None
     trial: TrialConfig | None = None
-    template: Template = "plain"
+    template: Template | RoleTemplates = "plain"
     date: str | None = None
     cache_dtype: str = "bfloat16"
     dtype: str = "float32"
@@ -88,7 +90,7 @@ class Target:
                 **dated,
                 "receiver": self.receiver,
                 "sharer": self.sharer,
-                "template": self.template,
+                "template": spelled(self.template),
                 "cache_dtype": self.cache_dtype,
                 "dtype": self.dtype,
                 "fuser": {path.name: sha256(path) for path in files},

@@ -15,7 +15,6 @@ from c2c_search.errors import DataError
 from c2c_search.evaluation.grading import grade
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.items import Method
-from c2c_search.evaluation.systems.passes import PLAIN_STOP
 from c2c_search.evaluation.systems.system import Decoding
 from c2c_search.evaluation.tasks.loading import LoadedTask
 from c2c_search.evaluation.tasks.loading import items_hash
@@ -96,14 +95,12 @@ def _chosen(loaded: LoadedTask, spec: str, request: Request, target: Target) -> 
         )
     if method == "generate":
         _check_graders(loaded)
-    plain = target.template == "plain"
     return Chosen(
         loaded=loaded,
         method=method,
         length_normalised=None if method == "generate" else _normalised(method, request, target),
         decoding=Decoding(
             max_new_tokens=request.max_new_tokens or task.max_new_tokens,
-            stop=PLAIN_STOP if plain else (),
             temperature=request.temperature,
             top_p=request.top_p,
             seed=request.seed,

@@ -7,6 +7,7 @@ from typing import Literal
 from typing import Self
 
 from pydantic import AfterValidator
+from pydantic import AliasChoices
 from pydantic import BaseModel
 from pydantic import ConfigDict
 from pydantic import Field
@@ -19,6 +20,8 @@ from c2c_search.fuser.injections import INJECTIONS
 from c2c_search.fuser.injections import Injection
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
 from c2c_search.fuser.layer_alignment import LayerAlignment
+from c2c_search.fuser.layers import Layers
+from c2c_search.fuser.layers import listed
 from c2c_search.fuser.rules import DRAFT_TOKENS
 from c2c_search.fuser.rules import faults
 from c2c_search.fuser.shapes import Source
@@ -33,12 +36,12 @@ InjectionName = Annotated[str, AfterValidator(INJECTIONS.check)]
 
 Activation = Literal["gelu", "relu", "silu"]
 Initialisation = Literal["zero", "random", "ridge"]
+RidgeWeighting = Literal["none", "attention"]
 WeightGranularity = Literal["token", "head", "value"]
 Noise = Literal["gumbel", "logistic", "none"]
 Rule = Literal["hard", "soft", "tanh"]
 Normalisation = Literal["none", "rms", "calibrated"]
 Combination = Literal["concat", "mean", "learned"]
-LayerChoice = Literal["last", "attention"]
 TokenAlignmentName = Annotated[str, AfterValidator(TOKEN_ALIGNMENTS.check)]
 Keys = Literal["rotated", "unrotated"]
 SharerMode = Literal["real", "blank", "mismatched", "self"]
@@ -89,7 +92,7 @@ class GateConfig(_Frozen):
     )
 
 
-class FuserConfig(_Frozen):
+class FuserConfig(_Frozen, serialize_by_alias=True):
     """Architecture of a fuser, without the geometry of the two models (that is measured).
 
     ``fused = receiver + gate * weight * projected``, for keys and for values, each with its own
@@ -134,6 +137,12 @@ class FuserConfig(_Frozen):
     ridge_penalty: float = Field(
         0.1, gt=0, description="Of ridge fits, relative to the mean variance of a feature."
     )
+    ridge_weighting: RidgeWeighting = Field(
+        "none",
+        description="Of calibration tokens in ridge fits. attention: by what each receives from "
+        "later tokens in the receiver, for each KV head a map of its own.",
+        exclude_if=lambda weighting: weighting == "none",  # hashes are what they were before it
+    )
     dynamic_weight: bool = Field(True, description="Sigmoid weight from the input.")
     weight_granularity: WeightGranularity = Field(
         "head", description="One dynamic weight per token, per KV head (published) or per value."
@@ -150,7 +159,7 @@ class FuserConfig(_Frozen):
         description="Sharer layers that `learned` alignment weighs per receiver layer.",
     )
     sources_per_layer: int = Field(
-        1, ge=1, le=4, description="Sharer layers that feed each receiver layer."
+        1, ge=1, le=8, description="Sharer layers that feed each receiver layer."
     )
     source_combination: Combination = Field(
         "concat", description="How several sharer layers become one input."
@@ -158,10 +167,23 @@ class FuserConfig(_Frozen):
     layer_share: float = Field(
         1.0, gt=0, le=1, description="Share of the receiver's layers that are fused."
     )
-    layer_choice: LayerChoice = Field(
+    layer_count: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="How many of the receiver's layers are fused; layer_share says it when left "
+        "out.",
+        exclude_if=lambda count: count is None,  # hashes are what they were before it
+    )
+    # Studies and champions know it by its former name.
+    layers: Layers = Field(
         "last",
-        description="Which layers a share takes: the last, or those whose attention output a "
-        "linear map of the sharer keeps best (cosine on calibration prompts).",
+        validation_alias=AliasChoices("layers", "layer_choice"),
+        serialization_alias="layer_choice",
+        description="Which layers a share or a count takes: the last; spread, evenly over the "
+        "depth; attention, those whose attention output a linear map of the sharer keeps best "
+        "(cosine on calibration prompts). Or these layers, as `18, 20, 22, 24`, with their "
+        "sharer layers as `18:14, 20:16`.",
     )
     token_alignment: TokenAlignmentName = Field(
         "span", description="Which sharer token stands for each receiver token."
@@ -257,6 +279,17 @@ class FuserConfig(_Frozen):
             INJECTIONS.module(self.injection),
         )
         return {module.partition(".")[0] for module in modules} - {__name__.partition(".")[0]}
+
+    @property
+    def all_layers(self) -> bool:
+        """Whether every layer of the receiver is fused, however many it has."""
+        one_by_one = bool(listed(self.layers))
+        return self.layer_share == 1 and self.layer_count is None and not one_by_one
+
+    @property
+    def scores_layers(self) -> bool:
+        """Whether calibration prompts choose which layers are fused."""
+        return self.layers == "attention" and not self.all_layers
 
     @property
     def adds_entries(self) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from c2c_search.fuser import layers
 from c2c_search.fuser.fuser import Fuser
 
 
@@ -29,7 +30,7 @@ def parameters(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) ->
     sources = None
     if config.aligned.stored:
         count = min(config.sources_per_layer, sharer.layers)
-        sources = [list(range(count))] * receiver.last_layers(config.layer_share)
+        sources = [list(range(count))] * len(layers.chosen(config, receiver.layers))
     with torch.device("meta"):
         fuser = Fuser(config, receiver, sharer, sources=sources)
     return sum(p.numel() for p in fuser.parameters())

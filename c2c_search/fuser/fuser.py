@@ -6,7 +6,6 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 from typing import Any
@@ -15,13 +14,18 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from c2c_search.fuser.calibration_part import CalibrationPart
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.gates import Gate
 from c2c_search.fuser.granularities import GATES
 from c2c_search.fuser.layer_alignment import linear_cka
+from c2c_search.fuser.layers import chosen
+from c2c_search.fuser.layers import given_sources
 from c2c_search.fuser.lora import Lora
 from c2c_search.fuser.moments import ChannelMoments
+from c2c_search.fuser.moments import HeadMoments
 from c2c_search.fuser.moments import Moments
+from c2c_search.fuser.moments import Regression
 from c2c_search.fuser.normalisation import Normalisation
 from c2c_search.fuser.parameter_groups import parameter_groups
 from c2c_search.fuser.pooling import Pool
@@ -40,23 +44,6 @@ _TOKENS_AT_ONCE = 128
 _CENTRE_LOGIT = 2.0  # a learned combination starts close to the layer it is centred on
 
 
-@dataclass(frozen=True)
-class CalibrationPart:
-    """Packed caches of some calibration prompts.
-
-    Args:
-        receiver: As in `Fuser.forward`. For a side memory, the keys are what such a memory's are
-            before the receiver's key norm: without RoPE, and without that norm's own scale.
-        sharer: The sharer's at the aligned positions, as in `Fuser.forward` (aligned too for what
-            stands beside: both models must have read the same here).
-        rotations: As in `Fuser.forward`.
-    """
-
-    receiver: torch.Tensor
-    sharer: torch.Tensor
-    rotations: Rotations | None = None
-
-
 class Fuser(nn.Module):
     """Fuses the sharer's prompt cache into the receiver's.
 
@@ -68,14 +55,14 @@ class Fuser(nn.Module):
         config: The architecture.
         receiver: Cache shape of the receiver; with its projections for ``config.lora_rank``.
         sharer: Cache shape of the sharer.
-        layers: The receiver layers that are fused, in rising order; the last ones of
-            ``config.layer_share`` when left out (``layer_choice: attention`` waits for
-            `calibrate`).
+        layers: The receiver layers that are fused, in rising order; those of ``config`` when
+            left out (``layers: attention`` waits for `calibrate`).
         sources: Sharer layers of each fused receiver layer; made from
             ``config.layer_alignment`` when left out (a measured one waits for `calibrate`).
 
     Raises:
         ValueError: Sources or projections that must be given are not.
+        ConfigError: The pair has no such layers as ``config.layers`` lists.
     """
 
     sources: torch.Tensor
@@ -96,10 +83,7 @@ class Fuser(nn.Module):
         self.config = config
         self.receiver_shape = receiver
         self.sharer_shape = sharer
-        if layers is None:
-            first = receiver.layers - receiver.last_layers(config.layer_share)
-            layers = range(first, receiver.layers)
-        self.layers = list(layers)
+        self.layers = chosen(config, receiver.layers) if layers is None else list(layers)
         count = len(self.layers)
         if sources is None:
             sources = self._first_sources()
@@ -240,34 +224,30 @@ class Fuser(nn.Module):
     ) -> None:
         """Measure, on calibration prompts, all that is not trained.
 
-        That is: which layers are fused (``layer_choice: attention``), which sharer layers feed
+        That is: which layers are fused (``layers: attention``), which sharer layers feed
         them (``similarity``), normalisation statistics, and closed-form maps.
 
         Args:
             parts: Gives the prompts, some at a time, anew at every call.
             layer_scores: How well each receiver layer can be told from the sharer,
-                ``(receiver_layers,)``; needed by ``layer_choice: attention``.
+                ``(receiver_layers,)``; needed by ``layers: attention``.
 
         Raises:
             ValueError: ``layer_scores`` is missing.
         """
         self._choose_layers(parts, layer_scores)
         if self.config.normalisation == "calibrated":
-            of_receiver, of_sharer = ChannelMoments(), ChannelMoments()
-            for part in parts():
-                receiver, sharer = self._projected_between(part)
-                of_receiver.add(receiver)
-                of_sharer.add(sharer)
-            self.receiver_norm.calibrate(of_receiver)
-            self.sharer_norm.calibrate(of_sharer)
+            self._measure_channels(parts)
         if not self.config.fitted:
             return
+        if self.config.ridge_weighting == "attention":
+            regressions = partial(self._regressions, parts)
+            heads = self.receiver_shape.heads, self.receiver_shape.head_dim
+            self.projector.fit(HeadMoments(regressions, *heads))
+            return
         moments = Moments()
-        for part in parts():
-            receiver, sharer = self._projected_between(part)
-            features = self._aligned(self.sharer_norm(sharer.float()))
-            targets = self.receiver_norm(receiver.float())
-            moments.add(*self.projector.regression(features, targets))
+        for each in self._regressions(parts):
+            moments.add(each.inputs, each.targets)
         self.projector.fit(moments)
 
     def anneal(self, progress: float) -> None:
@@ -301,24 +281,43 @@ class Fuser(nn.Module):
     ) -> None:
         """Which layers are fused, and which feed them, where calibration prompts decide."""
         config = self.config
-        if config.layer_choice == "attention" and config.layer_share < 1:
+        if config.scores_layers:
             if scores is None:
-                raise ValueError("layer_choice attention needs the scores of all layers")
+                raise ValueError("layers attention needs the scores of all layers")
             self.layers = sorted(scores.topk(len(self.layers)).indices.tolist())
         cka = None
         if config.aligned.measured:
             both = [partial(_of_kind, parts, kind) for kind in range(2)]
             cka = torch.stack([linear_cka(features) for features in both]).mean(dim=0)
-        if not config.aligned.stored:
+        if self._given_sources() is None and not config.aligned.stored:
             self.sources.copy_(torch.tensor(self._align(cka)))
 
-    def _projected_between(self, part: CalibrationPart) -> tuple[torch.Tensor, torch.Tensor]:
-        """Caches of the fused layers and of the sharer, as the projector is to map them."""
-        rotations = part.rotations
-        sharer = part.sharer if rotations is None else rotations.undo_sharer(part.sharer)
-        return self._unrotated(part.receiver[:, self.layers], rotations), sharer
+    def _measure_channels(self, parts: Callable[[], Iterable[CalibrationPart]]) -> None:
+        of_receiver, of_sharer = ChannelMoments(), ChannelMoments()
+        few = self._few_sources()
+        for part in parts():
+            of_receiver.add(self._fused_unrotated(part))
+            of_sharer.add(_unrotated_sources(part.sharer, part.rotations, few))
+        self.receiver_norm.calibrate(of_receiver)
+        self.sharer_norm.calibrate(of_sharer, few)
+
+    def _regressions(self, parts: Callable[[], Iterable[CalibrationPart]]) -> Iterator[Regression]:
+        for part in parts():
+            features = self._aligned(part.sharer, part.rotations, torch.float32)
+            targets = self.receiver_norm(self._fused_unrotated(part).float())
+            attention = None if part.attention is None else part.attention[self.layers]
+            yield Regression(*self.projector.regression(features, targets), attention)
+
+    def _fused_unrotated(self, part: CalibrationPart) -> torch.Tensor:
+        """The receiver's caches of the fused layers, as the projector is to tell them."""
+        return self._unrotated(part.receiver[:, self.layers], part.rotations)
+
+    def _given_sources(self) -> list[list[int]] | None:
+        return given_sources(self.config, self.sharer_shape.layers)
 
     def _first_sources(self) -> list[list[int]]:
+        if (given := self._given_sources()) is not None:
+            return given
         if self.config.aligned.measured:  # until `calibrate` has seen caches
             count = min(self._sources_per_layer(), self.sharer_shape.layers)
             return [list(range(count))] * len(self.layers)
@@ -346,9 +345,7 @@ class Fuser(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised features of the fused layers, and of the sharer layers that feed them."""
         dtype = next(self.parameters()).dtype
-        if rotations is not None:
-            sharer = rotations.undo_sharer(sharer)
-        sharer_features = self._aligned(self.sharer_norm(sharer.to(dtype)))
+        sharer_features = self._aligned(sharer, rotations, dtype)
         if not self.config.reads_receiver:
             return unrotated, sharer_features
         return self.receiver_norm(unrotated.to(dtype)), sharer_features
@@ -368,22 +365,50 @@ class Fuser(nn.Module):
             factor = factor.repeat_interleave(size // factor.shape[-1], dim=-1)
         return change * factor.unflatten(0, (-1, len(self.layers)))
 
-    def _aligned(self, sharer: torch.Tensor) -> torch.Tensor:
+    def _aligned(
+        self, sharer: torch.Tensor, rotations: Rotations | None, dtype: torch.dtype
+    ) -> torch.Tensor:
         """Sharer features of each fused receiver layer, ``(2, layers, tokens, size)``."""
         count, per_layer = self.sources.shape
         sharer = sharer.expand(2, -1, -1, -1)  # what layers put out is of keys and of values
         if self.config.sharer == "blank":
             size = self.concatenated * sharer.shape[-1]
-            return sharer.new_zeros(2, count, sharer.shape[2], size)
+            return sharer.new_zeros(2, count, sharer.shape[2], size, dtype=dtype)
+        sources = self._sources_normalised(sharer, rotations, dtype)
         if per_layer == 1:
-            return sharer.index_select(1, self.sources[:, 0])
-        chosen = sharer.index_select(1, self.sources.flatten()).unflatten(1, (count, per_layer))
+            return sources
+        chosen = sources.unflatten(1, (count, per_layer))
         if self.source_logits is not None:
             weights = torch.softmax(self.source_logits, dim=-1)
             return torch.einsum("kls,klstd->kltd", weights, chosen)
         if self.concatenated > 1:
             return chosen.transpose(2, 3).flatten(3)
         return chosen.mean(dim=2)
+
+    def _sources_normalised(
+        self, sharer: torch.Tensor, rotations: Rotations | None, dtype: torch.dtype
+    ) -> torch.Tensor:
+        """What feeds the fused layers, one after the other, ``(2, sources, tokens, size)``."""
+        few = self._few_sources()
+        unrotated = _unrotated_sources(sharer, rotations, few)
+        features = self.sharer_norm(unrotated.to(dtype), few)
+        return features if few is not None else features.index_select(1, self.sources.flatten())
+
+    def _few_sources(self) -> torch.Tensor | None:
+        """The sharer layers to look at, in the order of `sources`; None for all of them.
+
+        Few layers cost what few cost; where many share theirs, each is brought to scale once.
+        """
+        sources = self.sources.flatten()
+        return sources if len(sources) < self.sharer_shape.layers else None
+
+
+def _unrotated_sources(
+    sharer: torch.Tensor, rotations: Rotations | None, layers: torch.Tensor | None
+) -> torch.Tensor:
+    if layers is not None:
+        sharer = sharer.index_select(1, layers)
+    return sharer if rotations is None else rotations.undo_sharer(sharer, layers)
 
 
 def _indices(part: slice) -> torch.Tensor:

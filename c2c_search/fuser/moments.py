@@ -5,6 +5,10 @@ What is solved with is float64 on the CPU: not every accelerator computes in it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import torch
 
 
@@ -42,20 +46,34 @@ class Products:
     """Products of two centred features, summed over tokens."""
 
     def __init__(self) -> None:
-        self._tokens = 0
+        self._tokens: int | torch.Tensor = 0
+        self._sums: list[torch.Tensor] = []
 
-    def add(self, left: torch.Tensor, right: torch.Tensor) -> None:
-        """Take in further tokens, each ``(groups, tokens, size)``, of one device and dtype."""
-        if not self._tokens:
+    def add(
+        self, left: torch.Tensor, right: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> None:
+        """Take in further tokens.
+
+        Args:
+            left: ``(groups, tokens, size)``, of one device and dtype with ``right``.
+            right: ``(groups, tokens, size)``.
+            weights: How often each token counts, ``(groups, tokens)``, at least 0; once when
+                left out.
+        """
+        if not self._sums:
             self._shifts = [part.mean(dim=1, keepdim=True) for part in (left, right)]
             self._sums = [torch.zeros_like(shift) for shift in self._shifts]
             self._products = left.new_zeros(len(left), left.shape[2], right.shape[2])
         # Far from zero the products would drown in those of the means.
         left, right = left - self._shifts[0], right - self._shifts[1]
-        for total, part in zip(self._sums, (left, right), strict=True):
+        counted = left if weights is None else left * weights[..., None]
+        also = right if weights is None else right * weights[..., None]
+        for total, part in zip(self._sums, (counted, also), strict=True):
             total += part.sum(dim=1, keepdim=True)
-        self._products.baddbmm_(left.transpose(1, 2), right)
-        self._tokens += left.shape[1]
+        self._products.baddbmm_(counted.transpose(1, 2), right)
+        self._tokens = self._tokens + (
+            left.shape[1] if weights is None else weights.sum(dim=1)[:, None, None]
+        )
 
     def means(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Of both, each ``(groups, 1, size)``."""
@@ -68,7 +86,9 @@ class Products:
     def centred(self) -> torch.Tensor:
         """``(groups, left size, right size)``."""
         left, right = self._sums
-        return self._products.baddbmm(left.transpose(1, 2), right, alpha=-1 / self._tokens)
+        if isinstance(self._tokens, int):
+            return self._products.baddbmm(left.transpose(1, 2), right, alpha=-1 / self._tokens)
+        return self._products - (left / self._tokens).transpose(1, 2) @ right
 
 
 class Moments:
@@ -77,11 +97,20 @@ class Moments:
     def __init__(self) -> None:
         self._inputs, self._both = Products(), Products()
 
-    def add(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
-        """Take in further tokens, ``(groups, tokens, inputs)``, ``(groups, tokens, outputs)``."""
+    def add(
+        self, inputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> None:
+        """Take in further tokens.
+
+        Args:
+            inputs: ``(groups, tokens, inputs)``.
+            targets: ``(groups, tokens, outputs)``.
+            weights: See `Products.add`.
+        """
         x, y = inputs.cpu().double(), targets.cpu().double()
-        self._inputs.add(x, x)
-        self._both.add(x, y)
+        w = None if weights is None else weights.cpu().double()
+        self._inputs.add(x, x, w)
+        self._both.add(x, y, w)
 
     def means(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Of inputs ``(groups, 1, inputs)`` and targets ``(groups, 1, outputs)``."""
@@ -94,3 +123,56 @@ class Moments:
     def cross(self) -> torch.Tensor:
         """Those of centred inputs and targets, ``(groups, inputs, outputs)``."""
         return self._both.centred()
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Inputs and targets of calibration tokens.
+
+    Args:
+        inputs: ``(groups, tokens, inputs)``.
+        targets: ``(groups, tokens, outputs)``; outputs are heads times head size, once or, keys
+            before values, twice.
+        attention: What each token receives in each layer and head, ``(layers, heads, tokens)``;
+            groups are the layers, once or (keys before values) twice.
+    """
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    attention: torch.Tensor | None = None
+
+    def weights(self, head: int | None) -> torch.Tensor | None:
+        """Of the tokens, ``(groups, tokens)``, for a head or in the mean of all."""
+        if self.attention is None:
+            return None
+        of_layer = self.attention.mean(dim=1) if head is None else self.attention[:, head]
+        return of_layer.repeat(len(self.inputs) // len(of_layer), 1)
+
+
+class HeadMoments(Moments):
+    """Moments in which every KV head weighs the tokens in its own way.
+
+    As `Moments` they are those of all heads, the tokens weighed by the heads' mean.
+
+    Args:
+        regressions: Gives the calibration tokens, some at a time, anew at every call.
+        heads: KV heads.
+        head_dim: Numbers of a head.
+    """
+
+    def __init__(
+        self, regressions: Callable[[], Iterable[Regression]], heads: int, head_dim: int
+    ) -> None:
+        super().__init__()
+        self._regressions = regressions
+        self.heads, self.head_dim = heads, head_dim
+        for each in regressions():
+            self.add(each.inputs, each.targets, each.weights(None))
+
+    def of_head(self, head: int) -> Moments:
+        """Of one head's outputs; one head at a time is in memory."""
+        found = Moments()
+        for each in self._regressions():
+            split = each.targets.unflatten(-1, (-1, self.heads, self.head_dim))
+            found.add(each.inputs, split[..., head, :].flatten(2), each.weights(head))
+        return found

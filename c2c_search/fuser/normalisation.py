@@ -38,15 +38,30 @@ class Normalisation(nn.Module):
             self.register_buffer("mean", torch.zeros(kinds, layers, 1, size))
             self.register_buffer("deviation", torch.ones(kinds, layers, 1, size))
 
-    def calibrate(self, moments: ChannelMoments) -> None:
-        """Take over what was measured on the calibration prompts' caches; of ``calibrated``."""
-        self.mean.copy_(moments.mean)
-        self.deviation.copy_(moments.deviation.clamp_min(_SMALLEST_DEVIATION))
+    def calibrate(self, moments: ChannelMoments, layers: torch.Tensor | None = None) -> None:
+        """Take over what was measured on the calibration prompts' caches; of ``calibrated``.
 
-    def forward(self, caches: torch.Tensor) -> torch.Tensor:
-        """Normalise packed caches, ``(kinds, layers, tokens, size)``."""
+        Args:
+            moments: Of some layers.
+            layers: Which they are; all of them when left out.
+        """
+        chosen = slice(None) if layers is None else layers
+        mean, deviation = moments.mean, moments.deviation.clamp_min(_SMALLEST_DEVIATION)
+        self.mean[:, chosen] = mean.to(self.mean)
+        self.deviation[:, chosen] = deviation.to(self.deviation)
+
+    def forward(self, caches: torch.Tensor, layers: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalise packed caches, ``(kinds, layers, tokens, size)``.
+
+        Args:
+            caches: Of some layers.
+            layers: Which they are; all of them when left out.
+        """
         if self.kind == "calibrated":
-            return (caches - self.mean) / self.deviation
+            mean, deviation = self.mean, self.deviation
+            if layers is not None:
+                mean, deviation = mean.index_select(1, layers), deviation.index_select(1, layers)
+            return (caches - mean) / deviation
         if self.kind == "rms":
             return caches * torch.rsqrt(caches.square().mean(dim=-1, keepdim=True) + 1e-6)
         return caches

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
-
-if TYPE_CHECKING:
-    from c2c_search.fuser.moments import Moments
+from c2c_search.fuser.moments import HeadMoments
+from c2c_search.fuser.moments import Moments
 
 
 def fit(moments: Moments, penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Ridge regression with an intercept, one for each group.
 
     Args:
-        moments: Of inputs and targets.
+        moments: Of inputs and targets; each head has a map of its own
+            where heads weigh tokens (`HeadMoments`).
         penalty: Of the squared weights, relative to the mean variance of an input feature.
 
     Returns:
         Weights ``(groups, inputs, outputs)`` and intercepts ``(groups, 1, outputs)``, in float32
         on the CPU.
 
-    Source: arXiv 2608.03893, here over all heads of a layer at once.
+    Source: arXiv 2608.03893, here over all heads of a layer at once; by heads, each weighing
+    tokens by its attention: CacheBridge (arXiv 2609.00891).
     """
+    if isinstance(moments, HeadMoments):
+        return _fit_heads(moments, penalty)
     gram = moments.gram()
     scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(1e-12)
     gram = gram + torch.diag_embed((penalty * scale)[:, None].expand(-1, gram.shape[-1]))
@@ -33,6 +34,15 @@ def fit(moments: Moments, penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
     input_mean, target_mean = moments.means()
     bias = target_mean - input_mean @ weight
     return weight.float(), bias.float()
+
+
+def _fit_heads(moments: HeadMoments, penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
+    fits = [fit(moments.of_head(head), penalty) for head in range(moments.heads)]
+    weight, bias = (
+        torch.stack([each.unflatten(-1, (-1, moments.head_dim)) for each in of_heads], dim=-2)
+        for of_heads in zip(*fits, strict=True)
+    )
+    return weight.flatten(-3), bias.flatten(-3)
 
 
 def factorise(

@@ -62,11 +62,17 @@ class Rotations:
             sharer=None if sharer is None else sharer.select(sources),
         )
 
-    def undo_sharer(self, cache: torch.Tensor) -> torch.Tensor:
-        """A sharer cache ``(2, layers, tokens, size)`` with its keys unrotated."""
+    def undo_sharer(self, cache: torch.Tensor, layers: torch.Tensor | None = None) -> torch.Tensor:
+        """A sharer cache ``(2, layers, tokens, size)`` with its keys unrotated.
+
+        Args:
+            cache: Of some layers.
+            layers: Which they are; all of them when left out.
+        """
         if self.sharer is None:
             return cache
-        return torch.stack([self.sharer.undo(cache[0]), cache[1]])
+        rotation = self.sharer if layers is None else self.sharer.select(layers)
+        return torch.stack([rotation.undo(cache[0]), cache[1]])
 
     def undo_receiver(self, cache: torch.Tensor, layers: Sequence[int]) -> torch.Tensor:
         """Some layers of a receiver cache, ``(2, layers, tokens, size)``, keys unrotated."""

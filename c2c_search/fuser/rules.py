@@ -11,6 +11,7 @@ from typing import TypeVar
 from c2c_search.fuser.families import PROJECTORS
 from c2c_search.fuser.granularities import GATES
 from c2c_search.fuser.injections import INJECTIONS
+from c2c_search.fuser.layers import listed
 
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def faults(config: FuserConfig) -> list[str]:
     return [
         *_gate_faults(config),
         *_family_faults(config),
+        *_layer_faults(config),
         *_injection_faults(config),
+        *_message_faults(config),
         *_draft_faults(config),
     ]
 
@@ -75,6 +78,11 @@ def _family_faults(config: FuserConfig) -> list[str]:
     if config.initialisation == "ridge" and not config.family.ridge_start:
         starters = _names(PROJECTORS, lambda family: family.ridge_start)
         wrong.append(f"initialisation ridge needs projector {starters}")
+    if config.ridge_weighting != "none" and not config.fitted:
+        wrong.append(
+            "ridge_weighting weighs what a ridge map is fitted on: set projector or "
+            "initialisation to ridge, or leave ridge_weighting out"
+        )
     if config.fitted and config.injected.projects == "change":
         fitting = _names(INJECTIONS, lambda injection: injection.projects != "change")
         wrong.append(
@@ -95,22 +103,46 @@ def _family_faults(config: FuserConfig) -> list[str]:
     return wrong
 
 
-def _injection_faults(config: FuserConfig) -> list[str]:
-    wrong = []
+def _layer_faults(config: FuserConfig) -> list[str]:
+    wrong, named = [], listed(config.layers)
     if config.aligned.learned and config.sources_per_layer > 1:
         wrong.append(
             f"layer_alignment {config.layer_alignment} weighs its own window: set "
             "sources_per_layer to 1 and alignment_window to the number of layers"
         )
+    if config.layer_count is not None and config.layer_share < 1:
+        wrong.append("layer_count and layer_share say one thing: leave one of them out")
+    if named and (config.layer_count is not None or config.layer_share < 1):
+        wrong.append(
+            f"layers {config.layers} says how many: leave layer_count and layer_share out"
+        )
+    count = min(map(len, named.values()), default=0)
+    if count and config.layer_alignment not in ("terminal", "explicit"):
+        wrong.append(
+            f"layers {config.layers} names the sharer's layers itself: leave layer_alignment out"
+        )
+    if count and count != config.sources_per_layer:
+        wrong.append(
+            f"layers {config.layers} names {count} of the sharer's for each: set "
+            f"sources_per_layer to {count}"
+        )
+    return wrong
+
+
+def _injection_faults(config: FuserConfig) -> list[str]:
+    wrong = []
     named = f"injection {config.injection}"
-    if config.adds_entries and config.layer_share < 1:
-        wrong.append(f"{named} adds entries to every layer: set layer_share to 1")
+    if config.adds_entries and not config.all_layers:
+        wrong.append(
+            f"{named} adds entries to every layer: set layer_share to 1, and layer_count and "
+            "a list of layers not at all"
+        )
     if config.stands_beside and config.fuse_response:
         wrong.append(f"{named} has no response to fuse: leave fuse_response out")
     if config.reads_from == "all" and not config.adds_memory:
         reading = _names(INJECTIONS, lambda injection: injection.projects == "memory")
         wrong.append(f"reads_from all needs injection {reading}: leave reads_from out")
-    return [*wrong, *_message_faults(config)]
+    return wrong
 
 
 def _message_faults(config: FuserConfig) -> list[str]:

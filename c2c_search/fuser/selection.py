@@ -46,7 +46,8 @@ class LayerByLayer:
     def __init__(self, fuser: Fuser) -> None:
         self.fuser = fuser
         # The whole receiver is adapted, not a layer's cache.
-        config = fuser.config.model_copy(update={"layer_share": 1.0, "lora_rank": 0})
+        whole = {"layer_share": 1.0, "layer_count": None, "layers": "last", "lora_rank": 0}
+        config = fuser.config.model_copy(update=whole)
         per_layer = fuser.sources.shape[1]
         with torch.device("meta"):
             skeleton = Fuser(

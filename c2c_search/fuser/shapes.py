@@ -64,7 +64,3 @@ class CacheShape(_Frozen):
     def without_projections(self) -> CacheShape:
         """The cache alone."""
         return self.model_copy(update={"projections": ()})
-
-    def last_layers(self, share: float) -> int:
-        """How many layers a share of them is, rounded, at least one."""
-        return max(1, round(share * self.layers))

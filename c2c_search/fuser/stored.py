@@ -14,6 +14,7 @@ from pydantic import field_validator
 from pydantic import model_validator
 
 from c2c_search.errors import IntegrityError
+from c2c_search.fuser import layers
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import ImportedConfig
 from c2c_search.fuser.shapes import CacheShape
@@ -66,13 +67,13 @@ class StoredConfig(BaseModel):
 
     @model_validator(mode="after")
     def _layers_are_the_models(self) -> Self:
-        most = self.receiver.last_layers(self.fuser.layer_share)
+        most = layers.count(self.fuser, self.receiver.layers)
         if not self.layers or sorted(set(self.layers)) != self.layers:
             raise ValueError("layers must rise, with none of them twice")
         if self.layers[0] < 0 or self.layers[-1] >= self.receiver.layers:
             raise ValueError(f"layers must be of the receiver's 0 to {self.receiver.layers - 1}")
         if len(self.layers) > most:
-            raise ValueError(f"layers must be at most {most}: fuser.layer_share of the receiver's")
+            raise ValueError(f"layers must be at most {most}, as fuser says of the receiver's")
         if len(self.sources) != len(self.layers):
             raise ValueError("sources must be as many as layers")
         counts = {len(own) for own in self.sources}

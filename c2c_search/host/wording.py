@@ -1,6 +1,15 @@
-"""Numbers in sentences."""
+"""Numbers in sentences, and answers that say nothing."""
 
 from __future__ import annotations
+
+
+EMPTY = "(empty)"
+"""What a reader sees where a model wrote nothing: a blank could be anything."""
+
+
+def shown(text: str) -> str:
+    """What a model wrote, for a reader; `EMPTY` where that is nothing but blanks."""
+    return text.strip() or EMPTY
 
 
 def counted(number: int, noun: str) -> str:

@@ -65,12 +65,14 @@ def _check_trial(manifest: Manifest, trial: dict[str, object], stored: StoredCon
         first = error.errors()[0]
         where = ".".join(map(str, ("trial.fuser", *first["loc"])))
         raise _refused(f"{where}: {first['msg']}") from None
-    here, there = stored.fuser.model_dump(), told.model_dump()
-    if differences := [name for name in here if here[name] != there[name]]:
+    here, there = stored.fuser, told
+    if differences := [
+        name for name in FuserConfig.model_fields if getattr(here, name) != getattr(there, name)
+    ]:
         raise _refused(
             "; ".join(
-                f"trial.fuser.{name} is {there[name]!r}, and fuser.{name} of {CONFIG_NAME} "
-                f"{here[name]!r}"
+                f"trial.fuser.{name} is {getattr(there, name)!r}, and fuser.{name} of "
+                f"{CONFIG_NAME} {getattr(here, name)!r}"
                 for name in differences
             )
         )

@@ -10,6 +10,7 @@ from c2c_search.models.context_length import ContextLength
 from c2c_search.tokenization.templates import asked
 from c2c_search.tokenization.templates import asked_about
 from c2c_search.tokenization.templates import render
+from c2c_search.tokenization.templates import template_of
 
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def check_length(model: C2CModel, context: str, max_new_tokens: int) -> None:
         ConfigError: It is longer than the sharer's context length.
     """
     limit = ContextLength.of(model.sharer.model).tokens
-    tokenizer, template, drafter = model.sharer.text_tokenizer, model.template, drafter_of(model)
+    tokenizer, drafter = model.sharer.text_tokenizer, drafter_of(model)
+    template = template_of(model.template, "sharer")
     if drafter is not None:
         template, max_new_tokens = drafter.template, max(drafter.tokens, max_new_tokens)
     prompt = render(asked(context), template, tokenizer, model.date)

@@ -23,6 +23,7 @@ from c2c_search.tokenization.continuations import response_ids
 from c2c_search.tokenization.templates import LINES
 from c2c_search.tokenization.templates import both_asked
 from c2c_search.tokenization.templates import chat_template
+from c2c_search.tokenization.templates import template_of
 
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def drafter_of(model: C2CModel) -> Drafter | None:
     """A model's sharer as it drafts its answers; None where it sends what it has read alone."""
     if model.fuser is None or not model.fuser.config.drafts:
         return None
-    template = model.draft_template or model.template
+    template = model.draft_template or template_of(model.template, "sharer")
     return Drafter(model.sharer, template, model.fuser.config.draft_tokens)
 
 

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from typing import Any
 
 import torch
-from transformers import AttentionInterface
 
-from c2c_search.errors import ConfigError
 from c2c_search.fuser import ridge
 from c2c_search.fuser.layer_alignment import proportional
 from c2c_search.fuser.moments import Moments
 from c2c_search.inference.fusion import rotations_of
-from c2c_search.inference.packed.attention import attention
 from c2c_search.inference.packed.context import PackedContext
 from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.inference.packed.tokens import TRUNK
 from c2c_search.inference.packed.tokens import Tokens
+from c2c_search.inference.probing import by_layer
+from c2c_search.inference.probing import probing
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from c2c_search.fuser.rotations import Rotations
     from c2c_search.inference.model import C2CModel
+    from c2c_search.inference.probing import Attend
     from c2c_search.prompt_cache.batches import PairBatch
 
 
 _PENALTY = 0.1
-_PROBE = "c2c_search_probe"
 
 
 @torch.no_grad()
@@ -97,59 +91,30 @@ def _cosines(model: C2CModel, batch: PairBatch, mapped: torch.Tensor) -> torch.T
         position=torch.tensor(batch.lengths),
     )
     receiver = model.receiver.model
-    with _probing(receiver, mapped) as cosines:
-        # Made here: a context asks which attention the model has, and this one runs in no blocks.
-        context = PackedContext(receiver, FusedCache(batch.receiver, batch.lengths))
-        context.feed(torch.tensor(batch.last_ids), tokens, torch.tensor([0]))
-    if set(cosines) != set(range(batch.receiver.shape[1])):
-        raise ConfigError(
-            "layer_choice attention needs a receiver whose attention transformers lets one look "
-            "into, layer by layer.",
-            value=receiver.config.model_type,
-            hint="Set fuser.layer_choice to last.",
-        )
-    return torch.stack([cosines[layer] for layer in sorted(cosines)])
 
-
-@contextmanager
-def _probing(model: PreTrainedModel, mapped: torch.Tensor) -> Iterator[dict[int, torch.Tensor]]:
-    """Have every attention attend a second time, to a mapped cache; gives the cosines by layer."""
-    config = model.config.get_text_config()
-    implementation = config._attn_implementation
-    found: dict[int, torch.Tensor] = {}
-
-    def probe(
-        module: torch.nn.Module,
+    def look(
+        layer: int,
+        attend: Attend,
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        **kwargs: Any,
-    ) -> Any:
-        attend = attention(implementation, module)
-        output = attend(module, query, key, value, attention_mask, **kwargs)
-        layer = getattr(module, "layer_idx", None)
-        if isinstance(layer, int):
-            heads, _, dim = key.shape[1:]
-            predicted = mapped[:, layer].to(key.dtype).unflatten(-1, (heads, dim)).transpose(1, 2)
-            count = predicted.shape[2]
-            other = attend(
-                module,
-                query,
-                torch.cat([predicted[0][None], key[:, :, count:]], dim=2),
-                torch.cat([predicted[1][None], value[:, :, count:]], dim=2),
-                attention_mask,
-                **kwargs,
-            )
-            by_token = torch.nn.functional.cosine_similarity(
-                output[0].flatten(2).float(), other[0].flatten(2).float(), dim=-1
-            )
-            found[layer] = by_token.mean()
-        return output
+        mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Attend a second time, to the mapped cache."""
+        heads, _, dim = key.shape[1:]
+        predicted = mapped[:, layer].to(key.dtype).unflatten(-1, (heads, dim)).transpose(1, 2)
+        count = predicted.shape[2]
+        caches = (
+            torch.cat([ours[None], own[:, :, count:]], dim=2)
+            for ours, own in zip(predicted, (key, value), strict=True)
+        )
+        both = attend(query, key, value, mask), attend(query, *caches, mask)
+        one, other = (output[0].flatten(2).float() for output in both)
+        return torch.nn.functional.cosine_similarity(one, other, dim=-1).mean()
 
-    AttentionInterface.register(_PROBE, probe)
-    config._attn_implementation = _PROBE
-    try:
-        yield found
-    finally:
-        config._attn_implementation = implementation
+    with probing(receiver, look) as cosines:
+        # Made here: a context asks which attention the model has, and this one runs in no blocks.
+        context = PackedContext(receiver, FusedCache(batch.receiver, batch.lengths))
+        context.feed(torch.tensor(batch.last_ids), tokens, torch.tensor([0]))
+    hint = "Set fuser.layers to last or spread."
+    return by_layer(cosines, receiver, batch.receiver.shape[1], "fuser.layers attention", hint)

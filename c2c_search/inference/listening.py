@@ -71,7 +71,7 @@ class ConfidentModel(C2CModel):
         """Answer several questions at once; the arguments are those of `C2CModel`'s."""
 
         def alone(model: C2CModel, batch: PairBatch) -> list[tuple[str, float]]:
-            stop = LINES[self.template]
+            stop = LINES[self.receiver_template]
             written = model.write(batch, max_new_tokens=max_new_tokens, stop=stop)
             return [(text, doubt_of_words(likelihood)) for text, likelihood in written]
 
@@ -134,7 +134,7 @@ class ConfidentModel(C2CModel):
         """
         ids = [prompt.receiver_ids for prompt in encoded]
         own = PromptCaches.compute(self.receiver.model, ids, self.cache_dtype)
-        model, texts = self._alone(self.receiver), [prompt.receiver_text for prompt in encoded]
+        model, texts = self._alone("receiver"), [prompt.receiver_text for prompt in encoded]
         found = alone(model, model.batch(PairPrompts.alone(ids, own, texts)))
         unsure = [row for row, (_, doubt) in enumerate(found) if doubt >= limit]
         answers = [answer for answer, _ in found]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from c2c_search.inference.doubt import Listening
     from c2c_search.inference.manifest import Manifest
     from c2c_search.models.loading import LoadedModel
+    from c2c_search.tokenization.templates import RoleTemplates
     from c2c_search.tokenization.templates import Template
 
 
@@ -36,7 +37,7 @@ class LoadedChampion:
     receiver: LoadedModel
     sharer: LoadedModel
     fuser: Fuser
-    template: Template
+    template: Template | RoleTemplates
     cache_dtype: torch.dtype
     date: str | None
     draft_template: Template | None

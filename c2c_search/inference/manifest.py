@@ -32,7 +32,9 @@ from c2c_search.host.strict_json import read_object
 from c2c_search.inference.doubt import Listening
 from c2c_search.inference.size import Size
 from c2c_search.models.identity import ModelIdentity
+from c2c_search.tokenization.templates import PairTemplate
 from c2c_search.tokenization.templates import Template
+from c2c_search.tokenization.templates import spelled
 
 
 FORMAT_VERSION = 2
@@ -112,7 +114,7 @@ class Manifest(_Stored):
         git_commit: Of the workbench, where it ran from a checkout.
         pair: Identities of receiver and sharer.
         receiver_size: Of the receiver, to compare the fuser with.
-        template: How a question becomes a prompt: ``plain`` or ``chat``.
+        template: How a question becomes a prompt: ``plain`` or ``chat``, or one for each role.
         cache_dtype: Of the prompt caches it answers from, e.g. ``bfloat16``; those of a study's
             champion it was trained on too.
         dtype: In which both models computed when it was trained and measured; None where nothing
@@ -137,7 +139,7 @@ class Manifest(_Stored):
     git_commit: str | None = None
     pair: PairIdentity
     receiver_size: Size | None = None
-    template: Template
+    template: PairTemplate
     cache_dtype: CacheDtype
     dtype: Literal["float32", "bfloat16"] | None = None
     data: dict[str, str] = {}
@@ -206,7 +208,10 @@ class Manifest(_Stored):
             raise ValueError(f"trial_hash must be the trial's own, {found}")
         data = self.trial.get("data")
         told = {
-            "template": (self.template, data.get("template") if isinstance(data, dict) else None),
+            "template": (
+                spelled(self.template),
+                data.get("template") if isinstance(data, dict) else None,
+            ),
             "cache_dtype": (self.cache_dtype, self.trial.get("cache_dtype")),
         }
         for name, (here, there) in told.items():

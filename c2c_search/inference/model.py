@@ -41,6 +41,7 @@ from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.tokenization.continuations import response_ids
 from c2c_search.tokenization.templates import LINES
 from c2c_search.tokenization.templates import both_asked
+from c2c_search.tokenization.templates import template_of
 from c2c_search.tokenization.token_alignment import EncodedPrompt
 from c2c_search.tokenization.token_alignment import encode_all
 
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from c2c_search.models.loading import LoadedModel
     from c2c_search.prompt_cache.batches import PairBatch
     from c2c_search.tokenization.templates import Message
+    from c2c_search.tokenization.templates import Role
+    from c2c_search.tokenization.templates import RoleTemplates
     from c2c_search.tokenization.templates import Template
 
 
@@ -61,7 +64,7 @@ class C2CModel:
         receiver: The model that answers.
         sharer: The model that speaks; the receiver does where the fuser's ``sharer`` is ``self``.
         fuser: What joins them; None for the two models alone.
-        template: How a prompt is written for both.
+        template: How a prompt is written, for both or for each role.
         cache_dtype: What prompt caches are rounded to, as the fuser was trained on.
         date: The day that dated chat templates write, as the fuser was trained on; see `render`.
         draft_template: How a prompt is written for a sharer that drafts; ``template`` if None.
@@ -83,7 +86,7 @@ class C2CModel:
         sharer: LoadedModel,
         fuser: Fuser | None,
         *,
-        template: Template = "plain",
+        template: Template | RoleTemplates = "plain",
         cache_dtype: torch.dtype = torch.bfloat16,
         date: str | None = None,
         draft_template: Template | None = None,
@@ -107,6 +110,11 @@ class C2CModel:
             self.rotaries = Rotaries.between(fuser.config, receiver.model, sharer.model)
             if fuser.config.adds_memory:
                 self.queries = Queries.of(receiver.model)
+
+    @property
+    def receiver_template(self) -> Template:
+        """How the prompts that are answered are written."""
+        return template_of(self.template, "receiver")
 
     @classmethod
     def from_pretrained(
@@ -219,7 +227,8 @@ class C2CModel:
         Returns:
             For each prompt, the options' log-likelihoods (nats) and their lengths in tokens.
         """
-        tokens = response_ids(batch.texts, options, self.template, self.receiver.text_tokenizer)
+        tokenizer = self.receiver.text_tokenizer
+        tokens = response_ids(batch.texts, options, self.receiver_template, tokenizer)
         with blaming(self, batch):
             scores = score_options(self.receiver.model, self.fuse(batch), batch.last_ids, tokens)
         return [(score, [*map(len, ids)]) for score, ids in zip(scores, tokens, strict=True)]
@@ -326,7 +335,7 @@ class C2CModel:
         return self._say(self.batch(prompts), max_new_tokens)
 
     def _say(self, batch: PairBatch, max_new_tokens: int) -> list[str]:
-        stops = Stops(self.receiver.text_tokenizer, LINES[self.template])
+        stops = Stops(self.receiver.text_tokenizer, LINES[self.receiver_template])
         return [stops.cut(tokens) for tokens in self._go_on(batch, max_new_tokens)]
 
     @torch.no_grad()
@@ -370,16 +379,22 @@ class C2CModel:
 
     def receiver_alone(self, question: str, *, max_new_tokens: int = 64) -> str:
         """The receiver's own answer, without the sharer."""
-        return self._alone(self.receiver).generate(question, max_new_tokens=max_new_tokens)
+        return self._alone("receiver").generate(question, max_new_tokens=max_new_tokens)
 
     def sharer_alone(self, question: str, *, max_new_tokens: int = 64) -> str:
         """The sharer's own answer, without the receiver."""
-        return self._alone(self.sharer).generate(question, max_new_tokens=max_new_tokens)
+        return self._alone("sharer").generate(question, max_new_tokens=max_new_tokens)
 
-    def _alone(self, loaded: LoadedModel) -> C2CModel:
-        alone = C2CModel(loaded, loaded, None, template=self.template)
-        alone.cache_dtype, alone.date = self.cache_dtype, self.date
-        return alone
+    def _alone(self, role: Role) -> C2CModel:
+        loaded = self.receiver if role == "receiver" else self.sharer
+        return C2CModel(
+            loaded,
+            loaded,
+            None,
+            template=template_of(self.template, role),
+            cache_dtype=self.cache_dtype,
+            date=self.date,
+        )
 
     def pairs_of(self, batch: PairBatch) -> list[tuple[C2CModel, PairBatch]]:
         """Each sharer's pair with its part of a batch."""

@@ -47,7 +47,7 @@ class MultiSharerModel(C2CModel):
     """A receiver that hears several sharers.
 
     Args:
-        models: One for each sharer, with its fuser; all with the same receiver and template.
+        models: One for each sharer, with its fuser; all with the same receiver and template of it.
         fusion: sequential: each fuser reads the cache that the one before it has fused;
             parallel: each reads the receiver's own cache, and their changes are summed. A side
             memory is read by itself, whichever it is.
@@ -161,11 +161,11 @@ def _check(models: Sequence[C2CModel], fusion: str) -> None:
         raise ConfigError("At least one model is needed.", value=[])
     identities = [model.receiver.identity for model in models]
     weights = {(one.weights_sha256, one.config_sha256) for one in identities}
-    if len(weights) > 1 or len({(model.template, model.date) for model in models}) > 1:
+    if len(weights) > 1 or len({(model.receiver_template, model.date) for model in models}) > 1:
         raise ConfigError(
-            "Several sharers speak to one receiver, in one template of one date.",
+            "Several sharers speak to one receiver, which reads one template of one date.",
             value=[
-                f"{model.receiver.identity.source} ({model.template}"
+                f"{model.receiver.identity.source} ({model.receiver_template}"
                 + (")" if model.date is None else f", {model.date})")
                 for model in models
             ],

@@ -254,16 +254,13 @@ def tokenizer_sha256(folder: Path) -> str:
     if not tokenizer_files(folder):
         return NO_TOKENIZER
     settings = _read_json(folder / "tokenizer_config.json", missing={})
-    template = folder / "chat_template.jinja"
     content: dict[str, Any] = {
         "specials": {
             key: value.get("content") if isinstance(value, dict) else value
             for key, value in settings.items()
             if key in ("bos_token", "eos_token", "pad_token", "unk_token")
         },
-        "chat_template": template.read_text(encoding="utf-8")
-        if template.exists()
-        else settings.get("chat_template"),
+        "chat_template": stored_chat_template(folder),
     }
     if (folder / "tokenizer.json").exists():
         fast = _read_json(folder / "tokenizer.json")
@@ -278,6 +275,14 @@ def tokenizer_sha256(folder: Path) -> str:
             name: file_sha256(folder / name) for name in _VOCABULARIES if (folder / name).exists()
         }
     return content_sha256(content)
+
+
+def stored_chat_template(folder: Path) -> Any:
+    """What a model's folder has for a chat template, a text or several by name; None: nothing."""
+    template = folder / "chat_template.jinja"
+    if template.exists():
+        return template.read_text(encoding="utf-8")
+    return _read_json(folder / "tokenizer_config.json", missing={}).get("chat_template")
 
 
 def stated_licence(folder: Path) -> tuple[str, str | None]:

@@ -29,6 +29,7 @@ from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.presets import preset
 from c2c_search.models.pair import PairSpec
 from c2c_search.models.sources import parse_source
+from c2c_search.space.declaration import FORMER_NAMES
 from c2c_search.space.declaration import NOT_SEARCHED
 from c2c_search.space.declaration import PRESET
 from c2c_search.space.declaration import SECTIONS
@@ -103,10 +104,15 @@ class _Check:
         for section, name in named:
             if reason := _why_not(name):
                 yield self.document.problem((section, name), f"This is not searched: {reason}.")
-            elif name not in valid:
+            elif FORMER_NAMES.get(name, name) not in valid:
                 rule = "A dotted name must be `pair` or a field of the trial."
                 hint = suggestion(name, valid)
                 yield self.document.problem((section, name), rule, value=name, hint=hint)
+        given = {name: section for section, name in named}
+        for former, name in FORMER_NAMES.items():
+            if former in given and name in given:
+                rule = f"This is the former name of {name}, which the space has too; drop it."
+                yield self.document.problem((given[former], former), rule)
         for name in self.space.fixed:
             if name in self.space.dimensions or ("dimensions", name) in self.left_out:
                 rule = "A name is searched or fixed, not both; drop it here or there."
@@ -132,6 +138,7 @@ class _Check:
         """Why a field cannot have a value, and the way out; both empty if it can."""
         if name == "pair" and value not in self.space.pairs:
             return "This pair must stand under `pairs`.", suggestion(value, self.space.pairs)
+        name = FORMER_NAMES.get(name, name)
         if name == PRESET and value is not None:
             try:
                 preset(value)
@@ -342,7 +349,8 @@ def _with(common: dict[str, Any], section: str, params: Params) -> dict[str, Any
     """A section's fields, some of them at a point of the space."""
     values = _copy(common)
     for name, value in params.items():
-        first, *path, last = name.split(".") if name != "pair" else ("pair", "pair")
+        now = "pair.pair" if name == "pair" else FORMER_NAMES.get(name, name)
+        first, *path, last = now.split(".")
         if first == section:
             into(values, path)[last] = value
     return values

@@ -48,6 +48,9 @@ NOT_SEARCHED = {
     "pair.sharer": "name the pairs under `pairs` and search or fix `pair`",
 }
 
+FORMER_NAMES = {"fuser.layer_choice": "fuser.layers"}
+"""Dotted names of older spaces, and what stands there now."""
+
 
 class Search(FrozenModel):
     """How the space is searched."""
@@ -208,7 +211,7 @@ def settings(declaration: Declaration, pipeline: Pipeline, params: Params) -> di
     method = values.pop(PRESET, None)
     fuser = {} if method is None else preset(method).fuser
     trial: dict[str, Any] = {
-        "fuser": FuserConfig.model_validate(fuser).model_dump(),
+        "fuser": FuserConfig.model_validate(fuser).model_dump(by_alias=False),
         "training": pipeline.training.model_dump(),
         "data": pipeline.data,
         "evaluation": pipeline.evaluation,
@@ -216,7 +219,7 @@ def settings(declaration: Declaration, pipeline: Pipeline, params: Params) -> di
         "seed": declaration.search.seed,
     }
     for name, value in values.items():
-        *path, last = name.split(".")
+        *path, last = FORMER_NAMES.get(name, name).split(".")
         into(trial, path)[last] = declaration.pairs[str(value)] if name == "pair" else value
     return trial
 

@@ -12,6 +12,7 @@ import torch
 from c2c_search.data.schema import WITH_GUARD
 from c2c_search.data.splits import load_splits
 from c2c_search.host.dtypes import default_dtype
+from c2c_search.models.chats import chat_notices
 from c2c_search.models.loading import default_device
 from c2c_search.models.loading import resolve
 from c2c_search.training.lengths import length_notices
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 
 def lengths_of_pairs(space: Space) -> list[str]:
-    """What a user should know of texts that are longer than a space's models were made for.
+    """What a user should know of texts that a space's models read otherwise than asked.
+
+    They are longer than a model was made for, or chats that it has no template for.
 
     Nothing is loaded but tokenizers and configurations.
 
@@ -53,6 +56,7 @@ def lengths_of_pairs(space: Space) -> list[str]:
             name: (rows, read_rows(receiver, sharer, data, rows, date=data.date))
             for name, rows in splits.items()
         }
+        told += chat_notices(data.template, receiver, sharer)
         told += length_notices(receiver, sharer, data.template, prompts)
     return list(dict.fromkeys(told))
 

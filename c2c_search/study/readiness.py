@@ -27,6 +27,8 @@ from c2c_search.errors import DataError
 from c2c_search.errors import Problem
 from c2c_search.errors import SourceError
 from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.layers import chosen
+from c2c_search.fuser.layers import given_sources
 from c2c_search.fuser.shapes import CacheShape
 from c2c_search.models.at_hand import config_at_hand
 from c2c_search.models.at_hand import folder_at_hand
@@ -60,7 +62,8 @@ def check_ready(space: Space, file: Path) -> None:
         DataError: The data alone is wrong.
     """
     document = read(file)
-    problems = [*_models(space, document), *_limits(space, document)]
+    problems = [*_models(space, document)]
+    problems += [*_layers(space, document)] or _limits(space, document)
     problems += _harm_tasks(space, file)
     try:
         _check_data(space)
@@ -98,6 +101,26 @@ def _check_queries(config: Mapping[str, Any]) -> None:
     from c2c_search.models.attention_maps import skeleton_of
 
     Queries(skeleton_of(config))
+
+
+def _layers(space: Space, document: Document) -> Iterator[Problem]:
+    """Layers that are counted or listed and that a pair at hand does not have."""
+    shapes = _shapes(space)
+    names = [*space.dimensions, *space.fixed]
+    told = {name for name in ("fuser.layers", "fuser.layer_count") if name in names}
+    if shapes is None or not told:
+        return
+    wrong: dict[str, ConfigError] = {}
+    for trial in _small_trials(space):
+        try:
+            chosen(trial.fuser, shapes[trial.pair.receiver].layers)
+            given_sources(trial.fuser, shapes[trial.pair.sharer].layers)
+        except ConfigError as error:
+            wrong[str(error)] = error
+    for each in wrong.values():
+        name = min(told, key=lambda name: not each.rule.startswith(name))
+        at = ("dimensions" if name in space.dimensions else "fixed", name)
+        yield document.problem(at, each.rule, value=each.value, hint=each.hint)
 
 
 def _harm_tasks(space: Space, file: Path) -> Iterator[Problem]:

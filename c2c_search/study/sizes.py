@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from c2c_search.space.sampling import Fits
 
 _TRAINING_NUMBERS = ("learning_rate", "weight_decay", "warmup", "schedule")
-_FUSER_NUMBERS = ("ridge_penalty", "lora_learning_rate_multiplier")
+_FUSER_NUMBERS = ("ridge_penalty", "ridge_weighting", "lora_learning_rate_multiplier")
 _GATE_NUMBERS = (
     "initial_logit",
     "temperature_start",

@@ -16,6 +16,7 @@ from c2c_search.fuser import checkpoint
 from c2c_search.fuser import cost
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.layers import count
 from c2c_search.fuser.selection import LayerByLayer
 from c2c_search.fuser.selection import without_shut_layers
 from c2c_search.testing.pairs import RECEIVER
@@ -215,8 +216,9 @@ class FuserConformance(ABC):
         receiver, sharer = caches(config=config)
         fused = fuser(receiver, sharer, rotations(config, 7))
         changed = (fused != receiver).flatten(2).any(dim=2)
-        assert len(fuser.layers) == (round(config.layer_share * RECEIVER.layers) or 1)
-        if config.layer_choice == "attention" and config.layer_share == 0.5:
+        assert fuser.layers == sorted(set(fuser.layers))
+        assert len(fuser.layers) == count(config, RECEIVER.layers)
+        if config.layers == "attention" and config.layer_share == 0.5:
             assert fuser.layers == [1, 3]  # the two best scores
         others = [layer for layer in range(RECEIVER.layers) if layer not in fuser.layers]
         assert not changed[:, others].any()

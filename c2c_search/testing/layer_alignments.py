@@ -16,7 +16,7 @@ from c2c_search.testing.pairs import valid
 
 
 _COMBINATIONS = ((1, "concat"), (2, "concat"), (2, "mean"), (4, "learned"))
-_SIZES = tuple(product((1, 2, 3, 7), (1, 2, 5), (1, 2, 4)))
+_SIZES = tuple(product((1, 2, 3, 7), (1, 2, 5), (1, 2, 8)))
 
 
 class LayerAlignmentConformance(FuserConformance):

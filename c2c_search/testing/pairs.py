@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from c2c_search.fuser.calibration_part import CalibrationPart
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.lora import Update
 from c2c_search.fuser.pooling import window_middles
@@ -105,7 +105,10 @@ def calibrated(config: FuserConfig) -> Fuser:
     torch.manual_seed(0)
     fuser = Fuser(config, RECEIVER, SHARER)
     aligned = config.model_copy(update={"slots": None})
-    part = CalibrationPart(*caches(50, seed=1, config=config), rotations(aligned, 50))
+    received = torch.linspace(0.1, 2, RECEIVER.layers * RECEIVER.heads * 50)
+    attention = received.view(RECEIVER.layers, RECEIVER.heads, 50)
+    both = caches(50, seed=1, config=config)
+    part = CalibrationPart(*both, rotations(aligned, 50), attention)
     fuser.calibrate(lambda: [part], layer_scores=torch.tensor(_SCORES))
     return fuser
 

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from c2c_search.fuser import config as c
+from c2c_search.fuser.calibration_part import CalibrationPart
 from c2c_search.fuser.families import PROJECTORS
 from c2c_search.fuser.families import ProjectorFamily
-from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.layers import LayerChoice
 from c2c_search.testing.fusers import FuserConformance
 from c2c_search.testing.pairs import RECEIVER
 from c2c_search.testing.pairs import SHARER
@@ -96,7 +97,7 @@ def _axes() -> list[dict[str, Any]]:
     axes += [
         {"sources_per_layer": count, "source_combination": how, "layer_alignment": way}
         for (count, way), how in product(
-            ((4, "terminal"), (2, "proportional"), (2, "similarity")), get_args(c.Combination)
+            ((8, "terminal"), (2, "proportional"), (2, "similarity")), get_args(c.Combination)
         )
     ]
     axes += [
@@ -140,7 +141,14 @@ def _axes() -> list[dict[str, Any]]:
         )
     ]
     axes += [
-        {"layer_share": share, "layer_choice": choice}
-        for share, choice in product((0.1, 0.5, 0.8), get_args(c.LayerChoice))
+        {"layer_share": share, "layers": choice}
+        for share, choice in product((0.1, 0.5, 0.8), get_args(LayerChoice))
     ]
+    axes += [{"layer_count": 2, "layers": choice} for choice in get_args(LayerChoice)]
+    axes += [
+        {"initialisation": start, "injection": injection, "ridge_weighting": "attention"}
+        for start, injection in product(("ridge", "zero"), ("replace", "append"))
+    ]
+    axes += [{"layers": "0, 2"}, {"layers": "1:2, 3:0", "keys": "unrotated"}]
+    axes += [{"layers": "1:2+0, 3:1+2", "sources_per_layer": 2}]
     return axes

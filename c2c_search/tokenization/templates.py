@@ -6,8 +6,18 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from typing import Annotated
+from typing import Any
 from typing import Literal
 from typing import TypedDict
+from typing import get_args
+
+from pydantic import BaseModel
+from pydantic import BeforeValidator
+from pydantic import ConfigDict
+from pydantic import Field
+from pydantic import ValidationError
+from pydantic_core import PydanticKnownError
 
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
 
 
 Template = Literal["plain", "chat"]
+Role = Literal["receiver", "sharer"]
 LINES: dict[Template, tuple[str, ...]] = {"plain": ("\n",), "chat": ()}
 """What ends an answer: in the plain template the next line is another question."""
 
@@ -31,6 +42,51 @@ _DIRECTIVES = (
 )
 
 _Spans = tuple[tuple[int, int], ...]
+
+
+class RoleTemplates(BaseModel):
+    """A template for each role: an instructed receiver, say, beside a base sharer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    receiver: Template = Field(description="Of the model that answers.")
+    sharer: Template = Field(description="Of the model that speaks.")
+
+    def __str__(self) -> str:
+        return f"receiver {self.receiver}, sharer {self.sharer}"
+
+
+def _pair_template(value: Any) -> Template | RoleTemplates:
+    """One word where both roles have the same, so that equal data is told alike."""
+    if value in ("plain", "chat"):
+        template: Template = value
+        return template
+    if not isinstance(value, dict | RoleTemplates):
+        names = " or ".join(f"'{name}'" for name in get_args(Template))
+        raise PydanticKnownError("literal_error", {"expected": names})
+    try:
+        found = RoleTemplates.model_validate(value)
+    except ValidationError:
+        raise ValueError(
+            "must be plain, chat, or one of them for each role, as {receiver: chat, sharer: plain}"
+        ) from None
+    return found.receiver if found.receiver == found.sharer else found
+
+
+PairTemplate = Annotated[Template | RoleTemplates, BeforeValidator(_pair_template)]
+"""How a question becomes a prompt, for both models or for each."""
+
+
+def template_of(template: Template | RoleTemplates, role: Role) -> Template:
+    """The template that a role's prompts are written in."""
+    if not isinstance(template, RoleTemplates):
+        return template
+    return template.receiver if role == "receiver" else template.sharer
+
+
+def spelled(template: Template | RoleTemplates) -> str | dict[str, str]:
+    """A template as JSON has it."""
+    return template.model_dump() if isinstance(template, RoleTemplates) else template
 
 
 class Message(TypedDict):
@@ -124,7 +180,8 @@ def render(
     """Write messages out for one model.
 
     ``plain`` is ``Question: …`` and ``Answer:`` lines, the same text for any model. ``chat`` is
-    the model's own chat template; a base model without one reads ``plain``.
+    the model's own chat template; a base model without one reads ``plain``, which whoever loads
+    it says (see `lacks_chat_template`).
 
     Args:
         messages: The turns.
@@ -190,10 +247,25 @@ def chat_template(tokenizer: PreTrainedTokenizerFast) -> str | None:
     return found
 
 
+def lacks_chat_template(template: Template, tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether prompts are to be chats and the model has no way to write one."""
+    return template == "chat" and chat_template(tokenizer) is None
+
+
 def is_dated(template: Template, tokenizer: PreTrainedTokenizerFast) -> bool:
     """Whether prompts depend on the day on which they are written."""
     found = chat_template(tokenizer) if template == "chat" else None
     return found is not None and _TODAY in found
+
+
+def any_dated(
+    template: Template | RoleTemplates,
+    receiver: PreTrainedTokenizerFast,
+    sharer: PreTrainedTokenizerFast,
+) -> bool:
+    """Whether prompts of either model do; see `is_dated`."""
+    ours, theirs = template_of(template, "receiver"), template_of(template, "sharer")
+    return is_dated(ours, receiver) or is_dated(theirs, sharer)
 
 
 def written_on(date: str | None, tokenizer: PreTrainedTokenizerFast) -> dict[str, str]:

@@ -24,8 +24,10 @@ from c2c_search.tokenization.spans import read_all
 from c2c_search.tokenization.spans import segment_ends
 from c2c_search.tokenization.templates import Message
 from c2c_search.tokenization.templates import Rendered
+from c2c_search.tokenization.templates import RoleTemplates
 from c2c_search.tokenization.templates import Template
 from c2c_search.tokenization.templates import render_all
+from c2c_search.tokenization.templates import template_of
 from c2c_search.tokenization.vocabulary import translate
 
 
@@ -71,7 +73,7 @@ class EncodedPrompt:
 
 def encode(
     messages: Sequence[Message],
-    template: Template,
+    template: Template | RoleTemplates,
     receiver: PreTrainedTokenizerFast,
     sharer: PreTrainedTokenizerFast,
     alignment: str = "span",
@@ -84,7 +86,7 @@ def encode(
 
 def encode_all(
     conversations: Sequence[Sequence[Message]],
-    template: Template,
+    template: Template | RoleTemplates,
     receiver: PreTrainedTokenizerFast,
     sharer: PreTrainedTokenizerFast,
     alignment: str = "span",
@@ -97,6 +99,7 @@ def encode_all(
 
     Args:
         conversations: What the receiver reads.
+        template: Of both roles, or of each.
         alignment: A name in `TOKEN_ALIGNMENTS`.
         sharer_conversations: What the sharer reads by its own tokenization, if it is something
             else; None where it is not. If it is for any prompt, the tokens of all are matched by
@@ -114,8 +117,8 @@ def encode_all(
         pairs = zip(conversations, sharer_conversations, strict=True)
         others = [theirs or ours for ours, theirs in pairs]
     return _encode(
-        render_all(conversations, template, receiver, date),
-        render_all(others, sharer_template or template, sharer, date),
+        render_all(conversations, template_of(template, "receiver"), receiver, date),
+        render_all(others, sharer_template or template_of(template, "sharer"), sharer, date),
         receiver,
         sharer,
         align,

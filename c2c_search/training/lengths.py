@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from c2c_search.models.context_length import ContextLength
 from c2c_search.tokenization.continuations import response_ids
+from c2c_search.tokenization.templates import template_of
 
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from c2c_search.inference.drafting import Drafter
     from c2c_search.models.loading import LoadedModel
     from c2c_search.tokenization.templates import Rendered
+    from c2c_search.tokenization.templates import Role
+    from c2c_search.tokenization.templates import RoleTemplates
     from c2c_search.tokenization.templates import Template
     from c2c_search.tokenization.token_alignment import EncodedPrompt
 
@@ -26,7 +29,7 @@ _MORE = 8  # tokens that a continuation may have besides
 def length_notices(
     receiver: LoadedModel,
     sharer: LoadedModel,
-    template: Template,
+    template: Template | RoleTemplates,
     splits: Mapping[str, tuple[Sequence[Row], Sequence[EncodedPrompt]]],
 ) -> Iterator[str]:
     """Compare every split with what both models read.
@@ -34,7 +37,7 @@ def length_notices(
     Args:
         receiver: Reads prompts and answers.
         sharer: Reads prompts, and answers them where it is measured alone.
-        template: Of the prompts.
+        template: Of the prompts, of both roles or of each.
         splits: Rows of each split, and their prompts under token alignment ``span``.
 
     Yields:
@@ -43,14 +46,16 @@ def length_notices(
     Raises:
         ConfigError: Some are longer than a model can read.
     """
-    for role, loaded in (("receiver", receiver), ("sharer", sharer)):
+    roles: tuple[tuple[Role, LoadedModel], ...] = (("receiver", receiver), ("sharer", sharer))
+    for role, loaded in roles:
         limit = ContextLength.of(loaded.model)
         if limit.tokens is None:
             continue
         for split, (rows, encoded) in splits.items():
             ids = [getattr(prompt, f"{role}_ids") for prompt in encoded]
             texts = [getattr(prompt, f"{role}_text") for prompt in encoded]
-            lengths = _lengths(rows, ids, texts, loaded, template, limit.tokens)
+            of_role = template_of(template, role)
+            lengths = _lengths(rows, ids, texts, loaded, of_role, limit.tokens)
             told = limit.check(lengths, role, loaded.identity.source, f"{split} examples")
             if told is not None:
                 yield told

@@ -26,6 +26,7 @@ from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.inference.packed.tokens import TRUNK
 from c2c_search.inference.packed.tokens import Tokens
 from c2c_search.models.geometry import cache_shape
+from c2c_search.tokenization.templates import template_of
 from c2c_search.training.loop import Training
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.option_step import OptionLogitsStep
@@ -87,7 +88,7 @@ class ReceiverTraining(Training):
             receiver,
             receiver,
             None,
-            template=config.data.template,
+            template=template_of(config.data.template, "receiver"),
             cache_dtype=getattr(torch, config.cache_dtype),
             date=config.data.date,
         )

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import get_args
@@ -27,10 +26,12 @@ from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import name_of
 from c2c_search.inference.drafting import drafter_of
 from c2c_search.inference.model import C2CModel
+from c2c_search.models.chats import chat_notices
 from c2c_search.models.loading import default_cache_dir
 from c2c_search.models.loading import load
 from c2c_search.space.objective import PLAIN_ACCURACY
 from c2c_search.space.objective import Objective
+from c2c_search.tokenization.templates import any_dated
 from c2c_search.tokenization.templates import is_dated
 from c2c_search.training.adapters import load_trained
 from c2c_search.training.calibration import calibrate
@@ -339,8 +340,10 @@ class WorkerService:
         """Two models that read the data as the pipeline says, on its day."""
         data = self.pipeline.data
         tokenizers = receiver.text_tokenizer, sharer.text_tokenizer
-        templates = {data.template, data.draft_template or data.template}
-        dated = any(is_dated(*each) for each in product(templates, tokenizers))
+        drafts = data.draft_template
+        dated = any_dated(data.template, *tokenizers) or (
+            drafts is not None and is_dated(drafts, sharer.text_tokenizer)
+        )
         return C2CModel(
             receiver,
             sharer,
@@ -358,6 +361,8 @@ class WorkerService:
             rows = self._rows[split]
             with naming(model.receiver, model.sharer, self.pipeline.data, rows):
                 splits[split] = rows, each.encoded()
+        for notice in chat_notices(model.template, model.receiver, model.sharer):
+            self.emit(Notice(message=notice))
         for notice in length_notices(model.receiver, model.sharer, model.template, splits):
             self.emit(Notice(message=notice))
         for each in prompts.values():

@@ -26,7 +26,7 @@ def responses_of(model: C2CModel, rows: Sequence[Row], prompts: PairPrompts) -> 
     """
     texts = [[row["response"]] for row in rows]
     read = [prompt.receiver_text for prompt in prompts.encoded]
-    found = response_ids(read, texts, model.template, model.receiver.text_tokenizer)
+    found = response_ids(read, texts, model.receiver_template, model.receiver.text_tokenizer)
     end = end_of_response(model.receiver)
     return [[*ids, *end] for (ids,) in found]
 
@@ -44,5 +44,5 @@ def options_of(
     """
     read = [prompt.receiver_text for prompt in prompts.encoded]
     texts = [row["choices"] for row in rows]
-    ids = response_ids(read, texts, model.template, model.receiver.text_tokenizer)
+    ids = response_ids(read, texts, model.receiver_template, model.receiver.text_tokenizer)
     return Options(ids, [row["answer"] for row in rows], length_normalised)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from c2c_search.errors import ConfigError
-from c2c_search.fuser.fuser import CalibrationPart
+from c2c_search.fuser.calibration_part import CalibrationPart
 from c2c_search.inference.scoring import response_logits
 from c2c_search.tokenization.continuations import response_ids
 

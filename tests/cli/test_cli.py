@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from c2c_search.errors import NoChampionError
+from c2c_search.tokenization.templates import RoleTemplates
 
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -176,14 +177,21 @@ def test_export_and_ask_tell_what_is_missing(cli: Cli, tmp_path: Path) -> None:
     assert "manifest.json" in err
 
 
+def tokenizer() -> SimpleNamespace:
+    return SimpleNamespace(chat_template=None)
+
+
 class FakeModel:
     """Answers without torch, which the real one imports."""
+
+    template = "plain"
 
     def __init__(self, name: str) -> None:
         self.name = name
         for role in ("receiver", "sharer"):
             identity = SimpleNamespace(source=f"path:{name}/{role}")
-            setattr(self, role, SimpleNamespace(identity=identity))
+            loaded = SimpleNamespace(identity=identity, text_tokenizer=tokenizer())
+            setattr(self, role, loaded)
 
     @classmethod
     def from_pretrained(cls, directory: Path, *, listening: str | None = None) -> FakeModel:
@@ -228,6 +236,26 @@ def test_ask_shows_three_answers(cli: Cli, fake_models: None) -> None:
     ):
         assert part in out
     assert "document" not in out
+
+
+def test_ask_shows_an_empty_answer_as_one(
+    cli: Cli, fake_models: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeModel, "receiver_alone", lambda *_, max_new_tokens: " \n")
+    status, out, _ = cli("ask", "one", "what?")
+    assert status == 0
+    assert "(empty)" in out
+    assert out.count("(empty)") == 1
+
+
+def test_ask_says_which_model_cannot_write_a_chat(
+    cli: Cli, fake_models: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    templates = RoleTemplates(receiver="chat", sharer="plain")
+    monkeypatch.setattr(FakeModel, "template", templates)
+    _, _, err = cli("ask", "one", "what?")
+    assert "The receiver path:one/receiver has no chat template: it reads plain lines" in err
+    assert "sharer path" not in err
 
 
 @pytest.mark.parametrize("name", ["a file.txt", "-"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import Any
@@ -46,6 +47,9 @@ def test_round_trip() -> None:
         ({"groups": {"train": []}}, "at least 1 item"),
         ({"limit": {"train": 0}}, "greater than or equal to 1"),
         ({"template": "alpaca"}, "'plain' or 'chat'"),
+        ({"template": {"receiver": "chat"}}, "one of them for each role"),
+        ({"template": {"receiver": "chat", "sharer": "base"}}, "one of them for each role"),
+        ({"template": 1}, "'plain' or 'chat'"),
         ({"shuffle": True}, "Extra inputs"),
     ],
 )
@@ -70,3 +74,13 @@ def test_features_are_the_canonical_columns() -> None:
 def test_a_config_is_read_without_datasets() -> None:
     code = "import sys, c2c_search.data.schema; assert 'datasets' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_template_of_each_role_is_told_as_such_and_equal_ones_as_one() -> None:
+    mixed = DataConfig(template={"receiver": "chat", "sharer": "plain"})
+    content = mixed.model_dump(mode="json")
+    assert content["template"] == {"receiver": "chat", "sharer": "plain"}
+    assert DataConfig.model_validate_json(json.dumps(content), strict=True) == mixed
+    same = DataConfig(template={"receiver": "chat", "sharer": "chat"})
+    assert same == DataConfig(template="chat")
+    assert same.model_dump(mode="json")["template"] == "chat"

@@ -16,6 +16,7 @@ from tests.evaluation.answers import chosen
 def test_the_sharer_alone_is_its_own_subject(monkeypatch: pytest.MonkeyPatch) -> None:
     result = chosen([True, False])
     monkeypatch.setattr(lm_eval, "_model", lambda *arguments: None)
+    monkeypatch.setattr(lm_eval, "reads_plain", lambda model: True)
     monkeypatch.setattr(lm_eval, "run_harness", lambda *arguments, **options: {"samples": {}})
     monkeypatch.setattr(lm_eval, "results_of", lambda *arguments: {"tiny": result})
     request = Request(target="", lm_eval=("tiny",))

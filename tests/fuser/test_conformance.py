@@ -11,12 +11,13 @@ import torch
 from pydantic import ValidationError
 
 from c2c_search.fuser import config as c
+from c2c_search.fuser.calibration_part import CalibrationPart
 from c2c_search.fuser.families import PROJECTORS
-from c2c_search.fuser.fuser import CalibrationPart
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.granularities import GATES
 from c2c_search.fuser.injections import INJECTIONS
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
+from c2c_search.fuser.layers import LayerChoice
 from c2c_search.fuser.selection import without_shut_layers
 from c2c_search.testing import GateConformance
 from c2c_search.testing import InjectionConformance
@@ -131,9 +132,9 @@ def configs() -> list[c.FuserConfig]:
         for projector, alignment, gate in product(TRAINED_FAMILIES, MADE_ALIGNMENTS, gates())
     ]
     shares = [
-        c.FuserConfig(layer_share=share, width=8, layer_alignment=alignment, layer_choice=choice)
+        c.FuserConfig(layer_share=share, width=8, layer_alignment=alignment, layers=choice)
         for share, alignment, choice in product(
-            (0.1, 0.5, 0.8), MADE_ALIGNMENTS, get_args(c.LayerChoice)
+            (0.1, 0.5, 0.8), MADE_ALIGNMENTS, get_args(LayerChoice)
         )
     ]
     adapted = [
@@ -276,6 +277,22 @@ def test_lower_rank_keeps_the_main_directions():
         ({"reads_from": "all"}, "reads_from all needs injection side"),
         ({"injection": "side", "fuse_response": True}, "no response to fuse"),
         ({"injection": "append", "layer_share": 0.5}, "layer_share to 1"),
+        ({"injection": "append", "layer_count": 2}, "layer_count and a list of layers not at"),
+        ({"injection": "append", "layers": "0, 1"}, "layer_count and a list of layers not at"),
+        ({"ridge_weighting": "attention"}, "leave ridge_weighting out"),
+        ({"layer_count": 2, "layer_share": 0.5}, "leave one of them out"),
+        ({"layer_count": 2, "layers": "0, 1"}, "leave layer_count and layer_share out"),
+        ({"layer_share": 0.5, "layers": [0, 1]}, "leave layer_count and layer_share out"),
+        ({"layers": "0:1", "layer_alignment": "similarity"}, "leave layer_alignment out"),
+        ({"layers": "0:1+2"}, "set sources_per_layer to 2"),
+        ({"layers": "first"}, "must be last, spread, attention, or layers as"),
+        ({"layers": 20}, "must be last, spread, attention, or layers as"),
+        ({"layers": []}, "must be last, spread, attention, or layers as"),
+        ({"layers": "2, 1"}, "layers must rise"),
+        ({"layers": [1, 1]}, "layers must rise"),
+        ({"layers": {1: [0, 0]}}, "each of a layer's sharer layers once"),
+        ({"layers": "1:0, 2"}, "as many sharer layers for each layer"),
+        ({"layers": "last", "layer_choice": "last"}, "Extra inputs"),
         ({"injection": "append", "fuse_response": True}, "no response to fuse"),
         ({"message": "draft"}, "message draft: what is drafted stands for no token"),
         ({"message": "both", "injection": "replace"}, "needs injection append"),
@@ -371,7 +388,7 @@ def test_lora_needs_the_sizes_of_the_receivers_maps():
 
 
 def test_layers_by_attention_need_their_scores():
-    fuser = Fuser(c.FuserConfig(layer_choice="attention", layer_share=0.5), RECEIVER, SHARER)
+    fuser = Fuser(c.FuserConfig(layers="attention", layer_share=0.5), RECEIVER, SHARER)
     with pytest.raises(ValueError, match="scores of all layers"):
         fuser.calibrate(lambda: [CalibrationPart(*caches())])
 

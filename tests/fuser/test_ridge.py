@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from c2c_search.fuser import ridge
+from c2c_search.fuser.calibration_part import CalibrationPart
+from c2c_search.fuser.config import FuserConfig
+from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.moments import Moments
+from c2c_search.testing.pairs import RECEIVER
+from c2c_search.testing.pairs import SHARER
+from c2c_search.testing.pairs import caches
 
 
 def moments(inputs, targets, parts: int = 1) -> Moments:
@@ -95,3 +101,76 @@ def test_a_fit_does_not_depend_on_how_many_tokens_come_at_a_time(data, parts):
         ridge.factorise(weight, whole, 2), ridge.factorise(weight, some, 2), strict=True
     ):
         torch.testing.assert_close(one.abs(), other.abs(), rtol=1e-3, atol=1e-4)  # up to a sign
+
+
+def naive_weighted(inputs, targets, weights, penalty):
+    """Ridge of one head: rows weighed one by one, the intercept solved for beside the weights."""
+    inputs, targets, weights = inputs.double(), targets.double(), weights.double()
+    mean = (weights[:, None] * inputs).sum(0) / weights.sum()
+    centred = inputs - mean
+    scale = (weights[:, None] * centred.square()).sum(0).mean()
+    root = weights.sqrt()[:, None]
+    size = inputs.shape[1]
+    design = torch.cat([root * centred, root], dim=1)
+    shrunk = torch.cat([(penalty * scale).sqrt() * torch.eye(size), torch.zeros(size, 1)], dim=1)
+    rows = torch.cat([design, shrunk.double()])
+    wanted = torch.cat([root * targets, torch.zeros(size, targets.shape[1])])
+    solution = torch.linalg.lstsq(rows, wanted).solution
+    weight = solution[:-1]
+    return weight.float(), (solution[-1] - mean @ weight).float()
+
+
+def weighed(tokens=60, parts=3):
+    """Calibration parts of random caches, and of the attention that their tokens receive."""
+    receiver, sharer = caches(tokens, seed=5)
+    generator = torch.Generator().manual_seed(9)
+    attention = torch.rand(RECEIVER.layers, RECEIVER.heads, tokens, generator=generator) ** 4
+    cut = [tensor.chunk(parts, dim=2) for tensor in (receiver, sharer, attention)]
+    return (receiver, sharer, attention), [
+        CalibrationPart(r, s, None, a) for r, s, a in zip(*cut, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("layers", ["last", "0, 2"])
+@pytest.mark.parametrize("family", ["ridge", "linear", "joint"])
+def test_each_head_has_the_map_of_what_it_attends_to(family, layers):
+    (receiver, sharer, attention), parts = weighed()
+    config = FuserConfig(
+        projector=family,
+        initialisation="zero" if family == "ridge" else "ridge",
+        injection="replace",
+        normalisation="none",
+        dynamic_weight=False,
+        ridge_penalty=0.3,
+        ridge_weighting="attention",
+        rank=24 if family == "joint" else None,
+        layers=layers,
+    )
+    fuser = Fuser(config, RECEIVER, SHARER).eval()
+    fuser.calibrate(lambda: parts)
+    told = fuser(torch.zeros_like(receiver), sharer).unflatten(-1, (RECEIVER.heads, -1))
+    for index, layer in enumerate(fuser.layers):
+        for head in range(RECEIVER.heads):
+            for kind in range(2):
+                source = sharer[:, fuser.sources[index, 0]]
+                inputs = source[kind] if family != "joint" else torch.cat([*source], dim=-1)
+                targets = receiver[kind, layer].unflatten(-1, (RECEIVER.heads, -1))[:, head]
+                weight, bias = naive_weighted(inputs, targets, attention[layer, head], 0.3)
+                torch.testing.assert_close(
+                    told[kind, layer, :, head], inputs @ weight + bias, atol=1e-4, rtol=1e-4
+                )
+
+
+def test_weights_that_are_equal_are_none():
+    (receiver, sharer, attention), _ = weighed()
+    found = []
+    for weighting in ("none", "attention"):
+        fields = {"injection": "replace", "ridge_weighting": weighting, "rank": 3}
+        config = FuserConfig(projector="linear", initialisation="ridge", **fields)
+        fuser = Fuser(config, RECEIVER, SHARER).eval()
+        part = CalibrationPart(receiver, sharer, None, torch.full_like(attention, 0.25))
+        fuser.calibrate(lambda part=part: [part])
+        product = fuser.projector.compress.weight @ fuser.projector.projection.weight
+        found.append((product, fuser.projector.projection.bias))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)

@@ -27,6 +27,7 @@ from c2c_search.inference.manifest import verify_compatibility
 from c2c_search.inference.manifest import write_sums
 from c2c_search.inference.size import Size
 from c2c_search.models.identity import ModelIdentity
+from c2c_search.tokenization.templates import RoleTemplates
 
 
 def _model(name: str) -> ModelIdentity:
@@ -187,6 +188,10 @@ def test_a_value_that_no_manifest_has_is_refused(
     ("trial", "rule"),
     [
         ({"data": {"template": "chat"}}, "template must be what the trial says, 'chat'"),
+        (
+            {"data": {"template": {"receiver": "chat", "sharer": "plain"}}},
+            "template must be what the trial says",
+        ),
         ({"cache_dtype": "float32"}, "cache_dtype must be what the trial says, 'float32'"),
     ],
 )
@@ -194,6 +199,15 @@ def test_what_stands_twice_is_the_same(tmp_path: Path, trial: dict[str, Any], ru
     told = {"trial": trial, "trial_hash": content_sha256(trial)[:16]}
     with pytest.raises(IntegrityError, match=rule):
         read_manifest(_write(tmp_path, told))
+
+
+def test_a_template_of_each_role(tmp_path: Path) -> None:
+    templates = {"receiver": "chat", "sharer": "plain"}
+    trial = {"data": {"template": templates}}
+    told = {"trial": trial, "trial_hash": content_sha256(trial)[:16], "template": templates}
+    found = read_manifest(_write(tmp_path, told))
+    assert found.template == RoleTemplates(receiver="chat", sharer="plain")
+    assert found.model_dump(mode="json")["template"] == templates
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])

@@ -60,11 +60,27 @@ def test_a_point_that_is_no_trial(make_space: Make) -> None:
 
 
 def test_every_searchable_field_is_one_of_the_trial(make_space: Make) -> None:
-    trial = make_space().configuration({"training.guard.weight": 0.1}).model_dump()
+    trial = make_space().configuration({"training.guard.weight": 0.1})
     for name in {*field_names()} - {PRESET}:
         section: Any = trial
         for part in name.split("."):
-            section = section[part]
+            section = getattr(section, part)
+
+
+def test_layers_are_known_by_their_former_name(make_space: Make) -> None:
+    way = {"choices": ["last", "attention"]}
+    rest: dict[str, Any] = {
+        "pairs": {"there": {"receiver": "path:a", "sharer": "path:b"}},
+        "fixed": {"fuser.layer_share": 0.5},
+        "enqueue": [],
+    }
+    former = make_space(dimensions={"fuser.layer_choice": way}, **rest)
+    found = former.configuration({"fuser.layer_choice": "attention"})
+    assert (found.fuser.layers, found.fuser.layer_share) == ("attention", 0.5)
+    now = make_space(dimensions={"fuser.layers": way}, **rest)
+    assert now.configuration({"fuser.layers": "attention"}) == found
+    with pytest.raises(ConfigError, match=r"former name of fuser\.layers"):
+        make_space(dimensions={"fuser.layers": way, "fuser.layer_choice": way}, **rest)
 
 
 def test_a_guard_is_made_where_one_of_its_fields_is_set(make_space: Make) -> None:

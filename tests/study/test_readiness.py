@@ -334,3 +334,17 @@ def test_rows_that_a_stage_cannot_learn_from(study: Path) -> None:
     message = found(study)
     assert "1 have none" in message
     assert "open" in message
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [
+        ('fuser.layers: "0, 5"', "fuser.layers must be of the receiver's 0 to 1. Got '0, 5'"),
+        ('fuser.layers: "0:7"', "must be fed by the sharer's 0 to 1. Got '0:7'"),
+        ("fuser.layer_count: 3", "fuser.layer_count must be at most 2"),
+    ],
+)
+def test_layers_that_a_model_does_not_have(study: Path, layers: str, told: str) -> None:
+    study.write_text(study.read_text() + f"fixed:\n  {layers}\n")
+    assert told in found(study)
+    assert f"{study}:15 fixed.fuser.layer" in found(study)

@@ -30,7 +30,7 @@ FIELDS = [
         "gate": {"granularity": "head", "rule": "tanh"},
     },
     {"injection": "append", "gate": {"granularity": "value"}},
-    {"layer_share": 0.5, "layer_choice": "attention"},
+    {"layer_share": 0.5, "layers": "attention"},
     {"sources_per_layer": 2, "source_combination": "learned", "layer_alignment": "similarity"},
     {"token_alignment": "first"},
     {"token_alignment": "longest", "fuse_response": True},

@@ -14,7 +14,7 @@ KINDS = {
     "plain": {},
     "unrotated": {"keys": "unrotated"},
     "by similarity": {"layer_alignment": "similarity"},
-    "by attention": {"layer_choice": "attention", "layer_share": 0.4},
+    "by attention": {"layers": "attention", "layer_share": 0.4},
     "ridge": {"projector": "ridge", "injection": "replace"},
     "appended": {"projector": "ridge", "injection": "append"},
     "side": {"projector": "ridge", "injection": "side", "keys": "unrotated"},
@@ -28,6 +28,8 @@ KINDS = {
     "started by ridge": {"projector": "linear", "initialisation": "ridge", "rank": 3,
                          "injection": "replace", "keys": "unrotated"},
     "joint": {"projector": "joint", "initialisation": "ridge", "injection": "replace"},
+    "weighed": {"projector": "linear", "initialisation": "ridge", "rank": 3,
+                "injection": "replace", "ridge_weighting": "attention"},
 }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ FUSERS = {
     "response": {"fuse_response": True},
     "first": {"token_alignment": "first"},
     "lora": {"lora_rank": 2},
-    "layers": {"layer_share": 0.5, "layer_choice": "attention"},
+    "layers": {"layer_share": 0.5, "layers": "attention"},
 }
 
 

@@ -63,7 +63,7 @@ def plainly(service, spec, fuser, system):
         service.reader.caches.get(pair.sharer, [one.sharer_ids for one in encoded]),
     )
     if system == "sharer":
-        model, prompts = model_alone(pair, pair.sharer), prompts.of_sharer()
+        model, prompts = model_alone(pair, pair.sharer, "sharer"), prompts.of_sharer()
     else:
         model = with_fuser(pair, None if system == "receiver" else fuser)
     if system == "deranged":

@@ -27,7 +27,9 @@ from c2c_search.prompt_cache.prefill import cache_argument
 from c2c_search.prompt_cache.prefill import stack_cache
 from c2c_search.tokenization.spans import tokenize
 from c2c_search.tokenization.templates import Message
+from c2c_search.tokenization.templates import Role
 from c2c_search.tokenization.templates import render
+from c2c_search.tokenization.templates import template_of
 from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
@@ -100,20 +102,20 @@ class TimedSystems:
     @torch.no_grad()
     def answer(self, system: str, question: Conversation, watch: Stopwatch) -> int | None:
         """Answer; the bytes that would cross the wire, where there is one."""
-        receiver, sharer = self.model.receiver, self.model.sharer
         if system == "c2c":
             return self._fused(question, watch)
         if system == "text_relay":
             text = self._relayed(question, watch)
-            self._alone(receiver, BACKGROUND.tell(question, text), watch, "receiver")
+            self._alone("receiver", BACKGROUND.tell(question, text), watch)
             return len(text.encode())
-        self._alone(receiver if system == "receiver" else sharer, question, watch, system)
+        self._alone("receiver" if system == "receiver" else "sharer", question, watch)
         return None
 
-    def read(self, loaded: LoadedModel, question: Conversation) -> list[int]:
+    def read(self, role: Role, question: Conversation) -> list[int]:
         """A model's tokens of a question."""
-        tokenizer = loaded.text_tokenizer
-        rendered = render(question, self.model.template, tokenizer, self.model.date)
+        tokenizer = self._model_of(role).text_tokenizer
+        template = template_of(self.model.template, role)
+        rendered = render(question, template, tokenizer, self.model.date)
         return tokenize([rendered.text], tokenizer, special=rendered.special)[0].ids
 
     def prefills(self, question: Conversation) -> str:
@@ -193,34 +195,34 @@ class TimedSystems:
         (draft,) = _go_on(loaded, cache, batch.last_ids, drafter.tokens, _likeliest)
         return draft
 
+    def _model_of(self, role: Role) -> LoadedModel:
+        return self.model.receiver if role == "receiver" else self.model.sharer
+
     def _encode(self, question: Conversation) -> EncodedPrompt:
         """A question as both models read it for C2C."""
         (encoded,) = self.model.encoded([question])
         return encoded
 
-    def _alone(
-        self, loaded: LoadedModel, question: Conversation, watch: Stopwatch, role: str
-    ) -> None:
-        first, cache = self._prefill(loaded, question, watch)
+    def _alone(self, role: Role, question: Conversation, watch: Stopwatch) -> None:
+        first, cache = self._prefill(role, question, watch)
         watch.first_token = watch.lap(f"{role} prefill")
-        _write_on(loaded, first, cache, self.new_tokens)
+        _write_on(self._model_of(role), first, cache, self.new_tokens)
         watch.lap("decode")
 
     def _relayed(self, question: Conversation, watch: Stopwatch) -> str:
         """What the sharer writes for the receiver."""
-        sharer = self.model.sharer
-        first, cache = self._prefill(sharer, BACKGROUND.ask(question), watch)
+        first, cache = self._prefill("sharer", BACKGROUND.ask(question), watch)
         watch.lap("sharer prefill")
-        text = _write_on(sharer, first, cache, self.relay_tokens).strip()
+        text = _write_on(self.model.sharer, first, cache, self.relay_tokens).strip()
         watch.lap("sharer writes")
         return text
 
     def _prefill(
-        self, loaded: LoadedModel, question: Conversation, watch: Stopwatch
+        self, role: Role, question: Conversation, watch: Stopwatch
     ) -> tuple[int, FusedCache]:
         """A model's first token, in the one pass that it takes without C2C, and its cache."""
-        model = loaded.model
-        ids = self.read(loaded, question)
+        model = self._model_of(role).model
+        ids = self.read(role, question)
         watch.lap("tokenize")
         cache = DynamicCache()
         sliced = "logits_to_keep" in inspect.signature(model.forward).parameters

@@ -31,6 +31,7 @@ from c2c_search.prompt_cache.store import PromptCaches
 from c2c_search.tokenization.spans import endings
 from c2c_search.tokenization.templates import Message
 from c2c_search.tokenization.templates import Rendered
+from c2c_search.tokenization.templates import RoleTemplates
 from c2c_search.tokenization.templates import chat_template
 from c2c_search.tokenization.templates import render
 from c2c_search.tokenization.templates import written_on
@@ -75,7 +76,8 @@ class C2CLM(TemplateLM):
     from nothing, ``loglikelihood_rolling``) the receiver is alone. Prompt caches are rounded to
     the model's ``cache_dtype`` as everywhere; ``hf`` rounds nothing.
 
-    In chats each model reads the conversation in its own chat template; an answer that the task
+    In chats each model reads the conversation in its own chat template, the sharer in the
+    template of its role; an answer that the task
     has begun (``gen_prefix``) is read by a receiver alone only.
 
     Args:
@@ -335,7 +337,10 @@ class C2CLM(TemplateLM):
             (min(start, len(text)), min(end, len(text)))
             for start, end in render(messages, "chat", self.tokenizer, self.model.date).contents
         )
-        heard = render(messages, "chat", theirs, self.model.date)
+        told = self.model.template
+        # A harness may ask in chats whatever the pair was trained on.
+        heard_in = told.sharer if isinstance(told, RoleTemplates) else "chat"
+        heard = render(messages, heard_in, theirs, self.model.date)
         return Rendered(text, contents, ours.special), heard
 
     def _starts_special(self, text: str) -> bool:

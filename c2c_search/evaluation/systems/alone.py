@@ -73,7 +73,7 @@ class Adapted(PassByPass):
 
     def __init__(self, name: str, pair: C2CModel, adapted: LoadedModel) -> None:
         super().__init__(name)
-        self.model = model_alone(pair, adapted)
+        self.model = model_alone(pair, adapted, "receiver")
 
     def passes(self, prompts: QuestionPrompts) -> Iterator[Pass]:
         asked = [question.messages for question in prompts.questions]

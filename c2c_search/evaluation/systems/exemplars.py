@@ -74,7 +74,7 @@ class Oracle(PassByPass):
             pair.receiver,
             pair.receiver,
             None,
-            template=pair.template,
+            template=pair.receiver_template,
             cache_dtype=pair.cache_dtype,
             date=pair.date,
         )
@@ -126,8 +126,10 @@ def kept_tokens(
     tokenizer = model.receiver.text_tokenizer
     shown = [with_exemplars(question, exemplars).messages for question in questions]
     asked = [question.messages for question in questions]
-    without = render_all(asked, model.template, tokenizer, model.date)
-    longer = read_all(render_all(shown, model.template, tokenizer, model.date), tokenizer)
+    without, with_shown = (
+        render_all(each, model.receiver_template, tokenizer, model.date) for each in (asked, shown)
+    )
+    longer = read_all(with_shown, tokenizer)
     kept = []
     for read, messages, alone in zip(longer, asked, without, strict=True):
         text, contents = read.rendered.text, read.rendered.contents

@@ -16,7 +16,7 @@ from c2c_search.evaluation.systems.system import OptionScores
 from c2c_search.evaluation.systems.system import Written
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
-from c2c_search.tokenization.templates import chat_template
+from c2c_search.tokenization.templates import lacks_chat_template
 from c2c_search.tokenization.token_alignment import encode_all
 
 
@@ -94,7 +94,7 @@ class PassByPass(ABC):
             answers = each.model.write(
                 each.batch,
                 max_new_tokens=decoding.max_new_tokens,
-                stop=_stops(each.model, decoding.stop),
+                stop=PLAIN_STOP if reads_plain(each.model) else (),
                 temperature=decoding.temperature,
                 top_p=decoding.top_p,
                 seeds=[item_seed(decoding.seed, one) for one in ids],
@@ -105,10 +105,10 @@ class PassByPass(ABC):
         return [written[row] for row in range(len(prompts))]
 
 
-def _stops(model: C2CModel, stop: tuple[str, ...]) -> tuple[str, ...]:
-    """What ends an answer, also of a base model in a chat: that reads the plain template."""
-    base = model.template == "chat" and chat_template(model.receiver.text_tokenizer) is None
-    return tuple(dict.fromkeys([*stop, *PLAIN_STOP])) if base else stop
+def reads_plain(model: C2CModel) -> bool:
+    """Whether what answers reads the plain template, as a base model in a chat does too."""
+    template = model.receiver_template
+    return template == "plain" or lacks_chat_template(template, model.receiver.text_tokenizer)
 
 
 def item_seed(seed: int, item_id: str) -> int:
@@ -126,7 +126,9 @@ def encode_alone(
         DataError: A prompt has no token.
     """
     tokenizer = model.receiver.text_tokenizer
-    return encode_all(conversations, model.template, tokenizer, tokenizer, date=model.date)
+    return encode_all(
+        conversations, model.receiver_template, tokenizer, tokenizer, date=model.date
+    )
 
 
 def read_alone(

@@ -16,6 +16,7 @@ from c2c_search.inference.reading import as_heard
 from c2c_search.inference.reading import speaks_for_itself
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.tokenization.templates import template_of
 from c2c_search.tokenization.token_alignment import encode_all
 
 
@@ -264,7 +265,8 @@ class QuestionPrompts:
         if key not in self._drafted:
             encoded = self._encoded(self.questions, config.token_alignment, key)
             sharer, template = self._speaker(config), self.pair.draft_template
-            drafter = Drafter(sharer, template or self.pair.template, config.draft_tokens)
+            template = template or template_of(self.pair.template, "sharer")
+            drafter = Drafter(sharer, template, config.draft_tokens)
             own = [row for row, one in enumerate(self.questions) if not one.item.draft]
             ids = [encoded[row].sharer_ids for row in own]
             caches = self._known.get((sharer.identity.source, "kv", tuple(ids)))

@@ -12,8 +12,9 @@ from c2c_search.evaluation.systems.passes import Pass
 from c2c_search.evaluation.systems.passes import PassByPass
 from c2c_search.evaluation.systems.passes import encode_alone
 from c2c_search.evaluation.systems.passes import read_alone
+from c2c_search.evaluation.systems.passes import reads_plain
+from c2c_search.tokenization.templates import LINES
 from c2c_search.tokenization.templates import Message
-from c2c_search.tokenization.templates import chat_template
 
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ class Relay(PassByPass):
         super().__init__(name)
         self.prompt = prompt
         self.max_new_tokens = max_new_tokens
-        self.sharer = model_alone(pair, pair.sharer)
-        self.receiver = model_alone(pair, pair.receiver)
+        self.sharer = model_alone(pair, pair.sharer, "sharer")
+        self.receiver = model_alone(pair, pair.receiver, "receiver")
 
     def passes(self, prompts: QuestionPrompts) -> Iterator[Pass]:
         self._relay(prompts)
@@ -98,11 +99,13 @@ class Relay(PassByPass):
             self.prompt.ask(question.sharer_messages or question.messages)
             for question in prompts.questions
         ]
-        chat = sharer.template == "chat" and chat_template(sharer.receiver.text_tokenizer)
+        plain = reads_plain(sharer)
         for each in read_alone(prompts, sharer, encode_alone(sharer, asked)):
             # The plain template is written in lines: the next line is another question.
             written = sharer.write(
-                each.batch, max_new_tokens=self.max_new_tokens, stop=() if chat else ("\n",)
+                each.batch,
+                max_new_tokens=self.max_new_tokens,
+                stop=LINES["plain"] if plain else (),
             )
             for row, (text, _) in zip(each.rows, written, strict=True):
                 self.heard[prompts.questions[row].item.id] = text.strip()

@@ -49,14 +49,12 @@ class Decoding:
 
     Args:
         max_new_tokens: Where a long answer is cut.
-        stop: Texts that end an answer; they are not part of it.
         temperature: 0 for greedy decoding.
         top_p: Sample among the likeliest tokens that together have this probability.
         seed: Of the sampling; what an item's answer is does not depend on its batch.
     """
 
     max_new_tokens: int = 256
-    stop: tuple[str, ...] = ()
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0

@@ -42,9 +42,16 @@ _FREE = frozenset(
     {
         *("depth", "width", "intermediate", "dropout"),
         *("gate.temperature_start", "gate.temperature_end"),
-        *("layer_alignment", "alignment_window", "layer_share", "layer_choice"),
+        *("layer_alignment", "alignment_window", "layer_share", "layer_count"),
+        "layer_choice",  # as `layers` is written
         "source_combination",  # there is one source to combine
-        *("initialisation", "ridge_penalty", "gate.initial_logit", "gate.noise"),
+        *(
+            "initialisation",
+            "ridge_penalty",
+            "ridge_weighting",
+            "gate.initial_logit",
+            "gate.noise",
+        ),
         *("gate.sparsity", "gate.learning_rate_multiplier", "lora_learning_rate_multiplier"),
     }
 )

@@ -292,7 +292,7 @@ class Rehearsal:
             # `C2CModel.score`, but for its look at the numbers.
             options = [row["choices"] for row in rows]
             tokenizer = receiver.text_tokenizer
-            tokens = response_ids(batch.texts, options, model.template, tokenizer)
+            tokens = response_ids(batch.texts, options, model.receiver_template, tokenizer)
             option_likelihoods(receiver.model, model.fuse(batch), batch.last_ids, tokens)
         return allocations.peak
 
@@ -318,7 +318,8 @@ class Rehearsal:
         fuser = trial.fuser
         similar = fuser.aligned.measured
         decided = {
-            "layer_choice": "last",
+            "ridge_weighting": "none",
+            "layers": "last" if fuser.scores_layers else fuser.layers,
             "layer_alignment": "terminal" if similar else fuser.layer_alignment,
         }
         trial = trial.model_copy(update={"fuser": fuser.model_copy(update=decided)})

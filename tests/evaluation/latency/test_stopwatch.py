@@ -32,7 +32,7 @@ def test_a_model_alone_writes_what_it_writes_without_this_package(
     pair = make_pair()
     timed = TimedSystems(pair, new_tokens=4, relay_tokens=2)
     watch = Stopwatch(pair.device)
-    first, cache = timed._prefill(pair.receiver, QUESTION, watch)
+    first, cache = timed._prefill("receiver", QUESTION, watch)
     model = C2CModel(pair.receiver, pair.sharer, None, cache_dtype=torch.float32)
     prompts = model.prompts([QUESTION])
     batch = model.batch(prompts)

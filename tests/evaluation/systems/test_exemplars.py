@@ -51,7 +51,7 @@ def reader(request, pair, tiny_tokenizer):
 
 def texts(model, messages, kept):
     decode = model.receiver.tokenizer.decode
-    alone = render(messages, model.template, model.receiver.tokenizer).text
+    alone = render(messages, model.receiver_template, model.receiver.tokenizer).text
     return decode(kept.receiver_ids), alone
 
 
@@ -125,7 +125,7 @@ def test_what_is_kept_reads_as_the_prompt_without_exemplars(
 
     tokenizer = copy.copy(tiny_tokenizer)
     tokenizer.chat_template = CHAT
-    Reader.template, Reader.receiver.text_tokenizer = template, tokenizer
+    Reader.receiver_template, Reader.receiver.text_tokenizer = template, tokenizer
     Reader.date = None
     Reader.receiver.tokenizer = tokenizer
     (kept,) = kept_tokens(Reader, [ask(question)], [shown(*turns) for turns in exemplars])

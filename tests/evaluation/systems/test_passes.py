@@ -45,7 +45,11 @@ def test_caches_are_computed_for_as_many_passes_as_fit(pair, questions, monkeypa
 
 @pytest.mark.parametrize(
     ("template", "chats", "stop"),
-    [("chat", None, ("\nQuestion:",)), ("chat", "{{ messages }}", ()), ("plain", None, ())],
+    [
+        ("chat", None, ("\nQuestion:",)),
+        ("chat", "{{ messages }}", ()),
+        ("plain", None, ("\nQuestion:",)),
+    ],
 )
 def test_a_base_model_in_a_chat_stops_before_a_question_of_its_own(
     template, chats, stop, pair, questions, monkeypatch

@@ -192,7 +192,7 @@ def test_calibration_takes_what_is_predicted(trial, pipeline, models, fields):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"layer_alignment": "similarity"}, {"layer_choice": "attention", "layer_share": 0.5}],
+    [{"layer_alignment": "similarity"}, {"layers": "attention", "layer_share": 0.5}],
     ids=str,
 )
 def test_what_numbers_decide_is_left_out(trial, pipeline, models, fields):
