@@ -60,6 +60,87 @@ PRESETS = {
             "C2C (arXiv 2510.03215) at a hundredth of its size, this project",
             {"projector": "c2c", "depth": 3, "width": 64, "layer_alignment": "proportional"},
         ),
+        Preset(
+            "lcf",
+            "Latent Cache Flow (arXiv 2605.22863): keys and values through one latent, in nine "
+            "layers; published beside the cache, here read so by a second attention",
+            {
+                "projector": "joint",
+                "rank": 64,
+                "width": 128,
+                "depth": 2,
+                "injection": "side",
+                "initialisation": "random",
+                "layers": "spread",
+                "layer_count": 9,
+                "layer_alignment": "proportional",
+                "keys": "unrotated",
+            },
+        ),
+        Preset(
+            "draft-kv",
+            "Draft-KV (arXiv 2609.34754): the drafted answer, read by a second attention in four "
+            "layers; published in layers counted for one pair, here evenly spread",
+            {
+                "projector": "linear",
+                "bias": False,
+                "initialisation": "random",
+                "dynamic_weight": False,
+                "normalisation": "none",
+                "injection": "side",
+                "reads_from": "all",
+                "message": "draft",
+                "draft_tokens": 64,
+                "keys": "unrotated",
+                "layers": "spread",
+                "layer_count": 4,
+                "layer_alignment": "proportional",
+                "gate": {"granularity": "head", "rule": "tanh", "learning_rate_multiplier": 10.0},
+            },
+        ),
+        Preset(
+            "xkv",
+            "XKV (arXiv 2608.20617): a message of as many entries whatever the prompt, layers "
+            "matched by learning; published to pool both models' caches, here the sharer's",
+            {
+                "projector": "joint",
+                "rank": 64,
+                "width": 128,
+                "depth": 2,
+                "injection": "append",
+                "initialisation": "random",
+                "slots": 32,
+                "layer_alignment": "learned",
+                "keys": "unrotated",
+            },
+        ),
+        Preset(
+            "ridge",
+            "closed-form ridge (arXiv 2608.03893): nothing is trained, eight sharer layers feed "
+            "each of the receiver's",
+            {
+                "projector": "ridge",
+                "injection": "replace",
+                "dynamic_weight": False,
+                "layer_alignment": "proportional",
+                "sources_per_layer": 8,
+                "keys": "unrotated",
+            },
+        ),
+        Preset(
+            "kvcomm",
+            "KVComm (arXiv 2510.03346): the cache of three layers in ten, chosen by attention; "
+            "published between models of one shape, here through a closed-form map",
+            {
+                "projector": "ridge",
+                "injection": "side",
+                "dynamic_weight": False,
+                "layers": "attention",
+                "layer_share": 0.3,
+                "layer_alignment": "proportional",
+                "keys": "unrotated",
+            },
+        ),
     )
 }
 
