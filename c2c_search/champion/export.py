@@ -8,6 +8,8 @@ from pathlib import Path
 import c2c_search
 from c2c_search.champion.package import staged
 from c2c_search.champion.package import workbench_version
+from c2c_search.champion.signing import private_key
+from c2c_search.champion.signing import sign
 from c2c_search.errors import StoreError
 from c2c_search.host.files import disk_errors
 from c2c_search.host.files import swapped_in
@@ -63,7 +65,9 @@ c2c_search = ["py.typed"]
 """
 
 
-def export(package: Path, to: Path, *, replace: bool = False) -> None:
+def export(
+    package: Path, to: Path, *, replace: bool = False, sign_with: Path | None = None
+) -> None:
     """Copy a champion and add ``runtime/``, a project that pip installs.
 
     After ``pip install DIR/runtime``, ``from c2c_search import C2CModel`` works where the
@@ -74,11 +78,14 @@ def export(package: Path, to: Path, *, replace: bool = False) -> None:
         package: A champion folder.
         to: Folder to write; see `champion.package.build` for what it may hold.
         replace: Whether a folder that holds another champion may be replaced.
+        sign_with: File of the private key that signs the copy; none does when left out.
 
     Raises:
+        ConfigError: The file is no such key.
         IntegrityError: The package is not as it was written.
         StoreError: ``to`` holds something else or cannot be written.
     """
+    key = None if sign_with is None else private_key(sign_with)
     check_sums(package)
     sums = read_sums(package)
     fuser = {name: sums[name] for name in (FUSER_CONFIG, FUSER_WEIGHTS)}
@@ -87,6 +94,8 @@ def export(package: Path, to: Path, *, replace: bool = False) -> None:
             shutil.copyfile(package / name, folder / name)
         write_runtime(folder / RUNTIME)
         write_sums(folder)
+        if key is not None:
+            sign(folder, key)
 
 
 def export_rosetta(package: Path, to: Path, *, replace: bool = False) -> None:

@@ -1,4 +1,24 @@
-"""Whether a finalist is better than every control, on items no trial has seen."""
+"""Whether a finalist is better than every control, on items no trial has seen.
+
+A control is beaten when the difference in accuracy is above 0, the exact McNemar p-value is
+below the level, and the cluster bootstrap's interval at that level lies above 0. McNemar is
+exact but takes items for independent; the bootstrap is approximate but resamples whole
+clusters. Each guards where the other is weak.
+
+The finalist with other items' messages is such a control. Its answers are means over
+derangements, against which a sign test would count an item that is right with every message
+but one as a win; there p is of the sign-flip permutation of clusters, which weighs by how
+much. Of the gain over the receiver, ``min_pairing_share`` must be owed to the right message
+(P/G, see `pairing`).
+
+"Beats all controls" is an intersection-union test: every one of its tests must reject, so
+together they keep the level of each without correction (Berger 1982, Technometrics 24,
+295-300). "One of k finalists passes" is a union, and every one of them is measured on the
+same split: each is judged at ``level / k`` (Bonferroni; Dunn 1961, J. American Statistical
+Association 56, 52-64), so that the chance that any is promoted by luck stays below ``level``.
+Holm's procedure would begin with the same bound and gain only for a second champion, of which
+there is none.
+"""
 
 from __future__ import annotations
 
@@ -42,24 +62,7 @@ def judge(
 ) -> Verdict:
     """Judge one finalist: it passes only if it beats every control, and by what it hears.
 
-    A control is beaten when the difference in accuracy is above 0, the exact McNemar p-value is
-    below the level, and the cluster bootstrap's interval at that level lies above 0. McNemar is
-    exact but takes items for independent; the bootstrap is approximate but resamples whole
-    clusters. Each guards where the other is weak.
-
-    The finalist with other items' messages is such a control. Its answers are means over
-    derangements, against which a sign test would count an item that is right with every message
-    but one as a win; there p is of the sign-flip permutation of clusters, which weighs by how
-    much. Of the gain over the receiver, ``min_pairing_share`` must be owed to the right message
-    (P/G, see `pairing`).
-
-    "Beats all controls" is an intersection-union test: every one of its tests must reject, so
-    together they keep the level of each without correction (Berger 1982, Technometrics 24,
-    295-300). "One of k finalists passes" is a union, and every one of them is measured on the
-    same split: each is judged at ``level / k`` (Bonferroni; Dunn 1961, J. American Statistical
-    Association 56, 52-64), so that the chance that any is promoted by luck stays below ``level``.
-    Holm's procedure would begin with the same bound and gain only for a second champion, of which
-    there is none.
+    The head of this file says how, and why so.
 
     Args:
         name: What the verdict calls the finalist.
@@ -173,7 +176,7 @@ def paired_comparison(
     resamples: int,
     seed: int,
 ) -> Comparison:
-    """Set a finalist against another system; it is beaten as `judge` says.
+    """Set a finalist against another system; it is beaten as the head of this file says.
 
     Raises:
         DataError: They did not answer the same items in the same order.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from datetime import UTC
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from c2c_search.fuser.cost import tensor_bytes
 from c2c_search.fuser.rosetta import writing
 from c2c_search.fuser.shapes import CacheShape
 from c2c_search.host.files import disk_errors
+from c2c_search.host.files import scratch
 from c2c_search.host.source import source_commit
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
@@ -92,9 +92,9 @@ def import_rosetta(
     with disk_errors(to):
         parent.mkdir(parents=True, exist_ok=True)
         require_space(parent, 2 * tensor_bytes(fuser), "An import, written twice,")
-        with tempfile.TemporaryDirectory(prefix=".import-", dir=parent) as folder:
-            fuser_checkpoint.save(fuser, Path(folder))
-            return package.build(to, fuser_dir=Path(folder), manifest=manifest, replace=replace)
+        with scratch(".import", parent) as folder:
+            fuser_checkpoint.save(fuser, folder)
+            return package.build(to, fuser_dir=folder, manifest=manifest, replace=replace)
 
 
 def _provenance(checkpoint: Path) -> Provenance:

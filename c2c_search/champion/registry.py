@@ -6,7 +6,6 @@ Nothing is pickled: the model is `champion_pyfunc` as source, and the exported c
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from c2c_search.champion.export import export
 from c2c_search.champion.verify import verify as ask_in_isolation
 from c2c_search.errors import C2CError
 from c2c_search.errors import IntegrityError
+from c2c_search.host.files import scratch
 from c2c_search.inference.manifest import SUMS
 from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
@@ -201,8 +201,8 @@ def _log_model(tracker: Tracker, package: Path, name: str, run_id: str) -> str:
     client = tracker.client
     logged = client.create_logged_model(tracker.experiment_id, name, run_id)
     try:
-        with tempfile.TemporaryDirectory(prefix="c2c-search-register-") as folder:
-            exported, saved = Path(folder) / CHAMPION, Path(folder) / "model"
+        with scratch("c2c-search-register") as folder:
+            exported, saved = folder / CHAMPION, folder / "model"
             export(package, exported)
             with store_errors(folder):
                 save_model(

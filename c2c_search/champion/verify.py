@@ -15,7 +15,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import packages_distributions
@@ -32,6 +31,7 @@ from c2c_search.champion.export import RUNTIME
 from c2c_search.errors import IntegrityError
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.host.dtypes import VARIABLE as DTYPE_VARIABLE
+from c2c_search.host.files import scratch
 from c2c_search.inference.manifest import SUMS
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import check_sums
@@ -208,12 +208,12 @@ def _ask(
         environment[DTYPE_VARIABLE] = dtype
     if cache_dir is not None:
         environment[CACHE_VARIABLE] = str(cache_dir)
-    with tempfile.TemporaryDirectory(prefix="c2c-search-verify-") as folder:
-        answers = Path(folder) / "answers.json"
-        _stage(exported, runtime, Path(folder))
+    with scratch("c2c-search-verify") as folder:
+        answers = folder / "answers.json"
+        _stage(exported, runtime, folder)
         task = {
             "champion": str(exported.absolute()),
-            "runtime": str(Path(folder).absolute() / RUNTIME),
+            "runtime": str(folder.absolute() / RUNTIME),
             "foreign": sorted(foreign_packages() - plugins.keys()),
             "plugins": list(plugins.values()),
             "questions": questions,

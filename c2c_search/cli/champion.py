@@ -1,4 +1,4 @@
-"""``export``, ``import-rosetta`` and ``ask``, what one does with a champion."""
+"""``export``, ``verify``, ``import-rosetta`` and ``ask``, what one does with a champion."""
 
 from __future__ import annotations
 
@@ -40,6 +40,10 @@ def export(
         Literal["c2c", "rosetta"],
         typer.Option("--format", help="c2c: a champion with its runtime; rosetta: published C2C."),
     ] = "c2c",
+    sign: Annotated[
+        Path | None,
+        typer.Option(metavar="KEY", help="Ed25519 private key, in PEM, that signs the copy."),
+    ] = None,
     root: Root = ROOT,
     replace: Replace = False,
 ) -> None:
@@ -53,6 +57,12 @@ def export(
             value=f"--study {study} --from {champion}",
             hint="Leave one of them out.",
         )
+    if layout == "rosetta" and sign is not None:
+        raise ConfigError(
+            "A checkpoint of the published layout has no sums to sign.",
+            value=f"--format rosetta --sign {sign}",
+            hint="Leave one of them out.",
+        )
     from c2c_search.champion.export import export as export_package
     from c2c_search.champion.export import export_rosetta
     from c2c_search.study.layout import champion_folder
@@ -62,13 +72,31 @@ def export(
         export_rosetta(package, to, replace=replace)
         echo(f"Wrote the fuser to {to}, in the layout of the published C2C code.")
         return
-    export_package(package, to, replace=replace)
+    export_package(package, to, replace=replace, sign_with=sign)
     echo(
         f"Exported to {to}. On another machine:\n"
         f"  pip install {to}/runtime\n"
         f'  python -c "from c2c_search import C2CModel; '
         f"print(C2CModel.from_pretrained('{to}').generate('...'))\""
     )
+
+
+def verify(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A champion's folder, as it was fetched.")
+    ],
+    key: Annotated[
+        Path,
+        typer.Option(
+            metavar="PUB", help="Ed25519 public key, in PEM, of who should have made it."
+        ),
+    ],
+) -> None:
+    """Check that a champion is as the owner of a key signed it (export --sign)."""
+    from c2c_search.champion.signing import verify_signature
+
+    verify_signature(directory, key)
+    echo(f"{directory} is as the owner of {key} signed it, every file of it.")
 
 
 def import_rosetta(

@@ -24,7 +24,6 @@ from c2c_search.champion.package import workbench_version
 from c2c_search.data.splits import Splits
 from c2c_search.data.splits import load_splits
 from c2c_search.data.splits import spread
-from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
 from c2c_search.errors import StoreError
 from c2c_search.evaluation.guard import SELECTION
@@ -32,7 +31,6 @@ from c2c_search.evaluation.guard import clean
 from c2c_search.evaluation.guard import not_reported
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.latency.measure import measure
-from c2c_search.evaluation.lm_eval.run import find_tasks
 from c2c_search.evaluation.record import EvaluationRecord
 from c2c_search.evaluation.record import TaskRecord
 from c2c_search.evaluation.results import SystemResult
@@ -48,14 +46,13 @@ from c2c_search.evaluator.notes import task_notes
 from c2c_search.evaluator.notes import token_counts
 from c2c_search.evaluator.output import Results
 from c2c_search.evaluator.output import keep
+from c2c_search.evaluator.reading import ReadRequest
+from c2c_search.evaluator.reading import read_request
 from c2c_search.evaluator.request import Request
-from c2c_search.evaluator.request import check_folders
-from c2c_search.evaluator.request import choose_systems
 from c2c_search.evaluator.scores import task_record
 from c2c_search.evaluator.systems import SystemSet
 from c2c_search.evaluator.systems import lacks
 from c2c_search.evaluator.target import Target
-from c2c_search.evaluator.target import find_target
 from c2c_search.evaluator.tasks import Chosen
 from c2c_search.host.description import machine
 from c2c_search.host.names import fit
@@ -94,14 +91,14 @@ class Evaluated:
     answers: Results
 
 
-def evaluate(request: Request, *, console: Console | None = None) -> Evaluated:
+def evaluate(asked: Request | ReadRequest, *, console: Console | None = None) -> Evaluated:
     """Let systems answer tasks, compare them and keep what was found.
 
     Interrupted at any instant, the same request goes on where it was; only what the harness asks,
     and timing, begin anew.
 
     Args:
-        request: What is asked.
+        asked: What is asked, read already or not; see `read_request`.
         console: Where progress goes; standard error when left out.
 
     Raises:
@@ -112,24 +109,15 @@ def evaluate(request: Request, *, console: Console | None = None) -> Evaluated:
         KeyboardInterrupt: A signal stopped it.
     """
     console = console or Console(stderr=True)
-    check_folders(request)
-    target = find_target(
-        request.target,
-        root=request.root,
-        study=request.study,
-        sharer=request.sharer,
-        template=request.template,
-    )
-    systems, skipped = choose_systems(request.systems, target)
-    chosen = tasks.choose(request, target)
-    _check(request, systems, chosen)
+    ready = asked if isinstance(asked, ReadRequest) else read_request(asked)
+    request, target = ready.request, ready.target
     name = f"{fit(target.name)}-{target.identity()[:8]}"
     folder = (request.to or request.root / "evaluations" / name).resolve()
     keep_freed_memory()
     try:
         with interruptible(), _alone_in(folder), watch(console) as tell:
-            evaluation = _Evaluation(request, target, systems, chosen, folder, tell)
-            record = evaluation.run(skipped)
+            evaluation = _Evaluation(request, target, ready.systems, ready.chosen, folder, tell)
+            record = evaluation.run(ready.skipped)
     except KeyboardInterrupt:
         console.print(
             f"\nStopped; answers to --tasks are kept. Go on with:\n  {request.command}",
@@ -367,33 +355,3 @@ def _alone_in(folder: Path) -> Iterator[None]:
             value=str(folder),
             hint="Wait until the other one has ended, or name another folder with --to.",
         ) from error
-
-
-def _check(request: Request, systems: Sequence[str], chosen: Sequence[Chosen]) -> None:
-    """Refuse before anything is loaded what would fail, or find nothing, at the end.
-
-    Raises:
-        ConfigError: There is nothing to answer or nobody to answer it, or the harness or one of
-            its tasks is not there.
-    """
-    if not chosen and (request.latency or not request.lm_eval):
-        raise ConfigError(
-            "Timing needs questions to ask." if request.latency else "An evaluation needs a task.",
-            hint="Name tasks with --tasks" + ("." if request.latency else " or --lm-eval."),
-        )
-    for each in chosen:
-        reasons = [lacks(name, each) for name in systems]
-        if reasons and all(reasons):
-            raise ConfigError(
-                f"A system must be able to answer {each.loaded.name}.",
-                value=f"{', '.join(systems)}: {reasons[0]}",
-                hint="Name further systems with --systems.",
-            )
-    if request.lm_eval:
-        find_tasks(request.lm_eval, request.include_path)
-        if not set(systems) & set(lm_eval.ANSWERING):
-            raise ConfigError(
-                f"lm-evaluation-harness can ask {', '.join(lm_eval.ANSWERING)}.",
-                value=", ".join(systems),
-                hint="Name one of them with --systems, or leave --lm-eval out.",
-            )

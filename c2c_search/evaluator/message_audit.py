@@ -23,8 +23,8 @@ from c2c_search.evaluation.statistics import paired_bootstrap
 from c2c_search.evaluation.statistics import paired_test
 from c2c_search.evaluation.systems.registry import DERANGED
 from c2c_search.evaluation.systems.registry import SUBJECT
-from c2c_search.evaluator import tasks
 from c2c_search.evaluator.evaluate import evaluate
+from c2c_search.evaluator.reading import read_request
 from c2c_search.evaluator.request import ALL
 from c2c_search.evaluator.request import Request
 from c2c_search.evaluator.request import Rule
@@ -157,10 +157,10 @@ def audit(request: AuditRequest, *, console: Console | None = None) -> Audited:
             request, folder_of_fuser, ELSEWHERE, folder / "elsewhere", request.elsewhere
         )
     # So that what cannot be read, or told, is refused before anything is answered.
-    chosen = {part: tasks.choose(each, target) for part, each in asked.items()}
-    (own,) = chosen["own"]
+    ready = {part: read_request(each) for part, each in asked.items()}
+    (own,) = ready["own"].chosen
     _check_items(own.loaded.name, [item.cluster for item in own.loaded.items])
-    found = {part: evaluate(each, console=console) for part, each in asked.items()}
+    found = {part: evaluate(each, console=console) for part, each in ready.items()}
     record = _record(request, found, left_out)
     write_text(folder / JSON, record.model_dump_json(indent=1) + "\n")
     write_text(folder / MARKDOWN, markdown(record))

@@ -99,7 +99,10 @@ class SystemSet:
         if self.target.manifest is not None:
             return []
         identities = (self.pair.receiver.identity, self.pair.sharer.identity)
-        return [one.weights_sha256 + one.tokenizer_sha256 for one in identities]
+        return [
+            one.weights_sha256 + one.tokenizer_sha256 + (one.tokenization_sha256 or "")
+            for one in identities
+        ]
 
     def _seeds(self, name: str) -> range:
         trained = SYSTEMS[name].recipe is not None and self.trainer is not None

@@ -7,10 +7,12 @@ that computes imports torch.
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from typing import NamedTuple
 from typing import cast
 
 from c2c_search.errors import ConfigError
@@ -25,9 +27,10 @@ VARIABLE = "C2C_SEARCH_DTYPE"
 
 DTYPES = ("float32", "bfloat16")
 
-# The models must not compute otherwise tomorrow than today on one machine, so a gain that other
-# load could turn into a loss is left alone. Processors with bfloat16 instructions gain 2 and more
-# (AVX-512) or 5 and more (AMX); those that imitate them lose.
+# The models must not compute otherwise tomorrow than today on one machine: other load must not
+# decide. Processors with bfloat16 instructions gain 2 and more (AVX-512) or 5 and more (AMX);
+# those that imitate them lose. Only where nobody can tell which they are is the gain measured,
+# and one that other load could turn into a loss left alone.
 _WORTH_IT = 1.3
 _BEARABLE = 0.5
 
@@ -60,12 +63,19 @@ def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def default_dtype(device: torch.device) -> torch.dtype:
+class Choice(NamedTuple):
+    """What models compute in, and why."""
+
+    dtype: torch.dtype
+    reason: str
+
+
+def choose_dtype(device: torch.device) -> Choice:
     """What models compute in on a device when nobody says otherwise.
 
-    What `VARIABLE` names; else bfloat16 on a GPU, and on a CPU the faster of float32 and bfloat16:
-    measured, since whether oneDNN has bfloat16 kernels for a processor does not say that they are
-    fast.
+    What `VARIABLE` names; else bfloat16 on a GPU, and on a CPU with instructions for it. Of a CPU
+    that cannot be asked, the gain is measured: that oneDNN has kernels for it does not say that
+    they are fast.
 
     Raises:
         ConfigError: `VARIABLE` names no dtype.
@@ -73,10 +83,21 @@ def default_dtype(device: torch.device) -> torch.dtype:
     import torch
 
     if (name := requested()) is not None:
-        return cast("torch.dtype", getattr(torch, name))
+        return Choice(getattr(torch, name), "as asked for, or as recorded")
     if device.type != "cpu":
-        return torch.bfloat16
-    return torch.bfloat16 if bfloat16_gain() >= _WORTH_IT else torch.float32
+        return Choice(torch.bfloat16, "on a GPU")
+    if (native := has_instructions()) is not None:
+        having = "has" if native else "has no"
+        reason = f"this processor {having} bfloat16 instructions that torch uses"
+        return Choice(torch.bfloat16 if native else torch.float32, reason)
+    gain = bfloat16_gain()
+    dtype = torch.bfloat16 if gain >= _WORTH_IT else torch.float32
+    return Choice(dtype, f"this processor multiplies {gain:.1f} times as fast in bfloat16")
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """The dtype of `choose_dtype`."""
+    return choose_dtype(device).dtype
 
 
 def recorded_dtype(
@@ -116,8 +137,25 @@ def is_slow(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether a device takes at least twice as long in a dtype as in float32."""
     import torch
 
-    on_cpu = dtype == torch.bfloat16 and device.type == "cpu"
-    return on_cpu and bfloat16_gain() < _BEARABLE
+    if dtype != torch.bfloat16 or device.type != "cpu":
+        return False
+    return not has_instructions() and bfloat16_gain() < _BEARABLE
+
+
+def has_instructions() -> bool | None:
+    """Whether torch multiplies bfloat16 by this CPU's own instructions; None if nobody can tell.
+
+    On x86 torch knows which there are: AVX-512 BF16, or AMX tiles. No public function says so.
+    """
+    import torch
+
+    if not _has_kernels():
+        return False
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return None
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    answers = [getattr(torch.cpu, name, lambda: None)() for name in names]
+    return None if None in answers and True not in answers else any(answers)
 
 
 @lru_cache(maxsize=1)

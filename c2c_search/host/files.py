@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
 from functools import cache
@@ -102,6 +104,29 @@ def swapped_in(to: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def scratch(purpose: str, parent: Path | None = None) -> Iterator[Path]:
+    """Give an empty folder of this process's own, and remove it after the block.
+
+    What killed processes left of such folders for the same purpose is removed first.
+
+    Args:
+        purpose: What the folder's name says; no plus sign in it.
+        parent: Where it lies; among the temporary files by default.
+
+    Raises:
+        OSError: The disk is full or ``parent`` cannot be written.
+    """
+    parent = parent or Path(tempfile.gettempdir())
+    start = f"{purpose}+"
+    for left in parent.glob(f"{start}*"):
+        if _is_left(left, left.name.removeprefix(start).split("+")[:4]):
+            shutil.rmtree(left, ignore_errors=True)
+    own = f"{start}{this_process().replace('/', '+')}+"
+    with tempfile.TemporaryDirectory(prefix=own, dir=parent) as folder:
+        yield Path(folder)
+
+
+@contextmanager
 def disk_errors(to: Path) -> Iterator[None]:
     """Tell a full disk, or a folder that is not ours, as what the user can put right.
 
@@ -137,9 +162,14 @@ def _sweep(folder: Path) -> None:
     for partial in folder.glob(f".*+*{PARTIAL}*"):
         owner = partial.name.rpartition(PARTIAL)[0].rsplit("+", 4)[1:]
         with suppress(OSError):
-            gone = is_gone("/".join(owner))
-            if gone or (gone is None and time.time() - partial.stat().st_mtime > _STALE):
+            if _is_left(partial, owner):
                 partial.unlink()
+
+
+def _is_left(path: Path, owner: Sequence[str]) -> bool:
+    """Whether who wrote this has ended, or, where that cannot be known, has long stood still."""
+    gone = is_gone("/".join(owner))
+    return gone or (gone is None and time.time() - path.stat().st_mtime > _STALE)
 
 
 def _sync(folder: Path) -> None:

@@ -350,8 +350,9 @@ def verify_compatibility(
                 ("configuration", "config_sha256"),
                 ("weights", "weights_sha256"),
                 ("tokenizer", "tokenizer_sha256"),
+                ("tokenization", "tokenization_sha256"),
             )
-            if getattr(expected, field) != getattr(found, field)
+            if getattr(expected, field) not in (None, getattr(found, field))
         ]
         differences += parts
         if parts:

@@ -20,6 +20,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel
 from pydantic import ConfigDict
+from pydantic import Field
 from pydantic import ValidationError
 
 from c2c_search.errors import SourceError
@@ -56,6 +57,8 @@ class ModelIdentity(BaseModel):
     ``weights_sha256`` is over all tensors in name order (name, dtype, shape, bytes),
     ``tokenizer_sha256`` over vocabulary, merges, special tokens and chat template (`NO_TOKENIZER`
     if there is none), ``config_sha256`` over config.json without the entries that name its writer.
+    ``tokenization_sha256`` is over what the loaded tokenizer makes of a few texts (see
+    `tokenization.probe`); None where it was not loaded, or by a version that did not ask.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +69,10 @@ class ModelIdentity(BaseModel):
     weights_sha256: str
     tokenizer_sha256: str
     config_sha256: str
+    tokenization_sha256: str | None = Field(
+        default=None,
+        exclude_if=lambda sha256: sha256 is None,  # identities are what they were without
+    )
     licence: str
     licence_url: str | None
 

@@ -164,6 +164,7 @@ def load(
         ConfigError: The model has no plain key-value cache (see `geometry`), or C2C_SEARCH_DTYPE
             names no dtype.
     """
+    from c2c_search.tokenization.probe import tokenization_sha256
     from c2c_search.tokenization.spans import endings
 
     resolved = resolve(source, cache_dir=cache_dir, progress=progress, notify=notify)
@@ -176,9 +177,11 @@ def load(
     progress = progress or silent
     progress("load", 0, 1, source)
     with quiet():
-        tokenizer = None
-        if resolved.identity.tokenizer_sha256 != NO_TOKENIZER:
+        tokenizer, identity = None, resolved.identity
+        if identity.tokenizer_sha256 != NO_TOKENIZER:
             tokenizer = _tokenizer(source, resolved.path)
+            asked = {"tokenization_sha256": tokenization_sha256(tokenizer)}
+            identity = identity.model_copy(update=asked)
             if behind := endings(tokenizer):
                 shown = " ".join(tokenizer.convert_ids_to_tokens(behind))
                 (notify or print_notice)(
@@ -190,7 +193,7 @@ def load(
     geometry(model)
     model = model.to(chosen).eval().requires_grad_(False)
     progress("load", 1, 1, source)
-    return LoadedModel(resolved.identity, model, tokenizer)
+    return LoadedModel(identity, model, tokenizer)
 
 
 def default_device(device: torch.device | str | None = None) -> torch.device:

@@ -10,6 +10,7 @@ _OTHER = {
     "weights": "other weights",
     "config": "another configuration",
     "tokenizer": "another tokenizer",
+    "tokenization": "another way of cutting text into tokens",
 }
 
 
@@ -30,11 +31,12 @@ def check_unchanged(pair: str, before: Prepared, now: Prepared) -> None:
         )
     for role, model in before.models.items():
         model_now = now.models.get(role, {})
-        for what in ("weights", "config", "tokenizer"):
-            if model.get(f"{what}_sha256") != model_now.get(f"{what}_sha256"):
+        for what, other in _OTHER.items():
+            known = model.get(f"{what}_sha256")
+            if known is not None and known != model_now.get(f"{what}_sha256"):
                 raise DataError(
                     f"A study's models must stay as they were; the {role} of pair {pair} has "
-                    f"{_OTHER[what]} now.",
+                    f"{other} now.",
                     value=model.get("source"),
                     hint="Name the revision that the study began with, or begin another study: "
                     "give the space another name under `study:`.",

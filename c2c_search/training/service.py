@@ -23,6 +23,7 @@ from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import Materials
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.fuser.checkpoint import load as load_fuser
+from c2c_search.host.dtypes import choose_dtype
 from c2c_search.host.dtypes import name_of
 from c2c_search.inference.drafting import drafter_of
 from c2c_search.inference.model import C2CModel
@@ -115,6 +116,9 @@ class WorkerService:
         seconds = {}
         self._load_data()
         receiver, sharer = self._load(pair.receiver), self._load(pair.sharer)
+        dtype = name_of(receiver.model.dtype)
+        why = choose_dtype(receiver.model.device).reason
+        self._notify_once(f"The models compute in {dtype}: {why}.")
         seconds["load"] = time.perf_counter() - begun
         if pair not in self._pairs:
             model = self._pair(receiver, sharer)
@@ -134,7 +138,7 @@ class WorkerService:
             },
             data=self._hashes,
             seconds=seconds,
-            dtype=name_of(receiver.model.dtype),
+            dtype=dtype,
             date=self._pairs[pair].date,
             prompts=prompts_hash(
                 [self._prompts_of(pair, split).encoded() for split in self._rows]

@@ -250,6 +250,7 @@ def test_a_champion_computes_as_it_was_measured_where_that_is_not_slow(
     monkeypatch.delenv("C2C_SEARCH_DTYPE")
     device = torch.device("cpu")
     measured = manifest.model_copy(update={"dtype": "bfloat16"})
+    monkeypatch.setattr(dtypes, "has_instructions", lambda: None)
     monkeypatch.setattr(dtypes, "bfloat16_gain", lambda: 2.0)
     assert champion_dtype(measured, device) == torch.bfloat16
     # Of a version that always took float32 on a CPU.

@@ -51,6 +51,7 @@ def test_the_command_line_imports_nothing_heavy() -> None:
         "plan",
         "ui",
         "export",
+        "verify",
         "import-rosetta",
         "ask",
         "eval",

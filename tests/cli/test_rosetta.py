@@ -10,6 +10,7 @@ import pytest
 
 from c2c_search.champion import export
 from c2c_search.champion import imported
+from c2c_search.champion import signing
 
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -66,7 +67,8 @@ def test_export_takes_a_champions_folder(cli: Cli, calls: list[Any], layout: str
     status, out, _ = cli("export", "--from", "mine", "--to", "there", "--format", layout)
     assert status == 0
     assert "there" in out
-    assert calls == [(layout, (Path("mine"), Path("there")), {"replace": False})]
+    options = {"replace": False} | ({"sign_with": None} if layout == "c2c" else {})
+    assert calls == [(layout, (Path("mine"), Path("there")), options)]
 
 
 def test_export_takes_a_studys_champion_in_either_layout(
@@ -78,7 +80,7 @@ def test_export_takes_a_studys_champion_in_either_layout(
     assert cli("export", *place)[0] == 0
     assert cli("export", *place, "--format", "rosetta", "--replace")[0] == 0
     assert calls == [
-        ("c2c", (folder, Path("there")), {"replace": False}),
+        ("c2c", (folder, Path("there")), {"replace": False, "sign_with": None}),
         ("rosetta", (folder, Path("there")), {"replace": True}),
     ]
 
@@ -92,3 +94,24 @@ def test_export_takes_a_study_or_a_folder(cli: Cli, calls: list[Any]) -> None:
     status, _, err = cli("export", "--to", "there", "--format", "onnx")
     assert status == 2
     assert "rosetta" in err
+
+
+def test_export_signs_a_champion_and_no_checkpoint(cli: Cli, calls: list[Any]) -> None:
+    taken = ("export", "--from", "mine", "--to", "there", "--sign", "key.pem")
+    assert cli(*taken)[0] == 0
+    assert calls == [
+        ("c2c", (Path("mine"), Path("there")), {"replace": False, "sign_with": Path("key.pem")})
+    ]
+    status, _, err = cli(*taken, "--format", "rosetta")
+    assert status == 2
+    assert "has no sums to sign" in err
+
+
+def test_verify_says_whose_champion_it_is(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Path, Path]] = []
+    monkeypatch.setattr(signing, "verify_signature", lambda *paths: asked.append(paths))
+    status, out, _ = cli("verify", "there", "--key", "mine.pub")
+    assert status == 0
+    assert asked == [(Path("there"), Path("mine.pub"))]
+    assert "there is as the owner of mine.pub signed it" in out
+    assert cli("verify", "there")[0] == 2

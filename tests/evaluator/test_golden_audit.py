@@ -16,6 +16,7 @@ from rich.console import Console
 from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import ConfigError
 from c2c_search.evaluation.audit_record import AuditRecord
+from c2c_search.evaluator import tasks
 from c2c_search.evaluator.evaluate import evaluate
 from c2c_search.evaluator.message_audit import AuditRequest
 from c2c_search.evaluator.message_audit import audit
@@ -146,8 +147,13 @@ def test_an_audit_says_what_the_fuser_was_made_to_do(
 
 
 def test_the_page_is_kept_and_says_what_happens_elsewhere(
-    fuser_folder, asked_of, root: Path
+    fuser_folder, asked_of, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    read: list[tuple[str, ...]] = []
+    choose = tasks.choose
+    monkeypatch.setattr(
+        tasks, "choose", lambda asked, target: read.append(asked.tasks) or choose(asked, target)
+    )
     request = AuditRequest(
         target=str(fuser_folder("blank")),
         task=str(asked_of("blank", "c2c")),
@@ -157,6 +163,7 @@ def test_the_page_is_kept_and_says_what_happens_elsewhere(
         to=root / "blank-c2c",  # goes on from there
     )
     audited = audit(request, console=Console(file=SILENT))
+    assert read == [(request.task,), request.elsewhere]  # each once
     record = audited.record
     (elsewhere,) = record.elsewhere
     assert elsewhere.harm.harms

@@ -72,6 +72,7 @@ def test_a_trial_is_evaluated_in_the_dtype_it_was_trained_in(
     trial, trained_root, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.delenv("C2C_SEARCH_DTYPE")
+    monkeypatch.setattr(dtypes, "has_instructions", lambda: None)
     monkeypatch.setattr(dtypes, "bfloat16_gain", lambda: 2.0)
     shutil.copytree(trained_root / "trials" / "tiny", tmp_path / "trials" / "tiny")
     # Of a version that did not record it, and took float32.

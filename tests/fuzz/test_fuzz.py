@@ -316,6 +316,7 @@ _COMMANDS = [
     ["export"],
     ["ask"],
     ["import-rosetta"],
+    ["verify"],
     ["trial", "run"],
     ["cache", "ls"],
     ["cache", "verify"],

