@@ -12,6 +12,7 @@ from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import SpaceFile
 from c2c_search.cli.options import announce
+from c2c_search.errors import ConfigError
 
 
 def study(
@@ -21,6 +22,13 @@ def study(
         int | None,
         typer.Option(min=1, help="Trials in all, instead of the space's own number."),
     ] = None,
+    workers: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="Processes that train side by side; auto: one for each GPU, one on a CPU.",
+        ),
+    ] = "auto",
     force: Annotated[
         str,
         typer.Option(
@@ -37,7 +45,21 @@ def study(
     announce(f"Reading {space}")
     from c2c_search.study.driver import run_study
 
-    run_study(space, root=root, trials=trials, force=force.strip())
+    count = _count(workers)
+    run_study(space, root=root, trials=trials, workers=count, force=force.strip())
+
+
+def _count(workers: str) -> int | None:
+    """How many workers are asked for; None to choose.
+
+    Raises:
+        ConfigError: It is neither ``auto`` nor a number from 1.
+    """
+    if workers == "auto":
+        return None
+    if not workers.isdecimal() or int(workers) < 1:
+        raise ConfigError("--workers takes a number from 1, or auto.", value=workers)
+    return int(workers)
 
 
 def validate(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from c2c_search.errors import C2CError
 from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
 from c2c_search.errors import StudyStoppedError
+from c2c_search.host.devices import Share
+from c2c_search.host.devices import gpus
 from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
@@ -27,6 +31,8 @@ from c2c_search.host.terminal import Console
 from c2c_search.host.wording import counted
 from c2c_search.report import leaderboard
 from c2c_search.report.leaderboard import Leaderboard
+from c2c_search.report.live import View
+from c2c_search.report.live import WorkerView
 from c2c_search.report.live import watch
 from c2c_search.report.state import Best
 from c2c_search.report.state import Score
@@ -57,11 +63,14 @@ from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import DERANGED_ACCURACY
 from c2c_search.study.trials import run_trials
+from c2c_search.study.turns import Turns
+from c2c_search.study.workers import Workers
 from c2c_search.tracking import StudyRun
 from c2c_search.tracking import Tracker
 from c2c_search.tracking import reconcile
 from c2c_search.tracking import save_views
 from c2c_search.tracking.reconcile import RUN_ID
+from c2c_search.training.protocol import Prepared
 
 
 if TYPE_CHECKING:
@@ -69,7 +78,9 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
-WorkerFactory = Callable[[Pipeline, Path, str | None], AbstractContextManager[WorkerProcess]]
+WorkerFactory = Callable[
+    [Pipeline, Path, str | None, Share], AbstractContextManager[WorkerProcess]
+]
 Promote = Callable[[Session, FinalEvaluation], PromotedChampion]
 
 
@@ -91,12 +102,12 @@ class Outcome:
 
 
 def start_worker(
-    pipeline: Pipeline, log_file: Path, dtype: str | None
+    pipeline: Pipeline, log_file: Path, dtype: str | None, share: Share
 ) -> AbstractContextManager[WorkerProcess]:
     """Start the process that trains and measures; what it prints goes to ``log_file``."""
     from c2c_search.training.launch import Worker
 
-    return Worker(pipeline, log_file=log_file, dtype=dtype)
+    return Worker(pipeline, log_file=log_file, dtype=dtype, share=share)
 
 
 def run_study(
@@ -104,6 +115,7 @@ def run_study(
     *,
     root: Path = Path("mlruns"),
     trials: int | None = None,
+    workers: int | None = None,
     force: str = "",
     console: Console | None = None,
     worker_factory: WorkerFactory = start_worker,
@@ -117,10 +129,12 @@ def run_study(
         space_path: The space file.
         root: Folder of all stores.
         trials: Budget of trials, instead of the space's own.
+        workers: Processes that train and measure side by side; one for each GPU if None, and one
+            where there is none: on a CPU one process uses all cores.
         force: Why a new champion takes the place of one that it does not beat; empty if it must
             beat it.
         console: Where progress and result go; standard output by default.
-        worker_factory: Starts the worker process.
+        worker_factory: Starts a worker process.
         promotion: Makes the champion's package and registers it.
         ready: Refuses, before anything is written, a study that could not come to its end.
         sleep: Waits before a new attempt.
@@ -142,6 +156,7 @@ def run_study(
     command = f"c2c-search study --space {shlex.quote(str(space_path))}"
     command += "" if root == Path("mlruns") else f" --root {shlex.quote(str(root))}"
     command += "" if trials is None else f" --trials {trials}"
+    command += "" if workers is None else f" --workers {workers}"
     command += f" --force {shlex.quote(force)}" if force else ""
     # Making the stores, or only opening them, takes MLflow seconds.
     console.print(
@@ -153,8 +168,9 @@ def run_study(
     )
     try:
         with interruptible(), _opened(space, files) as study:
+            count = workers or max(1, len(gpus(os.environ)))
             start = _Start(
-                space_path, space, files, console, worker_factory, promotion, sleep, force
+                space_path, space, files, console, worker_factory, promotion, sleep, force, count
             )
             final, champion, board = start.drive(study)
     except KeyboardInterrupt:
@@ -232,9 +248,11 @@ class _Start:
     promotion: Promote
     sleep: Callable[[float], None]
     force: str
+    workers: int
 
     def drive(self, study: Study) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
         """Go through every stage; those that an earlier start has finished cost nothing."""
+        self.files.stop.unlink(missing_ok=True)  # it asked an earlier start
         interrupted = resume.recover(study)
         tracker = Tracker.open(self.files.root, self.space.pipeline.name)
         run = self._parent(tracker, study)
@@ -270,7 +288,7 @@ class _Start:
         log_data(session)
         run_trials(session, make_fits(self.space))
         final = evaluate_finalists(session)
-        session.trainer.close()
+        session.workers.close()
         champion = None if final.champion is None else self.promotion(session, final)
         board = make_leaderboard(session, final, champion)
         session.run.note(leaderboard.markdown(board))
@@ -287,19 +305,45 @@ class _Start:
     @contextmanager
     def _session(self, study: Study, tracker: Tracker, run: StudyRun) -> Iterator[Session]:
         space, store = self.space, JsonStore(self.files.results)
-
-        def start(dtype: str | None) -> AbstractContextManager[WorkerProcess]:
-            return self.worker_factory(
-                space.pipeline.on(trainer.date), self.files.worker_log, dtype
-            )
-
-        with (
-            watch(_state(study, space), self.console) as view,
-            TrainerClient(start, space.pairs, store, view, sleep=self.sleep) as trainer,
-        ):
+        with watch(_state(study, space), self.console) as view, ExitStack() as stack:
+            workers = self._workers(store, view)
+            stack.callback(workers.close)
             yield Session(
-                space, self.files, study, tracker, run, trainer, store, view, force=self.force
+                space,
+                self.files,
+                study,
+                tracker,
+                run,
+                workers.trainers[0],
+                workers,
+                store,
+                view,
+                force=self.force,
             )
+
+    def _workers(self, store: JsonStore, view: View) -> Workers:
+        prepared: dict[str, Prepared] = {}
+        turns = Turns()
+
+        def trainer(share: Share) -> TrainerClient:
+            def start(dtype: str | None) -> AbstractContextManager[WorkerProcess]:
+                pipeline = self.space.pipeline.on(trainers[0].date)
+                log = self.files.worker_log(share.index)
+                return self.worker_factory(pipeline, log, dtype, share)
+
+            own = view if share.of == 1 else WorkerView(view, share.index + 1)
+            return TrainerClient(
+                start,
+                self.space.pairs,
+                store,
+                own,
+                sleep=self.sleep,
+                prepared=prepared,
+                turns=turns,
+            )
+
+        trainers = [trainer(Share(index, self.workers)) for index in range(self.workers)]
+        return Workers(trainers, turns, self.files.stop)
 
 
 def _state(study: Study, space: Space) -> StudyState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from c2c_search.config.trial import TrialConfig
@@ -71,18 +72,33 @@ def enqueue_next(session: Session) -> None:
 
 
 def run_trials(session: Session, fits: Fits | None) -> None:
-    """Ask, train and tell until the budget is spent.
+    """Ask, train and tell until the budget is spent, each worker as soon as it is free.
 
     Raises:
         StudyStoppedError: Three trials in a row failed in the same way, or one fatally.
     """
-    study, streak = session.study, FailureStreak()
+    study = session.study
     study.sampler = make_sampler(session.space, fits=fits)
     study.pruner = make_pruner(session.space)
+    search = partial(_search, streak=FailureStreak(), fits=fits)
+    session.share([search] * session.workers.count)
+
+
+def _search(session: Session, streak: FailureStreak, fits: Fits | None) -> None:
+    """One worker's part of the search."""
     search = session.space.search
-    while (done := len(resume.finished(study))) < search.trials:
-        session.view.stage("search", done, search.trials)
-        _run_some(session, streak, fits, min(search.trials_per_device, search.trials - done))
+    while (left := _left(session)) > 0 and not session.workers.stopping:
+        session.view.stage("search", len(resume.finished(session.study)), search.trials)
+        _run_some(session, streak, fits, min(search.trials_per_device, left))
+
+
+def _left(session: Session) -> int:
+    """Trials of the budget that have neither ended nor begun; those that run will end."""
+    from optuna.trial import TrialState
+
+    study = session.study
+    running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+    return session.space.search.trials - len(resume.finished(study)) - running
 
 
 def _run_some(session: Session, streak: FailureStreak, fits: Fits | None, count: int) -> None:

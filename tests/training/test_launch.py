@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from c2c_search.host.devices import WHOLE
 from c2c_search.host.threads import THREAD_VARIABLES
 from c2c_search.host.threads import usable_cores
 from c2c_search.training import launch
@@ -149,13 +150,13 @@ def test_the_process_is_told_its_threads_and_dtype(monkeypatch):
     for name in THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RANK", "3")
-    told = _environment("bfloat16")
+    told = _environment("bfloat16", WHOLE)
     assert told["C2C_SEARCH_DTYPE"] == "bfloat16"
     assert told["OMP_NUM_THREADS"] == str(usable_cores())
     assert "RANK" not in told
     # What the user has set stays.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    told = _environment(None)
+    told = _environment(None, WHOLE)
     assert told["C2C_SEARCH_DTYPE"] == os.environ["C2C_SEARCH_DTYPE"]
     assert told["OMP_NUM_THREADS"] == "1"
     assert "MKL_NUM_THREADS" not in told
