@@ -37,10 +37,10 @@ from c2c_search.study.looks import look
 from c2c_search.study.naming import trial_name
 from c2c_search.study.parent import log_final
 from c2c_search.study.recording import train_once
+from c2c_search.study.resume import HASH
 from c2c_search.study.resume import complete
 from c2c_search.study.session import Session
 from c2c_search.study.succession import present_champion
-from c2c_search.study.trials import HASH
 from c2c_search.study.trials import PARAMETERS
 from c2c_search.study.trials import SPLIT
 from c2c_search.study.trials import failures

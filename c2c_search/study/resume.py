@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-FAILURE = "failure"  # user attribute of a trial
+FAILURE = "failure"  # user attributes of a trial
+HASH = "trial_hash"
 _CARRIED = (RUN_ID,)
 _RUNG = "completed_rung_"  # where Optuna's halving notes the rungs that a trial has passed
 

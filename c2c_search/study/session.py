@@ -103,10 +103,12 @@ class Session:
             recipe: How a control of it is trained; left out for the trial itself.
             parameters: Of the trial's fuser, for a control.
         """
-        objective = self.objective(trial.pair)
+        objective, hours = self.objective(trial.pair), self.space.search.trial_hours
         if recipe is not None:
-            objective = objective.by_accuracy
-        return Train.of(recipe or Recipe(), trial, parameters, self.files.trial, objective)
+            control = objective.by_accuracy
+            return Train.of(recipe, trial, parameters, self.files.trial, control)
+        train = Train.of(Recipe(), trial, parameters, self.files.trial, objective)
+        return train.model_copy(update={"seconds": None if hours is None else 3600 * hours})
 
     def child(self, name: str, kind: Kind, tags: Mapping[str, object] | None = None) -> ChildRun:
         """Open the run of a control or twin, the same one at every start of the study."""

@@ -14,6 +14,7 @@ from c2c_search.space.sampling import make_pruner
 from c2c_search.space.sampling import make_sampler
 from c2c_search.space.sampling import suggest
 from c2c_search.study import resume
+from c2c_search.study.disk import make_room
 from c2c_search.study.naming import run_title
 from c2c_search.study.naming import shown
 from c2c_search.study.naming import trial_name
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna import Trial
 
-HASH = "trial_hash"  # user attributes of a trial
-PAIR = "pair"
+PAIR = "pair"  # user attributes of a trial
 PARAMETERS = "parameters"
 ACCURACY = "accuracy"
 DERANGED_ACCURACY = "deranged"
@@ -103,6 +103,7 @@ def _left(session: Session) -> int:
 
 def _run_some(session: Session, streak: FailureStreak, fits: Fits | None, count: int) -> None:
     """Ask for so many trials, train them together and tell each one's end when it has come."""
+    make_room(session.files, session.study)
     asked: list[_Trial] = []
     try:
         for _ in range(count):
@@ -187,7 +188,7 @@ class _Trial:
             tags={"optuna.trial_number": trial.number},
         )
         trial.set_user_attr(RUN_ID, run.run_id)
-        trial.set_user_attr(HASH, config.hash())
+        trial.set_user_attr(resume.HASH, config.hash())
         trial.set_user_attr(PAIR, str(config.pair))
         return run
 
