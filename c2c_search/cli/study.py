@@ -29,6 +29,14 @@ def study(
             help="Processes that train side by side; auto: one for each GPU, one on a CPU.",
         ),
     ] = "auto",
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(
+            "--tracking-uri",
+            metavar="URI",
+            help="MLflow server to record in, instead of the store under the root.",
+        ),
+    ] = None,
     force: Annotated[
         str,
         typer.Option(
@@ -46,7 +54,14 @@ def study(
     from c2c_search.study.driver import run_study
 
     count = _count(workers)
-    run_study(space, root=root, trials=trials, workers=count, force=force.strip())
+    run_study(
+        space,
+        root=root,
+        trials=trials,
+        workers=count,
+        tracking_uri=tracking_uri,
+        force=force.strip(),
+    )
 
 
 def _count(workers: str) -> int | None:

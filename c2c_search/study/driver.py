@@ -116,6 +116,7 @@ def run_study(
     root: Path = Path("mlruns"),
     trials: int | None = None,
     workers: int | None = None,
+    tracking_uri: str | None = None,
     force: str = "",
     console: Console | None = None,
     worker_factory: WorkerFactory = start_worker,
@@ -131,6 +132,7 @@ def run_study(
         trials: Budget of trials, instead of the space's own.
         workers: Processes that train and measure side by side; one for each GPU if None, and one
             where there is none: on a CPU one process uses all cores.
+        tracking_uri: MLflow server to record in, instead of the store under ``root``.
         force: Why a new champion takes the place of one that it does not beat; empty if it must
             beat it.
         console: Where progress and result go; standard output by default.
@@ -157,6 +159,7 @@ def run_study(
     command += "" if root == Path("mlruns") else f" --root {shlex.quote(str(root))}"
     command += "" if trials is None else f" --trials {trials}"
     command += "" if workers is None else f" --workers {workers}"
+    command += "" if tracking_uri is None else f" --tracking-uri {shlex.quote(tracking_uri)}"
     command += f" --force {shlex.quote(force)}" if force else ""
     # Making the stores, or only opening them, takes MLflow seconds.
     console.print(
@@ -168,9 +171,17 @@ def run_study(
     )
     try:
         with interruptible(), _opened(space, files) as study:
-            count = workers or max(1, len(gpus(os.environ)))
             start = _Start(
-                space_path, space, files, console, worker_factory, promotion, sleep, force, count
+                space_path,
+                space,
+                files,
+                console,
+                worker_factory,
+                promotion,
+                sleep,
+                force,
+                workers or max(1, len(gpus(os.environ))),
+                tracking_uri,
             )
             final, champion, board = start.drive(study)
     except KeyboardInterrupt:
@@ -249,12 +260,19 @@ class _Start:
     sleep: Callable[[float], None]
     force: str
     workers: int
+    tracking_uri: str | None
 
     def drive(self, study: Study) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
         """Go through every stage; those that an earlier start has finished cost nothing."""
         self.files.stop.unlink(missing_ok=True)  # it asked an earlier start
         interrupted = resume.recover(study)
-        tracker = Tracker.open(self.files.root, self.space.pipeline.name)
+        tracker = Tracker.open(
+            self.files.root,
+            self.space.pipeline.name,
+            uri=self.tracking_uri,
+            outbox=None if self.tracking_uri is None else self.files.outbox,
+            notify=lambda text: self.console.print(text, highlight=False, markup=False),
+        )
         run = self._parent(tracker, study)
         log_settings(run, self.space, self.space_path)
         reconcile(tracker, study)
@@ -272,6 +290,7 @@ class _Start:
                 run.finish("KILLED" if stopped else "FAILED")
             raise
         run.finish("FINISHED" if result[0].verdicts else "FAILED")
+        tracker.settle()
         return result
 
     def _stages(

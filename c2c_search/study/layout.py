@@ -49,6 +49,11 @@ class StudyFiles:
         return self.folder / ("worker.log" if index == 0 else f"worker-{index + 1}.log")
 
     @property
+    def outbox(self) -> Path:
+        """Records that a tracking server could not take yet."""
+        return self.folder / "outbox.jsonl"
+
+    @property
     def stop(self) -> Path:
         """Asks the driver to stop when what has begun has ended."""
         return self.folder / ".stop"

@@ -199,3 +199,49 @@ def test_the_view_says_who_does_what(quick: Run, output: Any) -> None:
     quick(workers=2)
     assert "worker 1: prepare" in output.getvalue()
     assert "trial-001 (worker " in output.getvalue()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_trials_go_on_while_the_tracking_server_is_away(
+    run: Run,
+    root: Path,
+    script: Any,
+    output: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+) -> None:
+    from c2c_search.tracking import Tracker
+    from c2c_search.tracking import mlflow_store
+    from c2c_search.tracking import outbox
+    from tests.study.test_driver import runs
+    from tests.tracking.test_outbox import Server
+
+    connect, servers = mlflow_store.connect, []
+
+    def connected(uri: str) -> Any:
+        servers.append(Server(connect(uri)))
+        return servers[-1]
+
+    def at(number: int) -> None:
+        servers[-1].away = 15 <= number < 30  # two trials begin and end in that time
+
+    monkeypatch.setattr(mlflow_store, "connect", connected)
+    monkeypatch.setattr(outbox, "RETRY_SECONDS", 0.0)
+    script.at = at
+    run(tracking_uri=mlflow_store.local_uri(root), workers=workers)
+    told = output.getvalue()
+    assert told.index("server is away") < told.index("server is back")
+    assert not StudyFiles(root, "tiny").outbox.exists()
+    ids = {trial.user_attrs["mlflow_run_id"] for trial in ended(root)}
+    assert len(ids) == 5
+    assert any(each.startswith("later-") for each in ids)
+    monkeypatch.undo()
+    of_trials = [run for run in runs(root).values() if run.data.tags["c2c.kind"] == "trial"]
+    assert {run.data.tags.get("c2c.later", run.info.run_id) for run in of_trials} == ids
+    assert {run.info.status for run in runs(root).values()} == {"FINISHED"}
+    client = Tracker.open(root, "tiny-task").client
+    for recorded in of_trials:
+        points = client.get_metric_history(recorded.info.run_id, "train/loss")
+        steps = [point.step for point in points]
+        assert steps == list(range(1, len(steps) + 1))
+        assert len(steps) in (2, 4)  # pruned, or to the end
