@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from c2c_search.cli import studies
 from c2c_search.cli.echo import echo
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
@@ -15,8 +16,20 @@ from c2c_search.cli.options import announce
 from c2c_search.errors import ConfigError
 
 
+app = typer.Typer(invoke_without_command=True)
+app.command("ls")(studies.list_)
+app.command()(studies.show)
+app.command()(studies.rm)
+app.command()(studies.export)
+
+
+@app.callback()
 def study(
-    space: SpaceFile,
+    context: typer.Context,
+    space: Annotated[
+        Path | None,
+        typer.Option("--space", help="Space file, e.g. spaces/fuser.yaml.", show_default=False),
+    ] = None,
     root: Root = ROOT,
     trials: Annotated[
         int | None,
@@ -50,6 +63,10 @@ def study(
     Exit status 3: no fuser beats its controls. 4: trials kept failing, or
     nothing could be judged. 130: interrupted.
     """
+    if context.invoked_subcommand is not None:
+        return
+    if space is None:
+        raise typer.BadParameter("a study needs a space file", param_hint="--space")
     announce(f"Reading {space}")
     from c2c_search.study.driver import run_study
 

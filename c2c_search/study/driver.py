@@ -319,6 +319,7 @@ class _Start:
         run_id = study.user_attrs.get(RUN_ID)
         run = tracker.study(self.space.study, run_id=run_id, tags=tags)
         study.set_user_attr(RUN_ID, run.run_id)
+        study.set_user_attr(storage.TRIALS, self.space.search.trials)
         return run
 
     @contextmanager

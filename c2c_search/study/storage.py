@@ -37,6 +37,9 @@ BUSY_SECONDS = 60
 
 SPACE = "space"  # user attributes of the study
 SPACE_HASH = "space_hash"
+TRIALS = "trials"  # in all, as its last start was told
+
+DRIVER = ".driver"  # file of a study's folder that names the process which drives it
 
 _EMPTY = "{}"
 
@@ -164,7 +167,7 @@ def sole_driver(root: Path, study: str, storage: RDBStorage) -> Iterator[None]:
         return
     path = root / "trials" / study / ".driver.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    note = path.with_name(".driver")
+    note = path.with_name(DRIVER)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
