@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ Notify = Callable[[str], None]
 _COMPUTED_AGAIN = 2**29  # bytes of shards not on the disk that stay in memory
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_SIGN_SECONDS = 30.0  # between signs of life while another process computes
 _MAPPED = 4096  # shards mapped at a time; the system allows a process about 65,000 mappings
 
 
@@ -111,7 +113,7 @@ class PromptCacheStore:
             lease = Lease(folder)
             entry = Entry.read(folder)
             if not entry.complete:
-                with _turn(folder, notify):
+                with _turn(folder, notify, progress):
                     entry = self._claim(folder, model, planned)
                     entry = self._fill(entry, model, planned, progress)
         if not entry.complete and notify is not None:
@@ -267,14 +269,18 @@ class _Shards:
 
 
 @contextmanager
-def _turn(folder: Path, notify: Notify | None) -> Iterator[None]:
+def _turn(folder: Path, notify: Notify | None, progress: Progress | None) -> Iterator[None]:
     lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
         if notify is not None:
             notify("Waiting for another process that computes the same prompt caches …")
-        lock.acquire()
+        while not lock.is_locked:
+            with suppress(Timeout):
+                lock.acquire(timeout=_SIGN_SECONDS)
+            if progress is not None:  # a sign of life, for who would take the process to hang
+                progress(0, 0)
     try:
         yield
     finally:

@@ -162,9 +162,12 @@ def run_study(
     command += "" if tracking_uri is None else f" --tracking-uri {shlex.quote(tracking_uri)}"
     command += f" --force {shlex.quote(force)}" if force else ""
     # Making the stores, or only opening them, takes MLflow seconds.
+    count = workers or max(1, len(gpus(os.environ)))
+    beside = f" in {count} workers" if count > 1 else ""
     console.print(
         f"Study {space.study}: {counted(space.search.trials, 'trial')} of "
-        f"{counted(space.pipeline.training.steps, 'step')}; opening the stores under {root} ...",
+        f"{counted(space.pipeline.training.steps, 'step')}{beside}; "
+        f"opening the stores under {root} ...",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -180,7 +183,7 @@ def run_study(
                 promotion,
                 sleep,
                 force,
-                workers or max(1, len(gpus(os.environ))),
+                count,
                 tracking_uri,
             )
             final, champion, board = start.drive(study)

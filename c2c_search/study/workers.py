@@ -89,8 +89,8 @@ class Workers:
         try:
             for thread in threads:
                 thread.start()
-            while any(thread.is_alive() for thread in threads) and not self.turns.ended:
-                threads[0].join(_LOOK_SECONDS)
+            while (alive := _alive(threads)) and not self.turns.ended:
+                alive[0].join(_LOOK_SECONDS)
         finally:
             self._end(threads)
         for error in sorted(shared.errors, key=lambda one: isinstance(one, KeyboardInterrupt)):
@@ -98,13 +98,16 @@ class Workers:
 
     def _end(self, threads: Sequence[threading.Thread]) -> None:
         """Wait for threads that have nothing left to do, or have them leave what they do."""
-        begun = [thread for thread in threads if thread.ident is not None]
-        if any(thread.is_alive() for thread in begun):
+        if _alive(threads):
             self.turns.end()
-        while alive := [thread for thread in begun if thread.is_alive()]:
+        while alive := _alive(threads):
             for trainer in self.trainers:
                 trainer.interrupt()
             alive[0].join(_LOOK_SECONDS)
+
+
+def _alive(threads: Sequence[threading.Thread]) -> list[threading.Thread]:
+    return [thread for thread in threads if thread.is_alive()]
 
 
 @dataclass

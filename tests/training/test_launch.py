@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 
 import pytest
 
@@ -188,3 +190,36 @@ def test_the_worker_imports_nothing_from_the_working_folder(
         *_, prepared = worker.ask(Prepare(pair=tiny_pair))
     assert isinstance(prepared, Prepared)
     assert not (tmp_path / "PWNED").exists()
+
+
+@pytest.fixture
+def scripted(monkeypatch, tmp_path, pipeline):
+    """A worker that answers by script, and is started in a moment."""
+    monkeypatch.setattr(launch, "PROGRAM", "tests.study.scripted_worker")
+    with Worker(pipeline, log_file=tmp_path / "worker.log") as worker:
+        yield worker
+
+
+def test_a_worker_outlives_the_thread_that_first_asked_it(scripted, tiny_pair):
+    answers = []
+
+    def ask():
+        answers.extend(scripted.ask(Prepare(pair=tiny_pair)))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert isinstance(answers[-1], Prepared)
+    before = scripted._process.pid
+    time.sleep(0.5)
+    assert isinstance([*scripted.ask(Prepare(pair=tiny_pair))][-1], Prepared)
+    assert scripted._process.pid == before
+
+
+def test_an_interrupted_request_fails_in_a_way_that_may_pass(scripted, tiny_pair):
+    events = scripted.ask(Prepare(pair=tiny_pair))
+    next(events)
+    scripted.interrupt()
+    *_, last = events
+    assert (last.type, last.failure) == ("failed", "transient")
+    assert isinstance([*scripted.ask(Prepare(pair=tiny_pair))][-1], Prepared)
