@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from contextlib import ExitStack
 from contextlib import contextmanager
@@ -31,8 +32,6 @@ from c2c_search.host.terminal import Console
 from c2c_search.host.wording import counted
 from c2c_search.report import leaderboard
 from c2c_search.report.leaderboard import Leaderboard
-from c2c_search.report.live import View
-from c2c_search.report.live import WorkerView
 from c2c_search.report.live import watch
 from c2c_search.report.state import Best
 from c2c_search.report.state import Score
@@ -58,19 +57,16 @@ from c2c_search.study.readiness import check_ready
 from c2c_search.study.session import Session
 from c2c_search.study.sizes import make_fits
 from c2c_search.study.succession import PromotedChampion
-from c2c_search.study.trainer import TrainerClient
 from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import DERANGED_ACCURACY
 from c2c_search.study.trials import run_trials
-from c2c_search.study.turns import Turns
-from c2c_search.study.workers import Workers
+from c2c_search.study.workers import make_workers
 from c2c_search.tracking import StudyRun
 from c2c_search.tracking import Tracker
 from c2c_search.tracking import reconcile
 from c2c_search.tracking import save_views
 from c2c_search.tracking.reconcile import RUN_ID
-from c2c_search.training.protocol import Prepared
 
 
 if TYPE_CHECKING:
@@ -155,12 +151,6 @@ def run_study(
     files = StudyFiles(expanded(root).resolve(), space.study)
     if not files.begun:
         ready(space, space_path)
-    command = f"c2c-search study --space {shlex.quote(str(space_path))}"
-    command += "" if root == Path("mlruns") else f" --root {shlex.quote(str(root))}"
-    command += "" if trials is None else f" --trials {trials}"
-    command += "" if workers is None else f" --workers {workers}"
-    command += "" if tracking_uri is None else f" --tracking-uri {shlex.quote(tracking_uri)}"
-    command += f" --force {shlex.quote(force)}" if force else ""
     # Making the stores, or only opening them, takes MLflow seconds.
     count = workers or max(1, len(gpus(os.environ)))
     beside = f" in {count} workers" if count > 1 else ""
@@ -188,8 +178,16 @@ def run_study(
             )
             final, champion, board = start.drive(study)
     except KeyboardInterrupt:
+        options = {
+            "root": None if root == Path("mlruns") else root,
+            "trials": trials,
+            "workers": workers,
+            "tracking-uri": tracking_uri,
+            "force": force or None,
+        }
         console.print(
-            f"\nStopped; everything finished is kept. Go on with:\n  {command}",
+            "\nStopped; everything finished is kept. Go on with:\n  "
+            + _command({"space": space_path, **options}),
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -199,6 +197,13 @@ def run_study(
     if champion is None:
         raise _no_champion(space.study, final)
     return Outcome(space.study, board, final, champion)
+
+
+def _command(options: Mapping[str, object]) -> str:
+    """The command line of a study, with the options that are given."""
+    given = {name: value for name, value in options.items() if value is not None}
+    words = (word for name, value in given.items() for word in (f"--{name}", str(value)))
+    return shlex.join(["c2c-search", "study", *words])
 
 
 def _no_champion(study: str, final: FinalEvaluation) -> C2CError:
@@ -327,12 +332,20 @@ class _Start:
 
     @contextmanager
     def _session(self, study: Study, tracker: Tracker, run: StudyRun) -> Iterator[Session]:
-        space, store = self.space, JsonStore(self.files.results)
-        with watch(_state(study, space), self.console) as view, ExitStack() as stack:
-            workers = self._workers(store, view)
+        store = JsonStore(self.files.results)
+        with watch(_state(study, self.space), self.console) as view, ExitStack() as stack:
+            workers = make_workers(
+                self.workers,
+                self._worker,
+                self.space.pairs,
+                store,
+                view,
+                self.files.stop,
+                sleep=self.sleep,
+            )
             stack.callback(workers.close)
             yield Session(
-                space,
+                self.space,
                 self.files,
                 study,
                 tracker,
@@ -344,29 +357,11 @@ class _Start:
                 force=self.force,
             )
 
-    def _workers(self, store: JsonStore, view: View) -> Workers:
-        prepared: dict[str, Prepared] = {}
-        turns = Turns()
-
-        def trainer(share: Share) -> TrainerClient:
-            def start(dtype: str | None) -> AbstractContextManager[WorkerProcess]:
-                pipeline = self.space.pipeline.on(trainers[0].date)
-                log = self.files.worker_log(share.index)
-                return self.worker_factory(pipeline, log, dtype, share)
-
-            own = view if share.of == 1 else WorkerView(view, share.index + 1)
-            return TrainerClient(
-                start,
-                self.space.pairs,
-                store,
-                own,
-                sleep=self.sleep,
-                prepared=prepared,
-                turns=turns,
-            )
-
-        trainers = [trainer(Share(index, self.workers)) for index in range(self.workers)]
-        return Workers(trainers, turns, self.files.stop)
+    def _worker(
+        self, share: Share, dtype: str | None, date: str | None
+    ) -> AbstractContextManager[WorkerProcess]:
+        log = self.files.worker_log(share.index)
+        return self.worker_factory(self.space.pipeline.on(date), log, dtype, share)
 
 
 def _state(study: Study, space: Space) -> StudyState:

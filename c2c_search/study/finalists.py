@@ -249,7 +249,6 @@ def _train(session: Session, chosen: list[Finalist]) -> tuple[Finalist, ...]:
 def _with_control(session: Session, one: Finalist, control: str) -> Finalist:
     """A finalist with a control trained; or with what it lacks, if its twin fails."""
     entry, name = SYSTEMS[control], one.name_of(control)
-    assert entry.recipe is not None
     session.view.stage("controls", message=name)
     kind: Kind = "twin" if control == TWIN else "control"
     tags = {"c2c.control": entry.name}
@@ -290,8 +289,7 @@ def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult
 def _on_test(session: Session, one: Finalist, system: str) -> SystemResult:
     """What a finalist's system answers on test; itself as it listens."""
     answers = partial(_answers, session, one)
-    own = system in (SUBJECT, DERANGED)
-    return heard(session, answers, system) if own else answers(system)
+    return heard(session, answers, system) if system in (SUBJECT, DERANGED) else answers(system)
 
 
 def _answers(session: Session, one: Finalist, system: str, split: Split = REPORT) -> SystemResult:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -14,8 +16,15 @@ from typing import TYPE_CHECKING
 from typing import Generic
 from typing import TypeVar
 
+from c2c_search.host.devices import Share
+from c2c_search.host.json_store import JsonStore
+from c2c_search.models.pair import PairSpec
+from c2c_search.report.live import View
+from c2c_search.report.live import WorkerView
 from c2c_search.study.trainer import TrainerClient
+from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.turns import Turns
+from c2c_search.training.protocol import Prepared
 
 
 if TYPE_CHECKING:
@@ -108,6 +117,46 @@ class Workers:
 
 def _alive(threads: Sequence[threading.Thread]) -> list[threading.Thread]:
     return [thread for thread in threads if thread.is_alive()]
+
+
+def make_workers(
+    count: int,
+    start: Callable[[Share, str | None, str | None], AbstractContextManager[WorkerProcess]],
+    pairs: Mapping[str, PairSpec],
+    store: JsonStore,
+    view: View,
+    stop: Path,
+    *,
+    sleep: Callable[[float], None],
+) -> Workers:
+    """The workers of one start of a study; each process starts with its first piece of work.
+
+    Args:
+        count: How many.
+        start: Starts a process, told its part of the machine, what models compute in and the day
+            that dated chat templates write; None where that is not known yet.
+        pairs: Of the study, by name.
+        store: Of the study.
+        view: Of the study.
+        stop: See `Workers`.
+        sleep: Waits before a new attempt.
+    """
+    prepared: dict[str, Prepared] = {}
+    turns = Turns()
+
+    def trainer(share: Share) -> TrainerClient:
+        return TrainerClient(
+            lambda dtype: start(share, dtype, trainers[0].date),
+            pairs,
+            store,
+            view if count == 1 else WorkerView(view, share.index + 1),
+            sleep=sleep,
+            prepared=prepared,
+            turns=turns,
+        )
+
+    trainers = [trainer(Share(index, count)) for index in range(count)]
+    return Workers(trainers, turns, stop)
 
 
 @dataclass
