@@ -123,8 +123,7 @@ class Outbox:
             return False
         try:
             while self._waiting:
-                self._post(*self._waiting[0])
-                del self._waiting[0]
+                self._post_first()
         except StoreError as error:
             self._gone(error)
             return False
@@ -158,6 +157,17 @@ class Outbox:
                 self._gone(error)
             signals.check()
             self._sleep(1.0)
+
+    def _post_first(self) -> None:
+        """Deliver the oldest record; one that the server refuses, now as ever, is dropped."""
+        name, run_id, arguments = self._waiting[0]
+        try:
+            self._post(name, run_id, arguments)
+        except Exception as error:
+            if _is_away(error.__cause__):
+                raise
+            self._notify(f"The tracking server refuses a record ({name}) of {run_id}: {error}")
+        del self._waiting[0]
 
     def _post(self, name: str, run_id: str, arguments: dict[str, Any]) -> None:
         if name == "create_run":

@@ -98,10 +98,11 @@ class Tracker:
         root = expanded(root).resolve()
         opened = mlflow_store.open_store(root, uri=uri)
         client = mlflow_store.connect(opened)
+        location = None if uri else mlflow_store.artifact_location(root, experiment)
+        found = _experiment(client, root, experiment, location, opened)
         if outbox is not None:
             client = cast("MlflowClient", Outbox(client, outbox, notify=notify))
-        location = None if uri else mlflow_store.artifact_location(root, experiment)
-        return cls(client, _experiment(client, root, experiment, location, opened), opened)
+        return cls(client, found, opened)
 
     def study(
         self,

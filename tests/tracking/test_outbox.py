@@ -11,6 +11,7 @@ from requests.exceptions import ConnectionError as Refused
 
 from c2c_search.errors import StoreError
 from c2c_search.tracking import Tracker
+from c2c_search.tracking import mlflow_store
 from c2c_search.tracking import outbox
 from c2c_search.tracking.outbox import LATER
 from c2c_search.tracking.outbox import Outbox
@@ -153,6 +154,37 @@ def test_what_the_server_refuses_is_not_kept(
     with pytest.raises(Exception, match="depth"):
         run.params({"depth": 2})
     assert not kept.exists()
+
+
+def test_what_it_refuses_later_keeps_nothing_back(
+    away_tracker: Tracker, server: Server, kept: Path, told: list[str]
+) -> None:
+    study = away_tracker.study("demo")
+    run = study.trial("trial-000")
+    run.params({"depth": 1})
+    server.away = True
+    run.params({"depth": 2})
+    run.metrics(1, {"train/loss": 2.0})
+    run.flush()
+    server.away = False
+    assert losses(away_tracker, run.run_id) == [(1, 2.0)]
+    assert f"refuses a record (log_batch) of {run.run_id}" in "\n".join(told)
+    assert not kept.exists()
+
+
+def test_a_study_begins_only_with_its_server(
+    root: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = mlflow_store.connect
+
+    def away(uri: str) -> Any:
+        server = Server(connect(uri))
+        server.away = True
+        return server
+
+    monkeypatch.setattr(mlflow_store, "connect", away)
+    with pytest.raises(StoreError, match="reachable"):
+        Tracker.open(root, "demo", uri=mlflow_store.local_uri(root), outbox=kept)
 
 
 def test_reading_waits_until_it_is_back(tracker: Tracker, server: Server, kept: Path) -> None:
