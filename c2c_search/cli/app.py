@@ -10,6 +10,7 @@ from c2c_search.cli import cache
 from c2c_search.cli import champion
 from c2c_search.cli import evaluate
 from c2c_search.cli import message_audit
+from c2c_search.cli import studies
 from c2c_search.cli import study
 from c2c_search.cli import tracking
 from c2c_search.cli import trial
@@ -42,7 +43,9 @@ def _options(
     pass
 
 
-app.command()(study.study)
+app.add_typer(study.app, name="study")
+app.command()(studies.status)
+app.command()(studies.stop)
 app.command()(study.validate)
 app.command()(study.plan)
 app.command()(tracking.ui)

@@ -9,6 +9,7 @@ import typer
 
 from c2c_search.cli.echo import echo
 from c2c_search.cli.echo import echo_json
+from c2c_search.cli.options import confirm
 
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def clear(
         return
     size = size_text(sum(each.size for each in chosen))
     if not yes:
-        _confirm(f"Remove {_lists(len(chosen))}, {size}?")
+        confirm(f"Remove {_lists(len(chosen))}, {size}?")
     with cache_errors(found.directory):
         cleared = maintenance.clear(found, chosen)
     freed = size_text(sum(each.size for each in cleared.removed))
@@ -124,24 +125,6 @@ def verify(
 @app.callback()
 def _group() -> None:
     pass
-
-
-def _confirm(question: str) -> None:
-    import sys
-
-    from c2c_search.errors import ConfigError
-
-    try:
-        if typer.confirm(question):
-            return
-    except typer.Abort as error:
-        if not sys.stdin.isatty():
-            raise ConfigError(
-                "Removing is asked for first, and there is nobody to answer.",
-                hint="Say --yes to remove without a question.",
-            ) from error
-        raise
-    raise typer.Abort
 
 
 def _store() -> Path:

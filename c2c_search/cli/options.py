@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,8 @@ SpaceFile = Annotated[
 ]
 Root = Annotated[Path, typer.Option("--root", help="Folder of all studies, runs and champions.")]
 
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
 ROOT = Path("mlruns")
 
 
@@ -26,6 +29,25 @@ def announce(text: str, *, err: bool = False) -> None:
         err: Whether on standard error, as the command's progress is.
     """
     typer.echo(f"{text} ...", err=err)
+
+
+def confirm(question: str) -> None:
+    """Ask before something is removed; leave the program unless the answer is yes.
+
+    Raises:
+        ConfigError: There is nobody to answer.
+    """
+    try:
+        if typer.confirm(question):
+            return
+    except typer.Abort as error:
+        if not sys.stdin.isatty():
+            raise ConfigError(
+                "Removing is asked for first, and there is nobody to answer.",
+                hint="Say --yes to remove without a question.",
+            ) from error
+        raise
+    raise typer.Abort
 
 
 def names(value: str | None, option: str) -> tuple[str, ...]:

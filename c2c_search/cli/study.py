@@ -8,23 +8,52 @@ from typing import Annotated
 
 import typer
 
+from c2c_search.cli import studies
 from c2c_search.cli.echo import echo
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import SpaceFile
 from c2c_search.cli.options import announce
+from c2c_search.errors import ConfigError
 
 
 if TYPE_CHECKING:
     from c2c_search.space.schema import Space
 
 
+app = typer.Typer(invoke_without_command=True)
+app.command("ls")(studies.list_)
+app.command()(studies.show)
+app.command()(studies.rm)
+app.command()(studies.export)
+
+
+@app.callback()
 def study(
-    space: SpaceFile,
+    context: typer.Context,
+    space: Annotated[
+        Path | None,
+        typer.Option("--space", help="Space file, e.g. spaces/fuser.yaml.", show_default=False),
+    ] = None,
     root: Root = ROOT,
     trials: Annotated[
         int | None,
         typer.Option(min=1, help="Trials in all, instead of the space's own number."),
+    ] = None,
+    workers: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="Processes that train side by side; auto: one for each GPU, one on a CPU.",
+        ),
+    ] = "auto",
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(
+            "--tracking-uri",
+            metavar="URI",
+            help="MLflow server to record in, instead of the store under the root.",
+        ),
     ] = None,
     force: Annotated[
         str,
@@ -39,10 +68,35 @@ def study(
     Exit status 3: no fuser beats its controls. 4: trials kept failing, or
     nothing could be judged. 130: interrupted.
     """
+    if context.invoked_subcommand is not None:
+        return
+    if space is None:
+        raise typer.BadParameter("a study needs a space file", param_hint="--space")
     announce(f"Reading {space}")
     from c2c_search.study.driver import run_study
 
-    run_study(space, root=root, trials=trials, force=force.strip())
+    count = _count(workers)
+    run_study(
+        space,
+        root=root,
+        trials=trials,
+        workers=count,
+        tracking_uri=tracking_uri,
+        force=force.strip(),
+    )
+
+
+def _count(workers: str) -> int | None:
+    """How many workers are asked for; None to choose.
+
+    Raises:
+        ConfigError: It is neither ``auto`` nor a number from 1.
+    """
+    if workers == "auto":
+        return None
+    if not workers.isdecimal() or int(workers) < 1:
+        raise ConfigError("--workers takes a number from 1, or auto.", value=workers)
+    return int(workers)
 
 
 def validate(

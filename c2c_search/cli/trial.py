@@ -1,4 +1,4 @@
-"""``trial run``, one trial again from its configuration."""
+"""``trial run|ls|show|retry``: single trials, from a file or out of a study."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
+from c2c_search.cli.echo import echo
+from c2c_search.cli.echo import echo_json
+from c2c_search.cli.options import ROOT
+from c2c_search.cli.options import Json
+from c2c_search.cli.options import Root
 from c2c_search.cli.options import announce
+from c2c_search.cli.studies import Name
+from c2c_search.cli.studies import dumps
+from c2c_search.cli.studies import print_trials
 
+
+Trial = Annotated[str, typer.Argument(metavar="TRIAL", help="Its name or number: trial-007, 7.")]
 
 app = typer.Typer(help="Work with single trials.", no_args_is_help=True)
 
@@ -26,6 +36,45 @@ def run(
     from c2c_search.study.run_trial import repeat_trial
 
     repeat_trial(file, to)
+
+
+@app.command("ls")
+def list_(study: Name, root: Root = ROOT, json: Json = False) -> None:
+    """List a study's trials."""
+    from c2c_search.study import overview
+
+    trials = overview.trial_rows(overview.load(overview.open_existing(root), study))
+    if json:
+        echo_json(dumps([trial.model_dump(mode="json") for trial in trials]))
+    else:
+        print_trials(trials)
+
+
+@app.command()
+def show(study: Name, trial: Trial, root: Root = ROOT, json: Json = False) -> None:
+    """Show all that is known of a trial."""
+    from c2c_search.study import overview
+
+    opened = overview.load(overview.open_existing(root), study)
+    row = overview.trial_row(opened, trial).model_dump(mode="json")
+    if json:
+        echo_json(dumps(row))
+        return
+    for name, value in row.items():
+        if value is not None:
+            echo(f"{name:<12}{value}")
+
+
+@app.command()
+def retry(study: Name, trial: Trial, root: Root = ROOT, json: Json = False) -> None:
+    """Queue a trial that failed again; the study's next start goes on with it."""
+    from c2c_search.study.upkeep import retry
+
+    row = retry(root, study, trial)
+    if json:
+        echo_json(dumps(row.model_dump(mode="json")))
+    else:
+        echo(f"{row.name} is tried again when `c2c-search study` goes on with {study}.")
 
 
 @app.callback()

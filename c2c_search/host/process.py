@@ -26,6 +26,11 @@ def is_gone(owner: str) -> bool | None:
     return boot != _boot() or not _alive(int(pid)) or (_start(int(pid)) or "") != start
 
 
+def pid_of(owner: str) -> int:
+    """Its id, of a process of this machine that `this_process` named."""
+    return int(owner.split("/")[2])
+
+
 @cache
 def _name(pid: int) -> str:
     return "/".join((socket.gethostname(), _boot(), str(pid), _start(pid) or ""))

@@ -45,6 +45,23 @@ def thread_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(usable_cores())}
 
 
+def thread_share(environment: Mapping[str, str], processes: int) -> dict[str, str]:
+    """The same for one of several processes side by side: its part of the cores, at least one.
+
+    Where the user has set a variable the process has as many threads, if that is fewer.
+
+    Args:
+        environment: Of the process.
+        processes: How many of its kind there are.
+    """
+    share = max(1, usable_cores() // processes)
+    asked = {name: environment[name] for name in THREAD_VARIABLES if environment.get(name)}
+    fewer = {name: value for name, value in asked.items() if value.isdigit()}
+    return {name: str(min(share, int(value))) for name, value in fewer.items()} or {
+        "OMP_NUM_THREADS": str(share)
+    }
+
+
 def _physical_cores(root: Path) -> int:
     if not hasattr(os, "sched_getaffinity"):  # neither macOS nor Windows has containers to ask
         return os.cpu_count() or 1

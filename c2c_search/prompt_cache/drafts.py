@@ -95,7 +95,7 @@ class DraftStore:
             folder.mkdir(parents=True, exist_ok=True)
             found = self._read(folder, batches, tokens)
             if len(found) < len(batches):
-                with turn(folder, notify):
+                with turn(folder, notify, progress):
                     found = self._read(folder, batches, tokens)
                     self._fill(folder, batches, tokens, found, draft, progress)
         drafts: dict[int, tuple[int, ...]] = {}

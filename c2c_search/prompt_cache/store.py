@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ Notify = Callable[[str], None]
 _COMPUTED_AGAIN = 2**29  # bytes of shards not on the disk that stay in memory
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_SIGN_SECONDS = 30.0  # between signs of life while another process computes
 _MAPPED = 4096  # shards mapped at a time; the system allows a process about 65,000 mappings
 
 
@@ -115,7 +117,7 @@ class PromptCacheStore:
             lease = Lease(folder)
             entry = Entry.read(folder)
             if not entry.complete:
-                with turn(folder, notify):
+                with turn(folder, notify, progress):
                     entry = self._claim(folder, model, prefill, source)
                     entry = self._fill(entry, model, prefill, progress)
         if not entry.complete and notify is not None:
@@ -273,7 +275,7 @@ class _Shards:
 
 
 @contextmanager
-def turn(folder: Path, notify: Notify | None) -> Iterator[None]:
+def turn(folder: Path, notify: Notify | None, progress: Progress | None) -> Iterator[None]:
     """Compute what a folder holds while no other process does, after waiting for one that does."""
     lock = FileLock(folder / "lock")
     try:
@@ -281,7 +283,11 @@ def turn(folder: Path, notify: Notify | None) -> Iterator[None]:
     except Timeout:
         if notify is not None:
             notify("Waiting for another process that computes the same prompt caches …")
-        lock.acquire()
+        while not lock.is_locked:
+            with suppress(Timeout):
+                lock.acquire(timeout=_SIGN_SECONDS)
+            if progress is not None:  # a sign of life, for who would take the process to hang
+                progress(0, 0)
     try:
         yield
     finally:

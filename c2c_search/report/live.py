@@ -30,6 +30,7 @@ LEGEND = (
     "matched: accuracy with the right message; deranged: with another item's; "
     "P: matched - deranged; G: matched - receiver alone"
 )
+_NOTHING = ("", float("-inf"))  # said, and when
 _OF_TRAINING = ("train", "calibrate", "evaluate")  # stages whose time a trial costs
 
 
@@ -40,18 +41,35 @@ class View:
         self.state = state
         self.console = console
 
-    def stage(self, stage: str, done: int = 0, total: int = 0, message: str = "") -> None:
-        """A stage has got this far; ``total`` 0 when unknown."""
+    def stage(
+        self,
+        stage: str,
+        done: int = 0,
+        total: int = 0,
+        message: str = "",
+        *,
+        worker: int | None = None,
+    ) -> None:
+        """A stage has got this far; ``total`` 0 when unknown. ``worker``: one of several's own."""
+        if worker is not None:
+            self.state.workers[worker] = _join(stage, message, f"{done}/{total}" if total else "")
+            return
         self.state.stage, self.state.done, self.state.total = stage, done, total
         self.state.message = message
         if stage not in _OF_TRAINING:
             self.state.rest()
 
     def begin(
-        self, name: str, settings: Mapping[str, object], steps: int, *, of_budget: bool = True
+        self,
+        name: str,
+        settings: Mapping[str, object],
+        steps: int,
+        *,
+        of_budget: bool = True,
+        worker: int | None = None,
     ) -> None:
         """A training starts; a twin's is not of the budget of trials."""
-        self.state.begin(name, settings, steps, of_budget)
+        self.state.begin(name, settings, steps, of_budget, worker)
 
     def step(self, name: str, step: int, loss: float) -> None:
         """A step of a training was logged."""
@@ -90,6 +108,54 @@ class View:
         self.console.print(Text(text))
 
 
+class WorkerView(View):
+    """What one of several workers tells, shown as its own.
+
+    Args:
+        whole: The view of the study.
+        number: Of the worker, from 1.
+    """
+
+    def __init__(self, whole: View, number: int) -> None:
+        super().__init__(whole.state, whole.console)
+        self.whole = whole
+        self.number = number
+
+    def stage(
+        self,
+        stage: str,
+        done: int = 0,
+        total: int = 0,
+        message: str = "",
+        *,
+        worker: int | None = None,
+    ) -> None:
+        self.whole.stage(stage, done, total, message, worker=self.number)
+
+    def begin(
+        self,
+        name: str,
+        settings: Mapping[str, object],
+        steps: int,
+        *,
+        of_budget: bool = True,
+        worker: int | None = None,
+    ) -> None:
+        self.whole.begin(name, settings, steps, of_budget=of_budget, worker=self.number)
+
+    def step(self, name: str, step: int, loss: float) -> None:
+        self.whole.step(name, step, loss)
+
+    def rung(self, name: str, step: int, score: Score) -> None:
+        self.whole.rung(name, step, score)
+
+    def end(self, name: str, how: str, score: Score | None = None) -> None:
+        self.whole.end(name, how, score)
+
+    def note(self, text: str) -> None:
+        self.whole.note(text)
+
+
 class LiveView(View):
     """The view on a terminal, redrawn in place."""
 
@@ -102,29 +168,45 @@ class PlainView(View):
 
     def __init__(self, state: StudyState, console: Console) -> None:
         super().__init__(state, console)
-        self._said = ("", float("-inf"))
+        self._said: dict[int | None, tuple[str, float]] = {}
         self._explained = False
 
-    def stage(self, stage: str, done: int = 0, total: int = 0, message: str = "") -> None:
-        super().stage(stage, done, total, message)
+    def stage(
+        self,
+        stage: str,
+        done: int = 0,
+        total: int = 0,
+        message: str = "",
+        *,
+        worker: int | None = None,
+    ) -> None:
+        super().stage(stage, done, total, message, worker=worker)
         key, now = f"{stage} {message}", self.state.clock()
-        said, when = self._said
+        said, when = self._said.get(worker, _NOTHING)
         if key == said and now - when < PLAIN_SECONDS:
             return
-        self._said = (key, now)
-        self.note(_join(stage, message, f"{done}/{total}" if total else ""))
+        self._said[worker] = (key, now)
+        line = _join(stage, message, f"{done}/{total}" if total else "")
+        self.note(line if worker is None else f"worker {worker}: {line}")
 
     def begin(
-        self, name: str, settings: Mapping[str, object], steps: int, *, of_budget: bool = True
+        self,
+        name: str,
+        settings: Mapping[str, object],
+        steps: int,
+        *,
+        of_budget: bool = True,
+        worker: int | None = None,
     ) -> None:
-        super().begin(name, settings, steps, of_budget=of_budget)
-        self.note(f"{name}: {settings_line(settings)}")
+        super().begin(name, settings, steps, of_budget=of_budget, worker=worker)
+        where = "" if worker is None else f" (worker {worker})"
+        self.note(f"{name}{where}: {settings_line(settings)}")
 
     def step(self, name: str, step: int, loss: float) -> None:
         super().step(name, step, loss)
-        now = self.state.clock()
-        if now - self._said[1] >= PLAIN_SECONDS:
-            self._said = ("", now)
+        now, worker = self.state.clock(), self.state.currents[name].worker
+        if now - self._said.get(worker, _NOTHING)[1] >= PLAIN_SECONDS:
+            self._said[worker] = ("", now)
             steps = self.state.currents[name].steps
             left = _left(self.state)
             self.note(f"{name}: " + ", ".join([f"step {step}/{steps}, loss {loss:.3f}", *left]))
@@ -158,7 +240,14 @@ def watch(state: StudyState, console: Console) -> Iterator[View]:
 def render(state: StudyState) -> RenderableType:
     """The live view of a state: header, stage, the trials in training, what is done."""
     parts: list[RenderableType] = [_header(state), _stage(state)]
-    parts += [_training(current) for current in state.currents.values()]
+    currents = sorted(state.currents.values(), key=lambda current: current.worker or 0)
+    busy = {current.worker for current in currents}
+    parts += [
+        Text(f"worker {number}: {doing}", style="dim")
+        for number, doing in sorted(state.workers.items())
+        if number not in busy
+    ]
+    parts += [_training(current) for current in currents]
     parts.append(_summary(state))
     rungs = [score for current in state.currents.values() for _, score in current.rungs]
     if any(score.deranged is not None for score in (*rungs, *_scores(state.best))):
@@ -206,7 +295,8 @@ def _training(current: Current) -> RenderableType:
         ProgressBar(total=current.steps, completed=current.step, width=30),
         f"step {current.step}/{current.steps}",
     )
-    table.add_row(Text(current.name, style="bold"), bar)
+    worker = "" if current.worker is None else f" (worker {current.worker})"
+    table.add_row(Text(current.name + worker, style="bold"), bar)
     table.add_row("settings", Text(settings_line(current.settings)))
     if current.losses:
         table.add_row("loss", f"{current.losses[-1]:.3f}  {sparkline(current.losses)}")

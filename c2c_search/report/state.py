@@ -20,12 +20,13 @@ Clock = Callable[[], float]
 
 @dataclass
 class Current:
-    """A trial (or twin) that trains now."""
+    """A trial (or twin) that trains now; of several workers, in the one of that number."""
 
     name: str
     settings: Mapping[str, object]
     steps: int
     of_budget: bool = True
+    worker: int | None = None
     step: int = 0
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
     rungs: list[tuple[int, Score]] = field(default_factory=list)
@@ -87,6 +88,7 @@ class StudyState:
         first_rung: Steps of a trial that is pruned at the first occasion; ``steps`` for none.
         objective: Name of what the search maximises.
         clock: Seconds, monotonic.
+        workers: What each of several workers does that does not train.
     """
 
     name: str
@@ -101,6 +103,7 @@ class StudyState:
     done: int = 0
     total: int = 0
     currents: dict[str, Current] = field(default_factory=dict)
+    workers: dict[int, str] = field(default_factory=dict)
     best: Best | None = None
     counts: Counter[str] = field(default_factory=Counter)
     steps_of_finished: list[int] = field(default_factory=list)
@@ -122,13 +125,18 @@ class StudyState:
         return sum(self.counts.values())
 
     def begin(
-        self, name: str, settings: Mapping[str, object], steps: int, of_budget: bool
+        self,
+        name: str,
+        settings: Mapping[str, object],
+        steps: int,
+        of_budget: bool,
+        worker: int | None = None,
     ) -> None:
         """A training starts, perhaps beside others."""
         self._in_stage("train")
         if not self.currents:
             self._training_since = self.clock()
-        self.currents[name] = Current(name, settings, steps, of_budget)
+        self.currents[name] = Current(name, settings, steps, of_budget, worker)
 
     def advance(self, name: str, step: int, loss: float) -> None:
         """A training step was logged; a resumed trial's first one counts as no progress."""

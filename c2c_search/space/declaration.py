@@ -89,6 +89,12 @@ class Search(FrozenModel):
         description="Trials that train at once in one process, the receiver reading for all of "
         "them in one pass.",
     )
+    trial_hours: float | None = Field(
+        None,
+        gt=0,
+        description="Hours after which a trial has failed (`timeout`); trials that train at once "
+        "share the sum of theirs.",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Of the sampler, and of every trial.")
 
 

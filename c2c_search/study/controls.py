@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.systems.registry import SYSTEMS
@@ -96,10 +97,14 @@ def measure_alone(session: Session, model: SingleModel, split: Split) -> SystemR
 
 def measure_models(session: Session) -> None:
     """Measure every single model on validation: what every pair's objective is known by."""
-    models, accuracies = models_of(session), {}
-    for index, model in enumerate(models):
+    models = models_of(session)
+
+    def measure(session: Session, index: int, model: SingleModel) -> float:
         session.view.stage("controls", index, len(models), model.name)
-        accuracies[model] = measure_alone(session, model, "validation").accuracy
+        return measure_alone(session, model, "validation").accuracy
+
+    jobs = [partial(measure, index=index, model=one) for index, one in enumerate(models)]
+    accuracies = dict(zip(models, session.share(jobs), strict=True))
     for pair in session.space.pairs.values():
         receiver, sharer = (accuracies[model_of(session, pair, role)] for role in ROLES)
         session.objectives[str(pair)] = Objective(
@@ -145,23 +150,29 @@ def train_references(session: Session) -> None:
     Raises:
         C2CError: One cannot be trained; its pair's trials could not be compared.
     """
+    pairs = list(session.space.pairs)
+    if len(pairs) > 1:
+        jobs = [partial(_train_reference, number=n) for n in range(len(pairs))]
+        session.share(jobs)
+
+
+def _train_reference(session: Session, number: int) -> None:
+    """Train the no-sharer reference of a pair, by its number."""
     space = session.space
-    if len(space.pairs) == 1:
-        return
-    for index, (name, pair) in enumerate(space.pairs.items()):
-        session.view.stage("controls", index, len(space.pairs), reference_name(name))
-        config = space.configuration(reference(space, name))
-        config = config.model_copy(update={"seed": config.seed + 1})
-        ended = train_once(
-            session,
-            session.request(config, SYSTEMS[TWIN].recipe),
-            reference_name(name),
-            "twin",
-            {"c2c.twin_of": config.hash()},
-            shown={"sharer": "blank"},
-            to_the_end=False,
-        )
-        if isinstance(ended, Failed):
-            raise retries.error(ended, f"{reference_name(name)} could not be trained")
-        known = session.objective(pair)
-        session.objectives[str(pair)] = known.model_copy(update={"reference": ended.accuracy})
+    name, pair = list(space.pairs.items())[number]
+    session.view.stage("controls", number, len(space.pairs), reference_name(name))
+    config = space.configuration(reference(space, name))
+    config = config.model_copy(update={"seed": config.seed + 1})
+    ended = train_once(
+        session,
+        session.request(config, SYSTEMS[TWIN].recipe),
+        reference_name(name),
+        "twin",
+        {"c2c.twin_of": config.hash()},
+        shown={"sharer": "blank"},
+        to_the_end=False,
+    )
+    if isinstance(ended, Failed):
+        raise retries.error(ended, f"{reference_name(name)} could not be trained")
+    known = session.objective(pair)
+    session.objectives[str(pair)] = known.model_copy(update={"reference": ended.accuracy})

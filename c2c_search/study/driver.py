@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +23,8 @@ from c2c_search.errors import C2CError
 from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
 from c2c_search.errors import StudyStoppedError
+from c2c_search.host.devices import Share
+from c2c_search.host.devices import gpus
 from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
@@ -52,11 +57,11 @@ from c2c_search.study.readiness import check_ready
 from c2c_search.study.session import Session
 from c2c_search.study.sizes import make_fits
 from c2c_search.study.succession import PromotedChampion
-from c2c_search.study.trainer import TrainerClient
 from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import DERANGED_ACCURACY
 from c2c_search.study.trials import run_trials
+from c2c_search.study.workers import make_workers
 from c2c_search.tracking import StudyRun
 from c2c_search.tracking import Tracker
 from c2c_search.tracking import reconcile
@@ -69,7 +74,9 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
-WorkerFactory = Callable[[Pipeline, Path, str | None], AbstractContextManager[WorkerProcess]]
+WorkerFactory = Callable[
+    [Pipeline, Path, str | None, Share], AbstractContextManager[WorkerProcess]
+]
 Promote = Callable[[Session, FinalEvaluation], PromotedChampion]
 
 
@@ -91,12 +98,12 @@ class Outcome:
 
 
 def start_worker(
-    pipeline: Pipeline, log_file: Path, dtype: str | None
+    pipeline: Pipeline, log_file: Path, dtype: str | None, share: Share
 ) -> AbstractContextManager[WorkerProcess]:
     """Start the process that trains and measures; what it prints goes to ``log_file``."""
     from c2c_search.training.launch import Worker
 
-    return Worker(pipeline, log_file=log_file, dtype=dtype)
+    return Worker(pipeline, log_file=log_file, dtype=dtype, share=share)
 
 
 def run_study(
@@ -104,6 +111,8 @@ def run_study(
     *,
     root: Path = Path("mlruns"),
     trials: int | None = None,
+    workers: int | None = None,
+    tracking_uri: str | None = None,
     force: str = "",
     console: Console | None = None,
     worker_factory: WorkerFactory = start_worker,
@@ -117,10 +126,13 @@ def run_study(
         space_path: The space file.
         root: Folder of all stores.
         trials: Budget of trials, instead of the space's own.
+        workers: Processes that train and measure side by side; one for each GPU if None, and one
+            where there is none: on a CPU one process uses all cores.
+        tracking_uri: MLflow server to record in, instead of the store under ``root``.
         force: Why a new champion takes the place of one that it does not beat; empty if it must
             beat it.
         console: Where progress and result go; standard output by default.
-        worker_factory: Starts the worker process.
+        worker_factory: Starts a worker process.
         promotion: Makes the champion's package and registers it.
         ready: Refuses, before anything is written, a study that could not come to its end.
         sleep: Waits before a new attempt.
@@ -139,14 +151,13 @@ def run_study(
     files = StudyFiles(expanded(root).resolve(), space.study)
     if not files.begun:
         ready(space, space_path)
-    command = f"c2c-search study --space {shlex.quote(str(space_path))}"
-    command += "" if root == Path("mlruns") else f" --root {shlex.quote(str(root))}"
-    command += "" if trials is None else f" --trials {trials}"
-    command += f" --force {shlex.quote(force)}" if force else ""
     # Making the stores, or only opening them, takes MLflow seconds.
+    count = workers or max(1, len(gpus(os.environ)))
+    beside = f" in {count} workers" if count > 1 else ""
     console.print(
         f"Study {space.study}: {counted(space.search.trials, 'trial')} of "
-        f"{counted(space.pipeline.training.steps, 'step')}; opening the stores under {root} ...",
+        f"{counted(space.pipeline.training.steps, 'step')}{beside}; "
+        f"opening the stores under {root} ...",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -154,12 +165,29 @@ def run_study(
     try:
         with interruptible(), _opened(space, files) as study:
             start = _Start(
-                space_path, space, files, console, worker_factory, promotion, sleep, force
+                space_path,
+                space,
+                files,
+                console,
+                worker_factory,
+                promotion,
+                sleep,
+                force,
+                count,
+                tracking_uri,
             )
             final, champion, board = start.drive(study)
     except KeyboardInterrupt:
+        options = {
+            "root": None if root == Path("mlruns") else root,
+            "trials": trials,
+            "workers": workers,
+            "tracking-uri": tracking_uri,
+            "force": force or None,
+        }
         console.print(
-            f"\nStopped; everything finished is kept. Go on with:\n  {command}",
+            "\nStopped; everything finished is kept. Go on with:\n  "
+            + _command({"space": space_path, **options}),
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -169,6 +197,13 @@ def run_study(
     if champion is None:
         raise _no_champion(space.study, final)
     return Outcome(space.study, board, final, champion)
+
+
+def _command(options: Mapping[str, object]) -> str:
+    """The command line of a study, with the options that are given."""
+    given = {name: value for name, value in options.items() if value is not None}
+    words = (word for name, value in given.items() for word in (f"--{name}", str(value)))
+    return shlex.join(["c2c-search", "study", *words])
 
 
 def _no_champion(study: str, final: FinalEvaluation) -> C2CError:
@@ -232,11 +267,20 @@ class _Start:
     promotion: Promote
     sleep: Callable[[float], None]
     force: str
+    workers: int
+    tracking_uri: str | None
 
     def drive(self, study: Study) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
         """Go through every stage; those that an earlier start has finished cost nothing."""
+        self.files.stop.unlink(missing_ok=True)  # it asked an earlier start
         interrupted = resume.recover(study)
-        tracker = Tracker.open(self.files.root, self.space.pipeline.name)
+        tracker = Tracker.open(
+            self.files.root,
+            self.space.pipeline.name,
+            uri=self.tracking_uri,
+            outbox=None if self.tracking_uri is None else self.files.outbox,
+            notify=lambda text: self.console.print(text, highlight=False, markup=False),
+        )
         run = self._parent(tracker, study)
         log_settings(run, self.space, self.space_path)
         reconcile(tracker, study)
@@ -254,6 +298,7 @@ class _Start:
                 run.finish("KILLED" if stopped else "FAILED")
             raise
         run.finish("FINISHED" if result[0].verdicts else "FAILED")
+        tracker.settle()
         return result
 
     def _stages(
@@ -270,7 +315,7 @@ class _Start:
         log_data(session)
         run_trials(session, make_fits(self.space))
         final = evaluate_finalists(session)
-        session.trainer.close()
+        session.workers.close()
         champion = None if final.champion is None else self.promotion(session, final)
         board = make_leaderboard(session, final, champion)
         session.run.note(leaderboard.markdown(board))
@@ -282,24 +327,41 @@ class _Start:
         run_id = study.user_attrs.get(RUN_ID)
         run = tracker.study(self.space.study, run_id=run_id, tags=tags)
         study.set_user_attr(RUN_ID, run.run_id)
+        study.set_user_attr(storage.TRIALS, self.space.search.trials)
         return run
 
     @contextmanager
     def _session(self, study: Study, tracker: Tracker, run: StudyRun) -> Iterator[Session]:
-        space, store = self.space, JsonStore(self.files.results)
-
-        def start(dtype: str | None) -> AbstractContextManager[WorkerProcess]:
-            return self.worker_factory(
-                space.pipeline.on(trainer.date), self.files.worker_log, dtype
+        store = JsonStore(self.files.results)
+        with watch(_state(study, self.space), self.console) as view, ExitStack() as stack:
+            workers = make_workers(
+                self.workers,
+                self._worker,
+                self.space.pairs,
+                store,
+                view,
+                self.files.stop,
+                sleep=self.sleep,
             )
-
-        with (
-            watch(_state(study, space), self.console) as view,
-            TrainerClient(start, space.pairs, store, view, sleep=self.sleep) as trainer,
-        ):
+            stack.callback(workers.close)
             yield Session(
-                space, self.files, study, tracker, run, trainer, store, view, force=self.force
+                self.space,
+                self.files,
+                study,
+                tracker,
+                run,
+                workers.trainers[0],
+                workers,
+                store,
+                view,
+                force=self.force,
             )
+
+    def _worker(
+        self, share: Share, dtype: str | None, date: str | None
+    ) -> AbstractContextManager[WorkerProcess]:
+        log = self.files.worker_log(share.index)
+        return self.worker_factory(self.space.pipeline.on(date), log, dtype, share)
 
 
 def _state(study: Study, space: Space) -> StudyState:

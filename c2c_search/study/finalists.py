@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from collections.abc import Set
 from dataclasses import dataclass
 from dataclasses import replace
 from functools import partial
@@ -38,16 +37,17 @@ from c2c_search.study.looks import look
 from c2c_search.study.naming import trial_name
 from c2c_search.study.parent import log_final
 from c2c_search.study.recording import train_once
+from c2c_search.study.resume import HASH
 from c2c_search.study.resume import complete
 from c2c_search.study.session import Session
 from c2c_search.study.succession import present_champion
-from c2c_search.study.trials import HASH
 from c2c_search.study.trials import PARAMETERS
 from c2c_search.study.trials import SPLIT
 from c2c_search.study.trials import failures
 from c2c_search.study.when_unsure import heard
 from c2c_search.study.when_unsure import judged_as
 from c2c_search.study.when_unsure import listening_of
+from c2c_search.study.workers import Job
 from c2c_search.system_names import TWIN
 from c2c_search.tracking.recorded_run import Kind
 from c2c_search.training import retries
@@ -55,7 +55,6 @@ from c2c_search.training.protocol import NOT_ITS_OWN
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Split
-from c2c_search.training.protocol import Trained
 
 
 if TYPE_CHECKING:
@@ -224,67 +223,73 @@ def controls_of(session: Session) -> tuple[str, ...]:
 
 
 def _train(session: Session, chosen: list[Finalist]) -> tuple[Finalist, ...]:
-    """The finalists with those of their controls that are trained."""
-    in_steps = {TWIN, *trained_in_steps(session.space)}
-    finished = []
-    for later in reversed(range(len(chosen))):
-        still = later * len(in_steps)
-        finished.append(_trained(session, chosen[-1 - later], in_steps, still))
-    session.view.twins(0)
-    return tuple(finished)
+    """The finalists with those of their controls that are trained, of their data and seed.
 
-
-def _trained(session: Session, one: Finalist, in_steps: Set[str], later: int) -> Finalist:
-    """A finalist with its trained controls, of its data and seed; none if its twin's fails.
-
-    Args:
-        session: Of the study.
-        one: The finalist.
-        in_steps: Those of its controls that take a training's time.
-        later: So many of them are to come for other finalists.
+    One whose twin fails gets no further controls: it cannot be judged.
     """
-    trained: dict[str, Trained] = {}
-    for control in controls_of(session):
-        entry, name = SYSTEMS[control], one.name_of(control)
-        if entry.recipe is None:
-            continue
-        session.view.twins(later + len(in_steps - trained.keys()))
-        session.view.stage("controls", message=name)
-        kind: Kind = "twin" if control == TWIN else "control"
-        tags = {"c2c.control": entry.name}
-        if control == TWIN:
-            tags = {"c2c.twin_of": one.config.hash()}
-        train = session.request(one.config, entry.recipe, one.trained.parameters)
-        shown = {"control": entry.title}
-        ended = train_once(session, train, name, kind, tags, shown=shown)
-        if not isinstance(ended, Failed):
-            trained[control] = ended
-        elif control == TWIN and ended.failure not in NOT_ITS_OWN:
-            reason = f"{ended.failure}: {ended.message}"
-            session.view.note(f"{name} failed ({reason})")
-            return replace(one, lacks=reason)
-        else:
-            raise retries.error(ended, f"{name} could not be trained")
-    return replace(one, controls=trained)
+    controls = [one for one in controls_of(session) if SYSTEMS[one].recipe is not None]
+    found = dict(enumerate(chosen))
+    in_steps = {TWIN, *trained_in_steps(session.space)}
+    still = {(number, control) for number in found for control in in_steps}
+
+    def train(session: Session, number: int, control: str) -> None:
+        if found[number].lacks:
+            return
+        session.view.twins(len(still))
+        found[number] = _with_control(session, found[number], control)
+        still.discard((number, control))
+        if found[number].lacks:
+            still.difference_update((number, one) for one in in_steps)
+
+    session.share([partial(train, number=n, control=one) for n in found for one in controls])
+    session.view.twins(0)
+    return tuple(found.values())
+
+
+def _with_control(session: Session, one: Finalist, control: str) -> Finalist:
+    """A finalist with a control trained; or with what it lacks, if its twin fails."""
+    entry, name = SYSTEMS[control], one.name_of(control)
+    session.view.stage("controls", message=name)
+    kind: Kind = "twin" if control == TWIN else "control"
+    tags = {"c2c.control": entry.name}
+    if control == TWIN:
+        tags = {"c2c.twin_of": one.config.hash()}
+    train = session.request(one.config, entry.recipe, one.trained.parameters)
+    ended = train_once(session, train, name, kind, tags, shown={"control": entry.title})
+    if not isinstance(ended, Failed):
+        return replace(one, controls={**one.controls, control: ended})
+    if control == TWIN and ended.failure not in NOT_ITS_OWN:
+        reason = f"{ended.failure}: {ended.message}"
+        session.view.note(f"{name} failed ({reason})")
+        return replace(one, lacks=reason)
+    raise retries.error(ended, f"{name} could not be trained")
 
 
 def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult]:
     """Every system on the test split, by its name in reports."""
-    models = models_of(session)
-    systems = (SUBJECT, *controls_of(session), DERANGED)
-    total = len(models) + len(systems) * len(judged)
-    results: dict[str, SystemResult] = {}
-    for model in models:
-        session.view.stage("test", len(results), total, model.name)
-        results[model.name] = measure_alone(session, model, REPORT)
+    measurements: dict[str, Job[SystemResult]] = {
+        model.name: partial(measure_alone, model=model, split=REPORT)
+        for model in models_of(session)
+    }
     for one in judged:
-        for system in systems:
-            name = one.name_of(system)
-            session.view.stage("test", len(results), total, name)
-            answers = partial(_answers, session, one)
-            own = system in (SUBJECT, DERANGED)
-            results[name] = heard(session, answers, system) if own else answers(system)
-    return results
+        for system in (SUBJECT, *controls_of(session), DERANGED):
+            measurements[one.name_of(system)] = partial(_on_test, one=one, system=system)
+    done: list[str] = []
+
+    def measure(session: Session, name: str) -> SystemResult:
+        session.view.stage("test", len(done), len(measurements), name)
+        found = measurements[name](session)
+        done.append(name)
+        return found
+
+    found = session.share([partial(measure, name=name) for name in measurements])
+    return dict(zip(measurements, found, strict=True))
+
+
+def _on_test(session: Session, one: Finalist, system: str) -> SystemResult:
+    """What a finalist's system answers on test; itself as it listens."""
+    answers = partial(_answers, session, one)
+    return heard(session, answers, system) if system in (SUBJECT, DERANGED) else answers(system)
 
 
 def _answers(session: Session, one: Finalist, system: str, split: Split = REPORT) -> SystemResult:

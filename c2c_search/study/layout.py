@@ -40,10 +40,23 @@ class StudyFiles:
         prepared = self.results / PREPARED
         return any(prepared not in path.parents for path in self.results.rglob("*.json"))
 
+    def worker_log(self, index: int = 0) -> Path:
+        """What a worker's process printed.
+
+        Args:
+            index: Which worker, from 0.
+        """
+        return self.folder / ("worker.log" if index == 0 else f"worker-{index + 1}.log")
+
     @property
-    def worker_log(self) -> Path:
-        """What the worker process printed."""
-        return self.folder / "worker.log"
+    def outbox(self) -> Path:
+        """Records that a tracking server could not take yet."""
+        return self.folder / "outbox.jsonl"
+
+    @property
+    def stop(self) -> Path:
+        """Asks the driver to stop when what has begun has ended."""
+        return self.folder / ".stop"
 
     @property
     def champion(self) -> Path:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-FAILURE = "failure"  # user attribute of a trial
+FAILURE = "failure"  # user attributes of a trial
+HASH = "trial_hash"
 _CARRIED = (RUN_ID,)
 _RUNG = "completed_rung_"  # where Optuna's halving notes the rungs that a trial has passed
 
@@ -43,12 +44,16 @@ def recover(study: Study) -> list[int]:
         elif trial.state != TrialState.FAIL or FAILURE in trial.user_attrs:
             continue
         if trial.number not in retried:
-            _requeue(study, trial)
+            requeue(study, trial)
             interrupted.append(trial.number)
     return interrupted
 
 
-def _requeue(study: Study, trial: FrozenTrial) -> None:
+def requeue(study: Study, trial: FrozenTrial) -> None:
+    """Queue a trial again with its parameters, its run and its reports.
+
+    Must only be called by the study's sole driver.
+    """
     import optuna
 
     # Not the whole of its attributes, as Optuna's own retry callback copies them.
@@ -71,14 +76,23 @@ def _requeue(study: Study, trial: FrozenTrial) -> None:
 
 
 def finished(study: Study) -> list[FrozenTrial]:
-    """The trials that ended for good; only these count against the budget."""
+    """The trials that ended for good; only these count against the budget.
+
+    One that failed for good and was queued again counts by its new attempt.
+    """
     from optuna.trial import TrialState
 
+    trials = study.get_trials(deepcopy=False)
+    retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
     return [
         trial
-        for trial in study.get_trials(deepcopy=False)
+        for trial in trials
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        or (trial.state == TrialState.FAIL and FAILURE in trial.user_attrs)
+        or (
+            trial.state == TrialState.FAIL
+            and FAILURE in trial.user_attrs
+            and trial.number not in retried
+        )
     ]
 
 

@@ -10,6 +10,7 @@ from c2c_search.config.pipeline import CacheConfig
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import ConfigError
+from c2c_search.host.devices import WHOLE
 from c2c_search.host.files import write_text
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
@@ -94,7 +95,7 @@ def repeat_trial(
         interruptible(),
         watch(state, console) as view,
         TrainerClient(
-            lambda dtype: worker_factory(pipeline, folder / "worker.log", dtype),
+            lambda dtype: worker_factory(pipeline, folder / "worker.log", dtype, WHOLE),
             {"pair": config.pair},
             JsonStore(folder / "results"),
             view,

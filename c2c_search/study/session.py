@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ from c2c_search.space.objective import Objective
 from c2c_search.space.schema import Space
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.trainer import TrainerClient
+from c2c_search.study.workers import Job
+from c2c_search.study.workers import T
+from c2c_search.study.workers import Workers
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.recorded_run import Kind
 from c2c_search.tracking.recorded_run import RecordedRun
@@ -48,7 +52,8 @@ class Session:
         study: Optuna's study, the truth about trials.
         tracker: MLflow's experiment.
         run: The study's parent run.
-        trainer: Trains and measures.
+        trainer: Trains and measures, in one worker.
+        workers: All of them.
         store: What is finished.
         view: What the terminal shows.
         objectives: By pair, what the search maximises; known once controls are measured.
@@ -62,10 +67,15 @@ class Session:
     tracker: Tracker
     run: StudyRun
     trainer: TrainerClient
+    workers: Workers
     store: JsonStore
     view: View
     objectives: dict[str, Objective] = field(default_factory=dict)
     force: str = ""
+
+    def share(self, jobs: Sequence[Job[T]]) -> list[T]:
+        """Have all workers do pieces of work; see `Workers.share`."""
+        return self.workers.share(self, jobs)
 
     @property
     def private(self) -> bool:
@@ -93,10 +103,12 @@ class Session:
             recipe: How a control of it is trained; left out for the trial itself.
             parameters: Of the trial's fuser, for a control.
         """
-        objective = self.objective(trial.pair)
+        objective, hours = self.objective(trial.pair), self.space.search.trial_hours
         if recipe is not None:
-            objective = objective.by_accuracy
-        return Train.of(recipe or Recipe(), trial, parameters, self.files.trial, objective)
+            control = objective.by_accuracy
+            return Train.of(recipe, trial, parameters, self.files.trial, control)
+        train = Train.of(Recipe(), trial, parameters, self.files.trial, objective)
+        return train.model_copy(update={"seconds": None if hours is None else 3600 * hours})
 
     def child(self, name: str, kind: Kind, tags: Mapping[str, object] | None = None) -> ChildRun:
         """Open the run of a control or twin, the same one at every start of the study."""

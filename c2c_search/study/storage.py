@@ -37,6 +37,9 @@ BUSY_SECONDS = 60
 
 SPACE = "space"  # user attributes of the study
 SPACE_HASH = "space_hash"
+TRIALS = "trials"  # in all, as its last start was told
+
+DRIVER = ".driver"  # file of a study's folder that names the process which drives it
 
 _EMPTY = "{}"
 
@@ -158,21 +161,14 @@ def sole_driver(root: Path, study: str, storage: RDBStorage) -> Iterator[None]:
     Raises:
         StoreError: Another process drives the study; the message says which one.
     """
-    if storage.engine.dialect.name == "postgresql":
-        with _advisory_lock(storage.engine, study):
-            yield
-        return
-    path = root / "trials" / study / ".driver.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    note = path.with_name(".driver")
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise _busy(study, note.read_text().strip() if note.exists() else None) from None
-    with lock:
+    note = root / "trials" / study / DRIVER
+    shared = storage.engine.dialect.name == "postgresql"
+    with _advisory_lock(storage.engine, study) if shared else _file_lock(note, study):
         write_text(note, process.this_process() + "\n")
-        yield
+        try:
+            yield
+        finally:
+            note.unlink(missing_ok=True)
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -218,6 +214,18 @@ def _write_immediately(engine: Engine) -> None:
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     engine.dispose()
+
+
+@contextmanager
+def _file_lock(note: Path, study: str) -> Iterator[None]:
+    note.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(note.with_name(f"{DRIVER}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise _busy(study, note.read_text().strip() if note.exists() else None) from None
+    with lock:
+        yield
 
 
 @contextmanager

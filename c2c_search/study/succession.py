@@ -15,8 +15,8 @@ from c2c_search.errors import StoreError
 from c2c_search.evaluation.guard import REPORT
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.json_store import JsonStore
+from c2c_search.study.resume import HASH
 from c2c_search.study.session import Session
-from c2c_search.study.trials import HASH
 from c2c_search.training.protocol import Prepared
 
 

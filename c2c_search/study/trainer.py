@@ -19,13 +19,13 @@ from typing import Self
 from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
 from c2c_search.evaluation.results import SystemResult
-from c2c_search.host import signals
 from c2c_search.host.dtypes import VARIABLE
 from c2c_search.host.dtypes import requested
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.names import fit
 from c2c_search.models.pair import PairSpec
 from c2c_search.report.live import View
+from c2c_search.study.turns import Turns
 from c2c_search.study.unchanged import check_unchanged
 from c2c_search.training import retries
 from c2c_search.training.protocol import CHECKPOINTS
@@ -52,6 +52,8 @@ class WorkerProcess(Protocol):
     def ask(self, request: Request) -> Iterator[Event]: ...
 
     def answer(self, go_on: bool) -> None: ...
+
+    def interrupt(self) -> None: ...
 
 
 StartWorker = Callable[[str | None], AbstractContextManager[WorkerProcess]]
@@ -90,6 +92,8 @@ class TrainerClient:
         store: Of the study.
         view: Shows progress.
         sleep: Waits before a new attempt.
+        prepared: What is known of the pairs, by name; shared by the clients of a study's workers.
+        turns: Of the threads that drive those workers.
     """
 
     def __init__(
@@ -100,12 +104,15 @@ class TrainerClient:
         view: View,
         *,
         sleep: Callable[[float], None] = time.sleep,
+        prepared: dict[str, Prepared] | None = None,
+        turns: Turns | None = None,
     ) -> None:
-        self.prepared: dict[str, Prepared] = {}
+        self.prepared: dict[str, Prepared] = {} if prepared is None else prepared
+        self.view = view
+        self._turns = turns or Turns()
         self._start = start
         self._pairs = pairs
         self._store = store
-        self._view = view
         self._sleep = sleep
         self._stack = ExitStack()
         self._process: WorkerProcess | None = None
@@ -139,6 +146,11 @@ class TrainerClient:
         self._process = None
         self._stack.close()
 
+    def interrupt(self) -> None:
+        """From any thread, end what the worker is doing, as soon as it has begun."""
+        if (process := self._process) is not None:
+            process.interrupt()
+
     def train(self, training: TrainingRequest) -> Trained | Failed:
         """Train something, going on from its checkpoint if there is one.
 
@@ -146,15 +158,16 @@ class TrainerClient:
             How it ended; a pruned training too is `Trained`. Its ``best_dir`` is relative to the
             training's directory, so that the study can be moved.
         """
-        if (known := self._finished(training.train)) is not None:
-            return known
-        process = self._ready()
+        with self._turns.sole({_key(training.train)}):
+            if (known := self._finished(training.train)) is not None:
+                return known
+            process = self._ready()
 
-        def hear(event: Event) -> None:
-            self._hear(event, training, process)
+            def hear(event: Event) -> None:
+                self._hear(event, training, process)
 
-        last = self._attempt(lambda: process.ask(training.train), hear)
-        return self._keep(last, training.train) if isinstance(last, Trained) else _failed(last)
+            last = self._attempt(lambda: process.ask(training.train), hear)
+            return self._keep(last, training.train) if isinstance(last, Trained) else _failed(last)
 
     def train_together(self, trainings: Sequence[TrainingRequest], ended: HowEnded) -> None:
         """Train several fusers, in lockstep as long as that works, and alone where it does not.
@@ -174,7 +187,8 @@ class TrainerClient:
             ended(index, how)
 
         if self._memory_suffices:
-            self._in_lockstep(self._to_do(still), over)
+            with self._turns.sole({_key(training.train) for training in trainings}):
+                self._in_lockstep(self._to_do(still), over)
         for index, training in list(still.items()):
             over(index, self.train(training))
 
@@ -193,8 +207,7 @@ class TrainerClient:
         process, indices = self._ready(), list(trainings)
         last: Event | None = None
         together = TrainTogether(trials=tuple(one.train for one in trainings.values()))
-        for last in process.ask(together):
-            signals.check()
+        for last in self._turns.events(process.ask(together)):
             if not isinstance(last, OfTrial):
                 self._progress(last)
                 continue
@@ -205,7 +218,7 @@ class TrainerClient:
                 self._hear(last.event, trainings[index], process)
         if isinstance(last, Failed):
             self._memory_suffices &= last.failure != "out_of_memory"
-            self._view.note(f"Trials that trained together go on alone: {last.message}")
+            self.view.note(f"Trials that trained together go on alone: {last.message}")
 
     def _hear(self, event: Event, training: TrainingRequest, process: WorkerProcess) -> None:
         if isinstance(event, Step):
@@ -261,21 +274,22 @@ class TrainerClient:
         Raises:
             C2CError: It cannot be measured; there is no judging without it.
         """
-        if (known := self._store.load(key, SystemResult)) is not None:
-            return known
-        process = self._ready()
-        last = self._attempt(lambda: process.ask(request), self._progress)
-        if not isinstance(last, Result):
-            raise retries.error(_failed(last), f"{key} could not be measured")
-        result = SystemResult(system=key.split("/", 1)[-1], split=last.split, items=last.items)
-        self._store.save(key, result)
-        return result
+        with self._turns.sole({key}):
+            if (known := self._store.load(key, SystemResult)) is not None:
+                return known
+            process = self._ready()
+            last = self._attempt(lambda: process.ask(request), self._progress)
+            if not isinstance(last, Result):
+                raise retries.error(_failed(last), f"{key} could not be measured")
+            result = SystemResult(system=key.split("/", 1)[-1], split=last.split, items=last.items)
+            self._store.save(key, result)
+            return result
 
     def _ready(self) -> WorkerProcess:
         if self._process is None:
             self._process = self._stack.enter_context(self._start(self._dtype()))
             for index, (name, pair) in enumerate(self._pairs.items()):
-                self._view.stage("prepare", index, len(self._pairs), f"pair {name}")
+                self.view.stage("prepare", index, len(self._pairs), f"pair {name}")
                 self._prepare(self._process, name, pair)
         return self._process
 
@@ -319,17 +333,18 @@ class TrainerClient:
     def _attempt(
         self, request: Callable[[], Iterator[Event]], on_event: Callable[[Event], None]
     ) -> Event:
-        def hear(event: Event) -> None:
-            signals.check()
-            on_event(event)
-
-        return retries.attempt(request, hear, on_retry=self._view.note, sleep=self._sleep)
+        return retries.attempt(
+            lambda: self._turns.events(request()),
+            on_event,
+            on_retry=self.view.note,
+            sleep=lambda seconds: self._turns.pause(seconds, self._sleep),
+        )
 
     def _progress(self, event: Event) -> None:
         if isinstance(event, Progress):
-            self._view.stage(event.stage, event.done, event.total, event.message)
+            self.view.stage(event.stage, event.done, event.total, event.message)
         elif isinstance(event, Notice):
-            self._view.note(event.message)
+            self.view.note(event.message)
 
 
 def _key(train: Train) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from c2c_search.config.trial import TrialConfig
@@ -13,6 +14,7 @@ from c2c_search.space.sampling import make_pruner
 from c2c_search.space.sampling import make_sampler
 from c2c_search.space.sampling import suggest
 from c2c_search.study import resume
+from c2c_search.study.disk import make_room
 from c2c_search.study.naming import run_title
 from c2c_search.study.naming import shown
 from c2c_search.study.naming import trial_name
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna import Trial
 
-HASH = "trial_hash"  # user attributes of a trial
-PAIR = "pair"
+PAIR = "pair"  # user attributes of a trial
 PARAMETERS = "parameters"
 ACCURACY = "accuracy"
 DERANGED_ACCURACY = "deranged"
@@ -71,22 +72,38 @@ def enqueue_next(session: Session) -> None:
 
 
 def run_trials(session: Session, fits: Fits | None) -> None:
-    """Ask, train and tell until the budget is spent.
+    """Ask, train and tell until the budget is spent, each worker as soon as it is free.
 
     Raises:
         StudyStoppedError: Three trials in a row failed in the same way, or one fatally.
     """
-    study, streak = session.study, FailureStreak()
+    study = session.study
     study.sampler = make_sampler(session.space, fits=fits)
     study.pruner = make_pruner(session.space)
+    search = partial(_search, streak=FailureStreak(), fits=fits)
+    session.share([search] * session.workers.count)
+
+
+def _search(session: Session, streak: FailureStreak, fits: Fits | None) -> None:
+    """One worker's part of the search."""
     search = session.space.search
-    while (done := len(resume.finished(study))) < search.trials:
-        session.view.stage("search", done, search.trials)
-        _run_some(session, streak, fits, min(search.trials_per_device, search.trials - done))
+    while (left := _left(session)) > 0 and not session.workers.stopping:
+        session.view.stage("search", len(resume.finished(session.study)), search.trials)
+        _run_some(session, streak, fits, min(search.trials_per_device, left))
+
+
+def _left(session: Session) -> int:
+    """Trials of the budget that have neither ended nor begun; those that run will end."""
+    from optuna.trial import TrialState
+
+    study = session.study
+    running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+    return session.space.search.trials - len(resume.finished(study)) - running
 
 
 def _run_some(session: Session, streak: FailureStreak, fits: Fits | None, count: int) -> None:
     """Ask for so many trials, train them together and tell each one's end when it has come."""
+    make_room(session.files, session.study)
     asked: list[_Trial] = []
     try:
         for _ in range(count):
@@ -171,7 +188,7 @@ class _Trial:
             tags={"optuna.trial_number": trial.number},
         )
         trial.set_user_attr(RUN_ID, run.run_id)
-        trial.set_user_attr(HASH, config.hash())
+        trial.set_user_attr(resume.HASH, config.hash())
         trial.set_user_attr(PAIR, str(config.pair))
         return run
 

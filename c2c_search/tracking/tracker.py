@@ -11,12 +11,14 @@ import getpass
 import json
 import math
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import cast
 
 from filelock import FileLock
 
@@ -27,6 +29,7 @@ from c2c_search.host import process
 from c2c_search.host.home import expanded
 from c2c_search.host.source import source_commit
 from c2c_search.tracking import mlflow_store
+from c2c_search.tracking.outbox import Outbox
 from c2c_search.tracking.recorded_run import MAX_METRICS
 from c2c_search.tracking.recorded_run import NOTE
 from c2c_search.tracking.recorded_run import Kind
@@ -72,13 +75,23 @@ class Tracker:
         self.experiment_id: str = experiment.experiment_id
 
     @classmethod
-    def open(cls, root: Path, experiment: str, *, uri: str | None = None) -> Tracker:
+    def open(
+        cls,
+        root: Path,
+        experiment: str,
+        *,
+        uri: str | None = None,
+        outbox: Path | None = None,
+        notify: Callable[[str], None] = lambda text: None,
+    ) -> Tracker:
         """Open the store and the experiment, making what is missing.
 
         Args:
             root: Folder of the local store, e.g. ``mlruns``.
             experiment: Its name; one experiment may hold many studies.
             uri: Tracking URI of a shared store, used instead of ``root``.
+            outbox: File that keeps what a server cannot take now; without one, that is an error.
+            notify: Told when the server is away and when it is back.
 
         Raises:
             StoreError: The store cannot be opened, or the experiment has been deleted.
@@ -87,7 +100,10 @@ class Tracker:
         opened = mlflow_store.open_store(root, uri=uri)
         client = mlflow_store.connect(opened)
         location = None if uri else mlflow_store.artifact_location(root, experiment)
-        return cls(client, _experiment(client, root, experiment, location, opened), opened)
+        found = _experiment(client, root, experiment, location, opened)
+        if outbox is not None:
+            client = cast("MlflowClient", Outbox(client, outbox, notify=notify))
+        return cls(client, found, opened)
 
     def study(
         self,
@@ -112,6 +128,17 @@ class Tracker:
     def evaluation(self, name: str, tags: Mapping[str, object]) -> ChildRun:
         """Begin the run of an evaluation; each evaluation is a run of its own."""
         return ChildRun(self.client, self._open(f"eval: {name}", "evaluation", None, tags))
+
+    def own_id(self, run_id: str) -> str:
+        """A run's id in the store; see `Outbox.resolve`."""
+        if isinstance(self.client, Outbox):
+            return self.client.resolve(run_id, self.experiment_id)
+        return run_id
+
+    def settle(self) -> None:
+        """Deliver what a server that was away could not take."""
+        if isinstance(self.client, Outbox):
+            self.client.settle()
 
     def children(self, parent: str) -> Iterator[Run]:
         """Every run below a parent run, newest first."""
@@ -142,6 +169,7 @@ class Tracker:
         """The run, unless it is unknown here or was deleted in the UI."""
         if run_id is None:
             return None
+        run_id = self.own_id(run_id)
         found = self.client.search_runs([self.experiment_id], f"attributes.run_id = '{run_id}'")
         return found[0] if found else None
 

@@ -6,15 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c2c_search.host.children import child_environment
 from c2c_search.host.children import python_command
+from c2c_search.host.devices import WHOLE
+from c2c_search.host.devices import Share
 from c2c_search.host.dtypes import VARIABLE
 from c2c_search.host.memory_shortage import MemoryWatch
-from c2c_search.host.threads import thread_environment
 from c2c_search.training.protocol import EVENT
 from c2c_search.training.protocol import LAST
 from c2c_search.training.protocol import Answer
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
     from c2c_search.config.pipeline import Pipeline
 
 
+PROGRAM = "c2c_search.training.worker"
 _GRACE_SECONDS = 5.0
 
 
@@ -48,6 +55,7 @@ class Worker:
         cache_dir: Where models and prompt caches are kept; the user's cache folder by default.
         dtype: What the models compute in. None leaves the choice to the process (see
             `host.dtypes`), and keeps to it when the process is started again.
+        share: Its part of the machine; all of it by default.
     """
 
     def __init__(
@@ -57,11 +65,13 @@ class Worker:
         log_file: Path,
         cache_dir: Path | None = None,
         dtype: str | None = None,
+        share: Share = WHOLE,
     ) -> None:
         self.pipeline = pipeline
         self.log_file = log_file
         self.cache_dir = cache_dir
         self.dtype = dtype
+        self.share = share
         self._process: subprocess.Popen[str] | None = None
         self._events: Lines | None = None
         self._patience = Patience()
@@ -95,6 +105,11 @@ class Worker:
                     stream.close()
                 except BrokenPipeError:  # a request that the dead process never read
                     continue
+
+    def interrupt(self) -> None:
+        """From any thread, end the process: what was asked of it fails in a way that may pass."""
+        if (process := self._process) is not None:
+            process.terminate()
 
     def answer(self, go_on: bool) -> None:
         """The word after a rung: go on, or stop."""
@@ -165,7 +180,7 @@ class Worker:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         command = python_command(
             "-m",
-            "c2c_search.training.worker",
+            PROGRAM,
             str(write),
             str(os.getpid()),
             self.pipeline.model_dump_json(),
@@ -174,18 +189,38 @@ class Worker:
         self._memory = MemoryWatch()
         # A session of its own: Ctrl-C at the terminal reaches the driver alone, which decides.
         with self.log_file.open("a") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=[write],
-                start_new_session=True,
-                text=True,
-                env=_environment(self.dtype),
+            self._process = _lasting(
+                partial(
+                    subprocess.Popen[str],
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[write],
+                    start_new_session=True,
+                    text=True,
+                    env=_environment(self.dtype, self.share),
+                )
             )
         os.close(write)
         self._events = Lines(read, self._patience)
+
+
+def _lasting(
+    start: Callable[[], subprocess.Popen[str]],
+) -> subprocess.Popen[str]:
+    """Start a process in a thread that lasts as long as this process.
+
+    The kernel ends a worker with the thread that started it (`process.die_with_parent`).
+    """
+    if threading.current_thread() is threading.main_thread():
+        return start()
+    return _starter().submit(start).result()
+
+
+@cache
+def _starter() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="starter")
 
 
 def _wait(process: subprocess.Popen[str]) -> tuple[int, int]:
@@ -196,7 +231,7 @@ def _wait(process: subprocess.Popen[str]) -> tuple[int, int]:
     return process.returncode, unit * usage.ru_maxrss
 
 
-def _environment(dtype: str | None) -> dict[str, str]:
+def _environment(dtype: str | None, share: Share) -> dict[str, str]:
     """The driver's environment without what a launcher or a tracker left in it.
 
     Threads must be told before torch is loaded: it makes them when it first needs them.
@@ -206,4 +241,4 @@ def _environment(dtype: str | None) -> dict[str, str]:
     if dtype is not None:
         kept[VARIABLE] = dtype
     own = {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
-    return child_environment(kept) | own | thread_environment(kept)
+    return child_environment(kept) | own | share.environment(kept)

@@ -29,7 +29,9 @@ from c2c_search.space.objective import Objective
 
 Split = Literal["validation", "test"]
 Dtype = Literal["float32", "bfloat16"]
-Failure = Literal["invalid", "diverged", "out_of_memory", "transient", "unknown", "fatal"]
+Failure = Literal[
+    "invalid", "diverged", "out_of_memory", "timeout", "transient", "unknown", "fatal"
+]
 """What is done about a failure: ``transient`` ones (of the machine) are tried again several times,
 ``unknown`` ones once, ``fatal`` ones end the study; the others end what was being done."""
 NOT_ITS_OWN: tuple[Failure, ...] = ("transient", "fatal")
@@ -63,7 +65,7 @@ class Train(_Message):
     Goes on from the checkpoint in ``directory`` if there is one. ``learner`` is what learns;
     ``lora`` gets at most so many ``parameters`` as the fuser that it is compared with has,
     ``cartridge`` about as many.
-    ``objective`` is what its best rung is chosen by.
+    ``objective`` is what its best rung is chosen by; after ``seconds`` it has failed.
     """
 
     type: Literal["train"] = "train"
@@ -72,6 +74,7 @@ class Train(_Message):
     learner: Learner = "fuser"
     parameters: int = 0
     objective: Objective = PLAIN_ACCURACY
+    seconds: float | None = None
 
     @classmethod
     def of(

@@ -6,8 +6,10 @@ come in on standard input, events go out on the file descriptor given, one JSON 
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +27,10 @@ from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Failure
+from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Prepare
 from c2c_search.training.protocol import Request
+from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import TrainTogether
 
@@ -46,6 +50,10 @@ def main() -> None:
     Server(sys.stdin, events, pipeline, cache_dir).serve()
 
 
+class TimeLimitError(Exception):
+    """A training has taken longer than it may."""
+
+
 class Server:
     """Reads requests, runs them at the `WorkerService`, writes events.
 
@@ -62,6 +70,7 @@ class Server:
         self.pipeline = pipeline
         self.cache_dir = cache_dir
         self._service: WorkerService | None = None
+        self._deadline = math.inf
 
     def serve(self) -> None:
         """Answer one request after the other."""
@@ -74,9 +83,16 @@ class Server:
                 release_memory()
 
     def emit(self, event: Event) -> None:
-        """Send one event to the driver."""
+        """Send one event to the driver.
+
+        Raises:
+            TimeLimitError: It was a step, after the time that the request may take.
+        """
         self.events.write(EVENT.dump_json(event).decode() + "\n")
         self.events.flush()
+        told = event.event if isinstance(event, OfTrial) else event
+        if isinstance(told, Step) and time.monotonic() > self._deadline:
+            raise TimeLimitError(f"it has not ended by its time limit, at step {told.step}")
 
     def _read(self) -> Request | None:
         line = self.requests.readline()
@@ -84,6 +100,7 @@ class Server:
 
     def _run(self, request: Request) -> Event:
         service = self.service()
+        self._deadline = time.monotonic() + seconds_of(request)
         if isinstance(request, Prepare):
             return service.prepare(request.pair)
         if isinstance(request, Train):
@@ -121,6 +138,15 @@ class Server:
         return answer.go_on
 
 
+def seconds_of(request: Request) -> float:
+    """How long a request may take: trainings in lockstep as long as one after the other."""
+    if isinstance(request, TrainTogether):
+        return sum(map(seconds_of, request.trials))
+    if isinstance(request, Train) and request.seconds is not None:
+        return request.seconds
+    return math.inf
+
+
 _NOT_IN_PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 _REPEATABLE = (
     ImportError,
@@ -147,6 +173,8 @@ def describe(error: Exception) -> Failed:
     exit_code = 2
     if isinstance(error, DivergedError):
         failure = "diverged"
+    elif isinstance(error, TimeLimitError):
+        failure = "timeout"
     elif isinstance(error, StoreError) or is_full(error):
         failure = "fatal"
     elif isinstance(error, C2CError):

@@ -58,6 +58,15 @@ def test_the_command_line_imports_nothing_heavy() -> None:
         "audit",
         "trial",
         "trial run",
+        "trial ls",
+        "trial show",
+        "trial retry",
+        "status",
+        "stop",
+        "study ls",
+        "study show",
+        "study rm",
+        "study export",
     ],
 )
 def test_every_command_has_help(cli: Cli, command: str) -> None:
@@ -138,7 +147,8 @@ def test_study_passes_its_options_and_its_exit_status(
     assert status == 3
     assert out == f"Reading {space_file} ...\n"
     assert err == "Error: none\n"
-    assert asked == [(space_file, {"root": Path("runs"), "trials": 3, "force": "it is smaller"})]
+    options = {"root": Path("runs"), "trials": 3, "force": "it is smaller"}
+    assert asked == [(space_file, {**options, "workers": None, "tracking_uri": None})]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from c2c_search.report.live import LEGEND
 from c2c_search.report.live import LiveView
 from c2c_search.report.live import PlainView
 from c2c_search.report.live import View
+from c2c_search.report.live import WorkerView
 from c2c_search.report.live import duration
 from c2c_search.report.live import render
 from c2c_search.report.live import settings_line
@@ -247,3 +248,47 @@ def test_duration(seconds: float | None, text: str) -> None:
 def test_settings_line() -> None:
     assert settings_line({"depth": 3, "rate": 0.00123456}) == "depth 3, rate 0.00123"
     assert settings_line({"rank": None}) == "rank null"
+
+
+def test_several_workers_are_told_apart(state: StudyState, clock: Clock) -> None:
+    view = LiveView(state, Console(file=io.StringIO()))
+    first, second, third = (WorkerView(view, number) for number in (1, 2, 3))
+    second.begin("trial-001", {"depth": 3}, 100)
+    first.begin("trial-000", {"depth": 2}, 100)
+    third.stage("prefill", 3, 8, "train, tiny")
+    first.step("trial-000", 10, 1.0)
+    drawn = shown(state)
+    places = [drawn.index(text) for text in ("trial-000 (worker 1)", "trial-001 (worker 2)")]
+    assert places == sorted(places)
+    assert "worker 3: prefill train, tiny 3/8" in drawn
+    third.begin("trial-002", {"depth": 1}, 100)
+    assert "prefill" not in shown(state)
+    first.end("trial-000", "complete", Score(0.5))
+    assert "1 of 3 trials: 1 complete" in shown(state)
+
+
+def test_lines_of_several_workers_are_told_apart(state: StudyState, clock: Clock) -> None:
+    output = io.StringIO()
+    view = PlainView(state, Console(file=output, width=200))
+    first, second = (WorkerView(view, number) for number in (1, 2))
+    for _ in range(2):  # within the time in which nothing is said twice
+        first.stage("load", 0, 2, "tiny")
+        second.stage("load", 0, 2, "tiny")
+    second.begin("trial-000", {"depth": 2}, 100)
+    second.rung("trial-000", 50, Score(0.5))
+    assert output.getvalue().splitlines() == [
+        "worker 1: load tiny 0/2",
+        "worker 2: load tiny 0/2",
+        "trial-000 (worker 2): depth 2",
+        "trial-000: 0.500 at step 50",
+    ]
+
+
+def test_what_a_worker_prepares_stops_no_clock(state: StudyState, clock: Clock) -> None:
+    view = View(state, Console(file=io.StringIO()))
+    WorkerView(view, 1).begin("trial-000", {}, 100)
+    clock.now = 5.0
+    WorkerView(view, 2).stage("prefill")
+    clock.now = 20.0
+    WorkerView(view, 1).step("trial-000", 10, 1.0)
+    assert state.training_seconds == 20.0

@@ -19,6 +19,7 @@ from rich.console import Console
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import ItemResult
+from c2c_search.host.devices import Share
 from c2c_search.models.pair import PairSpec
 from c2c_search.study import driver
 from c2c_search.study import storage
@@ -247,6 +248,9 @@ class FakeWorker:
             metrics={"validation/accuracy": 0.5, "lora/rank": 2},
         )
 
+    def interrupt(self) -> None:
+        """Its requests are short, and end by themselves."""
+
     def answer(self, go_on: bool) -> None:
         assert self._answer is None
         self._answer = go_on
@@ -383,7 +387,7 @@ def output() -> io.StringIO:
 
 @pytest.fixture
 def start_worker(script: Script) -> Callable[..., FakeWorker]:
-    def start(pipeline: Pipeline, log_file: Path, dtype: str | None) -> FakeWorker:
+    def start(pipeline: Pipeline, log_file: Path, dtype: str | None, share: Share) -> FakeWorker:
         script.dtypes.append(dtype)
         script.dates.append(pipeline.data.date)
         return FakeWorker(script)

@@ -647,3 +647,26 @@ def test_preparing_that_fails_ends_the_study_with_its_message(quick: Run, script
     with pytest.raises(C2CError, match="There is no network") as error:
         quick()
     assert error.value.exit_code == 2
+
+
+def test_a_trial_over_its_time_has_failed_and_only_trials_have_one(
+    quick: Run, root: Path, script: Any, space_file: Path
+) -> None:
+    space_file.write_text(space_file.read_text().replace("seed: 0}", "seed: 0, trial_hours: 2}"))
+    over = Failed(failure="timeout", message="it has not ended by its time limit, at step 3")
+    slow: list[TrialConfig] = []
+
+    def failures(config: TrialConfig) -> Failed | None:
+        if not slow and config.fuser.sharer == "real":
+            slow.append(config)
+            return over
+        return None
+
+    script.failures = failures
+    quick()
+    assert optuna_study(root).trials[0].user_attrs["failure"] == "timeout"
+    assert {(train.config.fuser.sharer, train.seconds) for train in script.asked} == {
+        ("real", 7200.0),
+        ("blank", None),
+    }
+    assert len([config for config in script.trained if config == slow[0]]) == 1

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 
 import pytest
 
+from c2c_search.host.devices import WHOLE
 from c2c_search.host.threads import THREAD_VARIABLES
 from c2c_search.host.threads import usable_cores
 from c2c_search.training import launch
@@ -149,13 +152,13 @@ def test_the_process_is_told_its_threads_and_dtype(monkeypatch):
     for name in THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RANK", "3")
-    told = _environment("bfloat16")
+    told = _environment("bfloat16", WHOLE)
     assert told["C2C_SEARCH_DTYPE"] == "bfloat16"
     assert told["OMP_NUM_THREADS"] == str(usable_cores())
     assert "RANK" not in told
     # What the user has set stays.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    told = _environment(None)
+    told = _environment(None, WHOLE)
     assert told["C2C_SEARCH_DTYPE"] == os.environ["C2C_SEARCH_DTYPE"]
     assert told["OMP_NUM_THREADS"] == "1"
     assert "MKL_NUM_THREADS" not in told
@@ -187,3 +190,36 @@ def test_the_worker_imports_nothing_from_the_working_folder(
         *_, prepared = worker.ask(Prepare(pair=tiny_pair))
     assert isinstance(prepared, Prepared)
     assert not (tmp_path / "PWNED").exists()
+
+
+@pytest.fixture
+def scripted(monkeypatch, tmp_path, pipeline):
+    """A worker that answers by script, and is started in a moment."""
+    monkeypatch.setattr(launch, "PROGRAM", "tests.study.scripted_worker")
+    with Worker(pipeline, log_file=tmp_path / "worker.log") as worker:
+        yield worker
+
+
+def test_a_worker_outlives_the_thread_that_first_asked_it(scripted, tiny_pair):
+    answers = []
+
+    def ask():
+        answers.extend(scripted.ask(Prepare(pair=tiny_pair)))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert isinstance(answers[-1], Prepared)
+    before = scripted._process.pid
+    time.sleep(0.5)
+    assert isinstance([*scripted.ask(Prepare(pair=tiny_pair))][-1], Prepared)
+    assert scripted._process.pid == before
+
+
+def test_an_interrupted_request_fails_in_a_way_that_may_pass(scripted, tiny_pair):
+    events = scripted.ask(Prepare(pair=tiny_pair))
+    next(events)
+    scripted.interrupt()
+    *_, last = events
+    assert (last.type, last.failure) == ("failed", "transient")
+    assert isinstance([*scripted.ask(Prepare(pair=tiny_pair))][-1], Prepared)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import math
 
 import pytest
 import torch
@@ -11,13 +13,22 @@ from jinja2 import TemplateError
 from c2c_search.errors import DataError
 from c2c_search.errors import StoreError
 from c2c_search.training.divergence import DivergedError
+from c2c_search.training.protocol import EVENT
+from c2c_search.training.protocol import OfTrial
+from c2c_search.training.protocol import Step
+from c2c_search.training.protocol import Train
+from c2c_search.training.protocol import TrainTogether
+from c2c_search.training.worker import Server
+from c2c_search.training.worker import TimeLimitError
 from c2c_search.training.worker import describe
+from c2c_search.training.worker import seconds_of
 
 
 @pytest.mark.parametrize(
     ("error", "failure"),
     [
         (DivergedError("the loss is nan"), "diverged"),
+        (TimeLimitError("at step 3"), "timeout"),
         (DataError("Rows must fit."), "invalid"),
         (StoreError("The disk is full."), "fatal"),
         (OSError(errno.ENOSPC, "No space left on device"), "fatal"),
@@ -58,3 +69,43 @@ def test_what_the_user_can_put_right_keeps_its_words():
 )
 def test_any_other_exception_is_named(error, words):
     assert describe(error).message == words
+
+
+STEP = Step(step=3, steps=9, loss=1.0, metrics={})
+
+
+class Stepping:
+    """A service that trains for ever, were it not for its limit."""
+
+    def __init__(self, emit):
+        self.emit = emit
+
+    def train(self, *args, **options):
+        while True:
+            self.emit(STEP)
+
+    def train_together(self, *args):
+        while True:
+            self.emit(OfTrial(index=1, event=STEP))
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_training_ends_with_its_time(trial, together):
+    train = Train(config=trial, directory="", seconds=0.05)
+    request = TrainTogether(trials=(train, train)) if together else train
+    events = io.StringIO()
+    server = Server(io.StringIO(request.model_dump_json() + "\n"), events, "", "")
+    server._service = Stepping(server.emit)
+    server.serve()
+    *_, last = map(EVENT.validate_json, events.getvalue().splitlines())
+    assert (last.type, last.failure) == ("failed", "timeout")
+    assert "by its time limit, at step 3" in last.message
+
+
+def test_trainings_together_have_the_sum_of_their_times(trial):
+    train = Train(config=trial, directory="", seconds=2.0)
+    assert seconds_of(TrainTogether(trials=(train, train))) == 4.0
+    unlimited = train.model_copy(update={"seconds": None})
+    assert (
+        seconds_of(unlimited) == seconds_of(TrainTogether(trials=(train, unlimited))) == math.inf
+    )

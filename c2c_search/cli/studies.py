@@ -1,0 +1,213 @@
+"""``status``, ``stop`` and ``study ls|show|rm|export``: studies as their stores know them."""
+
+from __future__ import annotations
+
+import json as json_
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Annotated
+
+import typer
+
+from c2c_search.cli.echo import echo
+from c2c_search.cli.echo import echo_json
+from c2c_search.cli.options import ROOT
+from c2c_search.cli.options import Json
+from c2c_search.cli.options import Root
+from c2c_search.cli.options import confirm
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from c2c_search.study.overview import StudyRow
+    from c2c_search.study.overview import TrialRow
+
+Name = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")]
+MaybeName = Annotated[
+    str | None, typer.Argument(metavar="[STUDY]", help="Name of the study; all when left out.")
+]
+
+
+def status(study: MaybeName = None, root: Root = ROOT, json: Json = False) -> None:
+    """Show what studies do now, from any shell: who drives them, what trains, what is best."""
+    rows = _rows(root, study, steps=True)
+    if json:
+        echo_json(dumps([row.model_dump(mode="json") for row in rows]))
+        return
+    for row in rows:
+        echo(f"{row.name}: {_driven(row)}; {_counts(row)}; {_best(row)}")
+        for trial in row.now:
+            echo(f"  {trial.name}: {_far(trial)}, {_settings(trial)}")
+
+
+def stop(
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="The one that is driven, if left out.")
+    ] = None,
+    now: Annotated[
+        bool,
+        typer.Option("--now", help="At once, as by Ctrl-C: trials go on from their checkpoints."),
+    ] = False,
+    root: Root = ROOT,
+    json: Json = False,
+) -> None:
+    """Stop a study when the trials that train now have ended; the same command goes on with it."""
+    from c2c_search.study.upkeep import stop
+
+    row = stop(root, study, now=now)
+    if json:
+        echo_json(dumps({"study": row.name, "process": row.process, "now": now}))
+    elif now:
+        echo(f"{row.name} stops now.")
+    else:
+        running = ", ".join(trial.name for trial in row.now) or "what it does"
+        echo(f"{row.name} stops after {running}.")
+
+
+def list_(root: Root = ROOT, json: Json = False) -> None:
+    """List all studies under the root."""
+    from rich.table import Table
+
+    from c2c_search.host.terminal import Console
+
+    rows = _rows(root, None)
+    if json:
+        echo_json(dumps([row.model_dump(mode="json") for row in rows]))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("study", "driver", "trials", "best", "champion"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(row.name, row.driver, _counts(row), _best(row), row.champion or "none")
+    Console(highlight=False).print(table)
+
+
+def show(study: Name, root: Root = ROOT, json: Json = False) -> None:
+    """Show a study and all its trials."""
+    from c2c_search.study import overview
+
+    opened = overview.load(overview.open_existing(root), study)
+    row, trials = overview.study_row(root, opened, steps=True), overview.trial_rows(opened)
+    if json:
+        echo_json(dumps(_tidy(row, trials)))
+        return
+    echo(f"{row.name}: {_driven(row)}; {_counts(row)}; {_best(row)}")
+    print_trials(trials)
+
+
+def rm(
+    study: Name,
+    root: Root = ROOT,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove a study: its trials, files and runs. A champion's package and versions stay."""
+    from c2c_search.study import overview
+    from c2c_search.study.upkeep import remove
+
+    row = overview.study_row(root, overview.load(overview.open_existing(root), study))
+    if not yes:
+        confirm(f"Remove study {row.name} with {_counts(row)}?")
+    remove(root, study)
+    if json:
+        echo_json(dumps({"removed": row.name}))
+    else:
+        echo(f"{row.name} is removed.")
+
+
+def export(
+    study: Name,
+    to: Annotated[
+        Path | None, typer.Option(help="File to write.", show_default="standard output")
+    ] = None,
+    root: Root = ROOT,
+    json: Json = False,
+) -> None:
+    """Write a study and all its trials as JSON."""
+    from c2c_search.host.files import disk_errors
+    from c2c_search.host.files import write_text
+    from c2c_search.study import overview
+
+    opened = overview.load(overview.open_existing(root), study)
+    text = dumps(_tidy(overview.study_row(root, opened), overview.trial_rows(opened)))
+    if to is None:
+        echo_json(text)
+        return
+    with disk_errors(to):
+        write_text(to, text + "\n")
+    if json:
+        echo_json(dumps({"study": study, "file": str(to)}))
+    else:
+        echo(f"{study} is in {to}.")
+
+
+def dumps(content: object) -> str:
+    """JSON as the commands print it."""
+    return json_.dumps(content, indent=1, ensure_ascii=False)
+
+
+def print_trials(trials: Sequence[TrialRow]) -> None:
+    """Print a table of trials."""
+    from rich.table import Table
+
+    from c2c_search.host.terminal import Console
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("trial", "state", "objective", "step", "settings"):
+        table.add_column(heading, overflow="fold")
+    for trial in trials:
+        known = "" if trial.objective is None else f"{trial.objective:.4f}"
+        step = str(max(trial.rungs, default=""))
+        table.add_row(trial.name, trial.state, known, step, _settings(trial))
+    Console(highlight=False).print(table)
+
+
+def _rows(root: Path, study: str | None, *, steps: bool = False) -> list[StudyRow]:
+    from c2c_search.study import overview
+
+    opened = overview.open_existing(root)
+    names = overview.study_names(opened) if study is None else [study]
+    return [overview.study_row(root, overview.load(opened, name), steps=steps) for name in names]
+
+
+def _tidy(row: StudyRow, trials: Sequence[TrialRow]) -> dict[str, object]:
+    return {
+        "study": row.model_dump(mode="json"),
+        "trials": [trial.model_dump(mode="json") for trial in trials],
+    }
+
+
+def _driven(row: StudyRow) -> str:
+    where = "" if row.process is None else f" (process {row.process})"
+    return {
+        "running": f"runs{where}",
+        "stopping": f"stops when what has begun has ended{where}",
+        "elsewhere": "driven on another machine, or left by it",
+        "none": "not running",
+    }[row.driver]
+
+
+def _counts(row: StudyRow) -> str:
+    done = sum(row.counts.get(state, 0) for state in ("complete", "pruned", "failed"))
+    of = "" if row.budget is None else f" of {row.budget}"
+    parts = ", ".join(f"{count} {state}" for state, count in row.counts.items())
+    return f"{done}{of} trials" + (f" ({parts})" if parts else "")
+
+
+def _best(row: StudyRow) -> str:
+    if row.best is None:
+        return "no best yet"
+    return f"best {row.best.objective:.4f} ({row.best.name})"
+
+
+def _far(trial: TrialRow) -> str:
+    step = max(trial.step or 0, *trial.rungs, 0)
+    reached = "" if trial.objective is None else f", {trial.objective:.4f} at its last rung"
+    return f"step {step}{reached}"
+
+
+def _settings(trial: TrialRow) -> str:
+    from c2c_search.report.live import settings_line
+
+    return settings_line({name.rpartition(".")[2]: each for name, each in trial.params.items()})

@@ -1,0 +1,265 @@
+"""What the stores say of studies and their trials, whoever drives them; nothing is changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Literal
+
+from pydantic import BaseModel
+from pydantic import ConfigDict
+
+from c2c_search.errors import StoreError
+from c2c_search.host import process
+from c2c_search.host.home import expanded
+from c2c_search.space.order import RETRY_OF
+from c2c_search.study import resume
+from c2c_search.study import storage
+from c2c_search.study.layout import StudyFiles
+from c2c_search.study.naming import trial_name
+from c2c_search.study.storage import DRIVER
+from c2c_search.study.storage import TRIALS
+from c2c_search.study.trials import ACCURACY
+from c2c_search.study.trials import DERANGED_ACCURACY
+from c2c_search.study.trials import MESSAGE
+from c2c_search.study.trials import PAIR
+from c2c_search.study.trials import PARAMETERS
+from c2c_search.tracking import mlflow_store
+from c2c_search.tracking.reconcile import RUN_ID
+
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
+
+_STEPPED = "train/loss"  # a metric of every step that is logged
+
+Driver = Literal["running", "stopping", "elsewhere", "none"]
+State = Literal["waiting", "running", "complete", "pruned", "failed", "interrupted"]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrialRow(_Row):
+    """A trial of the search; its retries are the same trial.
+
+    Args:
+        name: As in reports.
+        number: Of its last attempt, as Optuna counts.
+        state: ``waiting`` and ``interrupted`` ones go on with the study.
+        attempts: How often it was begun.
+        params: What was searched, by dotted name.
+        objective: At its end; what a running or pruned one reported last; None before that.
+        rungs: What it reached at each step that it reported.
+        accuracy: On validation, with the right message.
+        deranged: With another item's.
+        parameters: Of its fuser.
+        pair: Its models.
+        hash: Of its configuration: the name of its folder.
+        run: Its run in MLflow.
+        failure: Class of its failure.
+        message: Of its failure.
+        step: Last training step on record, of one that runs.
+        started: When its last attempt began, ISO 8601.
+        ended: When it ended.
+    """
+
+    name: str
+    number: int
+    state: State
+    attempts: int = 1
+    params: dict[str, object]
+    objective: float | None = None
+    rungs: dict[int, float] = {}
+    accuracy: float | None = None
+    deranged: float | None = None
+    parameters: int | None = None
+    pair: str | None = None
+    hash: str | None = None
+    run: str | None = None
+    failure: str | None = None
+    message: str | None = None
+    step: int | None = None
+    started: str | None = None
+    ended: str | None = None
+
+
+class StudyRow(_Row):
+    """A study.
+
+    Args:
+        name: Of the study.
+        driver: ``running``; ``stopping``: asked to stop; ``elsewhere``: on another machine, or
+            gone with it; ``none``.
+        process: Id of the driver's process on this machine.
+        budget: Trials in all, as its last start was told.
+        counts: Trials by state.
+        best: The complete trial of the highest objective.
+        now: Trials that run.
+        champion: Folder of its champion's package.
+    """
+
+    name: str
+    driver: Driver
+    process: int | None
+    budget: int | None
+    counts: dict[State, int]
+    best: TrialRow | None
+    now: tuple[TrialRow, ...]
+    champion: str | None
+
+
+def open_existing(root: Path) -> RDBStorage:
+    """The store of studies under a root, which must be there.
+
+    Raises:
+        StoreError: There is none, or it cannot be read.
+    """
+    root = expanded(root)
+    if not os.environ.get(storage.URL_VARIABLE) and not (root / storage.DATABASE).is_file():
+        raise StoreError(
+            "There must be studies under the root.",
+            value=str(root),
+            hint="Run `c2c-search study` first, or name the folder that it wrote to with --root.",
+        )
+    return storage.open_storage(root)
+
+
+def study_names(opened: RDBStorage) -> list[str]:
+    """Names of all studies, sorted."""
+    import optuna
+
+    return sorted(optuna.get_all_study_names(opened))
+
+
+def load(opened: RDBStorage, name: str | None) -> Study:
+    """A study by its name; the only one without.
+
+    Raises:
+        StoreError: There is none of that name, or there are several to choose from.
+    """
+    import optuna
+
+    names = study_names(opened)
+    if name is None and len(names) == 1:
+        (name,) = names
+    if name not in names:
+        raise StoreError(
+            "That must be the name of a study under the root.",
+            value=name or "none",
+            hint=f"These are there: {', '.join(names) or 'none'}.",
+        )
+    return optuna.load_study(study_name=name, storage=opened)
+
+
+def study_row(root: Path, study: Study, *, steps: bool = False) -> StudyRow:
+    """What is known of a study.
+
+    Args:
+        root: Folder of all stores.
+        study: Optuna's study.
+        steps: Whether to ask MLflow's local store how far running trials are.
+    """
+    files = StudyFiles(expanded(root).resolve(), study.study_name)
+    trials = trial_rows(study)
+    states = [trial.state for trial in trials]
+    complete = [trial for trial in trials if trial.state == "complete"]
+    driver, pid = _driver(files)
+    now = [trial for trial in trials if trial.state == "running"]
+    if steps and now and (files.root / mlflow_store.DATABASE).is_file():
+        now = list(_with_steps(files.root, now))
+    return StudyRow(
+        name=study.study_name,
+        driver=driver,
+        process=pid,
+        budget=study.user_attrs.get(TRIALS),
+        counts={state: states.count(state) for state in dict.fromkeys(states)},
+        best=max(complete, key=lambda trial: trial.objective or 0.0, default=None),
+        now=tuple(now),
+        champion=str(files.champion) if files.champion.is_dir() else None,
+    )
+
+
+def trial_rows(study: Study) -> list[TrialRow]:
+    """A study's trials in the order of their suggestions."""
+    last: dict[str, tuple[FrozenTrial, int]] = {}
+    for trial in study.get_trials(deepcopy=False):
+        name = trial_name(study, trial.number)
+        last[name] = (trial, last[name][1] + 1 if name in last else 1)
+    return sorted(_rows(last), key=lambda row: row.name)
+
+
+def trial_row(study: Study, name: str) -> TrialRow:
+    """A trial by its name or its number in it, e.g. ``trial-007`` or ``7``.
+
+    Raises:
+        StoreError: There is no such trial.
+    """
+    wanted = f"trial-{int(name):03d}" if name.isdecimal() else name
+    for row in trial_rows(study):
+        if row.name == wanted:
+            return row
+    raise StoreError(
+        f"Study {study.study_name!r} must have that trial.",
+        value=name,
+        hint=f"`c2c-search trial ls {study.study_name}` lists them.",
+    )
+
+
+def _rows(last: dict[str, tuple[FrozenTrial, int]]) -> Iterator[TrialRow]:
+    for name, (trial, attempts) in last.items():
+        known, rungs = trial.user_attrs, trial.intermediate_values
+        reported = rungs[max(rungs)] if rungs else None
+        yield TrialRow(
+            name=name,
+            number=trial.number,
+            state=_state(trial),
+            attempts=attempts,
+            params=dict(trial.params or trial.system_attrs.get("fixed_params", {})),
+            objective=trial.values[0] if trial.values else reported,
+            rungs=dict(sorted(rungs.items())),
+            accuracy=known.get(ACCURACY),
+            deranged=known.get(DERANGED_ACCURACY),
+            parameters=known.get(PARAMETERS),
+            pair=known.get(PAIR),
+            hash=known.get(resume.HASH),
+            run=known.get(RUN_ID),
+            failure=known.get(resume.FAILURE),
+            message=known.get(MESSAGE),
+            started=trial.datetime_start and trial.datetime_start.isoformat(),
+            ended=trial.datetime_complete and trial.datetime_complete.isoformat(),
+        )
+
+
+def _with_steps(root: Path, trials: list[TrialRow]) -> Iterator[TrialRow]:
+    client = mlflow_store.connect(mlflow_store.open_store(root))
+    for trial in trials:
+        points = [] if trial.run is None else client.get_metric_history(trial.run, _STEPPED)
+        yield trial.model_copy(update={"step": max((one.step for one in points), default=None)})
+
+
+def _state(trial: FrozenTrial) -> State:
+    states: dict[str, State] = {
+        "COMPLETE": "complete",
+        "PRUNED": "pruned",
+        "RUNNING": "running",
+        "FAIL": "failed" if resume.FAILURE in trial.user_attrs else "interrupted",
+        "WAITING": "interrupted" if RETRY_OF in trial.user_attrs else "waiting",
+    }
+    return states[trial.state.name]
+
+
+def _driver(files: StudyFiles) -> tuple[Driver, int | None]:
+    note = files.folder / DRIVER
+    owner = note.read_text(encoding="utf-8").strip() if note.exists() else ""
+    gone = process.is_gone(owner) if owner else True
+    if gone:
+        return "none", None
+    if gone is None:
+        return "elsewhere", None
+    return "stopping" if files.stop.exists() else "running", process.pid_of(owner)

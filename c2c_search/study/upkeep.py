@@ -1,0 +1,106 @@
+"""What is done to a study from outside: stopped, removed, a trial of it tried again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from c2c_search.errors import StoreError
+from c2c_search.host.home import expanded
+from c2c_search.study import overview
+from c2c_search.study import resume
+from c2c_search.study.layout import StudyFiles
+from c2c_search.study.overview import StudyRow
+from c2c_search.study.overview import TrialRow
+from c2c_search.study.storage import sole_driver
+from c2c_search.tracking import mlflow_store
+from c2c_search.tracking.reconcile import RUN_ID
+
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+
+def stop(root: Path, name: str | None, *, now: bool = False) -> StudyRow:
+    """Ask a study's driver to stop: after what it has begun, or at once, from its checkpoints.
+
+    Args:
+        root: Folder of all stores.
+        name: Of the study; None for the only one that is driven here.
+        now: At once, as by Ctrl-C.
+
+    Raises:
+        StoreError: No process drives it, or none on this machine that can be stopped at once.
+    """
+    opened = overview.open_existing(root)
+    names = [name] if name is not None else overview.study_names(opened)
+    rows = [overview.study_row(root, overview.load(opened, each)) for each in names]
+    driven = [row for row in rows if row.driver != "none"]
+    if len(driven) != 1:
+        raise StoreError(
+            "One study that is driven now must be named.",
+            value=[row.name for row in driven] or "none is",
+            hint="`c2c-search status` lists them.",
+        )
+    (row,) = driven
+    if not now:
+        StudyFiles(expanded(root).resolve(), row.name).stop.touch()
+    elif row.process is not None:
+        os.kill(row.process, signal.SIGTERM)
+    else:
+        raise StoreError("Only a driver on this machine can be stopped at once.", value=row.name)
+    return row
+
+
+def remove(root: Path, name: str) -> None:
+    """Remove a study: its trials, files and runs; a champion's package and versions stay.
+
+    Raises:
+        StoreError: It is driven now, there is none of that name, or it cannot be removed.
+    """
+    import optuna
+
+    opened = overview.open_existing(root)
+    study = overview.load(opened, name)
+    files = StudyFiles(expanded(root).resolve(), name)
+    with sole_driver(files.root, name, opened):
+        _remove_runs(files.root, study)
+        optuna.delete_study(study_name=name, storage=opened)
+        shutil.rmtree(files.folder, ignore_errors=True)
+
+
+def retry(root: Path, name: str, trial: str) -> TrialRow:
+    """Queue a trial that failed for good again; it no longer counts against the budget.
+
+    It goes on from its checkpoint, if that is still there, with the study's next start.
+
+    Raises:
+        StoreError: The study is driven now, or the trial has not failed.
+    """
+    opened = overview.open_existing(root)
+    study = overview.load(opened, name)
+    row = overview.trial_row(study, trial)
+    if row.state != "failed":
+        raise StoreError(
+            "Only a trial that failed can be tried again.",
+            value=f"{row.name} is {row.state}",
+            hint="`trial run` repeats any other one from its trial.yaml.",
+        )
+    with sole_driver(expanded(root).resolve(), name, opened):
+        resume.requeue(study, study.trials[row.number])
+    return overview.trial_row(study, row.name)
+
+
+def _remove_runs(root: Path, study: Study) -> None:
+    parent = study.user_attrs.get(RUN_ID)
+    if parent is None or not (root / mlflow_store.DATABASE).is_file():
+        return
+    client = mlflow_store.connect(mlflow_store.open_store(root))
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    for query in (f"tags.`mlflow.parentRunId` = '{parent}'", f"attributes.run_id = '{parent}'"):
+        while found := client.search_runs(experiments, query, max_results=1000):
+            for run in found:
+                client.delete_run(run.info.run_id)
