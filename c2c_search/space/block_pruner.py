@@ -12,15 +12,11 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from c2c_search.space.pruners import pruner
+from c2c_search.space.pruners import rung_blocks
 from c2c_search.space.schema import Space
 
 
 _P = 0.05
-
-
-def rung_blocks(step: int) -> str:
-    """User attribute of a trial: the objective of each block of validation at a rung."""
-    return f"blocks/{step}"
 
 
 @pruner(

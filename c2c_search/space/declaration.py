@@ -51,6 +51,18 @@ class Search(FrozenModel):
     trials: int = Field(
         ge=1, le=1_000_000, description="Trials of the study, pruned ones included."
     )
+    hours: float | None = Field(
+        None, gt=0, description="No more trials once they have run for so long, all starts added."
+    )
+    steps: int | None = Field(
+        None, ge=1, description="No more trials once theirs have taken so many optimizer steps."
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="No more trials once so many in a row found nothing better.",
+    )
     sampler: SamplerName = Field(
         "auto",
         description="auto: tpe_multivariate that starts to learn after the enqueued settings and "

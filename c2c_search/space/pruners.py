@@ -44,6 +44,11 @@ PRUNERS: Register[Pruner] = Register("pruner", {"wilcoxon": "c2c_search.space.bl
 PrunerName = Annotated[str, AfterValidator(PRUNERS.check)]
 
 
+def rung_blocks(step: int) -> str:
+    """User attribute of a trial: the objective of each block of validation at a rung."""
+    return f"blocks/{step}"
+
+
 def pruner(name: str, *, reference: str) -> Callable[[Make], Make]:
     """Register what makes an Optuna pruner from a `Space`: a function or a class.
 

@@ -19,10 +19,10 @@ from optuna.trial import TrialState
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
-from c2c_search.space.block_pruner import rung_blocks
 from c2c_search.space.dimensions import applies
 from c2c_search.space.plan import expected_trials
 from c2c_search.space.pruners import PRUNERS
+from c2c_search.space.pruners import rung_blocks
 from c2c_search.space.samplers import SAMPLERS
 from c2c_search.space.sampling import Fits
 from c2c_search.space.sampling import make_pruner

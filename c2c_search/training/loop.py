@@ -17,6 +17,7 @@ import torch
 from pydantic import ValidationError
 
 from c2c_search.errors import NotFiniteError
+from c2c_search.evaluation.blocks import by_block
 from c2c_search.evaluation.guard import SELECTION
 from c2c_search.evaluation.guard import refuse_report_split
 from c2c_search.evaluation.results import SystemResult
@@ -249,6 +250,7 @@ class Training(ABC):
             objective=self.objective.value(result.accuracy, deranged),
             accuracy=result.accuracy,
             deranged=deranged,
+            blocks=by_block(result, wrong, self.objective.value),
             metrics=metrics,
         )
         if all(rung.objective >= earlier.objective for earlier in self.rungs):
