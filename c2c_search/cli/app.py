@@ -9,6 +9,7 @@ import typer
 from c2c_search.cli import cache
 from c2c_search.cli import champion
 from c2c_search.cli import evaluate
+from c2c_search.cli import explain
 from c2c_search.cli import message_audit
 from c2c_search.cli import study
 from c2c_search.cli import tracking
@@ -45,6 +46,7 @@ def _options(
 app.command()(study.study)
 app.command()(study.validate)
 app.command()(study.plan)
+app.command()(explain.explain)
 app.command()(tracking.ui)
 app.command("eval")(evaluate.evaluate)
 app.command()(message_audit.audit)
