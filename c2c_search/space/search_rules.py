@@ -25,13 +25,13 @@ OPTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "grid_points": ("grid",),
     },
     "pruner": {
-        "reduction_factor": ("halving", "asha", "hyperband", "patient"),
         "percentile": ("percentile",),
         "patient_rungs": ("patient",),
         "wilcoxon_p": ("wilcoxon",),
     },
 }
-"""By what is chosen, its options and the names that they belong to."""
+"""By what is chosen, its options and the names that they belong to. ``reduction_factor`` may stand
+beside any pruner, as it does in spaces of before."""
 
 BUILT_IN: Mapping[str, tuple[str, ...]] = {
     "sampler": (*_TPE, "gp", "cmaes", "nsga2", "nsga3", "random", "grid", "qmc"),
