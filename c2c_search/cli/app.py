@@ -9,6 +9,7 @@ import typer
 from c2c_search.cli import cache
 from c2c_search.cli import champion
 from c2c_search.cli import evaluate
+from c2c_search.cli import explain
 from c2c_search.cli import message_audit
 from c2c_search.cli import studies
 from c2c_search.cli import study
@@ -48,6 +49,7 @@ app.command()(studies.status)
 app.command()(studies.stop)
 app.command()(study.validate)
 app.command()(study.plan)
+app.command()(explain.explain)
 app.command()(tracking.ui)
 app.command("eval")(evaluate.evaluate)
 app.command()(message_audit.audit)

@@ -43,6 +43,7 @@ from c2c_search.space.dimensions import Value
 from c2c_search.space.dimensions import applies
 from c2c_search.space.dimensions import in_order
 from c2c_search.space.dimensions import named
+from c2c_search.space.search_rules import faults
 
 
 # What decides whether a fuser can be trained as it is to be.
@@ -89,7 +90,7 @@ class _Check:
         conditions = list(self._conditions())
         found = [*values, *conditions, *self._pairs(), *self._search()]
         if not conditions:
-            found += self._enqueued()
+            found += [*self._enqueued(), *self._options()]
         if not found and not self.unreadable:
             found += [*self._combinations(), *self._of_fuser_and_training()]
         return found
@@ -222,6 +223,8 @@ class _Check:
                 value=search.pruner,
                 hint="Add rungs to the pipeline, or set pruner: none.",
             )
+        if search.pruner == "patient" and self.pipeline_known and not one_rung:
+            yield from self._patience(search.patient_rungs or 0)
         files = self.pipeline.data.files.guard
         named = {*self.space.fixed, *self.space.dimensions, *self.unreadable}
         set_here = any(name.startswith("training.guard.") for name in named)
@@ -248,6 +251,22 @@ class _Check:
                 f"No more settings can be enqueued than there are trials ({search.trials}).",
                 value=len(self.space.enqueue),
             )
+
+    def _patience(self, forgiven: int) -> Iterator[Problem]:
+        before = len(self.pipeline.training.rungs) - 1
+        if before < forgiven + 2:
+            yield self.document.problem(
+                ("search", "patient_rungs"),
+                f"patient judges a trial from its rung {forgiven + 2} on, but there are only "
+                f"{before} before the last.",
+                value=forgiven,
+                hint="Forgive fewer, add rungs to the pipeline, or set pruner: halving.",
+            )
+
+    def _options(self) -> Iterator[Problem]:
+        for fault in faults(self.space.search, self.space.dimensions):
+            at: Location = ("search", fault.option)
+            yield self.document.problem(at, fault.rule, value=fault.value, hint=fault.hint)
 
     def _enqueued(self) -> Iterator[Problem]:
         for index, params in enumerate(self.space.enqueue):

@@ -58,22 +58,82 @@ class Search(FrozenModel):
     trials: int = Field(
         ge=1, le=1_000_000, description="Trials of the study, pruned ones included."
     )
+    hours: float | None = Field(
+        None, gt=0, description="No more trials once they have run for so long, all starts added."
+    )
+    steps: int | None = Field(
+        None, ge=1, description="No more trials once theirs have taken so many optimizer steps."
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="No more trials once so many in a row found nothing better.",
+    )
     sampler: SamplerName = Field(
         "auto",
-        description="auto: TPE that starts to learn after the enqueued settings and a quarter of "
-        "the trials, at most 10; tpe: after 10, Optuna's default; random: no learning; or a "
-        "plug-in, by name or dotted path.",
+        description="auto: tpe_multivariate that starts to learn after the enqueued settings and "
+        "a quarter of the trials, at most 10; tpe: each dimension alone; tpe_multivariate: what "
+        "always applies together; tpe_hierarchical: branch by branch of a conditional space; gp; "
+        "cmaes; nsga2; nsga3; random; grid; qmc: without learning; or a plug-in, by name or "
+        "dotted path.",
+    )
+    startup_trials: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="auto, tpe, tpe_multivariate, tpe_hierarchical, gp: trials by chance before "
+        "it learns.",
+    )
+    constant_liar: bool | None = Field(
+        None,
+        description="auto, tpe, tpe_multivariate, tpe_hierarchical: take trials that still run "
+        "for bad, so that those that run at once differ; true unless said.",
+    )
+    population: int | None = Field(
+        None,
+        ge=4,
+        le=10_000,
+        description="cmaes, nsga2, nsga3: trials of a generation; null: CMA-ES's own for the "
+        "number of ranges, or a fifth of the trials, 4 to 50.",
+    )
+    grid_points: int | None = Field(
+        None,
+        ge=2,
+        le=10_000,
+        description="grid: points of each range, its ends included; null: every integer, and no "
+        "floats.",
     )
     pruner: PrunerName = Field(
         "halving",
-        description="Which trials stop at a rung: hyperband, halving, median, none, or a "
-        "plug-in, by name or dotted path.",
+        description="Which trials stop at a rung: halving, which is asha; hyperband; median; "
+        "percentile; patient: halving, of those that do not improve; wilcoxon: those that answer "
+        "blocks of validation worse than the best; none; or a plug-in, by name or dotted path.",
+    )
+    percentile: float | None = Field(
+        None,
+        gt=0,
+        lt=100,
+        description="percentile: the best so many percent go on; null: 75.",
+    )
+    patient_rungs: int | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        description="patient: rungs without improvement that are forgiven; null: none.",
+    )
+    wilcoxon_p: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="wilcoxon: p of the signed-rank test below which a trial stops; null: 0.05.",
     )
     reduction_factor: int = Field(
         3,
         ge=2,
         le=1000,
-        description="halving and hyperband: one trial in this many goes on from a rung.",
+        description="halving (asha), hyperband and patient: one trial in this many goes on from "
+        "a rung.",
     )
     objective: ObjectiveName = Field(
         "margin",

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.trial import FrozenTrial
 
 RETRY_OF = "retry_of"  # user attribute: number of the trial that this one goes on with
 
 
+def all_trials(study: Study) -> list[FrozenTrial]:
+    """Every trial, by number: under Hyperband a sampler is handed one bracket's alone."""
+    return study._storage.get_all_trials(study._study_id, deepcopy=False)
+
+
+def ordinals(trials: Sequence[FrozenTrial]) -> list[int]:
+    """Of each trial, by number, which suggestion it is, from 0; a retry goes on with an earlier.
+
+    Args:
+        trials: All of a study's, by number.
+    """
+    places: list[int] = []
+    fresh = 0
+    for trial in trials:
+        before = trial.user_attrs.get(RETRY_OF)
+        places.append(fresh if before is None else places[before])
+        fresh += before is None
+    return places
+
+
 def ordinal(study: Study, number: int) -> int:
-    """Which of a study's suggestions a trial is, from 0; a retry is the one it goes on with."""
-    trials = study.get_trials(deepcopy=False)
-    while (before := trials[number].user_attrs.get(RETRY_OF)) is not None:
-        number = before
-    return sum(RETRY_OF not in trial.user_attrs for trial in trials[:number])
+    """Which of a study's suggestions a trial is; see `ordinals`."""
+    return ordinals(all_trials(study)[: number + 1])[number]

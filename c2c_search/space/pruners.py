@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 Make = TypeVar("Make", bound="Callable[[Space], BasePruner]")
 
+PERCENTILE = 75.0
+"""Some fusers begin to listen late: only the worst quarter stops unless a space says otherwise."""
+
 
 @dataclass(frozen=True)
 class Pruner:
@@ -36,8 +40,13 @@ class Pruner:
     make: Callable[[Space], BasePruner]
 
 
-PRUNERS: Register[Pruner] = Register("pruner", {})
+PRUNERS: Register[Pruner] = Register("pruner", {"wilcoxon": "c2c_search.space.block_pruner"})
 PrunerName = Annotated[str, AfterValidator(PRUNERS.check)]
+
+
+def rung_blocks(step: int) -> str:
+    """User attribute of a trial: the objective of each block of validation at a rung."""
+    return f"blocks/{step}"
 
 
 def pruner(name: str, *, reference: str) -> Callable[[Make], Make]:
@@ -74,9 +83,10 @@ def hyperband(space: Space) -> BasePruner:
     )
 
 
+@pruner("asha", reference="Asynchronous successive halving (Li et al., MLSys 2020)")
 @pruner("halving", reference="Asynchronous successive halving (Li et al., MLSys 2020)")
 def halving(space: Space) -> BasePruner:
-    """One trial in ``search.reduction_factor`` goes on from a rung."""
+    """One trial in ``search.reduction_factor`` goes on from a rung, of those that came there."""
     from optuna.pruners import SuccessiveHalvingPruner
 
     return SuccessiveHalvingPruner(
@@ -91,6 +101,29 @@ def median(space: Space) -> BasePruner:
     from optuna.pruners import MedianPruner
 
     return MedianPruner()
+
+
+@pruner("percentile", reference="The median stopping rule (Golovin et al., KDD 2017) elsewhere")
+def percentile(space: Space) -> BasePruner:
+    """A trial below the best ``search.percentile`` percent of those before it stops."""
+    from optuna.pruners import PercentilePruner
+
+    return PercentilePruner(PERCENTILE if (wanted := space.search.percentile) is None else wanted)
+
+
+@pruner("patient", reference="Early stopping with patience (Prechelt, 1998) before halving")
+def patient(space: Space) -> BasePruner:
+    """`halving`, but a trial that still improves goes on.
+
+    It stops only once its best of the last ``search.patient_rungs`` + 1 rungs is below its best
+    of those before.
+    """
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.pruners import PatientPruner
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return PatientPruner(halving(space), space.search.patient_rungs or 0)
 
 
 @pruner("none", reference="No early stopping")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 Make = TypeVar("Make", bound="Callable[[Space, int], BaseSampler]")
 
-_STARTUP_TRIALS = 10
+STARTUP_TRIALS = 10
+"""Suggested by chance before a sampler learns, unless ``search.startup_trials`` says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,23 @@ class Sampler:
     make: Callable[[Space, int], BaseSampler]
 
 
-SAMPLERS: Register[Sampler] = Register("sampler", {})
+_HOME = "c2c_search.space"
+SAMPLERS: Register[Sampler] = Register(
+    "sampler",
+    {
+        "auto": f"{_HOME}.samplers",
+        "tpe": f"{_HOME}.samplers",
+        "tpe_multivariate": f"{_HOME}.samplers",
+        "tpe_hierarchical": f"{_HOME}.hierarchical",
+        "gp": f"{_HOME}.flat",
+        "cmaes": f"{_HOME}.flat",
+        "nsga2": f"{_HOME}.flat",
+        "nsga3": f"{_HOME}.flat",
+        "random": f"{_HOME}.samplers",
+        "grid": f"{_HOME}.designs",
+        "qmc": f"{_HOME}.designs",
+    },
+)
 SamplerName = Annotated[str, AfterValidator(SAMPLERS.check)]
 
 
@@ -64,21 +81,38 @@ def sampler(name: str, *, reference: str) -> Callable[[Make], Make]:
     return register
 
 
-@sampler("auto", reference="TPE (Bergstra et al., NeurIPS 2011), starting to learn earlier")
+@sampler("auto", reference="TPE (Falkner et al., ICML 2018), starting to learn earlier")
 def auto(space: Space, seed: int) -> BaseSampler:
-    """TPE that starts after the enqueued settings and a quarter of the trials, at most 10."""
-    from optuna.samplers import TPESampler
-
+    """`tpe_multivariate` that starts after the enqueued settings and a quarter of the trials."""
     startup = len(space.enqueue) + space.search.trials // 4
-    return TPESampler(seed=seed, n_startup_trials=max(1, min(_STARTUP_TRIALS, startup)))
+    return _tpe(space, seed, True, max(1, min(STARTUP_TRIALS, startup)))
 
 
 @sampler("tpe", reference="TPE (Bergstra et al., NeurIPS 2011)")
 def tpe(space: Space, seed: int) -> BaseSampler:
-    """TPE that starts after 10 trials, Optuna's default."""
+    """Each dimension alone."""
+    return _tpe(space, seed, False, STARTUP_TRIALS)
+
+
+@sampler("tpe_multivariate", reference="Multivariate TPE (Falkner et al., ICML 2018)")
+def tpe_multivariate(space: Space, seed: int) -> BaseSampler:
+    """What always applies together, what is conditional alone; Optuna's default."""
+    return _tpe(space, seed, True, STARTUP_TRIALS)
+
+
+def _tpe(space: Space, seed: int, multivariate: bool, startup: int) -> BaseSampler:
     from optuna.samplers import TPESampler
 
-    return TPESampler(seed=seed, n_startup_trials=_STARTUP_TRIALS)
+    from c2c_search.space.shown import OnShown
+
+    search = space.search
+    sampler = TPESampler(
+        seed=seed,
+        n_startup_trials=startup if search.startup_trials is None else search.startup_trials,
+        multivariate=multivariate,
+        constant_liar=search.constant_liar is not False,
+    )
+    return OnShown(sampler)
 
 
 @sampler("random", reference="Random search (Bergstra and Bengio, JMLR 2012)")

@@ -9,7 +9,6 @@ others.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -20,9 +19,6 @@ from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
-from optuna.distributions import CategoricalDistribution
-from optuna.distributions import FloatDistribution
-from optuna.distributions import IntDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.samplers import RandomSampler
@@ -32,19 +28,21 @@ from optuna.trial import FrozenTrial
 
 from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import ConfigError
+from c2c_search.space.alike import Tried
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Value
 from c2c_search.space.dimensions import walk
+from c2c_search.space.order import all_trials
 from c2c_search.space.order import ordinal
 from c2c_search.space.pruners import PRUNERS
 from c2c_search.space.samplers import SAMPLERS
 from c2c_search.space.schema import Space
+from c2c_search.space.shown import distribution
 
 
 Fits = Callable[[TrialConfig], bool]
 
-_SAME = 5e-4  # numbers as far apart, relative to the larger, agree to four digits
 _LEARNED_DRAWS = 50
 _RANDOM_DRAWS = 1000
 _SECONDS = 120.0  # of looking for a first candidate within the limits
@@ -112,16 +110,13 @@ class SpaceSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return {name: _distribution(each) for name, each in self._space.dimensions.items()}
+        return {name: distribution(each) for name, each in self._space.dimensions.items()}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        tried = [
-            other.params
-            for other in study.get_trials(deepcopy=False)
-            if other.number != trial.number
-        ]
+        others = (other for other in all_trials(study) if other.number != trial.number)
+        tried = Tried(other.params for other in others)
         enqueued = trial.system_attrs.get("fixed_params", {})
         repeated: Params | None = None
         draws, began = 0, time.monotonic()
@@ -133,7 +128,7 @@ class SpaceSampler(BaseSampler):
                 if repeated is None and time.monotonic() - began > _SECONDS:
                     break
                 continue
-            if not any(_alike(candidate, other) for other in tried):
+            if candidate not in tried:
                 return candidate
             repeated = repeated or candidate
         if repeated is None:
@@ -190,29 +185,6 @@ class SpaceSampler(BaseSampler):
     def _seed(self, suggestions: int) -> int:
         sequence = np.random.SeedSequence([self._space.search.seed, suggestions])
         return int(sequence.generate_state(1)[0])
-
-
-def _alike(candidate: Params, other: Params) -> bool:
-    """Whether two settings would train the same, but for digits that make no difference."""
-    return candidate.keys() == other.keys() and all(
-        _same(value, other[name]) for name, value in candidate.items()
-    )
-
-
-def _same(value: Value, other: Value) -> bool:
-    if isinstance(value, float) and isinstance(other, float):
-        return math.isclose(value, other, rel_tol=_SAME)
-    return value == other
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
-    if dimension.integers is not None:
-        low, high = dimension.integers
-        return IntDistribution(low, high, log=dimension.log, step=dimension.step or 1)
-    if dimension.floats is not None:
-        return FloatDistribution(*dimension.floats, log=dimension.log)
-    assert dimension.choices is not None
-    return CategoricalDistribution(dimension.choices)
 
 
 def _ask(trial: BaseTrial, name: str, dimension: Dimension) -> Value:

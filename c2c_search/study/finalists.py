@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,8 +12,6 @@ from typing import TYPE_CHECKING
 from c2c_search.champion.gate import first_passing
 from c2c_search.champion.gate import judge
 from c2c_search.champion.gate import oppose
-from c2c_search.champion.select import Candidate
-from c2c_search.champion.select import finalists
 from c2c_search.champion.verdict import Verdict
 from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import IntegrityError
@@ -25,6 +24,10 @@ from c2c_search.evaluation.systems.registry import SUBJECT
 from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.host.names import fit
 from c2c_search.space.plan import trained_in_steps
+from c2c_search.study.choice import Drop
+from c2c_search.study.choice import choose
+from c2c_search.study.choice import expected_drops
+from c2c_search.study.choice import measured_drops
 from c2c_search.study.controls import ROLES
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import model_of
@@ -34,15 +37,10 @@ from c2c_search.study.harm import harm_question
 from c2c_search.study.harm import refuse_harmful
 from c2c_search.study.looks import Look
 from c2c_search.study.looks import look
-from c2c_search.study.naming import trial_name
 from c2c_search.study.parent import log_final
 from c2c_search.study.recording import train_once
-from c2c_search.study.resume import HASH
-from c2c_search.study.resume import complete
 from c2c_search.study.session import Session
 from c2c_search.study.succession import present_champion
-from c2c_search.study.trials import PARAMETERS
-from c2c_search.study.trials import SPLIT
 from c2c_search.study.trials import failures
 from c2c_search.study.when_unsure import heard
 from c2c_search.study.when_unsure import judged_as
@@ -58,8 +56,6 @@ from c2c_search.training.protocol import Split
 
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
     from c2c_search.inference.doubt import Listening
 
 
@@ -81,6 +77,8 @@ class FinalEvaluation:
         champion: The one to be promoted; None if no finalist beats all its controls.
         failures: A line for each trial that failed.
         listening: When the champion listens; None: always.
+        drops: By finalist, how much lower its objective is on test than on validation, as it was
+            expected and as it was measured.
     """
 
     finalists: tuple[Finalist, ...]
@@ -89,6 +87,7 @@ class FinalEvaluation:
     champion: Finalist | None
     failures: tuple[str, ...] = ()
     listening: Listening | None = None
+    drops: Mapping[str, Drop] = field(default_factory=dict)
 
     def verdict(self, finalist: str) -> Verdict:
         """The verdict on a finalist that was judged."""
@@ -154,6 +153,7 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
         IntegrityError: A fuser with its gate shut changes answers.
     """
     chosen = _train(session, choose(session))
+    drops = expected_drops(session, chosen)
     judged = [one for one in chosen if one.twin is not None]
     looks = look(session.study, [_key(session, one) for one in judged])
     results = _measure(session, judged) if judged else {}
@@ -177,43 +177,10 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
         champion=champion,
         failures=failures(session.study),
         listening=listening,
+        drops=measured_drops(session, judged, results, drops),
     )
     log_final(session, final)
     return final
-
-
-def choose(session: Session) -> list[Finalist]:
-    """The finalists of the study by validation alone, the best first, without controls.
-
-    The present champion is one in any case: whoever comes after it must beat it.
-    """
-    first: dict[str, FrozenTrial] = {}
-    for trial in complete(session.study):
-        # A configuration that was suggested twice is one candidate.
-        first.setdefault(trial.user_attrs[HASH], trial)
-    candidates = {
-        Candidate(
-            number=trial.number,
-            objective=trial.values[0],
-            parameters=trial.user_attrs[PARAMETERS],
-            split=trial.user_attrs[SPLIT],
-        ): session.space.configuration(trial.params)
-        for trial in first.values()
-    }
-    chosen = list(finalists(list(candidates), session.space.pipeline.champion.finalists))
-    present = present_champion(session)
-    chosen += [
-        one for one in candidates if candidates[one].hash() == present and one not in chosen
-    ]
-    return [
-        Finalist(
-            name=trial_name(session.study, one.number),
-            number=one.number,
-            config=candidates[one],
-            trained=session.trainer.known(session.request(candidates[one])),
-        )
-        for one in chosen
-    ]
 
 
 def controls_of(session: Session) -> tuple[str, ...]:

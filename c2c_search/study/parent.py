@@ -43,7 +43,7 @@ def log_settings(run: StudyRun, space: Space, space_path: Path) -> None:
     # Without what a dimension is not: each is a list of choices or one of two kinds of range.
     identity = space.identity() | {"dimensions": _stated(space.identity()["dimensions"])}
     run.params(identity)
-    search = space.search.model_dump(exclude={"seed"})
+    search = space.search.model_dump(exclude={"seed"}, exclude_none=True)
     champion = space.pipeline.champion.model_dump()
     run.tags({f"c2c.search.{name}": value for name, value in search.items()})
     run.tags({f"c2c.champion.{name}": value for name, value in champion.items()})
@@ -86,6 +86,7 @@ def log_result(run: StudyRun, study: Study, final: FinalEvaluation) -> None:
         numbers["champion/lead"] = min(one.difference.value for one in verdict.others)
     if final.leading is not None:
         numbers |= _pairing(final.leading) | _harm(final.leading)
+        numbers |= _drop(final, final.leading.name)
     run.summary(numbers)
     run.tags({"c2c.champion": final.champion.name if final.champion else "none"})
 
@@ -107,13 +108,20 @@ def log_final(session: Session, final: FinalEvaluation) -> None:
             log_accuracy(RecordedRun(session.tracker.client, child), "test", result)
     for verdict in final.verdicts:
         if (child := children.get(run_ids[verdict.name] or "")) is not None:
-            RecordedRun(session.tracker.client, child).summary(_pairing(verdict) | _harm(verdict))
+            numbers = _pairing(verdict) | _harm(verdict) | _drop(final, verdict.name)
+            RecordedRun(session.tracker.client, child).summary(numbers)
 
 
 def _pairing(verdict: Verdict) -> dict[str, float]:
     """What a finalist owes to hearing the right message on test."""
     numbers = {} if verdict.pairing is None else verdict.pairing.numbers()
     return {f"test/{name}": value for name, value in numbers.items()}
+
+
+def _drop(final: FinalEvaluation, name: str) -> dict[str, float]:
+    """By how much a finalist's objective fell from validation to test, and was expected to."""
+    numbers = final.drops[name].numbers() if name in final.drops else {}
+    return {f"drop/{each}": value for each, value in numbers.items()}
 
 
 def _harm(verdict: Verdict) -> dict[str, float]:

@@ -9,11 +9,13 @@ from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
 from c2c_search.errors import StudyStoppedError
 from c2c_search.report.run_notes import escaped
+from c2c_search.space.pruners import rung_blocks
 from c2c_search.space.sampling import Fits
 from c2c_search.space.sampling import make_pruner
 from c2c_search.space.sampling import make_sampler
 from c2c_search.space.sampling import suggest
 from c2c_search.study import resume
+from c2c_search.study.budget import spent
 from c2c_search.study.disk import make_room
 from c2c_search.study.naming import run_title
 from c2c_search.study.naming import shown
@@ -39,6 +41,7 @@ PARAMETERS = "parameters"
 ACCURACY = "accuracy"
 DERANGED_ACCURACY = "deranged"
 SPLIT = "split"  # where it was measured
+BLOCKS = "blocks"  # its objective on each block of that
 ENQUEUED = "enqueued"
 MESSAGE = "failure_message"
 IN_A_ROW = 3  # failures of one class that end the study
@@ -88,6 +91,9 @@ def _search(session: Session, streak: FailureStreak, fits: Fits | None) -> None:
     """One worker's part of the search."""
     search = session.space.search
     while (left := _left(session)) > 0 and not session.workers.stopping:
+        if over := spent(session.study, search):
+            session.view.note(over)
+            return
         session.view.stage("search", len(resume.finished(session.study)), search.trials)
         _run_some(session, streak, fits, min(search.trials_per_device, left))
 
@@ -195,6 +201,8 @@ class _Trial:
     def _goes_on(self, rung: Rung, config: TrialConfig) -> bool:
         """Report a rung, once also when it is trained again, and ask the pruner."""
         if rung.step not in self.reported:
+            if rung.blocks:  # before the pruner is asked, which may compare them
+                self.trial.set_user_attr(rung_blocks(rung.step), rung.blocks)
             self.trial.report(rung.objective, rung.step)
             self.reported.add(rung.step)
         if rung.step >= config.training.steps:
@@ -210,6 +218,8 @@ class _Trial:
         if ended.deranged is not None:
             self.trial.set_user_attr(DERANGED_ACCURACY, ended.deranged)
         self.trial.set_user_attr(SPLIT, ended.split)
+        if ended.blocks:
+            self.trial.set_user_attr(BLOCKS, ended.blocks)
         if ended.pruned:
             state = TrialState.PRUNED
             self.session.study.tell(self.trial, state=state)

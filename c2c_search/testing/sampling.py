@@ -8,6 +8,7 @@ class TestMine(SamplerConformance):
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -21,15 +22,18 @@ from c2c_search.config.trial import TrialConfig
 from c2c_search.space.dimensions import applies
 from c2c_search.space.plan import expected_trials
 from c2c_search.space.pruners import PRUNERS
+from c2c_search.space.pruners import rung_blocks
 from c2c_search.space.samplers import SAMPLERS
 from c2c_search.space.sampling import Fits
 from c2c_search.space.sampling import make_pruner
 from c2c_search.space.sampling import make_sampler
 from c2c_search.space.sampling import suggest
 from c2c_search.space.schema import Space
+from c2c_search.study.resume import recover
 
 
 _TRIALS = 16
+_BLOCKS = 10
 _ENQUEUED = {"fuser.depth": 2, "fuser.gate.granularity": "none"}
 
 
@@ -63,6 +67,12 @@ class SamplerConformance:
     plugin: str
     """Name or dotted path, as in YAML."""
 
+    options: Mapping[str, Any] = {}
+    """Further fields of ``search`` that it needs."""
+
+    def _space(self, **search: Any) -> Space:
+        return _space(sampler=self.plugin, **self.options, **search)
+
     def _study(self, space: Space, fits: Fits | None = None) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = make_sampler(space, fits=fits)
@@ -88,10 +98,10 @@ class SamplerConformance:
         assert entry.reference.strip()
 
     def test_it_makes_a_sampler_of_optuna(self) -> None:
-        assert isinstance(SAMPLERS[self.plugin].make(_space(), 0), BaseSampler)
+        assert isinstance(SAMPLERS[self.plugin].make(self._space(), 0), BaseSampler)
 
     def test_every_trial_is_a_point_of_the_space(self) -> None:
-        space = _space(sampler=self.plugin)
+        space = self._space()
         study = self._study(space)
         self._run(space, study, _TRIALS)
         for trial in study.trials:
@@ -100,7 +110,7 @@ class SamplerConformance:
                 assert name not in trial.params or dimension.contains(trial.params[name])
 
     def test_enqueued_settings_come_first_and_are_completed(self) -> None:
-        space = _space(sampler=self.plugin)
+        space = self._space()
         study = self._study(space)
         self._run(space, study, 1)
         assert study.trials[0].params.items() >= _ENQUEUED.items()
@@ -110,13 +120,13 @@ class SamplerConformance:
         def fits(config: TrialConfig) -> bool:
             return config.fuser.width * config.fuser.depth <= 256
 
-        space = _space(sampler=self.plugin)
+        space = self._space()
         study = self._study(space, fits)
         assert all(map(fits, self._run(space, study, _TRIALS, fits)))
         assert len(study.trials) == _TRIALS
 
     def test_an_interrupted_study_goes_on_as_it_would_have(self) -> None:
-        space = _space(sampler=self.plugin)
+        space = self._space()
         whole = self._run(space, self._study(space), _TRIALS)
         first = self._study(space)
         before = self._run(space, first, _TRIALS // 2)
@@ -126,6 +136,37 @@ class SamplerConformance:
         )
         assert before + self._run(space, again, _TRIALS - len(before)) == whole
 
+    def test_a_killed_trial_takes_no_suggestion_of_another(self) -> None:
+        space = self._space()
+        whole = self._run(space, self._study(space), _TRIALS)
+        broken = self._study(space)
+        before = self._run(space, broken, _TRIALS // 2)
+        suggest(space, broken.ask())
+        recover(broken)  # by the start that follows a kill
+        again = optuna.load_study(
+            study_name=broken.study_name, storage=broken._storage, sampler=make_sampler(space)
+        )
+        assert before + self._run(space, again, _TRIALS - len(before)) == whole
+
+    def test_trials_at_once_differ(self) -> None:
+        space = self._space()
+        study = self._study(space)
+        self._run(space, study, _TRIALS - 4)
+        together = [suggest(space, study.ask()) for _ in range(4)]
+        assert len({each.hash() for each in together}) == len(together)
+
+    def test_hyperband_hides_no_trial_from_it(self) -> None:
+        space = self._space(pruner="hyperband")
+        study = self._study(space)
+        study.pruner = make_pruner(space)
+        for number in range(_TRIALS):
+            trial = study.ask()
+            suggest(space, trial)
+            trial.report(float(number % 5), space.pipeline.training.rung_steps[0])
+            pruned = trial.should_prune()
+            study.tell(trial, None if pruned else 0.0, TrialState.PRUNED if pruned else None)
+        assert len({str(sorted(trial.params.items())) for trial in study.trials}) == _TRIALS
+
 
 class PrunerConformance:
     """What a study asks of a pruner; inherit from it and name yours."""
@@ -133,10 +174,13 @@ class PrunerConformance:
     plugin: str
     """Name or dotted path, as in YAML."""
 
+    options: Mapping[str, Any] = {}
+    """Further fields of ``search`` that it needs."""
+
     def _reached(self) -> list[int]:
         """Play trials that get better and worse in turn; the last step of each."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        space = _space(pruner=self.plugin)
+        space = _space(pruner=self.plugin, **self.options)
         study = optuna.create_study(
             study_name=space.study, pruner=make_pruner(space), direction="maximize"
         )
@@ -145,6 +189,8 @@ class PrunerConformance:
         for number in range(_TRIALS):
             trial, objective = study.ask(), number * 7 % _TRIALS / _TRIALS
             for step in early:
+                blocks = [objective + block % 3 / 100 for block in range(_BLOCKS)]
+                trial.set_user_attr(rung_blocks(step), blocks)
                 trial.report(objective, step)
                 if trial.should_prune():
                     study.tell(trial, state=TrialState.PRUNED)
@@ -162,7 +208,8 @@ class PrunerConformance:
         assert entry.reference.strip()
 
     def test_it_makes_a_pruner_of_optuna(self) -> None:
-        assert isinstance(PRUNERS[self.plugin].make(_space()), BasePruner)
+        space = _space(pruner=self.plugin, **self.options)
+        assert isinstance(PRUNERS[self.plugin].make(space), BasePruner)
 
     def test_some_trial_reaches_the_last_rung(self) -> None:
         assert max(self._reached()) == _space().pipeline.training.steps
@@ -171,7 +218,7 @@ class PrunerConformance:
         assert self._reached() == self._reached()
 
     def test_the_plan_can_tell_what_it_saves(self) -> None:
-        reached = expected_trials(_space(pruner=self.plugin))
+        reached = expected_trials(_space(pruner=self.plugin, **self.options))
         assert reached[0] == _TRIALS
         assert reached == sorted(reached, reverse=True)
         assert reached[-1] > 0

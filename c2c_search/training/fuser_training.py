@@ -107,6 +107,7 @@ class FuserTraining(Training):
             objective=best.objective,
             accuracy=best.accuracy,
             deranged=best.deranged,
+            blocks=best.blocks,
             best_rung=best.rung,
             best_dir=str(self.best_dir),
             parameters=sum(parameter.numel() for parameter in kept.parameters()),

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from c2c_search.config.stages import stage_at
 from c2c_search.errors import NotFiniteError
+from c2c_search.evaluation.blocks import by_block
 from c2c_search.evaluation.guard import SELECTION
 from c2c_search.evaluation.guard import refuse_report_split
 from c2c_search.evaluation.results import SystemResult
@@ -268,6 +269,7 @@ class Training(ABC):
             objective=self.objective.value(result.accuracy, deranged),
             accuracy=result.accuracy,
             deranged=deranged,
+            blocks=by_block(result, wrong, self.objective.value),
             metrics=metrics,
         )
         if all(rung.objective >= earlier.objective for earlier in self.rungs):

@@ -202,13 +202,15 @@ class _Measured(_Message):
     """What was measured on ``split``.
 
     ``accuracy`` is with the right message, ``deranged`` with another item's (None where nothing is
-    heard, or no other could be drawn), ``objective`` what follows by the training's `Objective`.
+    heard, or no other could be drawn), ``objective`` what follows by the training's `Objective`,
+    ``blocks`` the same on each of some blocks of items (none where there is one cluster only).
     """
 
     split: Split
     objective: float
     accuracy: float
     deranged: float | None = None
+    blocks: tuple[float, ...] = Field((), exclude_if=lambda blocks: not blocks)
 
     @model_validator(mode="before")
     @classmethod

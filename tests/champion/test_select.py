@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c2c_search.champion.select import Candidate
+from c2c_search.champion.select import estimates
 from c2c_search.champion.select import finalists
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
@@ -60,3 +61,44 @@ def test_finalists_are_ranked_distinct_and_hold_the_best(scores: list[float], k:
     assert chosen == sorted(chosen, key=lambda t: (-t.objective, t.number))
     if trials:
         assert chosen[0].objective == max(t.objective for t in trials)
+
+
+def _blocks(value: float, spread: float) -> tuple[float, ...]:
+    """20 blocks of this mean, half of them above it and half below."""
+    return tuple(value + spread * (-1) ** (block // 2) for block in range(20))
+
+
+def test_an_uncertain_score_does_not_come_before_one_that_is_not() -> None:
+    sure = [
+        Candidate(number, value, 1, "validation", blocks=_blocks(value, 0.0))
+        for number, value in enumerate((0.2, 0.3, 0.4, 0.5, 0.60))
+    ]
+    shaky = Candidate(9, 0.61, 1, "validation", blocks=_blocks(0.61, 0.6)[::-1])
+    assert finalists([*sure, shaky], 1) == [sure[-1]]
+    assert finalists([*sure[-3:-1], shaky], 1) == [shaky]  # too few to tell
+
+
+def test_where_nothing_but_noise_tells_trials_apart_scores_decide() -> None:
+    trials = [
+        Candidate(number, 0.5 + number / 1000, 1, "validation", blocks=_varied(number))
+        for number in range(6)
+    ]
+    known = estimates(trials)
+    assert len({known[number].value for number in range(6)}) == 1
+    assert _numbers(trials, 3) == [5, 4, 3]
+
+
+def _varied(number: int) -> tuple[float, ...]:
+    """Blocks that differ by far more than the scores do."""
+    return tuple(0.5 + 0.4 * ((block * (number + 3)) % 5 - 2) for block in range(20))
+
+
+def test_each_pair_is_seen_by_itself_and_what_is_of_before_as_it_was_measured() -> None:
+    here = [
+        Candidate(number, 0.5 + number / 1000, 1, "validation", "here", _varied(number))
+        for number in range(4)
+    ]
+    there = [Candidate(number, 0.9, 1, "validation", "there") for number in range(4, 9)]
+    known = estimates([*here, *there])
+    assert known.keys() == {0, 1, 2, 3}
+    assert _numbers([*here, *there], 2) == [4, 5]

@@ -49,6 +49,7 @@ def test_the_command_line_imports_nothing_heavy() -> None:
         "study",
         "validate",
         "plan",
+        "explain",
         "ui",
         "export",
         "verify",
@@ -426,3 +427,34 @@ def test_python_runs_the_package() -> None:
         [sys.executable, "-m", "c2c_search", "--version"], capture_output=True, text=True
     )
     assert (run.returncode, run.stdout.split()[0]) == (0, "c2c-search")
+
+
+def test_a_study_is_explained(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from c2c_search.study import explanation
+
+    share = explanation.Share(value=0.7, low=0.5, high=0.8)
+    found = explanation.Explanation(
+        study="quick",
+        ended=20,
+        complete=12,
+        indicative=True,
+        dimensions=(
+            explanation.Explained(
+                name="fuser.width",
+                values="16 to 256, log",
+                ped_anova=share,
+                fanova=None,
+                best=250,
+                applied=True,
+                border="highest",
+            ),
+        ),
+        diff="-study: quick\n+study: quick-2",
+    )
+    monkeypatch.setattr(explanation, "explain", lambda study, root: found)
+    status, out, _ = cli("explain", "quick")
+    assert status == 0
+    for part in ("0.70 [0.50, 0.80]", "highest end", "indicative", "+study: quick-2", "12 trials"):
+        assert part in out
+    status, out, _ = cli("explain", "quick", "--json")
+    assert explanation.Explanation.model_validate_json(out) == found

@@ -72,7 +72,10 @@ fixed:
 def test_a_misspelt_plug_in_of_the_search_gets_its_nearest_name(tmp_path: Path) -> None:
     path = _write(tmp_path, "p.yaml")
     (tmp_path / "p.yaml").write_text("name: here\ntraining: {rungs: [0.5, 1.0]}")
-    for name, hint in (("halvin", "Did you mean `halving`?"), ("x", "Valid: halving, hyperband")):
+    for name, hint in (
+        ("halvin", "Did you mean `halving`?"),
+        ("x", "Valid: asha, halving, hyperband"),
+    ):
         path.write_text(SPACE.format(pipeline="p.yaml").replace("pruner: none", f"pruner: {name}"))
         (problem,) = validate_file(path)
         assert f"space.yaml:5 search.pruner: There is no such pruner. Got {name!r}. {hint}" in str(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 from c2c_search.testing import PrunerConformance
 
 
@@ -9,6 +11,23 @@ class TestHyperband(PrunerConformance):
 
 class TestHalving(PrunerConformance):
     plugin = "halving"
+
+
+class TestAsha(PrunerConformance):
+    plugin = "asha"
+
+
+class TestPercentile(PrunerConformance):
+    plugin = "percentile"
+    options: ClassVar = {"percentile": 50.0}
+
+
+class TestPatient(PrunerConformance):
+    plugin = "patient"
+
+
+class TestWilcoxon(PrunerConformance):
+    plugin = "wilcoxon"
 
 
 class TestMedian(PrunerConformance):

@@ -3,12 +3,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 from optuna.samplers import TPESampler
 
 from c2c_search.space.samplers import SAMPLERS
 from c2c_search.space.schema import Space
+from c2c_search.space.shown import OnShown
 from c2c_search.testing import SamplerConformance
 
 
@@ -18,6 +20,47 @@ class TestAuto(SamplerConformance):
 
 class TestTpe(SamplerConformance):
     plugin = "tpe"
+
+
+class TestTpeMultivariate(SamplerConformance):
+    plugin = "tpe_multivariate"
+    options: ClassVar = {"startup_trials": 4}
+
+
+class TestTpeHierarchical(SamplerConformance):
+    plugin = "tpe_hierarchical"
+    options: ClassVar = {"startup_trials": 4}
+
+
+class TestGp(SamplerConformance):
+    plugin = "gp"
+    options: ClassVar = {"startup_trials": 12}
+
+
+class TestCmaEs(SamplerConformance):
+    plugin = "cmaes"
+    options: ClassVar = {"population": 4}
+
+    @pytest.fixture(autouse=True)
+    def _installed(self) -> None:
+        pytest.importorskip("cmaes")
+
+
+class TestNsga2(SamplerConformance):
+    plugin = "nsga2"
+
+
+class TestNsga3(SamplerConformance):
+    plugin = "nsga3"
+
+
+class TestGrid(SamplerConformance):
+    plugin = "grid"
+    options: ClassVar = {"grid_points": 4}
+
+
+class TestQmc(SamplerConformance):
+    plugin = "qmc"
 
 
 class TestRandom(SamplerConformance):
@@ -33,8 +76,9 @@ def test_when_it_starts_to_learn(
 ) -> None:
     space = make_space(search={"trials": trials}, enqueue=[{"fuser.depth": 1}] * enqueued)
     sampler = SAMPLERS[name].make(space, 0)
-    assert isinstance(sampler, TPESampler)
-    assert sampler._n_startup_trials == startup
+    assert isinstance(sampler, OnShown)
+    assert isinstance(sampler._sampler, TPESampler)
+    assert sampler._sampler._n_startup_trials == startup
 
 
 def test_names_are_checked_without_what_they_stand_for() -> None:

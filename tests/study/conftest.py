@@ -61,6 +61,7 @@ class Script:
     Args:
         accuracy: Of a fuser, from its configuration.
         deranged: Its accuracy with another item's message, from its own.
+        blocks: Its objective on each block of validation, from its own.
         alone: Accuracy of each model on its own, by its folder's name.
         shut_adds: What a finalist with its gate shut answers more than its receiver.
         deaf: Whether a fuser answers the same whatever message it is given.
@@ -72,6 +73,7 @@ class Script:
         0.3 if config.fuser.sharer in ("blank", "self") else 0.5 + 0.05 * config.fuser.depth
     )
     deranged: Callable[[TrialConfig, float], float] = lambda config, accuracy: accuracy / 2
+    blocks: Callable[[TrialConfig, float], tuple[float, ...]] = lambda config, objective: ()
     alone: dict[str, float] = field(default_factory=lambda: {"a": 0.4, "b": 0.45})
     failures: Callable[[TrialConfig], Failed | None] = lambda config: None
     at: Callable[[int], None] = lambda number: None
@@ -168,6 +170,7 @@ class FakeWorker:
                     objective=objective,
                     accuracy=accuracy,
                     deranged=deranged,
+                    blocks=self.script.blocks(config, objective),
                     metrics=metrics,
                 )
             )
@@ -190,6 +193,7 @@ class FakeWorker:
             objective=objective,
             accuracy=accuracy,
             deranged=deranged,
+            blocks=self.script.blocks(config, objective),
             best_rung=0,
             best_dir=str(best),
             parameters=1000 * config.fuser.depth,

@@ -262,6 +262,8 @@ def test_a_rung_by_hand(run, trial, monkeypatch):
     assert last.metrics["validation/system_gain"] == pytest.approx(3 / 6)
     assert last.metrics["validation/pairing_share"] == pytest.approx(2 / 3)
     assert (ended.accuracy, ended.deranged, ended.best_rung) == (5 / 6, 3 / 6, 1)
+    assert len(first.blocks) == len(last.blocks) > 1
+    assert ended.blocks == last.blocks
     assert ended.metrics["validation/pairing_share"] == pytest.approx(2 / 3)
     wrong = heard[1]
     assert heard == [None, wrong, None, wrong]

@@ -31,12 +31,15 @@ from c2c_search.evaluation.statistics.power import minimum_detectable_difference
 from c2c_search.evaluation.statistics.power import split_warning
 from c2c_search.evaluation.statistics.seeds import hierarchical_bootstrap
 from c2c_search.evaluation.statistics.seeds import mean_interval
+from c2c_search.evaluation.statistics.shrinkage import Shrunken
+from c2c_search.evaluation.statistics.shrinkage import shrink
 
 
 __all__ = [
     "DESCRIPTIVE_LEVEL",
     "Interval",
     "PairedTest",
+    "Shrunken",
     "accuracy_interval",
     "detectable",
     "equivalence_test",
@@ -55,6 +58,7 @@ __all__ = [
     "paired_test",
     "permutation_test",
     "share_interval",
+    "shrink",
     "sign_test",
     "split_warning",
 ]

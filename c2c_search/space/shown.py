@@ -1,0 +1,184 @@
+"""A study as a sampler is shown it, in memory: what it notes there is no part of the study.
+
+Some of Optuna's samplers keep their state (a generation, a place in a sequence) in the attributes
+of trials or of the study. What is lost there, or written twice, when a process is killed would
+change what follows; shown a study anew for each suggestion, they are functions of its trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Container
+from collections.abc import Mapping
+from collections.abc import Sequence
+from copy import deepcopy as copied
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.storages import InMemoryStorage
+from optuna.study import Study
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from c2c_search.space.dimensions import Dimension
+from c2c_search.space.order import all_trials
+from c2c_search.space.order import ordinals
+
+
+Show = Callable[[Sequence[FrozenTrial]], Sequence[FrozenTrial]]
+"""What a sampler is shown of the other suggestions, given in their order."""
+
+
+class ShownStudy(Study):
+    """A study of these trials, to be maximised, which is asked for one more.
+
+    Args:
+        trials: In the order of their suggestion; they are renumbered.
+    """
+
+    def __init__(self, trials: Sequence[FrozenTrial]) -> None:
+        storage = InMemoryStorage()
+        known = storage.create_new_study([StudyDirection.MAXIMIZE], "shown")
+        super().__init__("shown", storage)
+        self.asked: FrozenTrial = storage.get_trial(storage.create_new_trial(known))
+        self.asked.number = len(trials)
+        self._others = [_numbered(trial, number) for number, trial in enumerate(trials)]
+
+    def get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        return self._get_trials(deepcopy, states)
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        found = [each for each in self._others if states is None or each.state in states]
+        return copied(found) if deepcopy else found
+
+
+class OnShown(BaseSampler):
+    """Lets a sampler suggest in a `ShownStudy` of the other suggestions.
+
+    Args:
+        sampler: Made for this one suggestion.
+        show: What it sees of the others; all of them, as they are, if left out.
+        joint: What it suggests together; what it infers itself if left out.
+    """
+
+    def __init__(
+        self,
+        sampler: BaseSampler,
+        show: Show = list,
+        joint: dict[str, BaseDistribution] | None = None,
+    ) -> None:
+        self._sampler = sampler
+        self._show = show
+        self._joint = joint
+        self._shown: ShownStudy | None = None
+
+    def _study(self, study: Study, trial: FrozenTrial) -> ShownStudy:
+        if self._shown is None:
+            self._shown = ShownStudy(self._show(suggested(study, but=trial.number)))
+        return self._shown
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        if self._joint is not None:
+            return self._joint
+        shown = self._study(study, trial)
+        return self._sampler.infer_relative_search_space(shown, shown.asked)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        shown = self._study(study, trial)
+        return self._sampler.sample_relative(shown, shown.asked, search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        shown = self._study(study, trial)
+        return self._sampler.sample_independent(shown, shown.asked, param_name, param_distribution)
+
+
+def suggested(study: Study, *, but: int) -> list[FrozenTrial]:
+    """The other trials that have ended or run, in the order in which they were suggested.
+
+    One that was interrupted and goes on under another number stands where it stood.
+
+    Args:
+        study: The study.
+        but: Number of the trial that is being suggested.
+    """
+    trials = all_trials(study)
+    places = ordinals(trials)
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    found = [each for each in trials if each.state in states and each.number != but]
+    return sorted(found, key=lambda each: (places[each.number], each.number))
+
+
+def distribution(dimension: Dimension) -> BaseDistribution:
+    """A dimension as Optuna has it."""
+    if dimension.integers is not None:
+        low, high = dimension.integers
+        return IntDistribution(low, high, log=dimension.log, step=dimension.step or 1)
+    if dimension.floats is not None:
+        return FloatDistribution(*dimension.floats, log=dimension.log)
+    assert dimension.choices is not None
+    return CategoricalDistribution(dimension.choices)
+
+
+def distributions(dimensions: Mapping[str, Dimension]) -> dict[str, BaseDistribution]:
+    """Every dimension as Optuna has it, by name, in the order of their names."""
+    return {name: distribution(dimensions[name]) for name in sorted(dimensions)}
+
+
+def _numbered(trial: FrozenTrial, number: int) -> FrozenTrial:
+    return made(
+        number,
+        trial.state,
+        trial.values[0] if trial.values else None,
+        trial.params,
+        trial.distributions,
+        system_attrs=trial.system_attrs,
+        intermediate_values=trial.intermediate_values,
+    )
+
+
+def made(
+    number: int,
+    state: TrialState,
+    value: float | None,
+    params: dict[str, Any],
+    known: dict[str, BaseDistribution],
+    *,
+    system_attrs: Mapping[str, Any] | None = None,
+    intermediate_values: Mapping[int, float] | None = None,
+) -> FrozenTrial:
+    """A trial of this content; its parts are not copied, nor is it checked."""
+    return FrozenTrial(
+        number=number,
+        trial_id=number,
+        state=state,
+        value=value,
+        params=params,
+        distributions=known,
+        user_attrs={},
+        system_attrs=dict(system_attrs or {}),
+        intermediate_values=dict(intermediate_values or {}),
+        datetime_start=None,
+        datetime_complete=None,
+    )

@@ -1,0 +1,89 @@
+"""A study ends when its time, its steps or its patience are spent."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from datetime import datetime
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from c2c_search.space.declaration import Search
+from c2c_search.study.budget import hours_of
+from c2c_search.study.budget import spent
+from c2c_search.study.budget import without_gain
+from c2c_search.study.driver import Outcome
+from tests.study.test_driver import optuna_study
+
+
+Run = Callable[..., Outcome]
+NOON = datetime(2026, 1, 1, 12)
+
+
+def _trial(value: float | None, begun: float = 0.0, ended: float = 1.0) -> FrozenTrial:
+    trial = optuna.trial.create_trial(
+        state=TrialState.PRUNED if value is None else TrialState.COMPLETE,
+        value=value,
+        intermediate_values={40: 0.5},
+    )
+    trial.datetime_start = NOON + timedelta(hours=begun)
+    trial.datetime_complete = NOON + timedelta(hours=ended)
+    return trial
+
+
+def test_hours_in_which_several_run_count_once() -> None:
+    trials = [_trial(0.1, 0, 2), _trial(0.1, 1, 3), _trial(0.1, 1, 1.5), _trial(0.1, 10, 10.5)]
+    assert hours_of(trials) == pytest.approx(3.5)
+    assert hours_of([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "since"),
+    [
+        ([], 0),
+        ([0.5], 0),
+        ([0.5, 0.5], 1),
+        ([0.5, None, 0.4, 0.6], 0),
+        ([0.5, 0.6, None, None], 2),
+    ],
+)
+def test_trials_since_the_last_gain(values: list[float | None], since: int) -> None:
+    assert without_gain([_trial(value) for value in values]) == since
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [
+        ({}, ""),
+        ({"steps": 121}, ""),
+        ({"steps": 120}, "search.steps are spent: trials took 120 of 120 steps."),
+        ({"patience": 3}, ""),
+        ({"patience": 2}, "search.patience is over: 2 trials in a row found nothing better."),
+        ({"hours": 1.5}, ""),
+        ({"hours": 1.0}, "search.hours are spent: 1.0 of 1 went to trials."),
+    ],
+)
+def test_why_no_more_trials_are_asked_for(budget: dict[str, Any], reason: str) -> None:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials([_trial(0.5), _trial(None), _trial(0.4)])
+    assert spent(study, Search(trials=9, **budget)) == reason
+
+
+def test_a_study_out_of_patience_goes_on_to_its_verdict(
+    quick: Run, space_file: Path, root: Path, script: Any, output: io.StringIO
+) -> None:
+    script.accuracy = lambda config: 0.3 if config.fuser.sharer == "blank" else 0.7
+    text = space_file.read_text()
+    space_file.write_text(text.replace("trials: 5", "trials: 5, patience: 2"))
+    outcome = quick()
+    ended = optuna_study(root).trials
+    assert len(ended) < 5
+    assert without_gain(ended) == 2
+    assert outcome.final.verdicts
+    assert "search.patience is over" in output.getvalue()
