@@ -50,8 +50,8 @@ from c2c_search.training.calibration import calibrate
 from c2c_search.training.fuser_training import FuserTraining
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.memory.prediction import Rehearsal
-from c2c_search.training.memory.prediction import Rows
 from c2c_search.training.memory.prediction import model_bytes
+from c2c_search.training.memory.rows import Rows
 from c2c_search.training.process import keep_freed_memory
 from c2c_search.training.process import release_memory
 from c2c_search.training.process import start_deepspeed

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -14,18 +11,18 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from c2c_search.fuser.calibration_part import CalibrationPart
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.gates import Gate
 from c2c_search.fuser.granularities import GATES
-from c2c_search.fuser.layer_alignment import linear_cka
 from c2c_search.fuser.layers import chosen
-from c2c_search.fuser.layers import given_sources
+from c2c_search.fuser.layers import concatenates_sources
+from c2c_search.fuser.layers import first_sources
+from c2c_search.fuser.layers import weighs_sources
 from c2c_search.fuser.lora import Lora
-from c2c_search.fuser.moments import ChannelMoments
-from c2c_search.fuser.moments import HeadMoments
-from c2c_search.fuser.moments import Moments
-from c2c_search.fuser.moments import Regression
+from c2c_search.fuser.measuring import Parts
+from c2c_search.fuser.measuring import choose_layers
+from c2c_search.fuser.measuring import fit_map
+from c2c_search.fuser.measuring import measure_channels
 from c2c_search.fuser.normalisation import Normalisation
 from c2c_search.fuser.parameter_groups import parameter_groups
 from c2c_search.fuser.pooling import Pool
@@ -86,16 +83,15 @@ class Fuser(nn.Module):
         self.layers = chosen(config, receiver.layers) if layers is None else list(layers)
         count = len(self.layers)
         if sources is None:
-            sources = self._first_sources()
+            sources = first_sources(config, self.layers, (receiver.layers, sharer.layers))
         self.register_buffer("sources", torch.tensor(sources, dtype=torch.long))
         per_layer = self.sources.shape[1]
         self.source_logits: nn.Parameter | None = None
-        learned = config.aligned.learned or config.source_combination == "learned"
-        if per_layer > 1 and learned:
+        if per_layer > 1 and weighs_sources(config):
             logits = torch.zeros(2, count, per_layer)
             logits[..., 0] = _CENTRE_LOGIT
             self.source_logits = nn.Parameter(logits)
-        self.concatenated = per_layer if self._concatenates(per_layer) else 1
+        self.concatenated = per_layer if concatenates_sources(config) else 1
         self.receiver_norm = Normalisation(config.normalisation, count, receiver.size)
         size, kinds = sharer.heard_size(config.source), 2 if config.source == "kv" else 1
         self.sharer_norm = Normalisation(config.normalisation, sharer.layers, size, kinds=kinds)
@@ -198,7 +194,7 @@ class Fuser(nn.Module):
         fused_layers = self._fused_layers(receiver)
         beside = self.config.stands_beside
         # What stands beside has positions of its own, if any, not those of the receiver's tokens.
-        unrotated = fused_layers if beside else self._unrotated(fused_layers, rotations)
+        unrotated = fused_layers if beside else self.unrotated(fused_layers, rotations)
         own, said = self._features(unrotated, sharer, rotations)
         projection = self.projector(own, said if self.pool is None else self.pool(said, lengths))
         projected = projection.projected.unflatten(0, (2, len(self.layers)))
@@ -218,7 +214,7 @@ class Fuser(nn.Module):
     @torch.no_grad()
     def calibrate(
         self,
-        parts: Callable[[], Iterable[CalibrationPart]],
+        parts: Parts,
         *,
         layer_scores: torch.Tensor | None = None,
     ) -> None:
@@ -235,20 +231,11 @@ class Fuser(nn.Module):
         Raises:
             ValueError: ``layer_scores`` is missing.
         """
-        self._choose_layers(parts, layer_scores)
+        choose_layers(self, parts, layer_scores)
         if self.config.normalisation == "calibrated":
-            self._measure_channels(parts)
-        if not self.config.fitted:
-            return
-        if self.config.ridge_weighting == "attention":
-            regressions = partial(self._regressions, parts)
-            heads = self.receiver_shape.heads, self.receiver_shape.head_dim
-            self.projector.fit(HeadMoments(regressions, *heads))
-            return
-        moments = Moments()
-        for each in self._regressions(parts):
-            moments.add(each.inputs, each.targets)
-        self.projector.fit(moments)
+            measure_channels(self, parts)
+        if self.config.fitted:
+            fit_map(self, parts)
 
     def anneal(self, progress: float) -> None:
         """Tell the gate how much of the trial's budget is spent, in [0, 1]."""
@@ -276,66 +263,6 @@ class Fuser(nn.Module):
         """Optimizer groups: gates and LoRA at rates of their own, decay on matrices alone."""
         return parameter_groups(self, learning_rate, weight_decay)
 
-    def _choose_layers(
-        self, parts: Callable[[], Iterable[CalibrationPart]], scores: torch.Tensor | None
-    ) -> None:
-        """Which layers are fused, and which feed them, where calibration prompts decide."""
-        config = self.config
-        if config.scores_layers:
-            if scores is None:
-                raise ValueError("layers attention needs the scores of all layers")
-            self.layers = sorted(scores.topk(len(self.layers)).indices.tolist())
-        cka = None
-        if config.aligned.measured:
-            both = [partial(_of_kind, parts, kind) for kind in range(2)]
-            cka = torch.stack([linear_cka(features) for features in both]).mean(dim=0)
-        if self._given_sources() is None and not config.aligned.stored:
-            self.sources.copy_(torch.tensor(self._align(cka)))
-
-    def _measure_channels(self, parts: Callable[[], Iterable[CalibrationPart]]) -> None:
-        of_receiver, of_sharer = ChannelMoments(), ChannelMoments()
-        few = self._few_sources()
-        for part in parts():
-            of_receiver.add(self._fused_unrotated(part))
-            of_sharer.add(_unrotated_sources(part.sharer, part.rotations, few))
-        self.receiver_norm.calibrate(of_receiver)
-        self.sharer_norm.calibrate(of_sharer, few)
-
-    def _regressions(self, parts: Callable[[], Iterable[CalibrationPart]]) -> Iterator[Regression]:
-        for part in parts():
-            features = self._aligned(part.sharer, part.rotations, torch.float32)
-            targets = self.receiver_norm(self._fused_unrotated(part).float())
-            attention = None if part.attention is None else part.attention[self.layers]
-            yield Regression(*self.projector.regression(features, targets), attention)
-
-    def _fused_unrotated(self, part: CalibrationPart) -> torch.Tensor:
-        """The receiver's caches of the fused layers, as the projector is to tell them."""
-        return self._unrotated(part.receiver[:, self.layers], part.rotations)
-
-    def _given_sources(self) -> list[list[int]] | None:
-        return given_sources(self.config, self.sharer_shape.layers)
-
-    def _first_sources(self) -> list[list[int]]:
-        if (given := self._given_sources()) is not None:
-            return given
-        if self.config.aligned.measured:  # until `calibrate` has seen caches
-            count = min(self._sources_per_layer(), self.sharer_shape.layers)
-            return [list(range(count))] * len(self.layers)
-        return self._align(None)
-
-    def _align(self, similarity: torch.Tensor | None) -> list[list[int]]:
-        layers = (self.receiver_shape.layers, self.sharer_shape.layers)
-        sources = self.config.aligned.align(*layers, self._sources_per_layer(), similarity)
-        return [sources[layer] for layer in self.layers]
-
-    def _sources_per_layer(self) -> int:
-        config = self.config
-        return config.alignment_window if config.aligned.learned else config.sources_per_layer
-
-    def _concatenates(self, per_layer: int) -> bool:
-        learned = self.config.aligned.learned
-        return per_layer > 1 and not learned and self.config.source_combination == "concat"
-
     def _fused_layers(self, receiver: torch.Tensor) -> torch.Tensor:
         """Those layers of the receiver's cache; the cache itself if it is all."""
         return receiver if len(self.layers) == receiver.shape[1] else receiver[:, self.layers]
@@ -345,12 +272,13 @@ class Fuser(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised features of the fused layers, and of the sharer layers that feed them."""
         dtype = next(self.parameters()).dtype
-        sharer_features = self._aligned(sharer, rotations, dtype)
+        sharer_features = self.aligned(sharer, rotations, dtype)
         if not self.config.reads_receiver:
             return unrotated, sharer_features
         return self.receiver_norm(unrotated.to(dtype)), sharer_features
 
-    def _unrotated(self, cache: torch.Tensor, rotations: Rotations | None) -> torch.Tensor:
+    def unrotated(self, cache: torch.Tensor, rotations: Rotations | None) -> torch.Tensor:
+        """A cache of the receiver's fused layers before RoPE, where there are rotations."""
         return cache if rotations is None else rotations.undo_receiver(cache, self.layers)
 
     def _rotated(self, cache: torch.Tensor, rotations: Rotations | None) -> torch.Tensor:
@@ -365,7 +293,7 @@ class Fuser(nn.Module):
             factor = factor.repeat_interleave(size // factor.shape[-1], dim=-1)
         return change * factor.unflatten(0, (-1, len(self.layers)))
 
-    def _aligned(
+    def aligned(
         self, sharer: torch.Tensor, rotations: Rotations | None, dtype: torch.dtype
     ) -> torch.Tensor:
         """Sharer features of each fused receiver layer, ``(2, layers, tokens, size)``."""
@@ -389,12 +317,18 @@ class Fuser(nn.Module):
         self, sharer: torch.Tensor, rotations: Rotations | None, dtype: torch.dtype
     ) -> torch.Tensor:
         """What feeds the fused layers, one after the other, ``(2, sources, tokens, size)``."""
-        few = self._few_sources()
-        unrotated = _unrotated_sources(sharer, rotations, few)
-        features = self.sharer_norm(unrotated.to(dtype), few)
+        few = self.few_sources()
+        features = self.sharer_norm(self.unrotated_sources(sharer, rotations).to(dtype), few)
         return features if few is not None else features.index_select(1, self.sources.flatten())
 
-    def _few_sources(self) -> torch.Tensor | None:
+    def unrotated_sources(self, sharer: torch.Tensor, rotations: Rotations | None) -> torch.Tensor:
+        """The sharer layers of `few_sources`, or all of them, before RoPE where there is any."""
+        few = self.few_sources()
+        if few is not None:
+            sharer = sharer.index_select(1, few)
+        return sharer if rotations is None else rotations.undo_sharer(sharer, few)
+
+    def few_sources(self) -> torch.Tensor | None:
         """The sharer layers to look at, in the order of `sources`; None for all of them.
 
         Few layers cost what few cost; where many share theirs, each is brought to scale once.
@@ -403,21 +337,5 @@ class Fuser(nn.Module):
         return sources if len(sources) < self.sharer_shape.layers else None
 
 
-def _unrotated_sources(
-    sharer: torch.Tensor, rotations: Rotations | None, layers: torch.Tensor | None
-) -> torch.Tensor:
-    if layers is not None:
-        sharer = sharer.index_select(1, layers)
-    return sharer if rotations is None else rotations.undo_sharer(sharer, layers)
-
-
 def _indices(part: slice) -> torch.Tensor:
     return torch.arange(part.start, part.stop)
-
-
-def _of_kind(
-    parts: Callable[[], Iterable[CalibrationPart]], kind: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Keys (0) or values (1) of both models."""
-    for part in parts():
-        yield part.receiver[kind], part.sharer.expand(2, -1, -1, -1)[kind]

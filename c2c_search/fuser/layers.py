@@ -1,4 +1,4 @@
-"""Which of the receiver's layers are fused, by a name or one by one.
+"""Which of the receiver's layers are fused, by a name or one by one, and what feeds them.
 
 Light, so that a configuration can be checked without torch.
 """
@@ -19,7 +19,10 @@ from c2c_search.errors import ConfigError
 
 
 if TYPE_CHECKING:
+    import torch
+
     from c2c_search.fuser.config import FuserConfig
+    from c2c_search.fuser.layer_alignment import Sources
 
 
 LayerChoice = Literal["last", "spread", "attention"]
@@ -126,6 +129,49 @@ def given_sources(config: FuserConfig, depth: int) -> list[list[int]] | None:
             hint="Name layers that it has, or none: fuser.layer_alignment finds them.",
         )
     return sources
+
+
+def first_sources(config: FuserConfig, layers: Sequence[int], depths: tuple[int, int]) -> Sources:
+    """The sharer layers of each fused layer; the first ones until calibration measures them.
+
+    Args:
+        config: Of the fuser.
+        layers: The receiver layers that are fused.
+        depths: Layers of receiver and sharer.
+
+    Raises:
+        ConfigError: The sharer has no such layers as the configuration lists.
+    """
+    if (given := given_sources(config, depths[1])) is not None:
+        return given
+    if config.aligned.measured:
+        return [list(range(min(_per_layer(config), depths[1])))] * len(layers)
+    return aligned_sources(config, layers, depths, None)
+
+
+def aligned_sources(
+    config: FuserConfig,
+    layers: Sequence[int],
+    depths: tuple[int, int],
+    similarity: torch.Tensor | None,
+) -> Sources:
+    """The sharer layers of each fused layer, as ``config.layer_alignment`` finds them."""
+    sources = config.aligned.align(*depths, _per_layer(config), similarity)
+    return [sources[layer] for layer in layers]
+
+
+def weighs_sources(config: FuserConfig) -> bool:
+    """Whether the weights of several sharer layers of a fused one are learned."""
+    return config.aligned.learned or config.source_combination == "learned"
+
+
+def concatenates_sources(config: FuserConfig) -> bool:
+    """Whether several sharer layers of a fused one stand side by side."""
+    return config.source_combination == "concat" and not config.aligned.learned
+
+
+def _per_layer(config: FuserConfig) -> int:
+    return config.alignment_window if config.aligned.learned else config.sources_per_layer
 
 
 def _words(layers: Any) -> Sequence[str]:

@@ -27,7 +27,7 @@ from c2c_search.tokenization.templates import template_of
 
 
 if TYPE_CHECKING:
-    from c2c_search.inference.model import C2CModel
+    from c2c_search.inference.fused_pair import FusedPair
     from c2c_search.models.loading import LoadedModel
     from c2c_search.tokenization.templates import Template
     from c2c_search.tokenization.token_alignment import EncodedPrompt
@@ -143,7 +143,7 @@ class Drafter:
         return text.strip()
 
 
-def drafter_of(model: C2CModel) -> Drafter | None:
+def drafter_of(model: FusedPair) -> Drafter | None:
     """A model's sharer as it drafts its answers; None where it sends what it has read alone."""
     if model.fuser is None or not model.fuser.config.drafts:
         return None
@@ -151,7 +151,7 @@ def drafter_of(model: C2CModel) -> Drafter | None:
     return Drafter(model.sharer, template, model.fuser.config.draft_tokens)
 
 
-def with_drafts(model: C2CModel, encoded: Sequence[EncodedPrompt]) -> tuple[EncodedPrompt, ...]:
+def with_drafts(model: FusedPair, encoded: Sequence[EncodedPrompt]) -> tuple[EncodedPrompt, ...]:
     """Prompts behind which a model's sharer has drafted its answers, now, if it drafts any.
 
     Those that have a draft already stay as they are.
@@ -170,7 +170,7 @@ def with_drafts(model: C2CModel, encoded: Sequence[EncodedPrompt]) -> tuple[Enco
 
 
 def draft_texts(
-    model: C2CModel, questions: Sequence[str], sharer_contexts: Sequence[str] | None = None
+    model: FusedPair, questions: Sequence[str], sharer_contexts: Sequence[str] | None = None
 ) -> list[str]:
     """What a model's sharer drafts, in words; see `C2CModel.generate_batch` for the arguments.
 

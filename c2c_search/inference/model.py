@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import overload
@@ -12,21 +11,9 @@ import torch
 
 from c2c_search.errors import ConfigError
 from c2c_search.inference.decoding import generate
-from c2c_search.inference.drafting import drafter_of
-from c2c_search.inference.drafting import with_drafts
 from c2c_search.inference.finite import blaming
-from c2c_search.inference.fusion import Fuse
-from c2c_search.inference.fusion import Rotaries
-from c2c_search.inference.fusion import fuse
-from c2c_search.inference.loading import check_beside
-from c2c_search.inference.loading import check_shapes
+from c2c_search.inference.fused_pair import FusedPair
 from c2c_search.inference.loading import open_champion
-from c2c_search.inference.lora import Adaptation
-from c2c_search.inference.packed.fused_cache import FusedCache
-from c2c_search.inference.queries import Queries
-from c2c_search.inference.reading import heard
-from c2c_search.inference.reading import read_pair
-from c2c_search.inference.response_fusion import SharerReader
 from c2c_search.inference.sampling import Draw
 from c2c_search.inference.sampling import Stops
 from c2c_search.inference.sampling import padding_id
@@ -37,41 +24,24 @@ from c2c_search.inference.token_ids import FusedOutput
 from c2c_search.inference.token_ids import IdPrompts
 from c2c_search.inference.token_ids import last_token_output
 from c2c_search.inference.token_ids import sequences
-from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.tokenization.continuations import response_ids
 from c2c_search.tokenization.templates import LINES
 from c2c_search.tokenization.templates import both_asked
 from c2c_search.tokenization.templates import template_of
-from c2c_search.tokenization.token_alignment import EncodedPrompt
-from c2c_search.tokenization.token_alignment import encode_all
 
 
 if TYPE_CHECKING:
-    from c2c_search.fuser.fuser import Fuser
     from c2c_search.inference.doubt import ListeningRule
-    from c2c_search.models.loading import LoadedModel
     from c2c_search.prompt_cache.batches import PairBatch
-    from c2c_search.tokenization.templates import Message
     from c2c_search.tokenization.templates import Role
-    from c2c_search.tokenization.templates import RoleTemplates
-    from c2c_search.tokenization.templates import Template
 
 
-class C2CModel:
+class C2CModel(FusedPair):
     """A receiver that answers with what a sharer tells it through its KV-cache.
 
-    Args:
-        receiver: The model that answers.
-        sharer: The model that speaks; the receiver does where the fuser's ``sharer`` is ``self``.
-        fuser: What joins them; None for the two models alone.
-        template: How a prompt is written, for both or for each role.
-        cache_dtype: What prompt caches are rounded to, as the fuser was trained on.
-        date: The day that dated chat templates write, as the fuser was trained on; see `render`.
-        draft_template: How a prompt is written for a sharer that drafts; ``template`` if None.
+    See `FusedPair` for the arguments.
 
     Raises:
-        ConfigError: The models are not of the shapes that the fuser is for, or are not to be had
-            for what it does.
         NotFiniteError: Of every method that answers: something in it is NaN or infinite.
 
     Example:
@@ -79,42 +49,6 @@ class C2CModel:
         >>> model.generate("Which country is called 'Deutschland' in German?")
         'Germany'
     """
-
-    def __init__(
-        self,
-        receiver: LoadedModel,
-        sharer: LoadedModel,
-        fuser: Fuser | None,
-        *,
-        template: Template | RoleTemplates = "plain",
-        cache_dtype: torch.dtype = torch.bfloat16,
-        date: str | None = None,
-        draft_template: Template | None = None,
-    ) -> None:
-        if fuser is not None and fuser.config.sharer == "self":
-            sharer = receiver
-        self.receiver, self.sharer = receiver, sharer
-        self.template = template
-        self.cache_dtype = cache_dtype
-        self.date = date
-        self.draft_template = draft_template
-        self.fuser = fuser
-        self.device: torch.device = receiver.model.device
-        self.rotaries: Rotaries | None = None
-        self.adaptation: Adaptation | None = None
-        self.queries: Queries | None = None
-        if fuser is not None:
-            check_shapes(fuser, receiver, sharer)
-            fuser.to(self.device)
-            self.adaptation = Adaptation.of(fuser, receiver.model)
-            self.rotaries = Rotaries.between(fuser.config, receiver.model, sharer.model)
-            if fuser.config.adds_memory:
-                self.queries = Queries.of(receiver.model)
-
-    @property
-    def receiver_template(self) -> Template:
-        """How the prompts that are answered are written."""
-        return template_of(self.template, "receiver")
 
     @classmethod
     def from_pretrained(
@@ -139,80 +73,6 @@ class C2CModel:
         from c2c_search.inference.listening import as_asked  # which is a model of this kind
 
         return as_asked(cls, open_champion(directory, device), listening)
-
-    def encoded(
-        self,
-        conversations: Sequence[Sequence[Message]],
-        sharer_conversations: Sequence[Sequence[Message]] | None = None,
-    ) -> tuple[EncodedPrompt, ...]:
-        """Tokenize conversations for both models; see `prompts`."""
-        if sharer_conversations is not None:
-            check_beside(self.fuser)
-        drafter = drafter_of(self)
-        return encode_all(
-            conversations,
-            self.template,
-            self.receiver.text_tokenizer,
-            self.sharer.text_tokenizer,
-            "span" if self.fuser is None else self.fuser.config.token_alignment,
-            sharer_conversations=sharer_conversations,
-            date=self.date,
-            sharer_template=None if drafter is None else drafter.template,
-        )
-
-    def prompts(
-        self,
-        conversations: Sequence[Sequence[Message]],
-        sharer_conversations: Sequence[Sequence[Message]] | None = None,
-    ) -> PairPrompts:
-        """Tokenize conversations for both models and compute both models' prompt caches.
-
-        Args:
-            conversations: What the receiver reads.
-            sharer_conversations: What the sharer reads, where it is something else.
-
-        Raises:
-            ConfigError: The sharer is to read something else and the fuser changes the cache.
-        """
-        return self.cached(self.encoded(conversations, sharer_conversations))
-
-    def cached(self, encoded: Sequence[EncodedPrompt]) -> PairPrompts:
-        """Prompts that are token ids already, and drafts, with both models' caches of them."""
-        encoded = with_drafts(self, encoded)
-        config = None if self.fuser is None else self.fuser.config
-        return read_pair(encoded, self.receiver, self.sharer, config, self.cache_dtype)
-
-    def batch(
-        self,
-        prompts: PairPrompts,
-        rows: Sequence[int] | None = None,
-        partners: Sequence[int] | None = None,
-    ) -> PairBatch:
-        """Pack some prompts as the fuser needs them; see `PairPrompts.batch`."""
-        config = None if self.fuser is None else self.fuser.config
-        return heard(prompts, config).batch(
-            range(len(prompts)) if rows is None else rows,
-            partners,
-            whole=config is not None and config.stands_beside,
-            draft=config is not None and config.message == "draft",
-            context=config is not None and config.fuse_response,
-        )
-
-    def fuse(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
-        """The fused cache of packed prompts; gradients flow into the fuser.
-
-        Args:
-            batch: Prompts; see `batch`.
-            through: Called instead of the fuser, e.g. the engine around it.
-        """
-        batch = batch.to(self.device)
-        if self.fuser is None:
-            return FusedCache(batch.receiver, batch.lengths)
-        fused = fuse(through or self.fuser, self.fuser, batch, self.rotaries, self.queries)
-        reader = None
-        if self.fuser.config.fuse_response:
-            reader = SharerReader(self.fuser, self.receiver, self.sharer, batch, self.rotaries)
-        return replace(fused, reader=reader, adaptation=self.adaptation)
 
     @torch.no_grad()
     def score(

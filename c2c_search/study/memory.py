@@ -17,9 +17,9 @@ from c2c_search.models.loading import default_device
 from c2c_search.models.loading import resolve
 from c2c_search.training.lengths import length_notices
 from c2c_search.training.memory.prediction import Rehearsal
-from c2c_search.training.memory.prediction import Rows
-from c2c_search.training.memory.prediction import TrialMemory
 from c2c_search.training.memory.prediction import model_bytes
+from c2c_search.training.memory.rows import Rows
+from c2c_search.training.memory.trial_memory import TrialMemory
 from c2c_search.training.preparation import read_rows
 
 

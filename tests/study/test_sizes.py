@@ -13,7 +13,7 @@ from c2c_search.study import sizes
 from c2c_search.study.sizes import make_fits
 from c2c_search.study.sizes import shape_of
 from c2c_search.study.sizes import shapes
-from c2c_search.training.memory.prediction import TrialMemory
+from c2c_search.training.memory.trial_memory import TrialMemory
 
 
 def test_a_space_without_limits_needs_no_sizes(space_file: Path) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,9 +40,11 @@ from c2c_search.training.memory.allocations import Allocations
 from c2c_search.training.memory.heaviest import heaviest_passes
 from c2c_search.training.memory.heaviest import heaviest_steps
 from c2c_search.training.memory.heaviest import longest_prompts
+from c2c_search.training.memory.rows import Rows
+from c2c_search.training.memory.rows import encoded_rows
 from c2c_search.training.memory.stand_ins import RotaryWithoutContent
 from c2c_search.training.memory.stand_ins import prompts_without_content
-from c2c_search.training.preparation import read_rows
+from c2c_search.training.memory.trial_memory import TrialMemory
 
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from c2c_search.config.trial import TrialConfig
     from c2c_search.data.schema import Row
     from c2c_search.models.identity import ResolvedModel
-    from c2c_search.models.pair import PairSpec
     from c2c_search.prompt_cache.batches import PairBatch
     from c2c_search.prompt_cache.rope import Rotary
     from c2c_search.tokenization.token_alignment import EncodedPrompt
@@ -61,73 +61,6 @@ if TYPE_CHECKING:
 
 # Once a step DeepSpeed copies the gradients, so many bytes at a time, to reduce them over ranks.
 _REDUCED_AT_ONCE = 4 * 500_000_000
-
-
-@dataclass(frozen=True)
-class TrialMemory:
-    """Bytes on the training device at the peak of a trial: of calibration, step, or validation.
-
-    Args:
-        models: Weights of both models, in the dtype that they are loaded in.
-        caches: The batch's prompt caches, and those of the next batch where it is gathered ahead.
-        fuser: Its tensors, their gradients and the optimizer's moments.
-        activations: All else: what the forward pass keeps, and what the backward pass needs.
-    """
-
-    models: int
-    caches: int
-    fuser: int
-    activations: int
-
-    @property
-    def total(self) -> int:
-        return self.models + self.caches + self.fuser + self.activations
-
-    def in_lockstep(self, trials: int) -> TrialMemory:
-        """As much for each of several trials that train in lockstep on the same models."""
-        return TrialMemory(
-            self.models, self.caches * trials, self.fuser * trials, self.activations * trials
-        )
-
-    def with_validation(self, taken: int) -> TrialMemory:
-        """The same where a pass of validation takes so much beside models and fuser."""
-        return replace(self, activations=max(self.activations, taken - self.caches))
-
-    def with_calibration(self, taken: int) -> TrialMemory:
-        """The same where calibration takes so much beside the models."""
-        return self.with_validation(taken - self.fuser)
-
-
-class Rows:
-    """What trials are trained and validated on; the questions are tokenized once a pair.
-
-    Args:
-        train: Examples.
-        validation: Questions.
-        guard: Rows of other tasks.
-        texts: Texts to reconstruct.
-    """
-
-    def __init__(
-        self,
-        train: Sequence[Row],
-        validation: Sequence[Row],
-        guard: Sequence[Row] = (),
-        texts: Sequence[Row] = (),
-    ) -> None:
-        # Of a data set on disk every row would be decoded again at every look.
-        self.train, self.validation, self.guard = list(train), list(validation), list(guard)
-        self.texts = list(texts)
-        self._questions: dict[tuple[PairSpec, str], Sequence[EncodedPrompt]] = {}
-
-    def questions(
-        self, trial: TrialConfig, receiver: LoadedModel, sharer: LoadedModel
-    ) -> Sequence[EncodedPrompt]:
-        """The questions as both models of a trial read them."""
-        key = (trial.pair, trial.fuser.token_alignment)
-        if key not in self._questions:
-            self._questions[key] = _encoded(trial, receiver, sharer, self.validation)
-        return self._questions[key]
 
 
 class Rehearsal:
@@ -196,7 +129,7 @@ class Rehearsal:
             others = [data.guard[row] for row in longest_prompts(data.guard, count)]
         heavy = heaviest_steps(trial, data.train, data.texts, receiver.text_tokenizer)
         for alone, batch in heavy:
-            encoded = _encoded(alone, *models, batch)
+            encoded = encoded_rows(alone, *models, batch)
             steps.append(self.step(alone, *models, batch, encoded, others))
         heaviest = max(steps, key=lambda step: step.total)
         beside = (together - 1) * (heaviest.caches + heaviest.activations)
@@ -210,7 +143,7 @@ class Rehearsal:
         if not trial.fuser.calibrates:
             return peak
         shown = [data.train[row] for row in longest_prompts(data.train, PROMPTS)]
-        taken = self.calibration(trial, *models, shown, _encoded(trial, *models, shown))
+        taken = self.calibration(trial, *models, shown, encoded_rows(trial, *models, shown))
         return peak.with_calibration(taken)
 
     def step(
@@ -348,7 +281,7 @@ class Rehearsal:
             guarded = None
             if others:
                 guarded = prompts_without_content(
-                    _encoded(trial, receiver, sharer, others),
+                    encoded_rows(trial, receiver, sharer, others),
                     shapes,
                     dtype,
                     config.source,
@@ -364,13 +297,6 @@ class Rehearsal:
         pair.rotaries = Rotaries.between(config, receiver.model, sharer.model, of=rotary)
         data = TrainingData(rows, prompts, (), prompts, others, guarded)
         return FuserTraining(trial, pair, data, Path(), emit=lambda _: None, go_on=lambda: False)
-
-
-def _encoded(
-    trial: TrialConfig, receiver: LoadedModel, sharer: LoadedModel, rows: Sequence[Row]
-) -> Sequence[EncodedPrompt]:
-    alignment = trial.fuser.token_alignment
-    return read_rows(receiver, sharer, trial.data, rows, alignment, date=trial.data.date)
 
 
 def model_bytes(model: PreTrainedModel) -> int:

@@ -32,9 +32,9 @@ from c2c_search.training.memory.heaviest import heaviest_passes
 from c2c_search.training.memory.heaviest import heaviest_steps
 from c2c_search.training.memory.heaviest import longest_prompts
 from c2c_search.training.memory.prediction import Rehearsal
-from c2c_search.training.memory.prediction import Rows
-from c2c_search.training.memory.prediction import TrialMemory
 from c2c_search.training.memory.prediction import model_bytes
+from c2c_search.training.memory.rows import Rows
+from c2c_search.training.memory.trial_memory import TrialMemory
 from c2c_search.training.preparation import read_rows
 from c2c_search.training.step import alone
 from c2c_search.training.step import losses_at_once
