@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -37,18 +35,16 @@ from c2c_search.space.declaration import Declaration
 from c2c_search.space.declaration import field_names
 from c2c_search.space.declaration import into
 from c2c_search.space.declaration import settings
-from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Value
 from c2c_search.space.dimensions import applies
 from c2c_search.space.dimensions import in_order
-from c2c_search.space.dimensions import named
+from c2c_search.space.points import points
 from c2c_search.space.search_rules import faults
 
 
 # What decides whether a fuser can be trained as it is to be.
 _OF_BOTH = (PRESET, "fuser.injection", "training.stages", "training.receiver_sees")
-_MOST_COMBINATIONS = 8_000  # among so many, any values of four dimensions meet
 
 
 def check(
@@ -293,7 +289,7 @@ class _Check:
             if section == "training" and not self.pipeline_known:
                 continue
             common = settings(self.space, self.pipeline, {})[section]
-            for params in self._points(_of(section)):
+            for params in points(self.space.dimensions, _of(section)):
                 if PRESET in params:
                     values = settings(self.space, self.pipeline, params)[section]
                 else:
@@ -307,7 +303,9 @@ class _Check:
     def _of_fuser_and_training(self) -> Iterator[Problem]:
         """Trainings that some fuser of the space cannot have, or for which files are missing."""
         seen: set[str] = set()
-        for params in self._points(_OF_BOTH.__contains__) if self.pipeline_known else ():
+        for params in (
+            points(self.space.dimensions, _OF_BOTH.__contains__) if self.pipeline_known else ()
+        ):
             trial = settings(self.space, self.pipeline, params)
             fuser = FuserConfig.model_construct(injection=trial["fuser"]["injection"])
             try:
@@ -334,31 +332,6 @@ class _Check:
             hint="Rule it out with `when`." if searched else "",
         )
 
-    def _points(self, asked: Callable[[str], bool]) -> Iterator[Params]:
-        """Combinations of the extremes of some dimensions; a sample if they are many."""
-        order = in_order(self.space.dimensions)
-        needed: set[str] = set()
-        for name in reversed(order):
-            if name in needed or asked(name):
-                needed |= {name, *self.space.dimensions[name].when}
-        wanted = {name: self.space.dimensions[name] for name in order if name in needed}
-        conditions = named(wanted)
-        values = {
-            name: tuple(dict.fromkeys([*dimension.extremes, *conditions.get(name, ())]))
-            for name, dimension in wanted.items()
-        }
-        points = list(islice(_every(wanted, values, [*wanted], {}), _MOST_COMBINATIONS + 1))
-        if len(points) <= _MOST_COMBINATIONS:
-            yield from points
-            return
-        rng = random.Random(0)
-        for _ in range(_MOST_COMBINATIONS):
-            params: Params = {}
-            for name, dimension in wanted.items():
-                if applies(dimension, params):
-                    params[name] = rng.choice(values[name])
-            yield params
-
 
 def _of(section: str) -> Callable[[str], bool]:
     return lambda name: name.split(".")[0] == section
@@ -377,24 +350,6 @@ def _with(common: dict[str, Any], section: str, params: Params) -> dict[str, Any
 
 def _copy(values: dict[str, Any]) -> dict[str, Any]:
     return {key: _copy(one) if isinstance(one, dict) else one for key, one in values.items()}
-
-
-def _every(
-    dimensions: dict[str, Dimension],
-    values: dict[str, tuple[Value, ...]],
-    order: list[str],
-    params: Params,
-) -> Iterator[Params]:
-    """Every combination of ``values``, as far as the dimensions apply."""
-    if not order:
-        yield params
-        return
-    name, *rest = order
-    if not applies(dimensions[name], params):
-        yield from _every(dimensions, values, rest, params)
-        return
-    for value in values[name]:
-        yield from _every(dimensions, values, rest, {**params, name: value})
 
 
 def _errors(section: str, values: dict[str, Any]) -> list[Any]:
