@@ -14,6 +14,8 @@ from c2c_search.data.schema import DataConfig
 from c2c_search.errors import Problem
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.injections import INJECTIONS
+from c2c_search.fuser.presets import preset
+from c2c_search.space.declaration import PRESET
 from c2c_search.space.declaration import Declaration
 from c2c_search.space.dimensions import Value
 
@@ -35,8 +37,9 @@ def other_contexts(space: Declaration, data: DataConfig, document: Document) -> 
     ]
     if not others or (row := _first_context(data)) is None:
         return
-    section = "dimensions" if _NAME in space.dimensions else "fixed"
-    at: Location = (section, _NAME)
+    given = {*space.dimensions, *space.fixed}
+    name = PRESET if PRESET in given and _NAME not in given else _NAME
+    at: Location = ("dimensions" if name in space.dimensions else "fixed", name)
     yield document.problem(
         at,
         f"Rows with a sharer_context ({row}) need {_NAME} append or side in every trial.",
@@ -49,10 +52,19 @@ def other_contexts(space: Declaration, data: DataConfig, document: Document) -> 
 def _injections(space: Declaration) -> list[Value]:
     """Every value that trials may have; where it is neither searched nor fixed, the default."""
     dimension = space.dimensions.get(_NAME)
-    default = space.fixed.get(_NAME, FuserConfig().injection)
+    defaults = [space.fixed[_NAME]] if _NAME in space.fixed else [*_of_presets(space)]
     if dimension is None:
-        return [default]
-    return [*dimension.extremes, *([default] if dimension.when else [])]
+        return defaults
+    return [*dimension.extremes, *(defaults if dimension.when else [])]
+
+
+def _of_presets(space: Declaration) -> Iterator[Value]:
+    """What the methods that are searched or fixed set, or else the default."""
+    dimension = space.dimensions.get(PRESET)
+    names = (space.fixed.get(PRESET),) if dimension is None else dimension.extremes
+    for name in (*names, *([None] if dimension is not None and dimension.when else [])):
+        named = {} if name is None else preset(name).fuser
+        yield named.get("injection", FuserConfig().injection)
 
 
 def _first_context(data: DataConfig) -> str | None:

@@ -35,6 +35,7 @@ CONTEXT = ROW | {"sharer_context": "It is two."}
 CHOICES = "  fuser.injection: {choices: [append, replace]}\n"
 SOMETIMES = "  fuser.injection: {choices: [append], when: {fuser.keys: unrotated}}\n"
 SOMETIMES += "  fuser.keys: {choices: [rotated, unrotated]}\n"
+PRESETS = "  fuser.preset: {choices: [draft-kv, ridge]}\n"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,8 @@ SOMETIMES += "  fuser.keys: {choices: [rotated, unrotated]}\n"
         ("fixed: {fuser.injection: replace}\n", "s.yaml:7 fixed.fuser.injection", "['replace']"),
         (CHOICES, "s.yaml:7 dimensions.fuser.injection", "['replace']"),
         (SOMETIMES, "s.yaml:7 dimensions.fuser.injection", "['residual']"),
+        ("fixed: {fuser.preset: ridge}\n", "s.yaml:7 fixed.fuser.preset", "['replace']"),
+        (PRESETS, "s.yaml:7 dimensions.fuser.preset", "['replace']"),
     ],
 )
 def test_rows_with_a_context_of_the_sharer_s_need_append_in_every_trial(
@@ -60,7 +63,8 @@ APPEND = "fixed: {fuser.injection: append, fuser.gate.granularity: none}\n"
 
 def test_what_stands_beside_and_rows_without_a_context_are_no_problem(tmp_path: Path) -> None:
     assert not problems(tmp_path, "", ROW, ROW | {"sharer_context": None})
-    for fixed in (APPEND, "fixed: {fuser.injection: side}\n"):
+    preset = "fixed: {fuser.preset: draft-kv}\n"
+    for fixed in (APPEND, "fixed: {fuser.injection: side}\n", preset):
         told = problems(tmp_path, fixed, CONTEXT)
         assert not [each for each in told if "sharer_context" in each]
 
