@@ -161,7 +161,10 @@ class FakeWorker:
                 step += 1
                 told = {"train/loss": 1 / step}
                 yield self._event(Step(step=step, steps=4, loss=1 / step, metrics=told))
-                checkpoint.write_text(str(step))
+                # Whole or not at all: another thread may end the process meanwhile.
+                written = checkpoint.with_suffix(".new")
+                written.write_text(str(step))
+                written.replace(checkpoint)
             yield self._event(
                 Rung(
                     rung=rung,
