@@ -15,6 +15,7 @@ DRAFT = "Draft-KV, arXiv 2609.34754"
 RIDGE = "arXiv 2608.03893"
 LORA = "LoRA, arXiv 2106.09685"
 DRAFT_KV = "Draft-KV, arXiv 2609.34754"
+MENTOR = "MentorPulse, arXiv 2608.20927"
 XBRIDGE = "XBridge, arXiv 2608.11676"
 XKV = "XKV, arXiv 2608.20617"
 
@@ -115,6 +116,7 @@ AXES = (
     _change(
         "draft_tokens", "8, append", OURS, injection="append", message="draft", draft_tokens=8
     ),
+    _change("refresh", "1, append", MENTOR, injection="append", refresh=1),
     _change("fuse_response", "true", "C2C pull request 6", fuse_response=True),
     _change("lora_rank", "8", LORA, lora_rank=8),
 )
@@ -147,6 +149,7 @@ LINEAR = (
     _side("side, read by all", DRAFT_KV, reads_from="all"),
     _side("side, unrotated", DRAFT_KV, keys="unrotated"),
     _side("side, no bias", DRAFT_KV, initialisation="random", bias=False),
+    _side("side, refreshed every token", MENTOR, refresh=1),
     _linear("slots", "8, append", XKV, injection="append", slots=8),
     _linear("message", "draft, append", DRAFT, injection="append", message="draft"),
     _linear("message", "both, append", DRAFT, injection="append", message="both"),

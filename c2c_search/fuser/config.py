@@ -220,6 +220,14 @@ class FuserConfig(_Frozen, serialize_by_alias=True):
         description="Entries of a message, whatever its length, by learned pooling over its "
         "tokens; as many as tokens when left out.",
     )
+    refresh: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Every so many tokens of the answer the sharer reads what the receiver has "
+        "written, and its message grows by that; never when left out.",
+        exclude_if=lambda refresh: refresh is None,  # such a fuser is what it was before this
+    )
     fuse_response: bool = Field(
         False, description="The response's tokens are fused too, as they are written."
     )

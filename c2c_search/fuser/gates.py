@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -96,6 +98,15 @@ class Gate(nn.Module):
         Not within it: it may run some tokens at a time, and again in the backward pass.
         """
         self._last = logit
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Forward passes within the block are not those that it remembers."""
+        last = self._last
+        try:
+            yield
+        finally:
+            self._last = last
 
     def penalty(self) -> torch.Tensor:
         """Expected share of open gates, with its gradient; on the last pass's input."""

@@ -33,6 +33,7 @@ def faults(config: FuserConfig) -> list[str]:
         *_injection_faults(config),
         *_message_faults(config),
         *_draft_faults(config),
+        *_refresh_faults(config),
     ]
 
 
@@ -171,6 +172,23 @@ def _draft_faults(config: FuserConfig) -> list[str]:
         f"message {config.message}: what is drafted stands for no token of the receiver's prompt, "
         f"so it needs injection {_beside()}, or set message to prompt"
     ]
+
+
+def _refresh_faults(config: FuserConfig) -> Iterator[str]:
+    if config.refresh is None:
+        return
+    ways_out = {
+        f"injection to {_beside()}": config.stands_beside,
+        "source to kv": config.source == "kv",
+        "message to prompt": not config.drafts,
+    }
+    if missing := [way_out for way_out, given in ways_out.items() if not given]:
+        yield (
+            "refresh has the sharer read on behind its prompt, by its own cache, and adds entries "
+            f"to its message: set {', '.join(missing)}, or leave refresh out"
+        )
+    if config.slots is not None:
+        yield "a message of so many slots cannot grow: leave slots or refresh out"
 
 
 def _beside() -> str:

@@ -20,6 +20,7 @@ from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.inference.queries import Queries
 from c2c_search.inference.reading import heard
 from c2c_search.inference.reading import read_pair
+from c2c_search.inference.refresh import Refresher
 from c2c_search.inference.response_fusion import SharerReader
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.tokenization.templates import template_of
@@ -29,6 +30,7 @@ from c2c_search.tokenization.token_alignment import encode_all
 
 if TYPE_CHECKING:
     from c2c_search.fuser.fuser import Fuser
+    from c2c_search.inference.packed.fused_cache import Reader
     from c2c_search.models.loading import LoadedModel
     from c2c_search.prompt_cache.batches import PairBatch
     from c2c_search.tokenization.templates import Message
@@ -158,7 +160,9 @@ class FusedPair:
         if self.fuser is None:
             return FusedCache(batch.receiver, batch.lengths)
         fused = fuse(through or self.fuser, self.fuser, batch, self.rotaries, self.queries)
-        reader = None
+        reader: Reader | None = None
         if self.fuser.config.fuse_response:
             reader = SharerReader(self.fuser, self.receiver, self.sharer, batch, self.rotaries)
+        elif self.fuser.config.refresh is not None:
+            reader = Refresher(self.fuser, self.receiver, self.sharer, batch, self.rotaries)
         return replace(fused, reader=reader, adaptation=self.adaptation)

@@ -179,6 +179,7 @@ def _check(models: Sequence[C2CModel], fusion: str) -> None:
         others = {
             f"injection {config.injection}": config.adds_entries,
             "fuse_response": config.fuse_response,
+            "refresh": config.refresh is not None,
             f"lora_rank {config.lora_rank}": config.lora_rank > 0,
         }
         if any(others.values()):
@@ -187,7 +188,7 @@ def _check(models: Sequence[C2CModel], fusion: str) -> None:
                 "place or is read beside it, and nothing else.",
                 value=", ".join(name for name, given in others.items() if given),
                 hint="Choose fusers with injection residual, replace or side, without "
-                "fuse_response and lora_rank.",
+                "fuse_response, refresh and lora_rank.",
             )
     _check_who_reads([model.fuser.config for model in models if model.fuser is not None])
 

@@ -72,8 +72,8 @@ class ReceiverStep:
     def shareable(self) -> bool:
         """Whether the receiver can read it together with others.
 
-        Not where its trial changes the receiver itself (``lora_rank``) or fuses while the
-        receiver reads (``fuse_response``).
+        Not where its trial changes the receiver itself (``lora_rank``), or where its sharer
+        reads along (``fuse_response``, ``refresh``).
         """
         return self.fused.reader is None and self.fused.adaptation is None
 

@@ -297,6 +297,12 @@ def test_lower_rank_keeps_the_main_directions():
         ({"message": "draft"}, "message draft: what is drafted stands for no token"),
         ({"message": "both", "injection": "replace"}, "needs injection append"),
         ({"draft_tokens": 8, "injection": "append"}, "leave draft_tokens out"),
+        ({"refresh": 2}, "set injection to append or side, or leave refresh out"),
+        (
+            {"refresh": 2, "injection": "side", "source": "hidden", "message": "draft"},
+            "set source to kv, message to prompt, or leave refresh out",
+        ),
+        ({"refresh": 2, "injection": "side", "slots": 2}, "leave slots or refresh out"),
         ({"projector": "mlp"}, "projector family. Got 'mlp'. Valid: c2c, joint, linear, ridge."),
         ({"projector": "linaer"}, "Did you mean `linear`?"),
         (

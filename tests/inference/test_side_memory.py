@@ -132,7 +132,11 @@ def branch(layer, query, keys, values, head_dim, eps):
 
 @torch.no_grad()
 def naive_logits(lm, ids, readers, memories):
-    """Logits after each token of one sequence; memories are read from position ``readers``."""
+    """Logits after each token of one sequence; memories are read from position ``readers``.
+
+    What is read may depend on the position: ``memories`` is then a function of it.
+    """
+    at = memories if callable(memories) else lambda place: memories
     config = lm.config
     eps, dim = config.rms_norm_eps, lm.model.layers[0].self_attn.head_dim
     theta = config.rope_parameters["rope_theta"]
@@ -160,7 +164,7 @@ def naive_logits(lm, ids, readers, memories):
                 scores = torch.stack([asked @ key for key in seen]) / dim**0.5
                 weights = torch.softmax(scores, dim=0)
                 out = sum(weights[n] * values[n, group] for n in range(place + 1))
-                for memory in memories if place >= readers else []:
+                for memory in at(place) if place >= readers else []:
                     if number not in memory:
                         continue
                     side_keys, side_values = (

@@ -38,6 +38,7 @@ FIELDS = [
     {"gate": {"granularity": "layer", "noise": "logistic", "rule": "hard", "sparsity": 0.1}},
     {"lora_rank": 2, "gate": {"granularity": "layer", "rule": "hard"}},
     {"lora_rank": 2, "fuse_response": True},
+    {"injection": "append", "refresh": 1},
     {"lora_rank": 2, "projector": "ridge", "injection": "replace"},
 ]
 

@@ -29,6 +29,7 @@ FUSERS = {
     "slots": {"injection": "append", "keys": "unrotated", "slots": 3},
     "ridge start": {"projector": "linear", "initialisation": "ridge", "injection": "append"},
     "response": {"fuse_response": True},
+    "refreshed": {"injection": "side", "refresh": 1},
     "first": {"token_alignment": "first"},
     "lora": {"lora_rank": 2},
     "layers": {"layer_share": 0.5, "layers": "attention"},

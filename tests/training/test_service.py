@@ -35,6 +35,7 @@ FUSERS = {
     "first": {"token_alignment": "first"},
     "unrotated": {"keys": "unrotated"},
     "response": {"fuse_response": True},
+    "refreshed": {"injection": "side", "refresh": 1},
 }
 
 

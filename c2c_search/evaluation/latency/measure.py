@@ -95,6 +95,7 @@ def measure(
         new_tokens=new_tokens,
         relay_tokens=relay_tokens,
         draft_tokens=draft_tokens if "c2c" in chosen else None,
+        refresh=model.fuser.config.refresh if model.fuser and "c2c" in chosen else None,
         prompt_tokens=Spread.of([len(timed.read("receiver", asked)) for asked in questions]),
         prefills=Counter(timed.prefills(asked) for asked in questions if "c2c" in chosen),
         systems=tuple(

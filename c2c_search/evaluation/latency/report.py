@@ -120,6 +120,7 @@ class LatencyReport(_Frozen):
         new_tokens: Tokens of every answer.
         relay_tokens: Tokens that the sharer writes in text relay.
         draft_tokens: Tokens that it drafts for C2C; None where it drafts nothing.
+        refresh: Answer tokens after which the sharer reads on for C2C; None where it does not.
         prompt_tokens: Of the receiver's prompts.
         prefills: How C2C's two prefills share the machine, in words, and for how many questions;
             empty where it was not timed.
@@ -138,6 +139,7 @@ class LatencyReport(_Frozen):
     new_tokens: int
     relay_tokens: int
     draft_tokens: int | None = None
+    refresh: int | None = None
     prompt_tokens: Spread
     prefills: dict[str, int]
     systems: tuple[SystemLatency, ...]
@@ -186,13 +188,16 @@ class LatencyReport(_Frozen):
             f" one at a time (rounds before that, to warm up: {self.warmup}); systems take turns"
             " in rotating order. From raw text, nothing cached; prompts of"
             f" {self.prompt_tokens.text()} tokens, answers of exactly {self.new_tokens} tokens,"
-            f" relayed texts of exactly {self.relay_tokens}{self._drafts()}. On {self.device},"
+            f" relayed texts of exactly {self.relay_tokens}{self._more()}. On {self.device},"
             f" {self.dtypes}, CPU threads: {self.threads}. A model alone reads its prompt in one"
             f" pass.{self._prefills()} Peak memory: {self.memory}. On the wire: what the fuser"
             " hears of the sharer, or the relayed text in UTF-8."
         )
 
-    def _drafts(self) -> str:
+    def _more(self) -> str:
+        """What else the sharer does; it reads its prompt alone where it reads on."""
+        if self.refresh is not None:
+            return f"; every {self.refresh} tokens of C2C's the sharer reads on"
         if self.draft_tokens is None:
             return ""
         return f", drafts of exactly {self.draft_tokens}, which the sharer reads again as C2C does"

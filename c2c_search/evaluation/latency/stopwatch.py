@@ -259,7 +259,8 @@ def cache_bytes(model: C2CModel, batch: PairBatch, new_tokens: int) -> int:
     """Bytes of the sharer's messages, in the model's ``cache_dtype``; see `message_bytes`.
 
     A sharer token that is aligned to several receiver tokens is sent once. Where the response is
-    fused too, the sharer also sends one token for each that the receiver writes, but the last.
+    fused too, the sharer also sends one token for each that the receiver writes, but the last;
+    where the message is refreshed, those of them that stand before its last refresh.
 
     Args:
         model: With a fuser.
@@ -268,7 +269,9 @@ def cache_bytes(model: C2CModel, batch: PairBatch, new_tokens: int) -> int:
     """
     fuser = model.fuser
     assert fuser is not None
-    further = new_tokens - 1 if fuser.config.fuse_response else 0
+    further, every = 0, fuser.config.refresh
+    if fuser.config.fuse_response or every is not None:
+        further = (new_tokens - 1) // (every or 1) * (every or 1)
     return sum(
         message_bytes(fuser, len(each.unique()) + further, model.cache_dtype)
         for each in batch.sharer_positions

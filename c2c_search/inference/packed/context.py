@@ -32,6 +32,7 @@ from c2c_search.prompt_cache.prefill import takes
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from c2c_search.inference.packed.fused_cache import Further
     from c2c_search.inference.packed.fused_cache import FusedCache
 
 
@@ -51,26 +52,38 @@ class PackedContext:
         self.memories = Memories(fused.memories) if fused.memories else None
         self.lends = lends(model)
         self.next_positions = fused.next_positions or fused.lengths
-        kinds, layers, entries, _ = fused.packed.shape
-        shape = geometry(model)
-        by_head = fused.packed.to(model.dtype).view(
-            kinds, layers, 1, entries, shape.kv_heads, shape.head_dim
-        )
-        keys, values = by_head.transpose(3, 4).unbind(0)
         self.cache = RoomyCache() if self.reader is None else self.reader.cache()
-        for layer, (key, value) in enumerate(zip(keys.unbind(0), values.unbind(0), strict=True)):
-            self.cache.update(key, value, layer)
+        self._keep(fused.packed)
         counts = torch.tensor(fused.lengths)
         positions = fused.positions or [torch.arange(length) for length in fused.lengths]
         self.read = Tokens(
             prompt=torch.repeat_interleave(torch.arange(len(counts)), counts),
-            branch=torch.full((entries,), TRUNK),
+            branch=torch.full((fused.packed.shape[2],), TRUNK),
             position=torch.cat([position.cpu() for position in positions]),
         )
         self.lengths = [fused.tokens_of(row) for row in range(len(fused.lengths))]
         """Entries of each prompt in the cache before its last token."""
         if any(fused.unread):
             self._read_prompts(fused.unread)
+
+    def _keep(self, packed: torch.Tensor) -> None:
+        """Put entries ``(2, layers, entries, size)`` behind those that the cache has."""
+        kinds, layers, entries, _ = packed.shape
+        shape = geometry(self.model)
+        by_head = packed.to(self.model.dtype).view(
+            kinds, layers, 1, entries, shape.kv_heads, shape.head_dim
+        )
+        keys, values = by_head.transpose(3, 4).unbind(0)
+        for layer, (key, value) in enumerate(zip(keys.unbind(0), values.unbind(0), strict=True)):
+            self.cache.update(key, value, layer)
+
+    def _hear(self, further: Further) -> None:
+        """Take up what the sharer says beside what was read."""
+        if self.memories is not None:
+            self.memories.grow(further)
+            return
+        self._keep(further.packed)
+        self.read = self.read.then(further.tokens)
 
     def _read_prompts(self, unread: Sequence[Sequence[int]]) -> None:
         """Read what stands before the prompts' last tokens; nothing is predicted from it."""
@@ -111,7 +124,9 @@ class PackedContext:
         check_positions(self.model, int(tokens.position.max()))
         device, dtype = self.cache.layers[0].keys.device, self.model.dtype
         if self.reader is not None:
-            self.reader.read(ids, tokens, self.next_positions)
+            further = self.reader.read(ids, tokens, self.next_positions)
+            if further is not None:
+                self._hear(further)
         self.read = self.read.then(tokens)
         blocks = Blocks.of(tokens, self.read, device, dtype) if self.lends else None
         if blocks is None:

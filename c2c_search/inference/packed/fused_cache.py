@@ -19,19 +19,35 @@ if TYPE_CHECKING:
     from c2c_search.inference.packed.tokens import Tokens
 
 
+@dataclass(frozen=True)
+class Further:
+    """What a sharer says after a part of the answer, beside the receiver's own tokens.
+
+    Args:
+        packed: ``(2, layers, entries, size)``, as a fuser projects them; gradients flow.
+        tokens: Where each belongs, and from where on it is seen.
+    """
+
+    packed: torch.Tensor
+    tokens: Tokens
+
+
 class Reader(Protocol):
-    """Reads what the receiver reads, so that it is fused as it enters the cache."""
+    """Reads what the receiver reads: to fuse it as it enters the cache, or to say more of it."""
 
     def cache(self) -> RoomyCache:
         """An empty cache for the receiver, to be fed by one context."""
 
-    def read(self, ids: torch.Tensor, tokens: Tokens, starts: Sequence[int]) -> None:
+    def read(self, ids: torch.Tensor, tokens: Tokens, starts: Sequence[int]) -> Further | None:
         """Read what the receiver is about to read.
 
         Args:
             ids: Receiver tokens, ``(tokens,)``.
             tokens: Where each belongs.
             starts: Position of each prompt's last token, in the receiver.
+
+        Returns:
+            What the receiver finds beside its own tokens from here on, if it is more.
         """
 
 
@@ -44,7 +60,7 @@ class FusedCache:
         lengths: Entries of each prompt.
         positions: Position of each entry, for each prompt; 0, 1, 2 … when left out.
         next_positions: Position of each prompt's last token; its length when left out.
-        reader: Fuses what is read from here on too.
+        reader: Has the sharer read what is read from here on too.
         adaptation: Of the model, while it reads on.
         memories: What is read beside the caches.
         unread: Token ids of each prompt that are not in the cache but the last, which is read in

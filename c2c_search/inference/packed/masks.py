@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from c2c_search.inference.packed.tokens import TRUNK
 from c2c_search.inference.packed.tokens import onto
 from c2c_search.prompt_cache.prefill import takes
 
@@ -42,7 +41,7 @@ class Sight:
         slots = torch.arange(len(read))
         fed_slots = slots[len(read) - len(tokens) :]
         visible = tokens.prompt[:, None] == read.prompt[None, :]
-        visible &= _branches(tokens.branch[:, None], read.branch[None, :])
+        visible &= tokens.at(torch.arange(len(tokens))[:, None]).see(read)
         visible &= slots[None, :] <= fed_slots[:, None]
         return cls(visible, tokens.position[:, None], read.position[None, :])
 
@@ -53,7 +52,7 @@ class Sight:
         sights = []
         for group in blocks.groups:
             fed, slots = group.fed[:, :, None], group.read[:, None, :]
-            visible = _branches(tokens.branch[fed], read.branch[slots])
+            visible = tokens.at(fed).see(read.at(slots))
             visible &= slots <= first + fed
             visible &= (torch.arange(slots.shape[-1]) < group.lengths[:, None])[:, None, :]
             sights.append(cls(visible, tokens.position[fed], read.position[slots]))
@@ -107,10 +106,6 @@ def masks(
         size = config.attention_chunk_size
         by_kind["chunked_attention"] = [sight.chunked(size) for sight in sights]
     return {kind: _needed(by_kind[kind], model.dtype, device) for kind in sorted(kinds)}
-
-
-def _branches(fed: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
-    return (read == TRUNK) | (read == fed)
 
 
 def _needed(sights: list[Sight], dtype: torch.dtype, device: torch.device) -> torch.Tensor | None:

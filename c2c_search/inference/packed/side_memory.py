@@ -25,13 +25,15 @@ from typing import Any
 import torch
 
 from c2c_search.errors import ConfigError
+from c2c_search.inference.packed.tokens import TRUNK
+from c2c_search.inference.packed.tokens import Tokens
 from c2c_search.inference.packed.tokens import onto
 
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from c2c_search.inference.packed.tokens import Tokens
+    from c2c_search.inference.packed.fused_cache import Further
     from c2c_search.inference.queries import Queries
 
 
@@ -50,6 +52,7 @@ class SideMemory:
         packed: ``(2, layers, tokens, size)``, one prompt's after the other; keys are normalised.
         lengths: Tokens of each prompt's memory; 0 where it has none.
         everywhere: Whether all tokens of a prompt read it, or its last one and what follows.
+        entries: Who finds each entry, and from where on; all of its prompt when left out.
     """
 
     queries: Queries
@@ -57,6 +60,7 @@ class SideMemory:
     packed: torch.Tensor
     lengths: tuple[int, ...]
     everywhere: bool = False
+    entries: Tokens | None = None
 
     @classmethod
     def of(
@@ -100,6 +104,23 @@ class SideMemory:
         """The same where its prompts stand between so many others, which have none."""
         return replace(self, lengths=(0,) * before + self.lengths + (0,) * after)
 
+    def grown(self, further: Further) -> SideMemory:
+        """The same with further entries, as a fuser projects them."""
+        said = SideMemory.of(self.queries, self.layers, further.packed, (), everywhere=False)
+        prompts = torch.arange(len(self.lengths))
+        prompt = torch.repeat_interleave(prompts, torch.tensor(self.lengths))
+        first = Tokens(prompt, torch.full_like(prompt, TRUNK), torch.zeros_like(prompt))
+        entries = (self.entries or first).then(further.tokens)
+        order = entries.prompt.argsort(stable=True)
+        packed = torch.cat([self.packed, said.packed], dim=2)
+        counts = torch.bincount(entries.prompt, minlength=len(prompts))
+        return replace(
+            self,
+            packed=packed.index_select(2, onto(order, packed.device)),
+            lengths=tuple(counts.tolist()),
+            entries=entries.at(order),
+        )
+
     def silenced(self) -> SideMemory:
         """The same where nothing is found, whatever is asked."""
         return replace(self, packed=torch.stack([self.packed[0], 0 * self.packed[1]]))
@@ -115,6 +136,12 @@ class Memories:
     def __init__(self, memories: Sequence[SideMemory]) -> None:
         self.memories = memories
         self._rows = [_Rows(memory) for memory in memories]
+
+    def grow(self, further: Further) -> None:
+        """Add entries to a memory that is the only one."""
+        (memory,) = self.memories
+        self.memories = [memory.grown(further)]
+        self._rows = [_Rows(grown) for grown in self.memories]
 
     @contextmanager
     def read_by(self, tokens: Tokens, *, of_prompt: bool) -> Iterator[None]:
@@ -163,6 +190,7 @@ class _Seats:
         back: The seat of each token that reads, ``(reading,)``.
         reading: Which of the tokens fed read, ``(reading,)``; None: all.
         most: Seats in a row.
+        mask: What each seat finds, ``(rows, 1, seats, entries)``; None: all that is there.
     """
 
     rows: torch.Tensor | None
@@ -170,6 +198,7 @@ class _Seats:
     back: torch.Tensor
     reading: torch.Tensor | None
     most: int
+    mask: torch.Tensor | None
 
 
 class _Rows:
@@ -184,6 +213,12 @@ class _Rows:
         most = int(lengths.max()) if len(lengths) else 0
         used = torch.arange(most) < lengths[:, None]
         device = memory.packed.device
+        self.entries: Tokens | None = None
+        self.used = used
+        if memory.entries is not None:
+            at = torch.zeros(used.shape, dtype=torch.long)
+            at[used] = torch.arange(len(memory.entries))
+            self.entries = memory.entries.at(at)
         self.mask: torch.Tensor | None = None
         filled = memory.packed
         if not bool(used.all()):
@@ -216,12 +251,20 @@ class _Rows:
         back[order] = used.flatten().nonzero()[:, 0]
         device = self.keys.device
         whole = len(rows) == len(self.prompts)
+        mask = None
+        if self.entries is not None:
+            fed = tokens.at(index.view(len(rows), -1, 1))
+            found = fed.see(self.entries.at(rows[:, None])) & self.used[rows][:, None]
+            mask = onto(found[:, None], device)
+        elif self.mask is not None:
+            mask = self.mask if whole else self.mask.index_select(0, onto(rows, device))
         return _Seats(
             None if whole else onto(rows, device),
             onto(index, device),
             onto(back, device),
             None if len(reading) == len(tokens) else onto(reading, device),
             most,
+            mask,
         )
 
     def answering(self, number: int, seats: _Seats | None) -> Found:
@@ -235,7 +278,7 @@ class _Rows:
         def packed(query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
             assert seats is not None
             by_row = query[0].index_select(0, seats.index).unflatten(0, (-1, seats.most))
-            found = self._attend(number, by_row, seats.rows).flatten(0, 1)
+            found = self._attend(number, by_row, seats.rows, seats.mask).flatten(0, 1)
             return found.index_select(0, seats.back)[None], seats.reading
 
         def batched(query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -245,17 +288,24 @@ class _Rows:
                     value=f"{len(query)} rows, {self.count} prompts",
                     hint="Give the receiver the batch that the C2CModel was given, without beams.",
                 )
-            return self._attend(number, query, None), None
+            return self._attend(number, query, None, self.mask), None
 
         return batched if seats is None else packed
 
-    def _attend(self, number: int, query: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+    def _attend(
+        self,
+        number: int,
+        query: torch.Tensor,
+        rows: torch.Tensor | None,
+        mask: torch.Tensor | None,
+    ) -> torch.Tensor:
         """From ``(rows, tokens, query heads, head_dim)`` to ``(rows, tokens, heads * dim)``."""
-        keys, values, mask = self.keys[number], self.values[number], self.mask
+        keys, values = self.keys[number], self.values[number]
         if rows is not None:
             keys, values = keys.index_select(0, rows), values.index_select(0, rows)
-            mask = None if mask is None else mask.index_select(0, rows)
         count, tokens = query.shape[:2]
+        if mask is not None and mask.shape[2] > 1:  # each of a KV head's queries sees alike
+            mask = mask.repeat(1, 1, query.shape[2] // self.heads, 1)
         # A KV head's queries stand side by side, as if they were tokens: it is never repeated.
         grouped = query.transpose(1, 2).reshape(count, self.heads, -1, query.shape[-1])
         scale = self.scaling[self.layers[number]]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from c2c_search.evaluation.latency import stopwatch
+from c2c_search.evaluation.latency.measure import measure
 from c2c_search.evaluation.latency.stopwatch import Stopwatch
 from c2c_search.evaluation.latency.stopwatch import TimedSystems
 from c2c_search.evaluation.latency.stopwatch import cache_bytes
@@ -71,6 +72,18 @@ def test_a_fused_response_crosses_the_wire_too(make_pair: Callable[..., C2CModel
     batch = model.batch(model.prompts([QUESTION]))
     # 29 tokens of the prompt and 4 of an answer of 5: the last is never read.
     assert cache_bytes(model, batch, new_tokens=5) == 2 * 2 * (29 + 4) * 12 * 4
+
+
+def test_a_refreshed_message_crosses_the_wire_as_far_as_it_is_read(
+    make_pair: Callable[..., C2CModel],
+) -> None:
+    model = make_pair(injection="side", refresh=3)
+    batch = model.batch(model.prompts([QUESTION]))
+    # All 30 tokens of the prompt, and of an answer of 6 the first 3: the next 3 come too late.
+    for new_tokens, sent in ((3, 0), (4, 3), (6, 3), (7, 6)):
+        assert cache_bytes(model, batch, new_tokens) == 2 * 2 * (30 + sent) * 12 * 4
+    found = measure(model, [QUESTION], systems=["c2c"], new_tokens=5, repeats=1, warmup=0)
+    assert "every 3 tokens of C2C's the sharer reads on" in found.markdown()
 
 
 def test_weights_are_those_of_the_models_that_a_system_needs(report: LatencyReport) -> None:

@@ -37,6 +37,7 @@ CONFIGS = {
     "open gate": {"gate": GateConfig(granularity="layer", rule="hard", initial_logit=9.0)},
     "token gate": {"gate": GateConfig(granularity="token", input_dependent=True)},
     "response": {"fuse_response": True},
+    "refreshed": {"injection": "side", "refresh": 1},
     "response, gated": {"fuse_response": True, "gate": GateConfig(granularity="value")},
     "lora": {"lora_rank": 2},
 }

@@ -23,6 +23,7 @@ FUSERS = {
     "hidden": {"source": "hidden", "keys": "unrotated"},
     "hidden slots": {"source": "hidden", "injection": "append", "slots": 2},
     "response": {"fuse_response": True},
+    "refreshed": {"injection": "side", "refresh": 1},
     "unrotated": {"keys": "unrotated"},
     "unrotated append": {"keys": "unrotated", "injection": "append"},
 }

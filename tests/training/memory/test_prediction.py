@@ -59,6 +59,7 @@ FUSERS = {
     },
     "shared layers": {"layer_share": 0.5, "width": 16, "sharer": "mismatched"},
     "token gate": {"width": 64, "gate": {"granularity": "token", "noise": "logistic"}},
+    "refreshed": {"projector": "linear", "injection": "side", "refresh": 1, "keys": "unrotated"},
     "response": {"projector": "linear", "fuse_response": True, "token_alignment": "longest"},
 }
 
