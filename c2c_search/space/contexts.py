@@ -11,10 +11,11 @@ from c2c_search.config.document import Document
 from c2c_search.config.document import Location
 from c2c_search.data.schema import WITH_GUARD
 from c2c_search.data.schema import DataConfig
+from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.injections import INJECTIONS
-from c2c_search.fuser.presets import preset
+from c2c_search.fuser.presets import PRESETS
 from c2c_search.space.declaration import PRESET
 from c2c_search.space.declaration import Declaration
 from c2c_search.space.dimensions import Value
@@ -30,11 +31,7 @@ def other_contexts(space: Declaration, data: DataConfig, document: Document) -> 
     Where the receiver's tokens have no counterparts in what the sharer reads, its cache can only
     stand beside the receiver's.
     """
-    others = [
-        value
-        for value in _injections(space)
-        if INJECTIONS[str(value)].projects not in ("entries", "memory")
-    ]
+    others = [value for value in _injections(space) if not _stands_beside(value)]
     if not others or (row := _first_context(data)) is None:
         return
     given = {*space.dimensions, *space.fixed}
@@ -58,13 +55,21 @@ def _injections(space: Declaration) -> list[Value]:
     return [*dimension.extremes, *(defaults if dimension.when else [])]
 
 
+def _stands_beside(value: Value) -> bool:
+    try:
+        return INJECTIONS[str(value)].projects in ("entries", "memory")
+    except ConfigError:  # told of the dimension
+        return True
+
+
 def _of_presets(space: Declaration) -> Iterator[Value]:
     """What the methods that are searched or fixed set, or else the default."""
     dimension = space.dimensions.get(PRESET)
     names = (space.fixed.get(PRESET),) if dimension is None else dimension.extremes
     for name in (*names, *([None] if dimension is not None and dimension.when else [])):
-        named = {} if name is None else preset(name).fuser
-        yield named.get("injection", FuserConfig().injection)
+        named = PRESETS.get(str(name))  # another name is told of the dimension
+        default = FuserConfig().injection
+        yield default if named is None else named.fuser.get("injection", default)
 
 
 def _first_context(data: DataConfig) -> str | None:
