@@ -26,6 +26,7 @@ import torch
 from fuser_variants import SETS
 from fuser_variants import TITLES
 from fuser_variants import Variant
+from fuser_variants import training_of
 from rich.console import Console
 from rich.progress import Progress
 
@@ -113,7 +114,8 @@ def _pipeline(options: argparse.Namespace) -> Any:
 
 
 def _config(service: WorkerService, variant: Variant, seed: int) -> TrialConfig:
-    training = service.pipeline.training.model_copy(update=dict(variant.training))
+    training = service.pipeline.training
+    training = training.model_copy(update=dict(training_of(variant, training.steps)))
     return TrialConfig(
         pair=PAIR,
         fuser=FuserConfig.model_validate(variant.fuser),
@@ -200,6 +202,8 @@ def _table(options: argparse.Namespace, name: str) -> str:
         return f"\n## {name}\n\nThe base fuser has not been trained yet.\n"
     shapes = shape_of(PAIR.receiver, adapted=True), shape_of(PAIR.sharer)
     base = json.dumps(found[0].variant.fuser, sort_keys=True)
+    if trained := found[0].variant.training:
+        base += f"; in training {json.dumps(trained, sort_keys=True)}"
     lines = [
         f"\n## {TITLES[name]}\n\nBase: `{base}`.\n",
         "| axis | value | from | parameters | seconds | seeds | A_M | P | P/G | minus base |",

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from c2c_search.config.training import Stages
+
 
 C2C = "C2C, arXiv 2510.03215"
 OURS = "this project"
@@ -14,10 +18,11 @@ FLOW = "Latent Cache Flow, arXiv 2605.22863"
 DRAFT = "Draft-KV, arXiv 2609.34754"
 RIDGE = "arXiv 2608.03893"
 LORA = "LoRA, arXiv 2106.09685"
-DRAFT_KV = "Draft-KV, arXiv 2609.34754"
 MENTOR = "MentorPulse, arXiv 2608.20927"
 XBRIDGE = "XBridge, arXiv 2608.11676"
 XKV = "XKV, arXiv 2608.20617"
+BRIDGE = "CacheBridge, arXiv 2609.00891"
+DENSE = "arXiv 2606.13594"
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,8 @@ class Variant:
         value: To what.
         source: Paper or thread that the value comes from.
         fuser: Fields of `FuserConfig`.
-        training: Fields of `TrainingConfig` that go along, e.g. another learning rate.
+        training: Fields of `TrainingConfig` that go along, e.g. another learning rate; stages
+            as a line, see `training_of`.
     """
 
     axis: str
@@ -48,8 +54,10 @@ _BASE = {"width": 64, "layer_alignment": "proportional"}
 BASE = Variant("base", "c2c", C2C, _BASE)
 
 
-def _change(axis: str, value: str, source: str, /, **fuser: Any) -> Variant:
-    return Variant(axis, value, source, {**_BASE, **fuser})
+def _change(
+    axis: str, value: str, source: str, /, *, training: Mapping[str, Any] = {}, **fuser: Any
+) -> Variant:
+    return Variant(axis, value, source, {**_BASE, **fuser}, training)
 
 
 def _gate(value: str, source: str, **gate: Any) -> Variant:
@@ -109,7 +117,7 @@ AXES = (
     _change("keys", "unrotated", RIDGE, keys="unrotated"),
     _change("injection", "replace", OURS, injection="replace"),
     _change("injection", "append", FLOW, injection="append"),
-    _change("injection", "side", DRAFT_KV, injection="side"),
+    _change("injection", "side", DRAFT, injection="side"),
     _change("slots", "8, append", XKV, injection="append", slots=8),
     _change("message", "draft, append", DRAFT, injection="append", message="draft"),
     _change("message", "both, append", DRAFT, injection="append", message="both"),
@@ -117,6 +125,20 @@ AXES = (
         "draft_tokens", "8, append", OURS, injection="append", message="draft", draft_tokens=8
     ),
     _change("refresh", "1, append", MENTOR, injection="append", refresh=1),
+    _change(
+        "stages",
+        "reconstruction, answer, append",
+        DRAFT,
+        training={"stages": "reconstruction 20 -> answer 60 replay=0.2"},
+        injection="append",
+    ),
+    _change(
+        "receiver_sees",
+        "half, append",
+        DENSE,
+        training={"receiver_sees": "half"},
+        injection="append",
+    ),
     _change("fuse_response", "true", "C2C pull request 6", fuse_response=True),
     _change("lora_rank", "8", LORA, lora_rank=8),
 )
@@ -130,8 +152,10 @@ _LINEAR = {
 LINEAR_BASE = Variant("base", "linear, ridge, replace", RIDGE, _LINEAR)
 
 
-def _linear(axis: str, value: str, source: str, /, **fuser: Any) -> Variant:
-    return Variant(f"linear {axis}", value, source, {**_LINEAR, **fuser})
+def _linear(
+    axis: str, value: str, source: str, /, *, training: Mapping[str, Any] = {}, **fuser: Any
+) -> Variant:
+    return Variant(f"linear {axis}", value, source, {**_LINEAR, **fuser}, training)
 
 
 def _side(value: str, source: str, **fuser: Any) -> Variant:
@@ -145,14 +169,28 @@ LINEAR = (
     _linear("dynamic_weight", "false", OURS, dynamic_weight=False),
     _linear("injection", "append", FLOW, injection="append"),
     _linear("injection", "append, gated", OURS, injection="append", gate={"granularity": "head"}),
-    _side("side", DRAFT_KV),
-    _side("side, read by all", DRAFT_KV, reads_from="all"),
-    _side("side, unrotated", DRAFT_KV, keys="unrotated"),
-    _side("side, no bias", DRAFT_KV, initialisation="random", bias=False),
+    _side("side", DRAFT),
+    _side("side, read by all", DRAFT, reads_from="all"),
+    _side("side, unrotated", DRAFT, keys="unrotated"),
+    _side("side, no bias", DRAFT, initialisation="random", bias=False),
     _side("side, refreshed every token", MENTOR, refresh=1),
     _linear("slots", "8, append", XKV, injection="append", slots=8),
     _linear("message", "draft, append", DRAFT, injection="append", message="draft"),
     _linear("message", "both, append", DRAFT, injection="append", message="both"),
+    _linear(
+        "stages",
+        "reconstruction, answer, append",
+        DRAFT,
+        training={"stages": "reconstruction 20 -> answer 60 replay=0.2"},
+        injection="append",
+    ),
+    _linear(
+        "receiver_sees",
+        "half, append",
+        DENSE,
+        training={"receiver_sees": "half"},
+        injection="append",
+    ),
     _linear("rank", "32", FLOW, rank=32),
     _linear("projector", "joint, rank 32", FLOW, projector="joint", rank=32),
     _linear("projector", "joint, rank 128", FLOW, projector="joint", rank=128),
@@ -161,7 +199,7 @@ LINEAR = (
     _linear("sources_per_layer", "2, concat", RIDGE, sources_per_layer=2),
     _linear("layer_alignment", "similarity", "arXiv 1905.00414", layer_alignment="similarity"),
     _linear("layer_share", "0.5, attention", RIDGE, layer_share=0.5, layers="attention"),
-    _linear("layers", "4, last", "Draft-KV, arXiv 2609.34754", layer_count=4),
+    _linear("layers", "4, last", DRAFT, layer_count=4),
     _linear("layers", "4, spread", OURS, layer_count=4, layers="spread"),
     _linear("sources_per_layer", "8, concat", RIDGE, sources_per_layer=8),
     _linear("gate", "head, soft", C2C, gate={"granularity": "head"}),
@@ -169,7 +207,7 @@ LINEAR = (
     _linear(
         "ridge_weighting",
         "attention",
-        "CacheBridge, arXiv 2609.00891",
+        BRIDGE,
         ridge_weighting="attention",
     ),
     _linear("lora_rank", "8", LORA, lora_rank=8),
@@ -207,9 +245,96 @@ SIZE = (
     LINEAR_BASE,
 )
 
-SETS = {"axes": AXES, "linear": LINEAR, "size": SIZE}
+_PRIVATE = {
+    **_LINEAR,
+    "injection": "append",
+    "keys": "unrotated",
+    "dynamic_weight": False,
+}
+_PRIVATE_TRAINING = {"learning_rate": 2e-3}
+PRIVATE_BASE = Variant(
+    "base", "linear, append, ridge, unrotated", OURS, _PRIVATE, _PRIVATE_TRAINING
+)
+_GRANULARITIES = ("layer", "head", "token", "value")
+
+
+def _private(
+    axis: str, value: str, source: str, /, *, training: Mapping[str, Any] = {}, **fuser: Any
+) -> Variant:
+    return Variant(
+        f"private {axis}",
+        value,
+        source,
+        {**_PRIVATE, **fuser},
+        {**_PRIVATE_TRAINING, **training},
+    )
+
+
+def _private_side(axis: str, value: str, source: str, /, **fuser: Any) -> Variant:
+    gate = {"granularity": "head", "rule": "tanh"}
+    side = {"injection": "side", "layer_count": 4, "layers": "spread", "gate": gate}
+    return _private(axis, value, source, **{**side, **fuser})
+
+
+PRIVATE = (
+    PRIVATE_BASE,
+    _private("rank", "32", FLOW, rank=32),
+    _private("projector", "joint, rank 32", FLOW, projector="joint", rank=32),
+    _private_side("injection", "side, 4 layers spread", DRAFT),
+    _private_side("injection", "side, all layers", DRAFT, layer_count=None, layers="last"),
+    _private_side("reads_from", "all, side, 4 layers spread", DRAFT, reads_from="all"),
+    _private("message", "draft", DRAFT, message="draft"),
+    _private("message", "both", DRAFT, message="both"),
+    _private("slots", "8", XKV, slots=8),
+    _private("slots", "32", XKV, slots=32),
+    _private("source", "hidden", XBRIDGE, source="hidden"),
+    _private("receiver_sees", "half", DENSE, training={"receiver_sees": "half"}),
+    _private(
+        "stages",
+        "reconstruction, answer",
+        DRAFT,
+        training={"stages": "reconstruction 150 -> answer 250"},
+    ),
+    _private("sources_per_layer", "4, concat", RIDGE, sources_per_layer=4),
+    _private("ridge_weighting", "attention", BRIDGE, ridge_weighting="attention"),
+    *(
+        _private("gate", f"{each}, append", OURS, gate={"granularity": each})
+        for each in _GRANULARITIES
+    ),
+    *(
+        _private_side(
+            "gate",
+            f"{each}, tanh, side",
+            DRAFT,
+            gate={"granularity": each, "rule": "tanh"},
+        )
+        for each in _GRANULARITIES
+        if each != "head"  # which is the side memory of 4 layers above
+    ),
+)
+
+SETS = {"axes": AXES, "linear": LINEAR, "size": SIZE, "private": PRIVATE}
 TITLES = {
     "axes": "Around the published kind of fuser",
     "linear": "Around the best of them",
     "size": "Size",
+    "private": "Around the best of them where the sharer alone has read the text",
 }
+
+
+def training_of(variant: Variant, steps: int) -> Mapping[str, Any]:
+    """What a variant's training sets, its stages scaled to so many steps in all."""
+    if (line := variant.training.get("stages")) is None:
+        return variant.training
+    stages = TypeAdapter(Stages).validate_python(line)
+    total = sum(stage.steps for stage in stages)
+    ends = [
+        round(sum(one.steps for one in stages[: i + 1]) * steps / total)
+        for i in range(len(stages))
+    ]
+    counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    scaled = [
+        stage.model_copy(update={"steps": count})
+        for stage, count in zip(stages, counts, strict=True)
+    ]
+    return {**variant.training, "stages": tuple(scaled)}

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from c2c_search.champion.message_words import message_in_words
 from c2c_search.champion.saved_compute import saved_compute
 from c2c_search.champion.verdict import Comparison
 from c2c_search.champion.verdict import Verdict
@@ -85,7 +86,7 @@ def _what_it_is(manifest: Manifest, size: Size) -> str:
         f"A fuser for {_PAPER}: it lets `{sharer.source}` (the sharer) speak to "
         f"`{receiver.source}` (the receiver) through its prompt cache. The receiver answers from "
         f"the fused cache; both models' weights stay as they are."
-        f"{_adapted(manifest)}{_pooled(manifest)}\n\n"
+        f"{_adapted(manifest)}{message_in_words(manifest)}\n\n"
         f"The fuser holds {in_words(size.parameters)} numbers "
         f"({in_bytes(size.bytes)}){relative}. It works only between these two models, which "
         "loading checks, and contains the weights of neither."
@@ -101,15 +102,6 @@ def _adapted(manifest: Manifest) -> str:
         f" A low-rank update (LoRA) of rank {rank} of the receiver's attention is part of the "
         "fuser, and active while the receiver answers from the fused cache."
     )
-
-
-def _pooled(manifest: Manifest) -> str:
-    """How long a message is, where that does not follow from the prompt."""
-    slots = (manifest.trial or {}).get("fuser", {}).get("slots")
-    if slots is None:
-        return ""
-    entries = "1 entry" if slots == 1 else f"{slots} entries"
-    return f" A message is {entries} in each layer, however much the sharer has read."
 
 
 def _usage(manifest: Manifest) -> str:

@@ -25,6 +25,7 @@ from c2c_search.models.geometry import cache_shape
 from c2c_search.models.identity import ResolvedModel
 from c2c_search.models.identity import weight_files
 from c2c_search.models.loading import resolve
+from c2c_search.tokenization.templates import RoleTemplates
 from c2c_search.tokenization.templates import Template
 
 
@@ -39,7 +40,7 @@ def import_rosetta(
     receiver: str,
     sharer: str,
     sharer_index: int | None = None,
-    template: Template = "plain",
+    template: Template | RoleTemplates = "plain",
     replace: bool = False,
     cache_dir: Path | None = None,
 ) -> Path:
@@ -54,7 +55,7 @@ def import_rosetta(
         receiver: Source of the model that answers.
         sharer: Source of the model that speaks.
         sharer_index: Which sharer of the checkpoint, where it holds several.
-        template: How a question becomes a prompt.
+        template: How a question becomes a prompt, for both models or for each.
         replace: Whether a folder that holds another champion may be replaced.
         cache_dir: As for `pair.loading.resolve`.
 

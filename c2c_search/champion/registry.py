@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 from c2c_search.champion.export import REQUIREMENTS
 from c2c_search.champion.export import export
+from c2c_search.champion.message_words import message_in_words
 from c2c_search.champion.verify import verify as ask_in_isolation
 from c2c_search.errors import C2CError
 from c2c_search.errors import IntegrityError
@@ -186,7 +187,7 @@ def _create(tracker: Tracker, package: Path, name: str, run_id: str) -> ModelVer
             _VALIDATION: "pending",
         },
         description=f"{manifest.pair.receiver.source} answers, "
-        f"{manifest.pair.sharer.source} shares its cache.",
+        f"{manifest.pair.sharer.source} shares its cache.{message_in_words(manifest)}",
     )
     link = [{"name": name, "version": int(registered.version)}]
     client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(link)})

@@ -1,4 +1,4 @@
-"""``cache``, the prompt caches on the disk."""
+"""``cache``, the prompt caches and drafts on the disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from c2c_search.prompt_cache.maintenance import Verified
 
 
-app = typer.Typer(help="Prompt caches on the disk: list, clear, verify.", no_args_is_help=True)
+app = typer.Typer(
+    help="Prompt caches and drafts on the disk: list, clear, verify.", no_args_is_help=True
+)
 
 _KEY = 8  # digits of a key that are shown
 
@@ -28,7 +30,7 @@ _KEY = 8  # digits of a key that are shown
 def list_(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List all prompt caches, the most recently used first, and what they may take."""
+    """List all prompt caches and drafts, the most recently used first, and what they may take."""
     from c2c_search.models.cache_dir import cache_errors
     from c2c_search.prompt_cache.maintenance import contents
 
@@ -55,7 +57,7 @@ def clear(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove prompt caches that no running process uses; they are computed again when needed."""
+    """Remove prompt caches and drafts that no running process uses; they are made again."""
     import time
 
     from c2c_search.models.cache_dir import cache_errors
@@ -155,7 +157,7 @@ def _table(found: Contents) -> None:
         table.add_column(heading, overflow="fold")
     for heading in ("prompts", "tokens", "size"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("dtype", "last used", "state"):
+    for heading in ("holds", "last used", "state"):
         table.add_column(heading, no_wrap=True)
     for each in found.kept:
         used = datetime.fromtimestamp(each.last_used).strftime("%Y-%m-%d %H:%M")
@@ -165,18 +167,22 @@ def _table(found: Contents) -> None:
             f"{each.prompts:,}",
             f"{each.tokens:,}",
             size_text(each.size),
-            each.dtype,
+            each.dtype or each.kind,
             used,
             f"{each.state}, in use" if each.in_use else each.state,
         )
     console = Console(highlight=False)
+    caches = sum(each.kind == "caches" for each in found.kept)
     if found.kept:
         console.print(table)
     console.print(
-        f"{_lists(len(found.kept))}, {size_text(found.size)} of a budget of "
+        f"{_lists(caches)}, {size_text(found.size)} of a budget of "
         f"{size_text(found.budget)}, in {found.directory}",
         soft_wrap=True,
     )
+    if drafts := len(found.kept) - caches:
+        told = f"drafts to {_lists(drafts)}, {size_text(found.size_of_drafts)} beside it"
+        console.print(told, soft_wrap=True)
     if any(each.state == "unreadable" for each in found.kept):
         console.print("What is unreadable comes from an earlier version: clear it.")
 
@@ -186,7 +192,8 @@ def _report(found: Verified, *, delete: bool) -> None:
 
     for damage in found.damaged:
         ended = "removed" if damage.removed else ("in use, kept" if delete else "kept")
-        echo(f"{damage.key[:_KEY]} ({damage.model}), shard {damage.shard}: {damage.what}; {ended}")
+        where = f"{damage.key[:_KEY]} ({damage.model}), {damage.part} {damage.shard}"
+        echo(f"{where}: {damage.what}; {ended}")
     for key in found.unreadable:
         echo(f"{key[:_KEY]}: of an earlier version, never read")
     looked_at = f"{found.shards:,} shards, {size_text(found.size)}"

@@ -13,8 +13,10 @@ import typer
 
 from c2c_search.cli.echo import echo
 from c2c_search.cli.options import ROOT
+from c2c_search.cli.options import TEMPLATE
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import announce
+from c2c_search.cli.options import template_named
 from c2c_search.errors import ConfigError
 
 
@@ -115,7 +117,7 @@ def import_rosetta(
         typer.Option(min=0, help="Which sharer of the checkpoint, if it holds several."),
     ] = None,
     template: Annotated[
-        Literal["plain", "chat"], typer.Option(help="How a question becomes a prompt.")
+        str, typer.Option(metavar=TEMPLATE, help="How a question becomes a prompt.")
     ] = "plain",
     replace: Replace = False,
 ) -> None:
@@ -132,7 +134,7 @@ def import_rosetta(
         receiver=receiver,
         sharer=sharer,
         sharer_index=sharer_index,
-        template=template,
+        template=template_named(template) or "plain",
         replace=replace,
     )
     echo(

@@ -13,9 +13,11 @@ import typer
 from c2c_search.cli.echo import echo
 from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
+from c2c_search.cli.options import TEMPLATE
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import announce
 from c2c_search.cli.options import names
+from c2c_search.cli.options import template_named
 
 
 def evaluate(
@@ -50,8 +52,10 @@ def evaluate(
         str | None, typer.Option(help="Beside a model source: the model that speaks.")
     ] = None,
     template: Annotated[
-        Literal["plain", "chat"] | None,
-        typer.Option(help="Beside a model source: how a question becomes a prompt."),
+        str | None,
+        typer.Option(
+            metavar=TEMPLATE, help="Beside a model source: how a question becomes a prompt."
+        ),
     ] = None,
     length_normalised: Annotated[
         bool | None,
@@ -125,7 +129,7 @@ def evaluate(
         root=root,
         study=study,
         sharer=sharer,
-        template=template,
+        template=template_named(template),
         method=method,
         length_normalised=length_normalised,
         limit=limit,

@@ -13,9 +13,11 @@ import typer
 from c2c_search.cli.echo import echo
 from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
+from c2c_search.cli.options import TEMPLATE
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import announce
 from c2c_search.cli.options import names
+from c2c_search.cli.options import template_named
 from c2c_search.errors import ConfigError
 
 
@@ -52,8 +54,10 @@ def audit(
         typer.Option(min=0, help="Which sharer of the checkpoint, if it holds several."),
     ] = None,
     template: Annotated[
-        Literal["plain", "chat"] | None,
-        typer.Option(help="Of a published checkpoint: how a question becomes a prompt."),
+        str | None,
+        typer.Option(
+            metavar=TEMPLATE, help="Of a published checkpoint: how a question becomes a prompt."
+        ),
     ] = None,
     level: Annotated[
         float, typer.Option(min=0.001, max=0.5, help="Chance of a wrong finding.")
@@ -104,7 +108,7 @@ def audit(
             receiver=receiver,
             sharer=sharer,
             sharer_index=sharer_index,
-            template=template,
+            template=template_named(template),
             root=root,
             limit=limit,
             level=level,

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Annotated
 
 import typer
 
 from c2c_search.errors import ConfigError
+
+
+if TYPE_CHECKING:
+    from c2c_search.tokenization.templates import RoleTemplates
+    from c2c_search.tokenization.templates import Template
 
 
 SpaceFile = Annotated[
@@ -19,6 +25,7 @@ Root = Annotated[Path, typer.Option("--root", help="Folder of all studies, runs 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 ROOT = Path("mlruns")
+TEMPLATE = "plain|chat|receiver=chat,sharer=plain"
 
 
 def announce(text: str, *, err: bool = False) -> None:
@@ -61,4 +68,31 @@ def names(value: str | None, option: str) -> tuple[str, ...]:
         raise ConfigError(
             f"{option} must name something.", value=value, hint=f"Leave {option} out for all."
         )
+    return found
+
+
+def template_named(value: str | None) -> Template | RoleTemplates | None:
+    """What ``--template`` names, for both models or for each; None where it was left out.
+
+    Raises:
+        ConfigError: It names none.
+    """
+    if value is None:
+        return None
+    from pydantic import TypeAdapter
+    from pydantic import ValidationError
+
+    from c2c_search.tokenization.templates import PairTemplate
+
+    roles = [part.partition("=") for part in value.split(",")]
+    told_apart = {role.strip(): template.strip() for role, _, template in roles}
+    given: str | dict[str, str] = told_apart if "=" in value else value
+    try:
+        found: Template | RoleTemplates = TypeAdapter(PairTemplate).validate_python(given)
+    except ValidationError as error:
+        raise ConfigError(
+            "--template must be plain or chat, or name one for each role.",
+            value=value,
+            hint="For example --template receiver=chat,sharer=plain.",
+        ) from error
     return found

@@ -151,6 +151,7 @@ def plan(
     from c2c_search.host.terminal import Console
     from c2c_search.report.planned import render
     from c2c_search.space.plan import plan as make_plan
+    from c2c_search.space.plan import shapes_messages
     from c2c_search.space.schema import Space
     from c2c_search.study.readiness import check_ready
 
@@ -163,6 +164,7 @@ def plan(
     from c2c_search.fuser.cost import parameters
     from c2c_search.study.memory import lengths_of_pairs
     from c2c_search.study.memory import memory_of_trials
+    from c2c_search.study.messages import Messages
     from c2c_search.study.sizes import shapes
 
     sources = {source for pair in loaded.pairs.values() for source in (pair.receiver, pair.sharer)}
@@ -175,6 +177,7 @@ def plan(
         geometries=geometries,
         parameters=parameters,
         memory=lambda trial: asdict(memory(trial)),
+        messages=Messages(loaded, shape_of) if shapes_messages(loaded) else None,
     )
     Console().print(render(loaded.study, planned))
     for notice in notices:

@@ -40,7 +40,9 @@ from c2c_search.host.wording import counted
 from c2c_search.inference.manifest import MANIFEST
 from c2c_search.inference.manifest import sha256
 from c2c_search.report.message_audit import markdown
+from c2c_search.tokenization.templates import RoleTemplates
 from c2c_search.tokenization.templates import Template
+from c2c_search.tokenization.templates import spelled
 
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ class AuditRequest:
     receiver: str | None = None
     sharer: str | None = None
     sharer_index: int | None = None
-    template: Template | None = None
+    template: Template | RoleTemplates | None = None
     root: Path = Path("mlruns")
     limit: int | None = None
     level: float = 0.05
@@ -193,7 +195,7 @@ def _fuser_folder(request: AuditRequest) -> str:
         )
     template = request.template or "plain"
     digests = {path.name: sha256(path) for path in files(folder)}
-    same = [digests, *named, request.sharer_index, template]
+    same = [digests, *named, request.sharer_index, spelled(template)]
     to = request.root / "audits" / "imported" / canonical_hash(same)
     if not (to / MANIFEST).is_file():
         import_rosetta(

@@ -14,6 +14,7 @@ from c2c_search.errors import suggestion
 from c2c_search.evaluation.items import Method
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluator.target import Target
+from c2c_search.tokenization.templates import RoleTemplates
 from c2c_search.tokenization.templates import Template
 
 
@@ -68,7 +69,7 @@ class Request:
     root: Path = Path("mlruns")
     study: str | None = None
     sharer: str | None = None
-    template: Template | None = None
+    template: Template | RoleTemplates | None = None
     method: Method | None = None
     length_normalised: bool | None = None
     limit: int | None = None

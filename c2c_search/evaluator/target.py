@@ -123,7 +123,7 @@ def find_target(
     root: Path,
     study: str | None = None,
     sharer: str | None = None,
-    template: Template | None = None,
+    template: Template | RoleTemplates | None = None,
 ) -> Target:
     """Make sense of what the user wants evaluated.
 
@@ -155,7 +155,7 @@ def find_target(
     if sharer is not None or template is not None:
         raise ConfigError(
             "A fuser brings its own sharer and template.",
-            value=sharer or template,
+            value=sharer or str(template),
             hint="Leave --sharer and --template out, or name a model source instead of "
             f"{target!r}.",
         )

@@ -26,14 +26,21 @@ _BYTES_TRAINED = 16  # weight, gradient and AdamW's two moments, in float32
 
 def parameters(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
     """Exact number of parameters, trained or (``ridge``) fitted."""
-    # A stored map is given with the weights: any one costs the same.
-    sources = None
+    return sum(p.numel() for p in unfilled(config, receiver, sharer).parameters())
+
+
+def unfilled(config: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> Fuser:
+    """A fuser on the meta device: all shapes, and no numbers but which layers feed which."""
+    depths, fused = (receiver.layers, sharer.layers), layers.chosen(config, receiver.layers)
     if config.aligned.stored:
-        count = min(config.sources_per_layer, sharer.layers)
-        sources = [list(range(count))] * len(layers.chosen(config, receiver.layers))
+        # A stored map is given with the weights: any one costs the same.
+        sources = [list(range(min(config.sources_per_layer, sharer.layers)))] * len(fused)
+    else:
+        sources = layers.first_sources(config, fused, depths)
     with torch.device("meta"):
-        fuser = Fuser(config, receiver, sharer, sources=sources)
-    return sum(p.numel() for p in fuser.parameters())
+        fuser = Fuser(config, receiver, sharer, layers=fused, sources=sources)
+    fuser.sources = torch.tensor(sources)
+    return fuser
 
 
 def as_large(

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _FORMAT = 1
 _ROWS = 512  # in one batch, at most: more of them share a pass over the weights
 _CACHED_TOKENS = 16_384  # of prompts in one batch, about
+BATCH = _ROWS, _CACHED_TOKENS
+"""Of a batch of drafts at most: prompts, and their tokens."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,14 @@ class Drafter:
             self.loaded.identity.tokenizer_sha256,
             self.lines,
             sorted(stop_ids(self.loaded)),
-            (_ROWS, _CACHED_TOKENS),
+            BATCH,
         )
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def batches(self, prompts: Sequence[Sequence[int]], caches: PromptCaches) -> list[list[int]]:
         """Numbers of the prompts that are drafted together, those of similar length."""
         order = sorted(range(len(prompts)), key=caches.locations.__getitem__)
-        limits = _ROWS, _CACHED_TOKENS
-        return list(portions(order, lambda row: (1, len(prompts[row])), limits))
+        return list(portions(order, lambda row: (1, len(prompts[row])), BATCH))
 
     def drafts(
         self, prompts: Sequence[Sequence[int]], caches: PromptCaches

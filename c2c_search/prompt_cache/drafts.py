@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from pydantic import BaseModel
-from pydantic import ConfigDict
-from pydantic import ValidationError
-
+from c2c_search.prompt_cache.draft_lists import DraftLine
+from c2c_search.prompt_cache.draft_lists import DraftList
 from c2c_search.prompt_cache.store import Notify
 from c2c_search.prompt_cache.store import Progress
 from c2c_search.prompt_cache.store import room
 from c2c_search.prompt_cache.store import turn
 
 
-FOLDER = "drafts"
-"""Name of the store in the user's cache folder."""
-
-_JOURNAL = "drafts.jsonl"
-
 Draft = Callable[[Sequence[int]], list[list[int]]]
 """Token ids of the drafts of some prompts, by their numbers."""
-
-
-class _Line(BaseModel):
-    """The drafts of one batch, of at most ``tokens`` tokens each."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    batch: int
-    tokens: int
-    drafts: list[list[int]]
-    blake2b: str
-
-    @property
-    def ended(self) -> bool:
-        """Whether all of them stopped by themselves before they were cut."""
-        return all(len(ids) < self.tokens for ids in self.drafts)
-
-    def fits(self, batches: Sequence[Sequence[int]]) -> bool:
-        """Whether it is as it was written, and of one of these batches."""
-        if self.blake2b != _digest(self.batch, self.tokens, self.drafts):
-            return False
-        known = self.batch in range(len(batches))
-        return known and len(self.drafts) == len(batches[self.batch])
 
 
 class DraftStore:
@@ -74,6 +41,7 @@ class DraftStore:
         tokens: int,
         draft: Draft,
         *,
+        model: str = "",
         progress: Progress | None = None,
         notify: Notify | None = None,
     ) -> list[tuple[int, ...]]:
@@ -84,6 +52,7 @@ class DraftStore:
             batches: Numbers of the prompts that are drafted together; each prompt in one.
             tokens: Of a draft, at most.
             draft: Writes those of a batch, of at most so many tokens.
+            model: Where the model came from, for who looks after the store.
             progress: Called with prompts done and prompts in all.
             notify: Told when another process has to be waited for.
 
@@ -93,11 +62,14 @@ class DraftStore:
         folder = self.directory / key
         with room(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            found = self._read(folder, batches, tokens)
+            drafted = DraftList(folder)
+            drafted.touch()
+            found = self._read(drafted, batches, tokens)
             if len(found) < len(batches):
                 with turn(folder, notify, progress):
-                    found = self._read(folder, batches, tokens)
-                    self._fill(folder, batches, tokens, found, draft, progress)
+                    drafted.model = model
+                    found = self._read(drafted, batches, tokens)
+                    self._fill(drafted, batches, tokens, found, draft, progress)
         drafts: dict[int, tuple[int, ...]] = {}
         for number, rows in enumerate(batches):
             for row, ids in zip(rows, found[number], strict=True):
@@ -106,7 +78,7 @@ class DraftStore:
 
     def _fill(
         self,
-        folder: Path,
+        drafted: DraftList,
         batches: Sequence[Sequence[int]],
         tokens: int,
         found: dict[int, list[list[int]]],
@@ -119,9 +91,9 @@ class DraftStore:
             if number in found:
                 continue
             found[number] = drafts = draft(rows)
-            digest = _digest(number, tokens, drafts)
-            line = _Line(batch=number, tokens=tokens, drafts=drafts, blake2b=digest)
-            with (folder / _JOURNAL).open("a", encoding="utf-8") as journal:
+            line = DraftLine.of(number, tokens, drafts)
+            drafted.folder.mkdir(exist_ok=True)  # it may have been cleared while we waited
+            with drafted.journal.open("a", encoding="utf-8") as journal:
                 journal.write(f"\n{line.model_dump_json()}\n")  # the last line may be cut short
                 journal.flush()
                 os.fsync(journal.fileno())
@@ -130,22 +102,11 @@ class DraftStore:
                 progress(done, total)
 
     def _read(
-        self, folder: Path, batches: Sequence[Sequence[int]], tokens: int
+        self, drafted: DraftList, batches: Sequence[Sequence[int]], tokens: int
     ) -> dict[int, list[list[int]]]:
         """By batch, the drafts that are there, and as long as they are wanted."""
-        found: dict[int, list[list[int]]] = {}
-        with suppress(FileNotFoundError):
-            text = (folder / _JOURNAL).read_text(encoding="utf-8", errors="replace")
-            for written in filter(None, text.splitlines()):
-                with suppress(ValidationError):
-                    line = _Line.model_validate_json(written)
-                    if not line.fits(batches):
-                        continue
-                    if line.tokens >= tokens or line.ended:
-                        found[line.batch] = line.drafts
-        return found
-
-
-def _digest(batch: int, tokens: int, drafts: list[list[int]]) -> str:
-    content = json.dumps([batch, tokens, drafts]).encode()
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+        return {
+            line.batch: line.drafts
+            for line in drafted.lines()
+            if line is not None and line.fits(batches) and (line.tokens >= tokens or line.ended)
+        }

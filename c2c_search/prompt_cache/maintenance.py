@@ -12,6 +12,9 @@ from typing import Literal
 
 from c2c_search.errors import ConfigError
 from c2c_search.prompt_cache.budget import budget
+from c2c_search.prompt_cache.draft_lists import FOLDER
+from c2c_search.prompt_cache.draft_lists import DraftList
+from c2c_search.prompt_cache.draft_lists import draft_lists
 from c2c_search.prompt_cache.entries import Entry
 from c2c_search.prompt_cache.entries import entries
 from c2c_search.prompt_cache.entries import sweep
@@ -20,25 +23,27 @@ from c2c_search.prompt_cache.leases import last_used
 
 
 State = Literal["complete", "partial", "unreadable"]
+Kind = Literal["caches", "drafts"]
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 @dataclass(frozen=True)
 class Kept:
-    """One list of prompts, as one model has read it.
+    """One list of prompts, as one model has read it, or what it has drafted to them.
 
     Args:
         key: Name of its folder.
         model: Where the model came from; empty if that cannot be told.
         prompts: Prompts in the list.
         tokens: Their tokens.
-        dtype: What the caches are rounded to.
+        dtype: What the caches are rounded to; empty for drafts.
         size: Bytes on the disk.
         last_used: In seconds since the epoch.
         state: ``partial``: some shards are not there, they are computed again whenever they are
             read; ``unreadable``: of an earlier format or without its description, never read.
         in_use: Whether a living process reads or writes it.
+        kind: What it holds. Drafts are beyond the budget: they take a few bytes a token.
     """
 
     key: str
@@ -50,6 +55,7 @@ class Kept:
     last_used: float
     state: State
     in_use: bool
+    kind: Kind = "caches"
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,9 @@ class Contents:
     """What the store holds, the most recently used first, and what it may hold.
 
     Args:
-        directory: Of the store.
-        kept: Its folders.
-        budget: Bytes that all of them may take.
+        directory: Of the store of prompt caches; that of drafts lies beside it.
+        kept: The folders of both.
+        budget: Bytes that all prompt caches may take.
     """
 
     directory: Path
@@ -68,8 +74,13 @@ class Contents:
 
     @property
     def size(self) -> int:
-        """Bytes on the disk."""
-        return sum(each.size for each in self.kept)
+        """Bytes of prompt caches on the disk."""
+        return sum(each.size for each in self.kept if each.kind == "caches")
+
+    @property
+    def size_of_drafts(self) -> int:
+        """Bytes of drafts on the disk."""
+        return sum(each.size for each in self.kept if each.kind == "drafts")
 
 
 @dataclass(frozen=True)
@@ -82,14 +93,15 @@ class Cleared:
 
 @dataclass(frozen=True)
 class Damage:
-    """A shard that is not what was written.
+    """A shard, or a line of drafts, that is not what was written.
 
     Args:
         key: Of its folder.
         model: Whose caches they are.
-        shard: Its number.
+        shard: Its number; of a line, among the lines of its journal.
         what: Is wrong.
         removed: Whether it was removed, to be computed anew when it is next needed.
+        part: Which of both it is.
     """
 
     key: str
@@ -97,6 +109,7 @@ class Damage:
     shard: int
     what: str
     removed: bool
+    part: Literal["shard", "line"] = "shard"
 
 
 @dataclass(frozen=True)
@@ -104,7 +117,7 @@ class Verified:
     """What a look at every byte has found.
 
     Args:
-        shards: Number of shards that were looked at.
+        shards: Number of shards, and lines of drafts, that were looked at.
         size: Their bytes.
         damaged: Those that are not what was written.
         unreadable: Keys of folders that have no checksums.
@@ -126,8 +139,11 @@ def contents(directory: Path) -> Contents:
     for entry in entries(directory):
         with suppress(FileNotFoundError):  # removed while we look
             kept.append(_kept(entry))
+    for drafted in draft_lists(_drafts_of(directory)):
+        with suppress(FileNotFoundError):
+            kept.append(_drafted(drafted))
     kept.sort(key=lambda each: (-each.last_used, each.key))
-    taken = sum(each.size for each in kept)
+    taken = sum(each.size for each in kept if each.kind == "caches")
     return Contents(directory, tuple(kept), budget(directory, None, taken))
 
 
@@ -164,7 +180,7 @@ def choose(
     for each in reversed(found.kept):
         if down_to is not None and size <= down_to:
             break
-        if down_to is not None and each.in_use:
+        if down_to is not None and (each.in_use or each.kind == "drafts"):
             continue
         if (model is None or each.model == model) and each.last_used <= before:
             chosen.append(each)
@@ -177,7 +193,10 @@ def clear(found: Contents, chosen: Iterable[Kept]) -> Cleared:
     removed: list[Kept] = []
     in_use: list[Kept] = []
     for each in chosen:
-        gone = Entry.read(found.directory / each.key).remove()
+        if each.kind == "drafts":
+            gone = DraftList(_drafts_of(found.directory) / each.key).remove()
+        else:
+            gone = Entry.read(found.directory / each.key).remove()
         (removed if gone else in_use).append(each)
     sweep(found.directory)
     return Cleared(tuple(removed), tuple(in_use))
@@ -220,8 +239,43 @@ def verify(
             Damage(entry.folder.name, meta.model, number, what, removed)
             for number, what in still.items()
         ]
+    lines = 0
+    for drafted in draft_lists(_drafts_of(directory)):
+        there = [line is not None for line in drafted.lines()]
+        lines, size = lines + len(there), size + drafted.size
+        removed = not all(there) and delete and drafted.mend()
+        damaged += [
+            Damage(drafted.folder.name, drafted.model, number, "not as written", removed, "line")
+            for number, whole in enumerate(there)
+            if not whole
+        ]
     unreadable = tuple(entry.folder.name for entry in found if entry.meta is None)
-    return Verified(done, size, tuple(damaged), unreadable)
+    return Verified(done + lines, size, tuple(damaged), unreadable)
+
+
+def _drafts_of(directory: Path) -> Path:
+    return directory.parent / FOLDER
+
+
+def _drafted(drafted: DraftList) -> Kept:
+    lines = [line for line in drafted.lines() if line is not None]
+    used = drafted.last_used
+    with drafted.alone() as unused:
+        in_use = not unused
+    newest = {line.batch: line.drafts for line in lines}  # a longer one stands behind
+    drafts = [ids for of_batch in newest.values() for ids in of_batch]
+    return Kept(
+        key=drafted.folder.name,
+        model=drafted.model,
+        prompts=len(drafts),
+        tokens=sum(map(len, drafts)),
+        dtype="",
+        size=drafted.size,
+        last_used=used,
+        state="complete",
+        in_use=in_use,
+        kind="drafts",
+    )
 
 
 def _kept(entry: Entry) -> Kept:

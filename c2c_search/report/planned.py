@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from c2c_search.prompt_cache.budget import size_text
 from c2c_search.report.leaderboard import count
 from c2c_search.space.plan import MemoryPlan
 from c2c_search.space.plan import Plan
@@ -62,6 +63,16 @@ def _facts(plan: Plan) -> dict[str, str]:
             )
     if plan.memory is not None:
         facts["memory of a trial"] = _memory(plan.memory)
+    if plan.messages is not None:
+        least, most = (size_text(size) for size in (plan.messages.least, plan.messages.most))
+        facts["a message"] = least if least == most else f"{least} to {most}"
+    if plan.drafts is not None:
+        drafts = plan.drafts
+        facts["drafts, once"] = (
+            f"{drafts.prompts:,} of at most {drafts.tokens:,} tokens, in at most "
+            f"{drafts.passes:,} passes of a sharer over a batch; their caches take at most "
+            f"{size_text(drafts.stored)} for each length"
+        )
     return facts
 
 

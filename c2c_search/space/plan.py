@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from operator import itemgetter
 from random import Random
+from typing import Protocol
 from typing import TypeVar
 
 import optuna
@@ -32,9 +33,21 @@ from c2c_search.system_names import TWIN
 
 Geometry = TypeVar("Geometry")
 
+_OF_MESSAGES = ("fuser.slots", "fuser.message", "fuser.draft_tokens", "fuser.source")
+
 _REHEARSED_TRIALS = 500
 _FEWEST_ROUNDS = 5
 _MOST_TRIALS = 1000  # of a rehearsed study; a longer one is taken to go on alike
+
+
+class Messages(Protocol):
+    """Tells what the messages of trials take."""
+
+    def bytes_of(self, trial: TrialConfig) -> int:
+        """Bytes of the message of a prompt of mean length."""
+
+    def drafting(self, trials: Sequence[TrialConfig]) -> DraftPlan | None:
+        """What the drafts of all of them take; None if none drafts."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,36 @@ class MemoryPlan:
 
 
 @dataclass(frozen=True)
+class MessagePlan:
+    """Bytes of a message of a prompt of mean length, over random candidates.
+
+    Args:
+        least: Of the smallest.
+        most: Of the largest.
+    """
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True)
+class DraftPlan:
+    """What the sharers' drafts take, written once for all trials, as long as they may be.
+
+    Args:
+        prompts: That they are written to.
+        tokens: Of all of them, at most.
+        passes: Of a sharer, each over a batch of drafts that grow by one token; at most.
+        stored: Bytes of the caches of prompts with drafts, at one length; at most.
+    """
+
+    prompts: int
+    tokens: int
+    passes: int
+    stored: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a study will do.
 
@@ -105,6 +148,8 @@ class Plan:
             several pairs trains to the first rung.
         sizes: Parameters of the fusers; None without geometries.
         memory: What training takes; None if nothing can tell it.
+        messages: How large they are; None where the space asks for those of old alone.
+        drafts: What they take; None where nothing is drafted, or nothing can tell it.
     """
 
     dimensions: tuple[DimensionPlan, ...]
@@ -117,6 +162,8 @@ class Plan:
     reference_steps: int
     sizes: FuserSizes | None
     memory: MemoryPlan | None = None
+    messages: MessagePlan | None = None
+    drafts: DraftPlan | None = None
     stages: str = ""
     control_steps: Mapping[str, int] = field(default_factory=dict)
 
@@ -133,6 +180,7 @@ def plan(
     geometries: Mapping[str, Geometry] | None = None,
     parameters: Callable[[FuserConfig, Geometry, Geometry], int] | None = None,
     memory: Callable[[TrialConfig], Mapping[str, int]] | None = None,
+    messages: Messages | None = None,
     samples: int = 200,
 ) -> Plan:
     """Work out what a study of the space will do.
@@ -143,6 +191,7 @@ def plan(
         parameters: Parameters of a fuser, from its configuration and the geometries of
             receiver and sharer.
         memory: Bytes that a trial takes at its peak, by what for.
+        messages: Tells what messages and drafts take.
         samples: Random candidates that the sizes are taken from.
     """
     training, search = space.pipeline.training, space.search
@@ -153,13 +202,18 @@ def plan(
         for start, step, trials in zip(starts, training.rung_steps, reached, strict=False)
     )
     judged = min(space.pipeline.champion.finalists, search.trials) * training.steps
-    sizes = needed = None
+    sizes = needed = sent = drafts = None
     if geometries is not None and parameters is not None:
         by_size = _by_size(space, geometries, parameters, samples)
         sizes = _sizes(space, [size for size, _ in by_size])
         if memory is not None:
             # A trial takes a few seconds to tell.
             needed = _memory(space, [memory(by_size[index][1]) for index in (0, -1)])
+    if messages is not None and shapes_messages(space):
+        trials = [*random_trials(space, samples)]
+        of_trials = [messages.bytes_of(trial) for trial in trials]
+        sent = MessagePlan(min(of_trials), max(of_trials))
+        drafts = messages.drafting(trials)
     return Plan(
         dimensions=tuple(_dimension(space, name) for name in in_order(space.dimensions)),
         configurations=count(space.dimensions),
@@ -171,9 +225,16 @@ def plan(
         reference_steps=len(space.pairs) * training.rung_steps[0] if len(space.pairs) > 1 else 0,
         sizes=sizes,
         memory=needed,
+        messages=sent,
+        drafts=drafts,
         stages=_stages(space),
         control_steps={SYSTEMS[name].title: judged for name in trained_in_steps(space)},
     )
+
+
+def shapes_messages(space: Space) -> bool:
+    """Whether a space says what messages are made of, or how long they are."""
+    return any(name in space.dimensions or name in space.fixed for name in _OF_MESSAGES)
 
 
 def _stages(space: Space) -> str:

@@ -36,8 +36,18 @@ def read_rows(
     alignment: str = "span",
     *,
     date: str | None,
+    drafts: bool = False,
 ) -> tuple[EncodedPrompt, ...]:
     """Tokenize rows for both models, in the template of the data; see `encode_all`.
+
+    Args:
+        receiver: The model that answers.
+        sharer: The model that speaks.
+        data: Says how prompts are written.
+        rows: What is asked.
+        alignment: Of tokens.
+        date: That dated chat templates write.
+        drafts: Whether the sharer is to draft, in a template that may be another one.
 
     Raises:
         TemplateRefusedError: A chat template cannot write a row; it names the model, and the
@@ -52,6 +62,7 @@ def read_rows(
             alignment,
             sharer_conversations=[row["sharer_messages"] for row in rows],
             date=date,
+            sharer_template=data.draft_template if drafts else None,
         )
 
 

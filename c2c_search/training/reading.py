@@ -14,7 +14,7 @@ from c2c_search.errors import NotFiniteError
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.host.files import write_text
 from c2c_search.models.sources import short_name
-from c2c_search.prompt_cache import drafts
+from c2c_search.prompt_cache import draft_lists
 from c2c_search.prompt_cache import entries
 from c2c_search.prompt_cache.drafts import DraftStore
 from c2c_search.prompt_cache.store import PromptCacheStore
@@ -52,7 +52,7 @@ class StoredReader:
         self.caches = PromptCacheStore(
             cache_dir / entries.FOLDER, dtype=self.dtype, budget=pipeline.caches.budget
         )
-        self.drafts = DraftStore(cache_dir / drafts.FOLDER)
+        self.drafts = DraftStore(cache_dir / draft_lists.FOLDER)
 
     def questions(
         self, model: C2CModel, split: str, questions: Sequence[Question]
@@ -91,6 +91,7 @@ class StoredReader:
                     drafter.batches(ids, read),
                     drafter.tokens,
                     lambda rows: drafter.draft(ids, read, rows),
+                    model=loaded.identity.source,
                     progress=self._progress(
                         f"{split}, drafts of {short_name(loaded.identity.source)}"
                     ),

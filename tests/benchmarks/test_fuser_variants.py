@@ -29,10 +29,29 @@ def test_every_variant_is_a_fuser_of_its_own(variants):
     for name, chosen in variants.SETS.items():
         names = [variant.name for variant in chosen]
         assert len(set(names)) == len(names), name
-        configs = [FuserConfig.model_validate(variant.fuser) for variant in chosen]
-        assert len({config.model_dump_json() for config in configs}) == len(configs)
+        configs = [
+            (
+                FuserConfig.model_validate(variant.fuser).model_dump_json(),
+                TrainingConfig.model_validate(
+                    {"steps": 80, **variants.training_of(variant, 80)}
+                ).model_dump_json(),
+            )
+            for variant in chosen
+        ]
+        assert len(set(configs)) == len(configs), name
+
+
+def test_stages_are_scaled_to_the_steps(variants):
+    for chosen in variants.SETS.values():
         for variant in chosen:
-            TrainingConfig().model_copy(update=dict(variant.training))
+            if "stages" not in variant.training:
+                continue
+            for steps in (3, 60, 700):
+                stages = variants.training_of(variant, steps)["stages"]
+                assert sum(stage.steps for stage in stages) == steps
+                assert all(stage.steps for stage in stages)
+    staged = next(v for v in variants.PRIVATE if "stages" in v.training)
+    assert [stage.steps for stage in variants.training_of(staged, 40)["stages"]] == [15, 25]
 
 
 def test_files_of_different_sets_are_told_apart(variants):

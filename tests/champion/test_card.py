@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import yaml
 
@@ -75,9 +77,44 @@ def test_what_the_models_computed_in_is_told_where_it_is_known(manifest: Manifes
 def test_the_length_of_a_pooled_message_is_told(manifest: Manifest, card: str) -> None:
     assert "A message is" not in card
     assert manifest.trial is not None
-    trial = manifest.trial | {"fuser": {"slots": 8}}
+    trial = manifest.trial | {"fuser": {"injection": "append", "slots": 8}}
     pooled = model_card(manifest.model_copy(update={"trial": trial}), SIZE)
     assert "A message is 8 entries in each layer, however much the sharer has read." in pooled
+
+
+@pytest.mark.parametrize(
+    ("fuser", "words"),
+    [
+        ({}, ["keys and values of its prompt", "in place (injection residual)", "in all layers"]),
+        (
+            {"injection": "append", "message": "draft", "draft_tokens": 8, "source": "hidden"},
+            ["greedily, at most 8 tokens", "(hidden states) of that draft", "stands in front"],
+        ),
+        (
+            {"injection": "side", "message": "both", "layers": "18:14, 20:16"},
+            [
+                "of prompt and draft",
+                "the last token of its prompt, and those of the answer, read the message",
+                "in the receiver's layers 18 (the sharer's 14), 20 (the sharer's 16)",
+            ],
+        ),
+        (
+            {"injection": "side", "reads_from": "all", "layer_count": 4, "layers": "spread"},
+            ["all tokens of its prompt", "in 4 layers spread over the depth of the receiver"],
+        ),
+        ({"layer_share": 0.5}, ["in the last 50 % of the layers of the receiver"]),
+    ],
+    ids=["plain", "draft", "both", "read by all", "share"],
+)
+def test_what_the_message_is_made_of_is_told(
+    manifest: Manifest, card: str, fuser: dict[str, Any], words: list[str]
+) -> None:
+    assert "The message" not in card  # of a trial that is not known
+    assert manifest.trial is not None
+    trial = manifest.trial | {"fuser": fuser}
+    told = model_card(manifest.model_copy(update={"trial": trial}), SIZE)
+    for each in words:
+        assert each in told
 
 
 def test_a_lora_is_told(manifest: Manifest, card: str) -> None:

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from c2c_search.models.audit import AuditedModel
+from c2c_search.prompt_cache import draft_lists
+from c2c_search.prompt_cache.draft_lists import DraftLine
+from c2c_search.prompt_cache.draft_lists import DraftList
 from c2c_search.prompt_cache.entries import FOLDER
 from c2c_search.prompt_cache.entries import FORMAT
 from c2c_search.prompt_cache.entries import Entry
@@ -41,6 +44,58 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         entry.write(0, memoryview(b"12345678"))
     os.utime(tmp_path / FOLDER / KEYS[1] / "use", (1.0, 1.0))
     return tmp_path / FOLDER
+
+
+@pytest.fixture
+def drafts(store: Path) -> DraftList:
+    """Drafts of the second model, to 3 prompts, last used in 1970."""
+    folder = store.parent / draft_lists.FOLDER / ("c" * 32)
+    folder.mkdir(parents=True)
+    drafted = DraftList(folder)
+    drafted.model = "hf:two"
+    lines = [DraftLine.of(0, 4, [[1], [2, 3]]), DraftLine.of(1, 4, [[4, 5]])]
+    drafted.journal.write_text("".join(f"{line.model_dump_json()}\n" for line in lines))
+    os.utime(drafted.journal, (2.0, 2.0))
+    return drafted
+
+
+def test_ls_shows_drafts_beside_the_budget(cli: Cli, store: Path, drafts: DraftList) -> None:
+    _, out, _ = cli("cache", "ls")
+    line = next(line for line in out.splitlines() if line.startswith("cccccccc"))
+    assert line.split()[1:4] == ["hf:two", "3", "5"]
+    assert " drafts " in line
+    assert "2 lists of prompts, " in out
+    assert "drafts to 1 list of prompts, " in out
+    told = json.loads(cli("cache", "ls", "--json")[1])
+    assert [each["kind"] for each in told["kept"]] == ["caches", "drafts", "caches"]
+    assert told["size"] == sum(e["size"] for e in told["kept"] if e["kind"] == "caches")
+
+
+def test_drafts_are_cleared_with_their_model(cli: Cli, store: Path, drafts: DraftList) -> None:
+    assert cli("cache", "clear", "--budget", "0B", "--model", "hf:one", "--yes")[0] == 0
+    assert drafts.journal.exists()
+    assert cli("cache", "clear", "--model", "hf:two", "--yes")[0] == 0
+    assert not drafts.folder.exists()
+    assert not (store / KEYS[1]).exists()
+
+
+def test_drafts_that_are_being_written_are_kept(cli: Cli, store: Path, drafts: DraftList) -> None:
+    with drafts.alone() as alone:
+        assert alone
+        status, _, err = cli("cache", "clear", "--yes")
+    assert status == 2
+    assert "Kept cccccccc (hf:two): a running process uses it." in err
+    assert drafts.journal.exists()
+
+
+def test_damaged_drafts_are_found_and_removed(cli: Cli, store: Path, drafts: DraftList) -> None:
+    drafts.journal.write_text(drafts.journal.read_text().replace("[4,5]", "[4,6]"))
+    status, out, _ = cli("cache", "verify")
+    assert status == 2
+    assert "cccccccc (hf:two), line 1: not as written; kept" in out
+    assert cli("cache", "verify", "--delete")[0] == 0
+    assert [line and line.drafts for line in drafts.lines()] == [[[1], [2, 3]]]
+    assert cli("cache", "verify")[0] == 0
 
 
 def test_ls_shows_what_is_there_and_the_budget(cli: Cli, store: Path) -> None:

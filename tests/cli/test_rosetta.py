@@ -11,6 +11,7 @@ import pytest
 from c2c_search.champion import export
 from c2c_search.champion import imported
 from c2c_search.champion import signing
+from c2c_search.tokenization.templates import RoleTemplates
 
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -40,6 +41,9 @@ def test_import_passes_its_options(cli: Cli, calls: list[Any]) -> None:
     assert calls == [("import", (Path("final"), Path("champion")), options)]
     more = ("--sharer-index", "2", "--template", "chat", "--replace")
     assert cli("import-rosetta", "final", *models, "--to", "champion", *more)[0] == 0
+    roles = ("--template", "receiver=chat,sharer=plain")
+    assert cli("import-rosetta", "final", *models, "--to", "champion", *roles)[0] == 0
+    assert calls[2][2]["template"] == RoleTemplates(receiver="chat", sharer="plain")
     assert calls[1][2] == options | {"sharer_index": 2, "template": "chat", "replace": True}
 
 

@@ -36,13 +36,13 @@ class Rows:
         # Of a data set on disk every row would be decoded again at every look.
         self.train, self.validation, self.guard = list(train), list(validation), list(guard)
         self.texts = list(texts)
-        self._questions: dict[tuple[PairSpec, str], Sequence[EncodedPrompt]] = {}
+        self._questions: dict[tuple[PairSpec, str, bool], Sequence[EncodedPrompt]] = {}
 
     def questions(
         self, trial: TrialConfig, receiver: LoadedModel, sharer: LoadedModel
     ) -> Sequence[EncodedPrompt]:
         """The questions as both models of a trial read them."""
-        key = (trial.pair, trial.fuser.token_alignment)
+        key = (trial.pair, trial.fuser.token_alignment, trial.fuser.drafts)
         if key not in self._questions:
             self._questions[key] = encoded_rows(trial, receiver, sharer, self.validation)
         return self._questions[key]
@@ -53,4 +53,5 @@ def encoded_rows(
 ) -> Sequence[EncodedPrompt]:
     """Prompts of rows, as both models of a trial read them."""
     alignment = trial.fuser.token_alignment
-    return read_rows(receiver, sharer, trial.data, rows, alignment, date=trial.data.date)
+    drafts, date = trial.fuser.drafts, trial.data.date
+    return read_rows(receiver, sharer, trial.data, rows, alignment, date=date, drafts=drafts)
