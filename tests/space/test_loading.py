@@ -102,10 +102,10 @@ def test_load_raises_them_all_in_one_error() -> None:
         Space.load(ASSETS / "broken.yaml")
 
 
-def test_the_quickstart_is_valid() -> None:
-    assert validate_file(ROOT / "spaces/fuser.yaml") == []
-    assert validate_file(ROOT / "spaces/private.yaml") == []
-    assert Space.load(ROOT / "spaces/fuser.yaml").pipeline.name == "quickstart"
+@pytest.mark.parametrize(("space", "pipeline"), [("fuser", "private"), ("names", "quickstart")])
+def test_spaces_that_run_anywhere_are_valid(space: str, pipeline: str) -> None:
+    assert validate_file(ROOT / f"spaces/{space}.yaml") == []
+    assert Space.load(ROOT / f"spaces/{space}.yaml").pipeline.name == pipeline
 
 
 @pytest.mark.parametrize(("space", "pipeline"), [("qwen", "openhermes"), ("draft", "draft")])
