@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 
 
 _FORMAT = 1
-_ROWS = 512  # in one batch, at most: more of them share a pass over the weights
-_CACHED_TOKENS = 16_384  # of prompts in one batch, about
-BATCH = _ROWS, _CACHED_TOKENS
-"""Of a batch of drafts at most: prompts, and their tokens."""
+# Many prompts share a pass over the weights.
+BATCH = 512, 16_384
+"""Of a batch of drafts at most: prompts, and (about) their tokens, whose caches it holds."""
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def test_a_base_model_in_a_chat_drafts_one_line(tiny_model):
 
 
 def test_batches_hold_prompts_of_similar_length_and_follow_from_them(stopping, monkeypatch):
-    monkeypatch.setattr(drafting, "_ROWS", 3)
+    monkeypatch.setattr(drafting, "BATCH", (3, 16_384))
     prompts = [[1] * length for length in (3, 9, 4, 30, 8, 31, 5)]
     caches = PromptCaches.in_passing(stopping.model, prompts, torch.float32)
     drafter = Drafter(stopping, "plain", 4)
