@@ -188,7 +188,8 @@ def test_calibration_takes_what_is_predicted(trial, pipeline, models, fields):
     weights = sum(tensor.nbytes for tensor in run.fuser.state_dict().values())
     with Allocations("cpu") as counted:
         calibrate(run.model, run.data.train_prompts, trial.seed)
-    assert predicted == pytest.approx(weights + counted.peak, rel=0.03)
+    taken = weights + counted.peak
+    assert 0.97 * taken <= predicted <= 1.04 * taken  # rather too much than too little
 
 
 @pytest.mark.parametrize(
