@@ -184,12 +184,16 @@ def test_validation_that_is_no_number_is_divergence(run, trial, monkeypatch):
 def test_a_budget_too_small_for_the_data_changes_no_number(
     run, trial, tmp_path, monkeypatch, budget
 ):
+    def told(events):
+        notices = [event.message for event in events if isinstance(event, Notice)]
+        return any("fit the budget" in message for message in notices)
+
     whole, events = run(trial, "whole")
-    assert not any(isinstance(event, Notice) for event in events)
+    assert not told(events)
     shutil.rmtree(tmp_path / "cache" / "prompt_caches")
     monkeypatch.setenv("C2C_SEARCH_CACHE_BUDGET", budget)
     partly, others = run(trial, "partly")
-    assert any("fit the budget" in event.message for event in others if isinstance(event, Notice))
+    assert told(others)
     assert losses(others) == losses(events)
     assert rungs(others) == rungs(events)
     assert partly.objective == whole.objective

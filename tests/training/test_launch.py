@@ -217,9 +217,14 @@ def test_a_worker_outlives_the_thread_that_first_asked_it(scripted, tiny_pair):
 
 
 def test_an_interrupted_request_fails_in_a_way_that_may_pass(scripted, tiny_pair):
-    events = scripted.ask(Prepare(pair=tiny_pair))
-    next(events)
+    assert isinstance([*scripted.ask(Prepare(pair=tiny_pair))][-1], Prepared)
+    process = scripted._process
+    process.send_signal(signal.SIGSTOP)  # it cannot have answered before it is interrupted
+    answers = []
+    thread = threading.Thread(target=lambda: answers.extend(scripted.ask(Prepare(pair=tiny_pair))))
+    thread.start()
     scripted.interrupt()
-    *_, last = events
-    assert (last.type, last.failure) == ("failed", "transient")
+    process.send_signal(signal.SIGCONT)
+    thread.join()
+    assert (answers[-1].type, answers[-1].failure) == ("failed", "transient")
     assert isinstance([*scripted.ask(Prepare(pair=tiny_pair))][-1], Prepared)
