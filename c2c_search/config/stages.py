@@ -38,9 +38,10 @@ class StageConfig(FrozenModel):
     """
 
     kind: StageKind = Field(
-        description="reconstruction: the receiver writes the text that the sharer has read, from "
-        "the message and a fixed instruction; answer: the reference answer; task: the right one "
-        "of a row's choices is to be the likeliest (cross-entropy over the choices)."
+        description="reconstruction: the receiver writes the text that the sharer has read (of "
+        "message draft, the draft), from the message and a fixed instruction; answer: the "
+        "reference answer; task: the right one of a row's choices is to be the likeliest "
+        "(cross-entropy over the choices)."
     )
     steps: int = Field(ge=1, le=10**9, description="Optimizer steps of the stage.")
     learning_rate: float | None = Field(

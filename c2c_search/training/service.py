@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from c2c_search.data.schema import Row
     from c2c_search.evaluation.systems.registry import Learner
     from c2c_search.evaluation.tasks.loading import LoadedTask
+    from c2c_search.fuser.config import FuserConfig
     from c2c_search.inference.drafting import Drafter
     from c2c_search.models.loading import LoadedModel
     from c2c_search.models.pair import PairSpec
@@ -221,7 +222,7 @@ class WorkerService:
             self._check_drafts(config, drafter)
         questions = self._prompts_of(config.pair, "validation")
         deranged = derangement(questions, config.fuser, objective, self._notify_once)
-        data = self._data_of(config, hears=hears_another(config.fuser))
+        data = self._data_of(config, hears=hears_another(config.fuser), drafter=drafter)
         data = replace(data, derangement=deranged)
         if drafter is not None:
             write_drafts(directory / DRAFTS, data.validation, data.validation_prompts, drafter)
@@ -270,7 +271,9 @@ class WorkerService:
         )
         return Result(system=request.system, split=request.split, items=items)
 
-    def _data_of(self, config: TrialConfig, *, hears: bool) -> TrainingData:
+    def _data_of(
+        self, config: TrialConfig, *, hears: bool, drafter: Drafter | None = None
+    ) -> TrainingData:
         guarded = config.training.guard is not None and "guard" in self._rows
         data = TrainingData(
             train=self._rows["train"],
@@ -284,10 +287,23 @@ class WorkerService:
         )
         tokenizer = self._pairs[config.pair].receiver.text_tokenizer
         return with_stages(
-            data, config, self._texts, partial(self._read, config.pair), tokenizer, hears=hears
+            data,
+            config,
+            self._texts,
+            partial(self._read, config.pair, config=config.fuser),
+            tokenizer,
+            hears=hears,
+            drafted=None if drafter is None else drafter.text,
         )
 
-    def _read(self, pair: PairSpec, name: str, rows: Sequence[Row]) -> PairPrompts:
+    def _read(
+        self,
+        pair: PairSpec,
+        name: str,
+        rows: Sequence[Row],
+        *,
+        config: FuserConfig | None = None,
+    ) -> PairPrompts:
         """Rows that are no split's, each of which the sharer reads by itself; kept by name."""
         if (pair, name) not in self._prompts:
             model = self._pairs[pair]
@@ -297,7 +313,7 @@ class WorkerService:
             for notice in length_notices(model.receiver, model.sharer, model.template, read):
                 self._notify_once(notice)
             self._prompts[pair, name] = prompts
-        return self._prompts[pair, name].read()
+        return self._prompts[pair, name].read(config)
 
     def _check_drafts(self, config: TrialConfig, drafter: Drafter) -> None:
         """Tell, or refuse, prompts that leave no room for a draft, before any is written."""

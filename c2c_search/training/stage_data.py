@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     from c2c_search.data.schema import Row
     from c2c_search.fuser.config import FuserConfig
     from c2c_search.prompt_cache.batches import PairPrompts
+    from c2c_search.tokenization.token_alignment import EncodedPrompt
     from c2c_search.training.loop import TrainingData
 
 
 Read = Callable[[str, Sequence["Row"]], "PairPrompts"]
-"""Rows, under a name of their own, as both models read them, with their caches."""
+"""Rows, under a name of their own, as both models read them for a fuser, with their caches."""
+
+Drafted = Callable[["EncodedPrompt"], str]
+"""What a sharer has drafted to a prompt, in words."""
 
 _SHOWN = 5
 _BLIND = "train, the question unread"
@@ -72,6 +76,7 @@ def with_stages(
     tokenizer: PreTrainedTokenizerFast,
     *,
     hears: bool,
+    drafted: Drafted | None = None,
 ) -> TrainingData:
     """What a training is on, stage by stage; the same data, where that is the train split alone.
 
@@ -82,6 +87,8 @@ def with_stages(
         read: Gives what is not the train split's.
         tokenizer: The receiver's, whose tokens texts are cut by.
         hears: Whether a sharer is heard; see `course_of`.
+        drafted: A prompt's draft in words. Where the message is that alone, it is what is
+            reconstructed: of the text itself nothing is said.
 
     Raises:
         DataError: A stage has no rows, or a task stage rows without choices.
@@ -91,7 +98,13 @@ def with_stages(
         return data
     table = _Table(data)
     added = added_rows(config.training, data.train, texts, tokenizer, hears=hears)
-    places = {name: table.add(rows, read(name, rows)) for name, rows in added.items()}
+    places = {}
+    for name, rows in added.items():
+        prompts = read(name, rows)
+        if name != _BLIND and drafted is not None and config.fuser.message == "draft":
+            drafts = map(drafted, prompts.encoded)
+            rows = [{**row, "response": text} for row, text in zip(rows, drafts, strict=True)]
+        places[name] = table.add(rows, prompts)
     seen = places[_BLIND] if sees == "never" else range(len(data.train))
     lessons = []
     for stage in course_of(config.training, hears=hears):

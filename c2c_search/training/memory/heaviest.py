@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from c2c_search.data.reconstruction import of_examples
+from c2c_search.data.reconstruction import reconstruction_row
 from c2c_search.evaluation.systems.prompts import batches
 from c2c_search.training.course import Course
 from c2c_search.training.course import Lesson
@@ -49,10 +50,19 @@ def heaviest_steps(
         chosen, rows = rows_of(stage, trial.data, train, texts), train
         if stage.kind == "reconstruction":
             rows = cut_texts(texts or of_examples(train), tokenizer, stage.tokens)
+            if trial.fuser.message == "draft":
+                rows = _as_drafted(rows, tokenizer, trial.fuser.draft_tokens)
         only = {"stages": (stage.model_copy(update={"replay": 0.0}),)}
         alone = trial.model_copy(update={"training": training.model_copy(update=only)})
         for indices in heaviest_batches(whole, rows, number, chosen):
             yield alone, [rows[row] for row in indices]
+
+
+def _as_drafted(rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, tokens: int) -> list[Row]:
+    """Texts of which a draft is written in their place, as long as it may be."""
+    long = reconstruction_row("", " ".join([rows[0]["response"]] * tokens))
+    (drafted,) = cut_texts([long], tokenizer, tokens)
+    return [{**row, "response": drafted["response"]} for row in rows]
 
 
 def heaviest_batches(
