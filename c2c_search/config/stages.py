@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 StageKind = Literal["reconstruction", "answer", "task"]
 
 _TOKENS = 64
-_STAGE = re.compile(r"\s*(\w+)\s+(\d{1,10})(?!\S)")
+_STAGE = re.compile(r"\s*(\w+)\s+([0-9]{1,10})(?!\S)")
 _SETTING = re.compile(r"\s+(\w+)=")
 _ARROW = re.compile(r"\s*(?:->|→)")
+_NO_STAGES = (
+    "stages must be a list of such as {kind: answer, steps: 200}, or one line such as "
+    "'reconstruction 200 -> task 100 replay=0.2'"
+)
 
 
 class StageConfig(FrozenModel):
@@ -105,11 +109,13 @@ def as_stages(value: Any) -> Any:
     """What a file says of stages, a list or a line of text, as what pydantic checks one by one.
 
     Raises:
-        ValueError: A text that is none.
+        ValueError: It is neither.
     """
     if isinstance(value, str):
         return _parsed(value)
-    return tuple(value) if isinstance(value, list) else value
+    if not isinstance(value, list | tuple) or any(isinstance(each, str) for each in value):
+        raise ValueError(_NO_STAGES)
+    return tuple(value)
 
 
 def _parsed(text: str) -> tuple[dict[str, Any], ...]:
@@ -121,6 +127,11 @@ def _parsed(text: str) -> tuple[dict[str, Any], ...]:
         stage: dict[str, Any] = {"kind": head[1], "steps": int(head[2])}
         at = head.end()
         while setting := _SETTING.match(text, at):
+            if setting[1] in stage:
+                raise ValueError(
+                    f"stages of a line have each setting once, and {setting[1]} of "
+                    f"'{stage['kind']} {stage['steps']}' is set again; drop {setting[0].strip()}"
+                )
             try:
                 stage[setting[1]], at = decoder.raw_decode(text, setting.end())
             except ValueError:
@@ -134,10 +145,7 @@ def _parsed(text: str) -> tuple[dict[str, Any], ...]:
 
 
 def _not_read(text: str, at: int) -> str:
-    return (
-        "stages must be a list, or a line such as "
-        f"'reconstruction 200 -> task 100 replay=0.2'; not read: {text[at : at + 40]!r}"
-    )
+    return f"{_NO_STAGES}; not read: {text[at : at + 40]!r}"
 
 
 def stage_at(stages: Sequence[StageConfig], step: int) -> tuple[int, int]:
@@ -169,7 +177,7 @@ def files_of(stage: StageConfig, data: DataConfig) -> tuple[str, ...]:
         if len(matches) != 1:
             known = ", ".join(paths) or "none"
             raise ValueError(
-                f"files of a stage must each be one of data.files.{split} ({known}), and "
+                f"files of training.stages must each be one of data.files.{split} ({known}), and "
                 f"{name!r} is {'none' if not matches else 'several'} of them; name it there too, "
                 "with as much of its path as tells it from others"
             )

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 LayerChoice = Literal["last", "spread", "attention"]
 """Ways to take some of the layers; the others list them."""
 
-_EXAMPLES = "`18, 20, 22, 24` or, with the sharer layers that feed them, `18:14, 20:16+17`"
-_LISTED = re.compile(r"\d{1,4}(:\d{1,4}(\+\d{1,4})*)?")
+_EXAMPLES = "'18, 20, 22, 24' or, with the sharer layers that feed them, '18:14, 20:16+17'"
+_LISTED = re.compile(r"[0-9]{1,4}(:[0-9]{1,4}(\+[0-9]{1,4})*)?")
 
 LayerMap = dict[int, list[int]]
 """The sharer layers of each receiver layer; none where the layer alignment finds them."""

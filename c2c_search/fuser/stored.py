@@ -12,6 +12,7 @@ from pydantic import ConfigDict
 from pydantic import ValidationError
 from pydantic import field_validator
 from pydantic import model_validator
+from pydantic_core import ErrorDetails
 
 from c2c_search.errors import IntegrityError
 from c2c_search.fuser import layers
@@ -112,12 +113,17 @@ def read_with_hash(directory: Path) -> tuple[StoredConfig, str]:
     except ValidationError as error:
         raise IntegrityError(
             f"{CONFIG_NAME} must be a fuser's configuration as this version writes it.",
-            value="; ".join(
-                f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
-            ),
+            value="; ".join(map(_said, error.errors())),
             hint="Load it with the version of c2c-search that its manifest names.",
         ) from None
     return stored, content_sha256(content)
+
+
+def _said(error: ErrorDetails) -> str:
+    """What is wrong, behind the name of its field where it is of one."""
+    name = ".".join(map(str, error["loc"]))
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{name}: {said}" if name else said
 
 
 def missing(path: Path) -> IntegrityError:

@@ -319,16 +319,21 @@ class _Check:
                 rule = str(error)
             if rule and rule not in seen:
                 seen.add(rule)
-                yield self._combination("training", params, rule)
+                yield self._combination("training", params, f"{rule}.")
 
     def _combination(self, section: str, params: Params, rule: str) -> Problem:
         given = {**self.space.fixed, **params}
-        involved = [name for name in given if name.removeprefix(f"{section}.") in rule]
+        # A rule may begin with a field's name, which is then written as a sentence begins.
+        said = rule[:1].lower() + rule[1:]
+        involved = [name for name in given if name.removeprefix(f"{section}.") in said]
         searched = [name for name in involved or params if name in params]
+        told = f"A combination that the space allows cannot hold: {rule}"
+        if not (values := {name: given[name] for name in involved or params}):
+            return self.document.problem(("fixed",), told)
         return self.document.problem(
             ("dimensions", searched[-1]) if searched else ("fixed",),
-            f"A combination that the space allows cannot hold: {rule}",
-            value={name: given[name] for name in involved or params},
+            told,
+            value=values,
             hint="Rule it out with `when`." if searched else "",
         )
 

@@ -31,7 +31,10 @@ def _scalar(value: Any) -> Any:
         return _stages(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise ValueError("must be null, a boolean, a number or a word; name a structure by a word")
+    raise ValueError(
+        "must be null, a boolean, a number or a word; name a structure by a word, as layers by "
+        "'18, 20' or '18:14, 20:16'"
+    )
 
 
 def _stages(value: list[dict[str, Any]]) -> str:

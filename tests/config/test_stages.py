@@ -69,9 +69,17 @@ def test_a_line_and_a_list_are_one() -> None:
         ("anser 10", "'reconstruction', 'answer' or 'task'"),
         ("answer 0", "greater than or equal to 1"),
         ("answer 1 -> task 1 replay=1.0", "less than 1"),
+        ("answer \uff14", "not read: 'answer \uff14'"),
+        ("task 4 replay=0.1 replay=0.2", "replay of 'task 4' is set again; drop replay="),
+        ('task 4 kind="answer"', "kind of 'task 4' is set again; drop kind="),
+        ("task 4 steps=2", "steps of 'task 4' is set again; drop steps="),
+        (None, "a list of such as {kind: answer, steps: 200}, or one line"),
+        (4, "a list of such as {kind: answer, steps: 200}, or one line"),
+        ({"answer": 2}, "a list of such as {kind: answer, steps: 200}, or one line"),
+        (["answer 2", "task 2"], "a list of such as {kind: answer, steps: 200}, or one line"),
     ],
 )
-def test_what_is_no_list_of_stages(stages: str, said: str) -> None:
+def test_what_is_no_list_of_stages(stages: Any, said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         TrainingConfig.model_validate({"stages": stages})
 

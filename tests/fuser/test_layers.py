@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import ConfigError
@@ -55,6 +56,14 @@ def test_a_map_names_what_feeds_each_layer():
     fuser = Fuser(two, RECEIVER, SHARER)
     assert (fuser.layers, fuser.sources.tolist()) == ([1, 3], [[2, 0], [1, 2]])
     assert parameters(two, RECEIVER, SHARER) == sum(p.numel() for p in fuser.parameters())
+
+
+@pytest.mark.parametrize(
+    "layers", ["\uff11:1", "\u0661", "1:", "1+2", "99999:1", "", 1, None, [0.0]]
+)
+def test_what_names_no_layers(layers):
+    with pytest.raises(ValidationError, match="must be last, spread, attention, or layers as '18"):
+        FuserConfig(layers=layers)
 
 
 def test_calibration_leaves_a_map_as_it_was_given():

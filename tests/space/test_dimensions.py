@@ -28,7 +28,7 @@ def _dimension(**content: Any) -> Dimension:
         ({"choices": [1], "int": [1, 2]}, "exactly one of choices, int and float"),
         ({"choices": []}, "at least 1 item"),
         ({"choices": [1, 2, 1]}, "1 stands there twice"),
-        ({"choices": [1, [2]]}, "name a structure by a word"),
+        ({"choices": [1, [2]]}, "name a structure by a word, as layers by '18, 20'"),
         ({"choices": [1, 2], "log": True}, "log and step belong to ranges"),
         ({"int": [2, 1]}, "a range must rise, but goes from 2 to 1"),
         ({"int": [1, 2, 3]}, "at most 2 items"),

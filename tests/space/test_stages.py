@@ -109,8 +109,25 @@ def test_reconstruction_needs_added_entries_in_every_trial(make_space: Make) -> 
 
 
 def test_a_stages_file_is_one_of_the_data(make_space: Make) -> None:
-    said = _refused(make_space, **_of('answer 90 files=["other.jsonl"]'))
+    line = 'answer 90 files=["other.jsonl"]'
+    said = _refused(make_space, **_of(line))
     assert "must each be one of data.files.train (none)" in said
+    assert "as tells it from others. Got {'training.stages': 'answer 90 files=" in said
+    sections = _of()
+    sections["dimensions"] = {"training.learning_rate": {"choices": [0.1, 0.2]}}
+    sections["fixed"]["training.stages"] = line
+    assert "as tells it from others. Got {'training.stages': 'answer 90 files=" in _refused(
+        make_space, **sections
+    )
+
+
+def test_a_rule_that_begins_with_a_field_shows_its_value(make_space: Make) -> None:
+    sections = _of("answer 90")
+    sections["fixed"].update({"fuser.injection": "side", "fuser.layers": "0, 1"})
+    sections["fixed"]["fuser.layer_count"] = 2
+    said = _refused(make_space, **sections)
+    assert "Layers 0, 1 says how many" in said
+    assert "Got {'fuser.layers': '0, 1', 'fuser.layer_count': 2}" in said
 
 
 def test_texts_that_nothing_reads_are_told(make_space: Make, tmp_path: Path) -> None:
