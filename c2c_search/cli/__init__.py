@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -9,6 +10,13 @@ from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.host.files import is_full
 from c2c_search.host.threads import thread_environment
+
+
+_OF_A_PATH = (
+    *(errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.ENOTDIR, errno.EPERM, errno.EROFS),
+)
+"""Of the system's errors, those that another path puts right."""
 
 
 def main() -> None:
@@ -24,10 +32,16 @@ def main() -> None:
         _tell(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
-        if not is_full(error):
+        if is_full(error):
+            where = f" ({error.filename})" if error.filename else ""
+            told = f"There is no space left on the disk{where}. "
+            told += "Free some and run the command again."
+        elif error.errno in _OF_A_PATH and error.filename is not None:
+            rule = f"A path must be one that can be used here ({error.strerror})."
+            told = str(ConfigError(rule, value=str(error.filename), hint="Name another one."))
+        else:
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        _tell(f"There is no space left on the disk{where}. Free some and run the command again.")
+        _tell(told)
         sys.exit(C2CError.exit_code)
 
 

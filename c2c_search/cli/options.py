@@ -86,7 +86,8 @@ def template_named(value: str | None) -> Template | RoleTemplates | None:
 
     roles = [part.partition("=") for part in value.split(",")]
     told_apart = {role.strip(): template.strip() for role, _, template in roles}
-    given: str | dict[str, str] = told_apart if "=" in value else value
+    each_once = "=" in value and len(told_apart) == len(roles)
+    given: str | dict[str, str] = told_apart if each_once else value
     try:
         found: Template | RoleTemplates = TypeAdapter(PairTemplate).validate_python(given)
     except ValidationError as error:

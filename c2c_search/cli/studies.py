@@ -125,6 +125,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a study and all its trials as JSON."""
+    from c2c_search.errors import ConfigError
     from c2c_search.host.files import disk_errors
     from c2c_search.host.files import write_text
     from c2c_search.study import overview
@@ -135,6 +136,12 @@ def export(
         echo_json(text)
         return
     with disk_errors(to):
+        if to.exists() and not to.is_file():
+            raise ConfigError(
+                "A study is written into a file.",
+                value=str(to),
+                hint="Name another path, or leave --to out for standard output.",
+            )
         write_text(to, text + "\n")
     if json:
         echo_json(dumps({"study": study, "file": str(to)}))

@@ -55,6 +55,7 @@ from c2c_search.evaluator.systems import lacks
 from c2c_search.evaluator.target import Target
 from c2c_search.evaluator.tasks import Chosen
 from c2c_search.host.description import machine
+from c2c_search.host.files import disk_errors
 from c2c_search.host.names import fit
 from c2c_search.host.signals import interruptible
 from c2c_search.host.terminal import Console
@@ -343,9 +344,10 @@ def _alone_in(folder: Path) -> Iterator[None]:
     """Hold a folder, so that no second evaluation writes in it.
 
     Raises:
-        StoreError: Another one does.
+        StoreError: Another one does, or it cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield

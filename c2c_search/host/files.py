@@ -142,9 +142,10 @@ def disk_errors(to: Path) -> Iterator[None]:
                 value=str(to),
                 hint="Free some space and repeat the command; nothing was left half-written.",
             ) from error
+        named = str(error.filename or to)
         raise StoreError(
             "The folder to write must be writable.",
-            value=str(error.filename or to),
+            value=str(to) if named.endswith(PARTIAL) else named,
             hint=f"{error.strerror}: name another folder.",
         ) from error
 

@@ -151,7 +151,7 @@ def load(opened: RDBStorage, name: str | None) -> Study:
     if name not in names:
         raise StoreError(
             "That must be the name of a study under the root.",
-            value=name or "none",
+            value="none" if name is None else name,
             hint=f"These are there: {', '.join(names) or 'none'}.",
         )
     return optuna.load_study(study_name=name, storage=opened)

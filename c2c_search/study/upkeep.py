@@ -42,8 +42,8 @@ def stop(root: Path, name: str | None, *, now: bool = False) -> StudyRow:
     if len(driven) != 1:
         raise StoreError(
             "One study that is driven now must be named.",
-            value=[row.name for row in driven] or "none is",
-            hint="`c2c-search status` lists them.",
+            value=[row.name for row in driven or rows],
+            hint="Name one of these." if driven else "Nothing is to stop: no process drives any.",
         )
     (row,) = driven
     if not now:

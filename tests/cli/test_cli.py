@@ -153,7 +153,13 @@ def test_study_passes_its_options_and_its_exit_status(
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, "full"), 2)]
+    ("error", "status"),
+    [
+        (KeyboardInterrupt(), 130),
+        (OSError(errno.ENOSPC, "full"), 2),
+        (OSError(errno.ENAMETOOLONG, "too long", "aaa"), 2),
+        (OSError(errno.EACCES, "not yours", "aaa"), 2),
+    ],
 )
 def test_interrupts_and_a_full_disk(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int

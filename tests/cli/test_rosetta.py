@@ -11,6 +11,8 @@ import pytest
 from c2c_search.champion import export
 from c2c_search.champion import imported
 from c2c_search.champion import signing
+from c2c_search.cli.options import template_named
+from c2c_search.errors import ConfigError
 from c2c_search.tokenization.templates import RoleTemplates
 
 
@@ -45,6 +47,15 @@ def test_import_passes_its_options(cli: Cli, calls: list[Any]) -> None:
     assert cli("import-rosetta", "final", *models, "--to", "champion", *roles)[0] == 0
     assert calls[2][2]["template"] == RoleTemplates(receiver="chat", sharer="plain")
     assert calls[1][2] == options | {"sharer_index": 2, "template": "chat", "replace": True}
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["", "receiver=chat", "receiver=chat,receiver=plain,sharer=chat", "receiver=chat,sharer=x"],
+)
+def test_a_template_is_one_or_one_for_each_role(template: str) -> None:
+    with pytest.raises(ConfigError, match="must be plain or chat, or name one for each role"):
+        template_named(template)
 
 
 def test_import_needs_both_models_and_a_place(cli: Cli) -> None:

@@ -127,6 +127,7 @@ def test_only_what_is_driven_can_be_stopped(cli: Cli, root: Path) -> None:
         status, _, err = cli(*words, "--root", str(root))
         assert status == 2
         assert "driven now must be named" in err
+        assert "Nothing is to stop: no process drives any." in err
 
 
 def test_studies_and_trials_are_listed_shown_and_exported(
@@ -146,6 +147,24 @@ def test_studies_and_trials_are_listed_shown_and_exported(
     assert json.loads(to.read_text()) == shown
     assert "trial-003  failed" in cli("trial", "ls", "tiny", "--root", str(root))[1]
     assert "the loss is nan" in cli("trial", "show", "tiny", "trial-003", "--root", str(root))[1]
+
+
+@pytest.mark.parametrize("to", ["", ".", "/", "..", "pipe"])
+def test_a_study_is_written_into_a_file_alone(
+    cli: Cli, root: Path, to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    status, _, err = cli("study", "export", "tiny", "--to", to, "--root", str(root))
+    assert status == 2
+    assert "A study is written into a file. Got" in err
+    assert not Path(to).is_file()
+
+
+def test_the_name_of_a_study_is_told_as_it_was_given(cli: Cli, root: Path) -> None:
+    status, _, err = cli("study", "show", "", "--root", str(root))
+    assert status == 2
+    assert "name of a study under the root. Got ''." in err
 
 
 def test_a_failed_trial_is_tried_again_once(cli: Cli, root: Path, ask: Any) -> None:

@@ -188,6 +188,12 @@ def test_a_failed_swap_puts_the_old_folder_back(
     assert (path / "content").read_text() == "old"
 
 
+def test_a_name_that_is_too_long_is_told_without_what_is_written_first(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 250)
+    with pytest.raises(StoreError, match=f"Got '{path}'"), disk_errors(path):
+        write_text(path, "content")
+
+
 def test_a_folder_that_is_not_ours_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
