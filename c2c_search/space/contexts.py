@@ -31,7 +31,7 @@ def other_contexts(space: Declaration, data: DataConfig, document: Document) -> 
     Where the receiver's tokens have no counterparts in what the sharer reads, its cache can only
     stand beside the receiver's.
     """
-    others = [value for value in _injections(space) if not _stands_beside(value)]
+    others = [value for value in injections(space) if not _stands_beside(value)]
     if not others or (row := _first_context(data)) is None:
         return
     given = {*space.dimensions, *space.fixed}
@@ -46,7 +46,7 @@ def other_contexts(space: Declaration, data: DataConfig, document: Document) -> 
     )
 
 
-def _injections(space: Declaration) -> list[Value]:
+def injections(space: Declaration) -> list[Value]:
     """Every value that trials may have; where it is neither searched nor fixed, the default."""
     dimension = space.dimensions.get(_NAME)
     defaults = [space.fixed[_NAME]] if _NAME in space.fixed else [*_of_presets(space)]

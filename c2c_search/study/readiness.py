@@ -34,6 +34,7 @@ from c2c_search.models.at_hand import config_at_hand
 from c2c_search.models.at_hand import folder_at_hand
 from c2c_search.models.identity import count_numbers
 from c2c_search.space.declaration import BYTES_PER_PARAMETER
+from c2c_search.space.declaration import PRESET
 from c2c_search.space.declaration import Limits
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Value
@@ -107,7 +108,7 @@ def _layers(space: Space, document: Document) -> Iterator[Problem]:
     """Layers that are counted or listed and that a pair at hand does not have."""
     shapes = _shapes(space)
     names = [*space.dimensions, *space.fixed]
-    told = {name for name in ("fuser.layers", "fuser.layer_count") if name in names}
+    told = {name for name in ("fuser.layers", "fuser.layer_count", PRESET) if name in names}
     if shapes is None or not told:
         return
     wrong: dict[str, ConfigError] = {}
@@ -118,7 +119,7 @@ def _layers(space: Space, document: Document) -> Iterator[Problem]:
         except ConfigError as error:
             wrong[str(error)] = error
     for each in wrong.values():
-        name = min(told, key=lambda name: not each.rule.startswith(name))
+        name = min(told, key=lambda name: (not each.rule.startswith(name), name == PRESET))
         at = ("dimensions" if name in space.dimensions else "fixed", name)
         yield document.problem(at, each.rule, value=each.value, hint=each.hint)
 

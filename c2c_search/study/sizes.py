@@ -22,6 +22,7 @@ from c2c_search.fuser.shapes import CacheShape
 from c2c_search.models.attention_maps import adaptable_shape
 from c2c_search.models.geometry import cache_shape
 from c2c_search.models.loading import resolve
+from c2c_search.space.contexts import injections
 from c2c_search.space.declaration import Limits
 from c2c_search.space.schema import Space
 
@@ -81,11 +82,7 @@ def adapted_receivers(space: Space) -> set[str]:
 
 def remembering_receivers(space: Space) -> set[str]:
     """Sources of the models that may read a side memory."""
-    name = "fuser.injection"
-    dimension = space.dimensions.get(name)
-    injections = [space.fixed.get(name), *(() if dimension is None else dimension.extremes)]
-    given = [str(one) for one in injections if one is not None]
-    remembers = any(INJECTIONS[one].projects == "memory" for one in given)
+    remembers = any(INJECTIONS[str(one)].projects == "memory" for one in injections(space))
     return {pair.receiver for pair in space.pairs.values() if remembers}
 
 

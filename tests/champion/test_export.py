@@ -191,7 +191,12 @@ def test_a_champion_drafts_as_it_was_measured(
 
 @pytest.mark.parametrize(
     "fields",
-    [{"lora_rank": 2}, {"injection": "side"}, {"injection": "side", "reads_from": "all"}],
+    [
+        {"lora_rank": 2},
+        {"injection": "side"},
+        {"injection": "side", "reads_from": "all"},
+        {"injection": "side", "message": "draft", "source": "hidden", "slots": 2, "lora_rank": 2},
+    ],
     ids=str,
 )
 def test_what_changes_the_receiver_travels_with_its_champion(
@@ -209,7 +214,7 @@ def test_what_changes_the_receiver_travels_with_its_champion(
     receiver, sharer = pair
     config = FuserConfig.model_validate({"width": 8, "normalisation": "none", **fields})
     shape = cache_shape(receiver, adapted=config.lora_rank > 0)
-    fuser = Fuser(config, shape, cache_shape(sharer)).eval()
+    fuser = Fuser(config, shape, cache_shape(sharer, source=config.source)).eval()
     with torch.no_grad():
         for parameter in fuser.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

@@ -40,8 +40,11 @@ def made(injection: str = "residual", **fields: Any) -> C2CModel:
     )
 
 
-@pytest.fixture(params=["residual", "replace", "append", "hidden"])
+@pytest.fixture(params=["residual", "replace", "append", "hidden", "drafted"])
 def model(request: pytest.FixtureRequest) -> C2CModel:
+    if request.param == "drafted":
+        more = {"slots": 3, "reads_from": "all", "source": "hidden"}
+        return made("side", message="both", draft_tokens=5, **more)
     return made(source="hidden") if request.param == "hidden" else made(request.param)
 
 

@@ -96,6 +96,8 @@ def test_a_receiver_that_can_read_no_side_memory(study: Path) -> None:
     assert "pairs.there.receiver: A side memory needs a receiver" in told
     assert "Got 'falcon'" in told
     assert "sharer" not in told
+    study.write_text(f"{plain}fixed: {{fuser.preset: kvcomm}}\n")
+    assert "pairs.there.receiver: A side memory needs a receiver" in found(study)
     study.write_text(plain)
     check_ready(Space.load(study), study)
 
@@ -348,3 +350,10 @@ def test_layers_that_a_model_does_not_have(study: Path, layers: str, told: str) 
     study.write_text(study.read_text() + f"fixed:\n  {layers}\n")
     assert told in found(study)
     assert f"{study}:15 fixed.fuser.layer" in found(study)
+
+
+def test_a_preset_of_more_layers_than_a_model_has(study: Path) -> None:
+    study.write_text(study.read_text() + "fixed:\n  fuser.preset: draft-kv\n")
+    told = found(study)
+    assert f"{study}:15 fixed.fuser.preset" in told
+    assert "fuser.layer_count must be at most 2" in told

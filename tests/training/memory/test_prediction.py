@@ -388,3 +388,19 @@ def test_a_trial_takes_what_its_heaviest_stage_takes(trial, pipeline, models):
     plain, plain_twin, staged, staged_twin = found
     assert staged > 1.2 * plain
     assert staged_twin == pytest.approx(plain_twin, rel=0.2)  # other batches, of answers alone
+
+
+def test_a_draft_that_is_written_takes_its_own_length(trial, pipeline, models):
+    """However short the text is that the sharer has read."""
+    rows = list(load_splits(pipeline.data).train)
+    texts, tokenizer = [reconstruction_row("t", "few words")], models[0].text_tokenizer
+    fields = trial.training.model_dump(exclude={"steps"}) | {"stages": "reconstruction 4"}
+    training = type(trial.training).model_validate(fields)
+    found = []
+    for message in ("draft", "both"):
+        fuser = FuserConfig(width=8, injection="append", message=message, draft_tokens=40)
+        config = trial.model_copy(update={"fuser": fuser, "training": training})
+        ((_, batch), *_) = heaviest_steps(config, rows, texts, tokenizer)
+        found.append(len(tokenizer(batch[0]["response"], add_special_tokens=False)["input_ids"]))
+    assert found[0] == pytest.approx(40, abs=1)
+    assert found[1] < 15
