@@ -286,23 +286,12 @@ class WorkerService:
             ),
         )
         tokenizer = self._pairs[config.pair].receiver.text_tokenizer
-        return with_stages(
-            data,
-            config,
-            self._texts,
-            partial(self._read, config.pair, config=config.fuser),
-            tokenizer,
-            hears=hears,
-            drafted=None if drafter is None else drafter.text,
-        )
+        read = partial(self._read, config.pair, config=config.fuser)
+        said = None if drafter is None else drafter.text
+        return with_stages(data, config, self._texts, read, tokenizer, hears=hears, drafted=said)
 
     def _read(
-        self,
-        pair: PairSpec,
-        name: str,
-        rows: Sequence[Row],
-        *,
-        config: FuserConfig | None = None,
+        self, pair: PairSpec, name: str, rows: Sequence[Row], config: FuserConfig | None = None
     ) -> PairPrompts:
         """Rows that are no split's, each of which the sharer reads by itself; kept by name."""
         if (pair, name) not in self._prompts:
