@@ -32,7 +32,7 @@ from steps import published
 from steps import stepping
 from timing import Times
 
-from c2c_search.inference.model import C2CModel
+from c2c_search.inference.fused_pair import FusedPair
 from c2c_search.inference.packed.context import PackedContext
 from c2c_search.models.loading import load
 from c2c_search.prompt_cache.caches import PromptCaches
@@ -49,7 +49,7 @@ NAMES = {
 PARTS = {
     "read the batch": (PromptCaches, "packed"),
     "prefill": (Prefill, "run"),
-    "fuse": (C2CModel, "fuse"),
+    "fuse": (FusedPair, "fuse"),
     "fuse, layer by layer": (LayerLoopFuser, "fuse"),
     "receiver's mask and cache": (PackedContext, "feed"),
     "backward, clipping": (TrainingEngine, "backward_and_step"),
