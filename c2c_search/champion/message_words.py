@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.layers import listed
+from c2c_search.plugins import foreign_file
 
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ _NAMED = {
 def message_in_words(manifest: Manifest) -> str:
     """Sentences on the message's kind, length, source, place and layers, each after a space.
 
-    Empty where the trial is not known, as of an imported fuser.
+    Empty where the trial is not known, as of an imported fuser, or names a plug-in that may not be
+    imported for a champion of somebody else's.
     """
     try:
-        config = FuserConfig.model_validate((manifest.trial or {})["fuser"])
+        with foreign_file():
+            config = FuserConfig.model_validate((manifest.trial or {})["fuser"])
     except (KeyError, ValidationError):
         return ""
     return "".join(f" {sentence}" for sentence in _sentences(config))

@@ -68,6 +68,7 @@ def test_features_are_the_canonical_columns() -> None:
         "response",
         "choices",
         "answer",
+        "draft",
     ]
 
 
