@@ -268,8 +268,8 @@ def test_pruners_judge_at_the_rungs(make_space: Make, pruner: str) -> None:
     assert study.trials[0].state.name == "COMPLETE"
 
 
-def test_the_names_quiz_samples() -> None:
-    space = Space.load(Path(__file__).parents[2] / "spaces/names.yaml")
+def test_the_quickstart_samples() -> None:
+    space = Space.load(Path(__file__).parents[2] / "spaces/fuser.yaml")
     study = _study(space)
     for params in space.enqueue:
         study.enqueue_trial(params)
