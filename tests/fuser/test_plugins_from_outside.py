@@ -238,7 +238,7 @@ def test_a_module_whose_family_has_no_twin_says_so(folder):
 
 
 def test_an_injection_says_what_it_projects():
-    with pytest.raises(ConfigError, match=r"change, cache or entries\. Got 'entry'"):
+    with pytest.raises(ConfigError, match=r"change, cache, entries or memory\. Got 'entry'"):
         injection("odd", reference="this test", projects="entry", twin="published")
 
 
