@@ -42,7 +42,8 @@ os.replace = dying
 print("ready", flush=True)
 sys.stdin.readline()
 done = []
-PromptCacheStore(folder / "store").get(model, prompts, progress=lambda d, t: done.append(d))
+store = PromptCacheStore(folder / "store")
+store.get(model, prompts, progress=lambda d, t: done.append(d) if t else None)  # 0 of 0: it waits
 print(len(done), flush=True)
 """
 
