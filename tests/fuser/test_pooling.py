@@ -138,7 +138,7 @@ def test_slots_stand_in_the_middle_of_their_windows(tokens, slots, expected):
 
 def test_slots_need_entries_of_their_own():
     for injection in ("residual", "replace"):
-        with pytest.raises(ValueError, match="set injection to append or side, or leave slots out"):
+        with pytest.raises(ValueError, match="to append or side, or leave slots out"):
             FuserConfig(injection=injection, slots=4)
 
 
