@@ -81,6 +81,7 @@ def test_a_sampler_from_outside_passes(write) -> None:
 def test_a_sampler_that_does_not_repeat_is_caught(write) -> None:
     write("forgetful_sampler", SAMPLER, seed="", reference=" ")
     assert _run(_sampler("forgetful_sampler.mine")) == [
+        "test_a_killed_trial_takes_no_suggestion_of_another",
         "test_an_interrupted_study_goes_on_as_it_would_have",
         "test_it_has_a_name_and_a_reference",
     ]
