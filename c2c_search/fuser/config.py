@@ -311,11 +311,8 @@ class FuserConfig(_Frozen, serialize_by_alias=True):
 
     @property
     def stands_beside(self) -> bool:
-        """Whether what is projected belongs to none of the receiver's tokens.
-
-        The sharer may then read something else, and all that it has read is projected.
-        """
-        return self.adds_entries or self.adds_memory
+        """Whether what is projected belongs to none of the receiver's tokens."""
+        return self.injected.stands_beside
 
     @property
     def drafts(self) -> bool:

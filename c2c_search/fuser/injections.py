@@ -61,6 +61,14 @@ class Injection:
     projects: Projects
     twin: Twin
 
+    @property
+    def stands_beside(self) -> bool:
+        """Whether what is projected belongs to none of the receiver's tokens.
+
+        The sharer may then read something else, and all that it has read is projected.
+        """
+        return self.projects in ("entries", "memory")
+
 
 INJECTIONS: Register[Injection] = Register("injection", {})
 

@@ -193,7 +193,7 @@ def _refresh_faults(config: FuserConfig) -> Iterator[str]:
 
 def _beside() -> str:
     """The injections of what belongs to none of the receiver's tokens."""
-    return _names(INJECTIONS, lambda one: one.projects in ("entries", "memory"))
+    return _names(INJECTIONS, lambda one: one.stands_beside)
 
 
 def _names(declared: Mapping[str, _Declared], chosen: Callable[[_Declared], bool]) -> str:

@@ -57,7 +57,7 @@ def injections(space: Declaration) -> list[Value]:
 
 def _stands_beside(value: Value) -> bool:
     try:
-        return INJECTIONS[str(value)].projects in ("entries", "memory")
+        return INJECTIONS[str(value)].stands_beside
     except ConfigError:  # told of the dimension
         return True
 
