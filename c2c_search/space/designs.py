@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator
 from random import Random
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
-from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -27,25 +26,19 @@ from c2c_search.space.grid_size import grid_values
 from c2c_search.space.order import all_trials
 from c2c_search.space.samplers import sampler
 from c2c_search.space.schema import Space
-from c2c_search.space.shown import distributions
+from c2c_search.space.shown import OfSpace
 
 
-class _Design(BaseSampler):
+class _Design(OfSpace):
     """Suggests the points of a sequence one after another."""
 
     def __init__(self, space: Space, seed: int) -> None:
-        self._space = space
-        self._chance = RandomSampler(seed=seed)
+        super().__init__(space, seed)
         self._untried: Iterator[Params] | None = None
 
+    @abstractmethod
     def _points(self) -> Iterator[Params]:
         """Values of all dimensions, also of those that do not apply, in the same order always."""
-        raise NotImplementedError
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return distributions(self._space.dimensions)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -65,15 +58,6 @@ class _Design(BaseSampler):
                     params[name] = point[name]
             if params not in tried:
                 yield params
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._chance.sample_independent(study, trial, param_name, param_distribution)
 
 
 @sampler("grid", reference="Grid search, in the order of a rank-1 lattice")

@@ -34,8 +34,8 @@ from c2c_search.errors import ConfigError
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Value
-from c2c_search.space.samplers import STARTUP_TRIALS
 from c2c_search.space.samplers import sampler
+from c2c_search.space.samplers import startup_trials
 from c2c_search.space.schema import Space
 from c2c_search.space.shown import OnShown
 from c2c_search.space.shown import distributions
@@ -52,8 +52,7 @@ _SPREAD = 1 / 6  # of CMA-ES's first generation, in ranges: as Optuna has it
 @sampler("gp", reference="Gaussian process with logEI (Ament et al., NeurIPS 2023)")
 def gp(space: Space, seed: int) -> BaseSampler:
     """For a few hundred trials: its time grows with their cube."""
-    wanted = space.search.startup_trials
-    startup = STARTUP_TRIALS if wanted is None else wanted
+    startup = startup_trials(space)
     model = GPSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
     return _flat(space, model)
 

@@ -6,8 +6,6 @@ from itertools import groupby
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
-from optuna.samplers import RandomSampler
 from optuna.samplers import TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -15,9 +13,10 @@ from optuna.trial import FrozenTrial
 from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import applies
 from c2c_search.space.dimensions import in_order
-from c2c_search.space.samplers import STARTUP_TRIALS
 from c2c_search.space.samplers import sampler
+from c2c_search.space.samplers import startup_trials
 from c2c_search.space.schema import Space
+from c2c_search.space.shown import OfSpace
 from c2c_search.space.shown import ShownStudy
 from c2c_search.space.shown import distributions
 from c2c_search.space.shown import suggested
@@ -28,7 +27,7 @@ from c2c_search.space.shown import suggested
     reference="One TPE a branch, from the root down, as in OptunaHub's HierarchicalTPESampler "
     "(Bratholm), with the branches that the conditions name",
 )
-class HierarchicalTpe(BaseSampler):
+class HierarchicalTpe(OfSpace):
     """Multivariate TPE of dimensions with the same condition, those of the root first.
 
     A branch learns from the trials alone that took it: whose values the condition refers to are
@@ -36,22 +35,14 @@ class HierarchicalTpe(BaseSampler):
     """
 
     def __init__(self, space: Space, seed: int) -> None:
-        search = space.search
-        startup = STARTUP_TRIALS if search.startup_trials is None else search.startup_trials
-        self._space = space
-        self._chance = RandomSampler(seed=seed)
+        super().__init__(space, seed)
         self._distributions = distributions(space.dimensions)
         self._tpe = TPESampler(
             seed=seed,
-            n_startup_trials=startup,
+            n_startup_trials=startup_trials(space),
             multivariate=True,
-            constant_liar=search.constant_liar is not False,
+            constant_liar=space.search.constant_liar is not False,
         )
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self._distributions
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -89,12 +80,3 @@ class HierarchicalTpe(BaseSampler):
             if name not in drawn:
                 drawn[name] = self._chance.sample_independent(study, study.asked, name, each)
         return drawn
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._chance.sample_independent(study, trial, param_name, param_distribution)

@@ -24,6 +24,12 @@ STARTUP_TRIALS = 10
 """Suggested by chance before a sampler learns, unless ``search.startup_trials`` says otherwise."""
 
 
+def startup_trials(space: Space, otherwise: int = STARTUP_TRIALS) -> int:
+    """How many trials are suggested by chance: what the space says, or else so many."""
+    said = space.search.startup_trials
+    return otherwise if said is None else said
+
+
 @dataclass(frozen=True)
 class Sampler:
     """A sampler that a space can name.
@@ -105,12 +111,11 @@ def _tpe(space: Space, seed: int, multivariate: bool, startup: int) -> BaseSampl
 
     from c2c_search.space.shown import OnShown
 
-    search = space.search
     sampler = TPESampler(
         seed=seed,
-        n_startup_trials=startup if search.startup_trials is None else search.startup_trials,
+        n_startup_trials=startup_trials(space, startup),
         multivariate=multivariate,
-        constant_liar=search.constant_liar is not False,
+        constant_liar=space.search.constant_liar is not False,
     )
     return OnShown(sampler)
 

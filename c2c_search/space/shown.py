@@ -12,6 +12,7 @@ from collections.abc import Container
 from collections.abc import Mapping
 from collections.abc import Sequence
 from copy import deepcopy as copied
+from typing import TYPE_CHECKING
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -19,6 +20,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
+from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.study import Study
 from optuna.study import StudyDirection
@@ -28,6 +30,10 @@ from optuna.trial import TrialState
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.order import all_trials
 from c2c_search.space.order import ordinals
+
+
+if TYPE_CHECKING:
+    from c2c_search.space.schema import Space
 
 
 Show = Callable[[Sequence[FrozenTrial]], Sequence[FrozenTrial]]
@@ -112,6 +118,33 @@ class OnShown(BaseSampler):
     ) -> Any:
         shown = self._study(study, trial)
         return self._sampler.sample_independent(shown, shown.asked, param_name, param_distribution)
+
+
+class OfSpace(BaseSampler):
+    """A sampler of this project's own, which suggests all of a space's dimensions together.
+
+    Args:
+        space: The space.
+        seed: Of what is drawn by chance, as whatever it leaves out is.
+    """
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._space = space
+        self._chance = RandomSampler(seed=seed)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return distributions(self._space.dimensions)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._chance.sample_independent(study, trial, param_name, param_distribution)
 
 
 def suggested(study: Study, *, but: int) -> list[FrozenTrial]:
