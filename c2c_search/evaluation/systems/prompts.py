@@ -58,6 +58,9 @@ class _Drafting(NamedTuple):
         return cls(config.token_alignment, config.draft_tokens, config.sharer == "self")
 
 
+_Hears = tuple[str, "Source", bool, _Drafting | None]
+
+
 class QuestionPrompts:
     """A few questions and both models' caches of their prompts, each computed once.
 
@@ -92,7 +95,7 @@ class QuestionPrompts:
         self._drafts = drafts or Drafter.drafts
         self._known: dict[tuple[str, Source, tuple[tuple[int, ...], ...]], PromptCaches] = {}
         self._tokens: dict[str, tuple[EncodedPrompt, ...]] = {}
-        self._read: dict[tuple[str, Source, bool], PairPrompts] = {}
+        self._read: dict[_Hears, PairPrompts] = {}
         self._drafted: dict[_Drafting, dict[str, EncodedPrompt]] = {}
         self._derangements: dict[tuple[str, _Drafting | None], list[list[int]]] = {}
 
@@ -113,14 +116,12 @@ class QuestionPrompts:
         """The prompts as both models read them for a fuser, with their caches.
 
         Args:
-            config: Of the fuser: its token alignment, and what of the sharer it hears; the
-                alignment ``span`` and keys and values when left out.
+            config: Of the fuser: its token alignment, and what of the sharer it hears, drafts
+                included; the alignment ``span`` and keys and values when left out.
         """
         hears = _hears(config)
-        if config is not None and config.drafts:
-            return self._read_drafted(config)
         if hears not in self._read:
-            encoded = as_heard(self.encoded(hears[0]), config)
+            encoded = self._encoded_for(self.questions, config)
             receiver_ids = [prompt.receiver_ids for prompt in encoded]
             self._read[hears] = PairPrompts(
                 encoded=encoded,
@@ -128,17 +129,6 @@ class QuestionPrompts:
                 sharer=self._of_sharer(encoded, config),
             )
         return self._read[hears]
-
-    def _read_drafted(self, config: FuserConfig) -> PairPrompts:
-        """The prompts with the sharer's drafts behind them."""
-        encoded = self._encoded_for(self.questions, config)
-        return PairPrompts(
-            encoded=encoded,
-            receiver=self._of(
-                self.pair.receiver, [prompt.receiver_ids for prompt in encoded], "kv"
-            ),
-            sharer=self._of_sharer(encoded, config),
-        )
 
     def read_deranged(
         self, config: FuserConfig | None = None, number: int = 0
@@ -252,7 +242,9 @@ class QuestionPrompts:
     ) -> tuple[EncodedPrompt, ...]:
         """Questions of the split as a fuser hears them, drafts included."""
         if config is None or not config.drafts:
-            return as_heard(self._encoded(questions, _hears(config)[0]), config)
+            own, alignment = questions is self.questions, _hears(config)[0]
+            read = self.encoded(alignment) if own else self._encoded(questions, alignment)
+            return as_heard(read, config)
         drafted = self.whole._drafted_for(config)
         return tuple(drafted[question.item.id] for question in questions)
 
@@ -303,11 +295,12 @@ class QuestionPrompts:
         return PromptCaches.compute(loaded.model, list(ids), dtype, source=source)
 
 
-def _hears(config: FuserConfig | None) -> tuple[str, Source, bool]:
-    """A fuser's token alignment, its source, and whether its receiver speaks for itself."""
+def _hears(config: FuserConfig | None) -> _Hears:
+    """A fuser's token alignment, source, whether its receiver speaks for itself, and drafts."""
     if config is None:
-        return "span", "kv", False
-    return config.token_alignment, config.source, speaks_for_itself(config)
+        return "span", "kv", False, None
+    drafts = _Drafting.of(config) if config.drafts else None
+    return config.token_alignment, config.source, speaks_for_itself(config), drafts
 
 
 def batches(
