@@ -14,8 +14,8 @@ from c2c_search.evaluation.results import ItemResult
 from c2c_search.evaluation.systems.prompts import batches
 from c2c_search.evaluation.systems.system import OptionScores
 from c2c_search.inference.model import C2CModel
+from c2c_search.inference.model import model_alone
 from c2c_search.prompt_cache.batches import PairPrompts
-from c2c_search.tokenization.templates import template_of
 
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from c2c_search.evaluation.systems.system import Written
     from c2c_search.evaluation.tasks.task import Task
     from c2c_search.fuser.fuser import Fuser
-    from c2c_search.models.loading import LoadedModel
-    from c2c_search.tokenization.templates import Role
 
 
 def answer_questions(
@@ -140,18 +138,6 @@ def with_fuser(pair: C2CModel, fuser: Fuser | None, kind: type[C2CModel] = C2CMo
 def receiver_alone(model: C2CModel) -> C2CModel:
     """The pair's receiver as a system of its own."""
     return with_fuser(model, None)
-
-
-def model_alone(pair: C2CModel, loaded: LoadedModel, role: Role) -> C2CModel:
-    """A model as a system of its own, which reads as a role of the pair does."""
-    return C2CModel(
-        loaded,
-        loaded,
-        None,
-        template=template_of(pair.template, role),
-        cache_dtype=pair.cache_dtype,
-        date=pair.date,
-    )
 
 
 def _heard(result: ItemResult, system: System) -> ItemResult:

@@ -13,7 +13,6 @@ from c2c_search.evaluation.comparison import too_small
 from c2c_search.evaluation.lm_eval.run import results_of
 from c2c_search.evaluation.lm_eval.run import run as run_harness
 from c2c_search.evaluation.record import TaskRecord
-from c2c_search.evaluation.scoring import model_alone
 from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.evaluation.systems.passes import reads_plain
 from c2c_search.evaluator.output import Results
@@ -21,6 +20,7 @@ from c2c_search.evaluator.request import Request
 from c2c_search.evaluator.scores import SUBJECTS
 from c2c_search.evaluator.target import Target
 from c2c_search.inference.model import C2CModel
+from c2c_search.inference.model import model_alone
 from c2c_search.tokenization.templates import template_of
 
 

@@ -160,8 +160,7 @@ class Manifest(_Stored):
         Raises:
             IntegrityError: The trial's is no day.
         """
-        data = (self.trial or {}).get("data")
-        date = data.get("date") if isinstance(data, dict) else None
+        date = self._of_data("date")
         try:
             return None if date is None else datetime.date.fromisoformat(date).isoformat()
         except (TypeError, ValueError) as error:
@@ -178,8 +177,7 @@ class Manifest(_Stored):
         Raises:
             IntegrityError: The trial's is no template.
         """
-        data = (self.trial or {}).get("data")
-        template = data.get("draft_template") if isinstance(data, dict) else None
+        template = self._of_data("draft_template")
         for known in get_args(Template):
             if template == known:
                 return known
@@ -190,6 +188,11 @@ class Manifest(_Stored):
             value=template,
             hint=_AGAIN,
         )
+
+    def _of_data(self, name: str) -> Any:
+        """A field of the trial's data, whatever it holds; None where there is none."""
+        data = (self.trial or {}).get("data")
+        return data.get(name) if isinstance(data, dict) else None
 
     @model_validator(mode="after")
     def _comes_from_somewhere(self) -> Self:

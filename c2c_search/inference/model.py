@@ -32,6 +32,7 @@ from c2c_search.tokenization.templates import template_of
 
 if TYPE_CHECKING:
     from c2c_search.inference.doubt import ListeningRule
+    from c2c_search.models.loading import LoadedModel
     from c2c_search.prompt_cache.batches import PairBatch
     from c2c_search.tokenization.templates import Role
 
@@ -246,15 +247,7 @@ class C2CModel(FusedPair):
         return self._alone("sharer").generate(question, max_new_tokens=max_new_tokens)
 
     def _alone(self, role: Role) -> C2CModel:
-        loaded = self.receiver if role == "receiver" else self.sharer
-        return C2CModel(
-            loaded,
-            loaded,
-            None,
-            template=template_of(self.template, role),
-            cache_dtype=self.cache_dtype,
-            date=self.date,
-        )
+        return model_alone(self, self.receiver if role == "receiver" else self.sharer, role)
 
     def pairs_of(self, batch: PairBatch) -> list[tuple[C2CModel, PairBatch]]:
         """Each sharer's pair with its part of a batch."""
@@ -273,3 +266,15 @@ class C2CModel(FusedPair):
                 max_new_tokens=max_new_tokens,
                 with_stop=with_stop,
             )
+
+
+def model_alone(pair: FusedPair, loaded: LoadedModel, role: Role) -> C2CModel:
+    """A model as a system of its own, which reads as a role of the pair does."""
+    return C2CModel(
+        loaded,
+        loaded,
+        None,
+        template=template_of(pair.template, role),
+        cache_dtype=pair.cache_dtype,
+        date=pair.date,
+    )

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from c2c_search.errors import ConfigError
-from c2c_search.evaluation.scoring import model_alone
 from c2c_search.evaluation.scoring import receiver_alone
 from c2c_search.evaluation.systems.passes import encode_alone
 from c2c_search.evaluation.systems.passes import reads_plain
 from c2c_search.inference.documents import check_length
+from c2c_search.inference.model import model_alone
 from c2c_search.inference.multi_sharer import MultiSharerModel
 from c2c_search.models.chats import chat_notices
 from c2c_search.tokenization.templates import RoleTemplates

@@ -9,12 +9,12 @@ import pytest
 
 from c2c_search.errors import ConfigError
 from c2c_search.evaluation.items import Item
-from c2c_search.evaluation.scoring import model_alone
 from c2c_search.evaluation.scoring import with_fuser
 from c2c_search.evaluation.systems import partners
 from c2c_search.evaluation.systems.prompts import batches
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.fuser.config import FuserConfig
+from c2c_search.inference.model import model_alone
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.prompt_cache.store import PromptCacheStore

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from c2c_search.evaluation.scoring import model_alone
 from c2c_search.evaluation.scoring import receiver_alone
 from c2c_search.evaluation.scoring import sharer_alone
 from c2c_search.evaluation.systems.passes import Pass
 from c2c_search.evaluation.systems.passes import PassByPass
 from c2c_search.evaluation.systems.passes import encode_alone
 from c2c_search.evaluation.systems.passes import read_alone
+from c2c_search.inference.model import model_alone
 
 
 if TYPE_CHECKING:

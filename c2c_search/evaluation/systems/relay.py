@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from c2c_search.evaluation.scoring import model_alone
 from c2c_search.evaluation.systems.passes import Pass
 from c2c_search.evaluation.systems.passes import PassByPass
 from c2c_search.evaluation.systems.passes import encode_alone
 from c2c_search.evaluation.systems.passes import read_alone
 from c2c_search.evaluation.systems.passes import reads_plain
+from c2c_search.inference.model import model_alone
 from c2c_search.tokenization.templates import LINES
 from c2c_search.tokenization.templates import Message
 
