@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from c2c_search.inference.packed.context import PackedContext
 from c2c_search.inference.packed.fused_cache import Further
 from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.inference.packed.kv_cache import RoomyCache
 from c2c_search.inference.packed.tokens import Tokens
-from c2c_search.tokenization.token_alignment import one_to_one
+from c2c_search.inference.reading_along import ReadingAlong
 
 
 if TYPE_CHECKING:
@@ -35,8 +34,7 @@ if TYPE_CHECKING:
 class Refresher:
     """The sharer of a batch, which goes on saying more beside the receiver's tokens.
 
-    Each receiver token is read as one sharer token, as the fuser's token alignment declares it,
-    and is one entry, at its own place.
+    Each receiver token is one entry, at its own place.
 
     Args:
         fuser: With ``refresh``.
@@ -63,7 +61,8 @@ class Refresher:
 
     def cache(self) -> RoomyCache:
         """An empty cache for the receiver; whatever the sharer has read on is forgotten."""
-        self._context = PackedContext(self.sharer.model, self._prompts)
+        alignment = self.fuser.config.token_alignment
+        self._along = ReadingAlong(self.receiver, self.sharer, alignment, self._prompts)
         none = torch.empty(0, dtype=torch.long)
         self._ids, self._unheard = none, Tokens(none, none, none)
         return RoomyCache()
@@ -109,26 +108,16 @@ class Refresher:
 
     def _said(self, ids: torch.Tensor, tokens: Tokens, first: torch.Tensor) -> torch.Tensor:
         """What the fuser makes of receiver tokens that the sharer reads now."""
-        starts = torch.tensor(self._context.next_positions)[tokens.prompt]
-        read = tokens.take(
-            torch.arange(len(tokens)), starts + tokens.position - first[tokens.prompt] - 1
-        )
-        theirs = one_to_one(
-            ids.tolist(),
-            self.receiver.text_tokenizer,
-            self.sharer.text_tokenizer,
-            self.fuser.config.token_alignment,
-        )
-        with torch.no_grad():
-            self._context.feed(torch.tensor(theirs), read, torch.tensor([0]))
+        read, places = self._along.read(ids, tokens, tokens.position - first[tokens.prompt])
         device = self._nothing.device
-        newest = self._context.newest(len(tokens)).to(device)
         rotations = None
         if self.rotaries is not None:
-            rotations = self.rotaries.at(tokens.position, read.position).to(device)
+            rotations = self.rotaries.at(tokens.position, places).to(device)
             if self.fuser.config.adds_memory:  # which has no places
                 rotations = replace(rotations, receiver=None)
         gate = self.fuser.gate
         with nullcontext() if gate is None else gate.undisturbed():
-            said: torch.Tensor = self.fuser(self._nothing, newest, rotations, [len(tokens)])
+            said: torch.Tensor = self.fuser(
+                self._nothing, read.to(device), rotations, [len(tokens)]
+            )
         return said

@@ -16,10 +16,9 @@ from typing import Any
 import torch
 
 from c2c_search.fuser.selection import LayerByLayer
-from c2c_search.inference.packed.context import PackedContext
 from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.inference.packed.kv_cache import RoomyCache
-from c2c_search.tokenization.token_alignment import one_to_one
+from c2c_search.inference.reading_along import ReadingAlong
 
 
 if TYPE_CHECKING:
@@ -88,9 +87,6 @@ class FusingCache(RoomyCache):
 class SharerReader:
     """The sharer of a batch, reading what the receiver reads.
 
-    Each receiver token is read as one sharer token, which the fuser's token alignment declares: a
-    token must be read before the next one is known.
-
     Args:
         fuser: With ``fuse_response``.
         receiver: The model that answers.
@@ -109,12 +105,10 @@ class SharerReader:
     ) -> None:
         assert batch.context is not None
         self.rotaries = rotaries
-        self.receiver, self.sharer = receiver, sharer
-        self.alignment = fuser.config.token_alignment
+        self.device = receiver.model.device
         self.layers = LayerByLayer(fuser)
-        self.context = PackedContext(
-            sharer.model, FusedCache(batch.context.packed, batch.context.lengths)
-        )
+        prompts = FusedCache(batch.context.packed, batch.context.lengths)
+        self.along = ReadingAlong(receiver, sharer, fuser.config.token_alignment, prompts)
 
     def cache(self) -> FusingCache:
         """An empty cache for the receiver, to be fed by one context."""
@@ -134,20 +128,9 @@ class SharerReader:
         self._cache.arriving = None
         if not len(slots):
             return
-        sharer_starts = torch.tensor(self.context.next_positions)[tokens.prompt[slots]]
-        sharer_tokens = tokens.take(slots, sharer_starts + ahead[slots] - 1)
-        sharer_ids = one_to_one(
-            ids[slots].tolist(),
-            self.receiver.text_tokenizer,
-            self.sharer.text_tokenizer,
-            self.alignment,
-        )
-        with torch.no_grad():
-            self.context.feed(torch.tensor(sharer_ids), sharer_tokens, torch.tensor([0]))
-        device = self.receiver.model.device
+        heard = tokens.at(slots)
+        said, places = self.along.read(ids[slots], heard, ahead[slots])
         rotations = None
         if self.rotaries is not None:
-            rotations = self.rotaries.at(tokens.position[slots], sharer_tokens.position).to(device)
-        self._cache.arriving = _Arriving(
-            slots.to(device), self.context.newest(len(slots)).to(device), rotations
-        )
+            rotations = self.rotaries.at(heard.position, places).to(self.device)
+        self._cache.arriving = _Arriving(slots.to(self.device), said.to(self.device), rotations)
