@@ -15,14 +15,13 @@ from c2c_search.data.schema import Row
 from c2c_search.data.schema import SplitName
 from c2c_search.data.shapes import PASSAGES
 from c2c_search.data.shapes import BadRow
-from c2c_search.data.shapes import foreign_file
 from c2c_search.data.shapes import own_row
 from c2c_search.data.sources import document_of
-from c2c_search.data.sources import label
+from c2c_search.data.sources import each_line
+from c2c_search.data.sources import labels
 from c2c_search.data.sources import parse_line
 from c2c_search.data.sources import require_files
 from c2c_search.data.sources import rows_error
-from c2c_search.data.sources import set_name
 from c2c_search.data.texts import Text
 from c2c_search.data.texts import judged_text
 from c2c_search.errors import Problem
@@ -129,29 +128,13 @@ def _string(key: str, value: Any) -> str:
 
 def _read_file(path: Path, problems: list[Problem]) -> Iterator[tuple[str, Row]]:
     """Where each row that fits stands, and the row; the others become problems."""
-    if command := foreign_file(path):
-        rule = "A data file must have one JSON object on each line."
-        problems.append(Problem(str(path), rule, hint=f"`{command}` makes one of it."))
-        return
-    stem = set_name(path)
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            where = f"{path}:{number}"
-            try:
-                found, _ = parse_line(line)
-                yield (
-                    where,
-                    reconstruction_row(
-                        label(found, "id") or f"{stem}/{path.stem}:{number}",
-                        text_of(found),
-                        group=label(found, "group") or label(found, "category") or stem,
-                        cluster=label(found, "cluster"),
-                    ),
-                )
-            except BadRow as bad:
-                problems.append(Problem(where, bad.rule, bad.value, bad.hint))
+
+    def read(line: bytes, where: str, number: int) -> tuple[str, Row]:
+        found, _ = parse_line(line)
+        row_id, group, cluster = labels(found, path, number)
+        return where, reconstruction_row(row_id, text_of(found), group=group, cluster=cluster)
+
+    return each_line(path, problems, read)
 
 
 # --- What must not be among them -----------------------------------------------------------------

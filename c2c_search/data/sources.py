@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
+from typing import TypeVar
 
 from c2c_search.data.doubts import Doubts
 from c2c_search.data.schema import EVERY_SPLIT
@@ -31,6 +32,8 @@ from c2c_search.tokenization.templates import asked_about
 
 
 Notify = Callable[[str], None]
+
+_Found = TypeVar("_Found")
 
 _SHOWN = 20
 _ROLES = ("system", "user", "assistant")
@@ -160,6 +163,30 @@ def file_provenance(files: SplitFiles) -> dict[str, str]:
 
 def _read_file(path: Path, problems: list[Problem], doubts: Doubts) -> Iterator[Example]:
     """The rows that fit; the others become problems."""
+
+    def read(line: bytes, where: str, number: int) -> Example:
+        parsed, repeated = parse_line(line)
+        found = own_row(parsed)
+        extra = {key: value for key, value in found.items() if key not in _OWN}
+        row = _row(found, path, number)
+        for key in repeated[:1]:
+            doubts.repeated_key(where, key)
+        doubts.row(where, str(path), row, found.get("answer"))
+        return Example(where, row, extra)
+
+    return each_line(path, problems, read)
+
+
+def each_line(
+    path: Path, problems: list[Problem], read: Callable[[bytes, str, int], _Found]
+) -> Iterator[_Found]:
+    """What is made of each line of a JSONL file that fits; the others become problems.
+
+    Args:
+        path: The file.
+        problems: Where they go.
+        read: Makes something of a line, given where it stands and its number; raises a `BadRow`.
+    """
     if command := foreign_file(path):
         rule = "A data file must have one JSON object on each line."
         problems.append(Problem(str(path), rule, hint=f"`{command}` makes one of it."))
@@ -171,14 +198,7 @@ def _read_file(path: Path, problems: list[Problem], doubts: Doubts) -> Iterator[
                 continue
             where = f"{path}:{number}"
             try:
-                parsed, repeated = parse_line(line)
-                found = own_row(parsed)
-                extra = {key: value for key, value in found.items() if key not in _OWN}
-                row = _row(found, path, number)
-                for key in repeated[:1]:
-                    doubts.repeated_key(where, key)
-                doubts.row(where, str(path), row, found.get("answer"))
-                yield Example(where, row, extra)
+                yield read(line, where, number)
             except _BadRow as bad:
                 problems.append(Problem(where, bad.rule, bad.value, bad.hint))
 
@@ -216,11 +236,11 @@ def _row(found: dict[str, Any], path: Path, number: int) -> Row:
         messages, response, choices, answer = _generation(found)
     else:
         raise _BadRow(f"A row must have {_KINDS}.", sorted(found))
-    stem = set_name(path)
+    row_id, group, cluster = labels(found, path, number)
     row = Row(
-        id=label(found, "id") or f"{stem}/{path.stem}:{number}",
-        group=label(found, "group") or label(found, "category") or stem,
-        cluster=label(found, "cluster"),
+        id=row_id,
+        group=group,
+        cluster=cluster,
         messages=messages,
         sharer_messages=_sharer_context(found),
         response=response,
@@ -249,7 +269,21 @@ def document_of(row: Row) -> str:
     return row["sharer_messages"][-1]["content"].removesuffix(asked_about("", question))
 
 
-def label(found: dict[str, Any], key: str) -> str:
+def labels(found: dict[str, Any], path: Path, number: int) -> tuple[str, str, str]:
+    """Id, group and cluster of a line: its own, or of its place in the file; a cluster may be "".
+
+    Raises:
+        BadRow: One of them is no name.
+    """
+    stem = set_name(path)
+    return (
+        _label(found, "id") or f"{stem}/{path.stem}:{number}",
+        _label(found, "group") or _label(found, "category") or stem,
+        _label(found, "cluster"),
+    )
+
+
+def _label(found: dict[str, Any], key: str) -> str:
     """A column of a line as a name; empty where there is none.
 
     Raises:
