@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from c2c_search.config.training import Stages
+from c2c_search.fuser.presets import PRESETS
 
 
 C2C = "C2C, arXiv 2510.03215"
@@ -221,22 +222,7 @@ SIZE = (
         "published",
         "width 1024",
         C2C,
-        {
-            "width": 1024,
-            "depth": 3,
-            "input_activation": False,
-            "initialisation": "random",
-            "dropout": 0.1,
-            "normalisation": "none",
-            "layer_alignment": "terminal",
-            "gate": {
-                "granularity": "layer",
-                "noise": "gumbel",
-                "rule": "hard",
-                "temperature_end": 0.001,
-                "learning_rate_multiplier": 1.0,
-            },
-        },
+        {**PRESETS["c2c"].fuser, "token_alignment": "span"},  # whose prompt caches are the others'
         # Its own rate, 1e-4, is for 1,929 steps of 256 examples.
         {"learning_rate": 1e-3},
     ),

@@ -313,7 +313,10 @@ class WorkerService:
     def _notify_once(self, message: str) -> None:
         if message not in self._said:
             self._said.add(message)
-            self.emit(Notice(message=message))
+            self._notify(message)
+
+    def _notify(self, message: str) -> None:
+        self.emit(Notice(message=message))
 
     def _ready(self, pair: PairSpec) -> C2CModel:
         """The pair, without a fuser."""
@@ -327,7 +330,7 @@ class WorkerService:
                 source,
                 cache_dir=self.cache_dir,
                 progress=self._loading_progress,
-                notify=lambda message: self.emit(Notice(message=message)),
+                notify=self._notify,
             )
         return self._models[source]
 
@@ -338,9 +341,7 @@ class WorkerService:
     def _load_data(self) -> None:
         if self._rows:
             return
-        loaded = load_data(
-            self.pipeline, lambda message: self.emit(Notice(message=message)), self._progress
-        )
+        loaded = load_data(self.pipeline, self._notify, self._progress)
         self._rows, self._tasks = loaded.rows, loaded.tasks
         self._hashes, self._texts = loaded.hashes, loaded.texts
         check_stages(self.pipeline.training, self.pipeline.data, self._rows["train"], self._texts)
@@ -371,9 +372,9 @@ class WorkerService:
             with naming(model.receiver, model.sharer, self.pipeline.data, rows):
                 splits[split] = rows, each.encoded()
         for notice in chat_notices(model.template, model.receiver, model.sharer):
-            self.emit(Notice(message=notice))
+            self._notify(notice)
         for notice in length_notices(model.receiver, model.sharer, model.template, splits):
-            self.emit(Notice(message=notice))
+            self._notify(notice)
         for each in prompts.values():
             each.read()
         check_finite_pair(model, prompts["train"].read())
@@ -388,8 +389,7 @@ class WorkerService:
         return self._prompts[pair, asked]
 
     def _questions(self, model: C2CModel, split: str) -> QuestionPrompts:
-        questions = [Question.of_row(row) for row in self._rows[split]]
-        return self.reader.questions(model, split, questions)
+        return self.reader.questions(model, split, [*map(Question.of_row, self._rows[split])])
 
     def _of_task(self, model: C2CModel, loaded: LoadedTask) -> QuestionPrompts:
         method = choosing(loaded.name)
