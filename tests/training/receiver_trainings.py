@@ -14,10 +14,7 @@ from c2c_search.training.order import Order
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
-
-
-class Stop(BaseException):
-    """An interruption, at any instant."""
+from tests.training.stopping import stopped
 
 
 def losses(events):
@@ -77,17 +74,8 @@ class ReceiverTrainingConformance:
         trial = trial.model_copy(update={"training": training})
         whole = self.train(service, trial, 5, tmp_path / "whole")
         events = service.events[:]
-        real = self.kind._train_step
-
-        def stopping(self, engine):
-            if self.step == stop_at:
-                raise Stop
-            yield from real(self, engine)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(self.kind, "_train_step", stopping)
-            with pytest.raises(Stop):
-                self.train(service, trial, 5, tmp_path / "parts")
+        with stopped(monkeypatch, self.kind, stop_at):
+            self.train(service, trial, 5, tmp_path / "parts")
         service.events.clear()
         resumed = self.train(service, trial, 5, tmp_path / "parts")
         assert rungs(service.events) == rungs(events)

@@ -16,6 +16,7 @@ from c2c_search.training.protocol import DRAFTS
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Step
 from c2c_search.training.service import WorkerService
+from tests.training.stopping import Stop
 
 
 APPEND = {"injection": "append", "draft_tokens": 8}
@@ -28,10 +29,6 @@ FUSERS = {
     "lora": {"message": "draft", "lora_rank": 2},
     "mismatched": {"message": "draft", "sharer": "mismatched"},
 }
-
-
-class Stop(BaseException):
-    """An interruption, at any instant."""
 
 
 def drafting(trial, training=None, **fields):

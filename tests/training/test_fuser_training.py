@@ -20,10 +20,8 @@ from c2c_search.training.protocol import Notice
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
 from c2c_search.training.service import WorkerService
-
-
-class Stop(BaseException):
-    """An interruption, at any instant."""
+from tests.training.stopping import Stop
+from tests.training.stopping import stopped
 
 
 @pytest.fixture
@@ -81,17 +79,8 @@ def test_resume_gives_the_same_numbers(run, trial, tmp_path, monkeypatch, stop_a
     whole, events = run(trial, "whole", objective=margin)
     assert all(deranged is not None for *_, deranged, _ in rungs(events))
 
-    real = fuser_training.FuserTraining._train_step
-
-    def stopping(self, engine):
-        if self.step == stop_at:
-            raise Stop
-        yield from real(self, engine)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fuser_training.FuserTraining, "_train_step", stopping)
-        with pytest.raises(Stop):
-            run(trial, "parts", objective=margin)
+    with stopped(monkeypatch, fuser_training.FuserTraining, stop_at):
+        run(trial, "parts", objective=margin)
     resumed, rest = run(trial, "parts", objective=margin)
     assert rungs(rest) == rungs(events)
     assert losses(rest) == {k: v for k, v in losses(events).items() if k > stop_at}

@@ -21,10 +21,7 @@ from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
 from c2c_search.training.service import WorkerService
 from c2c_search.training.step import ReceiverStep
-
-
-class Stop(BaseException):
-    """An interruption, at any instant."""
+from tests.training.stopping import stopped
 
 
 @pytest.fixture(scope="session")
@@ -230,17 +227,8 @@ def test_resume_gives_the_same_numbers(
     monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     whole = serve(guarded_pipeline)
     whole.train(trial, tmp_path / "whole", lambda: True)
-    real = fuser_training.FuserTraining._train_step
-
-    def stopping(self, engine):
-        if self.step == stop_at:
-            raise Stop
-        yield from real(self, engine)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fuser_training.FuserTraining, "_train_step", stopping)
-        with pytest.raises(Stop):
-            serve(guarded_pipeline).train(trial, tmp_path / "parts", lambda: True)
+    with stopped(monkeypatch, fuser_training.FuserTraining, stop_at):
+        serve(guarded_pipeline).train(trial, tmp_path / "parts", lambda: True)
     resumed = serve(guarded_pipeline)
     resumed.train(trial, tmp_path / "parts", lambda: True)
     expected = {event.step: event.loss for event in steps_of(whole) if event.step > stop_at}

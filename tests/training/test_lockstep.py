@@ -20,13 +20,10 @@ from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
+from tests.training.stopping import stopped
 
 
 MARGIN = Objective(kind="margin", receiver=0.125, sharer=0.25)
-
-
-class Stop(BaseException):
-    """An interruption, at any instant."""
 
 
 def variant(trial, *, seed=0, training=None, **fuser):
@@ -135,17 +132,8 @@ def test_interrupted_together_they_go_on_together_or_alone(service, trial, tmp_p
     monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     trials = [variant(trial), variant(trial, seed=1), variant(trial, seed=2)]
     whole = together(service, trials, tmp_path / "whole")
-    real = fuser_training.FuserTraining._train_step
-
-    def stopping(self, engine):
-        if self.step == 4 and self.config.seed == 1:
-            raise Stop
-        yield from real(self, engine)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fuser_training.FuserTraining, "_train_step", stopping)
-        with pytest.raises(Stop):
-            together(service, trials, tmp_path / "parts")
+    with stopped(monkeypatch, fuser_training.FuserTraining, 4, seed=1):
+        together(service, trials, tmp_path / "parts")
     rest = together(service, trials[:2], tmp_path / "parts")
     rest.append(by_itself(service, trials[2], tmp_path / "parts" / "2"))
     for before, after in zip(whole, rest, strict=True):

@@ -17,11 +17,11 @@ from c2c_search.training.lora_training import attached
 from c2c_search.training.lora_training import rank_for
 from c2c_search.training.protocol import Evaluate
 from tests.training.receiver_trainings import ReceiverTrainingConformance
-from tests.training.receiver_trainings import Stop
 from tests.training.receiver_trainings import losses
 from tests.training.receiver_trainings import rungs
 from tests.training.receiver_trainings import same
 from tests.training.receiver_trainings import weights
+from tests.training.stopping import Stop
 
 
 PER_RANK = 928

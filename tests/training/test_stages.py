@@ -31,10 +31,7 @@ from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
 from c2c_search.training.service import WorkerService
-
-
-class Stop(BaseException):
-    """An interruption, at any instant."""
+from tests.training.stopping import stopped
 
 
 STAGES = (
@@ -306,17 +303,8 @@ def test_resume_gives_the_same_numbers(serve, texts, trial, tmp_path, monkeypatc
     monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     whole = serve(texts)
     whole.train(trial, tmp_path / "whole", lambda: True)
-    real = fuser_training.FuserTraining._train_step
-
-    def stopping(self, engine):
-        if self.step == stop_at:
-            raise Stop
-        yield from real(self, engine)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fuser_training.FuserTraining, "_train_step", stopping)
-        with pytest.raises(Stop):
-            serve(texts).train(trial, tmp_path / "parts", lambda: True)
+    with stopped(monkeypatch, fuser_training.FuserTraining, stop_at):
+        serve(texts).train(trial, tmp_path / "parts", lambda: True)
     resumed = serve(texts)
     resumed.train(trial, tmp_path / "parts", lambda: True)
     expected = {step: event.loss for step, event in steps_of(whole).items() if step > stop_at}
