@@ -132,12 +132,12 @@ class Queries:
         mapped: dict[int, torch.Tensor] = {}
         numbers = {id(attention): layer for layer, attention in enumerate(self.attentions)}
 
-        def look(attention: nn.Module, query: torch.Tensor, scaling: float | None) -> None:
+        def note(attention: nn.Module, query: torch.Tensor, scaling: float | None) -> None:
             asked[numbers.get(id(attention), -1)] = query.transpose(1, 2).float(), scaling
 
         # Ordinary words: what begins and ends a vocabulary may be special, or never trained.
         ids = (geometry(model).vocab_size // 3 + torch.arange(_PROBED_IDS))[:, None]
-        with _giving(self.maps, mapped), attending(model, None, look):
+        with _giving(self.maps, mapped), attending(model, None, note):
             run(model, ids, torch.zeros_like(ids), DynamicCache())
         for layer in range(len(self.maps)):
             if layer not in asked or layer not in mapped:

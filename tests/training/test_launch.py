@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -196,6 +197,8 @@ def test_the_worker_imports_nothing_from_the_working_folder(
 def scripted(monkeypatch, tmp_path, pipeline):
     """A worker that answers by script, and is started in a moment."""
     monkeypatch.setattr(launch, "PROGRAM", "tests.study.scripted_worker")
+    # The process finds the tests although they are not installed.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     with Worker(pipeline, log_file=tmp_path / "worker.log") as worker:
         yield worker
 

@@ -36,7 +36,7 @@ _LENT = {"sdpa": "c2c_search_sdpa", "eager": "c2c_search_eager"}
 _UNLENT = {lent: name for name, lent in _LENT.items()}
 
 
-Look = Callable[["nn.Module", torch.Tensor, "float | None"], None]
+Watch = Callable[["nn.Module", torch.Tensor, "float | None"], None]
 """Called with a module that attends, its queries ``(batch, heads, tokens, dim)`` and scaling."""
 
 
@@ -45,7 +45,7 @@ class _Pass:
     """A forward pass that has the attention function."""
 
     blocks: Blocks | None
-    look: Look | None
+    watch: Watch | None
 
 
 # Whoever runs the model beside a pass, in another thread, finds none here.
@@ -75,7 +75,7 @@ def lends(model: PreTrainedModel) -> bool:
 
 @contextmanager
 def attending(
-    model: PreTrainedModel, blocks: Blocks | None, look: Look | None = None
+    model: PreTrainedModel, blocks: Blocks | None, watch: Watch | None = None
 ) -> Iterator[None]:
     """Lend a model the attention function within the block, for what this thread has it do.
 
@@ -84,14 +84,14 @@ def attending(
     Args:
         model: One that `lends`.
         blocks: Where its attention runs in blocks, and gets their masks as its own.
-        look: Called whenever it attends.
+        watch: Called whenever it attends.
     """
     config = model.config.get_text_config()
     with _lock:
         _passes[id(config)] += 1
         if config._attn_implementation in _LENT:
             config._attn_implementation = _LENT[config._attn_implementation]
-    before = _now.set(_Pass(blocks, look))
+    before = _now.set(_Pass(blocks, watch))
     try:
         yield
     finally:
@@ -130,8 +130,8 @@ def _attend(
     """What transformers calls: ``(1, heads, tokens, dim)`` in, ``(1, tokens, heads, dim)`` out."""
     attend = attention(implementation, module)
     now = _now.get()
-    if now is not None and now.look is not None:
-        now.look(module, query, kwargs.get("scaling"))
+    if now is not None and now.watch is not None:
+        now.watch(module, query, kwargs.get("scaling"))
     if now is not None and implementation == "sdpa" and _groups_on_cpu(query, key, kwargs):
         attend = _grouped
     if now is None or now.blocks is None:
