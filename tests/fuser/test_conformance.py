@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import Sequence
 from itertools import product
 from typing import ClassVar
+from typing import TypeVar
 from typing import get_args
 
 import pytest
@@ -34,6 +37,9 @@ from c2c_search.testing.pairs import trained
 from c2c_search.testing.pairs import updates
 
 
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
 SHUT_AT_FIRST = {"granularity": "head", "rule": "tanh"}
 TRAINED_FAMILIES = ("c2c", "joint", "linear")
 MADE_ALIGNMENTS = ("terminal", "proportional", "similarity", "learned")
@@ -125,15 +131,26 @@ def gates() -> list[c.GateConfig]:
     return found
 
 
+def pairwise(
+    first: Sequence[A], second: Sequence[B], third: Sequence[C]
+) -> Iterator[tuple[A, B, C]]:
+    """Triples in which every two values of different lists meet; the first is the shortest.
+
+    What only three together would break has its own suites, one for each kind of plug-in.
+    """
+    for (i, b), (j, value) in product(enumerate(second), enumerate(third)):
+        yield first[(i + j) % len(first)], b, value
+
+
 def configs() -> list[c.FuserConfig]:
-    """Every combination that validates of family, gate and alignment; and what meddles with it."""
+    """Every two of family, gate and alignment together; and what meddles with them."""
     base = [
         c.FuserConfig(projector=projector, layer_alignment=alignment, gate=gate, width=8)
-        for projector, alignment, gate in product(TRAINED_FAMILIES, MADE_ALIGNMENTS, gates())
+        for projector, alignment, gate in pairwise(TRAINED_FAMILIES, MADE_ALIGNMENTS, gates())
     ]
     shares = [
         c.FuserConfig(layer_share=share, width=8, layer_alignment=alignment, layers=choice)
-        for share, alignment, choice in product(
+        for share, alignment, choice in pairwise(
             (0.1, 0.5, 0.8), MADE_ALIGNMENTS, get_args(LayerChoice)
         )
     ]
