@@ -8,9 +8,14 @@ import typer
 
 from c2c_search.cli import cache
 from c2c_search.cli import champion
+from c2c_search.cli import data
+from c2c_search.cli import doctor
 from c2c_search.cli import evaluate
 from c2c_search.cli import explain
+from c2c_search.cli import init
 from c2c_search.cli import message_audit
+from c2c_search.cli import models
+from c2c_search.cli import schema
 from c2c_search.cli import studies
 from c2c_search.cli import study
 from c2c_search.cli import tracking
@@ -44,6 +49,7 @@ def _options(
     pass
 
 
+app.command()(init.init)
 app.add_typer(study.app, name="study")
 app.command()(studies.status)
 app.command()(studies.stop)
@@ -51,6 +57,8 @@ app.command()(study.validate)
 app.command()(study.plan)
 app.command()(explain.explain)
 app.command()(tracking.ui)
+app.command()(doctor.doctor)
+app.command()(schema.schema)
 app.command("eval")(evaluate.evaluate)
 app.command()(message_audit.audit)
 app.command()(champion.export)
@@ -59,3 +67,5 @@ app.command()(champion.import_rosetta)
 app.command()(champion.ask)
 app.add_typer(trial.app, name="trial")
 app.add_typer(cache.app, name="cache")
+app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")

@@ -38,6 +38,11 @@ def announce(text: str, *, err: bool = False) -> None:
     typer.echo(f"{text} ...", err=err)
 
 
+def tell(text: str) -> None:
+    """Say on standard error what begins, so that standard output holds the answer alone."""
+    announce(text, err=True)
+
+
 def confirm(question: str) -> None:
     """Ask before something is removed; leave the program unless the answer is yes.
 
