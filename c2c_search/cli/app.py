@@ -13,6 +13,7 @@ from c2c_search.cli import doctor
 from c2c_search.cli import evaluate
 from c2c_search.cli import explain
 from c2c_search.cli import init
+from c2c_search.cli import mcp
 from c2c_search.cli import message_audit
 from c2c_search.cli import models
 from c2c_search.cli import schema
@@ -21,12 +22,12 @@ from c2c_search.cli import study
 from c2c_search.cli import tracking
 from c2c_search.cli import trial
 from c2c_search.cli.echo import echo
+from c2c_search.cli.verbosity import VERBOSITY
 
 
 app = typer.Typer(
     help="Find, prove and ship Cache-to-Cache fusers.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -45,8 +46,15 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Do not tell what begins and how far it is.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show where in the code an error is raised.")
+    ] = False,
 ) -> None:
-    pass
+    # Of this run alone: a program may run several command lines in one process.
+    VERBOSITY.quiet, VERBOSITY.verbose = quiet, verbose
 
 
 app.command()(init.init)
@@ -59,6 +67,7 @@ app.command()(explain.explain)
 app.command()(tracking.ui)
 app.command()(doctor.doctor)
 app.command()(schema.schema)
+app.command()(mcp.mcp)
 app.command("eval")(evaluate.evaluate)
 app.command()(message_audit.audit)
 app.command()(champion.export)

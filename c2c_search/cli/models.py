@@ -12,6 +12,7 @@ from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import Json
 from c2c_search.cli.options import confirm
 from c2c_search.cli.options import tell
+from c2c_search.cli.verbosity import VERBOSITY
 from c2c_search.errors import ConfigError
 
 
@@ -102,7 +103,7 @@ def pull(source: Source, json: Json = False) -> None:
     from c2c_search.host.terminal import Console
     from c2c_search.models.loading import resolve
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=Console(stderr=True, quiet=VERBOSITY.quiet), transient=True) as bar:
         task = bar.add_task("fetching", total=None)
 
         def show(stage: str, done: int, total: int, message: str) -> None:

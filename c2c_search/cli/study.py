@@ -10,7 +10,9 @@ import typer
 
 from c2c_search.cli import studies
 from c2c_search.cli.echo import echo
+from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
+from c2c_search.cli.options import Json
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import SpaceFile
 from c2c_search.cli.options import announce
@@ -101,11 +103,27 @@ def _count(workers: str) -> int | None:
 
 def validate(
     file: Annotated[Path, typer.Argument(help="Space file; its pipeline is checked too.")],
+    json: Json = False,
 ) -> None:
     """Report every problem of a space, its pipeline, its data and its models at once.
 
-    Nothing is fetched: of models that are not here yet, the name alone is checked.
+    Nothing is fetched: of models that are not here yet, the name alone is checked. With --json
+    each problem has its file, line, column and key. Exit status 2: there are problems.
+
+    Example:
+
+        $ c2c-search validate spaces/fuser.yaml
+        spaces/fuser.yaml is valid: study quickstart, 2 pairs, 15 dimensions, 6
+        trials of 200 steps.
     """
+    if json:
+        from c2c_search.setup.validation import validation
+
+        found = validation(file)
+        echo_json(found.model_dump_json(indent=1))
+        if not found.valid:
+            raise typer.Exit(2)
+        return
     from c2c_search.host.wording import counted
     from c2c_search.space.schema import Space
     from c2c_search.study.readiness import check_ready

@@ -270,7 +270,11 @@ def tokenize(
 
 
 def _tokenized(
-    role: Role, model: LoadedModel, rows: Sequence[Row], template: Literal["plain", "chat"], day: str
+    role: Role,
+    model: LoadedModel,
+    rows: Sequence[Row],
+    template: Literal["plain", "chat"],
+    day: str,
 ) -> Tokenized:
     from c2c_search.models.context_length import ContextLength
     from c2c_search.tokenization.continuations import response_ids
@@ -278,9 +282,7 @@ def _tokenized(
 
     data = DataConfig(template=template)
     encoded = read_rows(model, model, data, rows, date=day)
-    ids = [
-        prompt.sharer_ids if role == "sharer" else prompt.receiver_ids for prompt in encoded
-    ]
+    ids = [prompt.sharer_ids if role == "sharer" else prompt.receiver_ids for prompt in encoded]
     texts = [prompt.receiver_text for prompt in encoded]
     answers = response_ids(
         texts,

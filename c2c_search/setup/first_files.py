@@ -139,9 +139,7 @@ def _checked(wishes: Wishes) -> DataReport | None:
         if wishes.validation or wishes.test:
             raise ConfigError("Data to validate or test on needs data to train on: --data.")
         return None
-    files = files_of(
-        *([str(path) for path in of_split] for of_split in _splits(wishes).values())
-    )
+    files = files_of(*([str(path) for path in of_split] for of_split in _splits(wishes).values()))
     found = check_data(files)
     if found.problems:
         raise ConfigError(
@@ -258,8 +256,8 @@ evaluation:
 champion:
   # Beside every model alone and a fuser that hears nothing, a champion must beat these: routing
   # answers with the surer of both models{
-    "; text_relay has the sharer write to the receiver" if private else ""
-}.
+        "; text_relay has the sharer write to the receiver" if private else ""
+    }.
   controls: {controls}
   # So many of the best trials are measured on test, once. Each costs a full training more, of its
   # twin without a sharer.
