@@ -65,10 +65,10 @@ def init(
     """
     from c2c_search.setup.first_files import RECEIVER
     from c2c_search.setup.first_files import SHARER
-    from c2c_search.setup.first_files import refuse_to_overwrite
     from c2c_search.setup.first_files import TRIALS
     from c2c_search.setup.first_files import Wishes
     from c2c_search.setup.first_files import name_from
+    from c2c_search.setup.first_files import refuse_to_overwrite
     from c2c_search.setup.first_files import write_first_files
 
     refuse_to_overwrite(folder)

@@ -20,6 +20,7 @@ from c2c_search.errors import ConfigError
 
 
 if TYPE_CHECKING:
+    from c2c_search.space.plan import Plan
     from c2c_search.space.schema import Space
 
 
@@ -162,6 +163,7 @@ def plan(
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Fetch the models to tell sizes and memory.")
     ] = False,
+    json: Json = False,
 ) -> None:
     """Show what a study will do, before anything is spent."""
     from dataclasses import asdict
@@ -176,8 +178,12 @@ def plan(
     loaded = Space.load(space)
     check_ready(loaded, space)
     if not fetch:
+        made = make_plan(loaded)
+        if json:
+            _print_json(loaded.study, made)
+            return
         _tell_chats(loaded)
-        Console().print(render(loaded.study, make_plan(loaded)))
+        Console().print(render(loaded.study, made))
         return
     from c2c_search.fuser.cost import parameters
     from c2c_search.study.memory import lengths_of_pairs
@@ -197,6 +203,17 @@ def plan(
         memory=lambda trial: asdict(memory(trial)),
         messages=Messages(loaded, shape_of) if shapes_messages(loaded) else None,
     )
+    if json:
+        _print_json(loaded.study, planned)
+        return
     Console().print(render(loaded.study, planned))
     for notice in notices:
         typer.echo(notice)
+
+
+def _print_json(study: str, planned: Plan) -> None:
+    from dataclasses import asdict
+    from json import dumps
+
+    content = {"study": study, **asdict(planned), "total_steps": planned.total_steps}
+    echo_json(dumps(content, indent=1))

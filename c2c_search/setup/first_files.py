@@ -1,4 +1,4 @@
-"""The first space and pipeline for one's own models and data, written with what each line is for."""
+"""The first space and pipeline for one's own models and data, each line explained."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ except ImportError as error:
 INSTRUCTIONS = """\
 c2c-search searches for fusers: small networks by which one language model (the sharer) speaks to
 another (the receiver) through its KV-cache. Write a space and a pipeline (YAML), then `validate`,
-then `plan`, then `study`, which runs on in the background; look at it with `status`. `explain` says
+then `plan`, then `study`, which runs on in the background; `status` looks at it. `explain` says
 which dimensions mattered, and `verdict` what the champion gate found on the test split, which
 nothing else shows. A study is changed by editing its space and running `study` again."""
 

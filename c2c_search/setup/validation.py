@@ -102,7 +102,7 @@ _UNSHOWN = (
 
 
 def _without_rows(found: FoundProblem) -> FoundProblem:
-    """A problem of a task that is a local file, which may be the test split's, without its rows."""
+    """A problem of a task that is a local file, perhaps the test split's, without its rows."""
     quotes = "champion.harmless_on" in found.key
     return found.model_copy(update={"message": _UNSHOWN}) if quotes else found
 

@@ -7,6 +7,7 @@ what the field that it names may be. What several keys may only be together, `va
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 from typing import Literal
@@ -27,7 +28,7 @@ FileKind = Literal["space", "pipeline"]
 Schema = dict[str, Any]
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
-_OF_PLUGINS = {
+_OF_PLUGINS: dict[str, Iterable[str]] = {
     "fuser.projector": PROJECTORS,
     "fuser.injection": INJECTIONS,
     "fuser.gate.granularity": GATES,
@@ -63,7 +64,7 @@ def _named(properties: Mapping[str, Schema]) -> Schema:
 
 def _dimension(value: Schema) -> Schema:
     """A dimension whose values are a field's."""
-    told = {key: value[key] for key in ("description", "deprecated") if key in value}
+    told: Schema = {key: value[key] for key in ("description", "deprecated") if key in value}
     single = {key: each for key, each in value.items() if key not in told}
     items = {"items": single}
     return {**told, "$ref": "#/$defs/Dimension", "properties": {"choices": items}}

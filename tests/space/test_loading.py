@@ -18,7 +18,7 @@ BROKEN = [
     "broken.yaml:7:3 pairs.two: This key stands here already, on line 6.",
     "broken.yaml:9:3 search.trials: Must be greater than or equal to 1. Got 0.",
     "broken.yaml:10:3 search.sampler: There is no such sampler. Got 'tpee'. Did you mean `tpe`?",
-    "broken.yaml:12:3 dimensions.fuser.dept: A dotted name must be `pair` or a field of the trial.",
+    "broken.yaml:12:3 dimensions.fuser.dept: A dotted name must be `pair` or a field of the",
     "broken.yaml:14:28 dimensions.fuser.gate.granularity.choices[2]: ",
     "broken.yaml:17:12 dimensions.fuser.gate.noise.when.fuser.gate.granularity: A condition must",
     "broken.yaml:20:12 dimensions.fuser.gate.rule.when.fuser.gate.granlarity: A condition must",

@@ -128,7 +128,7 @@ def test_a_model_that_cannot_work(
     spoil(study.parent / "b")
     told = found(study)
     assert f"{study}:4:31 pairs.there.sharer:" in told
-    assert f"{study}:5 pairs.back.receiver:" in told
+    assert f"{study}:5:10 pairs.back.receiver:" in told
     assert expected in told
 
 
@@ -351,11 +351,11 @@ def test_rows_that_a_stage_cannot_learn_from(study: Path) -> None:
 def test_layers_that_a_model_does_not_have(study: Path, layers: str, told: str) -> None:
     study.write_text(study.read_text() + f"fixed:\n  {layers}\n")
     assert told in found(study)
-    assert f"{study}:15 fixed.fuser.layer" in found(study)
+    assert f"{study}:15:3 fixed.fuser.layer" in found(study)
 
 
 def test_a_preset_of_more_layers_than_a_model_has(study: Path) -> None:
     study.write_text(study.read_text() + "fixed:\n  fuser.preset: draft-kv\n")
     told = found(study)
-    assert f"{study}:15 fixed.fuser.preset" in told
+    assert f"{study}:15:3 fixed.fuser.preset" in told
     assert "fuser.layer_count must be at most 2" in told
