@@ -17,6 +17,7 @@ from c2c_search.cli import mcp
 from c2c_search.cli import message_audit
 from c2c_search.cli import models
 from c2c_search.cli import schema
+from c2c_search.cli import serve
 from c2c_search.cli import studies
 from c2c_search.cli import study
 from c2c_search.cli import tracking
@@ -74,6 +75,7 @@ app.command()(champion.export)
 app.command()(champion.verify)
 app.command()(champion.import_rosetta)
 app.command()(champion.ask)
+app.command()(serve.serve)
 app.add_typer(trial.app, name="trial")
 app.add_typer(cache.app, name="cache")
 app.add_typer(models.app, name="models")
