@@ -49,7 +49,7 @@ def start(space: Path, root: Path, server: Server, workers: int = 1) -> subproce
             **os.environ,
             "PYTHONPATH": str(HERE),
             "PYTHONUNBUFFERED": "1",
-            "SCRIPTED_SECONDS": "0.5",  # that a second driver finds something left to do
+            "SCRIPTED_SECONDS": "0.3",  # that a second driver finds something left to do
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -84,7 +84,7 @@ def test_drivers_share_a_study_and_one_takes_over_from_a_leader_that_died(
     heard += until(helper, "trial-00")  # which trains one
     os.kill(leader.pid, signal.SIGKILL)
     third = start(space_file, root, server)
-    ends = [each.communicate(timeout=120)[0] for each in (helper, third)]
+    ends = [each.communicate(timeout=300)[0] for each in (helper, third)]
     leader.communicate()
     assert (helper.returncode, third.returncode) == (0, 0), ends
     assert "s3cret" not in said + heard + "".join(ends)
