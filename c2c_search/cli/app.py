@@ -11,6 +11,7 @@ from c2c_search.cli import champion
 from c2c_search.cli import evaluate
 from c2c_search.cli import explain
 from c2c_search.cli import message_audit
+from c2c_search.cli import serve
 from c2c_search.cli import studies
 from c2c_search.cli import study
 from c2c_search.cli import tracking
@@ -57,5 +58,6 @@ app.command()(champion.export)
 app.command()(champion.verify)
 app.command()(champion.import_rosetta)
 app.command()(champion.ask)
+app.command()(serve.serve)
 app.add_typer(trial.app, name="trial")
 app.add_typer(cache.app, name="cache")
