@@ -11,6 +11,7 @@ from c2c_search.cli import champion
 from c2c_search.cli import evaluate
 from c2c_search.cli import explain
 from c2c_search.cli import message_audit
+from c2c_search.cli import report
 from c2c_search.cli import studies
 from c2c_search.cli import study
 from c2c_search.cli import tracking
@@ -50,6 +51,9 @@ app.command()(studies.stop)
 app.command()(study.validate)
 app.command()(study.plan)
 app.command()(explain.explain)
+app.command()(report.report)
+app.command()(report.leaderboard)
+app.command()(report.compare)
 app.command()(tracking.ui)
 app.command("eval")(evaluate.evaluate)
 app.command()(message_audit.audit)
