@@ -10,7 +10,9 @@ import typer
 
 from c2c_search.cli import studies
 from c2c_search.cli.echo import echo
+from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
+from c2c_search.cli.options import Json
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import SpaceFile
 from c2c_search.cli.options import announce
@@ -18,6 +20,7 @@ from c2c_search.errors import ConfigError
 
 
 if TYPE_CHECKING:
+    from c2c_search.space.plan import Plan
     from c2c_search.space.schema import Space
 
 
@@ -101,11 +104,27 @@ def _count(workers: str) -> int | None:
 
 def validate(
     file: Annotated[Path, typer.Argument(help="Space file; its pipeline is checked too.")],
+    json: Json = False,
 ) -> None:
     """Report every problem of a space, its pipeline, its data and its models at once.
 
-    Nothing is fetched: of models that are not here yet, the name alone is checked.
+    Nothing is fetched: of models that are not here yet, the name alone is checked. With --json
+    each problem has its file, line, column and key. Exit status 2: there are problems.
+
+    Example:
+
+        $ c2c-search validate spaces/fuser.yaml
+        spaces/fuser.yaml is valid: study quickstart, 2 pairs, 15 dimensions, 6
+        trials of 200 steps.
     """
+    if json:
+        from c2c_search.setup.validation import validation
+
+        found = validation(file)
+        echo_json(found.model_dump_json(indent=1))
+        if not found.valid:
+            raise typer.Exit(2)
+        return
     from c2c_search.host.wording import counted
     from c2c_search.space.schema import Space
     from c2c_search.study.readiness import check_ready
@@ -144,6 +163,7 @@ def plan(
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Fetch the models to tell sizes and memory.")
     ] = False,
+    json: Json = False,
 ) -> None:
     """Show what a study will do, before anything is spent."""
     from dataclasses import asdict
@@ -158,8 +178,12 @@ def plan(
     loaded = Space.load(space)
     check_ready(loaded, space)
     if not fetch:
+        made = make_plan(loaded)
+        if json:
+            _print_json(loaded.study, made)
+            return
         _tell_chats(loaded)
-        Console().print(render(loaded.study, make_plan(loaded)))
+        Console().print(render(loaded.study, made))
         return
     from c2c_search.fuser.cost import parameters
     from c2c_search.study.memory import lengths_of_pairs
@@ -179,6 +203,17 @@ def plan(
         memory=lambda trial: asdict(memory(trial)),
         messages=Messages(loaded, shape_of) if shapes_messages(loaded) else None,
     )
+    if json:
+        _print_json(loaded.study, planned)
+        return
     Console().print(render(loaded.study, planned))
     for notice in notices:
         typer.echo(notice)
+
+
+def _print_json(study: str, planned: Plan) -> None:
+    from dataclasses import asdict
+    from json import dumps
+
+    content = {"study": study, **asdict(planned), "total_steps": planned.total_steps}
+    echo_json(dumps(content, indent=1))
