@@ -25,6 +25,10 @@ from c2c_search.evaluation.results import answers_table
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.fuser import checkpoint
 from c2c_search.host.json_store import JsonStore
+from c2c_search.host.names import fit
+from c2c_search.report import page_html
+from c2c_search.report import page_markdown
+from c2c_search.report.page import Page
 from c2c_search.study import storage
 from c2c_search.study.findings import findings
 from c2c_search.study.layer_section import layers
@@ -161,15 +165,22 @@ def judge(root: Path, *, beaten: bool = True, paired: bool = True) -> None:
     path.write_text(json.dumps({"trial-000": found}))
 
 
-def test_a_report_says_the_verdict_first_and_takes_no_name_for_markup(cli: Cli, root: Path):
+@pytest.fixture(scope="module")
+def page(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The report of the study that was judged."""
+    root = shutil.copytree(stored, tmp_path_factory.mktemp("judged") / "mlruns")
     judge(root)
-    files = [root / f"new/report.{form}" for form in ("html", "md", "png")]
-    options = [word for file in files for word in ("--to", str(file))]
-    status, out, err = cli("report", HOSTILE, "--root", str(root), *options)
-    assert status == 0, err
+    return study_page(findings(HOSTILE, root))
+
+
+@pytest.fixture(scope="module")
+def html(page: Page) -> str:
+    return page_html.render(page)
+
+
+def test_a_report_says_the_verdict_first_and_takes_no_name_for_markup(page: Page, html: str):
     said = "trial-000 answers 75.0 % [62.5, 87.5] of 40 test items rightly, +25.0 [+12.5, +37.5]"
-    assert out.startswith(said)
-    html, markdown = (file.read_text() for file in files[:2])
+    markdown = page_markdown.render(page)
     assert "<strong>Champion.</strong> " + said in html
     assert "<script>alert" not in html
     assert not re.search(r'(?:src|href)="(?!data:|#)', html)
@@ -177,7 +188,6 @@ def test_a_report_says_the_verdict_first_and_takes_no_name_for_markup(cli: Cli, 
     assert said in markdown.replace("\\", "")
     # A fence shows what is in it; everywhere else it is escaped.
     assert "<script>alert" not in markdown.partition("```")[0].replace("\\<", "")
-    assert files[2].read_bytes().startswith(b"\x89PNG")
     for told in ("P/G", "Help and harm by group", "helped: ", "receiver layer", "trial retry"):
         assert told in html, told
     # Ten of the forty were helped, none harmed; of either kind six are shown at most.
@@ -190,15 +200,18 @@ def test_a_report_says_the_verdict_first_and_takes_no_name_for_markup(cli: Cli, 
     [
         ("empty", "no trial has run to its end"),
         ("single", "the best so far is trial-000 with pairing_gain +0.500 on validation"),
-        (HOSTILE, "the best so far is trial-000 with pairing_gain +0.125 on validation"),
     ],
 )
 def test_what_is_not_judged_yet_is_reported_as_such(cli: Cli, root: Path, study: str, told: str):
-    status, out, err = cli("report", study, "--root", str(root), "--to", str(root / "r.html"))
+    files = [root / f"new/r.{form}" for form in ("html", "md", "png")]
+    options = [word for file in files for word in ("--to", str(file))]
+    status, out, err = cli("report", study, "--root", str(root), *options)
     assert status == 0, err
     assert told in out
     assert "the test split has judged nothing yet" in out
-    assert "<strong>Not judged.</strong>" in (root / "r.html").read_text()
+    assert "<strong>Not judged.</strong>" in files[0].read_text()
+    assert told in files[1].read_text().replace("\\", "")
+    assert files[2].read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_study_without_a_champion_says_what_it_lacks_and_what_would_tell(root: Path):
@@ -306,8 +319,6 @@ def record(folder: Path, right: int) -> None:
     )
     folder.mkdir()
     (folder / "evaluation.json").write_text(found.model_dump_json())
-    from c2c_search.host.names import fit
-
     items = folder / "items" / fit("<task>")
     items.mkdir(parents=True)
     (items / "c2c.json").write_text(answers_table(mine))
@@ -328,29 +339,28 @@ def _chromium() -> str | None:
 
 
 @pytest.mark.skipif(_chromium() is None, reason="needs chromium and playwright")
-def test_a_browser_shows_it_without_an_error_or_a_request(cli: Cli, root: Path):
+def test_a_browser_shows_it_without_an_error_or_a_request(html: str, tmp_path: Path):
     from playwright.sync_api import sync_playwright
 
-    judge(root)
-    file = root / "report.html"
-    assert cli("report", HOSTILE, "--root", str(root), "--to", str(file))[0] == 0
+    file = tmp_path / "report.html"
+    file.write_text(html)
     asked: list[str] = []
     said: list[str] = []
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=_chromium(), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 420, "height": 900})
-        page.on("request", lambda request: asked.append(request.url.partition(":")[0]))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: said.append(dialog.message))
-        page.goto(file.as_uri())
+        tab = browser.new_page(viewport={"width": 420, "height": 900})
+        tab.on("request", lambda request: asked.append(request.url.partition(":")[0]))
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("dialog", lambda dialog: said.append(dialog.message))
+        tab.goto(file.as_uri())
         if importlib.util.find_spec("plotly") is not None:
-            page.wait_for_selector("body[data-drawn]")
-            drawn = page.locator(".moving .main-svg").count()
-            assert drawn >= page.locator("figure").count()
-        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-        page.emulate_media(media="print")
-        assert page.locator("img.still").first.is_visible()
+            tab.wait_for_selector("body[data-drawn]")
+            drawn = tab.locator(".moving .main-svg").count()
+            assert drawn >= tab.locator("figure").count()
+        assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        tab.emulate_media(media="print")
+        assert tab.locator("img.still").first.is_visible()
         browser.close()
     assert set(asked) <= {"file", "data"}
     assert asked.count("file") == 1
