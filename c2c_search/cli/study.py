@@ -22,6 +22,7 @@ from c2c_search.errors import ConfigError
 if TYPE_CHECKING:
     from c2c_search.space.plan import Plan
     from c2c_search.space.schema import Space
+    from c2c_search.study.engines import EngineName
 
 
 app = typer.Typer(invoke_without_command=True)
@@ -50,12 +51,34 @@ def study(
             help="Processes that train side by side; auto: one for each GPU, one on a CPU.",
         ),
     ] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="local|ray",
+            help="Where workers run: on this machine, or on the nodes of a Ray cluster.",
+        ),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|auto",
+            help="Head of the Ray cluster; RAY_ADDRESS, or this machine alone, by default.",
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Database of trials, instead of the file under the root; on one PostgreSQL the "
+            "same command may run several times.",
+        ),
+    ] = None,
     tracking_uri: Annotated[
         str | None,
         typer.Option(
             "--tracking-uri",
             metavar="URI",
-            help="MLflow server to record in, instead of the store under the root.",
+            help="MLflow server or database to record in, instead of the store under the root.",
         ),
     ] = None,
     force: Annotated[
@@ -79,14 +102,38 @@ def study(
     from c2c_search.study.driver import run_study
 
     count = _count(workers)
+    where = _engine(engine, address)
+    if storage is not None and storage == tracking_uri:
+        raise ConfigError(
+            "--storage and --tracking-uri need a database each: tables of Optuna's and MLflow's "
+            "have the same names."
+        )
     run_study(
         space,
         root=root,
         trials=trials,
         workers=count,
+        engine=where,
+        address=address,
+        storage_url=storage,
         tracking_uri=tracking_uri,
         force=force.strip(),
     )
+
+
+def _engine(engine: str, address: str | None) -> EngineName:
+    """The engine that is asked for.
+
+    Raises:
+        ConfigError: There is none of that name, or it has no address.
+    """
+    if engine == "ray":
+        return "ray"
+    if engine != "local":
+        raise ConfigError("--engine takes local or ray.", value=engine)
+    if address is not None:
+        raise ConfigError("--address is of a Ray cluster.", hint="Say --engine ray too.")
+    return "local"
 
 
 def _count(workers: str) -> int | None:
