@@ -11,6 +11,8 @@ from c2c_search.cli import champion
 from c2c_search.cli import evaluate
 from c2c_search.cli import explain
 from c2c_search.cli import message_audit
+from c2c_search.cli import package
+from c2c_search.cli import promote
 from c2c_search.cli import serve
 from c2c_search.cli import studies
 from c2c_search.cli import study
@@ -55,7 +57,10 @@ app.command()(tracking.ui)
 app.command("eval")(evaluate.evaluate)
 app.command()(message_audit.audit)
 app.command()(champion.export)
+app.command()(package.package)
 app.command()(champion.verify)
+app.command()(promote.promote)
+app.command()(promote.rollback)
 app.command()(champion.import_rosetta)
 app.command()(champion.ask)
 app.command()(serve.serve)
