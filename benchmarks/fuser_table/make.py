@@ -80,7 +80,7 @@ def main() -> None:
     options = parse()
     if options.threads:
         torch.set_num_threads(options.threads)
-    space = shortened(Space.load(options.space), options.steps, options.rungs)
+    space = shortened(Space.load(options.space), options)
     options.results.mkdir(parents=True, exist_ok=True)
     claim(options.results, space)
     log = options.results / "trainings.jsonl"
@@ -94,12 +94,19 @@ def main() -> None:
         print(f"{len(trainings)} trainings in {options.parquet}")
 
 
-def shortened(space: Space, steps: int, rungs: Sequence[float]) -> Space:
-    """The space with another training budget."""
-    training = space.pipeline.training.model_copy(update={"steps": steps, "rungs": tuple(rungs)})
-    return space.model_copy(
-        update={"pipeline": space.pipeline.model_copy(update={"training": training})}
-    )
+def shortened(space: Space, options: argparse.Namespace) -> Space:
+    """The space with the table's budget: fewer steps and questions, one derangement."""
+    pipeline = space.pipeline
+    limit = {"validation": options.validation, "test": options.test}
+    update = {
+        "training": {"steps": options.steps, "rungs": tuple(options.rungs)},
+        "data": {"limit": pipeline.data.limit.model_copy(update=limit)},
+        "evaluation": {"derangements": 1},
+    }
+    sections = {
+        name: getattr(pipeline, name).model_copy(update=each) for name, each in update.items()
+    }
+    return space.model_copy(update={"pipeline": pipeline.model_copy(update=sections)})
 
 
 def claim(folder: Path, space: Space) -> None:
@@ -350,8 +357,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--space", type=Path, default=ROOT / "spaces" / "fuser.yaml")
     parser.add_argument("--fusers", type=int, default=300, help="fusers of the table, by number")
-    parser.add_argument("--steps", type=int, default=100, help="optimizer steps of a training")
+    parser.add_argument("--steps", type=int, default=60, help="optimizer steps of a training")
     parser.add_argument("--rungs", type=float, nargs="+", default=[0.25, 0.5, 1.0])
+    parser.add_argument("--validation", type=int, default=150, help="questions at each rung")
+    parser.add_argument("--test", type=int, default=150, help="questions at the end")
     parser.add_argument("--together", type=int, default=1, help="trainings side by side")
     parser.add_argument("--threads", type=int, default=0, help="0: as PyTorch chooses")
     parser.add_argument("--results", type=Path, default=Path("mlruns/fuser_table"))
