@@ -39,9 +39,9 @@ from c2c_search.space.reference import PAIR
 from c2c_search.space.reference import reference
 from c2c_search.space.schema import Space
 from c2c_search.system_names import TWIN
-from c2c_search.testing.fuser_table import FILE
-from c2c_search.testing.fuser_table import FORMAT
-from c2c_search.testing.fuser_table import write_table
+from c2c_search.testing.tabled_fusers import FILE
+from c2c_search.testing.tabled_fusers import FORMAT
+from c2c_search.testing.tabled_fusers import write_table
 from c2c_search.training.divergence import DivergedError
 from c2c_search.training.process import keep_freed_memory
 from c2c_search.training.process import release_memory
