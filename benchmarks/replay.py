@@ -165,7 +165,7 @@ class _Replay:
             direction="maximize",
             sampler=make_sampler(self.space),
             pruner=make_pruner(self.space),
-            study_name=f"replay-{search.seed}",  # Hyperband's brackets follow from it
+            study_name=f"replay-{self.space.search.seed}",  # Hyperband's brackets follow from it
         )
         steps, worth, pruned, spent = [], [], [], 0
         for params in self.space.enqueue:

@@ -26,6 +26,7 @@ FILE = Path(__file__).parent / "fusers.parquet"
 """The table that comes with this package: the quickstart's space and pairs."""
 
 _KEY = b"c2c_search.fuser_table"
+_MAKE = "benchmarks/fuser_table/make.py of this version makes one."
 
 
 @dataclass(frozen=True)
@@ -122,12 +123,12 @@ def fuser_table(path: Path = FILE) -> FuserTable:
     try:
         read = pyarrow.parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError("A table of fusers must be a Parquet file.", value=str(path)) from error
+        rule = "A table of fusers must be a Parquet file."
+        raise DataError(rule, value=str(path), hint=_MAKE) from error
     about = json.loads((read.schema.metadata or {}).get(_KEY, b"{}"))
     if about.get("format") != FORMAT:
         rule = f"A table of fusers must be of format {FORMAT}."
-        hint = "Make it with benchmarks/fuser_table/make.py of this version."
-        raise DataError(rule, value=f"{path}: format {about.get('format')}", hint=hint)
+        raise DataError(rule, value=f"{path}: format {about.get('format')}", hint=_MAKE)
     return FuserTable(about, tuple(_fusers(read.to_pylist())))
 
 
