@@ -16,6 +16,7 @@ from c2c_search.cli import init
 from c2c_search.cli import mcp
 from c2c_search.cli import message_audit
 from c2c_search.cli import models
+from c2c_search.cli import report
 from c2c_search.cli import schema
 from c2c_search.cli import serve
 from c2c_search.cli import studies
@@ -65,6 +66,9 @@ app.command()(studies.stop)
 app.command()(study.validate)
 app.command()(study.plan)
 app.command()(explain.explain)
+app.command()(report.report)
+app.command()(report.leaderboard)
+app.command()(report.compare)
 app.command()(tracking.ui)
 app.command()(doctor.doctor)
 app.command()(schema.schema)
