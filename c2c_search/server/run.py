@@ -96,12 +96,10 @@ def _listening(config: uvicorn.Config) -> Any:
 
 def _loaded(folders: Sequence[Path]) -> list[ServedChampion]:
     manifests = [read_champion(folder).manifest for folder in folders]
-    names = [fit(manifest.name) for manifest in manifests]
-    if len({*names}) < len(names):
-        names = [fit(folder.resolve().name) for folder in folders]
+    names = [fit(folder.resolve().name) for folder in folders]
     if len({*names}) < len(names):
         raise ConfigError(
-            "Champions that are served together need names of their own.",
+            "Champions that are served together need folders of different names.",
             value=", ".join(names),
             hint="Copy one into a folder of another name.",
         )
