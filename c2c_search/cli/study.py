@@ -88,6 +88,13 @@ def study(
             help="Let a new champion take the place of one that it does not beat; kept on record.",
         ),
     ] = "",
+    warm_start: Annotated[
+        str,
+        typer.Option(
+            metavar="STUDY[,STUDY]",
+            help="Earlier studies whose trials the sampler learns from, as far as they fit.",
+        ),
+    ] = "",
 ) -> None:
     """Search a space and promote a proven champion; the same command goes on where it stopped.
 
@@ -118,6 +125,7 @@ def study(
         storage_url=storage,
         tracking_uri=tracking_uri,
         force=force.strip(),
+        warm_start=tuple(name.strip() for name in warm_start.split(",") if name.strip()),
     )
 
 

@@ -14,11 +14,14 @@ from collections.abc import Sequence
 from copy import deepcopy as copied
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import NamedTuple
 
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
+from optuna.distributions import distribution_to_json
+from optuna.distributions import json_to_distribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
@@ -28,6 +31,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from c2c_search.space.dimensions import Dimension
+from c2c_search.space.dimensions import Params
 from c2c_search.space.order import all_trials
 from c2c_search.space.order import ordinals
 
@@ -35,6 +39,8 @@ from c2c_search.space.order import ordinals
 if TYPE_CHECKING:
     from c2c_search.space.schema import Space
 
+
+_EARLIER = "earlier_trials"  # user attribute of the study
 
 Show = Callable[[Sequence[FrozenTrial]], Sequence[FrozenTrial]]
 """What a sampler is shown of the other suggestions, given in their order."""
@@ -150,7 +156,8 @@ class OfSpace(BaseSampler):
 def suggested(study: Study, *, but: int) -> list[FrozenTrial]:
     """The other trials that have ended or run, in the order in which they were suggested.
 
-    One that was interrupted and goes on under another number stands where it stood.
+    Those of earlier studies stand before them. One that was interrupted and goes on under another
+    number stands where it stood.
 
     Args:
         study: The study.
@@ -160,7 +167,62 @@ def suggested(study: Study, *, but: int) -> list[FrozenTrial]:
     places = ordinals(trials)
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
     found = [each for each in trials if each.state in states and each.number != but]
-    return sorted(found, key=lambda each: (places[each.number], each.number))
+    found.sort(key=lambda each: (places[each.number], each.number))
+    return [*_earlier(study), *found]
+
+
+class EarlierTrial(NamedTuple):
+    """A trial of another study, as a point of this one's space.
+
+    Args:
+        params: By dotted name.
+        value: What it scored, as this study scores.
+        step: Its last.
+        pruned: Whether it was stopped there.
+    """
+
+    params: Params
+    value: float
+    step: int
+    pruned: bool
+
+
+def show_earlier(
+    study: Study, known: Mapping[str, BaseDistribution], trials: Sequence[EarlierTrial]
+) -> None:
+    """Keep trials of other studies for `suggested`, in place of those that were kept before.
+
+    Args:
+        study: The study.
+        known: Its dimensions as Optuna has them, by name.
+        trials: In the order in which they are to stand.
+    """
+    content = {
+        "distributions": {name: distribution_to_json(each) for name, each in known.items()},
+        "trials": [each._asdict() for each in trials],
+    }
+    study.set_user_attr(_EARLIER, content)
+
+
+def _earlier(study: Study) -> list[FrozenTrial]:
+    # Of the whole study: under Hyperband a sampler is handed one bracket's.
+    content = study._storage.get_study_user_attrs(study._study_id).get(_EARLIER)
+    if content is None:
+        return []
+    known = {name: json_to_distribution(each) for name, each in content["distributions"].items()}
+    found = []
+    for number, record in enumerate(content["trials"]):
+        one = EarlierTrial(**record)
+        trial = made(
+            number,
+            TrialState.PRUNED if one.pruned else TrialState.COMPLETE,
+            one.value,
+            one.params,
+            {name: known[name] for name in one.params},
+            intermediate_values={one.step: one.value},
+        )
+        found.append(trial)
+    return found
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:

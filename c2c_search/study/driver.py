@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import ExitStack
 from contextlib import contextmanager
@@ -63,6 +64,8 @@ from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import DERANGED_ACCURACY
 from c2c_search.study.trials import is_over
 from c2c_search.study.trials import run_trials
+from c2c_search.study.warm_start import check_earlier
+from c2c_search.study.warm_start import warm_start
 from c2c_search.study.workers import make_workers
 from c2c_search.tracking import StudyRun
 from c2c_search.tracking import Tracker
@@ -118,6 +121,7 @@ def run_study(
     storage_url: str | None = None,
     tracking_uri: str | None = None,
     force: str = "",
+    warm_start: Sequence[str] = (),
     console: Console | None = None,
     worker_factory: WorkerFactory = start_worker,
     promotion: Promote = promote,
@@ -139,6 +143,7 @@ def run_study(
         tracking_uri: MLflow server or database to record in, instead of the store under ``root``.
         force: Why a new champion takes the place of one that it does not beat; empty if it must
             beat it.
+        warm_start: Earlier studies of the same store, whose trials its sampler learns from.
         console: Where progress and result go; standard output by default.
         worker_factory: Starts a worker process.
         promotion: Makes the champion's package and registers it.
@@ -173,7 +178,7 @@ def run_study(
                 markup=False,
                 soft_wrap=True,
             )
-            with _opened(space, files, storage_url) as (study, drivers):
+            with _opened(space, files, storage_url, warm_start) as (study, drivers):
                 start = _Start(
                     space_path,
                     space,
@@ -185,6 +190,7 @@ def run_study(
                     force,
                     tracking_uri,
                     drivers,
+                    warm_start,
                 )
                 final, champion, board = start.drive(study)
     except KeyboardInterrupt:
@@ -213,13 +219,16 @@ def run_study(
 
 
 @contextmanager
-def _opened(space: Space, files: StudyFiles, url: str | None) -> Iterator[tuple[Study, Drivers]]:
+def _opened(
+    space: Space, files: StudyFiles, url: str | None, earlier: Sequence[str]
+) -> Iterator[tuple[Study, Drivers]]:
     """Optuna's study and its drivers; what its store raises comes as `StoreError`."""
     from optuna.exceptions import StorageInternalError
 
     refuse_namesake(files)
     try:
         opened: RDBStorage = storage.open_storage(files.root, url)
+        check_earlier(opened, earlier, space.study)
         with storage.open_drivers(files.root, space.study, opened) as drivers:
             study = storage.open_study(opened, space.study, space.identity(), begun=files.begun)
             yield study, drivers
@@ -246,6 +255,7 @@ class _Start:
     force: str
     tracking_uri: str | None
     drivers: Drivers
+    warm_start: Sequence[str]
 
     def drive(self, study: Study) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
         """Go through every stage; those that an earlier start has finished cost nothing.
@@ -288,6 +298,8 @@ class _Start:
         if self.drivers.lead():
             record_models(session)
             log_data(session)
+            if self.warm_start:
+                warm_start(session, self.warm_start)
             session.study.set_user_attr(SEARCHES, True)
         run_trials(session, make_fits(self.space))
         self.drivers.check()

@@ -52,6 +52,9 @@ def test_the_command_line_imports_nothing_heavy() -> None:
         "explain",
         "ui",
         "export",
+        "package",
+        "promote",
+        "rollback",
         "verify",
         "import-rosetta",
         "ask",
@@ -151,6 +154,8 @@ def test_study_passes_its_options_and_its_exit_status(
         "runs",
         "--trials",
         "3",
+        "--warm-start",
+        "first, second",
         "--force",
         "it is smaller",
     )
@@ -158,7 +163,9 @@ def test_study_passes_its_options_and_its_exit_status(
     assert out == f"Reading {space_file} ...\n"
     assert err == "Error: none\n"
     options = {"root": Path("runs"), "trials": 3, "force": "it is smaller"}
-    assert asked == [(space_file, {**options, "workers": None, "tracking_uri": None})]
+    nowhere = dict.fromkeys(("workers", "address", "storage_url", "tracking_uri"))
+    told = {**options, **nowhere, "engine": "local", "warm_start": ("first", "second")}
+    assert asked == [(space_file, told)]
 
 
 @pytest.mark.parametrize(
