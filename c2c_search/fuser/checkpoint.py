@@ -46,7 +46,11 @@ def save(fuser: Fuser, directory: Path) -> None:
         "layers": fuser.layers,
         "sources": fuser.sources.tolist(),
     }
-    tensors = {name: t.detach().cpu().contiguous() for name, t in fuser.state_dict().items()}
+    # In float32 also where it was trained in 16 bits: the same numbers.
+    tensors = {
+        name: (t.float() if t.is_floating_point() else t).detach().cpu().contiguous()
+        for name, t in fuser.state_dict().items()
+    }
     # One entry alone: safetensors writes several in any order, and a fuser has one SHA-256.
     with replacing(directory / WEIGHTS_NAME) as weights:
         save_file(tensors, weights, metadata={CONFIG_SHA256: content_sha256(content)})

@@ -152,7 +152,8 @@ def run_study(
     if not files.begun:
         ready(space, space_path)
     # Making the stores, or only opening them, takes MLflow seconds.
-    count = workers or max(1, len(gpus(os.environ)))
+    per_trial = space.pipeline.training.devices_per_trial
+    count = workers or max(1, len(gpus(os.environ)) // per_trial)
     beside = f" in {count} workers" if count > 1 else ""
     console.print(
         f"Study {space.study}: {counted(space.search.trials, 'trial')} of "
@@ -342,6 +343,7 @@ class _Start:
                 view,
                 self.files.stop,
                 sleep=self.sleep,
+                devices=self.space.pipeline.training.devices_per_trial,
             )
             stack.callback(workers.close)
             yield Session(

@@ -128,6 +128,7 @@ def make_workers(
     stop: Path,
     *,
     sleep: Callable[[float], None],
+    devices: int = 1,
 ) -> Workers:
     """The workers of one start of a study; each process starts with its first piece of work.
 
@@ -140,6 +141,7 @@ def make_workers(
         view: Of the study.
         stop: See `Workers`.
         sleep: Waits before a new attempt.
+        devices: That a trial trains on.
     """
     prepared: dict[str, Prepared] = {}
     turns = Turns()
@@ -155,7 +157,7 @@ def make_workers(
             turns=turns,
         )
 
-    trainers = [trainer(Share(index, count)) for index in range(count)]
+    trainers = [trainer(Share(index, count, devices)) for index in range(count)]
     return Workers(trainers, turns, stop)
 
 
