@@ -112,7 +112,7 @@ def ours(model: C2CModel, new_tokens: int) -> Answer:
             fused,
             batch.last_ids,
             choose=choose,
-            ended=lambda ids: False,
+            ended=lambda _, ids: False,
             max_new_tokens=new_tokens,
         )
         watch.lap("decode")

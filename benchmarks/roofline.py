@@ -125,7 +125,7 @@ def decoding(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, floa
         model.fuse(batch),
         batch.last_ids,
         choose=choose,
-        ended=lambda ids: False,
+        ended=lambda _, ids: False,
         max_new_tokens=4 * options.turns,
     )
     # Each weight once: a head that shares the embedding's reads it whole, the embedding a row.

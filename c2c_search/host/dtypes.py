@@ -20,6 +20,7 @@ from c2c_search.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 
 VARIABLE = "C2C_SEARCH_DTYPE"
@@ -131,6 +132,39 @@ def recorded_dtype(
             + ": log-likelihoods differ in the second decimal, and an answer now and then."
         )
     return cast("torch.dtype", getattr(torch, chosen))
+
+
+def named_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """A dtype that models can compute in, by itself or by its name; None for ``auto`` and None.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    import torch
+
+    if dtype is None or dtype == "auto":
+        return None
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ConfigError(
+            "dtype must be one that models compute in.",
+            value=str(dtype),
+            hint="For example torch.float32, 'bfloat16', or 'auto' for as measured.",
+        )
+    return found
+
+
+def convert(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Have a model compute in a dtype, in place, as if it had been loaded in it.
+
+    What its weights' file does not hold, such as RoPE's frequencies, stays as exact as it is.
+    """
+    stored = set(model.state_dict())
+    exact = [(name, buffer) for name, buffer in model.named_buffers() if name not in stored]
+    model.to(dtype)
+    for name, buffer in exact:
+        owner, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(owner), attribute, buffer)
 
 
 def is_slow(dtype: torch.dtype, device: torch.device) -> bool:

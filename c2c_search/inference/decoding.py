@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Choose = Callable[[Sequence[int], torch.Tensor], list[int]]
 """Next tokens of some prompts, from their numbers and logits ``(prompts, vocabulary)``."""
 
-Ended = Callable[[Sequence[int]], bool]
-"""Whether an answer has ended, given its token ids so far."""
+Ended = Callable[[int, Sequence[int]], bool]
+"""Whether an answer has ended, given its prompt's number and its token ids so far."""
 
 
 @torch.no_grad()
@@ -63,7 +63,7 @@ def go_on(
         chosen = choose(running, context.feed(ids, tokens))
         for row, token in zip(running, chosen, strict=True):
             answers[row].append(token)
-        running = [row for row in running if not ended(answers[row])]
+        running = [row for row in running if not ended(row, answers[row])]
         if not running:
             break
         ids = torch.tensor([answers[row][-1] for row in running])
@@ -127,7 +127,7 @@ def generate(
         model,
         fused,
         last_ids,
-        ended=lambda ids: ids[-1] in stop,
+        ended=lambda _, ids: ids[-1] in stop,
         max_new_tokens=max_new_tokens,
     )
     if with_stop:

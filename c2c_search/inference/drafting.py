@@ -115,7 +115,7 @@ class Drafter:
                 model,
                 FusedCache(packed.to(model.device), lengths),
                 [prompts[row][-1] for row in rows],
-                ended=lambda ids: ids[-1] in ends or stops.hit(ids),
+                ended=lambda _, ids: ids[-1] in ends or stops.hit(ids),
                 max_new_tokens=self.tokens,
             )
         except FloatingPointError as error:

@@ -16,13 +16,13 @@ from c2c_search.inference.scoring import response_logits
 
 
 if TYPE_CHECKING:
-    from c2c_search.inference.model import C2CModel
+    from c2c_search.inference.fused_pair import FusedPair
     from c2c_search.models.loading import LoadedModel
     from c2c_search.prompt_cache.batches import PairBatch
 
 
 @contextmanager
-def blaming(model: C2CModel, batch: PairBatch) -> Iterator[None]:
+def blaming(model: FusedPair, batch: PairBatch) -> Iterator[None]:
     """Name what is at fault if a number in this block is not finite.
 
     Args:
@@ -38,7 +38,7 @@ def blaming(model: C2CModel, batch: PairBatch) -> Iterator[None]:
         raise culprit(model, batch) from error
 
 
-def culprit(model: C2CModel, batch: PairBatch) -> NotFiniteError:
+def culprit(model: FusedPair, batch: PairBatch) -> NotFiniteError:
     """What makes a model's answers no numbers: its receiver, one of its sharers, or its fuser."""
     alone = model.fuser is None
     for pair, read in model.pairs_of(batch):

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from typing import Self
 
 import torch
 
+from c2c_search.errors import ConfigError
+from c2c_search.host.dtypes import convert
 from c2c_search.inference.drafting import drafter_of
 from c2c_search.inference.drafting import with_drafts
 from c2c_search.inference.fusion import Fuse
 from c2c_search.inference.fusion import Rotaries
 from c2c_search.inference.fusion import fuse
+from c2c_search.inference.kept_caches import KeptPair
 from c2c_search.inference.loading import check_beside
 from c2c_search.inference.loading import check_shapes
 from c2c_search.inference.lora import Adaptation
@@ -74,7 +78,7 @@ class FusedPair:
         self.date = date
         self.draft_template = draft_template
         self.fuser = fuser
-        self.device: torch.device = receiver.model.device
+        self.kept = KeptPair(receiver, sharer)
         self.rotaries: Rotaries | None = None
         self.adaptation: Adaptation | None = None
         self.queries: Queries | None = None
@@ -85,6 +89,40 @@ class FusedPair:
             self.rotaries = Rotaries.between(fuser.config, receiver.model, sharer.model)
             if fuser.config.adds_memory:
                 self.queries = Queries.of(receiver.model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the receiver is."""
+        device: torch.device = self.receiver.model.device
+        return device
+
+    def to(self, *where: torch.device | str | torch.dtype) -> Self:
+        """Move both models and the fuser to a device, or have both models compute in a dtype.
+
+        In place, as transformers does, also for other pairs of the same models. The fuser keeps
+        the dtype that it was trained in.
+
+        Args:
+            where: A device, a floating dtype, or one of each.
+
+        Raises:
+            ConfigError: It is neither.
+        """
+        for each in where:
+            if isinstance(each, torch.dtype) and not each.is_floating_point:
+                raise ConfigError("Models compute in a floating dtype.", value=str(each))
+            if not isinstance(each, torch.dtype | torch.device | str):
+                raise ConfigError("A pair moves to a device or a dtype.", value=each)
+        for each in where:
+            for loaded in (self.receiver, self.sharer):
+                if isinstance(each, torch.dtype):
+                    convert(loaded.model, each)
+                else:
+                    loaded.model.to(each)
+        if self.fuser is not None:
+            self.fuser.to(self.device)
+        self.kept = KeptPair(self.receiver, self.sharer)
+        return self
 
     @property
     def receiver_template(self) -> Template:
@@ -133,6 +171,22 @@ class FusedPair:
         config = None if self.fuser is None else self.fuser.config
         return read_pair(encoded, self.receiver, self.sharer, config, self.cache_dtype)
 
+    def read_on(
+        self,
+        conversation: Sequence[Message],
+        sharer_conversation: Sequence[Message] | None = None,
+    ) -> PairPrompts:
+        """The same as `prompts` of one conversation, of which only what is new is read.
+
+        Args:
+            conversation: What the receiver reads.
+            sharer_conversation: What the sharer reads, where it is something else.
+        """
+        theirs = None if sharer_conversation is None else [sharer_conversation]
+        (prompt,) = self.encoded([conversation], theirs)
+        config = None if self.fuser is None else self.fuser.config
+        return self.kept.read(prompt, drafter_of(self), config, self.cache_dtype)
+
     def batch(
         self,
         prompts: PairPrompts,
@@ -149,7 +203,11 @@ class FusedPair:
             context=config is not None and config.fuse_response,
         )
 
-    def fuse(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
+    def pairs_of(self, batch: PairBatch) -> Sequence[tuple[FusedPair, PairBatch]]:
+        """Each sharer's pair with its part of a batch."""
+        return [(self, batch)]
+
+    def fused_cache(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
         """The fused cache of packed prompts; gradients flow into the fuser.
 
         Args:

@@ -11,22 +11,26 @@ from typing import TypeVar
 from c2c_search.errors import ConfigError
 from c2c_search.inference.doubt import doubt_of_choice
 from c2c_search.inference.doubt import doubt_of_words
+from c2c_search.inference.drafting import drafter_of
 from c2c_search.inference.drafting import with_drafts
+from c2c_search.inference.generation import GenerationRequest
+from c2c_search.inference.generation import repeated
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.reading import as_heard
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
-from c2c_search.tokenization.templates import LINES
 from c2c_search.tokenization.templates import both_asked
 
 
 if TYPE_CHECKING:
     import torch
 
+    from c2c_search.inference.answering import WrittenAnswer
     from c2c_search.inference.doubt import Listening
     from c2c_search.inference.doubt import ListeningRule
     from c2c_search.inference.loading import LoadedChampion
     from c2c_search.prompt_cache.batches import PairBatch
+    from c2c_search.tokenization.templates import Message
     from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
@@ -61,26 +65,42 @@ class ConfidentModel(C2CModel):
         )
         self.limits = limits
 
-    def generate_batch(
+    def answers(
         self,
-        questions: Sequence[str],
-        sharer_contexts: Sequence[str] | None = None,
+        conversations: Sequence[Sequence[Message]],
+        sharer_conversations: Sequence[Sequence[Message]] | None,
+        request: GenerationRequest,
         *,
-        max_new_tokens: int = 64,
-    ) -> list[str]:
-        """Answer several questions at once; the arguments are those of `C2CModel`'s."""
+        kept: bool = False,
+    ) -> list[WrittenAnswer]:
+        """Answers to conversations; the arguments are those of `GeneratingPair`'s.
 
-        def alone(model: C2CModel, batch: PairBatch) -> list[tuple[str, float]]:
-            stop = LINES[self.receiver_template]
-            written = model.write(batch, max_new_tokens=max_new_tokens, stop=stop)
-            return [(text, doubt_of_words(likelihood)) for text, likelihood in written]
+        Whether the sharer is asked follows from the receiver's greedy answer, as it was fitted.
+        """
+        fitted = GenerationRequest(request.settings.greedy(), ())
 
-        return self._answers(
-            self.encoded(*both_asked(questions, sharer_contexts)),
+        def alone(model: C2CModel, batch: PairBatch) -> list[tuple[list[WrittenAnswer], float]]:
+            found = model.write_all(batch, fitted)
+            return [([each], doubt_of_words(each.likelihood)) for each in found]
+
+        def fused(batch: PairBatch, rows: Sequence[int]) -> list[list[WrittenAnswer]]:
+            return _by_prompt(self.write_all(batch, request.of(rows)), request)
+
+        def again(
+            model: C2CModel, batch: PairBatch, rows: Sequence[int]
+        ) -> list[list[WrittenAnswer]]:
+            return _by_prompt(model.write_all(batch, request.of(rows)), request)
+
+        found = self._answers(
+            self.encoded(conversations, sharer_conversations),
             self.limits.words,
             alone,
-            lambda batch, _: self._say(batch, max_new_tokens),
+            fused,
+            again=None if request.is_greedy else again,
+            each=request.answers,
+            kept=kept,
         )
+        return [answer for of_prompt in found for answer in of_prompt]
 
     def choose(
         self,
@@ -123,6 +143,10 @@ class ConfidentModel(C2CModel):
         limit: float,
         alone: Callable[[C2CModel, PairBatch], list[tuple[Answer, float]]],
         fused: Callable[[PairBatch, Sequence[int]], list[Answer]],
+        *,
+        again: Callable[[C2CModel, PairBatch, Sequence[int]], list[Answer]] | None = None,
+        each: int = 1,
+        kept: bool = False,
     ) -> list[Answer]:
         """Answers to prompts, in their order.
 
@@ -131,28 +155,68 @@ class ConfidentModel(C2CModel):
             limit: Of doubt.
             alone: The receiver's own answers, with its doubts.
             fused: The answers of the pair to these rows.
+            again: The receiver's own answers to these rows, where another one is wanted than
+                that of which it doubts.
+            each: Answers to each prompt; it is packed so many times.
+            kept: Whether what was read of the only prompt before is taken, and kept.
         """
         ids = [prompt.receiver_ids for prompt in encoded]
-        own = PromptCaches.compute(self.receiver.model, ids, self.cache_dtype)
+        if kept:
+            own = self.kept.receiver.read(ids[0], self.cache_dtype)
+        else:
+            own = PromptCaches.compute(self.receiver.model, ids, self.cache_dtype)
         model, texts = self._alone("receiver"), [prompt.receiver_text for prompt in encoded]
-        found = alone(model, model.batch(PairPrompts.alone(ids, own, texts)))
+        prompts = PairPrompts.alone(ids, own, texts)
+        found = alone(model, model.batch(prompts))
         unsure = [row for row, (_, doubt) in enumerate(found) if doubt >= limit]
         answers = [answer for answer, _ in found]
+        if again is not None and (sure := [*{*range(len(ids))} - {*unsure}]):
+            batch = model.batch(prompts, repeated(sure, each))
+            for row, answer in zip(sure, again(model, batch, sure), strict=True):
+                answers[row] = answer
         if unsure:
-            config = None if self.fuser is None else self.fuser.config
-            asked = as_heard(with_drafts(self, [encoded[row] for row in unsure]), config)
-            said = [prompt.sharer_ids for prompt in asked]
-            kept = replace(own, locations=tuple(own.locations[row] for row in unsure))
-            theirs = PromptCaches.compute(
-                self.sharer.model,
-                said,
-                self.cache_dtype,
-                source="kv" if config is None else config.source,
-            )
-            batch = self.batch(PairPrompts(asked, kept, theirs))
+            heard = self._heard([encoded[row] for row in unsure], own, unsure, kept=kept)
+            batch = self.batch(heard, repeated(range(len(unsure)), each))
             for row, answer in zip(unsure, fused(batch, unsure), strict=True):
                 answers[row] = answer
         return answers
+
+    def _heard(
+        self,
+        encoded: Sequence[EncodedPrompt],
+        own: PromptCaches,
+        rows: Sequence[int],
+        *,
+        kept: bool,
+    ) -> PairPrompts:
+        """Prompts that the sharer reads now.
+
+        Args:
+            encoded: The prompts.
+            own: The receiver's caches of more of them.
+            rows: Which of those they are.
+            kept: As for `_answers`.
+        """
+        config = None if self.fuser is None else self.fuser.config
+        if kept:
+            (prompt,) = encoded
+            return self.kept.heard(prompt, own, drafter_of(self), config, self.cache_dtype)
+        asked = as_heard(with_drafts(self, encoded), config)
+        theirs = PromptCaches.compute(
+            self.sharer.model,
+            [prompt.sharer_ids for prompt in asked],
+            self.cache_dtype,
+            source="kv" if config is None else config.source,
+        )
+        mine = replace(own, locations=tuple(own.locations[row] for row in rows))
+        return PairPrompts(asked, mine, theirs)
+
+
+def _by_prompt(
+    answers: Sequence[WrittenAnswer], request: GenerationRequest
+) -> list[list[WrittenAnswer]]:
+    count = request.answers
+    return [[*answers[first : first + count]] for first in range(0, len(answers), count)]
 
 
 def _best(scores: Sequence[float]) -> int:

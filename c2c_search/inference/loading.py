@@ -44,12 +44,17 @@ class LoadedChampion:
     listening: Listening | None
 
 
-def open_champion(directory: str | Path, device: torch.device | str | None) -> LoadedChampion:
+def open_champion(
+    directory: str | Path,
+    device: torch.device | str | None,
+    dtype: torch.dtype | None = None,
+) -> LoadedChampion:
     """Check a champion folder and load what it names, to compute as it was measured.
 
     Args:
         directory: The folder.
         device: Where to run; a GPU if there is one, when None.
+        dtype: What both models compute in; as it was measured (`champion_dtype`), when None.
 
     Raises:
         ConfigError: C2C_SEARCH_DTYPE names no dtype.
@@ -64,7 +69,7 @@ def open_champion(directory: str | Path, device: torch.device | str | None) -> L
     manifest = read_champion(directory).manifest
     fuser = load_fuser(directory)
     device = default_device(device)
-    dtype = champion_dtype(manifest, device)
+    dtype = dtype or champion_dtype(manifest, device)
     receiver = load(manifest.pair.receiver.source, device=device, dtype=dtype)
     sharer = load(manifest.pair.sharer.source, device=device, dtype=dtype)
     verify_compatibility(manifest, receiver.identity, sharer.identity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -56,21 +57,33 @@ class Adaptation:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Adapt the receiver within the block; gradients flow into the updates."""
+        """Adapt the receiver within the block, for what this thread has it do.
+
+        Gradients flow into the updates.
+        """
+        this = object()
         handles = []
+        before = _now.set(this)
         try:
             for role, updates in self.lora.updates().items():
                 for module, update in zip(self.maps[role], updates, strict=True):
-                    handles.append(module.register_forward_hook(_adding(update)))
+                    handles.append(module.register_forward_hook(_adding(update, this)))
             yield
         finally:
             for handle in handles:
                 handle.remove()
+            _now.reset(before)
 
 
-def _adding(update: Update) -> Callable[[nn.Module, Any, torch.Tensor], torch.Tensor]:
+# Whoever runs the model beside a block, in another thread or deeper in this one, is not it.
+_now: ContextVar[object] = ContextVar("c2c_search_lora", default=None)
+
+
+def _adding(
+    update: Update, block: object
+) -> Callable[[nn.Module, Any, torch.Tensor], torch.Tensor]:
     def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        return output + update(inputs[0])
+        return output + update(inputs[0]) if _now.get() is block else output
 
     return hook
 

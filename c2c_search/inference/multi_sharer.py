@@ -93,6 +93,16 @@ class MultiSharerModel(C2CModel):
             tuple(model.prompts(conversations, sharer_conversations) for model in self.models)
         )
 
+    def read_on(  # type: ignore[override]
+        self,
+        conversation: Sequence[Message],
+        sharer_conversation: Sequence[Message] | None = None,
+    ) -> MultiSharerPrompts:
+        """The same of one conversation, of which only what is new is read."""
+        return MultiSharerPrompts(
+            tuple(model.read_on(conversation, sharer_conversation) for model in self.models)
+        )
+
     def batch(  # type: ignore[override]
         self,
         prompts: MultiSharerPrompts,
@@ -121,7 +131,7 @@ class MultiSharerModel(C2CModel):
         assert isinstance(batch, MultiSharerBatch)
         return list(zip(self.models, batch.of_pairs, strict=True))
 
-    def fuse(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
+    def fused_cache(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
         """The cache that all sharers have spoken into."""
         assert isinstance(batch, MultiSharerBatch)
         receiver = batch.receiver.to(self.device)
@@ -131,7 +141,7 @@ class MultiSharerModel(C2CModel):
             before = total.packed
             if self.fusion == "sequential" and not total.unread:
                 of_pair = replace(of_pair, receiver=before)
-            fused = model.fuse(of_pair)
+            fused = model.fused_cache(of_pair)
             if self.queries is not None:  # those of the receiver that answers
                 memories += [replace(each, queries=self.queries) for each in fused.memories]
             if fused.unread:

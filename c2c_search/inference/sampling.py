@@ -1,4 +1,4 @@
-"""Answers in words, greedy or sampled, with how likely the model finds them."""
+"""How tokens are drawn, and what ends an answer."""
 
 from __future__ import annotations
 
@@ -8,80 +8,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from c2c_search.errors import ConfigError
-from c2c_search.inference.decoding import go_on
-from c2c_search.inference.scoring import check_finite
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from c2c_search.inference.packed.fused_cache import FusedCache
     from c2c_search.models.loading import LoadedModel
 
 
 # Tokens decoded beside a stop text's own: a tokenizer may swallow what a text begins with.
 _MARGIN = 4
-
-
-def write(
-    loaded: LoadedModel,
-    fused: FusedCache,
-    last_ids: Sequence[int],
-    *,
-    stop: Sequence[str],
-    max_new_tokens: int,
-    draw: Draw | None,
-) -> list[tuple[str, float]]:
-    """Write an answer to each prompt.
-
-    Args:
-        loaded: The model that answers.
-        fused: The (fused) caches of the prompts.
-        last_ids: Each prompt's last token, which is not in the cache.
-        stop: Texts that end an answer.
-        max_new_tokens: Where a long answer is cut.
-        draw: Chooses tokens at random; the likeliest are chosen when left out.
-
-    Returns:
-        Each answer's text, and the mean log-probability (nats) of its tokens under the model
-        itself, the one that ended it included; 0 where nothing was written.
-
-    Raises:
-        FloatingPointError: A log-probability is no number.
-    """
-    stops = Stops(loaded.text_tokenizer, stop)
-    ends = stop_ids(loaded)
-    # Left on the device until the end: a step waits for the tokens alone.
-    steps: list[torch.Tensor] = []
-    running: list[int] = []
-
-    def choose(prompts: Sequence[int], logits: torch.Tensor) -> list[int]:
-        logits = logits.float()
-        if draw is not None:  # nothing can be drawn from what is no number
-            check_finite(logits.amax(dim=-1))
-        chosen = logits.argmax(dim=-1) if draw is None else draw(prompts, logits)
-        steps.append(logits.log_softmax(dim=-1).gather(1, chosen[:, None])[:, 0])
-        running.extend(prompts)
-        return chosen.tolist()
-
-    answers = go_on(
-        loaded.model,
-        fused,
-        last_ids,
-        choose=choose,
-        ended=lambda ids: ids[-1] in ends or stops.hit(ids),
-        max_new_tokens=max_new_tokens,
-    )
-    found = torch.cat(steps) if steps else torch.empty(0)
-    check_finite(found)
-    likelihoods = found.tolist()
-    totals = [0.0] * len(answers)
-    for prompt, likelihood in zip(running, likelihoods, strict=True):
-        totals[prompt] += likelihood
-    return [
-        (stops.cut(ids[:-1] if ids and ids[-1] in ends else ids), total / max(len(ids), 1))
-        for ids, total in zip(answers, totals, strict=True)
-    ]
 
 
 class Draw:
@@ -91,13 +27,25 @@ class Draw:
         temperature: Logits are divided by it.
         top_p: Only the likeliest tokens that together have this probability are drawn.
         seeds: One for each prompt.
+        top_k: Only so many of the likeliest tokens are drawn; 0: however many there are.
+        min_p: Only tokens at least this share as likely as the likeliest are drawn.
 
-    Source: nucleus sampling, arXiv 1904.09751.
+    Source: nucleus sampling, arXiv 1904.09751; min-p, arXiv 2407.01082.
     """
 
-    def __init__(self, temperature: float, top_p: float, seeds: Sequence[int]) -> None:
+    def __init__(
+        self,
+        temperature: float,
+        top_p: float,
+        seeds: Sequence[int],
+        *,
+        top_k: int = 0,
+        min_p: float = 0.0,
+    ) -> None:
         self.temperature = temperature
         self.top_p = top_p
+        self.top_k = top_k
+        self.min_p = min_p
         # On the CPU, so that a seed means the same on every device.
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
@@ -128,9 +76,14 @@ class Draw:
         """Token ids ``(prompts,)`` from logits ``(prompts, vocabulary)``, on their device."""
         probabilities = (logits / self.temperature).softmax(dim=-1)
         probabilities, order = probabilities.sort(dim=-1, descending=True, stable=True)
+        if self.top_k:  # what is left is all that there is, so that top_p is a share of it
+            probabilities[:, self.top_k :] = 0.0
+            probabilities = probabilities / probabilities.sum(dim=-1, keepdim=True)
         # A token is kept while those before it have less than top_p; the likeliest always is.
         before = probabilities.cumsum(dim=-1) - probabilities
         kept = probabilities.masked_fill(before >= self.top_p, 0.0)
+        if self.min_p:
+            kept = kept.masked_fill(kept < self.min_p * probabilities[:, :1], 0.0)
         kept[:, 0] = probabilities[:, 0]
         total = kept.cumsum(dim=-1)
         uniform = torch.cat([torch.rand(1, generator=self.generators[row]) for row in prompts])
@@ -160,16 +113,25 @@ class Stops:
         """Whether the newest token completes a stop text; only the end of the answer is read."""
         if not self.texts:
             return False
-        tail = self._decode(ids[-self.tail :])
+        tail = self.decode(ids[-self.tail :])
         return any(text in tail for text in self.texts)
+
+    def may_begin(self, text: str) -> bool:
+        """Whether a text's end may be the beginning of a stop text."""
+        return any(text.endswith(stop[:n]) for stop in self.texts for n in range(1, len(stop)))
+
+    def before(self, ids: Sequence[int]) -> str:
+        """The answer up to the first stop text."""
+        text = self.decode(ids)
+        starts = [start for stop in self.texts if (start := text.find(stop)) >= 0]
+        return text[: min(starts, default=len(text))]
 
     def cut(self, ids: Sequence[int]) -> str:
         """The answer up to the first stop text, without white space around it."""
-        text = self._decode(ids)
-        starts = [start for stop in self.texts if (start := text.find(stop)) >= 0]
-        return text[: min(starts, default=len(text))].strip()
+        return self.before(ids).strip()
 
-    def _decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
+        """Tokens in words, without special ones."""
         text = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         assert isinstance(text, str)
         return text

@@ -16,14 +16,22 @@ from c2c_search.inference.packed.context import PackedContext
 from c2c_search.inference.packed.side_memory import Memories
 from c2c_search.inference.packed.tokens import TRUNK
 from c2c_search.inference.packed.tokens import Tokens
+from c2c_search.inference.sampling import padding_id
 from c2c_search.inference.scoring import check_finite
+from c2c_search.tokenization.templates import Rendered
+from c2c_search.tokenization.templates import chat_template
+from c2c_search.tokenization.templates import template_of
 from c2c_search.tokenization.token_alignment import EncodedPrompt
+from c2c_search.tokenization.token_alignment import encode_rendered
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from c2c_search.inference.fused_pair import FusedPair
     from c2c_search.inference.packed.fused_cache import FusedCache
+    from c2c_search.models.loading import LoadedModel
+    from c2c_search.tokenization.templates import Template
 
 
 @dataclass
@@ -90,6 +98,89 @@ class IdPrompts:
                 indices = _given(row, given, len(sharer_ids))
             encoded.append(EncodedPrompt(tuple(receiver_ids), tuple(sharer_ids), indices))
         return cls(tuple(encoded), tuple(columns), receiver_input_ids.shape[1])
+
+
+def read_of_receiver(
+    pair: FusedPair, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+) -> IdPrompts:
+    """Prompts of which the receiver's tokens alone are given, as its tokenizer makes them.
+
+    A sharer with the same tokenizer reads the same tokens. Another one reads the same text, where
+    both read the plain template: that is what the tokens say.
+
+    Args:
+        pair: Both models.
+        input_ids: The receiver's, ``(batch, tokens)``, padded on either side.
+        attention_mask: 1 where a token is, 0 where padding; no padding if None.
+
+    Raises:
+        ConfigError: What the sharer reads cannot be told from the receiver's tokens, or as of
+            `IdPrompts.read`.
+    """
+    rows, columns = _rows("receiver", input_ids, attention_mask)
+    ours, theirs = pair.receiver, pair.sharer
+    alike = ours.identity.tokenization_sha256 or ours.identity.tokenizer_sha256
+    if alike == (theirs.identity.tokenization_sha256 or theirs.identity.tokenizer_sha256):
+        same = tuple(EncodedPrompt(tuple(row), tuple(row), tuple(range(len(row)))) for row in rows)
+        return IdPrompts(same, tuple(columns), input_ids.shape[1])
+    texts = [
+        Rendered(ours.text_tokenizer.decode(row, skip_special_tokens=True), (), special=True)
+        for row in rows
+    ]
+    alignment = "span" if pair.fuser is None else pair.fuser.config.token_alignment
+    tokenizers = ours.text_tokenizer, theirs.text_tokenizer
+    encoded = encode_rendered(texts, texts, *tokenizers, alignment)
+    if any(not _reads_plain(*each) for each in _templates(pair)) or any(
+        [*prompt.receiver_ids] != row for prompt, row in zip(encoded, rows, strict=True)
+    ):
+        raise ConfigError(
+            "What the sharer reads can be told from the receiver's tokens alone only where both "
+            "have one tokenizer, or both read the plain template.",
+            value=f"template {pair.template}",
+            hint="Give both models' ids: `model.generate(**model.inputs(question))`.",
+        )
+    return IdPrompts(encoded, tuple(columns), input_ids.shape[1])
+
+
+def _templates(pair: FusedPair) -> list[tuple[Template, LoadedModel]]:
+    """What each model reads its prompts in."""
+    heard = pair.draft_template or template_of(pair.template, "sharer")
+    return [(pair.receiver_template, pair.receiver), (heard, pair.sharer)]
+
+
+def _reads_plain(template: Template, loaded: LoadedModel) -> bool:
+    return template == "plain" or chat_template(loaded.text_tokenizer) is None
+
+
+def padded(
+    encoded: Sequence[EncodedPrompt], receiver: LoadedModel, sharer: LoadedModel
+) -> dict[str, torch.Tensor]:
+    """Prompts as tensors padded on the left, by the names of `IdPrompts.read`'s arguments.
+
+    Args:
+        encoded: The prompts, without drafts.
+        receiver: The model that answers, whose padding token is taken.
+        sharer: The model that speaks.
+    """
+    said = [prompt.sharer_ids for prompt in encoded]
+    ids, mask = _filled([prompt.receiver_ids for prompt in encoded], padding_id(receiver))
+    heard, heard_mask = _filled(said, padding_id(sharer))
+    alignment, _ = _filled([prompt.alignment for prompt in encoded], 0)
+    return {
+        "receiver_input_ids": ids,
+        "receiver_attention_mask": mask,
+        "sharer_input_ids": heard,
+        "sharer_attention_mask": heard_mask,
+        "alignment": alignment,
+    }
+
+
+def _filled(rows: Sequence[Sequence[int]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows padded on the left, and where they are."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[*[padding] * (width - len(row)), *row] for row in rows])
+    mask = torch.tensor([[*[0] * (width - len(row)), *[1] * len(row)] for row in rows])
+    return ids, mask
 
 
 def last_token_output(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import re
 import threading
+from collections.abc import Callable
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from c2c_search.models.sources import HubSource
 
 
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+_COMMIT = re.compile("[0-9a-f]{40}")
 _OTHERS = (".json", ".jinja", ".txt", ".model", "README.md")
 
 
@@ -89,6 +92,35 @@ def _download(source: HubSource, commit: str, sizes: dict[str, int], progress: P
             tqdm_class=_reporter(progress, missing, source.repo),
         )
     )
+
+
+def fetch_listed(source: HubSource, index: str, listed: Callable[[Path], Iterable[str]]) -> Path:
+    """Fetch the files of a repository that a file of it lists, and nothing else.
+
+    As `download` does, from one commit; without a network what was fetched before is taken.
+
+    Args:
+        source: The repository.
+        index: Name of the file that lists the others.
+        listed: Reads their names off the folder that holds it.
+
+    Raises:
+        SourceError: Unknown or gated repository, unknown revision, no network.
+        StoreError: The disk is too small.
+    """
+    first = _snapshot(source, source.revision, [index])
+    commit = first.name if _COMMIT.fullmatch(first.name) else source.revision
+    names = [index, *listed(first)]
+    return _snapshot(source, commit, [glob.escape(name) for name in names])
+
+
+def _snapshot(source: HubSource, revision: str | None, patterns: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source.repo, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # the hub's errors, its HTTP client's and the system's
+        raise (_explained(source, error) or _unreachable(source, error)) from error
 
 
 def _wanted(names: Iterable[str]) -> list[str]:

@@ -13,6 +13,7 @@ from c2c_search.inference.model import C2CModel
 from c2c_search.models.identity import ModelIdentity
 from c2c_search.models.loading import LoadedModel
 from tests.architectures import ARCHITECTURES
+from tests.inference.greedy import greedy
 
 
 PROMPTS = [[5, 9, 12, 7, 30, 8, 11, 40, 41], [13, 4, 2], [6, 12, 8, 11, 90]]
@@ -240,7 +241,7 @@ def test_a_fused_response_is_read_as_it_is_written(make_pair, tiny_model, keys, 
     conversations = [[{"role": "user", "content": text}] for text in ("one two", "three")]
     prompts = model.prompts(conversations)
     batch = model.batch(prompts)
-    written = model._go_on(batch, 6)
+    written = greedy(model, batch, 6)
     # Reading the same answers at once, as branches beside others, must predict the same tokens.
     from c2c_search.inference.scoring import response_logits
 

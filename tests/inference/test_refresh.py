@@ -13,6 +13,7 @@ from c2c_search.inference.fusion import rotations_of
 from c2c_search.inference.multi_sharer import MultiSharerModel
 from c2c_search.inference.scoring import response_logits
 from c2c_search.testing.tiny_models import byte_tokenizer
+from tests.inference.greedy import greedy
 from tests.inference.test_side_memory import HEARD
 from tests.inference.test_side_memory import PROMPTS
 from tests.inference.test_side_memory import Pair
@@ -126,7 +127,7 @@ def test_an_answer_is_read_as_it_is_written(fields, arrangement, arrange):
     pair = growing(3, **fields)
     batch = pair.batch()
     with arrange(arrangement):
-        written = pair.model._go_on(batch, 8, with_stop=True)
+        written = greedy(pair.model, batch, 8, with_stop=True)
         # As branches beside others, of the same prompt and of others, one of them cut.
         branches = [[[7, 1, 5, 2, 9, 4], answer[:5], answer] for answer in written]
         read = [each.argmax(-1).tolist() for each in logits(pair, branches)]
@@ -134,7 +135,7 @@ def test_an_answer_is_read_as_it_is_written(fields, arrangement, arrange):
         assert cut == answer[:5]
         assert whole == answer
     for ours, theirs, answer in zip(PROMPTS, HEARD, written, strict=True):
-        assert pair.model._go_on(pair.batch([ours], [theirs]), 8, with_stop=True) == [answer]
+        assert greedy(pair.model, pair.batch([ours], [theirs]), 8, with_stop=True) == [answer]
 
 
 @BESIDE

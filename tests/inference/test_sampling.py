@@ -18,6 +18,7 @@ from c2c_search.inference.sampling import end_of_response
 from c2c_search.inference.sampling import stop_ids
 from c2c_search.inference.scoring import score_options
 from c2c_search.tokenization.templates import asked
+from tests.inference.greedy import greedy
 
 
 QUESTIONS = ["one two", "three", "what is the capital?"]
@@ -43,7 +44,7 @@ def test_greedy_writing_is_generate(model):
 
 def test_a_likelihood_is_the_score_of_the_answer_per_token(model):
     batch = batch_of(model, QUESTIONS)
-    answers = model._go_on(batch, 6, with_stop=True)
+    answers = greedy(model, batch, 6, with_stop=True)
     scores = score_options(
         model.receiver.model, model.fuse(batch), batch.last_ids, [[ids] for ids in answers]
     )
@@ -54,7 +55,7 @@ def test_a_likelihood_is_the_score_of_the_answer_per_token(model):
 
 def test_the_token_that_ends_an_answer_counts_in_its_likelihood_and_not_in_its_text(model):
     batch = batch_of(model, QUESTIONS[:1])
-    ((first, *_),) = model._go_on(batch, 1)
+    ((first, *_),) = greedy(model, batch, 1)
     model.receiver.model.generation_config.eos_token_id = first
     ((text, likelihood),) = model.write(batch, max_new_tokens=5)
     (score,) = score_options(model.receiver.model, model.fuse(batch), batch.last_ids, [[[first]]])
@@ -66,14 +67,14 @@ def test_a_likelihood_is_the_models_own_whatever_the_temperature(model):
     batch = batch_of(model, QUESTIONS)
     # So cold that only the likeliest token is ever drawn.
     cold = model.write(batch, max_new_tokens=5, temperature=1e-4, seeds=[0, 1, 2])
-    for sampled, greedy in zip(cold, model.write(batch, max_new_tokens=5), strict=True):
-        assert sampled[0] == greedy[0]
-        assert sampled[1] == pytest.approx(greedy[1])
+    for sampled, likeliest in zip(cold, model.write(batch, max_new_tokens=5), strict=True):
+        assert sampled[0] == likeliest[0]
+        assert sampled[1] == pytest.approx(likeliest[1])
 
 
 def test_an_answer_ends_before_its_stop_text(model):
     batch = batch_of(model, QUESTIONS)
-    free = model.receiver.text_tokenizer.decode(model._go_on(batch, 12)[0])
+    free = model.receiver.text_tokenizer.decode(greedy(model, batch, 12)[0])
     stop = free[4:7]
     (text, _), *_ = model.write(batch, max_new_tokens=12, stop=["never there at all", stop])
     assert text == free[: free.index(stop)].strip()
@@ -81,7 +82,7 @@ def test_an_answer_ends_before_its_stop_text(model):
 
 def test_a_prompt_that_has_hit_a_stop_text_stops_running(model):
     batch = batch_of(model, QUESTIONS[:1])
-    (free,) = model._go_on(batch, 12)
+    (free,) = greedy(model, batch, 12)
     stop = model.receiver.text_tokenizer.decode(free[:3])
     stops = Stops(model.receiver.text_tokenizer, [stop])
     answers = go_on(
@@ -89,7 +90,7 @@ def test_a_prompt_that_has_hit_a_stop_text_stops_running(model):
         model.fuse(batch),
         batch.last_ids,
         choose=lambda prompts, logits: logits.argmax(dim=-1).tolist(),
-        ended=stops.hit,
+        ended=lambda _, ids: stops.hit(ids),
         max_new_tokens=12,
     )
     assert answers == [free[:3]]

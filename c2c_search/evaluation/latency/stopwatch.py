@@ -250,7 +250,7 @@ def _go_on(
         cache,
         last_ids,
         choose=choose,
-        ended=lambda ids: False,
+        ended=lambda _, ids: False,
         max_new_tokens=tokens,
     )
 

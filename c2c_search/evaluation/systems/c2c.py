@@ -130,8 +130,8 @@ class Shut(C2CModel):
     something else than what the fuser says reaches the receiver.
     """
 
-    def fuse(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
-        fused = super().fuse(batch, through)
+    def fused_cache(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
+        fused = super().fused_cache(batch, through)
         receiver = batch.receiver.to(self.device)
         if fused.memories:
             silent = tuple(memory.silenced() for memory in fused.memories)

@@ -95,7 +95,7 @@ class Slice(C2CModel):
     The sharer of its prompts is the longer prompt, and stands for the receiver.
     """
 
-    def fuse(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
+    def fused_cache(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
         batch = batch.to(self.device)
         return FusedCache(
             packed=batch.sharer,

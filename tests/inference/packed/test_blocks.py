@@ -96,7 +96,7 @@ def test_prompts_that_end_early_leave_the_blocks(arrange, name, arrangement):
             model,
             *packed(model),
             choose=lambda _, logits: logits.argmax(dim=-1).tolist(),
-            ended=lambda ids: len(ids) >= 2 + ids[0] % 7,
+            ended=lambda _, ids: len(ids) >= 2 + ids[0] % 7,
             max_new_tokens=8,
         )
 

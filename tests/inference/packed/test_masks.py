@@ -42,7 +42,7 @@ def step_logits(model, fused, last):
         return logits.argmax(dim=-1).tolist()
 
     answers = go_on(
-        model, fused, last, choose=choose, ended=lambda ids: False, max_new_tokens=STEPS
+        model, fused, last, choose=choose, ended=lambda _, ids: False, max_new_tokens=STEPS
     )
     return torch.cat(steps), answers
 

@@ -1,0 +1,151 @@
+"""What a model has read of conversations, kept so that a further turn reads only what is new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import torch
+
+from c2c_search.inference.reading import as_heard
+from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.prompt_cache.caches import rounded
+from c2c_search.prompt_cache.prefill import Prefill
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedModel
+
+    from c2c_search.fuser.config import FuserConfig
+    from c2c_search.inference.drafting import Drafter
+    from c2c_search.models.loading import LoadedModel
+    from c2c_search.tokenization.token_alignment import EncodedPrompt
+
+
+CONVERSATIONS = 8
+"""Conversations that are kept, those asked last."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A text that was read.
+
+    Args:
+        ids: Its tokens.
+        cache: Keys and values of them, ``(tokens, 2, layers, size)``, as computed.
+    """
+
+    ids: tuple[int, ...]
+    cache: torch.Tensor
+
+
+class KeptCaches:
+    """A model's caches of the conversations that it was asked last.
+
+    A text that begins as one of them does is read from there on. Its cache is that of the whole
+    text, up to rounding. Several threads may ask at once.
+
+    Args:
+        model: A frozen causal language model.
+        conversations: How many are kept.
+    """
+
+    def __init__(self, model: PreTrainedModel, conversations: int = CONVERSATIONS) -> None:
+        self.model, self.conversations = model, conversations
+        self._kept: list[_Read] = []
+        self._lock = Lock()
+
+    def read(self, ids: Sequence[int], dtype: torch.dtype) -> PromptCaches:
+        """The caches of one text, rounded.
+
+        Args:
+            ids: Its tokens.
+            dtype: What the caches are rounded to.
+
+        Raises:
+            ConfigError: As of `PromptCaches.compute`.
+        """
+        ids = tuple(ids)
+        with self._lock:
+            longest = max(self._kept, key=lambda each: _common(each.ids, ids), default=None)
+        # One token is read in any case: a pass needs one.
+        known = 0 if longest is None else min(_common(longest.ids, ids), len(ids) - 1)
+        entries = None
+        if longest is not None and known:
+            entries = longest.cache[:known].permute(1, 2, 0, 3)
+        cache = Prefill(self.model, [ids], entries=entries).run(0)
+        self._keep(_Read(ids, cache))
+        return PromptCaches([rounded(cache, dtype)], ((0, 0),))
+
+    def _keep(self, read: _Read) -> None:
+        """Put a text in front, in the place of those that it begins with."""
+        with self._lock:
+            others = [each for each in self._kept if read.ids[: len(each.ids)] != each.ids]
+            self._kept = [read, *others][: self.conversations]
+
+
+class KeptPair:
+    """What both models of a pair have read of conversations.
+
+    What the sharer's layers put out (``source: hidden``) is read anew each time.
+
+    Args:
+        receiver: The model that answers.
+        sharer: The model that speaks.
+    """
+
+    def __init__(self, receiver: LoadedModel, sharer: LoadedModel) -> None:
+        self.receiver = KeptCaches(receiver.model)
+        self.sharer = self.receiver if sharer is receiver else KeptCaches(sharer.model)
+
+    def read(
+        self,
+        prompt: EncodedPrompt,
+        drafter: Drafter | None,
+        config: FuserConfig | None,
+        dtype: torch.dtype,
+    ) -> PairPrompts:
+        """A prompt with both models' caches, and the sharer's draft where it drafts.
+
+        Args:
+            prompt: As both models read it.
+            drafter: The sharer, where it drafts.
+            config: Of the fuser.
+            dtype: What the caches are rounded to.
+        """
+        own = self.receiver.read(prompt.receiver_ids, dtype)
+        return self.heard(prompt, own, drafter, config, dtype)
+
+    def heard(
+        self,
+        prompt: EncodedPrompt,
+        own: PromptCaches,
+        drafter: Drafter | None,
+        config: FuserConfig | None,
+        dtype: torch.dtype,
+    ) -> PairPrompts:
+        """The same where the receiver has read the prompt."""
+        if drafter is not None and not prompt.drafted:
+            before = self.sharer.read(prompt.sharer_ids, dtype)
+            (draft,) = drafter.drafts([prompt.sharer_ids], before)
+            prompt = prompt.with_draft(draft)
+        (prompt,) = as_heard([prompt], config)
+        if config is not None and config.source != "kv":
+            theirs = PromptCaches.compute(
+                self.sharer.model, [prompt.sharer_ids], dtype, source=config.source
+            )
+        else:
+            theirs = self.sharer.read(prompt.sharer_ids, dtype)
+        return PairPrompts((prompt,), own, theirs)
+
+
+def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """Tokens that both begin with."""
+    for index, (mine, theirs) in enumerate(zip(one, other, strict=False)):
+        if mine != theirs:
+            return index
+    return min(len(one), len(other))
