@@ -63,7 +63,8 @@ class Problem:
     """One thing wrong in one place of a file.
 
     Args:
-        where: ``file:line`` (or the file alone), then the key, as the user would look for it.
+        where: ``file:line:column`` (or the file alone), then the key, as the user would look for
+            it.
         rule: What must hold.
         value: What was found.
         hint: The way out, e.g. the nearest valid name.

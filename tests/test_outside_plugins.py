@@ -88,7 +88,7 @@ def test_a_wrong_name_in_their_module_is_told_with_its_line(
 ) -> None:
     space_file.write_text(SPACE.replace("kinds.first]", "kinds.frist]"))
     (problem,) = validate_file(space_file)
-    assert ":7 dimensions.fuser.layer_alignment.choices[1]: A dotted path must name" in str(
+    assert ":7:47 dimensions.fuser.layer_alignment.choices[1]: A dotted path must name" in str(
         problem
     )
 
@@ -96,7 +96,11 @@ def test_a_wrong_name_in_their_module_is_told_with_its_line(
 def test_where_they_are_not_importable_every_place_is_told(space_file: Path) -> None:
     space_file.write_text(SPACE.replace("outside_package", "package_that_is_not_there"))
     problems = [str(problem) for problem in validate_file(space_file)]
-    lines = (":5 search.sampler", ":7 dimensions.fuser.layer_alignment.choices[1]", ":9 fixed.")
+    lines = (
+        ":5:35 search.sampler",
+        ":7:47 dimensions.fuser.layer_alignment.choices[1]",
+        ":9:3 fixed.",
+    )
     for problem, line in zip(problems, lines, strict=True):
         assert line in problem
         assert "put its folder on PYTHONPATH; the working folder is not searched" in problem

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
@@ -24,11 +25,14 @@ def main() -> None:
     # Before any command loads torch: it makes its threads once.
     os.environ.update(thread_environment(os.environ))
     from c2c_search.cli.app import app
+    from c2c_search.cli.verbosity import VERBOSITY
 
     try:
         _check_arguments()
         app(prog_name="c2c-search")
     except C2CError as error:
+        if VERBOSITY.verbose:
+            traceback.print_exception(error)
         _tell(str(error))
         sys.exit(error.exit_code)
     except OSError as error:

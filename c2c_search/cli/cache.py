@@ -9,7 +9,9 @@ import typer
 
 from c2c_search.cli.echo import echo
 from c2c_search.cli.echo import echo_json
+from c2c_search.cli.options import Json
 from c2c_search.cli.options import confirm
+from c2c_search.cli.verbosity import VERBOSITY
 
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ _KEY = 8  # digits of a key that are shown
 
 @app.command("ls")
 def list_(
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """List all prompt caches and drafts, the most recently used first, and what they may take."""
     from c2c_search.models.cache_dir import cache_errors
@@ -111,7 +113,10 @@ def verify(
     from c2c_search.prompt_cache.maintenance import verify as verify_all
 
     store = _store()
-    with cache_errors(store), Progress(console=Console(stderr=True), transient=True) as bar:
+    with (
+        cache_errors(store),
+        Progress(console=Console(stderr=True, quiet=VERBOSITY.quiet), transient=True) as bar,
+    ):
         task = bar.add_task("verifying", total=None)
         found = verify_all(
             store,
@@ -214,7 +219,7 @@ def _models(*, delete: bool) -> bool:
     from c2c_search.models.cache_dir import default_cache_dir
 
     audited = []
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=Console(stderr=True, quiet=VERBOSITY.quiet), transient=True) as bar:
         task = bar.add_task("hashing models", total=None)
         for each in audit(
             default_cache_dir(),

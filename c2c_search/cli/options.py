@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from c2c_search.cli.verbosity import VERBOSITY
 from c2c_search.errors import ConfigError
 
 
@@ -35,7 +36,13 @@ def announce(text: str, *, err: bool = False) -> None:
         text: What begins.
         err: Whether on standard error, as the command's progress is.
     """
-    typer.echo(f"{text} ...", err=err)
+    if not VERBOSITY.quiet:
+        typer.echo(f"{text} ...", err=err)
+
+
+def tell(text: str) -> None:
+    """Say on standard error what begins, so that standard output holds the answer alone."""
+    announce(text, err=True)
 
 
 def confirm(question: str) -> None:

@@ -10,7 +10,9 @@ import typer
 
 from c2c_search.cli import studies
 from c2c_search.cli.echo import echo
+from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
+from c2c_search.cli.options import Json
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import SpaceFile
 from c2c_search.cli.options import announce
@@ -18,7 +20,9 @@ from c2c_search.errors import ConfigError
 
 
 if TYPE_CHECKING:
+    from c2c_search.space.plan import Plan
     from c2c_search.space.schema import Space
+    from c2c_search.study.engines import EngineName
 
 
 app = typer.Typer(invoke_without_command=True)
@@ -47,12 +51,34 @@ def study(
             help="Processes that train side by side; auto: one for each GPU, one on a CPU.",
         ),
     ] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="local|ray",
+            help="Where workers run: on this machine, or on the nodes of a Ray cluster.",
+        ),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|auto",
+            help="Head of the Ray cluster; RAY_ADDRESS, or this machine alone, by default.",
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Database of trials, instead of the file under the root; on one PostgreSQL the "
+            "same command may run several times.",
+        ),
+    ] = None,
     tracking_uri: Annotated[
         str | None,
         typer.Option(
             "--tracking-uri",
             metavar="URI",
-            help="MLflow server to record in, instead of the store under the root.",
+            help="MLflow server or database to record in, instead of the store under the root.",
         ),
     ] = None,
     force: Annotated[
@@ -76,14 +102,38 @@ def study(
     from c2c_search.study.driver import run_study
 
     count = _count(workers)
+    where = _engine(engine, address)
+    if storage is not None and storage == tracking_uri:
+        raise ConfigError(
+            "--storage and --tracking-uri need a database each: tables of Optuna's and MLflow's "
+            "have the same names."
+        )
     run_study(
         space,
         root=root,
         trials=trials,
         workers=count,
+        engine=where,
+        address=address,
+        storage_url=storage,
         tracking_uri=tracking_uri,
         force=force.strip(),
     )
+
+
+def _engine(engine: str, address: str | None) -> EngineName:
+    """The engine that is asked for.
+
+    Raises:
+        ConfigError: There is none of that name, or it has no address.
+    """
+    if engine == "ray":
+        return "ray"
+    if engine != "local":
+        raise ConfigError("--engine takes local or ray.", value=engine)
+    if address is not None:
+        raise ConfigError("--address is of a Ray cluster.", hint="Say --engine ray too.")
+    return "local"
 
 
 def _count(workers: str) -> int | None:
@@ -101,11 +151,27 @@ def _count(workers: str) -> int | None:
 
 def validate(
     file: Annotated[Path, typer.Argument(help="Space file; its pipeline is checked too.")],
+    json: Json = False,
 ) -> None:
     """Report every problem of a space, its pipeline, its data and its models at once.
 
-    Nothing is fetched: of models that are not here yet, the name alone is checked.
+    Nothing is fetched: of models that are not here yet, the name alone is checked. With --json
+    each problem has its file, line, column and key. Exit status 2: there are problems.
+
+    Example:
+
+        $ c2c-search validate spaces/fuser.yaml
+        spaces/fuser.yaml is valid: study quickstart, 2 pairs, 15 dimensions, 6
+        trials of 200 steps.
     """
+    if json:
+        from c2c_search.setup.validation import validation
+
+        found = validation(file)
+        echo_json(found.model_dump_json(indent=1))
+        if not found.valid:
+            raise typer.Exit(2)
+        return
     from c2c_search.host.wording import counted
     from c2c_search.space.schema import Space
     from c2c_search.study.readiness import check_ready
@@ -144,6 +210,7 @@ def plan(
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Fetch the models to tell sizes and memory.")
     ] = False,
+    json: Json = False,
 ) -> None:
     """Show what a study will do, before anything is spent."""
     from dataclasses import asdict
@@ -158,8 +225,12 @@ def plan(
     loaded = Space.load(space)
     check_ready(loaded, space)
     if not fetch:
+        made = make_plan(loaded)
+        if json:
+            _print_json(loaded.study, made)
+            return
         _tell_chats(loaded)
-        Console().print(render(loaded.study, make_plan(loaded)))
+        Console().print(render(loaded.study, made))
         return
     from c2c_search.fuser.cost import parameters
     from c2c_search.study.memory import lengths_of_pairs
@@ -179,6 +250,17 @@ def plan(
         memory=lambda trial: asdict(memory(trial)),
         messages=Messages(loaded, shape_of) if shapes_messages(loaded) else None,
     )
+    if json:
+        _print_json(loaded.study, planned)
+        return
     Console().print(render(loaded.study, planned))
     for notice in notices:
         typer.echo(notice)
+
+
+def _print_json(study: str, planned: Plan) -> None:
+    from dataclasses import asdict
+    from json import dumps
+
+    content = {"study": study, **asdict(planned), "total_steps": planned.total_steps}
+    echo_json(dumps(content, indent=1))

@@ -1,4 +1,4 @@
-"""YAML documents that remember on which line each key stands.
+"""YAML documents that remember on which line, and in which column, each key stands.
 
 Plain scalars are read by the core schema of YAML 1.2, so that ``1e-3`` is a number and ``no`` a
 word (https://yaml.org/spec/1.2.2/#103-core-schema); `dump` writes by the same rules. A document
@@ -51,7 +51,7 @@ class _OverBudget(Exception):
 
     def __init__(self, rule: str, mark: yaml.Mark) -> None:
         super().__init__(rule)
-        self.rule, self.line = rule, mark.line + 1
+        self.rule, self.where = rule, _marked(mark)
 
 
 class _Loader(yaml.SafeLoader):
@@ -98,22 +98,24 @@ class Document:
         name: What problems call it, e.g. its path.
         data: Its content as plain Python; None when it could not be parsed.
         lines: Line, counted from 1, of every key and list item by its location; the root's is 1.
+        columns: Column of the same, in characters, counted from 1.
         problems: What is wrong with the YAML itself: syntax, duplicate keys, tags.
     """
 
     name: str
     data: Any = None
     lines: dict[Location, int] = field(default_factory=dict)
+    columns: dict[Location, int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
     def problem(
         self, location: Location, rule: str, *, value: Any = _MISSING, hint: str = ""
     ) -> Problem:
-        """A problem with the key at ``location``; a key that is absent has its parent's line."""
+        """A problem with the key at ``location``; a key that is absent has its parent's place."""
         known = location
         while known and known not in self.lines:
             known = known[:-1]
-        line = f":{self.lines[known]}" if self.lines else ""
+        line = f":{self.lines[known]}:{self.columns[known]}" if self.lines else ""
         where = f"{self.name}{line} {spell(location)}".rstrip()
         if value is _MISSING:
             return Problem(where, rule, hint=hint)
@@ -168,19 +170,24 @@ def parse(text: str, name: str) -> Document:
         if isinstance(root, yaml.MappingNode):
             builder = _Builder(name)
             data = builder.value(root, (), ())
-            return Document(name, data, builder.lines, tuple(builder.problems))
+            problems = tuple(builder.problems)
+            return Document(name, data, builder.lines, builder.columns, problems)
     except _OverBudget as error:
-        return Document(name, problems=(Problem(f"{name}:{error.line}", error.rule),))
+        return Document(name, problems=(Problem(f"{name}:{error.where}", error.rule),))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"{name}:{mark.line + 1}" if mark else name
+        where = f"{name}:{_marked(mark)}" if mark else name
         rule = f"Must be valid YAML, but {error.problem or error.context}."
         return Document(name, problems=(Problem(where, rule),))
     # An escape that is no character ("\\UFFFFFFFF") is a ValueError of PyYAML's.
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         return Document(name, problems=(Problem(name, f"Must be valid YAML, but {error}."),))
-    where = f"{name}:{root.start_mark.line + 1}" if root else name
+    where = f"{name}:{_marked(root.start_mark)}" if root else name
     return Document(name, problems=(Problem(where, "Must be a mapping of keys to values."),))
+
+
+def _marked(mark: yaml.Mark) -> str:
+    return f"{mark.line + 1}:{mark.column + 1}"
 
 
 def dump(data: Any) -> str:
@@ -194,6 +201,7 @@ class _Builder:
     def __init__(self, name: str) -> None:
         self.name = name
         self.lines: dict[Location, int] = {(): 1}
+        self.columns: dict[Location, int] = {(): 1}
         self.values = 0
         self.problems: list[Problem] = []
 
@@ -210,7 +218,7 @@ class _Builder:
             self._no_tag(node, at, "seq")
             items = []
             for index, item in enumerate(node.value):
-                self.lines[(*at, index)] = item.start_mark.line + 1
+                self._stands((*at, index), item)
                 items.append(self.value(item, (*at, index), above))
             return items
         assert isinstance(node, yaml.ScalarNode)
@@ -231,9 +239,13 @@ class _Builder:
                 rule = f"This key stands here already, on line {self.lines[location]}."
                 self._problem(key_node, location, rule)
                 continue
-            self.lines[location] = key_node.start_mark.line + 1
+            self._stands(location, key_node)
             content[key] = self.value(value_node, location, above)
         return content
+
+    def _stands(self, at: Location, node: yaml.Node) -> None:
+        self.lines[at] = node.start_mark.line + 1
+        self.columns[at] = node.start_mark.column + 1
 
     def _scalar(self, node: yaml.ScalarNode, at: Location) -> Any:
         kind, text = node.tag.removeprefix(_TAG), str(node.value)
@@ -280,7 +292,7 @@ class _Builder:
             raise _OverBudget(rule, node.start_mark)
 
     def _problem(self, node: yaml.Node, at: Location, rule: str, value: Any = _MISSING) -> None:
-        where = f"{self.name}:{node.start_mark.line + 1} {spell(at)}".rstrip()
+        where = f"{self.name}:{_marked(node.start_mark)} {spell(at)}".rstrip()
         given = {} if value is _MISSING else {"value": value}
         self.problems.append(Problem(where, rule, **given))
 

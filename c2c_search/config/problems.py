@@ -25,7 +25,7 @@ from c2c_search.errors import suggestion
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_LINE = re.compile(r":(\d+)(?: |$)")
+_PLACE = re.compile(r":(\d+):(\d+)(?: |$)")
 
 _PLAIN_RULES = {
     "model_type": "Must be a mapping of keys to values.",
@@ -83,17 +83,22 @@ def strictly(model: type[Model], data: Any) -> Model:
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
     """Problems of one file from its top to its bottom."""
 
-    def line(problem: Problem) -> int:
-        found = _LINE.search(problem.where)
-        return int(found[1]) if found else 0
+    def place(problem: Problem) -> tuple[int, int]:
+        found = _PLACE.search(problem.where)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
 
-    return sorted(problems, key=line)
+    return sorted(problems, key=place)
 
 
 def without_echoes(document: Document, problems: Iterable[Problem]) -> list[Problem]:
     """Problems without those of a value that YAML itself could not give."""
-    own = {problem.where for problem in document.problems}
-    return [each for each in problems if each.where not in own or each in document.problems]
+    own = {_line(problem) for problem in document.problems}
+    return [each for each in problems if _line(each) not in own or each in document.problems]
+
+
+def _line(problem: Problem) -> str:
+    """Where a problem is, but for the column: of a value it is not its key's."""
+    return _PLACE.sub(r":\1 ", problem.where)
 
 
 def translate(model: type[BaseModel], document: Document, error: ErrorDetails) -> Problem:

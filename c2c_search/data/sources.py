@@ -147,7 +147,8 @@ def rows_error(problems: Sequence[Problem]) -> DataError:
     """Many bad rows as one error that shows the first of them."""
     shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
     more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-    return DataError(f"{len(problems)} rows do not fit:\n{shown}{more}")
+    told = "1 row does not fit" if len(problems) == 1 else f"{len(problems)} rows do not fit"
+    return DataError(f"{told}:\n{shown}{more}")
 
 
 def set_name(path: Path) -> str:

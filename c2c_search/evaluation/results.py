@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 from collections.abc import Mapping
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -207,6 +208,18 @@ def answers_table(result: SystemResult) -> str:
     ]
     columns.append("credit")
     return json.dumps({"columns": columns, "data": rows}, ensure_ascii=False) + "\n"
+
+
+def read_answers(path: Path, split: str = "test") -> SystemResult | None:
+    """What `answers_table` wrote into a file, under the file's name; None if it is not that."""
+    try:
+        table = json.loads(path.read_bytes())
+        kept = [name for name in table["columns"] if name in ItemResult.model_fields]
+        rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+        items = [ItemResult.model_validate({name: row[name] for name in kept}) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return SystemResult(system=path.stem, split=split, items=tuple(items)) if items else None
 
 
 def _legible(column: str, value: Any) -> Any:

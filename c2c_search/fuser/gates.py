@@ -136,6 +136,13 @@ class Gate(nn.Module):
             "eval_values": float(values.mean()),
         }
 
+    @torch.no_grad()
+    def open_by_layer(self) -> dict[str, list[float]]:
+        """Mean openness of each fused layer's ``keys`` and ``values``, as evaluation reads it."""
+        opened = self._evaluation(self._known_logit()).abs().flatten(1).mean(dim=1).tolist()
+        keys = opened[: self.groups - self.layers] or [1.0] * self.layers
+        return {"keys": keys, "values": opened[-self.layers :]}
+
     def _opened(self, logit: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         if not self.training or self.config.rule == "tanh":
             return self._evaluation(logit)

@@ -44,10 +44,11 @@ def _gate_faults(config: FuserConfig) -> list[str]:
         "noise": config.gate.noise != "none",
         "sparsity": config.gate.sparsity > 0,
         "input_dependent": config.gate.input_dependent,
+        "rule tanh": config.gate.rule == "tanh",
     }
     return [
         f"gate.{name} needs a gate: set gate.granularity to "
-        f"{_names(GATES, lambda one: one.name != 'none')}, or leave gate.{name} out"
+        f"{_names(GATES, lambda one: one.name != 'none')}, or leave gate.{name.split()[0]} out"
         for name, given in set_for_nothing.items()
         if given
     ]

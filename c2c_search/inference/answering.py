@@ -81,7 +81,7 @@ class TokenRules:
         return bool(self.processors) or self.min_new_tokens > 0
 
 
-class _Writer:
+class AnswerWriter:
     """Chooses and keeps the tokens of a batch of answers.
 
     Args:
@@ -176,7 +176,7 @@ def write_answers(
     Raises:
         FloatingPointError: A log-probability is no number.
     """
-    writer = _Writer(rules, len(last_ids), listener)
+    writer = AnswerWriter(rules, len(last_ids), listener)
 
     def ended(row: int, ids: Sequence[int]) -> bool:
         if ids[-1] in ends or (stops is not None and stops.hit(ids)):

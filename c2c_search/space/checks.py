@@ -23,6 +23,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
 from c2c_search.errors import SourceError
 from c2c_search.errors import suggestion
+from c2c_search.fuser import layers
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.presets import preset
 from c2c_search.models.pair import PairSpec
@@ -41,6 +42,7 @@ from c2c_search.space.dimensions import applies
 from c2c_search.space.dimensions import in_order
 from c2c_search.space.points import points
 from c2c_search.space.search_rules import faults
+from c2c_search.space.unread import unread
 
 
 # What decides whether a fuser can be trained as it is to be.
@@ -116,10 +118,29 @@ class _Check:
                 yield self.document.problem(("fixed", name), rule)
 
     def _dimension_values(self) -> Iterator[Problem]:
+        yield from self._same_layers()
         for name, dimension in self.space.dimensions.items():
             for index, value in enumerate(dimension.extremes):
                 at = ("dimensions", name, dimension.kind, index)
                 yield from self._value(at, name, value)
+
+    def _same_layers(self) -> Iterator[Problem]:
+        """Choices of layers that differ in how they are written alone."""
+        for name, dimension in self.space.dimensions.items():
+            named = dimension.choices if FORMER_NAMES.get(name, name) == "fuser.layers" else None
+            seen: dict[str, Value] = {}
+            for index, value in enumerate(named or ()):
+                try:
+                    key = layers.checked(value)
+                except ValueError:  # told of the value itself
+                    continue
+                if key in seen:
+                    yield self.document.problem(
+                        ("dimensions", name, "choices", index),
+                        f"Choices must differ, but {seen[key]!r} names the same layers.",
+                        value=value,
+                    )
+                seen.setdefault(key, value)
 
     def _fixed_values(self) -> Iterator[Problem]:
         for name, value in self.space.fixed.items():
@@ -221,26 +242,7 @@ class _Check:
             )
         if search.pruner == "patient" and self.pipeline_known and not one_rung:
             yield from self._patience(search.patient_rungs or 0)
-        files = self.pipeline.data.files.guard
-        named = {*self.space.fixed, *self.space.dimensions, *self.unreadable}
-        set_here = any(name.startswith("training.guard.") for name in named)
-        if files and self.pipeline.training.guard is None and not set_here:
-            yield self.document.problem(
-                ("pipeline",),
-                "Rows to guard (data.files.guard) need a training.guard, or nothing reads them.",
-                value=list(files),
-                hint="Set `training.guard: {}` in the pipeline, or drop data.files.guard.",
-            )
-        texts, stages = self.pipeline.data.files.reconstruction, self.pipeline.training.stages
-        reads = any(stage.kind == "reconstruction" for stage in stages)
-        if texts and not reads and "training.stages" not in named:
-            yield self.document.problem(
-                ("pipeline",),
-                "Texts to reconstruct (data.files.reconstruction) need a reconstruction stage, or "
-                "nothing reads them.",
-                value=list(texts),
-                hint="Add one to training.stages, or drop data.files.reconstruction.",
-            )
+        yield from unread(self.space, self.pipeline, self.document, self.unreadable)
         if len(self.space.enqueue) > search.trials:
             yield self.document.problem(
                 ("enqueue",),

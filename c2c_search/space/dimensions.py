@@ -56,7 +56,11 @@ def _word(value: Value) -> str:
 
 Value = None | bool | int | float | str
 Scalar = Annotated[Value, PlainValidator(_scalar)]
-Condition = Annotated[tuple[Scalar, ...], BeforeValidator(_as_list), Field(min_length=1)]
+Condition = Annotated[
+    tuple[Scalar, ...],
+    BeforeValidator(_as_list, json_schema_input_type=Value | tuple[Scalar, ...]),
+    Field(min_length=1),
+]
 Params = dict[str, Value]
 
 _OTHER = "\0"  # a value that no file can name

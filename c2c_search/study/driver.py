@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import shutil
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from contextlib import ExitStack
 from contextlib import contextmanager
@@ -19,16 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c2c_search.config.pipeline import Pipeline
-from c2c_search.errors import C2CError
-from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
-from c2c_search.errors import StudyStoppedError
 from c2c_search.host.devices import Share
-from c2c_search.host.devices import gpus
 from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
 from c2c_search.host.terminal import Console
+from c2c_search.host.urls import without_password
 from c2c_search.host.wording import counted
 from c2c_search.report import leaderboard
 from c2c_search.report.leaderboard import Leaderboard
@@ -38,11 +32,18 @@ from c2c_search.report.state import Score
 from c2c_search.report.state import StudyState
 from c2c_search.space.plan import trained_in_steps
 from c2c_search.space.schema import Space
+from c2c_search.study import engines
 from c2c_search.study import resume
 from c2c_search.study import storage
 from c2c_search.study.controls import measure_models
 from c2c_search.study.controls import record_models
 from c2c_search.study.controls import train_references
+from c2c_search.study.drivers import Drivers
+from c2c_search.study.ending import command
+from c2c_search.study.ending import no_champion
+from c2c_search.study.engines import Engine
+from c2c_search.study.engines import EngineName
+from c2c_search.study.engines import WorkerFactory
 from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import evaluate_finalists
 from c2c_search.study.layout import StudyFiles
@@ -60,6 +61,7 @@ from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import DERANGED_ACCURACY
+from c2c_search.study.trials import is_over
 from c2c_search.study.trials import run_trials
 from c2c_search.study.workers import make_workers
 from c2c_search.tracking import StudyRun
@@ -74,9 +76,8 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
-WorkerFactory = Callable[
-    [Pipeline, Path, str | None, Share], AbstractContextManager[WorkerProcess]
-]
+SEARCHES = "searches"  # user attribute of the study: its references stand, trials may be asked for
+_LOOK_SECONDS = 1.0  # between looks whether the driver that leads still does
 Promote = Callable[[Session, FinalEvaluation], PromotedChampion]
 
 
@@ -112,6 +113,9 @@ def run_study(
     root: Path = Path("mlruns"),
     trials: int | None = None,
     workers: int | None = None,
+    engine: EngineName = "local",
+    address: str | None = None,
+    storage_url: str | None = None,
     tracking_uri: str | None = None,
     force: str = "",
     console: Console | None = None,
@@ -128,7 +132,11 @@ def run_study(
         trials: Budget of trials, instead of the space's own.
         workers: Processes that train and measure side by side; one for each GPU if None, and one
             where there is none: on a CPU one process uses all cores.
-        tracking_uri: MLflow server to record in, instead of the store under ``root``.
+        engine: Where they run: on this machine, or on the nodes of a Ray cluster.
+        address: Of that cluster; None for the one of ``RAY_ADDRESS``, or of this machine.
+        storage_url: Database of Optuna's store, instead of the file under ``root``; several
+            processes may drive a study on one PostgreSQL and one ``root``.
+        tracking_uri: MLflow server or database to record in, instead of the store under ``root``.
         force: Why a new champion takes the place of one that it does not beat; empty if it must
             beat it.
         console: Where progress and result go; standard output by default.
@@ -151,44 +159,49 @@ def run_study(
     files = StudyFiles(expanded(root).resolve(), space.study)
     if not files.begun:
         ready(space, space_path)
-    # Making the stores, or only opening them, takes MLflow seconds.
-    per_trial = space.pipeline.training.devices_per_trial
-    count = workers or max(1, len(gpus(os.environ)) // per_trial)
-    beside = f" in {count} workers" if count > 1 else ""
-    console.print(
-        f"Study {space.study}: {counted(space.search.trials, 'trial')} of "
-        f"{counted(space.pipeline.training.steps, 'step')}{beside}; "
-        f"opening the stores under {root} ...",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    devices = space.pipeline.training.devices_per_trial
     try:
-        with interruptible(), _opened(space, files) as study:
-            start = _Start(
-                space_path,
-                space,
-                files,
-                console,
-                worker_factory,
-                promotion,
-                sleep,
-                force,
-                count,
-                tracking_uri,
+        with (
+            engines.opened(engine, workers, address, worker_factory, devices=devices) as workforce,
+            interruptible(),
+        ):
+            beside = f" in {workforce.workers} workers" if workforce.workers > 1 else ""
+            console.print(
+                f"Study {space.study}: {counted(space.search.trials, 'trial')} of "
+                f"{counted(space.pipeline.training.steps, 'step')}{beside}; "
+                f"opening the stores under {root} ...",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
             )
-            final, champion, board = start.drive(study)
+            with _opened(space, files, storage_url) as (study, drivers):
+                start = _Start(
+                    space_path,
+                    space,
+                    files,
+                    console,
+                    workforce,
+                    promotion,
+                    sleep,
+                    force,
+                    tracking_uri,
+                    drivers,
+                )
+                final, champion, board = start.drive(study)
     except KeyboardInterrupt:
         options = {
             "root": None if root == Path("mlruns") else root,
             "trials": trials,
             "workers": workers,
+            "engine": None if engine == "local" else engine,
+            "address": address,
+            "storage": storage_url,
             "tracking-uri": tracking_uri,
             "force": force or None,
         }
         console.print(
             "\nStopped; everything finished is kept. Go on with:\n  "
-            + _command({"space": space_path, **options}),
+            + command({"space": space_path, **options}),
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -196,59 +209,23 @@ def run_study(
         raise
     console.print(leaderboard.render(board))
     if champion is None:
-        raise _no_champion(space.study, final)
+        raise no_champion(space.study, final)
     return Outcome(space.study, board, final, champion)
 
 
-def _command(options: Mapping[str, object]) -> str:
-    """The command line of a study, with the options that are given."""
-    given = {name: value for name, value in options.items() if value is not None}
-    words = (word for name, value in given.items() for word in (f"--{name}", str(value)))
-    return shlex.join(["c2c-search", "study", *words])
-
-
-def _no_champion(study: str, final: FinalEvaluation) -> C2CError:
-    """Why nothing was promoted: a verdict only on what was measured."""
-    if not final.verdicts:
-        return StudyStoppedError(
-            f"Study {study!r} measured nothing that could be judged, so there is no verdict: "
-            f"{final.unmeasured}",
-            hint="Remove the cause and run the same command again; failed trials count, so raise "
-            "--trials if too few are left.",
-        )
-    present = any(verdict.passed for verdict in final.verdicts)
-    others = "all its controls and the present champion" if present else "all its controls"
-    if any(all(one.beaten for one in each.others) and not each.passed for each in final.verdicts):
-        others = "all its controls and owes enough of its gain to what is said"
-    if any(verdict.harmful for verdict in final.verdicts):
-        others += " without harm elsewhere"
-    return NoChampionError(
-        "\n".join(
-            [
-                f"No fuser of study {study!r} that was judged beats {others} on test; "
-                "nothing was promoted.",
-                *final.not_judged,
-            ]
-        ),
-        hint="The table says by how much each one misses. More steps, more trials or another "
-        "pair may do it.",
-    )
-
-
 @contextmanager
-def _opened(space: Space, files: StudyFiles) -> Iterator[Study]:
-    """Optuna's study, driven by no other process; what its store raises comes as `StoreError`."""
+def _opened(space: Space, files: StudyFiles, url: str | None) -> Iterator[tuple[Study, Drivers]]:
+    """Optuna's study and its drivers; what its store raises comes as `StoreError`."""
     from optuna.exceptions import StorageInternalError
 
     refuse_namesake(files)
     try:
-        opened: RDBStorage = storage.open_storage(files.root)
-        with storage.sole_driver(files.root, space.study, opened):
-            if not files.begun:  # what was prepared for another space stands for nothing
-                shutil.rmtree(files.results, ignore_errors=True)
-            yield storage.open_study(opened, space.study, space.identity(), begun=files.begun)
+        opened: RDBStorage = storage.open_storage(files.root, url)
+        with storage.open_drivers(files.root, space.study, opened) as drivers:
+            study = storage.open_study(opened, space.study, space.identity(), begun=files.begun)
+            yield study, drivers
     except StorageInternalError as error:
-        reason = str(error.__cause__ or error).strip().split("\n")[0]
+        reason = without_password(str(error.__cause__ or error).strip().split("\n")[0])
         raise StoreError(
             "Optuna's store must be readable and writable.",
             value=reason,
@@ -264,24 +241,77 @@ class _Start:
     space: Space
     files: StudyFiles
     console: Console
-    worker_factory: WorkerFactory
+    workforce: Engine
     promotion: Promote
     sleep: Callable[[float], None]
     force: str
-    workers: int
     tracking_uri: str | None
+    drivers: Drivers
 
     def drive(self, study: Study) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
-        """Go through every stage; those that an earlier start has finished cost nothing."""
-        self.files.stop.unlink(missing_ok=True)  # it asked an earlier start
-        interrupted = resume.recover(study)
-        tracker = Tracker.open(
+        """Go through every stage; those that an earlier start has finished cost nothing.
+
+        Beside a driver that leads, take part in the search, and lead when that one has ended.
+        """
+        told = False
+        while not self.drivers.lead():
+            if not told:
+                self._say("Another process leads this study; this one takes part in its search.")
+                told = True
+            if study.user_attrs.get(SEARCHES) and not is_over(study, self.space.search):
+                self._help(study)
+            self.sleep(_LOOK_SECONDS)
+            if self.files.stop.exists():
+                raise KeyboardInterrupt("asked to stop")
+        return self._lead(study)
+
+    def _help(self, study: Study) -> None:
+        """Take part in the search of a study that another driver leads."""
+        tracker = self._tracker(None)
+        run = tracker.study(self.space.study, run_id=study.user_attrs[RUN_ID])
+        try:
+            with self._session(study, tracker, run) as session:
+                self._search(session)
+        except BaseException:
+            with suppress(Exception):
+                self.drivers.recover(study)
+            raise
+
+    def _search(self, session: Session) -> Session:
+        """All stages up to the end of the search, and the session that goes on."""
+        session.trainer.prepare()
+        # From here on the day on which the study began is part of every trial.
+        pipeline = self.space.pipeline.on(session.trainer.date)
+        space = self.space.model_copy(update={"pipeline": pipeline})
+        session = replace(session, space=space)
+        measure_models(session)
+        train_references(session)
+        if self.drivers.lead():
+            record_models(session)
+            log_data(session)
+            session.study.set_user_attr(SEARCHES, True)
+        run_trials(session, make_fits(self.space))
+        self.drivers.check()
+        return session
+
+    def _tracker(self, outbox: Path | None) -> Tracker:
+        return Tracker.open(
             self.files.root,
             self.space.pipeline.name,
             uri=self.tracking_uri,
-            outbox=None if self.tracking_uri is None else self.files.outbox,
-            notify=lambda text: self.console.print(text, highlight=False, markup=False),
+            outbox=outbox,
+            notify=self._say,
         )
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False)
+
+    def _lead(self, study: Study) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
+        if not self.files.begun:  # what was prepared for another space stands for nothing
+            shutil.rmtree(self.files.results, ignore_errors=True)
+        self.files.stop.unlink(missing_ok=True)  # it asked an earlier start
+        interrupted = self.drivers.recover(study)
+        tracker = self._tracker(None if self.tracking_uri is None else self.files.outbox)
         run = self._parent(tracker, study)
         log_settings(run, self.space, self.space_path)
         reconcile(tracker, study)
@@ -295,7 +325,7 @@ class _Start:
             stopped = isinstance(error, KeyboardInterrupt)
             # The store may be what failed; the next start puts right what is left here.
             with suppress(Exception):
-                resume.recover(study)
+                self.drivers.recover(study)
                 run.finish("KILLED" if stopped else "FAILED")
             raise
         run.finish("FINISHED" if result[0].verdicts else "FAILED")
@@ -305,18 +335,10 @@ class _Start:
     def _stages(
         self, session: Session
     ) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
-        session.trainer.prepare()
-        # From here on the day on which the study began is part of every trial.
-        pipeline = self.space.pipeline.on(session.trainer.date)
-        space = self.space.model_copy(update={"pipeline": pipeline})
-        session = replace(session, space=space)
-        measure_models(session)
-        train_references(session)
-        record_models(session)
-        log_data(session)
-        run_trials(session, make_fits(self.space))
+        session = self._search(session)
         final = evaluate_finalists(session)
         session.workers.close()
+        self.drivers.check()
         champion = None if final.champion is None else self.promotion(session, final)
         board = make_leaderboard(session, final, champion)
         session.run.note(leaderboard.markdown(board))
@@ -336,7 +358,7 @@ class _Start:
         store = JsonStore(self.files.results)
         with watch(_state(study, self.space), self.console) as view, ExitStack() as stack:
             workers = make_workers(
-                self.workers,
+                self.workforce.workers,
                 self._worker,
                 self.space.pairs,
                 store,
@@ -356,6 +378,7 @@ class _Start:
                 workers,
                 store,
                 view,
+                drivers=self.drivers,
                 force=self.force,
             )
 
@@ -363,7 +386,7 @@ class _Start:
         self, share: Share, dtype: str | None, date: str | None
     ) -> AbstractContextManager[WorkerProcess]:
         log = self.files.worker_log(share.index)
-        return self.worker_factory(self.space.pipeline.on(date), log, dtype, share)
+        return self.workforce.start(self.space.pipeline.on(date), log, dtype, share)
 
 
 def _state(study: Study, space: Space) -> StudyState:

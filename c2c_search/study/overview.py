@@ -17,9 +17,9 @@ from c2c_search.host.home import expanded
 from c2c_search.space.order import RETRY_OF
 from c2c_search.study import resume
 from c2c_search.study import storage
+from c2c_search.study.drivers import DRIVER
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.naming import trial_name
-from c2c_search.study.storage import DRIVER
 from c2c_search.study.storage import TRIALS
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import DERANGED_ACCURACY

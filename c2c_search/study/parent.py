@@ -19,6 +19,8 @@ from c2c_search.study.recording import log_accuracy
 from c2c_search.study.session import child_key
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import DERANGED_ACCURACY
+from c2c_search.study.verdicts import KEY
+from c2c_search.study.verdicts import Verdicts
 from c2c_search.tracking import StudyRun
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.recorded_run import RecordedRun
@@ -95,6 +97,7 @@ def log_final(session: Session, final: FinalEvaluation) -> None:
     """Record the verdicts, every system's answers and, in each one's own run, its numbers."""
     run, attrs = session.run, session.study.user_attrs
     verdicts = {each.name: each.model_dump(mode="json") for each in final.verdicts}
+    session.store.save(KEY, Verdicts(verdicts=final.verdicts))
     run.log_dict("verdict.json", verdicts)
     run.text("verdict.txt", final.explanation + "\n")
     for name, result in final.results.items():

@@ -62,18 +62,23 @@ def check_ready(space: Space, file: Path) -> None:
         ConfigError: With every problem, one line each.
         DataError: The data alone is wrong.
     """
-    document = read(file)
-    problems = [*_models(space, document)]
-    problems += [*_layers(space, document)] or _limits(space, document)
-    problems += _harm_tasks(space, file)
+    problems = unready(space, file)
     try:
-        _check_data(space)
+        check_data(space)
     except DataError as error:
         if not problems:
             raise
         problems.append(Problem(f"{file} pipeline", str(error)))
     if problems:
         raise ConfigError.collect(problems)
+
+
+def unready(space: Space, file: Path) -> list[Problem]:
+    """What would stop the study, but for its data; see `check_ready`."""
+    document = read(file)
+    problems = [*_models(space, document)]
+    problems += [*_layers(space, document)] or _limits(space, document)
+    return [*problems, *_harm_tasks(space, file)]
 
 
 def _models(space: Space, document: Document) -> Iterator[Problem]:
@@ -143,7 +148,12 @@ def _harm_tasks(space: Space, file: Path) -> Iterator[Problem]:
             )
 
 
-def _check_data(space: Space) -> None:
+def check_data(space: Space) -> None:
+    """Read the data of a space as its study would.
+
+    Raises:
+        DataError: It does not fit, or a stage has none.
+    """
     data = space.pipeline.data
     if data.source == "jsonl" or data.files.guard or data.files.reconstruction:
         rows, _ = split_rows(data)

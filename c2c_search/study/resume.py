@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -20,7 +21,7 @@ _CARRIED = (RUN_ID,)
 _RUNG = "completed_rung_"  # where Optuna's halving notes the rungs that a trial has passed
 
 
-def recover(study: Study) -> list[int]:
+def recover(study: Study, lives: Callable[[FrozenTrial], bool] = lambda trial: False) -> list[int]:
     """Queue every trial that was interrupted, however it was, to go on from its checkpoint.
 
     A trial that ended for good is complete, pruned, or failed with a class of failure. Any other
@@ -28,7 +29,11 @@ def recover(study: Study) -> list[int]:
     is given up and queued again with its parameters, its run and its reports. Calling this twice
     queues nothing twice, and a crash in between loses nothing.
 
-    Must only be called by the study's sole driver.
+    Must only be called by the study's sole driver, or while it is its turn to ask.
+
+    Args:
+        study: Optuna's study.
+        lives: Whether a trial in state running is trained by a process that lives.
 
     Returns:
         Numbers of the trials that were interrupted.
@@ -40,6 +45,8 @@ def recover(study: Study) -> list[int]:
     interrupted = []
     for trial in trials:
         if trial.state == TrialState.RUNNING:
+            if lives(trial):
+                continue
             study.tell(trial.number, state=TrialState.FAIL)
         elif trial.state != TrialState.FAIL or FAILURE in trial.user_attrs:
             continue

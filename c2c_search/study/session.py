@@ -17,6 +17,8 @@ from c2c_search.report.live import View
 from c2c_search.report.state import Score
 from c2c_search.space.objective import Objective
 from c2c_search.space.schema import Space
+from c2c_search.study.drivers import SOLE
+from c2c_search.study.drivers import Drivers
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.trainer import TrainerClient
 from c2c_search.study.workers import Job
@@ -56,6 +58,7 @@ class Session:
         workers: All of them.
         store: What is finished.
         view: What the terminal shows.
+        drivers: Those who drive the study.
         objectives: By pair, what the search maximises; known once controls are measured.
         force: Why a new champion takes the place of one that it does not beat; empty if it
             must beat it.
@@ -70,6 +73,7 @@ class Session:
     workers: Workers
     store: JsonStore
     view: View
+    drivers: Drivers = SOLE
     objectives: dict[str, Objective] = field(default_factory=dict)
     force: str = ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
@@ -22,8 +21,14 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
 from c2c_search.host import process
 from c2c_search.host.files import write_text
+from c2c_search.host.urls import without_password
 from c2c_search.space.objective import objective_before
+from c2c_search.study.drivers import DRIVER
+from c2c_search.study.drivers import SOLE
+from c2c_search.study.drivers import Drivers
+from c2c_search.study.drivers import SharedDrivers
 from c2c_search.tracking.mlflow_store import sqlite_url
+from c2c_search.tracking.mlflow_store import with_driver
 
 
 if TYPE_CHECKING:
@@ -39,13 +44,11 @@ SPACE = "space"  # user attributes of the study
 SPACE_HASH = "space_hash"
 TRIALS = "trials"  # in all, as its last start was told
 
-DRIVER = ".driver"  # file of a study's folder that names the process which drives it
-
 _EMPTY = "{}"
 
 
-def open_storage(root: Path) -> RDBStorage:
-    """Open ``ROOT/optuna.db``, or the database that ``C2C_SEARCH_OPTUNA_URL`` names.
+def open_storage(root: Path, url: str | None = None) -> RDBStorage:
+    """Open ``ROOT/optuna.db``, or the database that ``url`` or C2C_SEARCH_OPTUNA_URL names.
 
     SQLite runs with a write-ahead log, and every transaction takes the write lock at its start:
     with Optuna's own transactions two processes can claim one waiting trial.
@@ -57,7 +60,9 @@ def open_storage(root: Path) -> RDBStorage:
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = os.environ.get(URL_VARIABLE) or sqlite_url(root.resolve() / DATABASE)
+    url = with_driver(url or os.environ.get(URL_VARIABLE) or "") or sqlite_url(
+        root.resolve() / DATABASE
+    )
     local = url.startswith("sqlite")
     engine: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 2}
     if local:
@@ -72,9 +77,9 @@ def open_storage(root: Path) -> RDBStorage:
             _write_immediately(storage.engine)
     except (SQLAlchemyError, OSError, ImportError, RuntimeError) as error:
         raise StoreError(
-            f"Optuna's store must be readable and writable: {_shown(url)}.",
-            value=str(error).strip().split("\n")[0],
-            hint="PostgreSQL needs its driver: pip install 'psycopg[binary]'."
+            f"Optuna's store must be readable and writable: {without_password(url)}.",
+            value=without_password(str(error).strip().split("\n")[0]),
+            hint="PostgreSQL needs its driver: pip install 'c2c-search[postgres]'."
             if isinstance(error, ImportError)
             else "",
         ) from error
@@ -161,14 +166,44 @@ def sole_driver(root: Path, study: str, storage: RDBStorage) -> Iterator[None]:
     Raises:
         StoreError: Another process drives the study; the message says which one.
     """
+    if is_shared(storage):
+        with shared_drivers(root, study, storage) as drivers:
+            if not drivers.lead():
+                raise _busy(study, None)
+            yield
+        return
     note = root / "trials" / study / DRIVER
-    shared = storage.engine.dialect.name == "postgresql"
-    with _advisory_lock(storage.engine, study) if shared else _file_lock(note, study):
+    with _file_lock(note, study):
         write_text(note, process.this_process() + "\n")
         try:
             yield
         finally:
             note.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_drivers(root: Path, study: str, storage: RDBStorage) -> Iterator[Drivers]:
+    """Be a driver of a study: one of several on PostgreSQL, else the only one.
+
+    Raises:
+        StoreError: There can be one only, and another process drives the study.
+    """
+    if is_shared(storage):
+        with shared_drivers(root, study, storage) as drivers:
+            yield drivers
+        return
+    with sole_driver(root, study, storage):
+        yield SOLE
+
+
+def is_shared(storage: RDBStorage) -> bool:
+    """Whether several drivers may share the store."""
+    return storage.engine.dialect.name == "postgresql"
+
+
+def shared_drivers(root: Path, study: str, storage: RDBStorage) -> SharedDrivers:
+    """This process among the drivers of a study on PostgreSQL."""
+    return SharedDrivers(storage.engine, study, root / "trials" / study)
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -228,25 +263,6 @@ def _file_lock(note: Path, study: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _advisory_lock(engine: Engine, study: str) -> Iterator[None]:
-    from sqlalchemy import text
-
-    digest = hashlib.sha256(f"c2c-search/{study}".encode()).digest()
-    key = int.from_bytes(digest[:8], "big", signed=True)
-    with engine.connect() as connection:
-        held = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar()
-        # The lock is the session's; an open transaction would only hold back clean-up.
-        connection.commit()
-        if not held:
-            raise _busy(study, None)
-        try:
-            yield
-        finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
-            connection.commit()
-
-
 def _busy(study: str, process: str | None) -> C2CError:
     host, _, pid, *_ = [*(process or "").split("/"), "", "", ""]
     who = f"process {pid} on {host}" if pid else "another process"
@@ -254,10 +270,3 @@ def _busy(study: str, process: str | None) -> C2CError:
         f"A study has one driver at a time; {who} drives {study!r} now.",
         hint="Wait until it is done, or stop it with Ctrl-C and run the same command again.",
     )
-
-
-def _shown(url: str) -> str:
-    """The URL without its password."""
-    from sqlalchemy.engine import make_url
-
-    return make_url(url).render_as_string(hide_password=True)

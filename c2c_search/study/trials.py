@@ -9,6 +9,7 @@ from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
 from c2c_search.errors import StudyStoppedError
 from c2c_search.report.run_notes import escaped
+from c2c_search.space.declaration import Search
 from c2c_search.space.pruners import rung_blocks
 from c2c_search.space.sampling import Fits
 from c2c_search.space.sampling import make_pruner
@@ -30,6 +31,7 @@ from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Failure
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Trained
+from c2c_search.training.remote.cluster import NoPlaceError
 
 
 if TYPE_CHECKING:
@@ -84,13 +86,19 @@ def run_trials(session: Session, fits: Fits | None) -> None:
     study.sampler = make_sampler(session.space, fits=fits)
     study.pruner = make_pruner(session.space)
     search = partial(_search, streak=FailureStreak(), fits=fits)
-    session.share([search] * session.workers.count)
+    while True:
+        session.share([search] * session.workers.count)
+        while session.drivers.others(session.study):
+            if session.workers.stopping:
+                raise KeyboardInterrupt("asked to stop")
+        if is_over(session.study, session.space.search):
+            return
 
 
 def _search(session: Session, streak: FailureStreak, fits: Fits | None) -> None:
     """One worker's part of the search."""
     search = session.space.search
-    while (left := _left(session)) > 0 and not session.workers.stopping:
+    while (left := _left(session.study, search)) > 0 and not session.workers.stopping:
         if over := spent(session.study, search):
             session.view.note(over)
             return
@@ -98,13 +106,17 @@ def _search(session: Session, streak: FailureStreak, fits: Fits | None) -> None:
         _run_some(session, streak, fits, min(search.trials_per_device, left))
 
 
-def _left(session: Session) -> int:
+def is_over(study: Study, search: Search) -> bool:
+    """Whether no more trials are to begin."""
+    return _left(study, search) <= 0 or bool(spent(study, search))
+
+
+def _left(study: Study, search: Search) -> int:
     """Trials of the budget that have neither ended nor begun; those that run will end."""
     from optuna.trial import TrialState
 
-    study = session.study
     running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-    return session.space.search.trials - len(resume.finished(study)) - running
+    return search.trials - len(resume.finished(study)) - running
 
 
 def _run_some(session: Session, streak: FailureStreak, fits: Fits | None, count: int) -> None:
@@ -113,17 +125,24 @@ def _run_some(session: Session, streak: FailureStreak, fits: Fits | None, count:
     asked: list[_Trial] = []
     try:
         for _ in range(count):
-            enqueue_next(session)
-            asked.append(_Trial(session, session.study.ask(), streak))
-            asked[-1].begin(fits)
+            # Other drivers of the study, if there are any, ask before or after.
+            with session.drivers.asking(session.study):
+                if _left(session.study, session.space.search) <= 0:
+                    break
+                enqueue_next(session)
+                asked.append(_Trial(session, session.study.ask(), streak))
+                session.drivers.claim(asked[-1].trial)
+                asked[-1].begin(fits)
         begun = {trial: trial.training for trial in asked if trial.training is not None}
         trials = list(begun)
         session.trainer.train_together(
             list(begun.values()), lambda index, how: trials[index].end(how)
         )
-    except BaseException:
+    except BaseException as error:
         for trial in asked:
             trial.interrupt()
+            if isinstance(error, NoPlaceError):
+                trial.give_back()
         raise
 
 
@@ -162,6 +181,15 @@ class _Trial:
         """Leave it, if it has not ended, to another start of the study."""
         if self._recording is not None:
             self._recording.interrupt()
+
+    def give_back(self) -> None:
+        """Queue it again, if it has not ended, for whichever worker is free."""
+        if self._recording is not None:
+            from optuna.trial import TrialState
+
+            self.session.study.tell(self.trial.number, state=TrialState.FAIL)
+            trials = self.session.study.get_trials(deepcopy=False)
+            resume.requeue(self.session.study, trials[self.trial.number])
 
     def end(self, how: Trained | Failed) -> None:
         """Record its end and tell Optuna.

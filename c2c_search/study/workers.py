@@ -1,4 +1,4 @@
-"""The workers of a study on one machine, and how its work is shared out among them."""
+"""The workers of a study, and how its work is shared out among them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from typing import Generic
 from typing import TypeVar
 
+from c2c_search.errors import StudyStoppedError
 from c2c_search.host.devices import Share
 from c2c_search.host.json_store import JsonStore
 from c2c_search.models.pair import PairSpec
@@ -25,6 +26,7 @@ from c2c_search.study.trainer import TrainerClient
 from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.turns import Turns
 from c2c_search.training.protocol import Prepared
+from c2c_search.training.remote.cluster import NoPlaceError
 
 
 if TYPE_CHECKING:
@@ -78,13 +80,19 @@ class Workers:
 
         Raises:
             KeyboardInterrupt: A signal came, or the study was asked to stop.
+            StudyStoppedError: No worker finds a node.
             BaseException: What a job raised; the others are ended as by a signal.
         """
         shared = _Shared(self, deque(enumerate(jobs)))
-        if self.count == 1 or len(jobs) == 1:
-            shared.work(session)
-        else:
-            self._in_threads(session, shared)
+        alone = self.count == 1 or len(jobs) == 1
+        while shared.jobs and not self.stopping:
+            shared.lost.clear()
+            if alone:
+                shared.work(session)
+            else:
+                self._in_threads(session, shared)
+            if len(shared.lost) == (1 if alone else self.count):
+                raise _no_node(shared.lost[0])
         if shared.jobs or self.stopping:
             raise KeyboardInterrupt("asked to stop")
         return [shared.results[index] for index in range(len(jobs))]
@@ -113,6 +121,14 @@ class Workers:
             for trainer in self.trainers:
                 trainer.interrupt()
             alive[0].join(_LOOK_SECONDS)
+
+
+def _no_node(error: NoPlaceError) -> StudyStoppedError:
+    return StudyStoppedError(
+        f"No worker finds a node: {error}.",
+        hint="Finished trials are kept: bring nodes back, or ask for fewer --workers, and run the "
+        "same command again.",
+    )
 
 
 def _alive(threads: Sequence[threading.Thread]) -> list[threading.Thread]:
@@ -174,12 +190,19 @@ class _Shared(Generic[T]):
     jobs: deque[tuple[int, Job[T]]]
     results: dict[int, T] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
+    lost: list[NoPlaceError] = field(default_factory=list)
 
     def work(self, session: Session) -> None:
-        """Do jobs until none is left, or the study is to stop."""
+        """Do jobs until none is left, the study is to stop, or no node has room for the worker."""
         while self.jobs and not self.workers.stopping:
             index, job = self.jobs.popleft()
-            self.results[index] = job(session)
+            try:
+                self.results[index] = job(session)
+            except NoPlaceError as error:
+                self.jobs.append((index, job))
+                self.lost.append(error)
+                session.view.note(f"A worker leaves its work to the others: {error}")
+                return
 
     def work_in_turn(self, session: Session) -> None:
         """The same beside other threads."""

@@ -48,6 +48,18 @@ _LOCATIONS = (
 )
 
 
+def with_driver(url: str) -> str:
+    """A PostgreSQL URL that names the driver that we install, unless it names one."""
+    scheme, colon, rest = url.partition("://")
+    return f"postgresql+psycopg{colon}{rest}" if scheme in ("postgres", "postgresql") else url
+
+
+def is_database(uri: str) -> bool:
+    """Whether a tracking URI is of a database, which keeps no artifacts."""
+    scheme = uri.partition("://")[0].partition("+")[0]
+    return scheme in ("postgres", "postgresql", "mysql", "mssql", "sqlite")
+
+
 def open_store(root: Path, *, uri: str | None = None) -> str:
     """Open the store under ``root``, making it first if there is none.
 
@@ -66,7 +78,7 @@ def open_store(root: Path, *, uri: str | None = None) -> str:
         StoreError: The store cannot be made, read or written, or is not MLflow's.
     """
     if uri is not None:
-        return uri
+        return with_driver(uri)
     root = expanded(root).resolve()
     database = root / DATABASE
     with store_errors(root):

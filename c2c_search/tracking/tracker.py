@@ -99,7 +99,8 @@ class Tracker:
         root = expanded(root).resolve()
         opened = mlflow_store.open_store(root, uri=uri)
         client = mlflow_store.connect(opened)
-        location = None if uri else mlflow_store.artifact_location(root, experiment)
+        served = uri is not None and not mlflow_store.is_database(uri)
+        location = None if served else mlflow_store.artifact_location(root, experiment)
         found = _experiment(client, root, experiment, location, opened)
         if outbox is not None:
             client = cast("MlflowClient", Outbox(client, outbox, notify=notify))

@@ -239,6 +239,7 @@ def _environment(dtype: str | None, share: Share) -> dict[str, str]:
     Threads must be told before torch is loaded: it makes them when it first needs them.
     """
     dropped = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "MLFLOW_RUN_ID"}
+    dropped |= {"C2C_SEARCH_OPTUNA_URL", "RAY_AUTH_TOKEN"}  # secrets that it has no use for
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     if dtype is not None:
         kept[VARIABLE] = dtype

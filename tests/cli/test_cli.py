@@ -68,6 +68,15 @@ def test_the_command_line_imports_nothing_heavy() -> None:
         "study show",
         "study rm",
         "study export",
+        "init",
+        "doctor",
+        "schema",
+        "mcp",
+        "models ls",
+        "models pull",
+        "models rm",
+        "data check",
+        "cache ls",
     ],
 )
 def test_every_command_has_help(cli: Cli, command: str) -> None:

@@ -77,10 +77,25 @@ def test_lines_are_remembered() -> None:
     }
 
 
+def test_columns_are_remembered() -> None:
+    document = parse("a: 1\nb:\n  c.d:\n    - x\n    - y: {\u00e9\u00e9: 2, z: 3}\n", "a.yaml")
+    assert document.columns == {
+        (): 1,
+        ("a",): 1,
+        ("b",): 1,
+        ("b", "c.d"): 3,
+        ("b", "c.d", 0): 7,
+        ("b", "c.d", 1): 7,
+        ("b", "c.d", 1, "y"): 7,
+        ("b", "c.d", 1, "y", "\u00e9\u00e9"): 11,
+        ("b", "c.d", 1, "y", "z"): 18,
+    }
+
+
 def test_a_missing_key_has_its_parents_line() -> None:
     document = parse("a: 1\nb:\n  c: 1\n", "a.yaml")
-    assert str(document.problem(("b", "x"), "Rule.")) == "a.yaml:2 b.x: Rule."
-    assert str(document.problem((), "Rule.")) == "a.yaml:1: Rule."
+    assert str(document.problem(("b", "x"), "Rule.")) == "a.yaml:2:1 b.x: Rule."
+    assert str(document.problem((), "Rule.")) == "a.yaml:1:1: Rule."
 
 
 def test_anchors_are_resolved() -> None:
@@ -90,33 +105,36 @@ def test_anchors_are_resolved() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: 1\nb: [1,\n", "a.yaml:3: Must be valid YAML, but"),
-        ("a: b: c", "a.yaml:1: Must be valid YAML, but mapping values are not allowed here."),
-        ("a: 1\n---\nb: 2", "a.yaml:2: Must be valid YAML, but"),
+        ("a: 1\nb: [1,\n", "a.yaml:3:1: Must be valid YAML, but"),
+        ("a: b: c", "a.yaml:1:5: Must be valid YAML, but mapping values are not allowed here."),
+        ("a: 1\n---\nb: 2", "a.yaml:2:1: Must be valid YAML, but"),
         ("", "a.yaml: Must be a mapping of keys to values."),
-        ("\n- 1", "a.yaml:2: Must be a mapping of keys to values."),
-        ("a: 1\nb: 2\na: 3", "a.yaml:3 a: This key stands here already, on line 1."),
-        ("a:\n  1: x", "a.yaml:2 a: A key must be a word; put it in quotes. Got 1."),
-        ("a:\n  [1]: x", "a.yaml:2 a: A key must be a word"),
-        ("a: !!python/name:os.system", "a.yaml:1 a: YAML tags have no meaning here"),
-        ("a: &a [*a]", "a.yaml:1 a[0]: An anchor must not contain itself."),
+        ("\n- 1", "a.yaml:2:1: Must be a mapping of keys to values."),
+        ("a: 1\nb: 2\na: 3", "a.yaml:3:1 a: This key stands here already, on line 1."),
+        ("a:\n  1: x", "a.yaml:2:3 a: A key must be a word; put it in quotes. Got 1."),
+        ("a:\n  [1]: x", "a.yaml:2:3 a: A key must be a word"),
+        ("a: !!python/name:os.system", "a.yaml:1:4 a: YAML tags have no meaning here"),
+        ("a: &a [*a]", "a.yaml:1:4 a[0]: An anchor must not contain itself."),
         ("a: \x07", "a.yaml: Must be valid YAML, but"),
-        ("a: !!int five", "a.yaml:1 a: YAML tags have no meaning here"),
-        ("a: !!float x", "a.yaml:1 a: YAML tags have no meaning here"),
-        ("a: !!bool 3", "a.yaml:1 a: YAML tags have no meaning here"),
-        ("a: !!set {b, c}", "a.yaml:1 a: YAML tags have no meaning here"),
-        ('a: "\\ud800"', "a.yaml:1 a: Text must not hold control characters"),
-        ('"\\ud800": 1', "a.yaml:1: Text must not hold control characters"),
-        ('a: "b\\0"', "a.yaml:1 a: Text must not hold control characters"),
-        ('a: "\\e[31m"', "a.yaml:1 a: Text must not hold control characters"),
+        ("a: !!int five", "a.yaml:1:4 a: YAML tags have no meaning here"),
+        ("a: !!float x", "a.yaml:1:4 a: YAML tags have no meaning here"),
+        ("a: !!bool 3", "a.yaml:1:4 a: YAML tags have no meaning here"),
+        ("a: !!set {b, c}", "a.yaml:1:4 a: YAML tags have no meaning here"),
+        ('a: "\\ud800"', "a.yaml:1:4 a: Text must not hold control characters"),
+        ('"\\ud800": 1', "a.yaml:1:1: Text must not hold control characters"),
+        ('a: "b\\0"', "a.yaml:1:4 a: Text must not hold control characters"),
+        ('a: "\\e[31m"', "a.yaml:1:4 a: Text must not hold control characters"),
         ('a: "\\UFFFFFFFF"', "a.yaml: Must be valid YAML, but"),
         (
             f"a: {'1' * 5000}",
-            "a.yaml:1 a: A whole number must not have more than 15 digits. Got 1",
+            "a.yaml:1:4 a: A whole number must not have more than 15 digits. Got 1",
         ),
-        ("a: " + "[" * 33, "a.yaml:1: Lists and mappings must not be deeper than 32."),
-        ("a: " + "[" * 200_000, "a.yaml:1: Lists and mappings must not be deeper than 32."),
-        ("a: [" + "1," * 20_001 + "]", "a.yaml:1: A document must not hold more than 20,000 val"),
+        ("a: " + "[" * 33, "a.yaml:1:35: Lists and mappings must not be deeper than 32."),
+        ("a: " + "[" * 200_000, "a.yaml:1:35: Lists and mappings must not be deeper than 32."),
+        (
+            "a: [" + "1," * 20_001 + "]",
+            "a.yaml:1:39999: A document must not hold more than 20,000 val",
+        ),
     ],
 )
 def test_bad_yaml_is_a_problem_with_its_line(text: str, expected: str) -> None:

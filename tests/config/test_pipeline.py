@@ -123,10 +123,10 @@ champion: {level: 2}
     pipeline, problems = read_pipeline(_write(tmp_path, text))
     assert pipeline is None
     assert [str(problem).split(": ")[0].split("/")[-1] for problem in problems] == [
-        "p.yaml:5 data.files.train",
-        "p.yaml:7 training.steps",
-        "p.yaml:8 training.zero_stage",
-        "p.yaml:9 champion.level",
+        "p.yaml:5:5 data.files.train",
+        "p.yaml:7:3 training.steps",
+        "p.yaml:8:3 training.zero_stage",
+        "p.yaml:9:12 champion.level",
     ]
 
 
@@ -134,7 +134,7 @@ def test_a_quiz_group_that_is_not_there(tmp_path: Path) -> None:
     text = "name: x\ndata:\n  groups:\n    train: [country/zh]\n    test: [country/zz, contry/*]\n"
     with pytest.raises(ConfigError) as caught:
         load_pipeline(_write(tmp_path, text))
-    assert "p.yaml:5 data.groups.test: A pattern must match a group" in str(caught.value)
+    assert "p.yaml:5:5 data.groups.test: A pattern must match a group" in str(caught.value)
     assert "Got 'country/zz'. Did you mean `country/" in str(caught.value)
     assert "Got 'contry/*'." in str(caught.value)
 
@@ -181,8 +181,8 @@ def test_files_to_guard_go_with_any_source(tmp_path: Path) -> None:
     path.write_text("name: quiz\ndata: {files: {guard: everyday.jsonl}}\n")
     _, problems = read_pipeline(path)
     assert [str(problem) for problem in problems] == [
-        f"{path}:2 data.files.guard: A data file must exist; its path is relative to the pipeline"
-        " file. Got 'everyday.jsonl'."
+        f"{path}:2:16 data.files.guard: A data file must exist; its path is relative to the "
+        "pipeline file. Got 'everyday.jsonl'."
     ]
     (tmp_path / "everyday.jsonl").write_text("")
     pipeline, problems = read_pipeline(path)

@@ -41,14 +41,14 @@ def _problems(text: str, model: type[BaseModel] = _Outer) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        ("plain: {dept: 1}", "plain.dept"),
-        ("perhaps: {dept: 1}", "perhaps.dept"),
-        ("by_name: {x: {dept: 1}}", "by_name.x.dept"),
-        ("many: [{dept: 1}]", "many[0].dept"),
+        ("plain: {dept: 1}", "9 plain.dept"),
+        ("perhaps: {dept: 1}", "11 perhaps.dept"),
+        ("by_name: {x: {dept: 1}}", "15 by_name.x.dept"),
+        ("many: [{dept: 1}]", "9 many[0].dept"),
     ],
 )
 def test_an_unknown_key_gets_its_nearest_name_anywhere(text: str, where: str) -> None:
-    expected = f"a.yaml:1 {where}: There is no key `dept` here. Did you mean `depth`?"
+    expected = f"a.yaml:1:{where}: There is no key `dept` here. Did you mean `depth`?"
     assert _problems(text) == [expected]
 
 
@@ -59,10 +59,10 @@ def test_an_unknown_key_that_is_near_nothing_gets_all_names() -> None:
 def test_problems_come_from_top_to_bottom() -> None:
     found = _problems("zzz: 1\nmany: 3\nplain:\n  depth: 0\nby_name: []\n")
     assert found == [
-        "a.yaml:1 zzz: There is no key `zzz` here. Valid: by_name, many, perhaps, plain.",
-        "a.yaml:2 many: Must be a list. Got 3.",
-        "a.yaml:4 plain.depth: Must be greater than or equal to 1. Got 0.",
-        "a.yaml:5 by_name: Must be a mapping of keys to values. Got [].",
+        "a.yaml:1:1 zzz: There is no key `zzz` here. Valid: by_name, many, perhaps, plain.",
+        "a.yaml:2:1 many: Must be a list. Got 3.",
+        "a.yaml:4:3 plain.depth: Must be greater than or equal to 1. Got 0.",
+        "a.yaml:5:1 by_name: Must be a mapping of keys to values. Got [].",
     ]
 
 
@@ -83,7 +83,7 @@ def test_build_refuses_a_valid_model_with_a_duplicate_key() -> None:
 
 
 def test_problems_without_a_line_come_first() -> None:
-    first, second = Problem("a.yaml:2 x", "Rule."), Problem("a.yaml", "Rule.")
+    first, second = Problem("a.yaml:2:1 x", "Rule."), Problem("a.yaml", "Rule.")
     assert in_order([first, second]) == [second, first]
 
 
@@ -93,9 +93,12 @@ def test_a_long_list_of_names_is_cut() -> None:
 
 @pytest.mark.parametrize(
     ("members", "told"),
-    [("[1]", "some[0]: Must be 'a'. Got 1."), ("[]", "some: Must have at least 1 item, not 0.")],
+    [
+        ("[1]", "8 some[0]: Must be 'a'. Got 1."),
+        ("[]", "1 some: Must have at least 1 item, not 0."),
+    ],
     ids=["wrong", "none"],
 )
 def test_a_list_is_not_too_short_for_what_is_wrong_in_it(members: str, told: str) -> None:
     (problem,) = _problems(f"some: {members}", _Listed)
-    assert problem.startswith(f"a.yaml:1 {told}")
+    assert problem.startswith(f"a.yaml:1:{told}")

@@ -182,8 +182,8 @@ def test_from_yaml_reports_every_problem_with_its_line(trial: TrialConfig) -> No
     with pytest.raises(ConfigError) as caught:
         TrialConfig.from_yaml(text, name="mine.yaml")
     message = str(caught.value)
-    assert f"mine.yaml:{lines.index('  depth: 30') + 1} fuser.depth" in message
-    assert f"mine.yaml:{lines.index('sed: 7') + 1} sed: There is no key `sed`" in message
+    assert f"mine.yaml:{lines.index('  depth: 30') + 1}:3 fuser.depth" in message
+    assert f"mine.yaml:{lines.index('sed: 7') + 1}:1 sed: There is no key `sed`" in message
     assert "Did you mean `seed`?" in message
     assert "seed: This key is missing." in message
 

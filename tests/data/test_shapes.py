@@ -302,7 +302,7 @@ def test_a_file_that_is_no_jsonl_is_one_problem_with_the_way_out(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(DataError, match="1 rows do not fit") as error:
+    with pytest.raises(DataError, match="1 row does not fit") as error:
         read(path)
     assert command in str(error.value)
     (line,) = re.findall(r"`([^`]*)`", str(error.value))

@@ -41,12 +41,12 @@ PRESETS = "  fuser.preset: {choices: [draft-kv, ridge]}\n"
 @pytest.mark.parametrize(
     ("more", "where", "others"),
     [
-        ("", "s.yaml:1 fixed.fuser.injection", "['residual']"),
-        ("fixed: {fuser.injection: replace}\n", "s.yaml:7 fixed.fuser.injection", "['replace']"),
-        (CHOICES, "s.yaml:7 dimensions.fuser.injection", "['replace']"),
-        (SOMETIMES, "s.yaml:7 dimensions.fuser.injection", "['residual']"),
-        ("fixed: {fuser.preset: ridge}\n", "s.yaml:7 fixed.fuser.preset", "['replace']"),
-        (PRESETS, "s.yaml:7 dimensions.fuser.preset", "['replace']"),
+        ("", "s.yaml:1:1 fixed.fuser.injection", "['residual']"),
+        ("fixed: {fuser.injection: replace}\n", "s.yaml:7:9 fixed.fuser.injection", "['replace']"),
+        (CHOICES, "s.yaml:7:3 dimensions.fuser.injection", "['replace']"),
+        (SOMETIMES, "s.yaml:7:3 dimensions.fuser.injection", "['residual']"),
+        ("fixed: {fuser.preset: ridge}\n", "s.yaml:7:9 fixed.fuser.preset", "['replace']"),
+        (PRESETS, "s.yaml:7:3 dimensions.fuser.preset", "['replace']"),
     ],
 )
 def test_rows_with_a_context_of_the_sharer_s_need_append_in_every_trial(

@@ -13,28 +13,28 @@ ASSETS = Path(__file__).parent / "assets"
 ROOT = Path(__file__).parents[2]
 
 BROKEN = [
-    "broken.yaml:2 study: Must match pattern",
-    "broken.yaml:6 pairs.two.speaker: There is no key `speaker` here.",
-    "broken.yaml:7 pairs.two: This key stands here already, on line 6.",
-    "broken.yaml:9 search.trials: Must be greater than or equal to 1. Got 0.",
-    "broken.yaml:10 search.sampler: There is no such sampler. Got 'tpee'. Did you mean `tpe`?",
-    "broken.yaml:12 dimensions.fuser.dept: A dotted name must be `pair` or a field of the trial.",
-    "broken.yaml:14 dimensions.fuser.gate.granularity.choices[2]: ",
-    "broken.yaml:17 dimensions.fuser.gate.noise.when.fuser.gate.granularity: A condition must",
-    "broken.yaml:20 dimensions.fuser.gate.rule.when.fuser.gate.granlarity: A condition must",
-    "broken.yaml:21 dimensions.fuser.width: A range must rise, but goes from 64 to 32.",
-    "broken.yaml:22 dimensions.fuser.depth.choices[1]: Must be a valid integer. Got '2'.",
-    "broken.yaml:23 dimensions.fuser.sharer: This is not searched: every finalist's no-sharer",
-    "broken.yaml:25 dimensions.training.learning_rate.float[0]: Must be greater than 0.",
-    "broken.yaml:26 dimensions.training.learning_rate.when.training.weight_decay: A condition",
-    "broken.yaml:29 dimensions.training.warmup.choices[1]: Must be null, a boolean, a number",
-    "broken.yaml:31 fixed.fuser.depth: A name is searched or fixed, not both",
-    "broken.yaml:32 fixed.data.seed: This is not searched: every trial is judged on the same",
-    "broken.yaml:33 fixed.fuser.dropout: Must be less than 1. Got 1.5.",
-    "broken_pipeline.yaml:4 data.files.train: A data file must exist;",
-    "broken_pipeline.yaml:7 training.zero_stage: Must be 0, 1 or 2: DeepSpeed's stage 3",
-    "broken_pipeline.yaml:8 training.rungs: Must be shares of the steps that rise",
-    "broken_pipeline.yaml:10 champion.finalist: There is no key `finalist` here. Did you mean",
+    "broken.yaml:2:1 study: Must match pattern",
+    "broken.yaml:6:78 pairs.two.speaker: There is no key `speaker` here.",
+    "broken.yaml:7:3 pairs.two: This key stands here already, on line 6.",
+    "broken.yaml:9:3 search.trials: Must be greater than or equal to 1. Got 0.",
+    "broken.yaml:10:3 search.sampler: There is no such sampler. Got 'tpee'. Did you mean `tpe`?",
+    "broken.yaml:12:3 dimensions.fuser.dept: A dotted name must be `pair` or a field of the",
+    "broken.yaml:14:28 dimensions.fuser.gate.granularity.choices[2]: ",
+    "broken.yaml:17:12 dimensions.fuser.gate.noise.when.fuser.gate.granularity: A condition must",
+    "broken.yaml:20:12 dimensions.fuser.gate.rule.when.fuser.gate.granlarity: A condition must",
+    "broken.yaml:21:3 dimensions.fuser.width: A range must rise, but goes from 64 to 32.",
+    "broken.yaml:22:30 dimensions.fuser.depth.choices[1]: Must be a valid integer. Got '2'.",
+    "broken.yaml:23:3 dimensions.fuser.sharer: This is not searched: every finalist's no-sharer",
+    "broken.yaml:25:13 dimensions.training.learning_rate.float[0]: Must be greater than 0.",
+    "broken.yaml:26:12 dimensions.training.learning_rate.when.training.weight_decay: A condition",
+    "broken.yaml:29:36 dimensions.training.warmup.choices[1]: Must be null, a boolean, a number",
+    "broken.yaml:31:3 fixed.fuser.depth: A name is searched or fixed, not both",
+    "broken.yaml:32:3 fixed.data.seed: This is not searched: every trial is judged on the same",
+    "broken.yaml:33:3 fixed.fuser.dropout: Must be less than 1. Got 1.5.",
+    "broken_pipeline.yaml:4:11 data.files.train: A data file must exist;",
+    "broken_pipeline.yaml:7:3 training.zero_stage: Must be 0, 1 or 2: DeepSpeed's stage 3",
+    "broken_pipeline.yaml:8:3 training.rungs: Must be shares of the steps that rise",
+    "broken_pipeline.yaml:10:3 champion.finalist: There is no key `finalist` here. Did you mean",
 ]
 
 
@@ -58,14 +58,14 @@ fixed:
     ends = [problem.removeprefix(f"{tmp_path}/").split("Got ") for problem in problems]
     assert [(start.split(": ")[0], end) for start, end in ends] == [
         (
-            "space.yaml:8 dimensions.fuser.gate.granularity.choices[1]",
+            "space.yaml:8:45 dimensions.fuser.gate.granularity.choices[1]",
             "'tokn'. Did you mean `token`?",
         ),
         (
-            "space.yaml:9 dimensions.fuser.injection.choices[1]",
+            "space.yaml:9:40 dimensions.fuser.injection.choices[1]",
             "'residul'. Did you mean `residual`?",
         ),
-        ("space.yaml:11 fixed.training.schedule", "'cosin'. Did you mean `cosine`?"),
+        ("space.yaml:11:3 fixed.training.schedule", "'cosin'. Did you mean `cosine`?"),
     ]
 
 
@@ -78,8 +78,9 @@ def test_a_misspelt_plug_in_of_the_search_gets_its_nearest_name(tmp_path: Path) 
     ):
         path.write_text(SPACE.format(pipeline="p.yaml").replace("pruner: none", f"pruner: {name}"))
         (problem,) = validate_file(path)
-        assert f"space.yaml:5 search.pruner: There is no such pruner. Got {name!r}. {hint}" in str(
-            problem
+        assert (
+            f"space.yaml:5:21 search.pruner: There is no such pruner. Got {name!r}. {hint}"
+            in str(problem)
         )
 
 
@@ -93,7 +94,7 @@ def test_a_dotted_path_that_is_not_importable_says_where_modules_are_looked_for(
     monkeypatch.chdir(tmp_path)
     found = [str(problem) for problem in validate_file(path)]
     (problem,) = [each for each in found if "search.sampler" in each]
-    assert "space.yaml:5 search.sampler: The module of a sampler must be importable" in problem
+    assert "space.yaml:5:10 search.sampler: The module of a sampler must be importable" in problem
     assert "PYTHONPATH; the working folder is not searched" in problem
 
 
@@ -141,7 +142,9 @@ def test_the_pipeline_is_relative_to_the_space(tmp_path: Path) -> None:
 
 def test_a_pipeline_that_is_not_there(tmp_path: Path) -> None:
     (problem,) = validate_file(_write(tmp_path, "p.yaml"))
-    assert str(problem).startswith(f"{tmp_path}/space.yaml:2 pipeline: The pipeline file must ex")
+    assert str(problem).startswith(
+        f"{tmp_path}/space.yaml:2:1 pipeline: The pipeline file must ex"
+    )
 
 
 def test_a_pipeline_that_is_no_yaml_hides_nothing_in_the_space(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ command line, is `drive`.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from tests.study.conftest import Script
 from tests.study.conftest import fake_promotion
 
 
-SECONDS = 0.05  # of an event
+SECONDS = float(os.environ.get("SCRIPTED_SECONDS", "0.05"))  # of an event
 
 
 class Service:
@@ -82,7 +83,9 @@ class ScriptedServer(worker.Server):
         return self._service
 
 
-def drive(space: str, root: str, workers: str) -> None:
+def drive(
+    space: str, root: str, workers: str, storage: str | None = None, tracking: str | None = None
+) -> None:
     """Run a study with worker processes of this module."""
     launch.PROGRAM = "tests.study.scripted_worker"
     retries.BACK_OFF = dict.fromkeys(retries.BACK_OFF, (0.0,) * 20)
@@ -90,6 +93,8 @@ def drive(space: str, root: str, workers: str) -> None:
         Path(space),
         root=Path(root),
         workers=int(workers),
+        storage_url=storage,
+        tracking_uri=tracking,
         console=Console(),
         promotion=fake_promotion,
         ready=lambda space, file: None,

@@ -80,7 +80,7 @@ def test_what_can_begin_begins(study: Path) -> None:
 def test_a_model_that_is_not_there(study: Path) -> None:
     study.write_text(study.read_text().replace('sharer: "path:b"', 'sharer: "path:models/c"', 1))
     told = found(study)
-    assert told.startswith(f"{study}:4 pairs.there.sharer: path: needs a folder that exists.")
+    assert told.startswith(f"{study}:4:31 pairs.there.sharer: path: needs a folder that exists.")
     assert str(study.parent / "models/c") in told
 
 
@@ -127,8 +127,8 @@ def test_a_model_that_cannot_work(
 ) -> None:
     spoil(study.parent / "b")
     told = found(study)
-    assert f"{study}:4 pairs.there.sharer:" in told
-    assert f"{study}:5 pairs.back.receiver:" in told
+    assert f"{study}:4:31 pairs.there.sharer:" in told
+    assert f"{study}:5:10 pairs.back.receiver:" in told
     assert expected in told
 
 
@@ -199,7 +199,9 @@ def test_limits_that_no_candidate_keeps(study: Path) -> None:
     text = study.read_text()
     study.write_text(text + "limits:\n  max_parameters: 10\n")
     told = found(study)
-    assert told.startswith(f"{study}:14 limits: Some candidate must keep to the limits, but of a")
+    assert told.startswith(
+        f"{study}:14:1 limits: Some candidate must keep to the limits, but of a"
+    )
     study.write_text(text + "limits:\n  max_parameters: 10000000\n")
     check_ready(Space.load(study), study)
 
@@ -349,11 +351,11 @@ def test_rows_that_a_stage_cannot_learn_from(study: Path) -> None:
 def test_layers_that_a_model_does_not_have(study: Path, layers: str, told: str) -> None:
     study.write_text(study.read_text() + f"fixed:\n  {layers}\n")
     assert told in found(study)
-    assert f"{study}:15 fixed.fuser.layer" in found(study)
+    assert f"{study}:15:3 fixed.fuser.layer" in found(study)
 
 
 def test_a_preset_of_more_layers_than_a_model_has(study: Path) -> None:
     study.write_text(study.read_text() + "fixed:\n  fuser.preset: draft-kv\n")
     told = found(study)
-    assert f"{study}:15 fixed.fuser.preset" in told
+    assert f"{study}:15:3 fixed.fuser.preset" in told
     assert "fuser.layer_count must be at most 2" in told

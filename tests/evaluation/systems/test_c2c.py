@@ -15,9 +15,13 @@ from c2c_search.evaluation.systems import Decoding
 from c2c_search.evaluation.systems import Materials
 from c2c_search.evaluation.systems.c2c import Fused
 from c2c_search.evaluation.systems.c2c import shuffled
+from c2c_search.evaluation.systems.passes import PLAIN_STOP
+from c2c_search.evaluation.systems.passes import item_seed
+from c2c_search.evaluation.systems.passes import reads_plain
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.evaluation.tasks.task import TASKS
 from c2c_search.fuser.config import GateConfig
+from c2c_search.inference.sampling import Stops
 
 
 CONFIGS = {
@@ -169,3 +173,34 @@ def test_a_random_fuser_of_some_layers_fuses_the_same_ones(make_fuser):
     assert random.layers == fuser.layers
     assert torch.equal(random.sources, fuser.sources)
     assert not random.training
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_what_is_asked_of_the_model_is_what_was_measured_bit_for_bit(
+    config, pair, make_fuser, questions
+):
+    materials = Materials(pair=pair, fuser=make_fuser(**config))
+    system = SYSTEMS["c2c"].build(materials)
+    prompts = QuestionPrompts(pair, questions)
+    model = system.model
+    # The evaluation packs by length; what is packed beside a prompt may move its last bits.
+    (order,) = (rows for rows in prompts.batches(prompts.read(model.fuser.config)))
+    conversations = [[*questions[row].messages] for row in order]
+    scored = model.score(conversations, [questions[row].options for row in order])
+    measured = system.choose(prompts)
+    assert [tuple(each.tolist()) for each, _ in scored] == [
+        measured[row].likelihoods for row in order
+    ]
+    asked = {"do_sample": True, "temperature": 1.0, "top_p": 0.9, "max_new_tokens": 5}
+    seeds = [item_seed(4, questions[row].item.id) for row in order]
+    inputs = model.inputs(conversations)
+    width = inputs["receiver_input_ids"].shape[1]
+    assert reads_plain(model)
+    stops = Stops(model.receiver.text_tokenizer, PLAIN_STOP)
+    for decoding, given in (
+        (Decoding(max_new_tokens=5), {"max_new_tokens": 5}),
+        (Decoding(max_new_tokens=5, temperature=1.0, top_p=0.9, seed=4), {**asked, "seed": seeds}),
+    ):
+        told = model.generate(**inputs, stop_strings=PLAIN_STOP, **given)[:, width:]
+        written = system.write(prompts, decoding)
+        assert [stops.cut(ids) for ids in told.tolist()] == [written[row].text for row in order]

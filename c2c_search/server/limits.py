@@ -1,0 +1,28 @@
+"""What a server takes on, so that no client can make it take more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ServerLimits:
+    """Bounds on requests, and on what is done at once.
+
+    Args:
+        batch: Answers of one system that are decoded together.
+        queue: Answers that may wait for a place; more are refused (429).
+        max_tokens: Of an answer.
+        choices: Answers that one request may ask for.
+        body_bytes: Of a request.
+        seconds: That an answer may take, waiting included.
+        kept_prompts: Prompts of each system whose caches are kept for whoever asks them again.
+    """
+
+    batch: int = 16
+    queue: int = 64
+    max_tokens: int = 1024
+    choices: int = 16
+    body_bytes: int = 1_000_000
+    seconds: float = 300.0
+    kept_prompts: int = 32

@@ -1,0 +1,211 @@
+"""Several drivers of one study: who leads, whose turn it is to ask, and who has died.
+
+PostgreSQL's advisory locks tell: each belongs to a connection, and is free again when its process
+dies, however it dies. With a file as its store a study has one driver.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from contextlib import contextmanager
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Protocol
+
+from c2c_search.errors import StoreError
+from c2c_search.host import process
+from c2c_search.host.files import write_text
+from c2c_search.study import resume
+
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna import Trial
+    from optuna.trial import FrozenTrial
+    from sqlalchemy import Engine
+
+DRIVER = ".driver"  # file of a study's folder that names the process which leads
+DRIVEN_BY = "driver"  # user attribute of a trial
+_LOOK_SECONDS = 1.0  # between looks at what others do
+_TURN_SECONDS = 0.05  # between looks whether it is one's turn
+
+
+class Drivers(Protocol):
+    """Those who drive a study, as one of them sees it."""
+
+    def lead(self) -> bool:
+        """Whether this one does what is done once, references and finale; it stays so."""
+        ...
+
+    def asking(self, study: Study) -> AbstractContextManager[None]:
+        """Be the only one to ask, after what dead drivers trained is queued again."""
+        ...
+
+    def claim(self, trial: Trial) -> None:
+        """Say that this driver trains a trial that it has asked for."""
+        ...
+
+    def recover(self, study: Study) -> list[int]:
+        """Queue again what no living driver trains; this one trains nothing now."""
+        ...
+
+    def others(self, study: Study) -> bool:
+        """Whether other drivers train; if so, it returns a second later."""
+        ...
+
+    def check(self) -> None:
+        """Raise `StoreError` if the store has let go of this driver, and another may lead."""
+        ...
+
+
+class _Sole:
+    """The only driver there can be: a lock on a file keeps others out."""
+
+    def lead(self) -> bool:
+        return True
+
+    def asking(self, study: Study) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def claim(self, trial: Trial) -> None:
+        """Nobody else would train it."""
+
+    def recover(self, study: Study) -> list[int]:
+        return resume.recover(study)
+
+    def others(self, study: Study) -> bool:
+        return False
+
+    def check(self) -> None:
+        """Its file's lock lasts as long as its process."""
+
+
+SOLE: Drivers = _Sole()
+
+
+class SharedDrivers:
+    """Drivers on one PostgreSQL; a context manager, which lets go of all locks.
+
+    Args:
+        engine: Of Optuna's store.
+        study: Name of the study.
+        folder: Of the study; the leader's note is there.
+    """
+
+    def __init__(self, engine: Engine, study: str, folder: Path) -> None:
+        # Not of the pool: what is given back to it would keep its locks.
+        self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._connection.detach()
+        self._backend = self._ask("SELECT pg_backend_pid()")
+        self._study = study
+        self._note = folder / DRIVER
+        self._name = uuid.uuid4().hex
+        self._leads = False
+        self._try_lock(self._driver(self._name))
+
+    def __enter__(self) -> SharedDrivers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._leads:
+            self._note.unlink(missing_ok=True)
+        self._connection.close()
+
+    def lead(self) -> bool:
+        """See `Drivers`."""
+        if not self._leads and self._try_lock(f"c2c-search/{self._study}"):
+            self._leads = True
+            write_text(self._note, process.this_process() + "\n")
+        return self._leads
+
+    @contextmanager
+    def asking(self, study: Study) -> Iterator[None]:
+        """See `Drivers`."""
+        self.check()
+        lock = f"c2c-search/{self._study}/ask"
+        while not self._try_lock(lock):
+            time.sleep(_TURN_SECONDS)
+        try:
+            resume.recover(study, lambda trial: self._is_mine(trial) or self._lives(trial))
+            yield
+        finally:
+            self._unlock(lock)
+
+    def claim(self, trial: Trial) -> None:
+        """See `Drivers`."""
+        trial.set_user_attr(DRIVEN_BY, self._name)
+
+    def recover(self, study: Study) -> list[int]:
+        """See `Drivers`."""
+        lock = f"c2c-search/{self._study}/ask"
+        while not self._try_lock(lock):
+            time.sleep(_TURN_SECONDS)
+        try:
+            return resume.recover(
+                study, lambda trial: not self._is_mine(trial) and self._lives(trial)
+            )
+        finally:
+            self._unlock(lock)
+
+    def others(self, study: Study) -> bool:
+        """See `Drivers`."""
+        from optuna.trial import TrialState
+
+        with self.asking(study):
+            running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if others := any(not self._is_mine(trial) for trial in running):
+            time.sleep(_LOOK_SECONDS)
+        return others
+
+    def check(self) -> None:
+        """See `Drivers`."""
+        if self._ask("SELECT pg_backend_pid()") != self._backend:
+            raise self._gone("it was opened anew")
+
+    def _is_mine(self, trial: FrozenTrial) -> bool:
+        return trial.user_attrs.get(DRIVEN_BY) == self._name
+
+    def _lives(self, trial: FrozenTrial) -> bool:
+        """Whether its driver holds its own lock; one without a driver died before it said so."""
+        name = trial.user_attrs.get(DRIVEN_BY)
+        if name is None:
+            return False
+        if not self._try_lock(self._driver(name)):
+            return True
+        self._unlock(self._driver(name))
+        return False
+
+    def _driver(self, name: str) -> str:
+        return f"c2c-search/{self._study}/driver/{name}"
+
+    def _try_lock(self, name: str) -> bool:
+        return bool(self._ask("SELECT pg_try_advisory_lock(:key)", key=_key(name)))
+
+    def _unlock(self, name: str) -> None:
+        self._ask("SELECT pg_advisory_unlock(:key)", key=_key(name))
+
+    def _ask(self, query: str, **values: int) -> object:
+        from sqlalchemy import text
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            return self._connection.execute(text(query), values).scalar()
+        except SQLAlchemyError as error:
+            raise self._gone(str(error).strip().split("\n")[0]) from error
+
+    def _gone(self, reason: str) -> StoreError:
+        return StoreError(
+            "The connection to PostgreSQL that holds a driver's locks must last.",
+            value=reason,
+            hint="Run the same command again; it goes on where it was.",
+        )
+
+
+def _key(name: str) -> int:
+    """Of an advisory lock: 64 bits of the name's sum."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)

@@ -1,0 +1,1 @@
+"""Workers on other machines: Ray carries their lines and their trials' folders."""
