@@ -49,6 +49,8 @@ _REPLACED_ZERO = {
     "load_from_fp32_weights": "checkpoints are this project's own; leave it out",
 }
 _SIXTEEN_BITS = ("bf16", "bfloat16", "fp16")
+AUTOCAST = "torch_autocast"
+"""DeepSpeed's section for products in 16 bits with weights in float32."""
 
 
 def read_settings(file: Path) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def read_settings(file: Path) -> dict[str, Any]:
 def conflicts(training: TrainingConfig) -> list[str]:
     """What of a training's ``deepspeed`` contradicts the rest of it: each with the way out."""
     settings = training.deepspeed or {}
-    return [*_own(training, settings), *_zero(training, settings), *_precision(training, settings)]
+    return [*_own(training, settings), *_zero(training, settings), *_precision(settings)]
 
 
 def passed_on(training: TrainingConfig) -> dict[str, Any]:
@@ -90,15 +92,6 @@ def passed_on(training: TrainingConfig) -> dict[str, Any]:
     zero = settings.get("zero_optimization") or {}
     kept = {name: value for name, value in zero.items() if value != AUTO}
     return {**settings, "zero_optimization": kept | {"stage": training.zero_stage}}
-
-
-def sixteen_bits(settings: Mapping[str, Any] | None) -> str | None:
-    """Which of ``bf16`` and ``fp16`` is on; None where the fuser stays in float32."""
-    for name in _SIXTEEN_BITS:
-        section = (settings or {}).get(name)
-        if isinstance(section, Mapping) and section.get("enabled", True) is not False:
-            return name
-    return None
 
 
 def _own(training: TrainingConfig, settings: Mapping[str, Any]) -> Iterator[str]:
@@ -138,15 +131,20 @@ def _zero(training: TrainingConfig, settings: Mapping[str, Any]) -> Iterator[str
             yield f"zero_optimization.{name} is not passed on: {reason}"
 
 
-def _precision(training: TrainingConfig, settings: Mapping[str, Any]) -> Iterator[str]:
-    on = [name for name in _SIXTEEN_BITS if sixteen_bits({name: settings.get(name)})]
-    if len(on) > 1:
-        yield f"only one of {' and '.join(on)} can be on; leave out the other"
-    if on and training.zero_stage == 0:
-        yield (
-            f"{on[0]} needs zero_stage 1 or 2: at stage 0 DeepSpeed makes an optimizer step "
-            "before the first; set training's zero_stage, or leave it out"
-        )
+def _precision(settings: Mapping[str, Any]) -> Iterator[str]:
+    for name in _SIXTEEN_BITS:
+        section = settings.get(name, AUTO)
+        if section != AUTO and _is_on(section):
+            dtype = "float16" if name == "fp16" else "bfloat16"
+            yield (
+                f"{name} is not passed on: a fuser's weights stay in float32, as they are saved; "
+                f"for products in 16 bits set {AUTOCAST}: {{enabled: true, dtype: {dtype}}}"
+            )
+
+
+def _is_on(section: object) -> bool:
+    """Whether a section with ``enabled`` in it is not off."""
+    return not isinstance(section, Mapping) or section.get("enabled", False) is not False
 
 
 WHY_NOT_STAGE_3 = (

@@ -46,11 +46,7 @@ def save(fuser: Fuser, directory: Path) -> None:
         "layers": fuser.layers,
         "sources": fuser.sources.tolist(),
     }
-    # In float32 also where it was trained in 16 bits: the same numbers.
-    tensors = {
-        name: (t.float() if t.is_floating_point() else t).detach().cpu().contiguous()
-        for name, t in fuser.state_dict().items()
-    }
+    tensors = {name: t.detach().cpu().contiguous() for name, t in fuser.state_dict().items()}
     # One entry alone: safetensors writes several in any order, and a fuser has one SHA-256.
     with replacing(directory / WEIGHTS_NAME) as weights:
         save_file(tensors, weights, metadata={CONFIG_SHA256: content_sha256(content)})

@@ -14,7 +14,6 @@ from typing import Protocol
 import torch
 
 from c2c_search.config.deepspeed import passed_on
-from c2c_search.config.deepspeed import sixteen_bits
 from c2c_search.config.stages import stage_at
 from c2c_search.training import checkpoint
 from c2c_search.training.checkpoint import EngineState
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 
 # Beginnings of the tensors' names in a checkpoint.
-_MODULE, _OPTIMIZER, _RANDOM, _MASTER = "module.", "optimizer.", "random.", "master."
+_MODULE, _OPTIMIZER, _RANDOM = "module.", "optimizer.", "random."
 
 # What DeepSpeed's loss scale for float16 and its next change follow from.
 _SCALE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
@@ -91,7 +90,6 @@ class TrainingEngine:
         self._split = (
             None if config.zero_stage == 0 else SplitState(self.engine.optimizer, self.ranks)
         )
-        self._masters = sixteen_bits(config.deepspeed) is not None
         self._norm: torch.Tensor | None = None
 
     def __enter__(self) -> TrainingEngine:
@@ -204,13 +202,7 @@ class TrainingEngine:
             for name, part in own.items()
         }
         random = {f"{_RANDOM}{kind}": each for kind, each in self.ranks.random_states().items()}
-        masters = {}
-        if split is not None and self._masters:
-            masters = {
-                f"{_MASTER}{group}": split.whole(group, part)
-                for group, part in enumerate(split.masters)
-            }
-        return self._weights() | masters | moments | random
+        return self._weights() | moments | random
 
     def _weights(self) -> checkpoint.Tensors:
         state = self.engine.module.state_dict()
@@ -235,8 +227,6 @@ class TrainingEngine:
         if split is not None:
             wholes = {group: torch.zeros(split.size(group)) for group in wholes}
         for index, whole in wholes.items():
-            if self._masters:
-                expected[f"{_MASTER}{index}"] = whole
             if moments.get(index):
                 prefix = f"{_OPTIMIZER}{index}."
                 expected |= {f"{prefix}{name}": whole for name in ("exp_avg", "exp_avg_sq")}
@@ -256,8 +246,6 @@ class TrainingEngine:
         self.engine.module.load_state_dict(_named(_MODULE, tensors))
         if split is not None:  # it steps a copy of its own
             self.engine.optimizer.refresh_fp32_params()
-            for group, part in enumerate(split.masters if self._masters else ()):
-                part.data.copy_(split.part(group, tensors[f"{_MASTER}{group}"]))
             moments = {
                 group: {
                     name: split.part(group, each) if each.dim() else each

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 
 from c2c_search.batching import portions
-from c2c_search.config.deepspeed import sixteen_bits
+from c2c_search.config.deepspeed import AUTOCAST
 from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.scoring import choose_options
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
@@ -169,8 +169,8 @@ def at_one_rate(training: TrainingConfig, peak: float) -> TrainingConfig:
     """The same training with another peak rate in all stages: those of a trial are a fuser's."""
     stages = tuple(stage.model_copy(update={"learning_rate": None}) for stage in training.stages)
     changes: dict[str, object] = {"learning_rate": peak, "stages": stages}
-    if training.deepspeed is not None:  # 16 bits are for a fuser: what is in the receiver fits it
-        kept = {k: v for k, v in training.deepspeed.items() if not sixteen_bits({k: v})}
+    if training.deepspeed is not None:  # 16 bits are for a fuser: the receiver has its own dtype
+        kept = {name: each for name, each in training.deepspeed.items() if name != AUTOCAST}
         changes["deepspeed"] = kept
     return training.model_copy(update=changes)
 

@@ -26,12 +26,6 @@ class SplitState:
     def __init__(self, zero: Any, ranks: Ranks) -> None:
         self._zero, self._ranks = zero, ranks
 
-    @property
-    def masters(self) -> list[torch.Tensor]:
-        """This rank's parts of the float32 weights that are stepped, by group."""
-        parts: list[torch.Tensor] = self._zero.single_partition_of_fp32_groups
-        return parts
-
     def size(self, group: int) -> int:
         """Of a group's whole vector."""
         return sum(parameter.numel() for parameter in self._zero.bit16_groups[group])
@@ -43,7 +37,7 @@ class SplitState:
 
     def part(self, group: int, whole: torch.Tensor) -> torch.Tensor:
         """This rank's part of a group's whole vector."""
-        size = self.masters[group].numel()
+        size = self._zero.single_partition_of_fp32_groups[group].numel()
         flat = torch.zeros(size * self._ranks.count, dtype=whole.dtype)
         begun = 0
         for place in self._places(group):

@@ -34,7 +34,8 @@ def test_every_conflict_is_told_with_its_way_out():
         "optimizer is not passed on: AdamW is made from learning_rate",
         "zero_optimization.stage must be 0, 1 or 2: DeepSpeed's stage 3 computes wrong gradients",
         "zero_optimization.offload_optimizer is not passed on",
-        "bf16 needs zero_stage 1 or 2",
+        "bf16 is not passed on: a fuser's weights stay in float32",
+        "set torch_autocast: {enabled: true, dtype: bfloat16}",
     ):
         assert words in told
     assert "train_batch_size 8" not in told  # 4 examples, 2 passes
@@ -44,11 +45,13 @@ def test_what_is_not_ours_is_passed_on():
     settings = {
         "train_batch_size": "auto",
         "gradient_clipping": 1.0,
-        "bf16": {"enabled": True},
+        "fp16": {"enabled": False},
+        "torch_autocast": {"enabled": True, "dtype": "bfloat16"},
         "zero_optimization": {"stage": "auto", "reduce_bucket_size": 1000},
     }
     assert passed_on(training(zero_stage=2, deepspeed=settings)) == {
-        "bf16": {"enabled": True},
+        "fp16": {"enabled": False},
+        "torch_autocast": {"enabled": True, "dtype": "bfloat16"},
         "zero_optimization": {"stage": 2, "reduce_bucket_size": 1000},
     }
 
@@ -65,7 +68,7 @@ def test_a_file_that_is_none(tmp_path, content):
     if content is not None:
         (tmp_path / "ds.json").write_text(content)
     (tmp_path / "pipeline.yaml").write_text("name: p\ntraining:\n  deepspeed: ds.json\n")
-    with pytest.raises(ConfigError, match=r"pipeline.yaml:3 training.deepspeed: .*settings"):
+    with pytest.raises(ConfigError, match=r"pipeline.yaml:3:3 training.deepspeed: .*settings"):
         load_pipeline(tmp_path / "pipeline.yaml")
 
 

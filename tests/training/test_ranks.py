@@ -19,10 +19,13 @@ from c2c_search.training.followers import RANKS_VARIABLE
 from c2c_search.training.followers import ranks_for
 from c2c_search.training.launch import Worker
 from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
+from c2c_search.training.protocol import TrainedTogether
+from c2c_search.training.protocol import TrainTogether
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +144,33 @@ def test_as_many_ranks_as_devices_are_at_hand():
 def test_no_number_of_ranks(text):
     with pytest.raises(ConfigError, match=f"{RANKS_VARIABLE} must be a whole number above 0"):
         ranks_for(2, {RANKS_VARIABLE: text})
+
+
+@pytest.mark.slow
+def test_lockstep_and_lora_on_two_ranks(start, service, trial, tmp_path):
+    trials = [on_two(trial), on_two(trial).model_copy(update={"seed": 4})]
+    expected = [alone(service, each, tmp_path / f"alone-{each.seed}")[0] for each in trials]
+    lora = Train(config=trials[0], directory=str(tmp_path / "lora"), learner="lora")
+    found: list[dict[int, float]] = [{}, {}]
+    learned = {}
+    with start() as worker:
+        directories = [str(tmp_path / f"together-{each.seed}") for each in trials]
+        both = [Train(config=c, directory=d) for c, d in zip(trials, directories, strict=True)]
+        for last in worker.ask(TrainTogether(trials=tuple(both))):
+            if isinstance(last, OfTrial) and isinstance(last.event, Step):
+                found[last.index][last.event.step] = last.event.loss
+            if isinstance(last, OfTrial) and isinstance(last.event, Rung) and last.event.rung == 0:
+                worker.answer(last.index == 0)  # the other one is pruned, on all ranks
+        assert isinstance(last, TrainedTogether)
+        for last in worker.ask(lora):
+            if isinstance(last, Step):
+                learned[last.step] = last.loss
+            if isinstance(last, Rung) and last.rung == 0:
+                worker.answer(True)
+        assert isinstance(last, Trained)
+    assert found[0] == pytest.approx(expected[0], abs=1e-5)
+    assert found[1] == pytest.approx({n: expected[1][n] for n in (1, 2, 3)}, abs=1e-5)
+    service.events.clear()
+    service.train(trials[0], tmp_path / "lora, alone", lambda: True, learner="lora")
+    by_step = {each.step: each.loss for each in service.events if isinstance(each, Step)}
+    assert learned == pytest.approx(by_step, abs=1e-5)
