@@ -1,0 +1,231 @@
+"""A study replayed on the table of fusers: its sampler and pruner are real, nothing is trained.
+
+What a trial scores is looked up. A suggestion becomes the fuser of the table that is nearest to
+it, of the same pair: the share of the dimensions in which they differ, ranges by their distance.
+A replay has a validation set of its own, the table's blocks of whole facts drawn with replacement,
+and one of each fuser's trainings. What a fuser is worth is its margin on test, the mean over its
+seeds, which no replay sees; a pair's no-sharer reference, measured on validation alone, counts
+there too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from c2c_search.champion.select import Candidate
+from c2c_search.champion.select import estimates
+from c2c_search.champion.select import finalists
+from c2c_search.evaluation.guard import SELECTION
+from c2c_search.space.dimensions import Dimension
+from c2c_search.space.dimensions import Params
+from c2c_search.space.dimensions import Value
+from c2c_search.space.pruners import rung_blocks
+from c2c_search.space.reference import PAIR
+from c2c_search.space.sampling import make_pruner
+from c2c_search.space.sampling import make_sampler
+from c2c_search.space.sampling import suggest
+from c2c_search.space.schema import Space
+
+
+if TYPE_CHECKING:
+    from c2c_search.testing.tabled_fusers import FuserTable
+    from c2c_search.testing.tabled_fusers import TabledFuser
+
+LEVEL = 0.1
+"""Of the interval around the drop from validation to test, as a study tells it."""
+TOP = 0.05
+"""Share of the table's fusers that a pruner should not stop."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """One replayed study.
+
+    Args:
+        steps: Optimizer steps spent after each trial.
+        worth: After each trial, the champion's margin on test; not a number before the first
+            trial has run to its end.
+        pruned: By the index of each trial's fuser in the table, whether it was stopped.
+        covered: Whether the champion's drop from validation to test was in its told interval;
+            None where none was told.
+    """
+
+    steps: tuple[int, ...]
+    worth: tuple[float, ...]
+    pruned: tuple[tuple[int, bool], ...]
+    covered: bool | None
+
+
+class Lookup:
+    """The table as a space sees it.
+
+    Args:
+        table: The fusers.
+        dimensions: Those that are searched; what they leave open, the table's fusers differ in.
+    """
+
+    def __init__(self, table: FuserTable, dimensions: Mapping[str, Dimension]) -> None:
+        self.fusers = [each for each in table.fusers if each.trainings[0].failure is None]
+        self.dimensions = dimensions
+        first_pair = next(iter(table.about["pairs"]))
+        self.objectives = [
+            table.objective(str(each.params.get(PAIR, first_pair))) for each in self.fusers
+        ]
+        self.worth = np.array([_worth(table, each, first_pair) for each in self.fusers])
+
+    @property
+    def best(self) -> float:
+        """The highest margin on test that can be found."""
+        return float(self.worth.max())
+
+    @property
+    def top(self) -> frozenset[int]:
+        """The best fusers, at least one."""
+        count = max(1, round(TOP * len(self.fusers)))
+        return frozenset(map(int, np.argsort(-self.worth)[:count]))
+
+    def nearest(self, params: Params, rng: np.random.Generator) -> int:
+        """Index of the fuser that stands for a suggestion; by chance among equally near ones."""
+        apart = np.array([self._distance(params, each.params) for each in self.fusers])
+        return int(rng.choice(np.flatnonzero(apart <= apart.min() + 1e-9)))
+
+    def _distance(self, one: Params, other: Params) -> float:
+        if one.get(PAIR, other.get(PAIR)) != other.get(PAIR):
+            return math.inf
+        return sum(_apart(each, name, one, other) for name, each in self.dimensions.items())
+
+
+def _worth(table: FuserTable, fuser: TabledFuser, first_pair: str) -> float:
+    pair = str(fuser.params.get(PAIR, first_pair))
+    reference = table.objective(pair).reference
+    objective = table.objective(pair, "test").model_copy(update={"reference": reference})
+    found = [
+        objective.value(one.test_accuracy, one.test_deranged)
+        for one in fuser.trainings
+        if one.test_accuracy is not None
+    ]
+    return sum(found) / len(found)
+
+
+def _apart(dimension: Dimension, name: str, one: Params, other: Params) -> float:
+    """How far two settings are apart in a dimension, from 0 to 1."""
+    if name not in one and name not in other:
+        return 0.0
+    if name not in one or name not in other:
+        return 1.0
+    bounds = dimension.integers or dimension.floats
+    if bounds is None:
+        return float(one[name] != other[name])
+    ends = [_scaled(dimension, each) for each in bounds]
+    found = abs(_scaled(dimension, one[name]) - _scaled(dimension, other[name]))
+    return min(1.0, found / (ends[1] - ends[0]))
+
+
+def _scaled(dimension: Dimension, value: Value) -> float:
+    assert isinstance(value, int | float)
+    return math.log(value) if dimension.log else float(value)
+
+
+def replay(space: Space, lookup: Lookup, seed: int) -> Replayed:
+    """Run a study of the space's sampler, pruner and trials on the table.
+
+    Args:
+        space: Its rungs are the table's.
+        lookup: The table.
+        seed: Of the sampler, of the validation set and of each fuser's training.
+    """
+    return _Replay(space, lookup, seed).run()
+
+
+class _Replay:
+    def __init__(self, space: Space, lookup: Lookup, seed: int) -> None:
+        search = space.search.model_copy(update={"seed": seed})
+        self.space = space.model_copy(update={"search": search})
+        self.lookup = lookup
+        self.rng = np.random.default_rng(seed)
+        first = lookup.fusers[0].trainings[0].rungs[0].blocks
+        self.drawn = self.rng.integers(len(first), size=len(first))
+        self.training = [
+            each.trainings[self.rng.integers(len(each.trainings))] for each in lookup.fusers
+        ]
+        self.candidates: list[Candidate] = []
+        self.fuser_of: dict[int, int] = {}
+
+    def run(self) -> Replayed:
+        study = optuna.create_study(
+            direction="maximize",
+            sampler=make_sampler(self.space),
+            pruner=make_pruner(self.space),
+            study_name=f"replay-{self.space.search.seed}",  # Hyperband's brackets follow from it
+        )
+        steps, worth, pruned, spent = [], [], [], 0
+        for params in self.space.enqueue:
+            study.enqueue_trial(dict(params))
+        for _ in range(self.space.search.trials):
+            trial = study.ask()
+            suggest(self.space, trial)
+            index = self.lookup.nearest(trial.params, self.rng)
+            taken, stopped = self._train(study, trial, index)
+            spent += taken
+            steps.append(spent)
+            pruned.append((index, stopped))
+            worth.append(self._champion_worth())
+        return Replayed(tuple(steps), tuple(worth), tuple(pruned), self._covered())
+
+    def _train(self, study: optuna.Study, trial: optuna.Trial, index: int) -> tuple[int, bool]:
+        """Steps that the trial took, and whether it was stopped."""
+        training, objective = self.training[index], self.lookup.objectives[index]
+        measured: list[tuple[float, tuple[float, ...]]] = []
+        for rung in training.rungs:
+            blocks = tuple(rung.blocks[block] for block in self.drawn)
+            # The margin of all questions is not the mean of the blocks' margins.
+            value = objective.value(rung.accuracy, rung.deranged)
+            value += fmean(blocks) - fmean(rung.blocks)
+            measured.append((value, blocks))
+            trial.set_user_attr(rung_blocks(rung.step), blocks)
+            trial.report(measured[-1][0], rung.step)
+            if rung is not training.rungs[-1] and trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                return rung.step, True
+        value, blocks = max(measured, key=lambda one: one[0])
+        study.tell(trial, value)
+        if index not in self.fuser_of.values():  # found twice, it stands once, as in a study
+            self.fuser_of[trial.number] = index
+            pair = str(trial.params.get(PAIR, ""))
+            self.candidates.append(
+                Candidate(trial.number, value, training.parameters, SELECTION, pair, blocks)
+            )
+        return training.rungs[-1].step, False
+
+    def _champion_worth(self) -> float:
+        chosen = finalists(self.candidates, 1)
+        return float(self.lookup.worth[self.fuser_of[chosen[0].number]]) if chosen else math.nan
+
+    def _covered(self) -> bool | None:
+        chosen = finalists(self.candidates, 1)
+        if not chosen or (known := estimates(self.candidates).get(chosen[0].number)) is None:
+            return None
+        told = known.expected_drop(chosen[0].objective, LEVEL)
+        drop = chosen[0].objective - float(self.lookup.worth[self.fuser_of[chosen[0].number]])
+        return told.low <= drop <= told.high
+
+
+def regrets(replays: Sequence[Replayed], best: float) -> np.ndarray:
+    """``(repeats, trials)`` of what could be found, how much each champion misses; before there
+    is one, all of it."""
+    return best - np.nan_to_num([each.worth for each in replays], nan=0.0)
+
+
+def false_kills(replays: Sequence[Replayed], top: frozenset[int]) -> float:
+    """Of the trials whose fuser is among the best, the share that was stopped."""
+    hit = [stopped for each in replays for index, stopped in each.pruned if index in top]
+    return sum(hit) / len(hit) if hit else math.nan
