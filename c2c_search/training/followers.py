@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from contextlib import ExitStack
 from contextlib import suppress
+from pathlib import Path
 from queue import Empty
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -91,7 +92,7 @@ class Followers:
         self._heard: SimpleQueue[tuple[int, Event | None]] = SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._stack = ExitStack()
-        self.rendezvous = self._stack.enter_context(scratch("c2c-search-ranks")) / "rendezvous"
+        self.rendezvous = self._meeting_place()
         self._processes: dict[int, subprocess.Popen[str]] = {}
         for rank in range(1, count):
             self._processes[rank] = self._start(rank, count, pipeline, cache_dir, threads)
@@ -117,6 +118,14 @@ class Followers:
         for process in self._processes.values():
             process.wait()
         self._stack.close()
+
+    def _meeting_place(self) -> Path:
+        """A file that all ranks can open; on Linux one in memory, of which no kill leaves any."""
+        if sys.platform == "linux":
+            descriptor = os.memfd_create("ranks")
+            self._stack.callback(os.close, descriptor)
+            return Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+        return self._stack.enter_context(scratch("c2c-search-ranks")) / "rendezvous"
 
     def _start(
         self, rank: int, count: int, pipeline: str, cache_dir: str, threads: int

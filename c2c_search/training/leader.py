@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c2c_search.training.followers import Followers
@@ -80,4 +79,4 @@ class Leader:
         self._followers = Followers(
             self._count, pipeline, self._cache_dir, threads=threads, abort=self._abort
         )
-        belong_to(Ranks(0, self._count, Path(self._followers.rendezvous)))
+        belong_to(Ranks(0, self._count, self._followers.rendezvous))
