@@ -31,7 +31,6 @@ REQUIREMENTS = (
     "filelock>=3.16",
     "gguf>=0.17",
     "numpy>=2",
-    "platformdirs>=4",
     "pydantic>=2.11",
     "rich>=14",
     "safetensors>=0.6",
@@ -144,15 +143,18 @@ def write_runtime(folder: Path) -> None:
     """Write the runtime project: the folders that travel and what pip needs to install them."""
     source, target = Path(c2c_search.__file__).parent, folder / "c2c_search"
     target.mkdir(parents=True)
-    files = [
-        source / name
-        for name in ("__init__.py", "batching.py", "errors.py", "plugins.py", "py.typed")
-    ]
-    files += [path for name in PACKAGES for path in sorted((source / name).rglob("*.py"))]
-    for path in files:
+    for path in runtime_files():
         copy = target / path.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
     requirements = "\n".join(f'    "{requirement}",' for requirement in REQUIREMENTS)
     text = _PYPROJECT.format(version=workbench_version(), requirements=requirements)
     (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+
+
+def runtime_files() -> list[Path]:
+    """The files of this package that a champion answers with."""
+    source = Path(c2c_search.__file__).parent
+    names = ("__init__.py", "batching.py", "errors.py", "plugins.py", "py.typed")
+    rooms = [path for name in PACKAGES for path in sorted((source / name).rglob("*.py"))]
+    return [*(source / name for name in names), *rooms]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +29,7 @@ from c2c_search.inference.manifest import read_manifest
 from c2c_search.inference.manifest import sha256
 from c2c_search.tracking.mlflow_store import store_errors
 from c2c_search.tracking.tracker import Tracker
+from c2c_search.tracking.tracker import this_user
 
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ _PACKAGE = "c2c.package_sha256"
 _TRIAL = "c2c.trial_hash"
 _LISTENING = "c2c.listening"
 _FORCED = "c2c.forced"
+_MOVES = "c2c.moves"
 _VALIDATION = "validation"
 _PROGRAM = Path(__file__).with_name("champion_pyfunc.py")
 
@@ -94,7 +98,7 @@ def register(
     if forced:
         tracker.client.set_model_version_tag(name, number, _FORCED, forced)
     if lead:
-        promote(tracker, name, number)
+        promote(tracker, name, number, why=forced, forced=bool(forced))
     return number
 
 
@@ -127,15 +131,28 @@ def leader(tracker: Tracker, name: str) -> Leader | None:
     return None
 
 
-def promote(tracker: Tracker, name: str, number: str) -> None:
+def previous(tracker: Tracker, name: str) -> str | None:
+    """The version that was in use before; None if there was none, or no such model."""
+    for registered in tracker.client.search_registered_models(_named(name)):
+        if (number := registered.aliases.get(PREVIOUS)) is not None:
+            return str(number)
+    return None
+
+
+def promote(
+    tracker: Tracker, name: str, number: str, *, why: str = "", forced: bool = False
+) -> None:
     """Point the alias ``champion`` at a version; the one it leaves becomes ``previous_champion``.
 
-    Promoting the previous champion rolls back.
+    Promoting the previous champion rolls back. The version's tag ``c2c.moves`` keeps who did so,
+    when, why, and from which version.
 
     Args:
         tracker: Its store holds the registry.
         name: Of the registered model.
         number: The version.
+        why: Kept with the move.
+        forced: Whether the version that it leaves was not beaten.
 
     Raises:
         StoreError: There is no such version, or the registry cannot be written.
@@ -144,7 +161,17 @@ def promote(tracker: Tracker, name: str, number: str) -> None:
     if current is not None and str(current) == number:
         return
     # Fails before anything has moved if there is no such version.
-    tracker.client.get_model_version(name, number)
+    found = tracker.client.get_model_version(name, number)
+    move = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "who": this_user(),
+        "from": None if current is None else str(current),
+        "why": why,
+        "forced": forced,
+    }
+    moves = [*json.loads(found.tags.get(_MOVES, "[]")), move]
+    # Before the alias: a move that is on record and did not come about does no harm.
+    tracker.client.set_model_version_tag(name, number, _MOVES, json.dumps(moves))
     if current is not None:
         tracker.client.set_registered_model_alias(name, PREVIOUS, str(current))
     tracker.client.set_registered_model_alias(name, CHAMPION, number)

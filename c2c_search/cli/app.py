@@ -16,6 +16,8 @@ from c2c_search.cli import init
 from c2c_search.cli import mcp
 from c2c_search.cli import message_audit
 from c2c_search.cli import models
+from c2c_search.cli import package
+from c2c_search.cli import promote
 from c2c_search.cli import report
 from c2c_search.cli import schema
 from c2c_search.cli import serve
@@ -76,7 +78,10 @@ app.command()(mcp.mcp)
 app.command("eval")(evaluate.evaluate)
 app.command()(message_audit.audit)
 app.command()(champion.export)
+app.command()(package.package)
 app.command()(champion.verify)
+app.command()(promote.promote)
+app.command()(promote.rollback)
 app.command()(champion.import_rosetta)
 app.command()(champion.ask)
 app.command()(serve.serve)

@@ -88,17 +88,23 @@ def verify(
         Path, typer.Argument(metavar="DIR", help="A champion's folder, as it was fetched.")
     ],
     key: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             metavar="PUB", help="Ed25519 public key, in PEM, of who should have made it."
         ),
-    ],
+    ] = None,
+    files_only: Annotated[
+        bool, typer.Option("--files-only", help="Load no model, ask nothing.")
+    ] = False,
 ) -> None:
-    """Check that a champion is as the owner of a key signed it (export --sign)."""
-    from c2c_search.champion.signing import verify_signature
+    """Check a champion: sums, manifest, its maker's signature, its recorded questions again.
 
-    verify_signature(directory, key)
-    echo(f"{directory} is as the owner of {key} signed it, every file of it.")
+    The questions are answered in a process of its own; no code of the folder is run.
+    """
+    from c2c_search.champion.inspection import inspect_champion
+
+    for what, found in inspect_champion(directory, key, ask=not files_only):
+        echo(f"{what:<11}{found}.")
 
 
 def import_rosetta(

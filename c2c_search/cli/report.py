@@ -166,7 +166,7 @@ def _page(of: str, root: Path) -> Page:
     from c2c_search.study.findings import findings
     from c2c_search.study.study_page import study_page
 
-    return study_page(findings(of, root))
+    return study_page(findings(of, root, weigh=True))
 
 
 def _write(page: Page, file: Path) -> None:

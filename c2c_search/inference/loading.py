@@ -16,6 +16,7 @@ from c2c_search.inference.checked_champion import read_champion
 from c2c_search.inference.manifest import verify_compatibility
 from c2c_search.models import geometry
 from c2c_search.models.attention_maps import adaptable_shape
+from c2c_search.models.bundled import source_in
 from c2c_search.models.cache_dir import print_notice
 
 
@@ -70,8 +71,9 @@ def open_champion(
     fuser = load_fuser(directory)
     device = default_device(device)
     dtype = dtype or champion_dtype(manifest, device)
-    receiver = load(manifest.pair.receiver.source, device=device, dtype=dtype)
-    sharer = load(manifest.pair.sharer.source, device=device, dtype=dtype)
+    pair = manifest.pair
+    receiver = load(source_in(directory, "receiver", pair.receiver), device=device, dtype=dtype)
+    sharer = load(source_in(directory, "sharer", pair.sharer), device=device, dtype=dtype)
     verify_compatibility(manifest, receiver.identity, sharer.identity)
     return LoadedChampion(
         receiver,

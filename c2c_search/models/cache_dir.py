@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from c2c_search.errors import StoreError
+from c2c_search.errors import shown
 from c2c_search.host.files import is_full
 from c2c_search.host.home import expanded
 
@@ -35,12 +37,10 @@ def default_cache_dir() -> Path:
     Raises:
         StoreError: The user has no home folder and the variable is not set.
     """
-    import platformdirs
-
     if chosen := os.environ.get(CACHE_VARIABLE):
         return expanded(Path(chosen))
     try:
-        return platformdirs.user_cache_path("c2c-search", appauthor=False)
+        return _user_caches() / "c2c-search"
     except RuntimeError as error:  # a user without an entry and without HOME, as in containers
         raise StoreError(
             "Models and prompt caches need a folder, and this user has no home.",
@@ -54,9 +54,7 @@ def silent(stage: str, done: int, total: int, message: str) -> None:
 
 def print_notice(text: str) -> None:
     """A `Notify` that prints on standard error."""
-    from c2c_search.host.terminal import Console
-
-    Console(stderr=True, highlight=False).print(text)
+    print(shown(text), file=sys.stderr)
 
 
 @contextmanager
@@ -124,6 +122,20 @@ def require_space(folder: Path, need: int, what: str) -> None:
             value=f"{_megabytes(free)} free",
             hint=_WAY_OUT,
         )
+
+
+def _user_caches() -> Path:
+    """Where this system keeps what can be made again (XDG base directories on Linux).
+
+    Raises:
+        RuntimeError: The user has no home folder.
+    """
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    told = os.environ.get("XDG_CACHE_HOME", "").strip()
+    return Path(told) if os.path.isabs(told) else Path.home() / ".cache"
 
 
 def _megabytes(size: int) -> str:

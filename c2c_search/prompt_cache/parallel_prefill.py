@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from typing import Literal
 
 import torch
-from threadpoolctl import ThreadpoolController
 
 from c2c_search.host.threads import usable_cores
 from c2c_search.prompt_cache.caches import PromptCaches
@@ -20,6 +20,7 @@ from c2c_search.prompt_cache.prefill import BATCH_TOKENS
 
 
 if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
     from transformers import PreTrainedModel
 
     from c2c_search.fuser.shapes import Source
@@ -86,12 +87,13 @@ def parallel(
 
     Returns:
         ``streams`` of a GPU; on the CPU the threads of the receiver's kernels and of the
-        sharer's; None where one reads after the other.
+        sharer's; None where one reads after the other, as where threads cannot be shared out
+        (threadpoolctl is not installed).
     """
     devices = {receiver.device, sharer.device}
     if len(devices) == 1 and receiver.device.type == "cuda":
         return "streams"
-    if devices != {torch.device("cpu")}:
+    if devices != {torch.device("cpu")} or find_spec("threadpoolctl") is None:
         return None
     work = _work(receiver, receiver_prompts), _work(sharer, sharer_prompts)
     return _threads(*work, torch.get_num_threads(), usable_cores())
@@ -142,6 +144,8 @@ def _in_threads(
 @lru_cache
 def _openmp() -> ThreadpoolController:
     """Finds the process's libraries, which takes a while: once."""
+    from threadpoolctl import ThreadpoolController  # which a package of its own does without
+
     return ThreadpoolController()
 
 

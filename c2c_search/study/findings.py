@@ -33,6 +33,8 @@ from c2c_search.training.protocol import Trained
 
 
 if TYPE_CHECKING:
+    from optuna import Study
+
     from c2c_search.data.schema import Row
 
 
@@ -97,12 +99,13 @@ class Findings:
         return next((each for each in folders if each.is_dir()), None)
 
 
-def findings(name: str | None, root: Path) -> Findings:
+def findings(name: str | None, root: Path, *, weigh: bool = False) -> Findings:
     """Read a study, whether it runs, has ended, or failed early.
 
     Args:
         name: Of the study; None for the only one.
         root: Folder of all stores.
+        weigh: Whether to weigh its dimensions too, which takes seconds of many trials.
 
     Raises:
         StoreError: There is none of that name, or a store cannot be read.
@@ -115,10 +118,6 @@ def findings(name: str | None, root: Path) -> Findings:
     hashes = [each.hash for each in trials if each.hash]
     found = {each: store.load(f"trained/{each}", Trained) for each in hashes}
     artifacts = _artifacts(root, study.user_attrs.get(RUN_ID))
-    try:
-        explanation = explained(study)
-    except C2CError:  # too few trials
-        explanation = None
     return Findings(
         row=row,
         trials=trials,
@@ -129,7 +128,7 @@ def findings(name: str | None, root: Path) -> Findings:
         trained={each: ended for each, ended in found.items() if ended is not None},
         receivers=dict(_receivers(files, trials)),
         artifacts=artifacts,
-        explanation=explanation,
+        explanation=_explanation(study) if weigh else None,
     )
 
 
@@ -148,6 +147,14 @@ def test_rows(found: Findings) -> dict[str, Row]:
     except (C2CError, ValidationError, KeyError, OSError):
         return {}
     return {each["id"]: each for each in rows["test"]}
+
+
+def _explanation(study: Study) -> Explanation | None:
+    """None of too few trials, and of a space from before it was kept in one piece."""
+    try:
+        return explained(study)
+    except (C2CError, KeyError, ValidationError):
+        return None
 
 
 def _worth(trial: TrialRow) -> float:

@@ -10,7 +10,9 @@ from pydantic import BaseModel
 from pydantic import ConfigDict
 
 from c2c_search.champion.gate import paired_comparison
+from c2c_search.champion.registry import Leader
 from c2c_search.champion.registry import leader
+from c2c_search.champion.verdict import Verdict
 from c2c_search.errors import StoreError
 from c2c_search.evaluation.guard import REPORT
 from c2c_search.evaluation.results import SystemResult
@@ -77,15 +79,38 @@ def obstacle(session: Session, final: FinalEvaluation) -> str:
     trials = session.study.get_trials(deepcopy=False)
     if of_current in {trial.user_attrs.get(HASH) for trial in trials}:
         return ""
+    pair = next(key for key, pair in session.space.pairs.items() if pair == winner.config.pair)
+    mine, questions = final.results[winner.name], session.trainer.prepared[pair].data[REPORT]
+    theirs = answers(session.files.root, of_current, questions)
+    return unbeaten(current, name, final.verdict(winner.name), mine, theirs)
+
+
+def unbeaten(
+    current: Leader,
+    name: str,
+    verdict: Verdict,
+    mine: SystemResult | None,
+    theirs: SystemResult | None,
+    *,
+    listening: str = "always",
+) -> str:
+    """Why the champion in use is not beaten by another one; empty if it is.
+
+    Args:
+        current: The one in use.
+        name: Of the registered model.
+        verdict: On the other one; the paired test has its level and resamples.
+        mine: What the other one answered on the test split; None where that is not on record.
+        theirs: The same of the one in use.
+        listening: Of the other one, where ``mine`` is what it answers hearing every message.
+    """
     stays = f"version {current.version} of {name!r}, of another study, stays the champion there: "
     if current.listening != "always":  # kept is what it answers where it hears every message
         return stays + "it listens only when unsure, which was not measured here."
-    pair = next(key for key, pair in session.space.pairs.items() if pair == winner.config.pair)
-    mine, questions = final.results[winner.name], session.trainer.prepared[pair].data[REPORT]
-    theirs = _answers(session.files.root, of_current, questions)
-    if theirs is None or _questions(theirs) != _questions(mine):
+    if listening != "always":
+        return stays + "the other one listens only when unsure, and its answers are not kept."
+    if mine is None or theirs is None or _questions(theirs) != _questions(mine):
         return stays + "it was not measured here on the same test questions."
-    verdict = final.verdict(winner.name)
     other = paired_comparison(
         mine,
         f"version {current.version}",
@@ -98,7 +123,7 @@ def obstacle(session: Session, final: FinalEvaluation) -> str:
     return "" if other.beaten else f"{stays}it is not beaten ({points:+.1f} points, p = {p:.2g})."
 
 
-def _answers(root: Path, trial_hash: str, questions: str) -> SystemResult | None:
+def answers(root: Path, trial_hash: str, questions: str) -> SystemResult | None:
     """What any study under the root has measured of a trial on these test questions."""
     for folder in sorted((root / "trials").glob("*/results")):
         # What another version has written is no reason to stop this study.

@@ -317,16 +317,20 @@ def _experiment(
     return found
 
 
+def this_user() -> str:
+    """Who runs this, by the system's name; a container's user id may have none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
 @cache
 def _source_tags() -> dict[str, str]:
     """What `MlflowClient.create_run`, unlike the fluent API, leaves blank in the UI."""
     tags = {"mlflow.source.name": "c2c-search", "mlflow.source.type": "LOCAL"}
     tags["c2c.version"] = c2c_search.__version__
-    try:
-        tags["mlflow.user"] = getpass.getuser()
-    except (KeyError, OSError):
-        # A container whose user id has no name.
-        tags["mlflow.user"] = "unknown"
+    tags["mlflow.user"] = this_user()
     # Not that of the folder one stands in, as MLflow itself would do it.
     if (commit := source_commit()) is not None:
         tags["mlflow.source.git.commit"] = commit

@@ -24,6 +24,7 @@ from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.results import answers_table
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.fuser import checkpoint
+from c2c_search.host import process
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.names import fit
 from c2c_search.report import page_html
@@ -212,6 +213,25 @@ def test_what_is_not_judged_yet_is_reported_as_such(cli: Cli, root: Path, study:
     assert "<strong>Not judged.</strong>" in files[0].read_text()
     assert told in files[1].read_text().replace("\\", "")
     assert files[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_running_study_says_so_and_what_mattered_by_now(root: Path):
+    space = SPACE | {"dimensions": {"fuser.depth": {"int": [1, 8]}}}
+    opened = storage.open_storage(root)
+    study = storage.open_study(opened, "live", space)
+    study.set_user_attr(storage.TRIALS, 20)
+    for number in range(11):
+        trial = study.ask({"fuser.depth": optuna.distributions.IntDistribution(1, 8)})
+        study.tell(trial, 0.05 * number)
+    study.ask()
+    files = StudyFiles(root, "live")
+    files.folder.mkdir(parents=True)
+    (files.folder / storage.DRIVER).write_text(process.this_process())
+    page = study_page(findings("live", root, weigh=True))
+    assert page.verdict.startswith("The study runs at 11 of 20 trials")
+    (mattered,) = (each for each in page.shown if each.name == "importance")
+    assert [row[0] for row in mattered.grids[0].rows] == ["fuser.depth"]
+    assert mattered.charts[0].series[0].low[0] <= mattered.charts[0].series[0].x[0]
 
 
 def test_a_study_without_a_champion_says_what_it_lacks_and_what_would_tell(root: Path):

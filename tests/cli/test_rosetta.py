@@ -10,7 +10,7 @@ import pytest
 
 from c2c_search.champion import export
 from c2c_search.champion import imported
-from c2c_search.champion import signing
+from c2c_search.champion import inspection
 from c2c_search.cli.options import template_named
 from c2c_search.errors import ConfigError
 from c2c_search.tokenization.templates import RoleTemplates
@@ -122,11 +122,15 @@ def test_export_signs_a_champion_and_no_checkpoint(cli: Cli, calls: list[Any]) -
     assert "has no sums to sign" in err
 
 
-def test_verify_says_whose_champion_it_is(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Path, Path]] = []
-    monkeypatch.setattr(signing, "verify_signature", lambda *paths: asked.append(paths))
-    status, out, _ = cli("verify", "there", "--key", "mine.pub")
+def test_verify_says_what_it_checked(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def inspect(*given: Any, **more: Any) -> list[tuple[str, str]]:
+        asked.append((given, more))
+        return [("sums", "4 files are as they were"), ("signature", "none")]
+
+    monkeypatch.setattr(inspection, "inspect_champion", inspect)
+    status, out, _ = cli("verify", "there", "--key", "mine.pub", "--files-only")
     assert status == 0
-    assert asked == [(Path("there"), Path("mine.pub"))]
-    assert "there is as the owner of mine.pub signed it" in out
-    assert cli("verify", "there")[0] == 2
+    assert asked == [((Path("there"), Path("mine.pub")), {"ask": False})]
+    assert out == "sums       4 files are as they were.\nsignature  none.\n"
