@@ -49,7 +49,7 @@ NAMES = {
 PARTS = {
     "read the batch": (PromptCaches, "packed"),
     "prefill": (Prefill, "run"),
-    "fuse": (FusedPair, "fuse"),
+    "fuse": (FusedPair, "fused_cache"),
     "fuse, layer by layer": (LayerLoopFuser, "fuse"),
     "receiver's mask and cache": (PackedContext, "feed"),
     "backward, clipping": (TrainingEngine, "backward_and_step"),
