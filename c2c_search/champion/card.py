@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
@@ -43,7 +44,7 @@ def model_card(manifest: Manifest, size: Size) -> str:
     verdict = None if manifest.verdict is None else Verdict.model_validate(manifest.verdict)
     sections = [
         _front_matter(manifest),
-        f"# {manifest.name}",
+        f"# {_text(manifest.name)}",
         _what_it_is(manifest, size),
         "## Ask it",
         _usage(manifest),
@@ -61,14 +62,23 @@ def model_card(manifest: Manifest, size: Size) -> str:
 
 
 def _front_matter(manifest: Manifest) -> str:
-    content = {
+    content: dict[str, Any] = {
         "library_name": "c2c-search",
         "pipeline_tag": "text-generation",
         # The fuser's own terms are its maker's to choose; those of the models are listed below.
         "license": "other",
-        "base_model": [manifest.pair.receiver.source, manifest.pair.sharer.source],
+        "license_name": "see-licences",
         "tags": _TAGS,
     }
+    # The hub takes only what lies on it.
+    pair = manifest.pair
+    sources = [each.source for each in (pair.receiver, pair.sharer)]
+    if repos := [
+        source.removeprefix("hf:").partition("@")[0]
+        for source in sources
+        if source.startswith("hf:")
+    ]:
+        content["base_model"] = repos
     return f"---\n{yaml.safe_dump(content, sort_keys=False)}---"
 
 
@@ -83,9 +93,9 @@ def _what_it_is(manifest: Manifest, size: Size) -> str:
             "its bytes"
         )
     return (
-        f"A fuser for {_PAPER}: it lets `{sharer.source}` (the sharer) speak to "
-        f"`{receiver.source}` (the receiver) through its prompt cache. The receiver answers from "
-        f"the fused cache; both models' weights stay as they are."
+        f"A fuser for {_PAPER}: it lets {_code(sharer.source)} (the sharer) speak to "
+        f"{_code(receiver.source)} (the receiver) through its prompt cache. The receiver answers "
+        f"from the fused cache; both models' weights stay as they are."
         f"{_adapted(manifest)}{message_in_words(manifest)}\n\n"
         f"The fuser holds {in_words(size.parameters)} numbers "
         f"({in_bytes(size.bytes)}){relative}. It works only between these two models, which "
@@ -119,8 +129,8 @@ def _usage(manifest: Manifest) -> str:
         code = "print(model.generate(receiver_input_ids=..., sharer_input_ids=...))"
         rest = "A model of this pair has no tokenizer: give token ids, one row a prompt."
     return (
-        "`runtime/` comes with `c2c-search export --to DIR`; it needs no workbench.\n\n"
-        "```\npip install ./runtime\n```\n\n"
+        "`c2c-search package . --wheel` makes a wheel that needs no workbench; where c2c-search "
+        "is installed, or this folder's `runtime/`, which comes with `c2c-search export`:\n\n"
         "```python\n"
         "from c2c_search import C2CModel\n\n"
         'model = C2CModel.from_pretrained(".")\n'
@@ -145,10 +155,11 @@ def _example(manifest: Manifest) -> tuple[str, str]:
 
 
 def _measured(verdict: Verdict) -> str:
-    rows = [(verdict.name, str(verdict.accuracy), "", "")]
+    rows = [(_text(verdict.name), str(verdict.accuracy), "", "")]
     others = verdict.others
     rows += [
-        (one.control, str(one.accuracy), str(one.difference), f"{one.p:.2g}") for one in others
+        (_text(one.control), str(one.accuracy), str(one.difference), f"{one.p:.2g}")
+        for one in others
     ]
     covers = f"{100 * (1 - verdict.judged_level):.4g} %"
     head = ("system", "accuracy [95 %]", f"champion minus it [{covers}]", "p")
@@ -162,10 +173,10 @@ def _measured(verdict: Verdict) -> str:
             f"or, where answers are means, of permuted facts. Judged at {verdict.share}.",
             *_pairing(verdict),
             *_harm(verdict),
-            verdict.explain(),
+            _text_of_lines(verdict.explain()),
             "By group:",
             _table(
-                ("group", verdict.name, *(one.control for one in others)),
+                ("group", _text(verdict.name), *(_text(one.control) for one in others)),
                 _by_group(verdict, others),
             ),
         ]
@@ -188,7 +199,7 @@ def _harm(verdict: Verdict) -> Iterable[str]:
     head = ("other task", "items", "champion [95 %]", "receiver alone [95 %]")
     rows = [
         (
-            one.task,
+            _text(one.task),
             str(one.items),
             str(one.fused),
             str(one.receiver),
@@ -203,7 +214,7 @@ def _harm(verdict: Verdict) -> Iterable[str]:
 
 def _by_group(verdict: Verdict, others: Sequence[Comparison]) -> Iterable[Sequence[str]]:
     for group, accuracy in verdict.by_group.items():
-        yield group, f"{accuracy:.3f}", *(f"{one.by_group[group]:.3f}" for one in others)
+        yield _text(group), f"{accuracy:.3f}", *(f"{one.by_group[group]:.3f}" for one in others)
 
 
 def _limits(manifest: Manifest, verdict: Verdict | None) -> str:
@@ -213,8 +224,8 @@ def _limits(manifest: Manifest, verdict: Verdict | None) -> str:
             "Not tested by c2c-search, on anything.",
             "That it was trained between the two models named here is the word of whoever "
             "imported it: the checkpoint names none, and only the sizes were checked.",
-            f"Prompts are written by template `{manifest.template}`, which may not be the one it "
-            "was trained with.",
+            f"Prompts are written by template {_code(manifest.template)}, which may not be the "
+            "one it was trained with.",
             f"It may make the receiver worse than it is alone: {beyond}",
         ]
         caches = f"It answers from prompt caches in {manifest.cache_dtype}"
@@ -241,9 +252,10 @@ def _tested(manifest: Manifest, verdict: Verdict) -> str:
     data: dict[str, Any] = trial.get("data", {})
     evaluation: dict[str, Any] = trial.get("evaluation", {})
     return (
-        f"Tested on data of source `{data.get('source', 'unknown')}`, groups "
-        f"{', '.join(f'`{group}`' for group in verdict.by_group)}, prompts by template "
-        f"`{manifest.template}`, answers scored by `{evaluation.get('method', 'unknown')}`."
+        f"Tested on data of source {_code(data.get('source', 'unknown'))}, groups "
+        f"{', '.join(_code(group) for group in verdict.by_group)}, prompts by template "
+        f"{_code(manifest.template)}, answers scored by "
+        f"{_code(evaluation.get('method', 'unknown'))}."
     )
 
 
@@ -251,11 +263,14 @@ def _licences(manifest: Manifest) -> str:
     rows = []
     for side in ("receiver", "sharer"):
         model = getattr(manifest.pair, side)
-        link = f" ({model.licence_url})" if model.licence_url else ""
-        rows.append((side, f"`{model.source}`", f"{model.licence}{link}"))
+        link = f" ({_text(model.licence_url)})" if model.licence_url else ""
+        rows.append((side, _code(model.source), f"{_text(model.licence)}{link}"))
     if manifest.provenance is not None:
-        rows.append(("fuser", f"`{manifest.provenance.folder}`", "not stated: ask its makers"))
-    rows += [("data", name, licence) for name, licence in sorted(manifest.licences.items())]
+        rows.append(("fuser", _code(manifest.provenance.folder), "not stated: ask its makers"))
+    rows += [
+        ("data", _text(name), _text(licence))
+        for name, licence in sorted(manifest.licences.items())
+    ]
     return _table(("what", "name", "licence"), rows) + (
         "\n\nUsing the champion means using both models, under their terms."
     )
@@ -265,9 +280,9 @@ def _origin(manifest: Manifest) -> str:
     models = [
         (
             side,
-            f"`{model.source}`",
-            model.revision or "",
-            f"`{model.weights_sha256}`",
+            _code(model.source),
+            _text(model.revision or ""),
+            _code(model.weights_sha256),
         )
         for side, model in (
             ("receiver", manifest.pair.receiver),
@@ -281,28 +296,43 @@ def _origin(manifest: Manifest) -> str:
         made += f" (commit {manifest.git_commit})"
     versions = ", ".join(f"{name} {number}" for name, number in manifest.versions.items())
     if (origin := manifest.provenance) is not None:
-        read = [(f"`{name}`", f"`{digest}`") for name, digest in origin.files.items()]
+        read = [(_code(name), _code(digest)) for name, digest in origin.files.items()]
         return "\n\n".join(
             [
                 f"Imported by {made} on {origin.imported:%Y-%m-%d} from the folder "
-                f"`{origin.folder}`, in the layout `{origin.layout}` of the published C2C code, "
-                f"with {versions}.",
+                f"{_code(origin.folder)}, in the layout {_code(origin.layout)} of the published "
+                f"C2C code, with {versions}.",
                 table,
                 _table(("file that was read", "SHA-256"), read),
                 sums,
             ]
         )
-    splits = [(split, f"`{digest}`") for split, digest in manifest.data.items()]
+    splits = [(_text(split), _code(digest)) for split, digest in manifest.data.items()]
     return "\n\n".join(
         [
-            f"Made by {made} on {manifest.created:%Y-%m-%d}, trial `{manifest.trial_hash}`, with "
-            f"{versions}. `manifest.json` holds the whole TrialConfig: "
-            "`c2c-search trial run` repeats it.",
+            f"Made by {made} on {manifest.created:%Y-%m-%d}, trial {_code(manifest.trial_hash)}, "
+            f"with {versions}. `manifest.json` holds the whole TrialConfig: "
+            "`c2c-search trial run DIR`, with this folder, repeats it.",
             table,
             _table(("split", "SHA-256 of the data"), splits),
             sums,
         ]
     )
+
+
+def _text(text: str) -> str:
+    """Foreign text on one line, which Markdown and HTML show as it is."""
+    return re.sub(r"([\\`*\[\]<>#])", r"\\\1", " ".join(text.split()))
+
+
+def _text_of_lines(text: str) -> str:
+    """Our own sentences with foreign names in them: no HTML comes of those."""
+    return text.replace("<", "&lt;")
+
+
+def _code(text: object) -> str:
+    """Foreign text as code, of which it cannot break out."""
+    return f"`{' '.join(str(text).split()).replace('`', chr(39))}`"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

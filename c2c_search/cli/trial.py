@@ -25,7 +25,10 @@ app = typer.Typer(help="Work with single trials.", no_args_is_help=True)
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="A trial.yaml, as every run has it as artifact.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A trial.yaml, as every run has it as artifact, or a champion's DIR."),
+    ],
     to: Annotated[
         Path | None,
         typer.Option(help="Folder of checkpoints and fusers.", show_default="trial-HASH"),

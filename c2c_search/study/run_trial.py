@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from c2c_search.host.files import write_text
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.signals import interruptible
 from c2c_search.host.terminal import Console
+from c2c_search.inference.manifest import read_manifest
 from c2c_search.models.sources import short_names
 from c2c_search.report.live import View
 from c2c_search.report.live import watch
@@ -62,7 +64,8 @@ def repeat_trial(
     """Train the trial of a file to its end and print its metrics.
 
     Args:
-        path: A ``trial.yaml``; in a study's folder its best rung is chosen as it was there.
+        path: A ``trial.yaml``, or a champion's folder; in a study's folder its best rung is
+            chosen as it was there.
         directory: Keeps checkpoints and fusers; ``trial-HASH`` here if None. Goes on from a
             checkpoint in it.
         console: Where progress and metrics go; standard output by default.
@@ -76,7 +79,7 @@ def repeat_trial(
     """
     console = console or Console()
     try:
-        config = TrialConfig.from_yaml(path.read_text(encoding="utf-8"), name=str(path))
+        config = TrialConfig.from_yaml(_text(path), name=str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("A trial's file must be readable.", value=str(path)) from error
     name, objective = f"trial-{config.hash()}", objective_in(path.parent)
@@ -133,6 +136,20 @@ def _studied(path: Path, config: TrialConfig) -> Prepared | None:
         if sources == {"receiver": config.pair.receiver, "sharer": config.pair.sharer}:
             return known
     return None
+
+
+def _text(path: Path) -> str:
+    """What a trial's file says, or of a champion's folder its manifest."""
+    if not path.is_dir():
+        return path.read_text(encoding="utf-8")
+    trial = read_manifest(path).trial
+    if trial is None:
+        raise ConfigError(
+            "A trial is repeated of a champion that a study found.",
+            value=str(path),
+            hint="It was imported: how it was trained is not on record.",
+        )
+    return json.dumps(trial)  # which is YAML too
 
 
 def _claim(folder: Path, config: TrialConfig, objective: Objective) -> Path:

@@ -26,11 +26,26 @@ def card(manifest: Manifest) -> str:
     return model_card(manifest, SIZE)
 
 
-def test_front_matter_is_yaml_with_both_models(card: str) -> None:
+def test_front_matter_is_yaml_that_the_hub_takes(card: str, manifest: Manifest) -> None:
     _, front, _ = card.split("---\n", 2)
     content = yaml.safe_load(front)
-    assert content["base_model"] == ["pypi:small", "pypi:other"]
+    assert "base_model" not in content  # which names repositories of the hub alone
     assert content["license"] == "other"
+    receiver = manifest.pair.receiver.model_copy(update={"source": "hf:owner/small@main"})
+    pair = manifest.pair.model_copy(update={"receiver": receiver})
+    there = model_card(manifest.model_copy(update={"pair": pair}), SIZE)
+    assert yaml.safe_load(there.split("---\n", 2)[1])["base_model"] == ["owner/small"]
+
+
+def test_foreign_names_are_shown_and_not_obeyed(manifest: Manifest) -> None:
+    name = "<script>x</script>`[a](b)\n# head | cell"
+    receiver = manifest.pair.receiver.model_copy(update={"licence": name, "source": "path:a`<b>`"})
+    pair = manifest.pair.model_copy(update={"receiver": receiver})
+    changed = {"name": name, "pair": pair, "licences": {name: name}}
+    card = model_card(manifest.model_copy(update=changed), SIZE)
+    assert "<script>" not in card.replace("\\<script", "")
+    assert "\n# head" not in card
+    assert "`path:a'<b>'`" in card
 
 
 def test_the_five_systems_are_in_the_table_with_intervals_and_p(

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
 from c2c_search.errors import StoreError
+from c2c_search.inference.manifest import read_manifest
 from c2c_search.space.objective import objective_in
 from c2c_search.space.schema import Space
+from c2c_search.study import run_trial
 from c2c_search.study.run_trial import repeat_trial
 from c2c_search.training.protocol import Failed
 
@@ -103,3 +106,10 @@ def test_a_trial_that_fails(
     script.failures = lambda config: Failed(failure="diverged", message="the loss is nan")
     with pytest.raises(C2CError, match="the loss is nan"):
         repeat(trial_file, tmp_path / "to")
+
+
+def test_a_champion_s_folder_says_its_trial() -> None:
+    """The one command that the model card names."""
+    folder = Path(__file__).parents[1] / "assets" / "champion_before_the_move" / "champion"
+    text = run_trial._text(folder)
+    assert TrialConfig.from_yaml(text).hash() == read_manifest(folder).trial_hash
