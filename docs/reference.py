@@ -27,7 +27,7 @@ MODELS = {
     "space": (
         SpaceFile,
         "The space file",
-        "What is searched: `c2c-search study --space FILE`. `spaces/fuser.yaml` explains every "
+        "What is searched: `c2c-search study --space FILE`. `spaces/names.yaml` explains every "
         "dimension and its price.",
     ),
     "pipeline": (

@@ -169,8 +169,8 @@ def validate(
     Example:
 
         $ c2c-search validate spaces/fuser.yaml
-        spaces/fuser.yaml is valid: study quickstart, 2 pairs, 15 dimensions, 6
-        trials of 200 steps.
+        spaces/fuser.yaml is valid: study private, 1 pair, 10 dimensions, 3
+        trials of 1,200 steps.
     """
     if json:
         from c2c_search.setup.validation import validation

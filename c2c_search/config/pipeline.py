@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 from typing import Self
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from pydantic import field_validator
 from pydantic import model_validator
 
+from c2c_search.config.deepspeed import read_settings
 from c2c_search.config.document import Document
 from c2c_search.config.document import is_file
 from c2c_search.config.document import read
@@ -219,7 +221,7 @@ def load_pipeline(path: Path) -> Pipeline:
 
 def read_pipeline(path: Path) -> tuple[Pipeline | None, list[Problem]]:
     """Read a pipeline without raising; it is None when its shape is wrong."""
-    document = refuse_foreign(read(path))
+    document = _with_deepspeed(refuse_foreign(read(path)), path.parent)
     pipeline, problems = validate(Pipeline, document)
     problems += _missing_data(document, path.parent)
     problems = in_order(without_echoes(document, problems))
@@ -233,6 +235,22 @@ def read_pipeline(path: Path) -> tuple[Pipeline | None, list[Problem]]:
     tasks = tuple(_beside(path.parent, spec) for spec in pipeline.champion.harmless_on)
     champion = pipeline.champion.model_copy(update={"harmless_on": tasks})
     return pipeline.model_copy(update={"data": data, "champion": champion}), problems
+
+
+def _with_deepspeed(document: Document, folder: Path) -> Document:
+    """The document with DeepSpeed's settings in place of the file that it names."""
+    training = document.data.get("training") if isinstance(document.data, dict) else None
+    if not isinstance(training, dict) or not isinstance(training.get("deepspeed"), str):
+        return document
+    named = training["deepspeed"]
+    settings, problems = None, document.problems
+    try:
+        settings = read_settings(folder / named)
+    except ValueError as error:
+        rule = f"A file of DeepSpeed's settings {error}."
+        problems += (document.problem(("training", "deepspeed"), rule, value=named),)
+    data = {**document.data, "training": {**training, "deepspeed": settings}}
+    return replace(document, data=data, problems=problems)
 
 
 def _beside(folder: Path, spec: str) -> str:

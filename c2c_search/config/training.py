@@ -13,6 +13,8 @@ from pydantic import Field
 from pydantic import field_validator
 from pydantic import model_validator
 
+from c2c_search.config.deepspeed import WHY_NOT_STAGE_3
+from c2c_search.config.deepspeed import conflicts
 from c2c_search.config.frozen import FrozenModel
 from c2c_search.config.stages import StageConfig
 from c2c_search.config.stages import as_stages
@@ -23,11 +25,8 @@ Schedule = Literal["cosine", "linear", "constant"]
 Sees = Literal["always", "half", "never"]
 ZeroStage = Literal[0, 1, 2]
 
-_WHY_NOT_STAGE_3 = (
-    "must be 0, 1 or 2: DeepSpeed's stage 3 computes wrong gradients when a step leaves a "
-    "parameter unused, and leaks memory from trial to trial; the engine wraps the fuser alone, "
-    "which fits without it"
-)
+CHECKPOINT_SECONDS = 60.0
+"""Between two checkpoints, where nothing else is said."""
 
 
 Stages = Annotated[tuple[StageConfig, ...], BeforeValidator(as_stages)]
@@ -111,8 +110,29 @@ class TrainingConfig(FrozenModel):
     )
     zero_stage: ZeroStage = Field(
         0,
-        description="DeepSpeed ZeRO stage; on one device, where a trial trains, 1 and 2 split "
-        "nothing.",
+        description="DeepSpeed ZeRO stage; 1 and 2 split the optimizer's state among the devices "
+        "of a trial, and on one device nothing.",
+    )
+    devices_per_trial: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Devices that one trial trains on, each with `batch_size` examples a pass. "
+        "Where fewer are at hand, each makes as many more passes: the same training.",
+        exclude_if=lambda devices: devices == 1,
+    )
+    deepspeed: dict[str, Any] | None = Field(
+        None,
+        description="Settings passed through to DeepSpeed: a mapping, or a JSON file of them, "
+        "relative to the pipeline. What contradicts the training is refused.",
+        exclude_if=lambda settings: settings is None,
+    )
+    checkpoint_seconds: float = Field(
+        CHECKPOINT_SECONDS,
+        ge=0,
+        description="Between two checkpoints of a trial, beside those at its rungs; a killed "
+        "trial goes on from the last. It changes no result.",
+        exclude_if=lambda seconds: seconds == CHECKPOINT_SECONDS,
     )
     guard: GuardConfig | None = Field(
         None,
@@ -140,7 +160,7 @@ class TrainingConfig(FrozenModel):
     @classmethod
     def _stage_3_is_wrong(cls, value: Any) -> Any:
         if value == 3:
-            raise ValueError(_WHY_NOT_STAGE_3)
+            raise ValueError(WHY_NOT_STAGE_3)
         return whole(value)
 
     @field_validator("rungs")
@@ -192,6 +212,17 @@ class TrainingConfig(FrozenModel):
                 "be at least 2; raise it (and lower gradient_accumulation), or drop guard"
             )
         return self
+
+    @model_validator(mode="after")
+    def _deepspeed_contradicts_nothing(self) -> Self:
+        if found := conflicts(self):
+            raise ValueError("deepspeed: " + ". ".join(found))
+        return self
+
+    @property
+    def passes(self) -> int:
+        """Passes of all devices whose gradients make one optimizer step."""
+        return self.gradient_accumulation * self.devices_per_trial
 
     @property
     def rung_steps(self) -> tuple[int, ...]:

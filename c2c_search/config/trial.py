@@ -107,7 +107,8 @@ class TrialConfig(FrozenModel):
 
     def hash(self) -> str:
         """Identity of the trial, equal across processes and machines: 16 hexadecimal digits."""
-        return canonical_hash(self.model_dump(mode="json", by_alias=True))
+        how_kept = {"training": {"checkpoint_seconds"}}  # which changes no number
+        return canonical_hash(self.model_dump(mode="json", by_alias=True, exclude=how_kept))
 
     def with_blank_sharer(self) -> TrialConfig:
         """The no-sharer twin, trained the same way; see `FuserConfig.without_sharer`."""

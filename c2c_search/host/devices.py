@@ -21,23 +21,27 @@ class Share:
     Args:
         index: Which part, from 0.
         of: How many parts there are.
+        devices: GPUs that a part has.
     """
 
     index: int = 0
     of: int = 1
+    devices: int = 1
 
     def environment(self, environment: Mapping[str, str]) -> dict[str, str]:
         """What to add to the process's environment: its device, and threads for its cores.
 
-        A part of several has one GPU to itself, or shares it where there are more parts than
-        GPUs. The whole machine is left as the environment has it.
+        A part of several has its GPUs to itself, or shares them where there are more parts than
+        GPUs for them. The whole machine is left as the environment has it.
         """
         if self.of == 1:
             return thread_environment(environment)
         threads = thread_share(environment, self.of)
         if not (devices := gpus(environment)):
             return threads
-        return {**threads, VISIBLE: devices[self.index % len(devices)]}
+        groups = max(1, len(devices) // self.devices)
+        first = self.index % groups * self.devices
+        return {**threads, VISIBLE: ",".join(devices[first : first + self.devices])}
 
 
 WHOLE = Share()

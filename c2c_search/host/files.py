@@ -89,7 +89,7 @@ def swapped_in(to: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         yield folder
-        _sync(folder)
+        sync(folder)
         if to.exists():
             shutil.rmtree(old, ignore_errors=True)
             os.replace(to, old)
@@ -173,7 +173,8 @@ def _is_left(path: Path, owner: Sequence[str]) -> bool:
     return gone or (gone is None and time.time() - path.stat().st_mtime > _STALE)
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Have all of a folder on the disk before going on."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as stream:

@@ -35,12 +35,16 @@ LONGEST_NAME = 100
 BYTES_PER_PARAMETER = 4  # Fusers are trained and saved in float32.
 
 _BUDGET = "trials are compared at equal rungs of equal length; set it in the pipeline"
+_MACHINE = "it says how the machine is used; set it in the pipeline"
 _SEED = "a lucky seed is no discovery; set search.seed"
 NOT_SEARCHED = {
     "fuser.sharer": "every finalist's no-sharer twin is trained anyway",
     "training.steps": _BUDGET,
     "training.rungs": _BUDGET,
     "training.log_every": _BUDGET,
+    "training.devices_per_trial": _MACHINE,
+    "training.deepspeed": _MACHINE,
+    "training.checkpoint_seconds": _MACHINE,
     "seed": _SEED,
     "data": "every trial is judged on the same questions; set them in the pipeline",
     "evaluation": "every trial is judged in the same way; set it in the pipeline",

@@ -85,6 +85,7 @@ class Space(Declaration):
         """
         content = self.model_dump(mode="json", by_alias=True)
         pipeline = content["pipeline"]
+        pipeline["training"].pop("checkpoint_seconds", None)  # it changes no trial
         files = {
             split: [Path(name).name for name in names]
             for split, names in pipeline["data"]["files"].items()

@@ -164,9 +164,10 @@ def run_study(
     files = StudyFiles(expanded(root).resolve(), space.study)
     if not files.begun:
         ready(space, space_path)
+    devices = space.pipeline.training.devices_per_trial
     try:
         with (
-            engines.opened(engine, workers, address, worker_factory) as workforce,
+            engines.opened(engine, workers, address, worker_factory, devices=devices) as workforce,
             interruptible(),
         ):
             beside = f" in {workforce.workers} workers" if workforce.workers > 1 else ""
@@ -376,6 +377,7 @@ class _Start:
                 view,
                 self.files.stop,
                 sleep=self.sleep,
+                devices=self.space.pipeline.training.devices_per_trial,
             )
             stack.callback(workers.close)
             yield Session(

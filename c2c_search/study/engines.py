@@ -22,8 +22,6 @@ WorkerFactory = Callable[
     [Pipeline, Path, str | None, Share], AbstractContextManager[WorkerProcess]
 ]
 
-_DEVICES = 1  # of a worker
-
 
 class Engine(NamedTuple):
     """Who starts workers, and how many.
@@ -39,7 +37,12 @@ class Engine(NamedTuple):
 
 @contextmanager
 def opened(
-    name: EngineName, workers: int | None, address: str | None, local: WorkerFactory
+    name: EngineName,
+    workers: int | None,
+    address: str | None,
+    local: WorkerFactory,
+    *,
+    devices: int = 1,
 ) -> Iterator[Engine]:
     """Open an engine for one start of a study.
 
@@ -48,13 +51,14 @@ def opened(
         workers: How many workers are asked for; None for as many as pay.
         address: Of a Ray cluster; see `training.remote.cluster.connect`.
         local: Starts a worker of this machine.
+        devices: That a trial trains on.
 
     Raises:
         C2CError: The cluster cannot be used.
     """
     if name == "local":
         # On a CPU one process uses all cores.
-        yield Engine(workers or max(1, len(gpus(os.environ))), local)
+        yield Engine(workers or max(1, len(gpus(os.environ)) // devices), local)
         return
     from c2c_search.training.remote.cluster import connect
     from c2c_search.training.remote.worker import RemoteWorker
@@ -62,8 +66,8 @@ def opened(
 
     seconds, cluster = place_seconds(), connect(address)
     try:
-        count = workers or cluster.workers(_DEVICES)
-        bundle = cluster.bundle(count, _DEVICES)
+        count = workers or cluster.workers(devices)
+        bundle = cluster.bundle(count, devices)
 
         def start(
             pipeline: Pipeline, log_file: Path, dtype: str | None, share: Share

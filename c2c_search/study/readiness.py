@@ -6,9 +6,13 @@ is fetched; what is still to be fetched is taken to be what it says.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,6 +36,7 @@ from c2c_search.fuser.layers import given_sources
 from c2c_search.fuser.shapes import CacheShape
 from c2c_search.models.at_hand import config_at_hand
 from c2c_search.models.at_hand import folder_at_hand
+from c2c_search.models.cache_dir import default_cache_dir
 from c2c_search.models.identity import count_numbers
 from c2c_search.space.declaration import BYTES_PER_PARAMETER
 from c2c_search.space.declaration import PRESET
@@ -102,11 +107,18 @@ def _check_queries(config: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: It is one.
     """
-    # Late, because most spaces have no side memory and this imports torch.
+    # Found once for each model and kept: it takes torch, transformers and seconds.
+    told = f"{json.dumps(config, sort_keys=True, default=str)} {version('transformers')}"
+    known = default_cache_dir() / "side_memory" / hashlib.sha256(told.encode()).hexdigest()
+    if known.exists():
+        return
     from c2c_search.inference.queries import Queries
     from c2c_search.models.attention_maps import skeleton_of
 
     Queries(skeleton_of(config))
+    with suppress(OSError):  # a cache that cannot be written is no fault of the space
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.touch()
 
 
 def _layers(space: Space, document: Document) -> Iterator[Problem]:

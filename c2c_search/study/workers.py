@@ -144,6 +144,7 @@ def make_workers(
     stop: Path,
     *,
     sleep: Callable[[float], None],
+    devices: int = 1,
 ) -> Workers:
     """The workers of one start of a study; each process starts with its first piece of work.
 
@@ -156,6 +157,7 @@ def make_workers(
         view: Of the study.
         stop: See `Workers`.
         sleep: Waits before a new attempt.
+        devices: That a trial trains on.
     """
     prepared: dict[str, Prepared] = {}
     turns = Turns()
@@ -171,7 +173,7 @@ def make_workers(
             turns=turns,
         )
 
-    trainers = [trainer(Share(index, count)) for index in range(count)]
+    trainers = [trainer(Share(index, count, devices)) for index in range(count)]
     return Workers(trainers, turns, stop)
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save_file
 
 from c2c_search.errors import IntegrityError
+from c2c_search.host.files import sync
 from c2c_search.host.files import write_text
 
 
@@ -36,7 +37,7 @@ class _Stored(BaseModel):
 class Pointer(_Stored):
     """Which checkpoint of a folder is whole: ``latest.json``, moved into place last."""
 
-    tag: Annotated[str, StringConstraints(pattern=r"^step-[0-9]{1,12}$")]
+    tag: Annotated[str, StringConstraints(pattern=r"^step-[0-9]{1,12}(-b)?$")]
 
 
 class Position(_Stored):
@@ -61,12 +62,14 @@ class EngineState(_Stored):
         micro_steps: Passes that it has counted.
         scheduled: Steps that the learning-rate schedule has made.
         learning_rates: Of each optimizer group, now.
+        loss_scale: Of a training in float16: the scale, and what its next change follows from.
     """
 
     global_steps: NonNegativeInt
     micro_steps: NonNegativeInt
     scheduled: NonNegativeInt
     learning_rates: list[_Finite]
+    loss_scale: dict[str, _Finite] = Field(default={}, exclude_if=lambda scale: not scale)
 
 
 class State(_Stored):
@@ -92,6 +95,8 @@ def write(directory: Path, state: State, tensors: Tensors) -> None:
         tensors: May be views of one another; each is written whole.
     """
     tag = f"step-{state.position.step}"
+    if _pointed_to(directory) == tag:  # at a rung's step, and then with the rung
+        tag = f"{tag}-b"
     folder = directory / tag
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -101,14 +106,23 @@ def write(directory: Path, state: State, tensors: Tensors) -> None:
         folder / TENSORS,
     )
     (folder / STATE).write_text(state.model_dump_json(), encoding="utf-8")
+    sync(folder)
     write_text(directory / POINTER, Pointer(tag=tag).model_dump_json())
     for old in directory.glob("step-*"):
         if old.name != tag:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def read(directory: Path, trained: str) -> tuple[State, Tensors] | None:
-    """The checkpoint to go on from; None if there is none.
+def _pointed_to(directory: Path) -> str | None:
+    """Tag of the checkpoint that stands; None if there is none."""
+    try:
+        return Pointer.model_validate_json((directory / POINTER).read_bytes()).tag
+    except (OSError, ValidationError):
+        return None
+
+
+def read(directory: Path, trained: str) -> tuple[State, Tensors, Path] | None:
+    """The checkpoint to go on from, and the file of its tensors; None if there is none.
 
     Args:
         directory: As for `write`.
@@ -131,7 +145,7 @@ def read(directory: Path, trained: str) -> tuple[State, Tensors] | None:
         raise refused(path, _reason(error)) from None
     if state.trained != trained:
         raise refused(folder / STATE, f"it is of {state.trained!r} and not of {trained!r}")
-    return state, tensors
+    return state, tensors, path
 
 
 def refused(path: Path, reason: str) -> IntegrityError:

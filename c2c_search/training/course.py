@@ -68,7 +68,7 @@ class Course:
         self._stages = [lesson.stage for lesson in lessons]
         self.ends = [*accumulate(stage.steps for stage in self._stages)]
         self._seed = seed
-        self._accumulation = training.gradient_accumulation
+        self._accumulation = training.passes
         self._batch = training.batch_size
         self._orders = [
             Order(order_seed(seed, number), len(lesson.rows), self._batch)

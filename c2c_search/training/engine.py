@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Protocol
 
 import torch
 
+from c2c_search.config.deepspeed import passed_on
 from c2c_search.config.stages import stage_at
 from c2c_search.training import checkpoint
 from c2c_search.training.checkpoint import EngineState
@@ -20,7 +22,8 @@ from c2c_search.training.checkpoint import State
 from c2c_search.training.process import release_memory
 from c2c_search.training.process import start_deepspeed
 from c2c_search.training.randomness import random_state
-from c2c_search.training.randomness import set_random_state
+from c2c_search.training.ranks import own_ranks
+from c2c_search.training.split_state import SplitState
 
 
 if TYPE_CHECKING:
@@ -32,6 +35,12 @@ if TYPE_CHECKING:
 
 # Beginnings of the tensors' names in a checkpoint.
 _MODULE, _OPTIMIZER, _RANDOM = "module.", "optimizer.", "random."
+
+# What DeepSpeed's loss scale for float16 and its next change follow from.
+_SCALE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
+
+
+_OTHER_RANK = re.compile(rf"{re.escape(_RANDOM)}rank-[0-9]+\.")
 
 
 class Trainable(Protocol):
@@ -47,6 +56,9 @@ class Trainable(Protocol):
 class TrainingEngine:
     """One training's optimizer state, schedule and checkpoints, around one module.
 
+    Where several ranks train together, each has one, and all of them save and resume at once. A
+    checkpoint does not tell how many they were.
+
     A context manager: a DeepSpeed engine that is not destroyed leaks its optimizer.
 
     Args:
@@ -55,6 +67,7 @@ class TrainingEngine:
     """
 
     def __init__(self, module: Trainable, config: TrainingConfig) -> None:
+        self.ranks = own_ranks()
         deepspeed = start_deepspeed()
         groups = module.parameter_groups(config.learning_rate, config.weight_decay)
         optimizer = torch.optim.AdamW(groups, fused=True)
@@ -66,13 +79,16 @@ class TrainingEngine:
             lr_scheduler=torch.optim.lr_scheduler.LambdaLR(
                 optimizer, [rate(config, group) for group in groups]
             ),
-            config={
+            config={"steps_per_print": 10**9}
+            | passed_on(config)
+            | {
                 "train_micro_batch_size_per_gpu": config.batch_size,
-                "gradient_accumulation_steps": config.gradient_accumulation,
+                "gradient_accumulation_steps": config.passes // self.ranks.count,
                 "gradient_clipping": 0.0 if self.clip_here else config.gradient_clipping,
-                "zero_optimization": {"stage": config.zero_stage},
-                "steps_per_print": 10**9,
             },
+        )
+        self._split = (
+            None if config.zero_stage == 0 else SplitState(self.engine.optimizer, self.ranks)
         )
         self._norm: torch.Tensor | None = None
 
@@ -117,6 +133,8 @@ class TrainingEngine:
     def save(self, directory: Path, trained: str, position: Position) -> None:
         """Write a checkpoint to resume from; the one before it goes once this one stands.
 
+        The first rank writes, and what the others hold of it they send.
+
         Args:
             directory: Of this training's checkpoints.
             trained: What it is of; see `checkpoint.State`.
@@ -127,26 +145,38 @@ class TrainingEngine:
             micro_steps=self.engine.micro_steps,
             scheduled=self.engine.lr_scheduler.last_epoch,
             learning_rates=[float(group["lr"]) for group in self._optimizer.param_groups],
+            loss_scale={
+                name: float(getattr(self._scaler, name))
+                for name in _SCALE
+                if hasattr(self._scaler, name)
+            },
         )
-        state = State(trained=trained, engine=engine, position=position)
-        checkpoint.write(directory, state, self._tensors())
+        state, tensors = State(trained=trained, engine=engine, position=position), self._tensors()
+        if self.ranks.first:
+            checkpoint.write(directory, state, tensors)
 
-    def resume(self, directory: Path, trained: str) -> Position | None:
+    def resume(self, directory: Path, trained: str, *, seed: int = 0) -> Position | None:
         """Go on from the checkpoint in ``directory``; None if there is none.
+
+        Args:
+            directory: As for `save`.
+            trained: As for `save`.
+            seed: What ranks draw from that the checkpoint knows no random state of.
 
         Raises:
             IntegrityError: It is not one that this training wrote.
         """
         found = checkpoint.read(directory, trained)
         if found is None:
+            self.ranks.draw_from({}, seed)
             return None
-        state, tensors = found
-        path = directory / f"step-{state.position.step}" / checkpoint.TENSORS
+        state, tensors, path = found
         moments = self._moments(tensors)
-        checkpoint.require_tensors(tensors, self._expected(moments), path)
+        checkpoint.require_tensors(tensors, self._expected(tensors, moments), path)
         if len(state.engine.learning_rates) != len(self._optimizer.param_groups):
             raise checkpoint.refused(path, "there are not as many learning rates as groups")
         self._restore(state.engine, tensors, moments)
+        self.ranks.draw_from(_named(_RANDOM, tensors), seed)
         return state.position
 
     @property
@@ -155,15 +185,23 @@ class TrainingEngine:
         around = self.engine.optimizer
         return getattr(around, "optimizer", around)
 
+    @property
+    def _scaler(self) -> Any:
+        """What scales the loss of a training in float16; nothing where none does."""
+        scaler = getattr(self.engine.optimizer, "loss_scaler", None)
+        return scaler if getattr(scaler, "dynamic", False) else None
+
     def _tensors(self) -> checkpoint.Tensors:
-        """All that is not a counter, by name."""
-        state = self._optimizer.state_dict()["state"]
+        """All that is not a counter, by name, whole on every rank."""
+        state, split = self._optimizer.state_dict()["state"], self._split
         moments = {
-            f"{_OPTIMIZER}{index}.{name}": tensor
+            f"{_OPTIMIZER}{index}.{name}": split.whole(index, part)
+            if split and part.dim()
+            else part
             for index, own in state.items()
-            for name, tensor in own.items()
+            for name, part in own.items()
         }
-        random = {f"{_RANDOM}{kind}": tensor for kind, tensor in random_state().items()}
+        random = {f"{_RANDOM}{kind}": each for kind, each in self.ranks.random_states().items()}
         return self._weights() | moments | random
 
     def _weights(self) -> checkpoint.Tensors:
@@ -179,16 +217,24 @@ class TrainingEngine:
                 moments.setdefault(int(index) if index.isdecimal() else -1, {})[what] = tensor
         return moments
 
-    def _expected(self, moments: dict[int, checkpoint.Tensors]) -> checkpoint.Tensors:
+    def _expected(
+        self, tensors: checkpoint.Tensors, moments: dict[int, checkpoint.Tensors]
+    ) -> checkpoint.Tensors:
         """Tensors as this training's checkpoint has them; a step not made has no moments yet."""
+        expected, split = self._weights(), self._split
         optimized = [each for group in self._optimizer.param_groups for each in group["params"]]
-        expected = self._weights()
-        for index, parameter in enumerate(optimized):
+        wholes = dict(enumerate(optimized))
+        if split is not None:
+            wholes = {group: torch.zeros(split.size(group)) for group in wholes}
+        for index, whole in wholes.items():
             if moments.get(index):
                 prefix = f"{_OPTIMIZER}{index}."
-                expected |= {f"{prefix}{name}": parameter for name in ("exp_avg", "exp_avg_sq")}
+                expected |= {f"{prefix}{name}": whole for name in ("exp_avg", "exp_avg_sq")}
                 expected[f"{prefix}step"] = torch.tensor(0.0)
-        return expected | {f"{_RANDOM}{kind}": each for kind, each in random_state().items()}
+        for kind, state in random_state().items():
+            others = (name for name in tensors if _OTHER_RANK.fullmatch(name.removesuffix(kind)))
+            expected |= dict.fromkeys([f"{_RANDOM}{kind}", *others], state)
+        return expected
 
     def _restore(
         self,
@@ -196,15 +242,17 @@ class TrainingEngine:
         tensors: checkpoint.Tensors,
         moments: dict[int, checkpoint.Tensors],
     ) -> None:
-        around, own = self.engine.optimizer, self._optimizer
-        weights = {
-            name.removeprefix(_MODULE): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(_MODULE)
-        }
-        self.engine.module.load_state_dict(weights)
-        if around is not own:  # ZeRO steps a copy of its own, of the same float32 numbers
-            around.refresh_fp32_params()
+        own, split = self._optimizer, self._split
+        self.engine.module.load_state_dict(_named(_MODULE, tensors))
+        if split is not None:  # it steps a copy of its own
+            self.engine.optimizer.refresh_fp32_params()
+            moments = {
+                group: {
+                    name: split.part(group, each) if each.dim() else each
+                    for name, each in of_group.items()
+                }
+                for group, of_group in moments.items()
+            }
         groups = own.state_dict()["param_groups"]
         for group, rate in zip(groups, state.learning_rates, strict=True):
             group["lr"] = rate
@@ -219,15 +267,20 @@ class TrainingEngine:
             }
         )
         self.engine.global_steps = state.global_steps
-        self.engine.micro_steps = state.micro_steps
+        # Ranks that are fewer than those before make more passes.
+        self.engine.micro_steps = state.global_steps * self.engine.gradient_accumulation_steps()
         self.engine.global_samples = state.global_steps * self.engine.train_batch_size()
-        set_random_state(
-            {
-                name.removeprefix(_RANDOM): tensor
-                for name, tensor in tensors.items()
-                if name.startswith(_RANDOM)
-            }
-        )
+        for name, value in state.loss_scale.items():
+            setattr(self._scaler, name, value if name == "cur_scale" else int(value))
+
+
+def _named(prefix: str, tensors: checkpoint.Tensors) -> checkpoint.Tensors:
+    """Those of a kind, without its prefix."""
+    return {
+        name.removeprefix(prefix): each
+        for name, each in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def schedule(config: TrainingConfig) -> Callable[[int], float]:

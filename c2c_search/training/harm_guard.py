@@ -73,7 +73,7 @@ class HarmGuard:
         self.rules = config.training.guard
         self.excess: dict[Kind, float] = {}
         """Nats per token above the receiver alone, when each was last measured."""
-        self._accumulation = config.training.gradient_accumulation
+        self._accumulation = config.training.passes
         self._model, self._data, self._responses = model, data, responses
         self._facts = [(row["group"], row["cluster"]) for row in data.train]
         self._kinds: tuple[Kind, ...] = ("deranged",)

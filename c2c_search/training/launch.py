@@ -132,6 +132,8 @@ class Worker:
                 event = EVENT.validate_json(line)
                 if isinstance(event, Prepared):
                     self.dtype = event.dtype
+                if isinstance(event, Failed) and self.pipeline.training.devices_per_trial > 1:
+                    self.close()  # a group of ranks does not outlive a failure
                 yield event
                 if isinstance(event, LAST):
                     return

@@ -39,6 +39,7 @@ from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
+from c2c_search.training.ranks import own_ranks
 from c2c_search.training.spoken import options_of
 from c2c_search.training.spoken import responses_of
 
@@ -57,8 +58,6 @@ if TYPE_CHECKING:
 
 SECONDS = ("prefill", "train", "evaluate", "derange", "overhead")
 """Parts of a training's time; ``derange`` is `evaluate` once more, with the wrong messages."""
-
-_SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,9 @@ class Training(ABC):
     Interrupted at any instant, it goes on from its last checkpoint and ends with the same
     numbers: the order of examples follows from seed, stage and step, and the checkpoint holds
     optimizer, schedule and random state.
+
+    Where several ranks train together, each makes its part of a step's passes. The first one
+    validates, writes and asks whether to go on; the others hear of it what they need.
 
     Args:
         config: How and on what to train.
@@ -122,6 +124,7 @@ class Training(ABC):
         self.emit = emit
         self.go_on = go_on
         self.objective = objective
+        self.ranks = own_ranks()
         self.step = 0
         self.rungs: list[Rung] = []
         self.answers: SystemResult | None = None  # of the last rung that was judged
@@ -202,7 +205,7 @@ class Training(ABC):
         for number, rung_step in enumerate(self.training.rung_steps):
             while self.step < rung_step:
                 yield from self._train_step(engine)
-                if time.perf_counter() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+                if self.step < rung_step and self._is_due(saved):
                     self._save(engine)
                     saved = time.perf_counter()
             if number >= len(self.rungs):
@@ -212,39 +215,60 @@ class Training(ABC):
             else:
                 self.emit(self.rungs[number])  # judged before the interruption
             last = number == len(self.training.rungs) - 1
-            if not last and not self.go_on():
+            if not last and not self.ranks.agree(self.go_on):
                 return True
         return False
+
+    def _is_due(self, saved: float) -> bool:
+        """Whether the last checkpoint, of that time, is so old that there is to be another."""
+        rest = self.training.checkpoint_seconds
+        return self.ranks.agree(lambda: time.perf_counter() - saved > rest)
 
     def _train_step(self, engine: TrainingEngine) -> Steps[None]:
         begun, waited = time.perf_counter(), self.waited
         config = self.training
         rate = engine.learning_rate
         losses = []
-        first = self.step * config.gradient_accumulation
-        now = self.course.at(first)
-        for micro_step in range(first, first + config.gradient_accumulation):
+        now = self.course.at(self.step * config.passes)
+        for micro_step in self._passes(self.step):
             now = self.course.at(micro_step)
             rows, self.kind = now.rows, now.kind
-            self.upcoming = None
-            if micro_step + 1 < config.steps * config.gradient_accumulation:
-                self.upcoming = self.course.at(micro_step + 1).rows
+            self.upcoming = self._after(micro_step)
             loss = yield self._request(engine, rows)
             losses.append(loss.detach())
             for more in (self._penalty(), (yield from self._guarded(engine, rows, micro_step))):
                 loss = loss if more is None else loss + more
             engine.backward_and_step(loss)
         self.step += 1
-        mean = torch.stack(losses).mean()
+        mean = self.ranks.losses(torch.stack(losses)).mean()
         self._losses.note(self.step, mean)
         self.seconds["train"] += time.perf_counter() - begun - (self.waited - waited)
         if self.step % config.log_every == 0 or self.step in (1, *self.course.ends):
             self._losses.settle()
             self.emit(self._report(now, float(mean), engine.gradient_norm, rate))
 
+    def _passes(self, step: int) -> range:
+        """This rank's passes of an optimizer step, counted over the whole training."""
+        first = step * self.training.passes
+        own = self.ranks.parts(self.training.passes)
+        return range(first + own.start, first + own.stop, own.step)
+
+    def _after(self, micro_step: int) -> list[int] | None:
+        """The rows of this rank's next pass; None after the last."""
+        own = (*self._passes(self.step), *self._passes(self.step + 1))
+        following = own[own.index(micro_step) + 1]
+        at_all = following < self.training.steps * self.training.passes
+        return self.course.at(following).rows if at_all else None
+
     def _judge(self, number: int) -> None:
         """Validate; keep what was learned if it is the best so far."""
         self._losses.settle()
+        rung = self._judged(number) if self.ranks.first else None
+        told = self.ranks.share(lambda: "" if rung is None else rung.model_dump_json())
+        self.rungs.append(rung or Rung.model_validate_json(told))
+        self.emit(self.rungs[-1])
+
+    def _judged(self, number: int) -> Rung:
         result = self._measure("evaluate", self._answer)
         assert result is not None
         self.answers = result
@@ -274,9 +298,8 @@ class Training(ABC):
         )
         if all(rung.objective >= earlier.objective for earlier in self.rungs):
             self._keep()
-        self.rungs.append(rung)
         self.seconds["evaluate"] += time.perf_counter() - begun
-        self.emit(rung)
+        return rung
 
     def _measure(
         self, part: str, answer: Callable[[], tuple[ItemResult, ...] | None]
@@ -328,7 +351,7 @@ class Training(ABC):
 
     def _resume(self, engine: TrainingEngine) -> None:
         checkpoints = self.directory / CHECKPOINTS
-        position = engine.resume(checkpoints, self._checkpointed)
+        position = engine.resume(checkpoints, self._checkpointed, seed=self.config.seed)
         if position is None:
             return
         try:

@@ -50,19 +50,23 @@ def release_memory() -> None:
 
 
 def start_deepspeed() -> ModuleType:
-    """Import DeepSpeed and open a process group of one, once per process.
+    """Import DeepSpeed and join this process's group (`own_ranks`), once per process.
 
     Needs neither MPI nor a port nor a compiler: DeepSpeed would look for the first two, and
     build an inference operator with the third (30 to 70 s) that training never calls.
     """
     import torch
-    import torch.distributed as dist
+
+    from c2c_search.training.ranks import own_ranks
 
     cpu = not torch.cuda.is_available()
     if cpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
-    for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1")):
-        os.environ.setdefault(name, value)
+    ranks = own_ranks()
+    # Each rank sees its own device alone.
+    places = {"RANK": ranks.index, "LOCAL_RANK": 0, "WORLD_SIZE": ranks.count}
+    for name, value in places.items():
+        os.environ.setdefault(name, str(value))
     warnings.filterwarnings(
         "ignore", r"`torch\.distributed\.\w+` is deprecated", category=FutureWarning
     )
@@ -71,10 +75,7 @@ def start_deepspeed() -> ModuleType:
 
     if cpu:
         deepspeed.ops.__compatible_ops__ = {}
-    if not dist.is_initialized():
-        dist.init_process_group(
-            "gloo" if cpu else "nccl", store=dist.HashStore(), rank=0, world_size=1
-        )
+    ranks.connect()
     return deepspeed
 
 

@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 
 from c2c_search.batching import portions
+from c2c_search.config.deepspeed import AUTOCAST
 from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.scoring import choose_options
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
@@ -136,7 +137,8 @@ class ReceiverTraining(Training):
             metrics={**best.metrics, **self._sizes()},
         )
         summary = ended.model_dump_json(indent=2, exclude={"type"}) + "\n"
-        write_text(self.directory / f"{self.system}.json", summary)
+        if self.ranks.first:
+            write_text(self.directory / f"{self.system}.json", summary)
         return ended
 
     def _request(self, engine: TrainingEngine, rows: list[int]) -> LossRequest:
@@ -166,7 +168,11 @@ class ReceiverTraining(Training):
 def at_one_rate(training: TrainingConfig, peak: float) -> TrainingConfig:
     """The same training with another peak rate in all stages: those of a trial are a fuser's."""
     stages = tuple(stage.model_copy(update={"learning_rate": None}) for stage in training.stages)
-    return training.model_copy(update={"learning_rate": peak, "stages": stages})
+    changes: dict[str, object] = {"learning_rate": peak, "stages": stages}
+    if training.deepspeed is not None:  # 16 bits are for a fuser: the receiver has its own dtype
+        kept = {name: each for name, each in training.deepspeed.items() if name != AUTOCAST}
+        changes["deepspeed"] = kept
+    return training.model_copy(update=changes)
 
 
 def response_logits(

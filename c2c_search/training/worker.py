@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING
 from c2c_search.errors import C2CError
 from c2c_search.errors import StoreError
 from c2c_search.host.files import is_full
+from c2c_search.training.followers import LAST_WORDS_SECONDS
+from c2c_search.training.leader import Leader
 from c2c_search.training.process import die_with_parent
 from c2c_search.training.process import keep_freed_memory
 from c2c_search.training.process import release_memory
@@ -71,6 +74,8 @@ class Server:
         self.cache_dir = cache_dir
         self._service: WorkerService | None = None
         self._deadline = math.inf
+        self._writing = threading.RLock()
+        self._leader = Leader(pipeline, cache_dir, self._break_off)
 
     def serve(self) -> None:
         """Answer one request after the other."""
@@ -79,6 +84,10 @@ class Server:
                 self.emit(self._run(request))
             except Exception as error:
                 traceback.print_exc()
+                if self._leader.leads:
+                    if isinstance(error, RuntimeError):  # another rank's end may be behind it,
+                        time.sleep(2 * LAST_WORDS_SECONDS)  # and is being told
+                    self._break_off(describe(error))
                 self.emit(describe(error))
                 release_memory()
 
@@ -88,8 +97,9 @@ class Server:
         Raises:
             TimeLimitError: It was a step, after the time that the request may take.
         """
-        self.events.write(EVENT.dump_json(event).decode() + "\n")
-        self.events.flush()
+        with self._writing:
+            self.events.write(EVENT.dump_json(event).decode() + "\n")
+            self.events.flush()
         told = event.event if isinstance(event, OfTrial) else event
         if isinstance(told, Step) and time.monotonic() > self._deadline:
             raise TimeLimitError(f"it has not ended by its time limit, at step {told.step}")
@@ -99,8 +109,14 @@ class Server:
         return REQUEST.validate_json(line) if line else None
 
     def _run(self, request: Request) -> Event:
-        service = self.service()
         self._deadline = time.monotonic() + seconds_of(request)
+        if not isinstance(request, (Train, TrainTogether)):
+            return self._answer(request)
+        with self._leader.leading(request):
+            return self._answer(request)
+
+    def _answer(self, request: Request) -> Event:
+        service = self.service()
         if isinstance(request, Prepare):
             return service.prepare(request.pair)
         if isinstance(request, Train):
@@ -117,6 +133,15 @@ class Server:
         if isinstance(request, Evaluate):
             return service.evaluate(request)
         raise TypeError(f"an {request.type!r} is only expected after a rung")
+
+    def _break_off(self, failed: Failed) -> None:
+        """End this process and its followers: who has lost a rank cannot make a new group."""
+        with self._writing:  # one of the two threads that may come here
+            try:
+                self.emit(failed)
+                self._leader.close()
+            finally:
+                os._exit(1)
 
     def service(self) -> WorkerService:
         """The service, set up at the first request: torch takes a while to import."""

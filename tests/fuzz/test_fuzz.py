@@ -211,7 +211,7 @@ def _tree(name: str) -> Any:
     return parse((ROOT / name).read_text(encoding="utf-8"), name).data
 
 
-_SPACES = [_tree(f"spaces/{name}.yaml") for name in ("fuser", "qwen", "draft")]
+_SPACES = [_tree(f"spaces/{name}.yaml") for name in ("fuser", "names", "qwen", "draft")]
 _PIPELINES = [_tree(f"pipelines/{name}.yaml") for name in ("quickstart", "openhermes", "draft")]
 _PIPELINES[1]["data"] = _PIPELINES[0]["data"]  # its own is not there
 

@@ -56,7 +56,7 @@ def test_every_shipped_file_fits_and_names_its_schema(check: Any, path: Path) ->
     ],
 )
 def test_what_an_editor_underlines(check: Any, old: str, new: str, told: str) -> None:
-    text = (ROOT / "spaces" / "fuser.yaml").read_text()
+    text = (ROOT / "spaces" / "names.yaml").read_text()
     assert old in text
     # Of a line that is enqueued, too.
     problems = check("space", yaml.safe_load(text.replace(old, new, 1)))

@@ -103,7 +103,7 @@ def test_load_raises_them_all_in_one_error() -> None:
         Space.load(ASSETS / "broken.yaml")
 
 
-@pytest.mark.parametrize(("space", "pipeline"), [("fuser", "quickstart"), ("private", "private")])
+@pytest.mark.parametrize(("space", "pipeline"), [("names", "quickstart"), ("fuser", "private")])
 def test_spaces_that_run_anywhere_are_valid(space: str, pipeline: str) -> None:
     assert validate_file(ROOT / f"spaces/{space}.yaml") == []
     assert Space.load(ROOT / f"spaces/{space}.yaml").pipeline.name == pipeline

@@ -269,7 +269,7 @@ def test_pruners_judge_at_the_rungs(make_space: Make, pruner: str) -> None:
 
 
 def test_the_quickstart_samples() -> None:
-    space = Space.load(Path(__file__).parents[2] / "spaces/fuser.yaml")
+    space = Space.load(Path(__file__).parents[2] / "spaces/names.yaml")
     study = _study(space)
     for params in space.enqueue:
         study.enqueue_trial(params)

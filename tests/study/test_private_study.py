@@ -165,18 +165,18 @@ def test_a_study_on_what_only_the_sharer_has_read_ends_with_a_champion(
     )
     assert again == [first.answer]
     document = first.sharer_context.removesuffix(f"\nQuestion: {first.question}")
-    answer, asked = C2CModel.generate_batch, []
+    answer, asked = C2CModel.generate, []
 
-    def listen(self, questions, contexts=None, **options):
-        asked.append((questions, contexts))
-        return answer(self, questions, contexts, **options)
+    def listen(self, question=None, *, sharer_contexts=None, **options):
+        asked.append((question, sharer_contexts))
+        return answer(self, question, sharer_contexts=sharer_contexts, **options)
 
-    monkeypatch.setattr(C2CModel, "generate_batch", listen)
+    monkeypatch.setattr(C2CModel, "generate", listen)
     said = hand_over(outcome.champion.folder, first.question, document, monkeypatch, capsys)
     assert f"sharer {manifest.pair.sharer.source}, with the document" in said
     # Word for word what training had: fused, the receiver alone, and the sharer alone.
     question, context = first.question, first.sharer_context
-    assert asked == [([question], [context]), ([question], None), ([context], None)]
+    assert asked == [([question], [context]), (question, None), (context, None)]
 
 
 @pytest.mark.slow

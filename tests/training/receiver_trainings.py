@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from c2c_search.training import loop as training_run
 from c2c_search.training.order import Order
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
+from tests.training.stopping import checkpointed
 from tests.training.stopping import stopped
 
 
@@ -69,7 +69,7 @@ class ReceiverTrainingConformance:
 
     @pytest.mark.parametrize("stop_at", [1, 3, 5])
     def test_resume_gives_the_same_numbers(self, service, trial, tmp_path, monkeypatch, stop_at):
-        monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        trial = checkpointed(trial)
         training = trial.training.model_copy(update={"log_every": 1})
         trial = trial.model_copy(update={"training": training})
         whole = self.train(service, trial, 5, tmp_path / "whole")

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 
 import pytest
 
+from c2c_search.config.trial import TrialConfig
 from c2c_search.training.loop import Training
+
+
+def checkpointed(trial: TrialConfig) -> TrialConfig:
+    """The trial with a checkpoint after every step."""
+    training = trial.training.model_copy(update={"checkpoint_seconds": 0.0})
+    return trial.model_copy(update={"training": training})
 
 
 class Stop(BaseException):

@@ -11,7 +11,6 @@ from c2c_search.config.training import GuardConfig
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.inference.drafting import Drafter
-from c2c_search.training import loop
 from c2c_search.training.protocol import DRAFTS
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Step
@@ -127,8 +126,7 @@ def test_a_shorter_draft_trains_the_same_whatever_was_drafted_before(pipeline, t
 
 
 def test_an_interrupted_trial_ends_with_the_same_numbers(pipeline, trial, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    config = drafting(trial, training={"log_every": 1})
+    config = drafting(trial, training={"log_every": 1, "checkpoint_seconds": 0.0})
 
     def serve(name, emit):
         service = WorkerService(pipeline, cache_dir=tmp_path / name, emit=emit)

@@ -12,7 +12,6 @@ import torch
 from c2c_search.fuser import checkpoint
 from c2c_search.space.objective import Objective
 from c2c_search.training import fuser_training
-from c2c_search.training import loop as training_run
 from c2c_search.training import step
 from c2c_search.training.divergence import DivergedError
 from c2c_search.training.prefetch import Prefetcher
@@ -21,6 +20,7 @@ from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
 from c2c_search.training.service import WorkerService
 from tests.training.stopping import Stop
+from tests.training.stopping import checkpointed
 from tests.training.stopping import stopped
 
 
@@ -75,7 +75,7 @@ def test_resume_gives_the_same_numbers(run, trial, tmp_path, monkeypatch, stop_a
     margin = Objective(kind="margin", receiver=0.25, sharer=0.25)
     fuser = trial.fuser.model_copy(update={"lora_rank": lora_rank})
     trial = trial.model_copy(update={"fuser": fuser})
-    monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    trial = checkpointed(trial)
     whole, events = run(trial, "whole", objective=margin)
     assert all(deranged is not None for *_, deranged, _ in rungs(events))
 

@@ -14,13 +14,13 @@ from c2c_search.fuser.config import FuserConfig
 from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.inference.scoring import response_logits
 from c2c_search.training import fuser_training
-from c2c_search.training import loop as training_run
 from c2c_search.training.harm_guard import OTHER_TOKENS
 from c2c_search.training.harm_guard import other_rows
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
 from c2c_search.training.service import WorkerService
 from c2c_search.training.step import ReceiverStep
+from tests.training.stopping import checkpointed
 from tests.training.stopping import stopped
 
 
@@ -224,7 +224,7 @@ def test_resume_gives_the_same_numbers(
     serve, guarded_pipeline, trial, tmp_path, monkeypatch, stop_at
 ):
     trial = guarded(trial, guarded_pipeline.data, weight=1.0, tolerance=0.0)
-    monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    trial = checkpointed(trial)
     whole = serve(guarded_pipeline)
     whole.train(trial, tmp_path / "whole", lambda: True)
     with stopped(monkeypatch, fuser_training.FuserTraining, stop_at):

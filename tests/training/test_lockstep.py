@@ -12,7 +12,6 @@ from c2c_search.fuser.config import GateConfig
 from c2c_search.space.objective import Objective
 from c2c_search.training import fuser_training
 from c2c_search.training import lockstep
-from c2c_search.training import loop as training_run
 from c2c_search.training.divergence import DivergedError
 from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Rung
@@ -20,6 +19,7 @@ from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
+from tests.training.stopping import checkpointed
 from tests.training.stopping import stopped
 
 
@@ -129,7 +129,7 @@ def test_a_pruned_trial_leaves_and_the_others_go_on(service, trial, tmp_path):
 
 
 def test_interrupted_together_they_go_on_together_or_alone(service, trial, tmp_path, monkeypatch):
-    monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    trial = checkpointed(trial)
     trials = [variant(trial), variant(trial, seed=1), variant(trial, seed=2)]
     whole = together(service, trials, tmp_path / "whole")
     with stopped(monkeypatch, fuser_training.FuserTraining, 4, seed=1):
@@ -144,7 +144,7 @@ def test_interrupted_together_they_go_on_together_or_alone(service, trial, tmp_p
 
 
 def test_a_trial_that_diverges_spoils_no_checkpoint(service, trial, tmp_path, monkeypatch):
-    monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    trial = checkpointed(trial)
     sound, broken = variant(trial), variant(trial, seed=1)
     real = fuser_training.FuserTraining._request
 

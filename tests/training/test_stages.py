@@ -22,7 +22,6 @@ from c2c_search.fuser.config import GateConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.shapes import CacheShape
 from c2c_search.training import fuser_training
-from c2c_search.training import loop as training_run
 from c2c_search.training.course import Course
 from c2c_search.training.course import Lesson
 from c2c_search.training.engine import TrainingEngine
@@ -31,6 +30,7 @@ from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
 from c2c_search.training.service import WorkerService
+from tests.training.stopping import checkpointed
 from tests.training.stopping import stopped
 
 
@@ -300,7 +300,7 @@ def test_logs_and_rungs_say_the_stage(serve, texts, trial, tmp_path):
 def test_resume_gives_the_same_numbers(serve, texts, trial, tmp_path, monkeypatch, stop_at, sees):
     guard = {"weight": 1.0, "tolerance": 0.0}
     trial = staged(trial, receiver_sees=sees, guard=guard).model_copy(update={"data": texts.data})
-    monkeypatch.setattr(training_run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    trial = checkpointed(trial)
     whole = serve(texts)
     whole.train(trial, tmp_path / "whole", lambda: True)
     with stopped(monkeypatch, fuser_training.FuserTraining, stop_at):
