@@ -4,8 +4,9 @@ What a trial scores is looked up. A suggestion becomes the fuser of the table th
 it, of the same pair: the share of the dimensions in which they differ, ranges by their distance.
 A replay has a validation set of its own, the table's blocks of whole facts drawn with replacement,
 and one of each fuser's trainings. What a fuser is worth is its margin on test, the mean over its
-seeds, which no replay sees; a pair's no-sharer reference, measured on validation alone, counts
-there too.
+seeds, which no replay sees. A pair's no-sharer reference was measured on validation alone, where
+questions are easier or harder than on test: it is part of what a replay maximises and, as in a
+study's own account of the drop, neither of the worth nor of what that is compared with.
 """
 
 from __future__ import annotations
@@ -105,9 +106,7 @@ class Lookup:
 
 
 def _worth(table: FuserTable, fuser: TabledFuser, first_pair: str) -> float:
-    pair = str(fuser.params.get(PAIR, first_pair))
-    reference = table.objective(pair).reference
-    objective = table.objective(pair, "test").model_copy(update={"reference": reference})
+    objective = table.objective(str(fuser.params.get(PAIR, first_pair)), "test")
     found = [
         objective.value(one.test_accuracy, one.test_deranged)
         for one in fuser.trainings
@@ -159,6 +158,7 @@ class _Replay:
         ]
         self.candidates: list[Candidate] = []
         self.fuser_of: dict[int, int] = {}
+        self.before: dict[int, float] = {}  # by trial, its margin without the reference
 
     def run(self) -> Replayed:
         study = optuna.create_study(
@@ -184,22 +184,25 @@ class _Replay:
     def _train(self, study: optuna.Study, trial: optuna.Trial, index: int) -> tuple[int, bool]:
         """Steps that the trial took, and whether it was stopped."""
         training, objective = self.training[index], self.lookup.objectives[index]
-        measured: list[tuple[float, tuple[float, ...]]] = []
+        alone = objective.model_copy(update={"reference": None})
+        measured: list[tuple[float, float, tuple[float, ...]]] = []
         for rung in training.rungs:
             blocks = tuple(rung.blocks[block] for block in self.drawn)
             # The margin of all questions is not the mean of the blocks' margins.
-            value = objective.value(rung.accuracy, rung.deranged)
-            value += fmean(blocks) - fmean(rung.blocks)
-            measured.append((value, blocks))
+            luck = fmean(blocks) - fmean(rung.blocks)
+            value, before = (
+                each.value(rung.accuracy, rung.deranged) + luck for each in (objective, alone)
+            )
+            measured.append((value, before, blocks))
             trial.set_user_attr(rung_blocks(rung.step), blocks)
-            trial.report(measured[-1][0], rung.step)
+            trial.report(value, rung.step)
             if rung is not training.rungs[-1] and trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)
                 return rung.step, True
-        value, blocks = max(measured, key=lambda one: one[0])
+        value, before, blocks = max(measured, key=lambda one: one[0])
         study.tell(trial, value)
         if index not in self.fuser_of.values():  # found twice, it stands once, as in a study
-            self.fuser_of[trial.number] = index
+            self.fuser_of[trial.number], self.before[trial.number] = index, before
             pair = str(trial.params.get(PAIR, ""))
             self.candidates.append(
                 Candidate(trial.number, value, training.parameters, SELECTION, pair, blocks)
@@ -215,7 +218,8 @@ class _Replay:
         if not chosen or (known := estimates(self.candidates).get(chosen[0].number)) is None:
             return None
         told = known.expected_drop(chosen[0].objective, LEVEL)
-        drop = chosen[0].objective - float(self.lookup.worth[self.fuser_of[chosen[0].number]])
+        number = chosen[0].number
+        drop = self.before[number] - float(self.lookup.worth[self.fuser_of[number]])
         return told.low <= drop <= told.high
 
 

@@ -18,6 +18,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ from random import Random
 from typing import Any
 
 import torch
+from filelock import FileLock
+from filelock import Timeout
 
 from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
@@ -84,9 +87,12 @@ def main() -> None:
     options.results.mkdir(parents=True, exist_ok=True)
     claim(options.results, space)
     log = options.results / "trainings.jsonl"
-    missing = to_do(space, options.fusers, {(one["fuser"], one["seed"]) for one in read(log)})
-    if missing:
-        Maker(space, options.results).make(missing, options.together)
+    if options.fusers:
+        with sole(options.results):
+            mend(log)
+            done = {(one["fuser"], one["seed"]) for one in read(log)}
+            if missing := to_do(space, options.fusers, done):
+                Maker(space, options.results).make(missing, options.together)
     if options.parquet:
         known = json.loads((options.results / "table.json").read_text(encoding="utf-8"))
         trainings = read(log)
@@ -121,6 +127,22 @@ def claim(folder: Path, space: Space) -> None:
         write_text(path, json.dumps(mine))
     elif json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(mine)):
         raise SystemExit(f"{folder} has trainings of another space or budget: name another one")
+
+
+@contextmanager
+def sole(folder: Path) -> Iterator[None]:
+    """Be the only one who trains into a folder.
+
+    Raises:
+        SystemExit: Another process does.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise SystemExit(f"another process trains into {folder}") from None
+    with lock:
+        yield
 
 
 def draw(space: Space, number: int) -> Params:
@@ -158,15 +180,16 @@ def groups(tasks: Sequence[Task], size: int) -> Iterator[list[Task]]:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; what a power cut left of the last one is cut off."""
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
+    """The whole lines of a log; the last one may be in the writing, or torn by a power cut."""
+    content = path.read_bytes() if path.exists() else b""
+    return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+
+
+def mend(path: Path) -> None:
+    """Cut off a torn line, so that the next one stands by itself."""
+    if path.exists():
+        content = path.read_bytes()
+        os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def append(path: Path, record: dict[str, Any]) -> None:

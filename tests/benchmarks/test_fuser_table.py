@@ -76,8 +76,18 @@ def test_a_torn_line_is_cut_off(make, tmp_path):
     with log.open("ab") as file:
         file.write(b'{"fuser": 2, "se')
     assert make.read(log) == [{"fuser": 1}]
+    make.mend(log)
     make.append(log, {"fuser": 3})
     assert make.read(log) == [{"fuser": 1}, {"fuser": 3}]
+
+
+def test_one_process_trains_into_a_folder(make, tmp_path):
+    with (
+        make.sole(tmp_path),
+        pytest.raises(SystemExit, match="another process"),
+        make.sole(tmp_path),
+    ):
+        pass
 
 
 def test_it_trains_what_is_missing_and_writes_the_table(run, make, tmp_path):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from c2c_search import testing
 from c2c_search.errors import DataError
+from c2c_search.space.schema import Space
 from c2c_search.testing.tabled_fusers import fuser_table
 from c2c_search.testing.tabled_fusers import write_table
 
@@ -70,6 +72,16 @@ def test_a_table_of_another_format_is_refused(tmp_path):
     write_table(path, {**ABOUT, "format": 2}, [training(1, 0)])
     with pytest.raises(DataError, match="format 1"):
         fuser_table(path)
+
+
+def test_the_table_that_comes_along_is_of_the_quickstart():
+    space = Space.load(Path(__file__).parents[2] / "spaces" / "fuser.yaml")
+    table = fuser_table()
+    assert set(table.about["pairs"]) == set(space.pairs)
+    for fuser in table.fusers:
+        assert all(space.dimensions[name].contains(each) for name, each in fuser.params.items())
+        for training in fuser.trainings:
+            assert tuple(rung.step for rung in training.rungs) == table.rungs
 
 
 def test_the_loader_needs_neither_pytest_nor_torch():
