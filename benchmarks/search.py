@@ -286,7 +286,7 @@ def draw(
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--table", type=Path, default=FILE)
-    parser.add_argument("--space", type=Path, default=ROOT / "spaces" / "fuser.yaml")
+    parser.add_argument("--space", type=Path, default=ROOT / "spaces" / "names.yaml")
     parser.add_argument(
         "--samplers", nargs="+", default=["auto", "tpe", "qmc", "random"], choices=sorted(SAMPLERS)
     )

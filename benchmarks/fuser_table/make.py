@@ -378,7 +378,7 @@ class Maker:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--space", type=Path, default=ROOT / "spaces" / "fuser.yaml")
+    parser.add_argument("--space", type=Path, default=ROOT / "spaces" / "names.yaml")
     parser.add_argument("--fusers", type=int, default=300, help="fusers of the table, by number")
     parser.add_argument("--steps", type=int, default=60, help="optimizer steps of a training")
     parser.add_argument("--rungs", type=float, nargs="+", default=[0.25, 0.5, 1.0])

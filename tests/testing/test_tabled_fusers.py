@@ -74,8 +74,8 @@ def test_a_table_of_another_format_is_refused(tmp_path):
         fuser_table(path)
 
 
-def test_the_table_that_comes_along_is_of_the_quickstart():
-    space = Space.load(Path(__file__).parents[2] / "spaces" / "fuser.yaml")
+def test_the_table_that_comes_along_is_of_the_names_quiz():
+    space = Space.load(Path(__file__).parents[2] / "spaces" / "names.yaml")
     table = fuser_table()
     assert set(table.about["pairs"]) == set(space.pairs)
     for fuser in table.fusers:
