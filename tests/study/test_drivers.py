@@ -49,7 +49,7 @@ def start(space: Path, root: Path, server: Server, workers: int = 1) -> subproce
             **os.environ,
             "PYTHONPATH": str(HERE),
             "PYTHONUNBUFFERED": "1",
-            "SCRIPTED_SECONDS": "1",  # that a second driver finds something left, on a busy machine too
+            "SCRIPTED_SECONDS": "1",  # that a second driver finds something left to do
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
