@@ -135,6 +135,16 @@ class FakeWorker:
             prompts=self.script.prompts,
         )
 
+    def _keep(self, checkpoint: Path, step: int) -> None:
+        """Go on from this step, if the process is ended now."""
+        # Whole or not at all: another thread may end the process meanwhile.
+        written = checkpoint.with_suffix(".new")
+        written.write_text(str(step))
+        written.replace(checkpoint)
+
+    def _keep_heard(self, checkpoint: Path, step: int) -> None:
+        """The same of a step that the driver has heard of, as it has answered since."""
+
     def _train(self, request: Train) -> Iterator[Event]:
         config, directory = request.config, Path(request.directory)
         if request.learner != "fuser":
@@ -161,10 +171,7 @@ class FakeWorker:
                 step += 1
                 told = {"train/loss": 1 / step}
                 yield self._event(Step(step=step, steps=4, loss=1 / step, metrics=told))
-                # Whole or not at all: another thread may end the process meanwhile.
-                written = checkpoint.with_suffix(".new")
-                written.write_text(str(step))
-                written.replace(checkpoint)
+                self._keep(checkpoint, step)
             yield self._event(
                 Rung(
                     rung=rung,
@@ -180,6 +187,7 @@ class FakeWorker:
             if until < config.training.steps:
                 assert self._answer is not None
                 pruned, self._answer = not self._answer, None
+                self._keep_heard(checkpoint, step)
             if pruned:
                 break
         best = directory / "best"

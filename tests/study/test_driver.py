@@ -381,12 +381,8 @@ def test_a_killed_driver_loses_nothing(
     assert_finished_once(root)
 
 
-def assert_finished_once(root: Path, script: Any = None, *, whole: bool = True) -> None:
-    """Five trials ended for good, each with one run, every metric step logged once.
-
-    Not ``whole`` where a driver is killed: a step that it had not recorded comes again from a
-    training's checkpoint, which a scripted training has not.
-    """
+def assert_finished_once(root: Path, script: Any = None) -> None:
+    """Five trials ended for good, each with one run, every metric step logged once."""
     study, recorded = optuna_study(root), runs(root)
     ended = [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
     assert len(ended) == 5
@@ -401,7 +397,7 @@ def assert_finished_once(root: Path, script: Any = None, *, whole: bool = True) 
         if each.data.tags["c2c.kind"] == "control":
             continue
         steps = [point.step for point in client.get_metric_history(each.info.run_id, "train/loss")]
-        assert sorted(steps) == (list(range(1, len(steps) + 1)) if whole else sorted({*steps}))
+        assert sorted(steps) == list(range(1, len(steps) + 1))
     if script is not None:
         hashes = [config.hash() for config in script.trained]
         again = len(hashes) - len(set(hashes))

@@ -49,7 +49,7 @@ def test_kills_of_driver_and_workers_lose_nothing_and_double_nothing(
     assert {"driver", "worker"} <= set(killed)
     assert len(ended(root)) == 5
     assert all(trial.state.is_finished() for trial in optuna_trials(root))
-    assert_finished_once(root, whole=False)
+    assert_finished_once(root)
     assert all(run.info.status == "FINISHED" for run in runs(root).values())
     assert left_over(root) == []
 
