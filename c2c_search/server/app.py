@@ -29,8 +29,8 @@ from c2c_search.server.failures import ApiError
 from c2c_search.server.failures import failed
 from c2c_search.server.likelihoods import likelihoods
 from c2c_search.server.replies import ChatReply
-from c2c_search.server.replies import Named
 from c2c_search.server.replies import TextReply
+from c2c_search.server.replies import took
 from c2c_search.server.replies import usage
 from c2c_search.server.requests import AnswerRequest
 from c2c_search.server.requests import ChatRequest
@@ -40,6 +40,8 @@ from c2c_search.server.serving import ServedChampion
 from c2c_search.server.serving import Server
 from c2c_search.server.serving import without_paths
 from c2c_search.server.writing import Prompt
+from c2c_search.server.writing import ToldToken
+from c2c_search.server.writing import Written
 
 
 if TYPE_CHECKING:
@@ -147,11 +149,7 @@ def _add_answers(app: FastAPI, server: Server) -> None:
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
             return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
         answers = await server.whole(http, request, jobs, events)
-        took = usage(answers)
-        if len(prompts) > 1:
-            took["prompt_tokens"] = sum(a.prompt_tokens for a in answers) // request.answers
-            took["total_tokens"] = took["prompt_tokens"] + took["completion_tokens"]
-        return JSONResponse(reply.whole(answers, took))
+        return JSONResponse(reply.whole(answers, usage(answers, request.answers)))
 
     def counted(
         work: Callable[[Request, bytes], Awaitable[tuple[str, Response]]],
@@ -239,7 +237,7 @@ async def _echo(
         raise ApiError(400, "echo is for scoring: set max_tokens to 0 or 1.", param="echo")
     model, top = server.system(request.model).model, request.logprobs or 0
 
-    def score() -> list[Any]:
+    def score() -> list[list[ToldToken]]:
         return [likelihoods(model, each, top) for each in ids]
 
     try:
@@ -250,7 +248,11 @@ async def _echo(
         scored = [[*each, each[-1]] for each in scored]
     tokenizer = model.receiver.text_tokenizer
     texts = [str(tokenizer.decode([*each])) for each in ids]
-    return JSONResponse(reply.echoed(texts, scored, Named(tokenizer)))
+    echoed = [
+        Written(len(each), text, tokens, "length")
+        for each, text, tokens in zip(ids, texts, scored, strict=True)
+    ]
+    return JSONResponse(reply.whole(echoed, took(sum(map(len, scored)), 0)))
 
 
 def _add_looks(app: FastAPI, server: Server) -> None:

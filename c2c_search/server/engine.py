@@ -9,6 +9,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from dataclasses import field
 from queue import Empty
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ _IDLE_SECONDS = 0.2
 _log = logging.getLogger("c2c_search.server")
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """An answer that a client waits for.
 
@@ -56,6 +57,14 @@ class Job:
         return not self.cancelled and time.monotonic() < self.deadline
 
 
+@dataclass(frozen=True)
+class _Call:
+    """Something that the thread is to call, and what comes of it."""
+
+    function: Callable[[], Any]
+    outcome: Future[Any] = field(default_factory=Future)
+
+
 class Engine:
     """Answers jobs in a thread of its own.
 
@@ -67,8 +76,7 @@ class Engine:
     def __init__(self, limits: ServerLimits, metrics: Metrics) -> None:
         self.limits, self.metrics = limits, metrics
         self.groups: list[Group] = []
-        self._new: SimpleQueue[Job | Future[Any]] = SimpleQueue()
-        self._calls: dict[int, Callable[[], Any]] = {}
+        self._new: SimpleQueue[Job | _Call] = SimpleQueue()
         self._lock = threading.Lock()
         self._open: list[Job] = []
         self._stopped = threading.Event()
@@ -118,10 +126,9 @@ class Engine:
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Have the engine's thread call something between two steps."""
-        future: Future[Any] = Future()
-        self._calls[id(future)] = function
-        self._new.put(future)
-        return future
+        called = _Call(function)
+        self._new.put(called)
+        return called.outcome
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -141,15 +148,14 @@ class Engine:
         except Empty:
             return
 
-    def _begin(self, new: Job | Future[Any]) -> None:
-        if isinstance(new, Future):
-            function = self._calls.pop(id(new))
-            try:
-                new.set_result(function())
-            except Exception as error:
-                new.set_exception(error)
+    def _begin(self, new: Job | _Call) -> None:
+        if isinstance(new, Job):
+            self._go_on(new, None)
             return
-        self._go_on(new, None)
+        try:
+            new.outcome.set_result(new.function())
+        except Exception as error:
+            new.outcome.set_exception(error)
 
     def _drop(self) -> None:
         """Forget jobs for which nobody waits; their groups drop them at the next step."""

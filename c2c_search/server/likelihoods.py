@@ -11,6 +11,7 @@ from c2c_search.inference.scoring import check_finite
 from c2c_search.inference.scoring import response_logits
 from c2c_search.inference.token_ids import read_of_receiver
 from c2c_search.server.failures import ApiError
+from c2c_search.server.writing import ToldToken
 
 
 if TYPE_CHECKING:
@@ -20,13 +21,9 @@ if TYPE_CHECKING:
 ANSWER = "Answer:"
 """What a prompt ends with in the plain template: up to the last one the sharer reads."""
 
-Likelihood = tuple[int, float | None, list[tuple[int, float]]]
-"""A token, its log-probability (nats; None where nothing stands before it, or where it belongs to
-the message), and the likeliest tokens there with theirs."""
-
 
 @torch.no_grad()
-def likelihoods(model: C2CModel, ids: Sequence[int], top: int) -> list[Likelihood]:
+def likelihoods(model: C2CModel, ids: Sequence[int], top: int) -> list[ToldToken]:
     """Every token of a text under a model.
 
     A pair's sharer reads the text up to its last "Answer:", as the prompt that it was trained
@@ -41,7 +38,8 @@ def likelihoods(model: C2CModel, ids: Sequence[int], top: int) -> list[Likelihoo
         ApiError: There is no such end, or nothing behind it.
     """
     start = 1 if model.fuser is None else _end_of_prompt(model, ids)
-    told: list[Likelihood] = [(token, None, []) for token in ids[:start]]
+    tokenizer = model.receiver.text_tokenizer
+    told = [ToldToken.of(tokenizer, token, None) for token in ids[:start]]
     if start >= len(ids):
         return told
     read = read_of_receiver(model, torch.tensor([[*ids[:start]]]))
@@ -54,7 +52,7 @@ def likelihoods(model: C2CModel, ids: Sequence[int], top: int) -> list[Likelihoo
     best = scores.topk(max(top, 1), dim=-1)
     for row, token in enumerate(ids[start:]):
         alternatives = zip(best.indices[row].tolist(), best.values[row].tolist(), strict=True)
-        told.append((token, float(scores[row, token]), [*alternatives]))
+        told.append(ToldToken.of(tokenizer, token, float(scores[row, token]), alternatives))
     return told
 
 

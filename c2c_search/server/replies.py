@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import json
+from abc import ABC
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import ClassVar
 
 
 if TYPE_CHECKING:
-    from c2c_search.server.likelihoods import Likelihood
     from c2c_search.server.writing import ToldToken
     from c2c_search.server.writing import Written
 
 END = "data: [DONE]\n\n"
 
 
-def usage(answers: Sequence[Written]) -> dict[str, int]:
-    """Tokens that answers took; a prompt that has several is counted once."""
-    prompt = max((answer.prompt_tokens for answer in answers), default=0)
-    written = sum(len(answer.tokens) for answer in answers)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": written,
-        "total_tokens": prompt + written,
-    }
+def usage(answers: Sequence[Written], of_each: int) -> dict[str, int]:
+    """Tokens that answers took.
+
+    Args:
+        answers: All of a request.
+        of_each: Answers to each prompt, which is counted once.
+    """
+    return took(
+        sum(answer.prompt_tokens for answer in answers) // of_each,
+        sum(len(answer.tokens) for answer in answers),
+    )
+
+
+def took(read: int, written: int) -> dict[str, int]:
+    """Tokens read and written."""
+    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
 def event(body: dict[str, Any]) -> str:
@@ -34,7 +44,7 @@ def event(body: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Reply:
+class Reply(ABC):
     """What all parts of a reply begin with.
 
     Args:
@@ -49,26 +59,16 @@ class Reply:
     model: str
     likelihoods: bool
 
-    def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
-
-
-class ChatReply(Reply):
-    """``/v1/chat/completions``."""
+    whole_kind: ClassVar[str]
+    part_kind: ClassVar[str]
 
     def whole(self, answers: Sequence[Written], tokens: dict[str, int]) -> dict[str, Any]:
-        """All answers."""
+        """All answers, and what they took."""
         choices = [
-            {
-                "index": number,
-                "message": {"role": "assistant", "content": answer.text, "refusal": None},
-                "logprobs": self._logprobs(answer.tokens),
-                "finish_reason": answer.reason,
-                **({} if answer.listened is None else {"listened": answer.listened}),
-            }
+            self._choice(number, self._said(answer), answer.tokens, answer.reason)
             for number, answer in enumerate(answers)
         ]
-        return {**self._head("chat.completion"), "choices": choices, "usage": tokens}
+        return {**self._head(self.whole_kind), "choices": choices, "usage": tokens}
 
     def part(
         self,
@@ -80,24 +80,51 @@ class ChatReply(Reply):
         first: bool = False,
     ) -> dict[str, Any]:
         """Some words of an answer, or its end."""
-        delta: dict[str, Any] = {"role": "assistant"} if first else {}
-        if text is not None:
-            delta["content"] = text
-        choice = {
-            "index": number,
-            "delta": delta,
-            "logprobs": self._logprobs(tokens),
-            "finish_reason": reason,
-        }
-        return {**self._head("chat.completion.chunk"), "choices": [choice]}
+        choice = self._choice(number, self._words(text, first=first), tokens, reason)
+        return {**self._head(self.part_kind), "choices": [choice]}
 
     def last(self, tokens: dict[str, int]) -> dict[str, Any]:
         """What a stream took."""
-        return {**self._head("chat.completion.chunk"), "choices": [], "usage": tokens}
+        return {**self._head(self.part_kind), "choices": [], "usage": tokens}
 
-    def _logprobs(self, tokens: Sequence[ToldToken]) -> dict[str, Any] | None:
-        if not self.likelihoods:
-            return None
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+    def _choice(
+        self, number: int, said: dict[str, Any], tokens: Sequence[ToldToken], reason: str | None
+    ) -> dict[str, Any]:
+        logprobs = self._logprobs(tokens) if self.likelihoods else None
+        return {"index": number, **said, "logprobs": logprobs, "finish_reason": reason}
+
+    @abstractmethod
+    def _said(self, answer: Written) -> dict[str, Any]:
+        """An answer's own fields of a choice."""
+
+    @abstractmethod
+    def _words(self, text: str | None, *, first: bool) -> dict[str, Any]:
+        """The same of some words that have come."""
+
+    @abstractmethod
+    def _logprobs(self, tokens: Sequence[ToldToken]) -> dict[str, Any]:
+        """Log-probabilities of tokens."""
+
+
+class ChatReply(Reply):
+    """``/v1/chat/completions``."""
+
+    whole_kind = "chat.completion"
+    part_kind = "chat.completion.chunk"
+
+    def _said(self, answer: Written) -> dict[str, Any]:
+        message = {"role": "assistant", "content": answer.text, "refusal": None}
+        listened = {} if answer.listened is None else {"listened": answer.listened}
+        return {"message": message, **listened}
+
+    def _words(self, text: str | None, *, first: bool) -> dict[str, Any]:
+        delta = {"role": "assistant"} if first else {}
+        return {"delta": delta if text is None else {**delta, "content": text}}
+
+    def _logprobs(self, tokens: Sequence[ToldToken]) -> dict[str, Any]:
         return {
             "content": [
                 {
@@ -113,93 +140,25 @@ class ChatReply(Reply):
 class TextReply(Reply):
     """``/v1/completions``."""
 
-    def whole(self, answers: Sequence[Written], tokens: dict[str, int]) -> dict[str, Any]:
-        """All answers."""
-        choices = [
-            {
-                "index": number,
-                "text": answer.text,
-                "logprobs": self._logprobs(answer.tokens),
-                "finish_reason": answer.reason,
-            }
-            for number, answer in enumerate(answers)
-        ]
-        return {**self._head("text_completion"), "choices": choices, "usage": tokens}
+    whole_kind = part_kind = "text_completion"
 
-    def part(
-        self,
-        number: int,
-        text: str | None,
-        tokens: Sequence[ToldToken],
-        reason: str | None = None,
-        *,
-        first: bool = False,
-    ) -> dict[str, Any]:
-        """Some words of an answer, or its end."""
-        choice = {
-            "index": number,
-            "text": text or "",
-            "logprobs": self._logprobs(tokens),
-            "finish_reason": reason,
-        }
-        return {**self._head("text_completion"), "choices": [choice]}
+    def _said(self, answer: Written) -> dict[str, Any]:
+        return {"text": answer.text}
 
-    def last(self, tokens: dict[str, int]) -> dict[str, Any]:
-        """What a stream took."""
-        return {**self._head("text_completion"), "choices": [], "usage": tokens}
+    def _words(self, text: str | None, *, first: bool) -> dict[str, Any]:
+        return {"text": text or ""}
 
-    def _logprobs(self, tokens: Sequence[ToldToken]) -> dict[str, Any] | None:
-        if not self.likelihoods:
-            return None
+    def _logprobs(self, tokens: Sequence[ToldToken]) -> dict[str, Any]:
+        texts = [token.text for token in tokens]
         return {
-            "tokens": [token.text for token in tokens],
+            "tokens": texts,
             "token_logprobs": [token.likelihood for token in tokens],
-            "top_logprobs": [dict(token.top) for token in tokens],
-            "text_offset": _offsets([token.text for token in tokens]),
+            "top_logprobs": [
+                None if token.likelihood is None else dict(token.top) for token in tokens
+            ],
+            "text_offset": [*accumulate(map(len, texts[:-1]), initial=0)] if texts else [],
         }
 
-    def echoed(
-        self, texts: Sequence[str], scored: Sequence[Sequence[Likelihood]], named: Named
-    ) -> dict[str, Any]:
-        """Texts with every token's log-probability, and nothing written behind them."""
-        choices = []
-        for number, (text, tokens) in enumerate(zip(texts, scored, strict=True)):
-            words = [named(token) for token, _, _ in tokens]
-            logprobs = {
-                "tokens": words,
-                "token_logprobs": [likelihood for _, likelihood, _ in tokens],
-                "top_logprobs": [
-                    {named(each): value for each, value in top} if likelihood is not None else None
-                    for _, likelihood, top in tokens
-                ],
-                "text_offset": _offsets(words),
-            }
-            choices.append(
-                {"index": number, "text": text, "logprobs": logprobs, "finish_reason": "length"}
-            )
-        read = sum(len(tokens) for tokens in scored)
-        took = {"prompt_tokens": read, "completion_tokens": 0, "total_tokens": read}
-        return {**self._head("text_completion"), "choices": choices, "usage": took}
 
-
-class Named:
-    """Tokens in words."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-
-    def __call__(self, token: int) -> str:
-        """A token's text."""
-        return str(self._tokenizer.decode([token]))
-
-
-def _token(text: str, likelihood: float) -> dict[str, Any]:
+def _token(text: str, likelihood: float | None) -> dict[str, Any]:
     return {"token": text, "logprob": likelihood, "bytes": [*text.encode()]}
-
-
-def _offsets(texts: Sequence[str]) -> list[int]:
-    found, end = [], 0
-    for text in texts:
-        found.append(end)
-        end += len(text)
-    return found

@@ -198,7 +198,7 @@ class Server:
             ApiError: One failed.
         """
         answers: dict[int, Written] = {}
-        begun = time.monotonic()
+        begun, told = time.monotonic(), False
         try:
             while len(answers) < len(jobs):
                 try:
@@ -208,8 +208,9 @@ class Server:
                         raise ApiError(499, "The client has gone.") from None
                     continue
                 if isinstance(what, tuple):
-                    self._told(request, begun)
-                    begun = 0.0
+                    if not told:
+                        self._first_words(request, begun)
+                    told = True
                 else:
                     answers[number] = self._written(request, what)
         finally:
@@ -229,8 +230,8 @@ class Server:
                 number, what = await events.get()
                 if isinstance(what, tuple):
                     text, tokens = what
-                    self._told(request, begun)
-                    begun = 0.0
+                    if not seen:
+                        self._first_words(request, begun)
                     yield event(reply.part(number, text, tokens, first=number not in seen))
                     seen.add(number)
                     continue
@@ -239,7 +240,7 @@ class Server:
                     yield event(reply.part(number, what.text, what.tokens, first=True))
                 yield event(reply.part(number, None, (), what.reason))
             if request.usage_in_stream:
-                yield event(reply.last(usage(answers)))
+                yield event(reply.last(usage(answers, request.answers)))
             yield END
         except ApiError as error:
             yield event(error.body())
@@ -247,9 +248,8 @@ class Server:
             for job in jobs:
                 job.cancelled = True
 
-    def _told(self, request: AnswerRequest, begun: float) -> None:
-        if begun:
-            self.metrics.first_token.labels(request.model).observe(time.monotonic() - begun)
+    def _first_words(self, request: AnswerRequest, begun: float) -> None:
+        self.metrics.first_token.labels(request.model).observe(time.monotonic() - begun)
 
     def _written(self, request: AnswerRequest, outcome: Written | Exception) -> Written:
         if isinstance(outcome, ApiError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -16,6 +17,8 @@ from c2c_search.tokenization.templates import LINES
 
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
     from c2c_search.inference.generation_settings import GenerationSettings
     from c2c_search.inference.model import C2CModel
     from c2c_search.tokenization.templates import Message
@@ -72,14 +75,27 @@ class ToldToken:
     Args:
         id: Its number.
         text: In words.
-        likelihood: Its log-probability (nats), before anything is penalised or left out.
+        likelihood: Its log-probability (nats), before anything is penalised or left out; None of
+            a text's token that nothing stands before, or that belongs to the message.
         top: The likeliest tokens there, in words, with theirs.
     """
 
     id: int
     text: str
-    likelihood: float
+    likelihood: float | None
     top: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def of(
+        cls,
+        tokenizer: PreTrainedTokenizerFast,
+        token: int,
+        likelihood: float | None,
+        top: Iterable[tuple[int, float]] = (),
+    ) -> ToldToken:
+        """A token and the likeliest ones there by their numbers, put into words."""
+        named = tuple((str(tokenizer.decode([each])), value) for each, value in top)
+        return cls(token, str(tokenizer.decode([token])), likelihood, named)
 
 
 @dataclass
@@ -103,7 +119,8 @@ class Written:
     @property
     def likelihood(self) -> float:
         """Mean log-probability (nats) of its tokens; 0 where nothing was written."""
-        return sum(token.likelihood for token in self.tokens) / max(len(self.tokens), 1)
+        total = sum(token.likelihood or 0.0 for token in self.tokens)
+        return total / max(len(self.tokens), 1)
 
 
 Tell = Callable[[str, Sequence[ToldToken]], None]
@@ -150,8 +167,9 @@ class Writing:
             self._finish("stop")
             return None
         self._ids.append(token)
-        if self._stops.hit(self._ids) or len(self._ids) >= self._most:
-            self._finish("stop" if self._stops.hit(self._ids) else "length")
+        hit = self._stops.hit(self._ids)
+        if hit or len(self._ids) >= self._most:
+            self._finish("stop" if hit else "length")
             return None
         text = self._stops.decode(self._ids)
         if not text.endswith(_INCOMPLETE) and not self._stops.may_begin(text):
@@ -175,17 +193,9 @@ class Writing:
         self._tell(fresh, tokens)
 
     def _told(self, token: int, logits: torch.Tensor) -> ToldToken:
-        likelihoods = logits[0].float().log_softmax(dim=-1)
-        top = likelihoods.topk(self._top)
-        named = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-        return ToldToken(
-            token,
-            self._named(token),
-            float(likelihoods[token]),
-            tuple((self._named(each), value) for each, value in named),
-        )
-
-    def _named(self, token: int) -> str:
-        text = self._tokenizer.decode([token])
-        assert isinstance(text, str)
-        return text
+        likelihood = float(self._writer.steps[-1])
+        top: list[tuple[int, float]] = []
+        if self._top:
+            best = logits[0].float().log_softmax(dim=-1).topk(self._top)
+            top = [*zip(best.indices.tolist(), best.values.tolist(), strict=True)]
+        return ToldToken.of(self._tokenizer, token, likelihood, top)
