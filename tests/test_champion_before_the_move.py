@@ -18,9 +18,9 @@ from c2c_search.champion.card import model_card
 from c2c_search.champion.verdict import Verdict
 from c2c_search.config.trial import TrialConfig
 from c2c_search.inference.manifest import Manifest
-from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
 from c2c_search.inference.size import Size
+from c2c_search.inference.sums import check_sums
 from c2c_search.models.cache_dir import CACHE_VARIABLE
 
 

@@ -16,9 +16,9 @@ from c2c_search.host.files import swapped_in
 from c2c_search.inference.manifest import CHAMPION_FILES
 from c2c_search.inference.manifest import FUSER_CONFIG
 from c2c_search.inference.manifest import FUSER_WEIGHTS
-from c2c_search.inference.manifest import check_sums
-from c2c_search.inference.manifest import read_sums
-from c2c_search.inference.manifest import write_sums
+from c2c_search.inference.sums import check_sums
+from c2c_search.inference.sums import read_sums
+from c2c_search.inference.sums import write_sums
 from c2c_search.models.cache_dir import require_space
 
 

@@ -16,7 +16,7 @@ from c2c_search.host.files import disk_errors
 from c2c_search.host.files import scratch
 from c2c_search.host.files import swapped_in
 from c2c_search.host.files import write_text
-from c2c_search.inference.manifest import write_sums
+from c2c_search.inference.sums import write_sums
 
 
 _PROGRAM = '''\

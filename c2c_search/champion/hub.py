@@ -9,7 +9,7 @@ from c2c_search.champion.vendored import write_champion
 from c2c_search.errors import ConfigError
 from c2c_search.errors import SourceError
 from c2c_search.host.files import scratch
-from c2c_search.inference.manifest import check_sums
+from c2c_search.inference.sums import check_sums
 
 
 _REPO = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)

@@ -18,13 +18,13 @@ from c2c_search.host.source import source_commit
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
 from c2c_search.inference.manifest import Provenance
-from c2c_search.inference.manifest import sha256
 from c2c_search.inference.size import Size
 from c2c_search.models.cache_dir import require_space
 from c2c_search.models.geometry import cache_shape
 from c2c_search.models.identity import ResolvedModel
 from c2c_search.models.identity import weight_files
 from c2c_search.models.loading import resolve
+from c2c_search.models.stamps import file_sha256
 from c2c_search.tokenization.templates import RoleTemplates
 from c2c_search.tokenization.templates import Template
 
@@ -103,7 +103,7 @@ def _provenance(checkpoint: Path) -> Provenance:
         layout=writing.LAYOUT,
         # Its name alone: the path says more about this machine than about the fuser.
         folder=checkpoint.resolve().name,
-        files={path.name: sha256(path) for path in writing.files(checkpoint)},
+        files={path.name: file_sha256(path) for path in writing.files(checkpoint)},
         imported=datetime.now(UTC),
     )
 

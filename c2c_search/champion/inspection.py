@@ -13,9 +13,9 @@ from c2c_search.champion.verify import verify
 from c2c_search.host.files import scratch
 from c2c_search.inference.checked_champion import read_champion
 from c2c_search.inference.manifest import CHAMPION_FILES
-from c2c_search.inference.manifest import check_sums
-from c2c_search.inference.manifest import read_sums
-from c2c_search.inference.manifest import write_sums
+from c2c_search.inference.sums import check_sums
+from c2c_search.inference.sums import read_sums
+from c2c_search.inference.sums import write_sums
 from c2c_search.models.bundled import MODELS
 
 

@@ -22,11 +22,11 @@ from c2c_search.inference.manifest import FUSER_WEIGHTS
 from c2c_search.inference.manifest import MANIFEST
 from c2c_search.inference.manifest import MODEL_CARD
 from c2c_search.inference.manifest import Manifest
-from c2c_search.inference.manifest import check_sums
-from c2c_search.inference.manifest import read_sums
-from c2c_search.inference.manifest import sha256
-from c2c_search.inference.manifest import write_sums
 from c2c_search.inference.size import Size
+from c2c_search.inference.sums import check_sums
+from c2c_search.inference.sums import read_sums
+from c2c_search.inference.sums import write_sums
+from c2c_search.models.stamps import file_sha256
 
 
 _FUSER_FILES = (FUSER_CONFIG, FUSER_WEIGHTS)
@@ -56,7 +56,7 @@ def build(to: Path, *, fuser_dir: Path, manifest: Manifest, replace: bool = Fals
             value=f"{', '.join(missing)} missing in {fuser_dir}",
             hint="Train the trial, or import the checkpoint, again.",
         )
-    fuser = {name: sha256(fuser_dir / name) for name in _FUSER_FILES}
+    fuser = {name: file_sha256(fuser_dir / name) for name in _FUSER_FILES}
     with staged(to, fuser=fuser, replace=replace) as folder:
         for name in _FUSER_FILES:
             shutil.copyfile(fuser_dir / name, folder / name)

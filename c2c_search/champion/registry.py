@@ -23,10 +23,10 @@ from c2c_search.champion.verify import verify as ask_in_isolation
 from c2c_search.errors import C2CError
 from c2c_search.errors import IntegrityError
 from c2c_search.host.files import scratch
-from c2c_search.inference.manifest import SUMS
-from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
-from c2c_search.inference.manifest import sha256
+from c2c_search.inference.sums import SUMS
+from c2c_search.inference.sums import check_sums
+from c2c_search.models.stamps import file_sha256
 from c2c_search.tracking.mlflow_store import store_errors
 from c2c_search.tracking.tracker import Tracker
 from c2c_search.tracking.tracker import this_user
@@ -186,7 +186,7 @@ def pip_requirements() -> list[str]:
 
 def _find(tracker: Tracker, name: str, package: Path) -> ModelVersion | None:
     found = tracker.client.search_model_versions(_named(name))
-    fingerprint = sha256(package / SUMS)
+    fingerprint = file_sha256(package / SUMS)
     return next((each for each in found if each.tags.get(_PACKAGE) == fingerprint), None)
 
 
@@ -208,7 +208,7 @@ def _create(tracker: Tracker, package: Path, name: str, run_id: str) -> ModelVer
         client.get_logged_model(model_id).artifact_location,
         run_id,
         tags={
-            _PACKAGE: sha256(package / SUMS),
+            _PACKAGE: file_sha256(package / SUMS),
             _TRIAL: manifest.trial_hash,
             _LISTENING: "always" if manifest.listening is None else "confident",
             _VALIDATION: "pending",

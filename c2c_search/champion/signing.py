@@ -18,9 +18,9 @@ from typing import Any
 
 from c2c_search.errors import ConfigError
 from c2c_search.errors import IntegrityError
-from c2c_search.inference.manifest import SUMS
-from c2c_search.inference.manifest import check_sums
-from c2c_search.inference.manifest import read_sums
+from c2c_search.inference.sums import SUMS
+from c2c_search.inference.sums import check_sums
+from c2c_search.inference.sums import read_sums
 
 
 if TYPE_CHECKING:

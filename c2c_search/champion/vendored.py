@@ -23,9 +23,9 @@ from c2c_search.fuser.config import FuserConfig
 from c2c_search.host.files import write_text
 from c2c_search.inference.manifest import CHAMPION_FILES
 from c2c_search.inference.manifest import Manifest
-from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
-from c2c_search.inference.manifest import write_sums
+from c2c_search.inference.sums import check_sums
+from c2c_search.inference.sums import write_sums
 from c2c_search.models.bundled import MODELS
 from c2c_search.models.bundled import bundle
 

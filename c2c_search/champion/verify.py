@@ -32,13 +32,13 @@ from c2c_search.errors import IntegrityError
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.host.dtypes import VARIABLE as DTYPE_VARIABLE
 from c2c_search.host.files import scratch
-from c2c_search.inference.manifest import SUMS
 from c2c_search.inference.manifest import Manifest
-from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
-from c2c_search.inference.manifest import read_sums
-from c2c_search.inference.manifest import sha256
+from c2c_search.inference.sums import SUMS
+from c2c_search.inference.sums import check_sums
+from c2c_search.inference.sums import read_sums
 from c2c_search.models.cache_dir import CACHE_VARIABLE
+from c2c_search.models.stamps import file_sha256
 from c2c_search.plugins import ALLOWED
 from c2c_search.plugins import foreign_file
 
@@ -163,7 +163,7 @@ def _stage(exported: Path, runtime: dict[str, str], folder: Path) -> None:
         copy = folder / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(exported / name, copy)
-        if (found := sha256(copy)) != digest:
+        if (found := file_sha256(copy)) != digest:
             raise IntegrityError(
                 f"Every file of a champion must be as {SUMS} says.",
                 value=f"{name}: expected {digest}, got {found}",

@@ -38,7 +38,7 @@ from c2c_search.host.home import expanded
 from c2c_search.host.names import fit
 from c2c_search.host.wording import counted
 from c2c_search.inference.manifest import MANIFEST
-from c2c_search.inference.manifest import sha256
+from c2c_search.models.stamps import file_sha256
 from c2c_search.report.message_audit import markdown
 from c2c_search.tokenization.templates import RoleTemplates
 from c2c_search.tokenization.templates import Template
@@ -194,7 +194,7 @@ def _fuser_folder(request: AuditRequest) -> str:
             hint="Name those that it was trained between with --receiver and --sharer.",
         )
     template = request.template or "plain"
-    digests = {path.name: sha256(path) for path in files(folder)}
+    digests = {path.name: file_sha256(path) for path in files(folder)}
     same = [digests, *named, request.sharer_index, spelled(template)]
     to = request.root / "audits" / "imported" / canonical_hash(same)
     if not (to / MANIFEST).is_file():

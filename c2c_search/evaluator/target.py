@@ -27,11 +27,11 @@ from c2c_search.host.json_store import JsonStore
 from c2c_search.inference.checked_champion import read_champion
 from c2c_search.inference.loading import champion_dtype
 from c2c_search.inference.manifest import MANIFEST
-from c2c_search.inference.manifest import sha256
 from c2c_search.inference.manifest import verify_compatibility
 from c2c_search.models.cache_dir import print_notice
 from c2c_search.models.loading import default_device
 from c2c_search.models.sources import short_names
+from c2c_search.models.stamps import file_sha256
 from c2c_search.plugins import foreign_file
 from c2c_search.tokenization.templates import RoleTemplates
 from c2c_search.tokenization.templates import Template
@@ -93,7 +93,7 @@ class Target:
                 "template": spelled(self.template),
                 "cache_dtype": self.cache_dtype,
                 "dtype": self.dtype,
-                "fuser": {path.name: sha256(path) for path in files},
+                "fuser": {path.name: file_sha256(path) for path in files},
             }
         )
 

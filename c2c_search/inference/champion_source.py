@@ -11,8 +11,8 @@ from pathlib import Path
 
 from c2c_search.errors import SourceError
 from c2c_search.host.files import scratch
-from c2c_search.inference.manifest import SUMS
-from c2c_search.inference.manifest import read_sums
+from c2c_search.inference.sums import SUMS
+from c2c_search.inference.sums import read_sums
 from c2c_search.models.hub import fetch_listed
 from c2c_search.models.sources import HubSource
 from c2c_search.models.sources import parse_source

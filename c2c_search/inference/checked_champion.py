@@ -15,8 +15,8 @@ from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.stored import CONFIG_NAME
 from c2c_search.inference.manifest import MANIFEST
 from c2c_search.inference.manifest import Manifest
-from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
+from c2c_search.inference.sums import check_sums
 from c2c_search.models.sources import parse_source
 from c2c_search.plugins import foreign_file
 

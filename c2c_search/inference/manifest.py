@@ -1,18 +1,14 @@
-"""Whether a champion's files and models are those that were measured.
+"""What a champion is, and whether its models are those that were measured.
 
-Travels with the champion: standard library and pydantic only. SHA256SUMS tells damage and
-mix-ups, not malice: whoever changes a file can change its sum.
+Travels with the champion: standard library and pydantic only.
 """
 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
-import re
 import warnings
 from pathlib import Path
-from pathlib import PurePosixPath
 from typing import Any
 from typing import Literal
 from typing import Self
@@ -42,16 +38,13 @@ FUSER_CONFIG = "fuser_config.json"
 FUSER_WEIGHTS = "fuser.safetensors"
 MANIFEST = "manifest.json"
 MODEL_CARD = "README.md"
-SUMS = "SHA256SUMS"
 CHAMPION_FILES = (FUSER_CONFIG, FUSER_WEIGHTS, MANIFEST, MODEL_CARD)
 """What a champion folder holds beside SHA256SUMS."""
 
 _AGAIN = "Copy or export the champion again."
-_PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dill")
 _SIDES = ("receiver", "sharer")
 _TOLD = 20
 _LONGEST_ANSWER = 2**16
-_SUM = re.compile("[0-9a-f]{64}")
 
 CacheDtype = Literal["bfloat16", "float16", "float32"]
 
@@ -267,72 +260,6 @@ def read_manifest(directory: Path) -> Manifest:
         ) from error
 
 
-def write_sums(directory: Path) -> None:
-    """Write SHA256SUMS over every file below ``directory``, as ``sha256sum -c`` reads it."""
-    files = (path for path in directory.rglob("*") if path.is_file() and path.name != SUMS)
-    lines = sorted((path.relative_to(directory).as_posix(), sha256(path)) for path in files)
-    text = "".join(f"{digest}  {name}\n" for name, digest in lines)
-    (directory / SUMS).write_text(text, encoding="utf-8", newline="\n")
-
-
-def read_sums(directory: Path) -> dict[str, str]:
-    """SHA-256 that SHA256SUMS gives for each file, by its path below ``directory``.
-
-    Raises:
-        IntegrityError: There is no such file, or a line is not a sum and a path inside the folder.
-    """
-    try:
-        lines = (directory / SUMS).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise IntegrityError(
-            f"A champion folder holds {SUMS}.", value=str(directory), hint=_AGAIN
-        ) from error
-    sums: dict[str, str] = {}
-    for line in lines:
-        digest, _, name = line.partition("  ")
-        path = PurePosixPath(name)
-        inside = not path.is_absolute() and ".." not in path.parts and str(path) == name
-        if not _SUM.fullmatch(digest) or not inside or name in (".", *sums):
-            raise IntegrityError(
-                f"A line of {SUMS} is a SHA-256, two spaces and a path inside the folder, once.",
-                value=line,
-                hint=_AGAIN,
-            )
-        sums[name] = digest
-    return sums
-
-
-def check_sums(directory: Path) -> None:
-    """Check that every file is there, is as it was written, and that none can hide a pickle.
-
-    Files that are not listed are let be: an installation leaves some beside ``runtime/``.
-
-    Raises:
-        IntegrityError: Names each file that is wrong, with the sum expected and the one found.
-    """
-    sums = read_sums(directory)
-    wrong = [f"{name} is not listed" for name in CHAMPION_FILES if name not in sums]
-    for name, expected in sums.items():
-        path = directory / name
-        if not path.is_file():
-            wrong.append(f"{name} is missing")
-        elif (got := sha256(path)) != expected:
-            wrong.append(f"{name}: expected {expected}, got {got}")
-    if wrong:
-        raise IntegrityError(
-            f"Every file of a champion must be there and be as {SUMS} says.",
-            value="; ".join(wrong),
-            hint=_AGAIN,
-        )
-    pickles = sorted(path.name for path in directory.rglob("*") if path.suffix in _PICKLES)
-    if pickles:
-        raise IntegrityError(
-            "A champion holds no file that could be a pickle, which runs code when it is read.",
-            value=", ".join(pickles),
-            hint="Remove it, or export the champion again.",
-        )
-
-
 def verify_compatibility(
     manifest: Manifest, receiver: ModelIdentity, sharer: ModelIdentity
 ) -> None:
@@ -367,12 +294,6 @@ def verify_compatibility(
             value="; ".join(differences),
             hint=f"Load {' and '.join(needed)}, or train a fuser for these models.",
         )
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as lower-case hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _take_unknown(content: dict[str, Any]) -> list[str]:

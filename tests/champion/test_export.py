@@ -36,9 +36,9 @@ from c2c_search.inference.loading import champion_dtype
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
 from c2c_search.inference.manifest import RecordedQuestion
-from c2c_search.inference.manifest import check_sums
-from c2c_search.inference.manifest import read_sums
 from c2c_search.inference.model import C2CModel
+from c2c_search.inference.sums import check_sums
+from c2c_search.inference.sums import read_sums
 from c2c_search.models.loading import LoadedModel
 from c2c_search.models.loading import load
 

@@ -24,11 +24,11 @@ from c2c_search.fuser.config import GateConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.rosetta import writing
 from c2c_search.fuser.shapes import CacheShape
-from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
-from c2c_search.inference.manifest import sha256
+from c2c_search.inference.sums import check_sums
 from c2c_search.models import cache_dir
 from c2c_search.models.cache_dir import CACHE_VARIABLE
+from c2c_search.models.stamps import file_sha256
 
 
 RECEIVER = CacheShape(layers=2, heads=2, head_dim=4)
@@ -98,7 +98,7 @@ def test_a_champion_with_its_provenance(
     origin = manifest.provenance
     assert origin is not None
     assert (origin.layout, origin.folder, manifest.name) == ("rosetta", "final", "rosetta-final")
-    assert origin.files == {path.name: sha256(path) for path in writing.files(published)}
+    assert origin.files == {path.name: file_sha256(path) for path in writing.files(published)}
     assert "training_state.pt" not in origin.files
     assert str(tmp_path) not in origin.model_dump_json()
     assert (manifest.cache_dtype, manifest.template, manifest.verdict) == (

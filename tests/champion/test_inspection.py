@@ -11,7 +11,7 @@ import pytest
 from c2c_search.champion import inspection
 from c2c_search.champion.inspection import inspect_champion
 from c2c_search.errors import IntegrityError
-from c2c_search.inference.manifest import check_sums
+from c2c_search.inference.sums import check_sums
 
 
 CHAMPION = Path(__file__).parents[1] / "assets" / "champion_before_the_move" / "champion"

@@ -16,8 +16,8 @@ from c2c_search.champion.package import installed_versions
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
 from c2c_search.inference.manifest import Manifest
-from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
+from c2c_search.inference.sums import check_sums
 
 
 FILES = ["README.md", "SHA256SUMS", "fuser.safetensors", "fuser_config.json", "manifest.json"]

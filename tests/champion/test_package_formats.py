@@ -32,8 +32,8 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
 from c2c_search.inference.manifest import Manifest
-from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
+from c2c_search.inference.sums import check_sums
 from c2c_search.models.cache_dir import CACHE_VARIABLE
 
 

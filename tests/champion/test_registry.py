@@ -18,8 +18,8 @@ from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
 from c2c_search.inference.doubt import Listening
 from c2c_search.inference.manifest import Manifest
-from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
+from c2c_search.inference.sums import check_sums
 from c2c_search.tracking import ChildRun
 from c2c_search.tracking import Tracker
 from c2c_search.tracking import open_store

@@ -16,8 +16,8 @@ from c2c_search.champion.signing import verify_signature
 from c2c_search.errors import ConfigError
 from c2c_search.errors import IntegrityError
 from c2c_search.inference.manifest import Manifest
-from c2c_search.inference.manifest import check_sums
-from c2c_search.inference.manifest import write_sums
+from c2c_search.inference.sums import check_sums
+from c2c_search.inference.sums import write_sums
 
 
 PEM = serialization.Encoding.PEM

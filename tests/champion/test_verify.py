@@ -22,7 +22,7 @@ from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.injections import INJECTIONS
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import read_manifest
-from c2c_search.inference.manifest import write_sums
+from c2c_search.inference.sums import write_sums
 from c2c_search.plugins import ALLOWED
 
 

@@ -46,8 +46,8 @@ from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
 from c2c_search.inference.manifest import RecordedQuestion
-from c2c_search.inference.manifest import write_sums
 from c2c_search.inference.model import C2CModel
+from c2c_search.inference.sums import write_sums
 from c2c_search.models import loading
 from c2c_search.models.pair import PairSpec
 

@@ -20,13 +20,13 @@ from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity
 from c2c_search.inference.manifest import Provenance
 from c2c_search.inference.manifest import RecordedQuestion
-from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
-from c2c_search.inference.manifest import sha256
 from c2c_search.inference.manifest import verify_compatibility
-from c2c_search.inference.manifest import write_sums
 from c2c_search.inference.size import Size
+from c2c_search.inference.sums import check_sums
+from c2c_search.inference.sums import write_sums
 from c2c_search.models.identity import ModelIdentity
+from c2c_search.models.stamps import file_sha256
 from c2c_search.tokenization.templates import RoleTemplates
 
 
@@ -88,17 +88,17 @@ def test_sums_are_sorted_and_read_by_sha256sum(tmp_path: Path) -> None:
     text = (_folder(tmp_path) / "SHA256SUMS").read_text()
     names = [line[66:] for line in text.splitlines()]
     assert names == sorted([*CHAMPION_FILES, "runtime/a.py"])
-    assert text.startswith(f"{sha256(tmp_path / names[0])}  {names[0]}\n")
+    assert text.startswith(f"{file_sha256(tmp_path / names[0])}  {names[0]}\n")
 
 
 def test_every_wrong_file_is_named_with_both_sums(tmp_path: Path) -> None:
     folder = _folder(tmp_path)
-    expected = sha256(folder / "fuser.safetensors")
+    expected = file_sha256(folder / "fuser.safetensors")
     (folder / "fuser.safetensors").write_bytes(b"other")
     (folder / "runtime" / "a.py").unlink()
     with pytest.raises(IntegrityError) as caught:
         check_sums(folder)
-    got = sha256(folder / "fuser.safetensors")
+    got = file_sha256(folder / "fuser.safetensors")
     assert f"fuser.safetensors: expected {expected}, got {got}" in str(caught.value)
     assert "runtime/a.py is missing" in str(caught.value)
     assert "export the champion again" in str(caught.value)

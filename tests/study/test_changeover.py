@@ -18,7 +18,7 @@ from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.strict_json import content_sha256
 from c2c_search.inference.manifest import Manifest
-from c2c_search.inference.manifest import check_sums
+from c2c_search.inference.sums import check_sums
 from c2c_search.study import changeover
 from c2c_search.study.changeover import Changeover
 from c2c_search.study.changeover import rollback

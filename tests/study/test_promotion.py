@@ -15,10 +15,10 @@ from c2c_search.errors import IntegrityError
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.json_store import JsonStore
 from c2c_search.inference.manifest import Manifest
-from c2c_search.inference.manifest import check_sums
 from c2c_search.inference.manifest import read_manifest
-from c2c_search.inference.manifest import sha256
 from c2c_search.inference.size import Size
+from c2c_search.inference.sums import check_sums
+from c2c_search.models.stamps import file_sha256
 from c2c_search.study import promotion
 from c2c_search.study import succession
 from c2c_search.study.driver import Outcome
@@ -56,7 +56,7 @@ class Registry:
     ) -> str:
         check_sums(package)
         self.led.append((lead, forced))
-        self.seen.append((name, sha256(package / "SHA256SUMS")))
+        self.seen.append((name, file_sha256(package / "SHA256SUMS")))
         if self.fail is not None:
             raise self.fail
         return str(len(self.seen))
@@ -104,7 +104,7 @@ def test_a_champion_is_packaged_with_all_that_was_measured(
     assert recorded[1] == ("question 4", None, "QUESTION 4")
     assert recorded[2] == ("question 8", " of eight", "QUESTION 8 OF EIGHT")
     # What was verified in the registry is, byte for byte, what stands under its path.
-    assert registry.seen == [("c2c-fuser", sha256(folder / "SHA256SUMS"))]
+    assert registry.seen == [("c2c-fuser", file_sha256(folder / "SHA256SUMS"))]
     assert not (root / "trials" / "tiny" / "candidate").exists()
 
 
