@@ -24,6 +24,7 @@ from c2c_search.report.leaderboard import count
 from c2c_search.study.findings import Findings
 from c2c_search.study.findings import findings
 from c2c_search.study.overview import TrialRow
+from c2c_search.study.overview import named_trial
 from c2c_search.study.search_sections import pairing_gain
 
 
@@ -93,7 +94,7 @@ def side(of: str, folder: Path | None, root: Path) -> Side:
         return _of_record(of, read_record(path), folder)
     study, _, name = of.partition("/")
     found = findings(study, root)
-    trial = found.best if not name else _trial(found, name)
+    trial = found.best if not name else named_trial(found.trials, found.row.name, name)
     if trial is None:
         raise StoreError("A study must have a trial to compare.", value=of)
     return _of_trial(f"{found.row.name}/{trial.name}", found, trial)
@@ -145,18 +146,6 @@ def _remarks(a: Side, b: Side) -> Iterator[str]:
             "Not both were measured on test, so no difference is proven; numbers on validation "
             "chose these trials and are too good."
         )
-
-
-def _trial(found: Findings, name: str) -> TrialRow:
-    wanted = f"trial-{int(name):03d}" if name.isdecimal() else name
-    for trial in found.trials:
-        if trial.name == wanted:
-            return trial
-    raise StoreError(
-        f"Study {found.row.name!r} must have that trial.",
-        value=name,
-        hint=f"`c2c-search trial ls {found.row.name}` lists them.",
-    )
 
 
 def _of_trial(name: str, found: Findings, trial: TrialRow) -> Side:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
+from c2c_search.host.environment import number
 from c2c_search.study import resume
 from c2c_search.study.layout import StudyFiles
 from c2c_search.training.protocol import CHECKPOINTS
@@ -50,17 +48,13 @@ def least_free() -> float:
     Raises:
         ConfigError: The environment names no number.
     """
-    text = os.environ.get(FREE_VARIABLE) or str(FREE_GB)
-    try:
-        gigabytes = float(text)
-    except ValueError:
-        gigabytes = math.nan
-    if not gigabytes >= 0:
-        raise ConfigError(
-            f"{FREE_VARIABLE} must be a number of gigabytes from 0.",
-            value=text,
-            hint=f"Unset it for {FREE_GB:g}.",
-        )
+    gigabytes = number(
+        FREE_VARIABLE,
+        FREE_GB,
+        holds=lambda gigabytes: gigabytes >= 0,
+        rule="a number of gigabytes from 0",
+        hint=f"Unset it for {FREE_GB:g}.",
+    )
     return gigabytes * 1e9
 
 

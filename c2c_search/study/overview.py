@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -200,14 +201,19 @@ def trial_row(study: Study, name: str) -> TrialRow:
     Raises:
         StoreError: There is no such trial.
     """
+    return named_trial(trial_rows(study), study.study_name, name)
+
+
+def named_trial(rows: Iterable[TrialRow], study: str, name: str) -> TrialRow:
+    """One of a study's trials; see `trial_row`."""
     wanted = f"trial-{int(name):03d}" if name.isdecimal() else name
-    for row in trial_rows(study):
+    for row in rows:
         if row.name == wanted:
             return row
     raise StoreError(
-        f"Study {study.study_name!r} must have that trial.",
+        f"Study {study!r} must have that trial.",
         value=name,
-        hint=f"`c2c-search trial ls {study.study_name}` lists them.",
+        hint=f"`c2c-search trial ls {study}` lists them.",
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import select
 from collections import deque
 
-from c2c_search.errors import ConfigError
+from c2c_search.host.environment import number
 
 
 SILENCE_VARIABLE = "C2C_SEARCH_SILENCE_SECONDS"
@@ -56,18 +55,13 @@ def silence_allowed() -> float:
     Raises:
         ConfigError: The environment names no positive number.
     """
-    text = os.environ.get(SILENCE_VARIABLE) or str(SILENCE_SECONDS)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not seconds > 0:
-        raise ConfigError(
-            f"{SILENCE_VARIABLE} must be a number of seconds above 0.",
-            value=text,
-            hint=f"Unset it for {SILENCE_SECONDS:.0f}; `inf` waits for ever.",
-        )
-    return seconds
+    return number(
+        SILENCE_VARIABLE,
+        SILENCE_SECONDS,
+        holds=lambda seconds: seconds > 0,
+        rule="a number of seconds above 0",
+        hint=f"Unset it for {SILENCE_SECONDS:.0f}; `inf` waits for ever.",
+    )
 
 
 class Lines:

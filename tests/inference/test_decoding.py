@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from c2c_search.inference.decoding import generate
 from c2c_search.prompt_cache.caches import PromptCaches
 from tests.architectures import packed_prompts
+from tests.inference.greedy import generate
 
 
 PROMPTS = [[5, 9, 2, 7, 30, 8, 1, 40, 41, 12, 13, 14], [3, 4, 9], [6, 2, 8, 11, 90, 3]]

@@ -12,7 +12,6 @@ from c2c_search.errors import ConfigError
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.config import GateConfig
 from c2c_search.fuser.fuser import Fuser
-from c2c_search.inference.decoding import generate
 from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.multi_sharer import MultiSharerModel
@@ -22,6 +21,7 @@ from c2c_search.inference.scoring import response_logits
 from c2c_search.inference.scoring import score_options
 from c2c_search.inference.token_ids import IdPrompts
 from tests.architectures import ARCHITECTURES
+from tests.inference.greedy import generate
 from tests.inference.test_model import bare
 from tests.inference.test_model import inputs
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ import c2c_search
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
+from c2c_search.host.environment import number
 from c2c_search.training import launch
 from c2c_search.training.protocol import EVENT
 from c2c_search.training.protocol import LAST
@@ -178,15 +178,10 @@ def place_seconds() -> float:
     Raises:
         ConfigError: The environment names no positive number.
     """
-    text = os.environ.get(PLACE_VARIABLE) or str(PLACE_SECONDS)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise ConfigError(
-            f"{PLACE_VARIABLE} must be a number of seconds above 0.",
-            value=text,
-            hint=f"Unset it for {PLACE_SECONDS:.0f}.",
-        )
-    return seconds
+    return number(
+        PLACE_VARIABLE,
+        PLACE_SECONDS,
+        holds=lambda seconds: 0 < seconds < math.inf,
+        rule="a number of seconds above 0",
+        hint=f"Unset it for {PLACE_SECONDS:.0f}.",
+    )

@@ -13,10 +13,10 @@ from c2c_search.evaluation.latency.measure import measure
 from c2c_search.evaluation.latency.stopwatch import Stopwatch
 from c2c_search.evaluation.latency.stopwatch import TimedSystems
 from c2c_search.evaluation.latency.stopwatch import cache_bytes
-from c2c_search.inference.decoding import generate
 from c2c_search.inference.model import C2CModel
 from c2c_search.prompt_cache import parallel_prefill
 from c2c_search.tokenization.templates import asked
+from tests.inference.greedy import generate
 
 
 if TYPE_CHECKING:

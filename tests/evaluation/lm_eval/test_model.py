@@ -11,10 +11,10 @@ import torch
 
 from c2c_search.errors import ConfigError
 from c2c_search.evaluation.lm_eval import run as ours
-from c2c_search.inference.decoding import generate
 from c2c_search.inference.model import C2CModel
 from c2c_search.tokenization.templates import asked
 from tests.evaluation.lm_eval.conftest import ITEMS
+from tests.inference.greedy import generate
 
 
 if TYPE_CHECKING:

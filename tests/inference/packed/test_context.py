@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from c2c_search.errors import ConfigError
-from c2c_search.inference.decoding import generate
 from c2c_search.inference.packed.context import PackedContext
 from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.inference.scoring import response_logits
@@ -19,6 +18,7 @@ from tests.architectures import ARCHITECTURES
 from tests.architectures import WINDOW
 from tests.architectures import packed_prompts
 from tests.inference.conftest import ARRANGEMENTS
+from tests.inference.greedy import generate
 
 
 PROMPTS = [[5, 9, 12, 7, 30, 8, 11, 40, 41, 12, 13, 14, 17, 18, 19], [13, 4], [6, 12, 8, 11, 90]]
