@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from contextlib import asynccontextmanager
 from contextlib import contextmanager
 from threading import Thread
@@ -14,47 +15,43 @@ pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 
 
-@pytest.fixture
-def serve(make_pair):
-    """``serve(injection="side")``: a client of a tiny champion called ``tiny``, and its model."""
-    from fastapi.testclient import TestClient
-
+def tiny_app(model, limits, **options):
+    """The application with one champion called ``tiny``; it takes documents where it can."""
     from c2c_search.server.app import create_app
-    from c2c_search.server.limits import ServerLimits
     from c2c_search.server.serving import ServedChampion
 
-    clients = []
+    beside = model.fuser.config.stands_beside
+    document = (lambda text, question: f"{text}\n{question}") if beside else None
+    app = create_app([ServedChampion("tiny", model, document, {})], limits, **options)
+    app.state.pair = model
+    return app
 
-    def start(*, api_key=None, hosts=("*",), limits=None, **fields):
-        model = make_pair(**fields)
-        beside = model.fuser.config.stands_beside
-        document = (lambda text, question: f"{text}\n{question}") if beside else None
-        champion = ServedChampion("tiny", model, document, {})
-        app = create_app([champion], limits or ServerLimits(), api_key=api_key, hosts=hosts)
-        client = TestClient(app, raise_server_exceptions=False)
-        clients.append(client)
-        return client.__enter__(), model
 
-    yield start
-    for client in clients:
-        client.__exit__(None, None, None)
+@pytest.fixture
+def serve(make_pair):
+    """``serve(injection="side")``: a client of a tiny champion, and its model."""
+    from fastapi.testclient import TestClient
+
+    from c2c_search.server.limits import ServerLimits
+
+    with ExitStack() as clients:
+
+        def start(*, api_key=None, hosts=("*",), limits=None, **fields):
+            model = make_pair(**fields)
+            app = tiny_app(model, limits or ServerLimits(), api_key=api_key, hosts=hosts)
+            client = TestClient(app, raise_server_exceptions=False)
+            return clients.enter_context(client), model
+
+        yield start
 
 
 @pytest.fixture(scope="session")
 def make_app(make_pair):
     """``make_app(batch=…)``: the application with one tiny champion, under these limits."""
-    from c2c_search.server.app import create_app
     from c2c_search.server.limits import ServerLimits
-    from c2c_search.server.serving import ServedChampion
 
     pair = make_pair()
-
-    def make(**limits):
-        app = create_app([ServedChampion("tiny", pair, None, {})], ServerLimits(**limits))
-        app.state.pair = pair
-        return app
-
-    return make
+    return lambda **limits: tiny_app(pair, ServerLimits(**limits))
 
 
 @pytest.fixture(scope="session")

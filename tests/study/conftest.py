@@ -21,7 +21,7 @@ from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.host.devices import Share
 from c2c_search.models.pair import PairSpec
-from c2c_search.study import driver
+from c2c_search.study import start
 from c2c_search.study import storage
 from c2c_search.study.driver import Outcome
 from c2c_search.study.driver import run_study
@@ -434,7 +434,7 @@ def run(
 @pytest.fixture
 def quick(run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """`run` without MLflow, which takes nine tenths of the time."""
-    monkeypatch.setattr(driver, "Tracker", Unrecorded())
+    monkeypatch.setattr(start, "Tracker", Unrecorded())
     for name in ("reconcile", "save_views"):
-        monkeypatch.setattr(driver, name, lambda *args: None)
+        monkeypatch.setattr(start, name, lambda *args: None)
     return run

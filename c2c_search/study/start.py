@@ -1,0 +1,249 @@
+"""One start of a study: it leads through every stage, or takes part in the search of another."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import ExitStack
+from contextlib import contextmanager
+from contextlib import suppress
+from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from c2c_search.host.devices import Share
+from c2c_search.host.json_store import JsonStore
+from c2c_search.host.terminal import Console
+from c2c_search.report import leaderboard
+from c2c_search.report.leaderboard import Leaderboard
+from c2c_search.report.live import watch
+from c2c_search.report.state import Best
+from c2c_search.report.state import Score
+from c2c_search.report.state import StudyState
+from c2c_search.space.plan import trained_in_steps
+from c2c_search.space.schema import Space
+from c2c_search.study import resume
+from c2c_search.study import storage
+from c2c_search.study.controls import measure_models
+from c2c_search.study.controls import record_models
+from c2c_search.study.controls import train_references
+from c2c_search.study.drivers import Drivers
+from c2c_search.study.engines import Engine
+from c2c_search.study.finalists import FinalEvaluation
+from c2c_search.study.finalists import evaluate_finalists
+from c2c_search.study.layout import StudyFiles
+from c2c_search.study.leaderboard import make_leaderboard
+from c2c_search.study.naming import trial_name
+from c2c_search.study.parent import log_data
+from c2c_search.study.parent import log_result
+from c2c_search.study.parent import log_settings
+from c2c_search.study.session import Session
+from c2c_search.study.sizes import make_fits
+from c2c_search.study.succession import PromotedChampion
+from c2c_search.study.trainer import WorkerProcess
+from c2c_search.study.trials import ACCURACY
+from c2c_search.study.trials import DERANGED_ACCURACY
+from c2c_search.study.trials import is_over
+from c2c_search.study.trials import run_trials
+from c2c_search.study.warm_start import warm_start
+from c2c_search.study.workers import make_workers
+from c2c_search.tracking import StudyRun
+from c2c_search.tracking import Tracker
+from c2c_search.tracking import reconcile
+from c2c_search.tracking import save_views
+from c2c_search.tracking.reconcile import RUN_ID
+
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+
+SEARCHES = "searches"  # user attribute of the study: its references stand, trials may be asked for
+_LOOK_SECONDS = 1.0  # between looks whether the driver that leads still does
+Promote = Callable[[Session, FinalEvaluation], PromotedChampion]
+
+
+@dataclass(frozen=True)
+class StudyStart:
+    """What a start of a study was told; see `run_study`."""
+
+    space_path: Path
+    space: Space
+    files: StudyFiles
+    console: Console
+    workforce: Engine
+    promotion: Promote
+    sleep: Callable[[float], None]
+    force: str
+    tracking_uri: str | None
+    drivers: Drivers
+    warm_start: Sequence[str]
+
+    def drive(self, study: Study) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
+        """Go through every stage; those that an earlier start has finished cost nothing.
+
+        Beside a driver that leads, take part in the search, and lead when that one has ended.
+        """
+        told = False
+        while not self.drivers.lead():
+            if not told:
+                self._say("Another process leads this study; this one takes part in its search.")
+                told = True
+            if study.user_attrs.get(SEARCHES) and not is_over(study, self.space.search):
+                self._help(study)
+            self.sleep(_LOOK_SECONDS)
+            if self.files.stop.exists():
+                raise KeyboardInterrupt("asked to stop")
+        return self._lead(study)
+
+    def _help(self, study: Study) -> None:
+        """Take part in the search of a study that another driver leads."""
+        tracker = self._tracker(None)
+        run = tracker.study(self.space.study, run_id=study.user_attrs[RUN_ID])
+        try:
+            with self._session(study, tracker, run) as session:
+                self._search(session)
+        except BaseException:
+            with suppress(Exception):
+                self.drivers.recover(study)
+            raise
+
+    def _search(self, session: Session) -> Session:
+        """All stages up to the end of the search, and the session that goes on."""
+        session.trainer.prepare()
+        # From here on the day on which the study began is part of every trial.
+        pipeline = self.space.pipeline.on(session.trainer.date)
+        space = self.space.model_copy(update={"pipeline": pipeline})
+        session = replace(session, space=space)
+        measure_models(session)
+        train_references(session)
+        if self.drivers.lead():
+            record_models(session)
+            log_data(session)
+            if self.warm_start:
+                warm_start(session, self.warm_start)
+            session.study.set_user_attr(SEARCHES, True)
+        run_trials(session, make_fits(self.space))
+        self.drivers.check()
+        return session
+
+    def _tracker(self, outbox: Path | None) -> Tracker:
+        return Tracker.open(
+            self.files.root,
+            self.space.pipeline.name,
+            uri=self.tracking_uri,
+            outbox=outbox,
+            notify=self._say,
+        )
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False)
+
+    def _lead(self, study: Study) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
+        if not self.files.begun:  # what was prepared for another space stands for nothing
+            shutil.rmtree(self.files.results, ignore_errors=True)
+        self.files.stop.unlink(missing_ok=True)  # it asked an earlier start
+        interrupted = self.drivers.recover(study)
+        tracker = self._tracker(None if self.tracking_uri is None else self.files.outbox)
+        run = self._parent(tracker, study)
+        log_settings(run, self.space, self.space_path)
+        reconcile(tracker, study)
+        save_views(tracker)
+        try:
+            with self._session(study, tracker, run) as session:
+                if interrupted:
+                    session.view.note(f"{len(interrupted)} interrupted trial(s) go on.")
+                result = self._stages(session)
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            # The store may be what failed; the next start puts right what is left here.
+            with suppress(Exception):
+                self.drivers.recover(study)
+                run.finish("KILLED" if stopped else "FAILED")
+            raise
+        run.finish("FINISHED" if result[0].verdicts else "FAILED")
+        tracker.settle()
+        return result
+
+    def _stages(
+        self, session: Session
+    ) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
+        session = self._search(session)
+        final = evaluate_finalists(session)
+        session.workers.close()
+        self.drivers.check()
+        champion = None if final.champion is None else self.promotion(session, final)
+        board = make_leaderboard(session, final, champion)
+        session.run.note(leaderboard.markdown(board))
+        log_result(session.run, session.study, final)
+        return final, champion, board
+
+    def _parent(self, tracker: Tracker, study: Study) -> StudyRun:
+        tags = {"c2c.space_hash": self.space.space_hash(), "c2c.trials": self.space.search.trials}
+        run_id = study.user_attrs.get(RUN_ID)
+        run = tracker.study(self.space.study, run_id=run_id, tags=tags)
+        study.set_user_attr(RUN_ID, run.run_id)
+        study.set_user_attr(storage.TRIALS, self.space.search.trials)
+        return run
+
+    @contextmanager
+    def _session(self, study: Study, tracker: Tracker, run: StudyRun) -> Iterator[Session]:
+        store = JsonStore(self.files.results)
+        with watch(_state(study, self.space), self.console) as view, ExitStack() as stack:
+            workers = make_workers(
+                self.workforce.workers,
+                self._worker,
+                self.space.pairs,
+                store,
+                view,
+                self.files.stop,
+                sleep=self.sleep,
+                devices=self.space.pipeline.training.devices_per_trial,
+            )
+            stack.callback(workers.close)
+            yield Session(
+                self.space,
+                self.files,
+                study,
+                tracker,
+                run,
+                workers.trainers[0],
+                workers,
+                store,
+                view,
+                drivers=self.drivers,
+                force=self.force,
+            )
+
+    def _worker(
+        self, share: Share, dtype: str | None, date: str | None
+    ) -> AbstractContextManager[WorkerProcess]:
+        log = self.files.worker_log(share.index)
+        return self.workforce.start(self.space.pipeline.on(date), log, dtype, share)
+
+
+def _state(study: Study, space: Space) -> StudyState:
+    """What the view begins with."""
+    best = max(resume.complete(study), key=lambda trial: trial.values[0], default=None)
+    training = space.pipeline.training
+    return StudyState(
+        name=space.study,
+        trials=space.search.trials,
+        steps=training.steps,
+        twins=space.pipeline.champion.finalists * (1 + len(trained_in_steps(space))),
+        first_rung=None if space.search.pruner == "none" else training.rung_steps[0],
+        objective=space.search.objective,
+        counts=resume.counts(study),
+        best=None if best is None else _best(study, best, space.search.objective),
+    )
+
+
+def _best(study: Study, trial: FrozenTrial, objective: str) -> Best:
+    known = trial.user_attrs
+    score = Score(known[ACCURACY], known.get(DERANGED_ACCURACY), objective=trial.values[0])
+    return Best(trial_name(study, trial.number), score, objective)
