@@ -11,8 +11,8 @@ from typing import Any
 
 from c2c_search.errors import ConfigError
 from c2c_search.host.names import fit
-from c2c_search.inference.checked_champion import read_champion
 from c2c_search.inference.documents import sharer_context
+from c2c_search.inference.manifest import read_manifest
 from c2c_search.inference.model import C2CModel
 from c2c_search.server.serving import ServedChampion
 
@@ -95,7 +95,7 @@ def _listening(config: uvicorn.Config) -> Any:
 
 
 def _loaded(folders: Sequence[Path]) -> list[ServedChampion]:
-    manifests = [read_champion(folder).manifest for folder in folders]
+    manifests = [read_manifest(folder) for folder in folders]
     names = [fit(folder.resolve().name) for folder in folders]
     if len({*names}) < len(names):
         raise ConfigError(

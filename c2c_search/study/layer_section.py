@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-from typing import Any
 
 from c2c_search.errors import C2CError
-from c2c_search.fuser.stored import WEIGHTS_NAME
 from c2c_search.fuser.stored import StoredConfig
 from c2c_search.fuser.stored import read_config
 from c2c_search.report.page import Chart
@@ -17,15 +14,12 @@ from c2c_search.report.page import Series
 from c2c_search.study.findings import Findings
 
 
-if TYPE_CHECKING:
-    import numpy as np
-
 _HEADING = "Map of layers"
 _NAME = "layers"
 
 
 def layers(found: Findings) -> Section:
-    """Of the fuser that leads; read from its files without building it."""
+    """Of the fuser that leads."""
     trial = found.best
     folder = None if trial is None else found.fuser(trial)
     if trial is None or folder is None:
@@ -86,35 +80,16 @@ def _openness(
     folder: Path, stored: StoredConfig
 ) -> tuple[list[tuple[float | None, float | None]] | None, str]:
     """How far each layer's gate is open for keys and values, as evaluation reads it."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     if stored.fuser.gate.granularity == "none":
         return [(1.0, 1.0)] * len(stored.layers), "It has no gates: everything passes."
+    from c2c_search.fuser.checkpoint import load
+
     try:
-        tensors: dict[str, Any] = load_file(folder / WEIGHTS_NAME)
-    except (OSError, SafetensorError):
+        gate = load(folder).gate
+    except C2CError:
         return None, "Its weights cannot be read, and with them how far gates are open."
-    logit, temperature = tensors.get("gate.logit"), tensors.get("gate.temperature")
-    if logit is None or temperature is None:
+    if gate is None or gate.from_input is not None:
         return None, "Its gates depend on the input: each token opens them differently."
-    opened = _evaluated(logit, float(temperature), stored.fuser.gate.rule)
-    shares = opened.reshape(len(opened), -1).mean(axis=1)
-    count = len(stored.layers)
-    values = shares[-count:]
-    keys = shares[:count] if len(shares) == 2 * count else [1.0] * count
-    pairs: list[tuple[float | None, float | None]] = [
-        (float(one), float(other)) for one, other in zip(keys, values, strict=True)
-    ]
+    opened = gate.open_by_layer()
+    pairs = [*zip(opened["keys"], opened["values"], strict=True)]
     return pairs, "Gates are shown as evaluation reads them, means over heads or values."
-
-
-def _evaluated(logit: np.ndarray, temperature: float, rule: str) -> np.ndarray:
-    """As `fuser.gates.Gate` opens in evaluation, without the sign of a tanh."""
-    import numpy as np
-
-    if rule == "tanh":
-        return np.abs(np.tanh(logit))
-    if rule == "hard":
-        return (logit > 0).astype(np.float32)
-    return 1 / (1 + np.exp(-logit / temperature))
