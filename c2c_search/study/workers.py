@@ -84,21 +84,23 @@ class Workers:
             BaseException: What a job raised; the others are ended as by a signal.
         """
         shared = _Shared(self, deque(enumerate(jobs)))
-        alone = self.count == 1 or len(jobs) == 1
         while shared.jobs and not self.stopping:
-            shared.lost.clear()
-            if alone:
-                shared.work(session)
+            # Work that a worker without a node gave back is for those that have one.
+            able = [one for one in self.trainers if one not in shared.lost]
+            if not able:
+                raise _no_node(next(iter(shared.lost.values())))
+            if len(able) == 1 or len(jobs) == 1:
+                shared.work(replace(session, trainer=able[0]))
             else:
-                self._in_threads(session, shared)
-            if len(shared.lost) == (1 if alone else self.count):
-                raise _no_node(shared.lost[0])
+                self._in_threads(session, shared, able)
         if shared.jobs or self.stopping:
             raise KeyboardInterrupt("asked to stop")
         return [shared.results[index] for index in range(len(jobs))]
 
-    def _in_threads(self, session: Session, shared: _Shared[T]) -> None:
-        sessions = [replace(session, trainer=one, view=one.view) for one in self.trainers]
+    def _in_threads(
+        self, session: Session, shared: _Shared[T], trainers: Sequence[TrainerClient]
+    ) -> None:
+        sessions = [replace(session, trainer=one, view=one.view) for one in trainers]
         threads = [
             threading.Thread(target=shared.work_in_turn, args=(each,), daemon=True)
             for each in sessions
@@ -184,13 +186,16 @@ class _Shared(Generic[T]):
     Args:
         workers: Who takes them.
         jobs: Those that nobody has taken, with their numbers.
+        results: Of those that are done, by number.
+        errors: That ended a thread.
+        lost: Workers that found no node, and why.
     """
 
     workers: Workers
     jobs: deque[tuple[int, Job[T]]]
     results: dict[int, T] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
-    lost: list[NoPlaceError] = field(default_factory=list)
+    lost: dict[TrainerClient, NoPlaceError] = field(default_factory=dict)
 
     def work(self, session: Session) -> None:
         """Do jobs until none is left, the study is to stop, or no node has room for the worker."""
@@ -200,7 +205,7 @@ class _Shared(Generic[T]):
                 self.results[index] = job(session)
             except NoPlaceError as error:
                 self.jobs.append((index, job))
-                self.lost.append(error)
+                self.lost[session.trainer] = error
                 session.view.note(f"A worker leaves its work to the others: {error}")
                 return
 
