@@ -196,6 +196,7 @@ def train_once(
     ended = recording.end(ended)
     if isinstance(ended, Failed):
         session.view.end(name, "failed", why=reason(ended))
+        log_failure(run, ended)
         run.finish("FAILED")
         return ended
     session.view.end(name, "complete", session.score(train.config.pair, ended))
@@ -264,6 +265,12 @@ def early(ended: Trained, steps: int) -> str:
 def reason(failed: Failed) -> str:
     """Why a training failed, its class first."""
     return f"({failed.failure}): {failed.message}"
+
+
+def log_failure(run: RecordedRun, failed: Failed) -> None:
+    """Record why a training failed: in words, and as tags to filter by."""
+    run.add_note(f"It failed {escaped(reason(failed))}")
+    run.tags({"c2c.failure": failed.failure, "c2c.failure_message": failed.message})
 
 
 def _result(ended: Trained, steps: int) -> str:

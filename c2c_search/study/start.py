@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from c2c_search.errors import C2CError
 from c2c_search.host.devices import Share
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.terminal import Console
@@ -22,6 +23,7 @@ from c2c_search.report import leaderboard
 from c2c_search.report.leaderboard import Leaderboard
 from c2c_search.report.live import View
 from c2c_search.report.live import watch
+from c2c_search.report.run_notes import escaped
 from c2c_search.report.state import Best
 from c2c_search.report.state import Score
 from c2c_search.report.state import StudyState
@@ -37,8 +39,10 @@ from c2c_search.study.controls import record_models
 from c2c_search.study.controls import train_references
 from c2c_search.study.drivers import Drivers
 from c2c_search.study.engines import Engine
+from c2c_search.study.figures import log_figures
 from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import evaluate_finalists
+from c2c_search.study.findings import findings_of
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.leaderboard import make_leaderboard
 from c2c_search.study.naming import trial_name
@@ -173,6 +177,8 @@ class StudyStart:
             # The store may be what failed; the next start puts right what is left here.
             with suppress(Exception):
                 self.drivers.recover(study)
+                if isinstance(error, C2CError):
+                    run.add_note(f"It stopped: {escaped(str(error))}")
                 run.finish("KILLED" if stopped else "FAILED")
             raise
         view.phase("close", message="the record of the study")
@@ -191,6 +197,8 @@ class StudyStart:
         board = make_leaderboard(session, final, champion)
         session.run.note(leaderboard.markdown(board))
         log_result(session.run, session.study, final)
+        session.view.phase("draw", message="the figures of the study")
+        log_figures(session.run, findings_of(session.study, self.files.root, weigh=True))
         return final, champion, board
 
     def _parent(self, tracker: Tracker, study: Study) -> StudyRun:

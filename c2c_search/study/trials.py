@@ -23,6 +23,7 @@ from c2c_search.study.naming import shown
 from c2c_search.study.naming import trial_name
 from c2c_search.study.recording import Recording
 from c2c_search.study.recording import early
+from c2c_search.study.recording import log_failure
 from c2c_search.study.recording import reason
 from c2c_search.study.session import Session
 from c2c_search.study.trainer import TrainingRequest
@@ -207,8 +208,7 @@ class _Trial:
             raise StudyStoppedError(f"{self.name} cannot go on: {ended.message}")
         self._recording = None
         if isinstance(ended, Failed):
-            run.add_note(f"It failed ({ended.failure}): {escaped(ended.message)}")
-            run.tags({"c2c.failure": ended.failure, "c2c.failure_message": ended.message})
+            log_failure(run, ended)
             run.finish(STATUS["FAIL"], state="FAIL")
             self._fail(ended)
         else:

@@ -50,6 +50,12 @@ from c2c_search.training.protocol import TrainTogether
 from tests.space.conftest import write_space
 
 
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take seconds of each study, and are drawn where they are looked at."""
+    monkeypatch.setattr(start, "log_figures", lambda run, found: None)
+
+
 ITEMS = 240
 _UNHEARD = ("zeroed", "noise", "random")
 
