@@ -7,8 +7,8 @@ import pytest
 from c2c_search.inference.drafting import BATCH
 from c2c_search.models.loading import load
 from c2c_search.report.planned import render
+from c2c_search.space.candidates import random_trials
 from c2c_search.space.plan import plan
-from c2c_search.space.plan import random_trials
 from c2c_search.space.schema import Space
 from c2c_search.study.messages import Messages
 from c2c_search.study.sizes import shapes
