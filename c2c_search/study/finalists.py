@@ -62,6 +62,9 @@ if TYPE_CHECKING:
 SHUT = "shut"
 """Measured of the finalist that wins, or comes first: what was measured is what its fuser adds."""
 
+ANCHORS = "anchors"
+"""A control of every finalist whose receiver reads words: what they say without the fuser."""
+
 _SHOWN = 5  # failed trials
 _NOTHING = "No trial ran to its end, so nothing could be judged."
 
@@ -183,10 +186,16 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
     return final
 
 
-def controls_of(session: Session) -> tuple[str, ...]:
-    """The systems that every finalist must beat, beside each model alone and its deranged self."""
+def controls_of(session: Session, one: Finalist | None = None) -> tuple[str, ...]:
+    """The systems to beat, beside each model alone and one's deranged self.
+
+    Args:
+        session: Its pipeline names them.
+        one: A finalist, of which there may be more than every one must beat.
+    """
     named = session.space.pipeline.champion.controls
-    return tuple(dict.fromkeys(name for name in (TWIN, *named) if name != DERANGED))
+    own = (ANCHORS,) if one is not None and one.config.fuser.anchored else ()
+    return tuple(dict.fromkeys(name for name in (TWIN, *named, *own) if name != DERANGED))
 
 
 def _train(session: Session, chosen: list[Finalist]) -> tuple[Finalist, ...]:
@@ -237,7 +246,7 @@ def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult
         for model in models_of(session)
     }
     for one in judged:
-        for system in (SUBJECT, *controls_of(session), DERANGED):
+        for system in (SUBJECT, *controls_of(session, one), DERANGED):
             measurements[one.name_of(system)] = partial(_on_test, one=one, system=system)
     done: list[str] = []
 
@@ -315,7 +324,7 @@ def _check_shut(session: Session, one: Finalist) -> None:
 
 def _key(session: Session, one: Finalist) -> str:
     """What is judged: a trial against its controls. Other controls are another question."""
-    asked = [*sorted(controls_of(session)), *harm_question(session), *judged_as(session)]
+    asked = [*sorted(controls_of(session, one)), *harm_question(session), *judged_as(session)]
     return canonical_hash([one.config.hash(), *asked])
 
 
@@ -347,7 +356,7 @@ def _judge(
 ) -> Verdict:
     rules = session.space.pipeline.champion
     names = [model.name for model in models_of(session)]
-    names += [one.name_of(control) for control in controls_of(session)]
+    names += [one.name_of(control) for control in controls_of(session, one)]
     return judge(
         one.name,
         results[one.name],
