@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna import Trial
     from optuna.trial import FrozenTrial
+    from sqlalchemy import Connection
     from sqlalchemy import Engine
 
 DRIVER = ".driver"  # file of a study's folder that names the process which leads
@@ -107,6 +108,7 @@ class SharedDrivers:
         self._name = uuid.uuid4().hex
         self._leads = False
         self._try_lock(self._driver(self._name))
+        self._ask("SELECT pg_advisory_lock_shared(:key)", key=_key(_taking_part(study)))
 
     def __enter__(self) -> SharedDrivers:
         return self
@@ -118,7 +120,7 @@ class SharedDrivers:
 
     def lead(self) -> bool:
         """See `Drivers`."""
-        if not self._leads and self._try_lock(f"c2c-search/{self._study}"):
+        if not self._leads and self._try_lock(_leading(self._study)):
             self._leads = True
             write_text(self._note, process.this_process() + "\n")
         return self._leads
@@ -204,6 +206,42 @@ class SharedDrivers:
             value=reason,
             hint="Run the same command again; it goes on where it was.",
         )
+
+
+def living_drivers(engine: Engine, study: str) -> tuple[bool, int]:
+    """Whether a process leads a study on PostgreSQL, and how many take part in it now.
+
+    Raises:
+        SQLAlchemyError: The database does not answer.
+    """
+    with engine.connect() as connection:
+        leading, taking_part = (
+            _holders(connection, name) for name in (_leading(study), _taking_part(study))
+        )
+    return leading > 0, taking_part
+
+
+def _holders(connection: Connection, name: str) -> int:
+    """How many hold an advisory lock; whoever only looks takes none."""
+    from sqlalchemy import text
+
+    query = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_locks.database = pg_database.oid "
+        "WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
+        "AND datname = current_database() "
+        "AND classid::bigint = :high AND objid::bigint = :low"
+    )
+    key = _key(name) % 2**64
+    values = {"high": key >> 32, "low": key % 2**32}
+    return int(connection.execute(text(query), values).scalar() or 0)
+
+
+def _leading(study: str) -> str:
+    return f"c2c-search/{study}"
+
+
+def _taking_part(study: str) -> str:
+    return f"c2c-search/{study}/drivers"
 
 
 def _key(name: str) -> int:
