@@ -27,14 +27,8 @@ def usage(answers: Sequence[Written], of_each: int) -> dict[str, int]:
         answers: All of a request.
         of_each: Answers to each prompt, which is counted once.
     """
-    return took(
-        sum(answer.prompt_tokens for answer in answers) // of_each,
-        sum(len(answer.tokens) for answer in answers),
-    )
-
-
-def took(read: int, written: int) -> dict[str, int]:
-    """Tokens read and written."""
+    read = sum(answer.prompt_tokens for answer in answers) // of_each
+    written = sum(answer.new_tokens for answer in answers)
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
@@ -153,8 +147,9 @@ class TextReply(Reply):
         return {
             "tokens": texts,
             "token_logprobs": [token.likelihood for token in tokens],
+            # Of tokens with one text the likeliest is told: it comes last.
             "top_logprobs": [
-                None if token.likelihood is None else dict(token.top) for token in tokens
+                None if token.likelihood is None else dict(reversed(token.top)) for token in tokens
             ],
             "text_offset": [*accumulate(map(len, texts[:-1]), initial=0)] if texts else [],
         }

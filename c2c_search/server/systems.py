@@ -94,6 +94,8 @@ class Confident:
 
     def answer(self, wanted: Wanted) -> Parts:
         """The receiver's own greedy answer, and the pair's where that is in doubt."""
+        if wanted.echo is not None:  # a text is scored as offline: by both
+            return (yield Part(self.pair, wanted))
         greedy = replace(wanted, settings=wanted.settings.greedy())
         alone = yield Part(self.receiver, greedy, told=False)
         if doubt_of_words(alone.likelihood) >= self.limit:

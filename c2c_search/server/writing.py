@@ -52,20 +52,42 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Echo:
+    """A text that stands behind a prompt, and is to be scored instead of an answer.
+
+    Args:
+        ids: The receiver's tokens of it.
+        goes_on: Whether the likeliest token behind it is wanted too.
+    """
+
+    ids: tuple[int, ...]
+    goes_on: bool
+
+
+@dataclass(frozen=True)
 class Wanted:
-    """An answer that is to be written.
+    """An answer that is to be written, or a text that is to be scored.
 
     Args:
         prompt: What is answered.
         settings: How.
         seed: Of what is drawn.
         top: Likeliest tokens that are told beside each one.
+        echo: What is scored instead.
     """
 
     prompt: Prompt
     settings: GenerationSettings
     seed: int = 0
     top: int = 0
+    echo: Echo | None = None
+
+    @property
+    def behind(self) -> int:
+        """Most tokens that may come to stand behind the prompt."""
+        if self.echo is None:
+            return self.settings.most(0)
+        return len(self.echo.ids) + self.echo.goes_on
 
 
 @dataclass(frozen=True)
@@ -108,6 +130,7 @@ class Written:
         tokens: All of it, the one that ended it included.
         reason: ``stop`` where it ended by itself, ``length`` where it was cut.
         listened: Whether the sharer was asked; None where nobody decides on that.
+        echoed: Of its tokens, those in front that were given and not written.
     """
 
     prompt_tokens: int
@@ -115,6 +138,12 @@ class Written:
     tokens: list[ToldToken] = field(default_factory=list)
     reason: str = "stop"
     listened: bool | None = None
+    echoed: int = 0
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens that were written."""
+        return len(self.tokens) - self.echoed
 
     @property
     def likelihood(self) -> float:
