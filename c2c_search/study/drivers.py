@@ -19,6 +19,7 @@ from typing import Protocol
 
 from c2c_search.errors import StoreError
 from c2c_search.host import process
+from c2c_search.host import signals
 from c2c_search.host.files import write_text
 from c2c_search.study import resume
 
@@ -34,6 +35,7 @@ DRIVER = ".driver"  # file of a study's folder that names the process which lead
 DRIVEN_BY = "driver"  # user attribute of a trial
 _LOOK_SECONDS = 1.0  # between looks at what others do
 _TURN_SECONDS = 0.05  # between looks whether it is one's turn
+_LONGEST_TURN_SECONDS = 600.0  # asking takes seconds: whoever takes longer was stopped in it
 
 
 class Drivers(Protocol):
@@ -129,14 +131,9 @@ class SharedDrivers:
     def asking(self, study: Study) -> Iterator[None]:
         """See `Drivers`."""
         self.check()
-        lock = f"c2c-search/{self._study}/ask"
-        while not self._try_lock(lock):
-            time.sleep(_TURN_SECONDS)
-        try:
+        with self._turn():
             resume.recover(study, lambda trial: self._is_mine(trial) or self._lives(trial))
             yield
-        finally:
-            self._unlock(lock)
 
     def claim(self, trial: Trial) -> None:
         """See `Drivers`."""
@@ -144,15 +141,10 @@ class SharedDrivers:
 
     def recover(self, study: Study) -> list[int]:
         """See `Drivers`."""
-        lock = f"c2c-search/{self._study}/ask"
-        while not self._try_lock(lock):
-            time.sleep(_TURN_SECONDS)
-        try:
+        with self._turn():
             return resume.recover(
                 study, lambda trial: not self._is_mine(trial) and self._lives(trial)
             )
-        finally:
-            self._unlock(lock)
 
     def others(self, study: Study) -> bool:
         """See `Drivers`."""
@@ -168,6 +160,24 @@ class SharedDrivers:
         """See `Drivers`."""
         if self._ask("SELECT pg_backend_pid()") != self._backend:
             raise self._gone("it was opened anew")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        lock = f"c2c-search/{self._study}/ask"
+        until = time.monotonic() + _LONGEST_TURN_SECONDS
+        while not self._try_lock(lock):
+            signals.check()
+            if time.monotonic() > until:
+                raise StoreError(
+                    "Drivers of a study take turns to ask, and another one keeps its turn.",
+                    value=f"for {_LONGEST_TURN_SECONDS:.0f} s",
+                    hint="It may be stopped, as by Ctrl-Z: end it and run the same command again.",
+                )
+            time.sleep(_TURN_SECONDS)
+        try:
+            yield
+        finally:
+            self._unlock(lock)
 
     def _is_mine(self, trial: FrozenTrial) -> bool:
         return trial.user_attrs.get(DRIVEN_BY) == self._name

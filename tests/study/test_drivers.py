@@ -12,8 +12,10 @@ import pytest
 
 from c2c_search.cli import studies
 from c2c_search.errors import StoreError
+from c2c_search.host import signals
 from c2c_search.host.children import python_command
 from c2c_search.host.urls import without_password
+from c2c_search.study import drivers
 from c2c_search.study import overview
 from c2c_search.study import storage
 from c2c_search.study import upkeep
@@ -172,6 +174,28 @@ def test_drivers_are_seen_and_stopped_from_outside(
         # Nor does another one take the lead then.
         assert said().startswith("seen: stops when what has begun has ended")
     assert said() == "seen: not running"
+
+
+@needs_postgres
+def test_nobody_waits_for_ever_for_a_turn_to_ask(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = storage.open_storage(tmp_path, server.url("optuna"))
+    study = storage.open_study(opened, "turns", {"pairs": {}})
+    with (
+        SharedDrivers(opened.engine, "turns", tmp_path) as stopped,
+        SharedDrivers(opened.engine, "turns", tmp_path) as other,
+    ):
+        with stopped.asking(study):
+            monkeypatch.setattr(drivers, "_LONGEST_TURN_SECONDS", 0.1)
+            with pytest.raises(StoreError, match="another one keeps its turn"):
+                other.recover(study)
+            monkeypatch.setattr(signals, "_asked", signal.SIGTERM)
+            with pytest.raises(KeyboardInterrupt), other.asking(study):
+                """A thread beside the one that got the signal leaves, too."""
+        monkeypatch.undo()
+        with other.asking(study):
+            assert other.lead()
 
 
 @needs_postgres
