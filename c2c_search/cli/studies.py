@@ -202,8 +202,7 @@ def _rows(
     names = overview.study_names(opened) if study is None else [study]
     studies = [overview.load(opened, name) for name in names]
     return [
-        overview.study_row(root, opened, each, steps=steps, tracking_uri=tracking_uri)
-        for each in studies
+        overview.study_row(root, each, steps=steps, tracking_uri=tracking_uri) for each in studies
     ]
 
 
@@ -249,6 +248,6 @@ def _far(trial: TrialRow) -> str:
 
 
 def _settings(trial: TrialRow) -> str:
-    from c2c_search.report.live import settings_line
+    from c2c_search.report.live_words import settings_line
 
     return settings_line({name.rpartition(".")[2]: each for name, each in trial.params.items()})

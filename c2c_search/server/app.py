@@ -173,7 +173,8 @@ def _add_answers(app: FastAPI, server: Server) -> None:
         )
         prompts = [server.chat_prompt(request)]
         tokens = most(request.tokens, 256)
-        wanted = server.answers(request, prompts, tokens, request.top_logprobs or 0)
+        top = request.top_logprobs or 0
+        wanted = server.answers(request, prompts, tokens, top, heard=bool(request.heard))
         return request.model, await answered(http, request, reply, wanted)
 
     @app.post("/v1/completions")

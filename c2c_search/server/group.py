@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from c2c_search.inference.model import C2CModel
     from c2c_search.inference.packed.fused_cache import FusedCache
     from c2c_search.server.limits import ServerLimits
+    from c2c_search.server.writing import Heard
     from c2c_search.server.writing import Tell
 
 
@@ -59,12 +60,14 @@ class _Row:
         asked: Who waits for it.
         writing: Its state.
         last: The token that is fed next.
+        heard: As for `ReadPrompt`.
         fed: Tokens fed so far, the prompt's last one included.
     """
 
     asked: Asked
     writing: Writing
     last: int
+    heard: Callable[[], Heard] | None
     fed: int = 0
 
 
@@ -139,16 +142,17 @@ class Group:
             if asked.alive():
                 taken.append(asked)
         rows: list[tuple[_Row, FusedCache]] = []
-        for asked, fused, ids in self._reader.read(taken):
+        for read in self._reader.read(taken):
+            asked = read.asked
             if asked.wanted.echo is not None:
-                self._texts.append(Text(asked, asked.wanted.echo, fused, ids))
+                self._texts.append(Text(asked, asked.wanted.echo, read.fused, read.ids))
                 continue
             try:
-                writing = Writing(self.model, asked.wanted, ids, asked.tell)
+                writing = Writing(self.model, asked.wanted, read.ids, asked.tell)
             except Exception as error:
                 asked.failed(error)
                 continue
-            rows.append((_Row(asked, writing, ids[-1]), fused))
+            rows.append((_Row(asked, writing, read.ids[-1], read.heard), read.fused))
         try:
             self._join(rows)
         except Exception as error:
@@ -217,6 +221,8 @@ class Group:
             row.fed += 1
             try:
                 token = row.writing.take(of_row)
+                if token is None and row.heard is not None:
+                    row.writing.written.heard = row.heard()
             except Exception as error:
                 row.asked.failed(error)
                 del running.rows[number]

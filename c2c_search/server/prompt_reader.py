@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-import sys
 from collections import OrderedDict
 from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
 
 from c2c_search.inference.finite import blaming
+from c2c_search.inference.message_effect import message_effect
 from c2c_search.inference.token_ids import read_of_receiver
-from c2c_search.models.geometry import text_config
+from c2c_search.models.context_length import ContextLength
 from c2c_search.server.failures import too_long
+from c2c_search.server.writing import Heard
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from c2c_search.inference.model import C2CModel
     from c2c_search.inference.packed.fused_cache import FusedCache
+    from c2c_search.prompt_cache.batches import PairBatch
     from c2c_search.prompt_cache.batches import PairPrompts
     from c2c_search.server.group import Asked
     from c2c_search.server.limits import ServerLimits
     from c2c_search.server.writing import Prompt
     from c2c_search.tokenization.token_alignment import EncodedPrompt
+
+
+@dataclass(frozen=True)
+class ReadPrompt:
+    """A prompt that both models have read.
+
+    Args:
+        asked: Who asks it.
+        fused: The receiver's cache of it.
+        ids: The receiver's tokens.
+        heard: Computes what the receiver hears of the sharer, where that is asked: when its
+            answer is written, so that nobody waits for it.
+    """
+
+    asked: Asked
+    fused: FusedCache
+    ids: tuple[int, ...]
+    heard: Callable[[], Heard] | None
 
 
 class PromptReader:
@@ -44,12 +64,11 @@ class PromptReader:
         self.model, self.limits = model, limits
         self._hit = hit
         self._kept: OrderedDict[object, tuple[PairPrompts, int]] = OrderedDict()
-        self._most = min(
-            limits.context_tokens, *map(_positions, (model.receiver.model, model.sharer.model))
-        )
+        read = [ContextLength.of(each.model).tokens for each in (model.receiver, model.sharer)]
+        self._most = min([limits.context_tokens, *(count for count in read if count is not None)])
 
-    def read(self, taken: Sequence[Asked]) -> Iterator[tuple[Asked, FusedCache, tuple[int, ...]]]:
-        """The fused cache of each prompt and the receiver's tokens, new ones read together.
+    def read(self, taken: Sequence[Asked]) -> Iterator[ReadPrompt]:
+        """Each prompt with its fused cache, new ones read together.
 
         Args:
             taken: Who asks; whoever cannot be answered is told so.
@@ -61,10 +80,21 @@ class PromptReader:
                     self._check(prompts.encoded[number], asked.wanted.behind)
                     with blaming(self.model, batch):
                         fused = self.model.fused_cache(batch)
+                        heard = None
+                        if asked.wanted.heard and self.model.fuser is not None:
+                            heard = partial(self._heard, prompts, number, batch, fused)
                 except Exception as error:
                     asked.failed(error)
                     continue
-                yield asked, fused, tuple(batch.receiver_ids[0])
+                yield ReadPrompt(asked, fused, tuple(batch.receiver_ids[0]), heard)
+
+    def _heard(
+        self, prompts: PairPrompts, number: int, batch: PairBatch, fused: FusedCache
+    ) -> Heard:
+        draft = prompts.encoded[number].draft
+        words = self.model.sharer.text_tokenizer
+        text = str(words.decode(draft, skip_special_tokens=True)).strip() if draft else None
+        return Heard(text, message_effect(self.model, prompts, number, batch, fused))
 
     def _known(self, taken: Sequence[Asked]) -> list[tuple[Asked, tuple[PairPrompts, int]]]:
         found = []
@@ -142,12 +172,6 @@ class PromptReader:
         whole = max(len(prompt.receiver_ids), len(prompt.sharer_ids)) + behind
         if whole > self._most:
             raise too_long(whole, self._most)
-
-
-def _positions(model: PreTrainedModel) -> int:
-    """Tokens that a model reads; without end where its configuration names none."""
-    found = getattr(text_config(model), "max_position_embeddings", None)
-    return found if isinstance(found, int) else sys.maxsize
 
 
 def _kind(prompt: Prompt) -> tuple[bool, bool, bool]:

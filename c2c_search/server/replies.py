@@ -8,12 +8,15 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from itertools import chain
+from math import isfinite
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import ClassVar
 
 
 if TYPE_CHECKING:
+    from c2c_search.inference.message_effect import MessageEffect
     from c2c_search.server.writing import ToldToken
     from c2c_search.server.writing import Written
 
@@ -65,16 +68,16 @@ class Reply(ABC):
         return {**self._head(self.whole_kind), "choices": choices, "usage": tokens}
 
     def part(
-        self,
-        number: int,
-        text: str | None,
-        tokens: Sequence[ToldToken],
-        reason: str | None = None,
-        *,
-        first: bool = False,
+        self, number: int, text: str, tokens: Sequence[ToldToken], *, first: bool = False
     ) -> dict[str, Any]:
-        """Some words of an answer, or its end."""
-        choice = self._choice(number, self._words(text, first=first), tokens, reason)
+        """Some words of an answer."""
+        choice = self._choice(number, self._words(text, first=first), tokens, None)
+        return {**self._head(self.part_kind), "choices": [choice]}
+
+    def end(self, number: int, answer: Written) -> dict[str, Any]:
+        """An answer's end, when all its words were told."""
+        words = {**self._words(None, first=False), **_beside(answer)}
+        choice = self._choice(number, words, (), answer.reason)
         return {**self._head(self.part_kind), "choices": [choice]}
 
     def last(self, tokens: dict[str, int]) -> dict[str, Any]:
@@ -111,8 +114,7 @@ class ChatReply(Reply):
 
     def _said(self, answer: Written) -> dict[str, Any]:
         message = {"role": "assistant", "content": answer.text, "refusal": None}
-        listened = {} if answer.listened is None else {"listened": answer.listened}
-        return {"message": message, **listened}
+        return {"message": message, **_beside(answer)}
 
     def _words(self, text: str | None, *, first: bool) -> dict[str, Any]:
         delta = {"role": "assistant"} if first else {}
@@ -153,6 +155,30 @@ class TextReply(Reply):
             ],
             "text_offset": [*accumulate(map(len, texts[:-1]), initial=0)] if texts else [],
         }
+
+
+def _beside(answer: Written) -> dict[str, Any]:
+    """What OpenAI's API has no field for."""
+    found: dict[str, Any] = {} if answer.listened is None else {"listened": answer.listened}
+    if answer.heard is not None:
+        effect = answer.heard.effect
+        found["heard"] = {
+            "text": answer.heard.text,
+            "effect": None if effect is None else _effect(effect),
+        }
+    return found
+
+
+def _effect(effect: MessageEffect) -> dict[str, Any]:
+    rows = [[round(value, 4) for value in row] for row in effect.effect.tolist()]
+    return {
+        "of": "sharer" if effect.of_sharer else "receiver",
+        "first": effect.first,
+        "second": effect.second,
+        "layers": effect.layers,
+        "tokens": effect.tokens,
+        "logits": rows if all(map(isfinite, chain.from_iterable(rows))) else None,
+    }
 
 
 def _token(text: str, likelihood: float | None) -> dict[str, Any]:

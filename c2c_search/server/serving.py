@@ -128,7 +128,10 @@ class Server:
             Message(role="system" if turn.role == "developer" else turn.role, content=turn.text)
             for turn in request.messages
         ]
-        return Prompt(turns=tuple(turns), sharer_turns=self._sharer_turns(request, turns))
+        theirs = self._sharer_turns(request, turns)
+        if theirs is not None and request.model.endswith("/sharer"):  # alone, it reads both
+            return Prompt(turns=theirs)
+        return Prompt(turns=tuple(turns), sharer_turns=theirs)
 
     def _sharer_turns(
         self, request: ChatRequest, turns: Sequence[Message]
@@ -151,7 +154,13 @@ class Server:
         return (*turns[:last], Message(role="user", content=read), *turns[last + 1 :])
 
     def answers(
-        self, request: AnswerRequest, prompts: Sequence[Prompt], tokens: int, top: int
+        self,
+        request: AnswerRequest,
+        prompts: Sequence[Prompt],
+        tokens: int,
+        top: int,
+        *,
+        heard: bool = False,
     ) -> list[Wanted]:
         """The answers that are asked for, one prompt's after the other's.
 
@@ -160,6 +169,7 @@ class Server:
             prompts: What is to be answered.
             tokens: Most of an answer.
             top: Likeliest tokens that are told beside each one.
+            heard: Whether to tell what the receiver has heard.
 
         Raises:
             ApiError: Several, which would all be the same.
@@ -169,7 +179,7 @@ class Server:
         settings = request.settings(tokens)
         seed = secrets.randbelow(2**62) if request.seed is None else abs(request.seed)
         return [
-            Wanted(prompt, settings, seed + answer, top)
+            Wanted(prompt, settings, seed + answer, top, heard=heard)
             for prompt in prompts
             for answer in range(request.answers)
         ]
@@ -281,7 +291,7 @@ class Server:
                 answers.append(self._written(request, what))
                 if number not in seen:  # what was decided before it was told
                     yield event(reply.part(number, what.text, what.tokens, first=True))
-                yield event(reply.part(number, None, (), what.reason))
+                yield event(reply.end(number, what))
             if request.usage_in_stream:
                 yield event(reply.last(usage(answers, request.answers)))
             yield END

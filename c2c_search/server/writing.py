@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from c2c_search.inference.generation_settings import GenerationSettings
+    from c2c_search.inference.message_effect import MessageEffect
     from c2c_search.inference.model import C2CModel
     from c2c_search.tokenization.templates import Message
 
@@ -74,6 +75,7 @@ class Wanted:
         seed: Of what is drawn.
         top: Likeliest tokens that are told beside each one.
         echo: What is scored instead.
+        heard: Whether to tell what the receiver has heard.
     """
 
     prompt: Prompt
@@ -81,6 +83,7 @@ class Wanted:
     seed: int = 0
     top: int = 0
     echo: Echo | None = None
+    heard: bool = False
 
     @property
     def behind(self) -> int:
@@ -120,6 +123,20 @@ class ToldToken:
         return cls(token, str(tokenizer.decode([token])), likelihood, named)
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What the receiver has heard of the sharer.
+
+    Args:
+        text: In words: the sharer's draft, or what it was made to say; None where it has written
+            nothing.
+        effect: What each token of its message did; None where there is none, or it is too long.
+    """
+
+    text: str | None
+    effect: MessageEffect | None
+
+
 @dataclass
 class Written:
     """What has been written.
@@ -131,6 +148,7 @@ class Written:
         reason: ``stop`` where it ended by itself, ``length`` where it was cut.
         listened: Whether the sharer was asked; None where nobody decides on that.
         echoed: Of its tokens, those in front that were given and not written.
+        heard: What the receiver has heard, where that was asked and it has.
     """
 
     prompt_tokens: int
@@ -139,6 +157,7 @@ class Written:
     reason: str = "stop"
     listened: bool | None = None
     echoed: int = 0
+    heard: Heard | None = None
 
     @property
     def new_tokens(self) -> int:

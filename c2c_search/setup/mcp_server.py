@@ -97,9 +97,7 @@ class Workplace:
 
         opened = overview.open_existing(self.root)
         names = overview.study_names(opened) if study is None else [study]
-        rows = [
-            overview.study_row(self.root, opened, overview.load(opened, name)) for name in names
-        ]
+        rows = [overview.study_row(self.root, overview.load(opened, name)) for name in names]
         return [row.model_dump(mode="json") for row in rows]
 
     def explain(self, study: str) -> dict[str, Any]:

@@ -113,10 +113,14 @@ def findings(
     Raises:
         StoreError: There is none of that name, or a store cannot be read.
     """
-    root = expanded(root).resolve()
     opened = overview.open_existing(root, url)
-    study = overview.load(opened, name)
-    row, trials = overview.study_row(root, opened, study), overview.trial_rows(study)
+    return findings_of(overview.load(opened, name), root, weigh=weigh)
+
+
+def findings_of(study: Study, root: Path, *, weigh: bool = False) -> Findings:
+    """The same of a study that is open; see `findings`."""
+    root = expanded(root).resolve()
+    row, trials = overview.study_row(root, study), overview.trial_rows(study)
     files = StudyFiles(root, study.study_name)
     store = JsonStore(files.results)
     hashes = [each.hash for each in trials if each.hash]

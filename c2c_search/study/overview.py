@@ -169,7 +169,6 @@ def load(opened: RDBStorage, name: str | None) -> Study:
 
 def study_row(
     root: Path,
-    opened: RDBStorage,
     study: Study,
     *,
     steps: bool = False,
@@ -179,7 +178,6 @@ def study_row(
 
     Args:
         root: Folder of all stores.
-        opened: Store of the study.
         study: Optuna's study.
         steps: Whether to ask MLflow how far running trials are.
         tracking_uri: Of MLflow's store; the one under the root if None.
@@ -191,7 +189,7 @@ def study_row(
     trials = trial_rows(study)
     states = [trial.state for trial in trials]
     complete = [trial for trial in trials if trial.state == "complete"]
-    driver, pid, drivers = _driven(files, opened, study.study_name)
+    driver, pid, drivers = _driven(files, study)
     now = [trial for trial in trials if trial.state == "running"]
     if steps and now and (tracking_uri or (files.root / mlflow_store.DATABASE).is_file()):
         now = list(_with_steps(files.root, tracking_uri, now))
@@ -282,14 +280,13 @@ def _state(trial: FrozenTrial) -> State:
     return states[trial.state.name]
 
 
-def _driven(
-    files: StudyFiles, opened: RDBStorage, study: str
-) -> tuple[Driver, int | None, int | None]:
+def _driven(files: StudyFiles, study: Study) -> tuple[Driver, int | None, int | None]:
     """Who leads, its process here, and how many take part, as far as the store tells."""
     driver, pid = _driver(files)
-    if not storage.is_shared(opened):
+    database = storage.database_of(study)
+    if not storage.is_shared(database):
         return driver, pid, None
-    leads, taking_part = living_drivers(opened.engine, study)
+    leads, taking_part = living_drivers(database.engine, study.study_name)
     if not leads:
         # Of those that take part one leads in a moment.
         return ("elsewhere" if taking_part else "none"), None, taking_part

@@ -228,6 +228,13 @@ def open_drivers(root: Path, study: str, storage: RDBStorage) -> Iterator[Driver
         yield SOLE
 
 
+def database_of(study: optuna.Study) -> RDBStorage:
+    """The store that a study was opened in, behind what Optuna remembers of it."""
+    kept: Any = study._storage
+    behind: RDBStorage = getattr(kept, "_backend", kept)
+    return behind
+
+
 def is_shared(storage: RDBStorage) -> bool:
     """Whether several drivers may share the store."""
     return storage.engine.dialect.name == "postgresql"

@@ -38,7 +38,7 @@ def stop(root: Path, name: str | None, *, now: bool = False, url: str | None = N
     """
     opened = overview.open_existing(root, url)
     names = [name] if name is not None else overview.study_names(opened)
-    rows = [overview.study_row(root, opened, overview.load(opened, each)) for each in names]
+    rows = [overview.study_row(root, overview.load(opened, each)) for each in names]
     driven = [row for row in rows if row.driver != "none"]
     if len(driven) != 1:
         raise StoreError(

@@ -98,6 +98,9 @@ def test_a_sharer_reads_a_document_that_the_receiver_does_not(serve):
         [QUESTIONS[0]], [f"Twelve men.\n{QUESTIONS[0]}"], max_new_tokens=12
     )
     assert heard == expected[0]
+    sharer = model_alone(model, model.sharer, "sharer")
+    alone = text(chat(client, QUESTIONS[0], "tiny/sharer", sharer_context="Twelve men."))
+    assert alone == sharer.generate(f"Twelve men.\n{QUESTIONS[0]}", max_new_tokens=12)
     refused = chat(serve()[0], QUESTIONS[0], sharer_context="Twelve men.")
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "sharer_context")
 
