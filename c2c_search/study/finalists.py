@@ -211,21 +211,21 @@ def _train(session: Session, chosen: list[Finalist]) -> tuple[Finalist, ...]:
     def train(session: Session, number: int, control: str) -> None:
         if found[number].lacks:
             return
-        session.view.twins(len(still))
+        session.view.controls(len(still))
         found[number] = _with_control(session, found[number], control)
         still.discard((number, control))
         if found[number].lacks:
             still.difference_update((number, one) for one in in_steps)
 
     session.share([partial(train, number=n, control=one) for n in found for one in controls])
-    session.view.twins(0)
+    session.view.controls(0)
     return tuple(found.values())
 
 
 def _with_control(session: Session, one: Finalist, control: str) -> Finalist:
     """A finalist with a control trained; or with what it lacks, if its twin fails."""
     entry, name = SYSTEMS[control], one.name_of(control)
-    session.view.stage("controls", message=name)
+    session.view.phase("controls", message=name)
     kind: Kind = "twin" if control == TWIN else "control"
     tags = {"c2c.control": entry.name}
     if control == TWIN:
@@ -235,9 +235,7 @@ def _with_control(session: Session, one: Finalist, control: str) -> Finalist:
     if not isinstance(ended, Failed):
         return replace(one, controls={**one.controls, control: ended})
     if control == TWIN and ended.failure not in NOT_ITS_OWN:
-        reason = f"{ended.failure}: {ended.message}"
-        session.view.note(f"{name} failed ({reason})")
-        return replace(one, lacks=reason)
+        return replace(one, lacks=f"{ended.failure}: {ended.message}")
     raise retries.error(ended, f"{name} could not be trained")
 
 
@@ -253,7 +251,7 @@ def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult
     done: list[str] = []
 
     def measure(session: Session, name: str) -> SystemResult:
-        session.view.stage("test", len(done), len(measurements), name)
+        session.view.phase("test", len(done), len(measurements), name)
         found = measurements[name](session)
         done.append(name)
         return found

@@ -195,7 +195,7 @@ def test_the_time_left_counts_every_control_that_is_trained_in_steps(
 ) -> None:
     controls("routing, noise, ridge, self, cartridge")
     told: list[int] = []
-    monkeypatch.setattr(View, "twins", lambda self, still: told.append(still))
+    monkeypatch.setattr(View, "controls", lambda self, still: told.append(still))
     count = len(quick().final.finalists)
     # Twin, ridge map (which is fitted at once), self and cartridge of each.
     later = [3 * others for others in reversed(range(count))]
