@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,8 +33,6 @@ from c2c_search.models.loading import default_cache_dir
 from c2c_search.models.loading import load
 from c2c_search.space.objective import PLAIN_ACCURACY
 from c2c_search.space.objective import Objective
-from c2c_search.tokenization.templates import any_dated
-from c2c_search.tokenization.templates import is_dated
 from c2c_search.training.adapters import load_trained
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.cartridge_training import train_cartridge
@@ -48,6 +47,7 @@ from c2c_search.training.loop import TrainingData
 from c2c_search.training.lora_training import adapt
 from c2c_search.training.preparation import check_finite_pair
 from c2c_search.training.preparation import naming
+from c2c_search.training.preparation import pair_of
 from c2c_search.training.preparation import prompts_hash
 from c2c_search.training.preparation import refuse_other_date
 from c2c_search.training.private_rows import private_split
@@ -111,6 +111,11 @@ class WorkerService:
         self._said: set[str] = set()
         self._today = datetime.date.today().isoformat()
 
+    @property
+    def models(self) -> Mapping[str, LoadedModel]:
+        """Those that are loaded, by their sources."""
+        return self._models
+
     def prepare(self, pair: PairSpec) -> Prepared:
         """Load a pair, make the data and fill the store; quick when all of it is there."""
         begun = time.perf_counter()
@@ -122,7 +127,7 @@ class WorkerService:
         self._notify_once(f"The models compute in {dtype}: {why}.")
         seconds["load"] = time.perf_counter() - begun
         if pair not in self._pairs:
-            model = self._pair(receiver, sharer)
+            model = pair_of(receiver, sharer, self.pipeline.data, self.reader.dtype, self._today)
             prompts = {split: self._questions(model, split) for split in self._rows}
             self._check(model, prompts)
             self._pairs[pair] = model
@@ -161,10 +166,12 @@ class WorkerService:
         if learner == "fuser":
             return self.trial(config, directory, go_on, objective=objective).run()
         train = adapt if learner == "lora" else train_cartridge
+        # Of a receiver that hears nobody, not even a word.
+        alone = config.model_copy(update={"fuser": config.fuser.without_anchors()})
         return train(
             config,
             self._ready(config.pair).receiver,
-            self._data_of(config, hears=False),
+            self._data_of(alone, hears=False),
             directory,
             parameters=parameters,
             emit=self.emit,
@@ -227,8 +234,9 @@ class WorkerService:
         if drafter is not None:
             write_drafts(directory / DRAFTS, data.validation, data.validation_prompts, drafter)
         prefill = time.perf_counter() - begun
-        train = self._prompts_of(config.pair, "train").read(config.fuser)
-        calibrate(model, train, config.seed)
+        # A map needs pairs of tokens to fit, and anchors have none in the sharer.
+        shown = config.fuser.without_anchors()
+        calibrate(model, self._prompts_of(config.pair, "train").read(shown), config.seed)
         training = FuserTraining(
             config,
             model,
@@ -345,24 +353,6 @@ class WorkerService:
         self._rows, self._tasks = loaded.rows, loaded.tasks
         self._hashes, self._texts = loaded.hashes, loaded.texts
         check_stages(self.pipeline.training, self.pipeline.data, self._rows["train"], self._texts)
-
-    def _pair(self, receiver: LoadedModel, sharer: LoadedModel) -> C2CModel:
-        """Two models that read the data as the pipeline says, on its day."""
-        data = self.pipeline.data
-        tokenizers = receiver.text_tokenizer, sharer.text_tokenizer
-        drafts = data.draft_template
-        dated = any_dated(data.template, *tokenizers) or (
-            drafts is not None and is_dated(drafts, sharer.text_tokenizer)
-        )
-        return C2CModel(
-            receiver,
-            sharer,
-            None,
-            template=data.template,
-            cache_dtype=self.reader.dtype,
-            date=data.date or (self._today if dated else None),
-            draft_template=data.draft_template,
-        )
 
     def _check(self, model: C2CModel, prompts: dict[str, QuestionPrompts]) -> None:
         """Read all prompts; what is wrong with any is told before one is computed."""

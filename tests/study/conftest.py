@@ -21,6 +21,7 @@ from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.host.devices import Share
 from c2c_search.models.pair import PairSpec
+from c2c_search.space.schema import Space
 from c2c_search.study import start
 from c2c_search.study import storage
 from c2c_search.study.driver import Outcome
@@ -48,6 +49,12 @@ from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
 from c2c_search.training.protocol import TrainTogether
 from tests.space.conftest import write_space
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take seconds of each study, and are drawn where they are looked at."""
+    monkeypatch.setattr(start, "log_figures", lambda run, found: None)
 
 
 ITEMS = 240
@@ -135,15 +142,16 @@ class FakeWorker:
             prompts=self.script.prompts,
         )
 
-    def _keep(self, checkpoint: Path, step: int) -> None:
-        """Go on from this step, if the process is ended now."""
+    def _keep(self, checkpoint: Path, step: int, answered: int) -> None:
+        """Go on from this step, if the process is ended now, and tell those since an answer."""
         # Whole or not at all: another thread may end the process meanwhile.
         written = checkpoint.with_suffix(".new")
-        written.write_text(str(step))
+        written.write_text(f"{step} {answered}")
         written.replace(checkpoint)
 
-    def _keep_heard(self, checkpoint: Path, step: int) -> None:
-        """The same of a step that the driver has heard of, as it has answered since."""
+    def _step(self, step: int) -> Event:
+        told = {"train/loss": 1 / step}
+        return self._event(Step(step=step, steps=4, loss=1 / step, metrics=told))
 
     def _train(self, request: Train) -> Iterator[Event]:
         config, directory = request.config, Path(request.directory)
@@ -163,15 +171,18 @@ class FakeWorker:
         metrics = {f"validation/{name}": value for name, value in known.items()}
         objective = request.objective.value(accuracy, deranged)
         directory.mkdir(parents=True, exist_ok=True)
-        step = int(checkpoint.read_text()) if checkpoint.exists() else 0
+        step, answered = (
+            map(int, checkpoint.read_text().split()) if checkpoint.exists() else (0, 0)
+        )
         self.script.resumed.append(step)
+        for each in range(answered + 1, step + 1):
+            yield self._step(each)
         pruned = False
         for rung, until in enumerate(config.training.rung_steps):
             while step < until:
                 step += 1
-                told = {"train/loss": 1 / step}
-                yield self._event(Step(step=step, steps=4, loss=1 / step, metrics=told))
-                self._keep(checkpoint, step)
+                yield self._step(step)
+                self._keep(checkpoint, step, answered)
             yield self._event(
                 Rung(
                     rung=rung,
@@ -187,7 +198,7 @@ class FakeWorker:
             if until < config.training.steps:
                 assert self._answer is not None
                 pruned, self._answer = not self._answer, None
-                self._keep_heard(checkpoint, step)
+                answered = until
             if pruned:
                 break
         best = directory / "best"
@@ -438,3 +449,32 @@ def quick(run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> Calla
     for name in ("reconcile", "save_views"):
         monkeypatch.setattr(start, name, lambda *args: None)
     return run
+
+
+@pytest.fixture
+def planned_space(tiny_pair, tmp_path: Path) -> Space:
+    """On real models: both ways of a pair, two alignments; the first fuser is enqueued."""
+    lines = [
+        {"question": f"{n} and {'what ' * (n % 5)}?", "choices": list("abc"), "answer": n % 3}
+        for n in range(60)
+    ]
+    file = tmp_path / "train.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    there = tiny_pair.model_dump()
+    return Space(
+        study="tiny",
+        pairs={"there": there, "back": dict(zip(there, reversed(there.values()), strict=True))},
+        search={"trials": 4, "pruner": "none"},
+        dimensions={
+            "pair": {"choices": ["there", "back"]},
+            "fuser.width": {"choices": [8, 16]},
+            "fuser.token_alignment": {"choices": ["span", "first"]},
+        },
+        enqueue=[{"pair": "there", "fuser.width": 8, "fuser.token_alignment": "span"}],
+        pipeline={
+            "name": "tiny",
+            "data": {"source": "jsonl", "files": {"train": [str(file)]}},
+            "training": {"steps": 20, "batch_size": 2},
+            "champion": {"controls": ["text_relay", "routing"], "finalists": 1},
+        },
+    )
