@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from rich.text import Text
 from c2c_search.evaluation.pairing import Pairing
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.report import pairing
+from c2c_search.report.run_notes import escaped
 from c2c_search.report.search_columns import fitting
 from c2c_search.report.search_columns import legend
 from c2c_search.report.search_columns import measured
@@ -157,24 +159,49 @@ def render(board: Leaderboard) -> RenderableType:
 
 def markdown(board: Leaderboard) -> str:
     """The same page for the description of the study's run."""
-    columns = measured(board.search, board.objective)
-    heads = ["on validation", *(column.head for column in columns), "state", "parameters"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for row in board.ranked():
-        cells = [row.name, *(column.cell(row) for column in columns)]
-        cells += [row.state or row.kind, count(row.parameters)]
-        lines.append(f"| {' | '.join(cells)} |")
-    if about := legend(columns):
-        lines += ["", about]
-    if board.test:
-        lines += ["", "| | on test | |", "|---|---|---|"]
-        lines += [f"| {row.name} | {row.accuracy} | {row.kind} |" for row in board.test]
-    if board.pairings:
-        lines += ["", *pairing.markdown(board.pairings)]
+    lines = []
     if board.verdict:
         title = f"Champion: {board.champion}" if board.champion else "No champion"
-        lines += ["", f"**{title}**", "", board.verdict.replace("\n", "  \n")]
+        said = "  \n".join(map(escaped, board.verdict.splitlines()))
+        lines += [f"**{escaped(title)}**", "", said, ""]
+    lines += _search_markdown(board)
+    if board.test:
+        lines += ["", "| | on test | |", "|---|---|---|"]
+        lines += [f"| {escaped(row.name)} | {row.accuracy} | {row.kind} |" for row in board.test]
+    if board.pairings:
+        lines += ["", *pairing.markdown(board.pairings)]
     return "\n".join(lines) + "\n"
+
+
+def _search_markdown(board: Leaderboard) -> list[str]:
+    """Trials and controls, with what differs between the trials' settings."""
+    rows, columns = board.ranked(), measured(board.search, board.objective)
+    settings = differing([row.settings for row in rows if row.kind == "trial"])
+    short = Shorthand(_values(settings))
+    told = _told(rows, short, iter(settings))
+    heads = ["on validation", *(column.head for column in columns), "state", "parameters"]
+    heads += ["settings"] if any(told) else []
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row, line in zip(rows, told, strict=True):
+        cells = [escaped(row.name), *(column.cell(row) for column in columns)]
+        cells += [row.state or row.kind, count(row.parameters)]
+        cells += [escaped(line)] if any(told) else []
+        lines.append(f"| {' | '.join(cells)} |")
+    named = short.legend(settings)
+    about = [legend(columns), f"settings: {escaped(named)}" if named else ""]
+    return [*lines, *(part for line in about if line for part in ("", line))]
+
+
+def _told(
+    rows: Sequence[SearchRow], short: Shorthand, settings: Iterator[Mapping[str, object]]
+) -> list[str]:
+    """Of every trial its settings, and its pair where there are several; of a control a remark."""
+    several = len({row.pair for row in rows if row.kind == "trial"}) > 1
+    lines = []
+    for row in rows:
+        line = short.line(next(settings)) if row.kind == "trial" else row.remark
+        lines.append(f"{row.pair} {line}".strip() if several and row.kind == "trial" else line)
+    return lines
 
 
 def count(parameters: int | None) -> str:
@@ -209,7 +236,10 @@ def _search(board: Leaderboard, width: int) -> Table:
     longest = min(max(_SHORT_NAME, width // 4 - 6), max(len(row.name) for row in rows))
     taken = longest + _STATE_AND_SIZE
     taken += max(map(len, pairs)) + 1 if len(pairs) > 1 else 0
-    columns = fitting(measured(board.search, board.objective), width - taken - _SETTINGS)
+    shortest = Shorthand(_values(settings), letters=_FEWEST_LETTERS)
+    needed = max((len(shortest.line(each)) for each in settings), default=0)
+    room = max(_SETTINGS, min(_MOST_SETTINGS, needed))
+    columns = fitting(measured(board.search, board.objective), width - taken - room)
     taken += sum(column.width for column in columns)
     short = _shorthand(settings, width - taken)
     lines = iter(settings)
@@ -246,7 +276,7 @@ def _one_line(text: str) -> Text:
 def _shorthand(settings: Sequence[Mapping[str, object]], room: int) -> Shorthand:
     """Words are cut as far as it takes to put every trial's settings into the room."""
     values = _values(settings)
-    for letters in (5, 4, 3, 2):
+    for letters in range(5, _FEWEST_LETTERS - 1, -1):
         short = Shorthand(values, letters=letters)
         if all(len(short.line(each)) <= room for each in settings):
             break
@@ -336,5 +366,7 @@ _CUT_NAME = 13  # characters of a name, at least, where it does not fit beside t
 _SHORT_NAME = 14  # of a name, at most, in a narrow terminal
 _STATE_AND_SIZE = 14  # with the blanks between
 _SETTINGS = 20  # that are left room for, before a column of numbers is
+_MOST_SETTINGS = 28  # the same, where there are so many
+_FEWEST_LETTERS = 2  # of a word
 _STATES = {"complete": "done"}
 _STYLES = {"control": "cyan", "twin": "cyan", "pruned": "dim", "failed": "red"}

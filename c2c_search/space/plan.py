@@ -34,7 +34,14 @@ from c2c_search.system_names import TWIN
 
 Geometry = TypeVar("Geometry")
 
-_OF_MESSAGES = ("fuser.slots", "fuser.message", "fuser.draft_tokens", "fuser.source")
+_OF_MESSAGES = (
+    "fuser.slots",
+    "fuser.message",
+    "fuser.draft_tokens",
+    "fuser.source",
+    "fuser.anchors",
+    "fuser.anchor_tokens",
+)
 
 _REHEARSED_TRIALS = 500
 _FEWEST_ROUNDS = 5

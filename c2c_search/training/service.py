@@ -166,10 +166,12 @@ class WorkerService:
         if learner == "fuser":
             return self.trial(config, directory, go_on, objective=objective).run()
         train = adapt if learner == "lora" else train_cartridge
+        # Of a receiver that hears nobody, not even a word.
+        alone = config.model_copy(update={"fuser": config.fuser.without_anchors()})
         return train(
             config,
             self._ready(config.pair).receiver,
-            self._data_of(config, hears=False),
+            self._data_of(alone, hears=False),
             directory,
             parameters=parameters,
             emit=self.emit,
@@ -232,8 +234,9 @@ class WorkerService:
         if drafter is not None:
             write_drafts(directory / DRAFTS, data.validation, data.validation_prompts, drafter)
         prefill = time.perf_counter() - begun
-        train = self._prompts_of(config.pair, "train").read(config.fuser)
-        calibrate(model, train, config.seed)
+        # A map needs pairs of tokens to fit, and anchors have none in the sharer.
+        shown = config.fuser.without_anchors()
+        calibrate(model, self._prompts_of(config.pair, "train").read(shown), config.seed)
         training = FuserTraining(
             config,
             model,

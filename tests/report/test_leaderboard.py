@@ -75,8 +75,9 @@ def test_a_study_without_finalists_has_a_page_too(board: Leaderboard) -> None:
 
 def test_markdown(board: Leaderboard) -> None:
     lines = markdown(board).splitlines()
-    assert "| trial-002 | 0.700 | complete | 10.9 M |" in lines
-    assert "| b [x] alone | 0.600 | control | - |" in lines
+    assert lines[0] == "**No champion**"  # a page shows the first lines alone
+    assert "| trial-002 | 0.700 | complete | 10.9 M | back d4 |" in lines
+    assert r"| b \[x\] alone | 0.600 | control | - |  |" in lines
     assert "| trial-002 | 0.700 [0.600, 0.800] | finalist |" in lines
 
 
@@ -139,10 +140,12 @@ def test_what_is_communication_stands_beside_the_accuracy(heard: Leaderboard) ->
     assert text.count("with another item's") == 1
     assert "P: matched - deranged; G: matched - receiver alone" in text
     page = markdown(heard).splitlines()
-    assert page[0] == (
-        "| on validation | margin | matched | deranged | P | G | state | parameters |"
+    head = (
+        "| on validation | margin | matched | deranged | P | G | state | parameters | settings |"
     )
-    assert "| trial-001 | +0.242 | 0.853 | 0.611 | +0.242 | +0.524 | complete | 3.0 M |" in page
+    row = "| trial-001 | +0.242 | 0.853 | 0.611 | +0.242 | +0.524 | complete | 3.0 M |"
+    assert page[0] == head
+    assert any(line.startswith(row) for line in page)
 
 
 def test_where_it_is_narrow_words_go_first_and_then_what_others_tell(heard: Leaderboard) -> None:
@@ -252,3 +255,19 @@ def test_a_finalists_own_controls_stand_below_its_name(wide: Leaderboard) -> Non
         "trial-003",
     ]
     assert sum(line.startswith("  twin ") for line in shown) == 2
+
+
+def test_settings_have_their_room_before_the_gain_that_others_tell() -> None:
+    settings = [
+        {"injection": "side", "layers": "spread", "rank": None, "rate": 0.002, "layer count": 10},
+        {"injection": "append", "layers": "last", "rank": 32, "rate": 0.0037, "layer count": 28},
+    ]
+    rows = [
+        SearchRow(f"trial-{n:03d}", "trial", "pruned", 0.9, "p", 10**6, each, 0.3, 0.2, 0.1)
+        for n, each in enumerate(settings)
+    ]
+    shown = lines(Leaderboard("s", rows, objective="margin"), 80)
+    assert any(line.rstrip().endswith("lc28") for line in shown)
+    assert any("P: matched - deranged" in line for line in shown)
+    assert any(" P state " in line for line in shown)
+    assert any(" G state " in line for line in lines(Leaderboard("s", rows), 120))

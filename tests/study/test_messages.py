@@ -43,6 +43,14 @@ def drafting(tiny_pair) -> Space:
     )
 
 
+def test_anchors_are_token_ids_beside_the_message(drafting, tiny_pair):
+    messages = Messages(drafting, shapes(drafting))
+    trial = next(each for each in random_trials(drafting, 50) if each.fuser.drafts)
+    words = trial.fuser.model_copy(update={"anchors": "last", "anchor_tokens": 5})
+    anchored = trial.model_copy(update={"fuser": words})
+    assert messages.bytes_of(anchored) == messages.bytes_of(trial) + 5 * 4
+
+
 def test_a_draft_is_as_long_as_it_may_be(drafting, tiny_pair):
     shape_of = shapes(drafting)
     trials = [*random_trials(drafting, 50)]
