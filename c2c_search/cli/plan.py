@@ -108,8 +108,8 @@ def _show_uncomputed(space: Space, missing: list[str], absent: list[str], json: 
             "MODEL`, memory, disk and time on this machine are told too."
         )
     if json:
-        found_out = {"caches": _caches(caches), "gpus": None if gpus is None else asdict(gpus)}
-        _print_json(space, made, found_out, missing=missing, notices=notices)
+        counted = {"caches": _caches(caches), "gpus": None if gpus is None else asdict(gpus)}
+        _print_json(space, made, counted, missing=missing, notices=notices)
         return
     tell_chats(space)
     Console().print(render(space.study, made, caches=caches, gpus=gpus))
@@ -118,11 +118,17 @@ def _show_uncomputed(space: Space, missing: list[str], absent: list[str], json: 
 
 
 def _missing(space: Space) -> list[str]:
-    """Sources of the models that are not on this machine yet."""
+    """Sources of models still to be fetched; a GGUF file is here, if not as a folder."""
     from c2c_search.models.at_hand import folder_at_hand
+    from c2c_search.models.sources import GgufSource
+    from c2c_search.models.sources import parse_source
 
-    sources = (source for pair in space.pairs.values() for _, source in pair)
-    return [each for each in dict.fromkeys(sources) if folder_at_hand(each) is None]
+    sources = dict.fromkeys(source for pair in space.pairs.values() for _, source in pair)
+    return [
+        each
+        for each in sources
+        if folder_at_hand(each) is None and not isinstance(parse_source(each), GgufSource)
+    ]
 
 
 def _usual_workers(space: Space) -> int:
