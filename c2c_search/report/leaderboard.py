@@ -19,6 +19,7 @@ from rich.text import Text
 from c2c_search.evaluation.pairing import Pairing
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.report import pairing
+from c2c_search.report.search_columns import Column
 from c2c_search.report.search_columns import fitting
 from c2c_search.report.search_columns import legend
 from c2c_search.report.search_columns import measured
@@ -26,6 +27,7 @@ from c2c_search.report.search_columns import minus
 from c2c_search.report.search_columns import number
 from c2c_search.report.shorthand import Shorthand
 from c2c_search.report.shorthand import differing
+from c2c_search.space.front import Front
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class SearchRow:
         objective: What the search maximises; None where trials are ranked by accuracy, and for
             what is of no one pair.
         remark: Of a control, instead of settings.
+        measures: All that several objectives and bounds may compare it by, by name.
     """
 
     name: str
@@ -58,6 +61,7 @@ class SearchRow:
     receiver: float | None = None
     objective: float | None = None
     remark: str = ""
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def pairing_gain(self) -> float | None:
@@ -112,7 +116,8 @@ class Leaderboard:
         champion: Name of the champion; None if nothing was promoted.
         places: Where things are and what to type next, by what it is for.
         looks: How often the study has looked at its test split.
-        objective: Name of what the search maximises.
+        objective: Name of what the search maximises, of several objectives the first.
+        front: The Pareto front of several objectives.
     """
 
     study: str
@@ -125,6 +130,17 @@ class Leaderboard:
     places: Mapping[str, str] = field(default_factory=dict)
     looks: int = 1
     objective: str = "accuracy"
+    front: Front | None = None
+
+    @property
+    def columns(self) -> list[Column]:
+        """What is measured of every row."""
+        further = () if self.front is None else self.front.objectives[1:]
+        return measured(self.search, self.objective, further)
+
+    def state(self, row: SearchRow) -> str:
+        """How a row ended; of one on the Pareto front, that it is."""
+        return "front" if self.front and row.name in self.front.trials else row.state
 
     def ranked(self) -> list[SearchRow]:
         """Trials and controls together, by objective if they have one, then by accuracy."""
@@ -157,15 +173,17 @@ def render(board: Leaderboard) -> RenderableType:
 
 def markdown(board: Leaderboard) -> str:
     """The same page for the description of the study's run."""
-    columns = measured(board.search, board.objective)
+    columns = board.columns
     heads = ["on validation", *(column.head for column in columns), "state", "parameters"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in board.ranked():
         cells = [row.name, *(column.cell(row) for column in columns)]
-        cells += [row.state or row.kind, count(row.parameters)]
+        cells += [board.state(row) or row.kind, count(row.parameters)]
         lines.append(f"| {' | '.join(cells)} |")
     if about := legend(columns):
         lines += ["", about]
+    if board.front is not None:
+        lines += ["", str(board.front)]
     if board.test:
         lines += ["", "| | on test | |", "|---|---|---|"]
         lines += [f"| {row.name} | {row.accuracy} | {row.kind} |" for row in board.test]
@@ -209,7 +227,7 @@ def _search(board: Leaderboard, width: int) -> Table:
     longest = min(max(_SHORT_NAME, width // 4 - 6), max(len(row.name) for row in rows))
     taken = longest + _STATE_AND_SIZE
     taken += max(map(len, pairs)) + 1 if len(pairs) > 1 else 0
-    columns = fitting(measured(board.search, board.objective), width - taken - _SETTINGS)
+    columns = fitting(board.columns, width - taken - _SETTINGS)
     taken += sum(column.width for column in columns)
     short = _shorthand(settings, width - taken)
     lines = iter(settings)
@@ -226,7 +244,7 @@ def _search(board: Leaderboard, width: int) -> Table:
         table.add_row(
             _one_line(row.name),
             *(column.cell(row) for column in columns),
-            _STATES.get(row.state, row.state),
+            _STATES.get(state := board.state(row), state),
             *([Text(row.pair)] if len(pairs) > 1 else []),
             count(row.parameters),
             _one_line(short.line(next(lines)) if row.kind == "trial" else row.remark),
@@ -234,6 +252,7 @@ def _search(board: Leaderboard, width: int) -> Table:
         )
     named = short.legend(settings)
     lines_below = [legend(columns), f"settings: {named}" if named else ""]
+    lines_below += [str(board.front)] if board.front else []
     table.caption = "\n".join(line for line in lines_below if line) or None
     return table
 

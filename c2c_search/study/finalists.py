@@ -23,6 +23,7 @@ from c2c_search.evaluation.systems.registry import DERANGED
 from c2c_search.evaluation.systems.registry import SUBJECT
 from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.host.names import fit
+from c2c_search.host.wording import counted
 from c2c_search.space.plan import trained_in_steps
 from c2c_search.study.choice import Drop
 from c2c_search.study.choice import choose
@@ -39,6 +40,7 @@ from c2c_search.study.looks import Look
 from c2c_search.study.looks import look
 from c2c_search.study.parent import log_final
 from c2c_search.study.recording import train_once
+from c2c_search.study.resume import complete
 from c2c_search.study.session import Session
 from c2c_search.study.succession import present_champion
 from c2c_search.study.trials import failures
@@ -64,6 +66,7 @@ SHUT = "shut"
 
 _SHOWN = 5  # failed trials
 _NOTHING = "No trial ran to its end, so nothing could be judged."
+_BEYOND = "Of {} that ran to the end none keeps to search.bounds, so nothing could be judged."
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class FinalEvaluation:
         listening: When the champion listens; None: always.
         drops: By finalist, how much lower its objective is on test than on validation, as it was
             expected and as it was measured.
+        ended: Trials that ran to their end.
     """
 
     finalists: tuple[Finalist, ...]
@@ -88,6 +92,7 @@ class FinalEvaluation:
     failures: tuple[str, ...] = ()
     listening: Listening | None = None
     drops: Mapping[str, Drop] = field(default_factory=dict)
+    ended: int = 0
 
     def verdict(self, finalist: str) -> Verdict:
         """The verdict on a finalist that was judged."""
@@ -119,6 +124,8 @@ class FinalEvaluation:
         """What was not measured, and why; not that anything was measured and found wanting."""
         if self.finalists:
             return "\n".join(self.not_judged)
+        if self.ended:
+            return _BEYOND.format(counted(self.ended, "trial"))
         more = len(self.failures) - _SHOWN
         lines = [
             _NOTHING,
@@ -178,6 +185,7 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
         failures=failures(session.study),
         listening=listening,
         drops=measured_drops(session, judged, results, drops),
+        ended=len(complete(session.study)),
     )
     log_final(session, final)
     return final

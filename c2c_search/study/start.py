@@ -180,7 +180,7 @@ class StudyStart:
         champion = None if final.champion is None else self.promotion(session, final)
         board = make_leaderboard(session, final, champion)
         session.run.note(leaderboard.markdown(board))
-        log_result(session.run, session.study, final)
+        log_result(session.run, session.study, final, board.front)
         return final, champion, board
 
     def _parent(self, tracker: Tracker, study: Study) -> StudyRun:
@@ -189,6 +189,7 @@ class StudyStart:
         run = tracker.study(self.space.study, run_id=run_id, tags=tags)
         study.set_user_attr(RUN_ID, run.run_id)
         study.set_user_attr(storage.TRIALS, self.space.search.trials)
+        study.set_user_attr(storage.BOUNDS, dict(self.space.search.bounds))
         return run
 
     @contextmanager
@@ -237,9 +238,9 @@ def _state(study: Study, space: Space) -> StudyState:
         steps=training.steps,
         twins=space.pipeline.champion.finalists * (1 + len(trained_in_steps(space))),
         first_rung=None if space.search.pruner == "none" else training.rung_steps[0],
-        objective=space.search.objective,
+        objective=space.search.leading,
         counts=resume.counts(study),
-        best=None if best is None else _best(study, best, space.search.objective),
+        best=None if best is None else _best(study, best, space.search.leading),
     )
 
 

@@ -16,6 +16,8 @@ from c2c_search.inference.finite import check_model
 from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.tokenization.templates import TemplateRefusedError
+from c2c_search.tokenization.templates import any_dated
+from c2c_search.tokenization.templates import is_dated
 from c2c_search.tokenization.token_alignment import encode_all
 
 
@@ -64,6 +66,13 @@ def read_rows(
             date=date,
             sharer_template=data.draft_template if drafts else None,
         )
+
+
+def writes_date(receiver: LoadedModel, sharer: LoadedModel, data: DataConfig) -> bool:
+    """Whether any template that the data is written in writes the day."""
+    drafts, speaks = data.draft_template, sharer.text_tokenizer
+    dated = any_dated(data.template, receiver.text_tokenizer, speaks)
+    return dated or (drafts is not None and is_dated(drafts, speaks))
 
 
 @contextmanager
