@@ -124,15 +124,29 @@ def of_front(
     front = [named[name] for name in pareto_front(objectives, {}, known).trials]
     if not front:
         return []
-    believed = estimates(trials)
+    believed = {number: each.value for number, each in estimates(trials).items()}
+    return by_rule(front, believed, leading, choose)[:k]
+
+
+def by_rule(
+    trials: Sequence[Candidate], believed: Mapping[int, float], leading: str, choose: Choose
+) -> list[Candidate]:
+    """Trials in the order in which a rule chooses them.
+
+    Args:
+        trials: One at least.
+        believed: What is believed of the leading score, by number; what was measured, where not.
+        leading: Its name.
+        choose: The rule.
+    """
 
     def worth(one: Candidate, measure: str) -> float:
         """The higher, the better."""
-        if measure == leading and one.number in believed:
-            return believed[one.number].value
+        if measure == leading:
+            return believed.get(one.number, one.objective)
         return sign(measure) * one.measures[measure]
 
-    best = max(worth(one, choose.best) for one in front)
+    best = max(worth(one, choose.best) for one in trials)
     least = best - choose.tolerance(best) - _ROUNDING
 
     def rank(one: Candidate) -> tuple[bool, float, float, int, int]:
@@ -141,7 +155,7 @@ def of_front(
         then = worth(one, choose.then) if choose.then is not None and good else 0.0
         return not good, -then, -mine, one.parameters, one.number
 
-    return sorted(front, key=rank)[:k]
+    return sorted(trials, key=rank)
 
 
 def _check(trials: Sequence[Candidate], k: int) -> None:

@@ -168,6 +168,13 @@ class Search(FrozenModel):
         description="With `objectives`, how finalists are chosen from the Pareto front; null: by "
         "the first objective, equals by the second.",
     )
+    confirm_seeds: int = Field(
+        0,
+        ge=0,
+        le=20,
+        description="Further seeds that every finalist is trained with, before they are ordered "
+        "by their means.",
+    )
     trials_per_device: int = Field(
         1,
         ge=1,

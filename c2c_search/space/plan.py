@@ -229,7 +229,8 @@ def plan(
         messages=sent,
         drafts=drafts,
         stages=_stages(space),
-        control_steps={SYSTEMS[name].title: judged for name in trained_in_steps(space)},
+        control_steps={SYSTEMS[name].title: judged for name in trained_in_steps(space)}
+        | ({"further seeds": search.confirm_seeds * judged} if search.confirm_seeds else {}),
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic import ConfigDict
 
 from c2c_search.champion.select import Candidate
+from c2c_search.champion.select import by_rule
 from c2c_search.champion.select import estimates
 from c2c_search.champion.select import finalists
 from c2c_search.champion.select import of_front
@@ -29,6 +30,8 @@ from c2c_search.study.finalist import Finalist
 from c2c_search.study.naming import trial_name
 from c2c_search.study.resume import HASH
 from c2c_search.study.resume import complete
+from c2c_search.study.seeds import Seeds
+from c2c_search.study.seeds import confirm
 from c2c_search.study.session import Session
 from c2c_search.study.succession import present_champion
 from c2c_search.study.trials import BLOCKS
@@ -113,10 +116,11 @@ def front_of(search: Search, study: Study) -> Front | None:
     return pareto_front(search.objectives, search.bounds, known)
 
 
-def choose(session: Session) -> list[Finalist]:
+def choose(session: Session) -> tuple[list[Finalist], dict[str, Seeds]]:
     """The finalists of the study by validation alone, the best first, without controls.
 
-    The present champion is one in any case: whoever comes after it must beat it.
+    Where ``search.confirm_seeds`` asks for it they are ordered by their means over seeds, which
+    come with them. The present champion is one in any case: whoever comes after it must beat it.
     """
     known, search = candidates(session), session.space.search
     kept = [one for one in known if within(search.bounds, one.measures)]
@@ -126,17 +130,26 @@ def choose(session: Session) -> list[Finalist]:
     else:
         chosen = of_front(kept, k, search.leading, search.objectives, search.choice)
         session.view.note(f"Finalists come from the Pareto front: {search.choice}.")
+    as_finalists = {one: _finalist(session, one, known[one]) for one in chosen}
+    seeds = confirm(session, list(as_finalists.values()))
+    if seeds:
+        means = {one.number: seeds[each.name].mean for one, each in as_finalists.items()}
+        chosen = by_rule(chosen, means, search.leading, search.choice)
     present = present_champion(session)
-    chosen += [one for one in known if known[one].hash() == present and one not in chosen]
+    others = [one for one in known if known[one].hash() == present and one not in chosen]
     return [
-        Finalist(
-            name=trial_name(session.study, one.number),
-            number=one.number,
-            config=known[one],
-            trained=session.trainer.known(session.request(known[one])),
-        )
-        for one in chosen
-    ]
+        *(as_finalists[one] for one in chosen),
+        *(_finalist(session, one, known[one]) for one in others),
+    ], seeds
+
+
+def _finalist(session: Session, one: Candidate, config: TrialConfig) -> Finalist:
+    return Finalist(
+        name=trial_name(session.study, one.number),
+        number=one.number,
+        config=config,
+        trained=session.trainer.known(session.request(config)),
+    )
 
 
 def expected_drops(session: Session, chosen: Sequence[Finalist]) -> dict[str, Drop]:

@@ -41,6 +41,7 @@ from c2c_search.study.looks import look
 from c2c_search.study.parent import log_final
 from c2c_search.study.recording import train_once
 from c2c_search.study.resume import complete
+from c2c_search.study.seeds import Seeds
 from c2c_search.study.session import Session
 from c2c_search.study.succession import present_champion
 from c2c_search.study.trials import failures
@@ -83,6 +84,7 @@ class FinalEvaluation:
         drops: By finalist, how much lower its objective is on test than on validation, as it was
             expected and as it was measured.
         ended: Trials that ran to their end.
+        seeds: By finalist, what it reached on validation with further seeds too.
     """
 
     finalists: tuple[Finalist, ...]
@@ -93,6 +95,7 @@ class FinalEvaluation:
     listening: Listening | None = None
     drops: Mapping[str, Drop] = field(default_factory=dict)
     ended: int = 0
+    seeds: Mapping[str, Seeds] = field(default_factory=dict)
 
     def verdict(self, finalist: str) -> Verdict:
         """The verdict on a finalist that was judged."""
@@ -159,7 +162,8 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
             or a system not be measured.
         IntegrityError: A fuser with its gate shut changes answers.
     """
-    chosen = _train(session, choose(session))
+    finalists, seeds = choose(session)
+    chosen = _train(session, finalists)
     drops = expected_drops(session, chosen)
     judged = [one for one in chosen if one.twin is not None]
     looks = look(session.study, [_key(session, one) for one in judged])
@@ -186,6 +190,7 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
         listening=listening,
         drops=measured_drops(session, judged, results, drops),
         ended=len(complete(session.study)),
+        seeds=seeds,
     )
     log_final(session, final)
     return final

@@ -48,7 +48,7 @@ def make_leaderboard(
         test=list(_measured(session, final)),
         duels=list(_duels(final)),
         pairings={each.name: each.pairing for each in final.verdicts if each.pairing is not None},
-        verdict="\n".join([final.conclusion, *tie_notes(final.results)]),
+        verdict="\n".join([final.conclusion, *tie_notes(final.results), *_seeds(session, final)]),
         champion=None if champion is None else champion.name,
         places=_paths(session, champion),
         looks=max((each.look for each in final.verdicts), default=1),
@@ -128,6 +128,11 @@ def _measured(session: Session, final: FinalEvaluation) -> Iterator[MeasuredRow]
     for name, result in final.results.items():
         interval = accuracy_interval(result, level=DESCRIPTIVE_LEVEL)
         yield MeasuredRow(name, kinds[name], interval)
+
+
+def _seeds(session: Session, final: FinalEvaluation) -> Iterator[str]:
+    for name, seeds in final.seeds.items():
+        yield f"{name}: {seeds.told(session.space.search.leading)}."
 
 
 def _duels(final: FinalEvaluation) -> Iterator[Duel]:

@@ -116,6 +116,8 @@ def log_final(session: Session, final: FinalEvaluation) -> None:
     for verdict in final.verdicts:
         if (child := children.get(run_ids[verdict.name] or "")) is not None:
             numbers = _pairing(verdict) | _harm(verdict) | _drop(final, verdict.name)
+            if (seeds := final.seeds.get(verdict.name)) is not None:
+                numbers |= {f"seeds/{each}": value for each, value in seeds.numbers().items()}
             RecordedRun(session.tracker.client, child).summary(numbers)
 
 

@@ -236,7 +236,8 @@ def _state(study: Study, space: Space) -> StudyState:
         name=space.study,
         trials=space.search.trials,
         steps=training.steps,
-        twins=space.pipeline.champion.finalists * (1 + len(trained_in_steps(space))),
+        twins=space.pipeline.champion.finalists
+        * (1 + len(trained_in_steps(space)) + space.search.confirm_seeds),
         first_rung=None if space.search.pruner == "none" else training.rung_steps[0],
         objective=space.search.leading,
         counts=resume.counts(study),
