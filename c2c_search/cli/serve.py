@@ -31,6 +31,9 @@ def serve(
     ] = 16,
     queue: Annotated[int, typer.Option(min=0, max=100_000, help="Answers that may wait.")] = 64,
     max_tokens: Annotated[int, typer.Option(min=1, max=100_000, help="Most of an answer.")] = 1024,
+    max_context: Annotated[
+        int, typer.Option(min=2, max=1_000_000, help="Tokens of a prompt with its answer.")
+    ] = 8192,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds an answer may take.")] = 300.0,
 ) -> None:
     """Serve champions by OpenAI's API, with a page to ask them at /, until Ctrl-C.
@@ -57,7 +60,13 @@ def serve(
     from c2c_search.server.limits import ServerLimits
     from c2c_search.server.run import run
 
-    limits = ServerLimits(batch=batch, queue=queue, max_tokens=max_tokens, seconds=timeout)
+    limits = ServerLimits(
+        batch=batch,
+        queue=queue,
+        max_tokens=max_tokens,
+        context_tokens=max_context,
+        seconds=timeout,
+    )
     run(champions, host=host, port=port, limits=limits, api_key=key, local=local)
 
 

@@ -24,13 +24,10 @@ from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from c2c_search.errors import C2CError
 from c2c_search.server.failures import ApiError
 from c2c_search.server.failures import failed
-from c2c_search.server.likelihoods import likelihoods
 from c2c_search.server.replies import ChatReply
 from c2c_search.server.replies import TextReply
-from c2c_search.server.replies import took
 from c2c_search.server.replies import usage
 from c2c_search.server.requests import AnswerRequest
 from c2c_search.server.requests import ChatRequest
@@ -38,10 +35,8 @@ from c2c_search.server.requests import CompletionRequest
 from c2c_search.server.requests import read
 from c2c_search.server.serving import ServedChampion
 from c2c_search.server.serving import Server
-from c2c_search.server.serving import without_paths
 from c2c_search.server.writing import Prompt
-from c2c_search.server.writing import ToldToken
-from c2c_search.server.writing import Written
+from c2c_search.server.writing import Wanted
 
 
 if TYPE_CHECKING:
@@ -138,11 +133,9 @@ def _add_answers(app: FastAPI, server: Server) -> None:
         http: Request,
         request: AnswerRequest,
         reply: ChatReply | TextReply,
-        prompts: Sequence[Prompt],
-        tokens: int,
-        top: int,
+        wanted: Sequence[Wanted],
     ) -> Response:
-        jobs, events = server.jobs(request, prompts, tokens, top)
+        jobs, events = server.jobs(request, wanted)
         server.engine.submit(jobs)
         if request.stream:
             stream = server.stream(request, reply, jobs, events)
@@ -181,7 +174,8 @@ def _add_answers(app: FastAPI, server: Server) -> None:
         prompts = [server.chat_prompt(request)]
         tokens = most(request.tokens, 256)
         top = request.top_logprobs or 0
-        return request.model, await answered(http, request, reply, prompts, tokens, top)
+        wanted = server.answers(request, prompts, tokens, top, heard=bool(request.heard))
+        return request.model, await answered(http, request, reply, wanted)
 
     @app.post("/v1/completions")
     @counted
@@ -210,13 +204,14 @@ def _add_answers(app: FastAPI, server: Server) -> None:
             request.logprobs is not None,
         )
         if request.echo:
-            return request.model, await _echo(server, request, reply, ids)
+            wanted = server.echoes(request, ids)
+            return request.model, await answered(http, request, reply, wanted)
         prompts = [Prompt(ids=tuple(each)) for each in ids]
         tokens = most(request.max_tokens, 16)
         if tokens == 0:
             raise ApiError(400, "max_tokens 0 needs echo.", param="max_tokens")
-        top = request.logprobs or 0
-        return request.model, await answered(http, request, reply, prompts, tokens, top)
+        wanted = server.answers(request, prompts, tokens, request.logprobs or 0)
+        return request.model, await answered(http, request, reply, wanted)
 
     @app.post("/v1/embeddings")
     async def embed(http: Request) -> Response:
@@ -224,35 +219,6 @@ def _add_answers(app: FastAPI, server: Server) -> None:
         raise ApiError(
             400, "Champions answer, and embed nothing: use another server.", code="unsupported"
         )
-
-
-async def _echo(
-    server: Server, request: CompletionRequest, reply: TextReply, ids: Sequence[Sequence[int]]
-) -> Response:
-    """Log-probabilities of texts.
-
-    A token that a harness has written behind them, which it drops, is their own last one again.
-    """
-    if (request.max_tokens or 0) > 1 or request.stream:
-        raise ApiError(400, "echo is for scoring: set max_tokens to 0 or 1.", param="echo")
-    model, top = server.system(request.model).model, request.logprobs or 0
-
-    def score() -> list[list[ToldToken]]:
-        return [likelihoods(model, each, top) for each in ids]
-
-    try:
-        scored = await asyncio.wrap_future(server.engine.call(score))
-    except C2CError as error:
-        raise ApiError(400, without_paths(error), code="refused") from error
-    if request.max_tokens:
-        scored = [[*each, each[-1]] for each in scored]
-    tokenizer = model.receiver.text_tokenizer
-    texts = [str(tokenizer.decode([*each])) for each in ids]
-    echoed = [
-        Written(len(each), text, tokens, "length")
-        for each, text, tokens in zip(ids, texts, scored, strict=True)
-    ]
-    return JSONResponse(reply.whole(echoed, took(sum(map(len, scored)), 0)))
 
 
 def _add_looks(app: FastAPI, server: Server) -> None:

@@ -7,13 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from dataclasses import field
 from queue import Empty
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
-from typing import Any
 
 from c2c_search.server.failures import ApiError
 from c2c_search.server.failures import busy
@@ -57,14 +54,6 @@ class Job:
         return not self.cancelled and time.monotonic() < self.deadline
 
 
-@dataclass(frozen=True)
-class _Call:
-    """Something that the thread is to call, and what comes of it."""
-
-    function: Callable[[], Any]
-    outcome: Future[Any] = field(default_factory=Future)
-
-
 class Engine:
     """Answers jobs in a thread of its own.
 
@@ -76,7 +65,7 @@ class Engine:
     def __init__(self, limits: ServerLimits, metrics: Metrics) -> None:
         self.limits, self.metrics = limits, metrics
         self.groups: list[Group] = []
-        self._new: SimpleQueue[Job | _Call] = SimpleQueue()
+        self._new: SimpleQueue[Job] = SimpleQueue()
         self._lock = threading.Lock()
         self._open: list[Job] = []
         self._stopped = threading.Event()
@@ -124,12 +113,6 @@ class Engine:
         for job in jobs:
             self._new.put(job)
 
-    def call(self, function: Callable[[], Any]) -> Future[Any]:
-        """Have the engine's thread call something between two steps."""
-        called = _Call(function)
-        self._new.put(called)
-        return called.outcome
-
     def _run(self) -> None:
         while not self._stopped.is_set():
             self._take(wait=not any(group.busy for group in self.groups))
@@ -143,19 +126,11 @@ class Engine:
     def _take(self, *, wait: bool) -> None:
         try:
             while True:
-                self._begin(self._new.get(timeout=_IDLE_SECONDS) if wait else self._new.get(False))
+                job = self._new.get(timeout=_IDLE_SECONDS) if wait else self._new.get(False)
+                self._go_on(job, None)
                 wait = False
         except Empty:
             return
-
-    def _begin(self, new: Job | _Call) -> None:
-        if isinstance(new, Job):
-            self._go_on(new, None)
-            return
-        try:
-            new.outcome.set_result(new.function())
-        except Exception as error:
-            new.outcome.set_exception(error)
 
     def _drop(self) -> None:
         """Forget jobs for which nobody waits; their groups drop them at the next step."""

@@ -58,6 +58,16 @@ def busy(waiting: int) -> ApiError:
     )
 
 
+def too_long(tokens: int, limit: int) -> ApiError:
+    """A prompt that a model cannot read, or is not to."""
+    return ApiError(
+        400,
+        f"Prompt and answer may have {limit} tokens together, and these have {tokens}. Shorten "
+        "the prompt, or ask for a shorter answer.",
+        code="context_length_exceeded",
+    )
+
+
 def failed() -> ApiError:
     """Something is wrong here, which is told in the server's own log alone."""
     return ApiError(500, "The server could not answer; its log says why.", code="internal_error")

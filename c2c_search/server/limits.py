@@ -13,6 +13,7 @@ class ServerLimits:
         batch: Answers of one system that are decoded together.
         queue: Answers that may wait for a place; more are refused (429).
         max_tokens: Of an answer.
+        context_tokens: That a prompt may have with its answer; fewer where a model reads fewer.
         choices: Answers that one request may ask for.
         body_bytes: Of a request.
         seconds: That an answer may take, waiting included.
@@ -22,6 +23,7 @@ class ServerLimits:
     batch: int = 16
     queue: int = 64
     max_tokens: int = 1024
+    context_tokens: int = 8192
     choices: int = 16
     body_bytes: int = 1_000_000
     seconds: float = 300.0

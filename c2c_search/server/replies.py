@@ -8,12 +8,15 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from itertools import chain
+from math import isfinite
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import ClassVar
 
 
 if TYPE_CHECKING:
+    from c2c_search.inference.message_effect import MessageEffect
     from c2c_search.server.writing import ToldToken
     from c2c_search.server.writing import Written
 
@@ -27,14 +30,8 @@ def usage(answers: Sequence[Written], of_each: int) -> dict[str, int]:
         answers: All of a request.
         of_each: Answers to each prompt, which is counted once.
     """
-    return took(
-        sum(answer.prompt_tokens for answer in answers) // of_each,
-        sum(len(answer.tokens) for answer in answers),
-    )
-
-
-def took(read: int, written: int) -> dict[str, int]:
-    """Tokens read and written."""
+    read = sum(answer.prompt_tokens for answer in answers) // of_each
+    written = sum(answer.new_tokens for answer in answers)
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
@@ -71,16 +68,16 @@ class Reply(ABC):
         return {**self._head(self.whole_kind), "choices": choices, "usage": tokens}
 
     def part(
-        self,
-        number: int,
-        text: str | None,
-        tokens: Sequence[ToldToken],
-        reason: str | None = None,
-        *,
-        first: bool = False,
+        self, number: int, text: str, tokens: Sequence[ToldToken], *, first: bool = False
     ) -> dict[str, Any]:
-        """Some words of an answer, or its end."""
-        choice = self._choice(number, self._words(text, first=first), tokens, reason)
+        """Some words of an answer."""
+        choice = self._choice(number, self._words(text, first=first), tokens, None)
+        return {**self._head(self.part_kind), "choices": [choice]}
+
+    def end(self, number: int, answer: Written) -> dict[str, Any]:
+        """An answer's end, when all its words were told."""
+        words = {**self._words(None, first=False), **_beside(answer)}
+        choice = self._choice(number, words, (), answer.reason)
         return {**self._head(self.part_kind), "choices": [choice]}
 
     def last(self, tokens: dict[str, int]) -> dict[str, Any]:
@@ -117,8 +114,7 @@ class ChatReply(Reply):
 
     def _said(self, answer: Written) -> dict[str, Any]:
         message = {"role": "assistant", "content": answer.text, "refusal": None}
-        listened = {} if answer.listened is None else {"listened": answer.listened}
-        return {"message": message, **listened}
+        return {"message": message, **_beside(answer)}
 
     def _words(self, text: str | None, *, first: bool) -> dict[str, Any]:
         delta = {"role": "assistant"} if first else {}
@@ -153,11 +149,36 @@ class TextReply(Reply):
         return {
             "tokens": texts,
             "token_logprobs": [token.likelihood for token in tokens],
+            # Of tokens with one text the likeliest is told: it comes last.
             "top_logprobs": [
-                None if token.likelihood is None else dict(token.top) for token in tokens
+                None if token.likelihood is None else dict(reversed(token.top)) for token in tokens
             ],
             "text_offset": [*accumulate(map(len, texts[:-1]), initial=0)] if texts else [],
         }
+
+
+def _beside(answer: Written) -> dict[str, Any]:
+    """What OpenAI's API has no field for."""
+    found: dict[str, Any] = {} if answer.listened is None else {"listened": answer.listened}
+    if answer.heard is not None:
+        effect = answer.heard.effect
+        found["heard"] = {
+            "text": answer.heard.text,
+            "effect": None if effect is None else _effect(effect),
+        }
+    return found
+
+
+def _effect(effect: MessageEffect) -> dict[str, Any]:
+    rows = [[round(value, 4) for value in row] for row in effect.effect.tolist()]
+    return {
+        "of": "sharer" if effect.of_sharer else "receiver",
+        "first": effect.first,
+        "second": effect.second,
+        "layers": effect.layers,
+        "tokens": effect.tokens,
+        "logits": rows if all(map(isfinite, chain.from_iterable(rows))) else None,
+    }
 
 
 def _token(text: str, likelihood: float | None) -> dict[str, Any]:

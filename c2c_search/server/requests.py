@@ -115,6 +115,8 @@ class ChatRequest(AnswerRequest):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=_TOP)] | None = None
+    heard: bool | None = None
+    """Whether to tell what the receiver has heard of the sharer (ours)."""
 
     @model_validator(mode="after")
     def _ends_with_a_question(self) -> ChatRequest:

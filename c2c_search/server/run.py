@@ -15,6 +15,7 @@ from c2c_search.inference.documents import sharer_context
 from c2c_search.inference.manifest import read_manifest
 from c2c_search.inference.model import C2CModel
 from c2c_search.server.serving import ServedChampion
+from c2c_search.tokenization.templates import asked_about
 
 
 try:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from c2c_search.server.limits import ServerLimits
 
 
+_EXAMPLES = 8  # on the page
 _GRACE_SECONDS = 20  # for answers that are being written when the server is told to end
 
 
@@ -116,6 +118,16 @@ def _champion(name: str, folder: Path, manifest: Manifest) -> ServedChampion:
     return ServedChampion(name, model, document, about(model, manifest))
 
 
+def _examples(manifest: Manifest) -> list[dict[str, str | None]]:
+    """Questions that the champion was asked when it was packaged, and what its sharer read."""
+    found = []
+    for each in manifest.questions[:_EXAMPLES]:
+        read = each.sharer_context
+        document = None if read is None else read.removesuffix(asked_about("", each.question))
+        found.append({"question": each.question, "document": document})
+    return found
+
+
 def about(model: C2CModel, manifest: Manifest) -> dict[str, Any]:
     """What the page tells of a champion: its models, and how far each layer listens."""
     fuser = model.fuser
@@ -130,6 +142,7 @@ def about(model: C2CModel, manifest: Manifest) -> dict[str, Any]:
         "injection": fuser.config.injection,
         "message": fuser.config.message,
         "reads_document": fuser.config.stands_beside,
+        "examples": _examples(manifest),
         "receiver_layers": fuser.receiver_shape.layers,
         "layers": [
             {"layer": layer, "sources": sources, "keys": keys, "values": values}

@@ -21,6 +21,7 @@ from c2c_search.server.engine import Engine
 from c2c_search.server.engine import Job
 from c2c_search.server.failures import ApiError
 from c2c_search.server.failures import failed
+from c2c_search.server.likelihoods import prompt_length
 from c2c_search.server.metrics import Metrics
 from c2c_search.server.replies import END
 from c2c_search.server.replies import ChatReply
@@ -29,7 +30,9 @@ from c2c_search.server.replies import event
 from c2c_search.server.replies import usage
 from c2c_search.server.requests import AnswerRequest
 from c2c_search.server.requests import ChatRequest
+from c2c_search.server.requests import CompletionRequest
 from c2c_search.server.systems import systems_of
+from c2c_search.server.writing import Echo
 from c2c_search.server.writing import Prompt
 from c2c_search.server.writing import Wanted
 from c2c_search.server.writing import Written
@@ -125,7 +128,10 @@ class Server:
             Message(role="system" if turn.role == "developer" else turn.role, content=turn.text)
             for turn in request.messages
         ]
-        return Prompt(turns=tuple(turns), sharer_turns=self._sharer_turns(request, turns))
+        theirs = self._sharer_turns(request, turns)
+        if theirs is not None and request.model.endswith("/sharer"):  # alone, it reads both
+            return Prompt(turns=theirs)
+        return Prompt(turns=tuple(turns), sharer_turns=theirs)
 
     def _sharer_turns(
         self, request: ChatRequest, turns: Sequence[Message]
@@ -147,8 +153,63 @@ class Server:
         read = champion.document(request.sharer_context, question)
         return (*turns[:last], Message(role="user", content=read), *turns[last + 1 :])
 
+    def answers(
+        self,
+        request: AnswerRequest,
+        prompts: Sequence[Prompt],
+        tokens: int,
+        top: int,
+        *,
+        heard: bool = False,
+    ) -> list[Wanted]:
+        """The answers that are asked for, one prompt's after the other's.
+
+        Args:
+            request: What is asked.
+            prompts: What is to be answered.
+            tokens: Most of an answer.
+            top: Likeliest tokens that are told beside each one.
+            heard: Whether to tell what the receiver has heard.
+
+        Raises:
+            ApiError: Several, which would all be the same.
+        """
+        if request.answers > 1 and not request.temperature:
+            raise ApiError(400, "n above 1 needs a temperature above 0.", param="n")
+        settings = request.settings(tokens)
+        seed = secrets.randbelow(2**62) if request.seed is None else abs(request.seed)
+        return [
+            Wanted(prompt, settings, seed + answer, top, heard=heard)
+            for prompt in prompts
+            for answer in range(request.answers)
+        ]
+
+    def echoes(self, request: CompletionRequest, texts: Sequence[Sequence[int]]) -> list[Wanted]:
+        """Texts that are to be scored.
+
+        Args:
+            request: What is asked.
+            texts: The receiver's tokens.
+
+        Raises:
+            ApiError: More is asked than to score, or the sharer has nothing to read in one.
+        """
+        for field in ("stream", "temperature", "stop", "top_p"):
+            if getattr(request, field):
+                raise ApiError(400, f"echo scores a text: leave {field} out.", param=field)
+        if (request.max_tokens or 0) > 1 or request.answers > 1:
+            raise ApiError(400, "echo is for scoring: set max_tokens to 0 or 1.", param="echo")
+        model, settings = self.system(request.model).model, request.settings(1)
+        found = []
+        for ids in texts:
+            count = prompt_length(model, ids)
+            echo = Echo(tuple(ids[count:]), goes_on=bool(request.max_tokens))
+            prompt = Prompt(ids=tuple(ids[:count]))
+            found.append(Wanted(prompt, settings, top=request.logprobs or 0, echo=echo))
+        return found
+
     def jobs(
-        self, request: AnswerRequest, prompts: Sequence[Prompt], tokens: int, top: int
+        self, request: AnswerRequest, wanted: Sequence[Wanted]
     ) -> tuple[list[Job], asyncio.Queue[tuple[int, Any]]]:
         """A job for each answer that is asked for, and where their events come.
 
@@ -157,14 +218,11 @@ class Server:
         Raises:
             ApiError: More is asked than is taken on.
         """
-        if request.answers > 1 and not request.temperature:
-            raise ApiError(400, "n above 1 needs a temperature above 0.", param="n")
-        if request.answers * len(prompts) > self.limits.choices:
+        if len(wanted) > self.limits.choices:
             raise ApiError(
                 400, f"One request may ask for {self.limits.choices} answers.", param="n"
             )
-        system, settings = self.system(request.model), request.settings(tokens)
-        seed = secrets.randbelow(2**62) if request.seed is None else abs(request.seed)
+        system = self.system(request.model)
         events: asyncio.Queue[tuple[int, Any]] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -182,11 +240,6 @@ class Server:
                 deadline=time.monotonic() + self.limits.seconds,
             )
 
-        wanted = [
-            Wanted(prompt, settings, seed + answer, top)
-            for prompt in prompts
-            for answer in range(request.answers)
-        ]
         return [job(number, each) for number, each in enumerate(wanted)], events
 
     async def whole(
@@ -238,7 +291,7 @@ class Server:
                 answers.append(self._written(request, what))
                 if number not in seen:  # what was decided before it was told
                     yield event(reply.part(number, what.text, what.tokens, first=True))
-                yield event(reply.part(number, None, (), what.reason))
+                yield event(reply.end(number, what))
             if request.usage_in_stream:
                 yield event(reply.last(usage(answers, request.answers)))
             yield END
@@ -260,7 +313,7 @@ class Server:
             raise failed() from outcome
         tokens = self.metrics.tokens
         tokens.labels(request.model, "prompt").inc(outcome.prompt_tokens)
-        tokens.labels(request.model, "answer").inc(len(outcome.tokens))
+        tokens.labels(request.model, "answer").inc(outcome.new_tokens)
         if outcome.listened is not None:
             listened = "yes" if outcome.listened else "no"
             self.metrics.listened.labels(request.model, listened).inc()

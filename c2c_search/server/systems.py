@@ -14,6 +14,7 @@ from c2c_search.inference.generation_settings import GenerationSettings
 from c2c_search.inference.listening import ConfidentModel
 from c2c_search.inference.model import model_alone
 from c2c_search.server.failures import ApiError
+from c2c_search.server.writing import Heard
 from c2c_search.server.writing import Prompt
 from c2c_search.server.writing import Wanted
 from c2c_search.server.writing import Written
@@ -94,6 +95,8 @@ class Confident:
 
     def answer(self, wanted: Wanted) -> Parts:
         """The receiver's own greedy answer, and the pair's where that is in doubt."""
+        if wanted.echo is not None:  # a text is scored as offline: by both
+            return (yield Part(self.pair, wanted))
         greedy = replace(wanted, settings=wanted.settings.greedy())
         alone = yield Part(self.receiver, greedy, told=False)
         if doubt_of_words(alone.likelihood) >= self.limit:
@@ -129,7 +132,8 @@ class TextRelay:
         asked = Wanted(Prompt(turns=tuple(BACKGROUND.ask(theirs))), settings)
         said = yield Part(self.sharer, asked, told=False)
         told = BACKGROUND.tell(wanted.prompt.turns, said.text)
-        return (yield Part(self.receiver, replace(wanted, prompt=Prompt(turns=tuple(told)))))
+        answer = yield Part(self.receiver, replace(wanted, prompt=Prompt(turns=tuple(told))))
+        return replace(answer, heard=Heard(said.text, None)) if wanted.heard else answer
 
 
 def systems_of(name: str, model: C2CModel, group: GroupMaker) -> dict[str, System]:

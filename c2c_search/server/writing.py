@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from c2c_search.inference.generation_settings import GenerationSettings
+    from c2c_search.inference.message_effect import MessageEffect
     from c2c_search.inference.model import C2CModel
     from c2c_search.tokenization.templates import Message
 
@@ -52,20 +53,44 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Echo:
+    """A text that stands behind a prompt, and is to be scored instead of an answer.
+
+    Args:
+        ids: The receiver's tokens of it.
+        goes_on: Whether the likeliest token behind it is wanted too.
+    """
+
+    ids: tuple[int, ...]
+    goes_on: bool
+
+
+@dataclass(frozen=True)
 class Wanted:
-    """An answer that is to be written.
+    """An answer that is to be written, or a text that is to be scored.
 
     Args:
         prompt: What is answered.
         settings: How.
         seed: Of what is drawn.
         top: Likeliest tokens that are told beside each one.
+        echo: What is scored instead.
+        heard: Whether to tell what the receiver has heard.
     """
 
     prompt: Prompt
     settings: GenerationSettings
     seed: int = 0
     top: int = 0
+    echo: Echo | None = None
+    heard: bool = False
+
+    @property
+    def behind(self) -> int:
+        """Most tokens that may come to stand behind the prompt."""
+        if self.echo is None:
+            return self.settings.most(0)
+        return len(self.echo.ids) + self.echo.goes_on
 
 
 @dataclass(frozen=True)
@@ -98,6 +123,20 @@ class ToldToken:
         return cls(token, str(tokenizer.decode([token])), likelihood, named)
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What the receiver has heard of the sharer.
+
+    Args:
+        text: In words: the sharer's draft, or what it was made to say; None where it has written
+            nothing.
+        effect: What each token of its message did; None where there is none, or it is too long.
+    """
+
+    text: str | None
+    effect: MessageEffect | None
+
+
 @dataclass
 class Written:
     """What has been written.
@@ -108,6 +147,8 @@ class Written:
         tokens: All of it, the one that ended it included.
         reason: ``stop`` where it ended by itself, ``length`` where it was cut.
         listened: Whether the sharer was asked; None where nobody decides on that.
+        echoed: Of its tokens, those in front that were given and not written.
+        heard: What the receiver has heard, where that was asked and it has.
     """
 
     prompt_tokens: int
@@ -115,6 +156,13 @@ class Written:
     tokens: list[ToldToken] = field(default_factory=list)
     reason: str = "stop"
     listened: bool | None = None
+    echoed: int = 0
+    heard: Heard | None = None
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens that were written."""
+        return len(self.tokens) - self.echoed
 
     @property
     def likelihood(self) -> float:
