@@ -113,7 +113,8 @@ def open_study(
         )
 
     study = opened()
-    if len(study.directions) != len(directions) and not begun and not study.trials:
+    known_directions = [each.name.lower() for each in study.directions]
+    if known_directions != directions and not begun and not study.trials:
         optuna.delete_study(study_name=name, storage=storage)
         study = opened()
     known, space_hash = study.user_attrs.get(SPACE_HASH), canonical_hash(space)
