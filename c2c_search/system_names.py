@@ -34,6 +34,7 @@ SYSTEMS: Register[Any] = Register(
         "noise": _BUILT_IN,
         "random": _BUILT_IN,
         "shut": _BUILT_IN,
+        "anchors": _BUILT_IN,
         "self": _BUILT_IN,
         "ridge": _BUILT_IN,
         "lora": _BUILT_IN,

@@ -60,6 +60,13 @@ def _sentences(config: FuserConfig) -> Iterator[str]:
     else:
         yield f"The message changes the receiver's cache in place (injection {config.injection})."
     yield f"It is heard in {_layers(config)}."
+    if config.anchored:
+        yield (
+            f"Beside it crosses text: the {config.anchors} words of what the sharer alone has "
+            f"read or drafted, at most {config.anchor_tokens} tokens, which the receiver reads in "
+            "front of its question. Where a document is not for the receiver's eyes, do not use "
+            "this champion."
+        )
 
 
 def _layers(config: FuserConfig) -> str:

@@ -17,6 +17,7 @@ from c2c_search.cli import mcp
 from c2c_search.cli import message_audit
 from c2c_search.cli import models
 from c2c_search.cli import package
+from c2c_search.cli import plan
 from c2c_search.cli import promote
 from c2c_search.cli import report
 from c2c_search.cli import schema
@@ -66,7 +67,7 @@ app.add_typer(study.app, name="study")
 app.command()(studies.status)
 app.command()(studies.stop)
 app.command()(study.validate)
-app.command()(study.plan)
+app.command()(plan.plan)
 app.command()(explain.explain)
 app.command()(report.report)
 app.command()(report.leaderboard)

@@ -15,9 +15,12 @@ from c2c_search.cli.verbosity import VERBOSITY
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from collections.abc import Sequence
     from pathlib import Path
 
     from c2c_search.prompt_cache.maintenance import Contents
+    from c2c_search.prompt_cache.maintenance import Kept
     from c2c_search.prompt_cache.maintenance import Verified
 
 
@@ -26,13 +29,15 @@ app = typer.Typer(
 )
 
 _KEY = 8  # digits of a key that are shown
+_HEADS = ("key", "prompts", "tokens", "size", "holds", "last used", "state")
+_NUMBERS = ("prompts", "tokens", "size")
 
 
 @app.command("ls")
 def list_(
     json: Json = False,
 ) -> None:
-    """List all prompt caches and drafts, the most recently used first, and what they may take."""
+    """List all prompt caches and drafts by model, the last used first, and what they may take."""
     from c2c_search.models.cache_dir import cache_errors
     from c2c_search.prompt_cache.maintenance import contents
 
@@ -150,36 +155,13 @@ def _json(found: Contents) -> str:
 
 
 def _table(found: Contents) -> None:
-    from datetime import datetime
-
-    from rich.table import Table
-
     from c2c_search.host.terminal import Console
     from c2c_search.prompt_cache.budget import size_text
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("key", "model"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("prompts", "tokens", "size"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("holds", "last used", "state"):
-        table.add_column(heading, no_wrap=True)
-    for each in found.kept:
-        used = datetime.fromtimestamp(each.last_used).strftime("%Y-%m-%d %H:%M")
-        table.add_row(
-            each.key[:_KEY],
-            each.model or "?",
-            f"{each.prompts:,}",
-            f"{each.tokens:,}",
-            size_text(each.size),
-            each.dtype or each.kind,
-            used,
-            f"{each.state}, in use" if each.in_use else each.state,
-        )
     console = Console(highlight=False)
     caches = sum(each.kind == "caches" for each in found.kept)
-    if found.kept:
-        console.print(table)
+    for line in _lines(found.kept):
+        console.print(line, soft_wrap=True)
     console.print(
         f"{_lists(caches)}, {size_text(found.size)} of a budget of "
         f"{size_text(found.budget)}, in {found.directory}",
@@ -190,6 +172,43 @@ def _table(found: Contents) -> None:
         console.print(told, soft_wrap=True)
     if any(each.state == "unreadable" for each in found.kept):
         console.print("What is unreadable comes from an earlier version: clear it.")
+
+
+def _lines(kept: Sequence[Kept]) -> Iterator[str]:
+    """What is kept, below the name of its model: names are long, and are not to be cut."""
+    table = [_HEADS, *map(_cells, kept)] if kept else []
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if head in _NUMBERS else cell.ljust(width)
+            for cell, width, head in zip(cells, widths, _HEADS, strict=True)
+        )
+        return f"  {' '.join(padded)}".rstrip()
+
+    if kept:
+        yield line(_HEADS)
+    for model in dict.fromkeys(each.model for each in kept):
+        yield model or "of a model that cannot be told"
+        for each in kept:
+            if each.model == model:
+                yield line(_cells(each))
+
+
+def _cells(each: Kept) -> tuple[str, ...]:
+    from datetime import datetime
+
+    from c2c_search.prompt_cache.budget import size_text
+
+    return (
+        each.key[:_KEY],
+        f"{each.prompts:,}",
+        f"{each.tokens:,}",
+        size_text(each.size),
+        each.dtype or each.kind,
+        datetime.fromtimestamp(each.last_used).strftime("%Y-%m-%d %H:%M"),
+        "in use" if each.in_use else each.state,
+    )
 
 
 def _report(found: Verified, *, delete: bool) -> None:

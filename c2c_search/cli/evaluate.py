@@ -109,8 +109,8 @@ def evaluate(
     and every answer, and records a run in MLflow.
 
     Systems: receiver, sharer, text_relay, text_relay_answer, routing, c2c, c2c_confident,
-    few_shot, oracle, no_sharer, deranged, zeroed, noise, random, shut, self, ridge, lora,
-    cartridge.
+    few_shot, oracle, no_sharer, deranged, zeroed, noise, random, shut, anchors, self, ridge,
+    lora, cartridge.
 
     Tasks: 2wiki, arc_challenge, arc_easy, boolq, ceval, gpqa, gsm8k, hotpotqa, longbench,
     math500, mmlu_pro, mmlu_redux, musique, openbookqa, qasc, quiz, ropes, squad, translation,

@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 
+from c2c_search.cli.echo import echo
 from c2c_search.cli.verbosity import VERBOSITY
 from c2c_search.errors import ConfigError
 
 
 if TYPE_CHECKING:
+    from c2c_search.space.schema import Space
     from c2c_search.tokenization.templates import RoleTemplates
     from c2c_search.tokenization.templates import Template
 
@@ -43,6 +45,20 @@ def announce(text: str, *, err: bool = False) -> None:
 def tell(text: str) -> None:
     """Say on standard error what begins, so that standard output holds the answer alone."""
     announce(text, err=True)
+
+
+def tell_chats(space: Space) -> None:
+    """Say which of the models at hand have no template for the chats that they are to read."""
+    from c2c_search.models.chats import chat_notices_at_hand
+
+    template = space.pipeline.data.template
+    told = (
+        notice
+        for pair in space.pairs.values()
+        for notice in chat_notices_at_hand(template, pair.receiver, pair.sharer)
+    )
+    for notice in dict.fromkeys(told):
+        echo(notice)
 
 
 def confirm(question: str) -> None:

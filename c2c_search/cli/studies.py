@@ -215,6 +215,6 @@ def _far(trial: TrialRow) -> str:
 
 
 def _settings(trial: TrialRow) -> str:
-    from c2c_search.report.live import settings_line
+    from c2c_search.report.live_words import settings_line
 
     return settings_line({name.rpartition(".")[2]: each for name, each in trial.params.items()})

@@ -1,4 +1,4 @@
-"""``study``, ``validate`` and ``plan``, what one does with a space file."""
+"""``study`` and ``validate``, what one does with a space file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Json
 from c2c_search.cli.options import Root
-from c2c_search.cli.options import SpaceFile
 from c2c_search.cli.options import announce
+from c2c_search.cli.options import tell_chats
+from c2c_search.cli.plan import ask_first
 from c2c_search.errors import ConfigError
 
 
 if TYPE_CHECKING:
-    from c2c_search.space.plan import Plan
-    from c2c_search.space.schema import Space
     from c2c_search.study.engines import EngineName
 
 
@@ -95,6 +94,19 @@ def study(
             help="Earlier studies whose trials the sampler learns from, as far as they fit.",
         ),
     ] = "",
+    max_hours: Annotated[
+        float | None,
+        typer.Option(
+            "--max-hours",
+            min=0,
+            metavar="HOURS",
+            help="Plan first (a minute or two), and ask before a study that is expected to take "
+            "longer; where nobody can be asked it does not begin.",
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Begin however long it takes; nothing is asked.")
+    ] = False,
 ) -> None:
     """Search a space and promote a proven champion; the same command goes on where it stopped.
 
@@ -115,6 +127,8 @@ def study(
             "--storage and --tracking-uri need a database each: tables of Optuna's and MLflow's "
             "have the same names."
         )
+    if max_hours is not None and not yes and not _begun(space, root):
+        ask_first(space, max_hours, trials=trials, workers=count)
     run_study(
         space,
         root=root,
@@ -127,6 +141,15 @@ def study(
         force=force.strip(),
         warm_start=tuple(name.strip() for name in warm_start.split(",") if name.strip()),
     )
+
+
+def _begun(space: Path, root: Path) -> bool:
+    """Whether an earlier start has begun the study of a space."""
+    from c2c_search.host.home import expanded
+    from c2c_search.space.schema import Space
+    from c2c_search.study.layout import StudyFiles
+
+    return StudyFiles(expanded(root).resolve(), Space.load(space).study).begun
 
 
 def _engine(engine: str, address: str | None) -> EngineName:
@@ -193,82 +216,7 @@ def validate(
         f"{counted(space.pipeline.training.steps, 'step')}."
     )
     data = space.pipeline.data
-    _tell_chats(space)
+    tell_chats(space)
     if data.template != "plain":
         day = data.date or "the day on which the study begins (data.date names another)"
         typer.echo(f"A chat template that writes the date writes {day}.")
-
-
-def _tell_chats(space: Space) -> None:
-    """Say which of the models at hand have no template for the chats that they are to read."""
-    from c2c_search.models.chats import chat_notices_at_hand
-
-    template = space.pipeline.data.template
-    told = (
-        notice
-        for pair in space.pairs.values()
-        for notice in chat_notices_at_hand(template, pair.receiver, pair.sharer)
-    )
-    for notice in dict.fromkeys(told):
-        echo(notice)
-
-
-def plan(
-    space: SpaceFile,
-    fetch: Annotated[
-        bool, typer.Option("--fetch", help="Fetch the models to tell sizes and memory.")
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Show what a study will do, before anything is spent."""
-    from dataclasses import asdict
-
-    from c2c_search.host.terminal import Console
-    from c2c_search.report.planned import render
-    from c2c_search.space.plan import plan as make_plan
-    from c2c_search.space.plan import shapes_messages
-    from c2c_search.space.schema import Space
-    from c2c_search.study.readiness import check_ready
-
-    loaded = Space.load(space)
-    check_ready(loaded, space)
-    if not fetch:
-        made = make_plan(loaded)
-        if json:
-            _print_json(loaded.study, made)
-            return
-        _tell_chats(loaded)
-        Console().print(render(loaded.study, made))
-        return
-    from c2c_search.fuser.cost import parameters
-    from c2c_search.study.memory import lengths_of_pairs
-    from c2c_search.study.memory import memory_of_trials
-    from c2c_search.study.messages import Messages
-    from c2c_search.study.sizes import shapes
-
-    sources = {source for pair in loaded.pairs.values() for source in (pair.receiver, pair.sharer)}
-    shape_of = shapes(loaded)
-    geometries = {source: shape_of(source) for source in sorted(sources)}
-    notices = lengths_of_pairs(loaded)
-    memory = memory_of_trials(loaded)
-    planned = make_plan(
-        loaded,
-        geometries=geometries,
-        parameters=parameters,
-        memory=lambda trial: asdict(memory(trial)),
-        messages=Messages(loaded, shape_of) if shapes_messages(loaded) else None,
-    )
-    if json:
-        _print_json(loaded.study, planned)
-        return
-    Console().print(render(loaded.study, planned))
-    for notice in notices:
-        typer.echo(notice)
-
-
-def _print_json(study: str, planned: Plan) -> None:
-    from dataclasses import asdict
-    from json import dumps
-
-    content = {"study": study, **asdict(planned), "total_steps": planned.total_steps}
-    echo_json(dumps(content, indent=1))

@@ -45,6 +45,24 @@ def needs_added_entries(fuser: FuserConfig, training: TrainingConfig) -> str:
     )
 
 
+def anchors_say_it(fuser: FuserConfig, training: TrainingConfig) -> str:
+    """Why a fuser's anchors leave a training nothing to learn; empty if they do not."""
+    if not fuser.anchored:
+        return ""
+    if any(stage.kind == "reconstruction" for stage in training.stages):
+        return (
+            f"fuser.anchors {fuser.anchors}: the receiver would read the words that a "
+            "reconstruction stage has it write; leave fuser.anchors out, or that stage"
+        )
+    if training.receiver_sees != "always" and fuser.message != "draft":
+        return (
+            f"fuser.anchors {fuser.anchors}: the receiver would read the question that "
+            f"training.receiver_sees {training.receiver_sees} keeps from it; leave fuser.anchors "
+            "out, or receiver_sees, or set fuser.message to draft"
+        )
+    return ""
+
+
 def canonical_hash(content: Any) -> str:
     """Hash JSON content, whatever the order of its keys: 16 hexadecimal digits of SHA-256."""
     return content_sha256(content)[:16]
@@ -72,8 +90,12 @@ class TrialConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _message_stands_alone(self) -> Self:
-        if wrong := needs_added_entries(self.fuser, self.training):
-            raise ValueError(wrong)
+        for wrong in (
+            needs_added_entries(self.fuser, self.training),
+            anchors_say_it(self.fuser, self.training),
+        ):
+            if wrong:
+                raise ValueError(wrong)
         for stage in self.training.stages:
             files_of(stage, self.data)
         return self
@@ -141,6 +163,8 @@ class TrialConfig(FrozenModel):
             ridge_penalty=own.ridge_penalty,
             message=own.message,
             draft_tokens=own.draft_tokens,
+            anchors=own.anchors,
+            anchor_tokens=own.anchor_tokens,
             ridge_weighting=own.ridge_weighting,
         )
         return self.model_copy(update={"fuser": ridge})

@@ -22,6 +22,7 @@ from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
 from c2c_search.fuser.layer_alignment import LayerAlignment
 from c2c_search.fuser.layers import Layers
 from c2c_search.fuser.layers import listed
+from c2c_search.fuser.rules import ANCHOR_TOKENS
 from c2c_search.fuser.rules import DRAFT_TOKENS
 from c2c_search.fuser.rules import faults
 from c2c_search.fuser.shapes import Source
@@ -47,6 +48,7 @@ Keys = Literal["rotated", "unrotated"]
 SharerMode = Literal["real", "blank", "mismatched", "self"]
 ReadsFrom = Literal["all", "last"]
 Message = Literal["prompt", "draft", "both"]
+Anchors = Literal["none", "first", "last"]
 
 DEEPEST = 8
 """Residual blocks, +2, of the deepest fuser that is searched."""
@@ -250,6 +252,20 @@ class FuserConfig(_Frozen, serialize_by_alias=True):
         description="draft, both: where a draft is cut that has not ended by itself.",
         exclude_if=lambda tokens: tokens == DRAFT_TOKENS,
     )
+    anchors: Anchors = Field(
+        "none",
+        description="Words of the message that the receiver reads in front of its question: the "
+        "first or last ones of what the sharer alone has read, and of its draft. They cross as "
+        "text.",
+        exclude_if=lambda anchors: anchors == "none",  # such a trial is what it was before
+    )
+    anchor_tokens: int = Field(
+        ANCHOR_TOKENS,
+        ge=1,
+        le=1024,
+        description="first, last: how many of them at most, in tokens of the receiver.",
+        exclude_if=lambda tokens: tokens == ANCHOR_TOKENS,
+    )
     lora_rank: int = Field(
         0,
         ge=0,
@@ -320,6 +336,17 @@ class FuserConfig(_Frozen, serialize_by_alias=True):
         return self.message != "prompt"
 
     @property
+    def anchored(self) -> bool:
+        """Whether the receiver reads words of the sharer's message as its own tokens."""
+        return self.anchors != "none"
+
+    def without_anchors(self) -> FuserConfig:
+        """The same where no word of the message is read; itself where none is."""
+        if not self.anchored:
+            return self
+        return self.model_copy(update={"anchors": "none", "anchor_tokens": ANCHOR_TOKENS})
+
+    @property
     def weighted(self) -> bool:
         """Whether there is a dynamic weight; what is fitted or stands beside has none."""
         return self.dynamic_weight and not self.family.closed_form and not self.stands_beside
@@ -346,14 +373,16 @@ class FuserConfig(_Frozen, serialize_by_alias=True):
         sharer alone (``linear``, ``ridge``, or any that replaces) would be left with a constant,
         and beating that proves nothing. Its twin is the published kind, which reads and keeps the
         receiver's own cache. One that stands beside keeps its kind: blanked, it is a learned
-        prefix or memory, and no other kind can stand where the sharer has read something else. A
-        LoRA stays: it adapts the receiver of both alike.
+        prefix or memory, and no other kind can stand where the sharer has read something else;
+        it has no anchors, which are the sharer's words. A LoRA stays: it adapts the receiver of
+        both alike.
         """
         declared = (self.injected.twin, self.family.twin)
         twin = next((each for each in declared if each != "itself"), "itself")
         if twin in ("itself", "blanked"):
             # A map without a constant would have nothing to make of zeros.
-            return self.model_copy(update={"sharer": "blank", "bias": True})
+            silent = self.without_anchors()
+            return silent.model_copy(update={"sharer": "blank", "bias": True})
         return self._published_twin() if isinstance(twin, str) else twin(self)
 
     def _published_twin(self) -> FuserConfig:

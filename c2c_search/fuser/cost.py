@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 _WIDEST = 2**16  # that `FuserConfig` takes
+_TOKEN_ID = 4  # bytes
 _BYTES_TRAINED = 16  # weight, gradient and AdamW's two moments, in float32
 
 
@@ -81,7 +82,7 @@ def as_large(
     return config
 
 
-def message_bytes(fuser: Fuser, tokens: int, dtype: torch.dtype) -> int:
+def message_bytes(fuser: Fuser, tokens: int, dtype: torch.dtype, anchors: int = 0) -> int:
     """Bytes of a message: what the sharer's side would send for the fuser to project.
 
     Features of each sharer layer that is a source, at each token, once; of ``slots``, what each
@@ -91,13 +92,15 @@ def message_bytes(fuser: Fuser, tokens: int, dtype: torch.dtype) -> int:
         fuser: What projects it.
         tokens: Of the sharer, that it is made of.
         dtype: Of its numbers.
+        anchors: Token ids that the receiver reads beside it.
     """
+    words = _TOKEN_ID * anchors
     size = fuser.sharer_shape.heard_size(fuser.config.source) * dtype.itemsize
     if fuser.pool is not None:
         pooled = len(fuser.layers) * fuser.concatenated * fuser.pool.slots
-        return fuser.pool.kinds * pooled * size
+        return words + fuser.pool.kinds * pooled * size
     kinds = 2 if fuser.config.source == "kv" else 1
-    return kinds * len(fuser.sources.unique()) * tokens * size
+    return words + kinds * len(fuser.sources.unique()) * tokens * size
 
 
 def state_bytes(fuser: Fuser) -> int:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 DRAFT_TOKENS = 32
 """Of a draft at most, where ``draft_tokens`` is left out."""
 
+ANCHOR_TOKENS = 32
+"""Of a message's words at most, where ``anchor_tokens`` is left out."""
+
 _Declared = TypeVar("_Declared")
 
 
@@ -34,6 +37,7 @@ def faults(config: FuserConfig) -> list[str]:
         *_message_faults(config),
         *_draft_faults(config),
         *_refresh_faults(config),
+        *_anchor_faults(config),
     ]
 
 
@@ -190,6 +194,20 @@ def _refresh_faults(config: FuserConfig) -> Iterator[str]:
         )
     if config.slots is not None:
         yield "a message of so many slots cannot grow: leave slots or refresh out"
+
+
+def _anchor_faults(config: FuserConfig) -> Iterator[str]:
+    if not config.anchored:
+        if config.anchor_tokens != ANCHOR_TOKENS:
+            yield "anchor_tokens belongs to anchors first or last; leave anchor_tokens out"
+        return
+    if not config.stands_beside:
+        yield (
+            "anchors are words that only the sharer has read or drafted, which stand for none of "
+            f"the receiver's tokens: set injection to {_beside()}, or leave anchors out"
+        )
+    if config.sharer == "blank":
+        yield "anchors are the sharer's words, and sharer blank says none: leave anchors out"
 
 
 def _beside() -> str:

@@ -37,11 +37,22 @@ class Share:
         if self.of == 1:
             return thread_environment(environment)
         threads = thread_share(environment, self.of)
-        if not (devices := gpus(environment)):
-            return threads
+        own = self._own(environment)
+        return {**threads, VISIBLE: ",".join(own)} if own else threads
+
+    def told(self, environment: Mapping[str, str]) -> str:
+        """What the process computes on, in words: ``GPU 0``, ``GPUs 2,3``, ``CPU``."""
+        own = self._own(environment)
+        if not own:
+            return "CPU"
+        return f"GPU{'s' if len(own) > 1 else ''} {','.join(own)}"
+
+    def _own(self, environment: Mapping[str, str]) -> tuple[str, ...]:
+        """Its GPUs; none where there are none."""
+        devices = gpus(environment)
         groups = max(1, len(devices) // self.devices)
         first = self.index % groups * self.devices
-        return {**threads, VISIBLE: ",".join(devices[first : first + self.devices])}
+        return devices[first : first + self.devices]
 
 
 WHOLE = Share()

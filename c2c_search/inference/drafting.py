@@ -135,12 +135,17 @@ class Drafter:
 
     def text(self, prompt: EncodedPrompt) -> str:
         """A prompt's draft in words, without the token that ends a text."""
-        ids = [*prompt.draft]
-        if ids and ids[-1] in stop_ids(self.loaded):
-            ids.pop()
-        text = self.loaded.text_tokenizer.decode(ids, skip_special_tokens=True)
-        assert isinstance(text, str)
-        return text.strip()
+        return draft_text(self.loaded, prompt)
+
+
+def draft_text(drafts: LoadedModel, prompt: EncodedPrompt) -> str:
+    """A prompt's draft in words, of the model that drafts; see `Drafter.text`."""
+    ids = [*prompt.draft]
+    if ids and ids[-1] in stop_ids(drafts):
+        ids.pop()
+    text = drafts.text_tokenizer.decode(ids, skip_special_tokens=True)
+    assert isinstance(text, str)
+    return text.strip()
 
 
 def drafter_of(model: FusedPair) -> Drafter | None:

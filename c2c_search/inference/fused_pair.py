@@ -11,6 +11,8 @@ import torch
 
 from c2c_search.errors import ConfigError
 from c2c_search.host.dtypes import convert
+from c2c_search.inference.anchors import saying
+from c2c_search.inference.anchors import with_anchors
 from c2c_search.inference.drafting import drafter_of
 from c2c_search.inference.drafting import with_drafts
 from c2c_search.inference.fusion import Fuse
@@ -166,9 +168,10 @@ class FusedPair:
         return self.cached(self.encoded(conversations, sharer_conversations))
 
     def cached(self, encoded: Sequence[EncodedPrompt]) -> PairPrompts:
-        """Prompts that are token ids already, and drafts, with both models' caches of them."""
-        encoded = with_drafts(self, encoded)
+        """Prompts that are token ids already, drafts and anchors, with both models' caches."""
         config = None if self.fuser is None else self.fuser.config
+        drafted = with_drafts(self, encoded)
+        encoded = with_anchors(drafted, config, self.receiver, self.sharer)
         return read_pair(encoded, self.receiver, self.sharer, config, self.cache_dtype)
 
     def read_on(
@@ -193,15 +196,21 @@ class FusedPair:
         rows: Sequence[int] | None = None,
         partners: Sequence[int] | None = None,
     ) -> PairBatch:
-        """Pack some prompts as the fuser needs them; see `PairPrompts.batch`."""
+        """Pack some prompts as the fuser needs them; see `PairPrompts.batch`.
+
+        Where rows hear partners, they read the anchors of these, which is computed here.
+        """
         config = None if self.fuser is None else self.fuser.config
-        return heard(prompts, config).batch(
+        batch = heard(prompts, config).batch(
             range(len(prompts)) if rows is None else rows,
             partners,
             whole=config is not None and config.stands_beside,
             draft=config is not None and config.message == "draft",
             context=config is not None and config.fuse_response,
         )
+        if partners is None or config is None or not config.anchored:
+            return batch
+        return saying(self, batch, [prompts.encoded[other].anchors for other in partners])
 
     def pairs_of(self, batch: PairBatch) -> Sequence[tuple[FusedPair, PairBatch]]:
         """Each sharer's pair with its part of a batch."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from c2c_search.inference.anchors import with_anchors
 from c2c_search.inference.reading import as_heard
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
@@ -99,6 +100,7 @@ class KeptPair:
     """
 
     def __init__(self, receiver: LoadedModel, sharer: LoadedModel) -> None:
+        self._models = receiver, sharer
         self.receiver = KeptCaches(receiver.model)
         self.sharer = self.receiver if sharer is receiver else KeptCaches(sharer.model)
 
@@ -109,7 +111,7 @@ class KeptPair:
         config: FuserConfig | None,
         dtype: torch.dtype,
     ) -> PairPrompts:
-        """A prompt with both models' caches, and the sharer's draft where it drafts.
+        """A prompt with both models' caches, and the sharer's draft and anchors, if any.
 
         Args:
             prompt: As both models read it.
@@ -117,23 +119,26 @@ class KeptPair:
             config: Of the fuser.
             dtype: What the caches are rounded to.
         """
-        own = self.receiver.read(prompt.receiver_ids, dtype)
+        anchored = config is not None and config.anchored
+        own = None if anchored else self.receiver.read(prompt.receiver_ids, dtype)
         return self.heard(prompt, own, drafter, config, dtype)
 
     def heard(
         self,
         prompt: EncodedPrompt,
-        own: PromptCaches,
+        own: PromptCaches | None,
         drafter: Drafter | None,
         config: FuserConfig | None,
         dtype: torch.dtype,
     ) -> PairPrompts:
-        """The same where the receiver has read the prompt."""
+        """The same where the receiver has read the prompt; None where it waits for anchors."""
         if drafter is not None and not prompt.drafted:
             before = self.sharer.read(prompt.sharer_ids, dtype)
             (draft,) = drafter.drafts([prompt.sharer_ids], before)
             prompt = prompt.with_draft(draft)
-        (prompt,) = as_heard([prompt], config)
+        (prompt,) = as_heard(with_anchors([prompt], config, *self._models), config)
+        if own is None:
+            own = self.receiver.read(prompt.receiver_ids, dtype)
         if config is not None and config.source != "kv":
             theirs = PromptCaches.compute(
                 self.sharer.model, [prompt.sharer_ids], dtype, source=config.source

@@ -41,7 +41,8 @@ class ConfidentModel(C2CModel):
     """A receiver that answers questions alone where its doubt is small, and else hears the sharer.
 
     Where it answers alone, the sharer reads nothing; where it does not, its own prompt cache is
-    used again. Batches and token ids are answered as every C2CModel answers them.
+    used again, unless it is to read anchors. Batches and token ids are answered as every C2CModel
+    answers them.
 
     Args:
         model: Receiver, sharer and fuser.
@@ -198,9 +199,13 @@ class ConfidentModel(C2CModel):
             kept: As for `_answers`.
         """
         config = None if self.fuser is None else self.fuser.config
+        anchored = config is not None and config.anchored
         if kept:
             (prompt,) = encoded
-            return self.kept.heard(prompt, own, drafter_of(self), config, self.cache_dtype)
+            mine = None if anchored else own
+            return self.kept.heard(prompt, mine, drafter_of(self), config, self.cache_dtype)
+        if anchored:  # the receiver reads more than it has read
+            return self.cached(encoded)
         asked = as_heard(with_drafts(self, encoded), config)
         theirs = PromptCaches.compute(
             self.sharer.model,

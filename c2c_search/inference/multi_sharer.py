@@ -53,9 +53,9 @@ class MultiSharerModel(C2CModel):
             memory is read by itself, whichever it is.
 
     Raises:
-        ConfigError: The models have not one receiver, or a fuser appends, fuses the response or
-            adapts the receiver, or has the receiver read its prompt anew beside one that changes
-            its cache.
+        ConfigError: The models have not one receiver, or a fuser appends, fuses the response,
+            puts words in front or adapts the receiver, or has the receiver read its prompt anew
+            beside one that changes its cache.
 
     Source: the published C2C's ``multi_source_fusion_mode``.
 
@@ -190,6 +190,7 @@ def _check(models: Sequence[C2CModel], fusion: str) -> None:
             f"injection {config.injection}": config.adds_entries,
             "fuse_response": config.fuse_response,
             "refresh": config.refresh is not None,
+            f"anchors {config.anchors}": config.anchored,
             f"lora_rank {config.lora_rank}": config.lora_rank > 0,
         }
         if any(others.values()):
@@ -198,7 +199,7 @@ def _check(models: Sequence[C2CModel], fusion: str) -> None:
                 "place or is read beside it, and nothing else.",
                 value=", ".join(name for name, given in others.items() if given),
                 hint="Choose fusers with injection residual, replace or side, without "
-                "fuse_response, refresh and lora_rank.",
+                "fuse_response, refresh, anchors and lora_rank.",
             )
     _check_who_reads([model.fuser.config for model in models if model.fuser is not None])
 

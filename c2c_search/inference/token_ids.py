@@ -209,10 +209,11 @@ def last_token_output(
     counts = context.lengths
     columns = list(read.columns)
     width = read.width
-    if fused.positions is not None:  # appended entries stand in front
-        width += max(
-            count + 1 - len(of_row) for count, of_row in zip(counts, read.columns, strict=True)
-        )
+    further = max(
+        count + 1 - len(of_row) for count, of_row in zip(counts, read.columns, strict=True)
+    )
+    if further or fused.positions is not None:  # appended entries, or anchors, stand in front
+        width += further
         columns = [torch.arange(width - count - 1, width) for count in counts]
     cache = DynamicCache()
     for number, layer in enumerate(context.cache.layers):

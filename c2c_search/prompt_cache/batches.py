@@ -51,6 +51,7 @@ class PairBatch:
         context: The sharer's whole prompts, where they are needed.
         texts: What the receiver reads; None for a prompt that is given as token ids.
         receiver_ids: All that the receiver reads, as token ids of each prompt.
+        anchored: Where, among these, words of the sharer begin and end, for each prompt.
     """
 
     receiver: torch.Tensor
@@ -61,6 +62,7 @@ class PairBatch:
     context: SharerContext | None = None
     texts: tuple[Rendered | None, ...] = ()
     receiver_ids: tuple[tuple[int, ...], ...] = ()
+    anchored: tuple[tuple[int, int], ...] = ()
 
     def to(self, device: torch.device) -> PairBatch:
         context = self.context
@@ -191,6 +193,7 @@ class PairPrompts:
             context=self._context(speakers) if context else None,
             texts=tuple(self.encoded[row].receiver_text for row in rows),
             receiver_ids=tuple(self.encoded[row].receiver_ids for row in rows),
+            anchored=tuple(self.encoded[row].anchored or (0, 0) for row in rows),
         )
 
     def _all_of(self, row: int) -> torch.Tensor:

@@ -227,7 +227,10 @@ def _search(board: Leaderboard, width: int) -> Table:
     longest = min(max(_SHORT_NAME, width // 4 - 6), max(len(row.name) for row in rows))
     taken = longest + _STATE_AND_SIZE
     taken += max(map(len, pairs)) + 1 if len(pairs) > 1 else 0
-    columns = fitting(board.columns, width - taken - _SETTINGS)
+    shortest = Shorthand(_values(settings), letters=_FEWEST_LETTERS)
+    needed = max((len(shortest.line(each)) for each in settings), default=0)
+    room = max(_SETTINGS, min(_MOST_SETTINGS, needed))
+    columns = fitting(board.columns, width - taken - room)
     taken += sum(column.width for column in columns)
     short = _shorthand(settings, width - taken)
     lines = iter(settings)
@@ -265,7 +268,7 @@ def _one_line(text: str) -> Text:
 def _shorthand(settings: Sequence[Mapping[str, object]], room: int) -> Shorthand:
     """Words are cut as far as it takes to put every trial's settings into the room."""
     values = _values(settings)
-    for letters in (5, 4, 3, 2):
+    for letters in range(5, _FEWEST_LETTERS - 1, -1):
         short = Shorthand(values, letters=letters)
         if all(len(short.line(each)) <= room for each in settings):
             break
@@ -355,5 +358,7 @@ _CUT_NAME = 13  # characters of a name, at least, where it does not fit beside t
 _SHORT_NAME = 14  # of a name, at most, in a narrow terminal
 _STATE_AND_SIZE = 14  # with the blanks between
 _SETTINGS = 20  # that are left room for, before a column of numbers is
+_MOST_SETTINGS = 28  # the same, where there are so many
+_FEWEST_LETTERS = 2  # of a word
 _STATES = {"complete": "done"}
 _STYLES = {"control": "cyan", "twin": "cyan", "pruned": "dim", "failed": "red"}

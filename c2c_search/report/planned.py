@@ -7,18 +7,37 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from c2c_search.host.wording import counted
 from c2c_search.prompt_cache.budget import size_text
+from c2c_search.report import forecast_table
 from c2c_search.report.leaderboard import count
+from c2c_search.space.forecast import CachePlan
+from c2c_search.space.forecast import Forecast
+from c2c_search.space.fuser_sizes import FuserSizes
 from c2c_search.space.plan import MemoryPlan
 from c2c_search.space.plan import Plan
 
 
-def render(study: str, plan: Plan) -> RenderableType:
+_BAR = 24  # characters of the longest bar
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def render(
+    study: str,
+    plan: Plan,
+    *,
+    caches: CachePlan | None = None,
+    forecast: Forecast | None = None,
+    unknown: str = "",
+) -> RenderableType:
     """Draw a plan.
 
     Args:
         study: Name of the study.
         plan: Of its space.
+        caches: The prompt caches that it reads; None if they cannot be told.
+        forecast: How long it takes; None if that cannot be told.
+        unknown: Why sizes are not known, where they are not.
     """
     dimensions = Table(title=f"study {study}", title_justify="left")
     for heading in ("dimension", "values", "when"):
@@ -28,12 +47,46 @@ def render(study: str, plan: Plan) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim")
     facts.add_column()
-    for what, value in _facts(plan).items():
+    for what, value in _facts(plan, unknown).items():
         facts.add_row(what, value)
-    return Group(dimensions, "", facts)
+    if caches is not None:
+        facts.add_row("prompt caches", _caches(caches))
+    parts: list[RenderableType] = [dimensions, "", facts]
+    if plan.sizes is not None and len(plan.sizes.histogram) > 1:
+        parts += ["", _histogram(plan.sizes)]
+    if forecast is not None:
+        parts += ["", forecast_table.render(forecast)]
+    return Group(*parts)
 
 
-def _facts(plan: Plan) -> dict[str, str]:
+def _histogram(sizes: FuserSizes) -> Table:
+    """Candidates by size, a bar each."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="dim")
+    table.add_column()
+    table.add_column(justify="right")
+    largest = max(each.share for each in sizes.histogram)
+    for each in sizes.histogram:
+        eighths = round(8 * _BAR * each.share / largest)
+        bar = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+        table.add_row(f"{count(each.least)} to {count(each.most)}", bar, f"{each.share:.0%}")
+    return table
+
+
+def _caches(caches: CachePlan) -> str:
+    prompts = sum(each.prompts for each in caches.lists)
+    text = f"{size_text(caches.size)} of {counted(prompts, 'prompt')}"
+    if caches.stored:
+        text += f", {size_text(caches.stored)} of it there already"
+    if caches.beyond:
+        text += (
+            f"; {size_text(caches.budget)} fit the budget, and the rest is computed again "
+            "whenever it is read"
+        )
+    return text
+
+
+def _facts(plan: Plan, unknown: str) -> dict[str, str]:
     endless = "endless (there is a range of numbers)"
     facts = {
         "different trials": endless if plan.configurations is None else f"{plan.configurations:,}",
@@ -50,8 +103,11 @@ def _facts(plan: Plan) -> dict[str, str]:
     if plan.reference_steps:
         facts["steps of the pairs' references"] = f"{plan.reference_steps:,}"
     facts["steps in all"] = f"about {plan.total_steps:,}"
+    facts["finalists"] = f"{plan.finalists}, measured once on the test split"
+    if plan.controls:
+        facts["must beat"] = ", ".join(["every model alone", *plan.controls])
     if plan.sizes is None:
-        facts["parameters"] = "known once the models are there: add --fetch"
+        facts["parameters"] = unknown or "known once the models are there: add --fetch"
     else:
         sizes = plan.sizes
         facts["parameters"] = (
@@ -61,6 +117,8 @@ def _facts(plan: Plan) -> dict[str, str]:
             facts["within the limits"] = (
                 f"{sizes.fitting:.0%} of the candidates; no others are tried"
             )
+        for name, share in sizes.refused.items():
+            facts[f"beyond limits.{name}"] = f"{share:.0%} of the candidates"
     if plan.memory is not None:
         facts["memory of a trial"] = _memory(plan.memory)
     if plan.messages is not None:

@@ -12,24 +12,10 @@ from dataclasses import field
 
 
 HISTORY = 48  # losses that the sparkline keeps
-KNOWN_STEPS = 5  # steps and seconds of training from which the time left is told
-KNOWN_SECONDS = 10.0
 
 Clock = Callable[[], float]
 
-
-@dataclass
-class Current:
-    """A trial (or twin) that trains now; of several workers, in the one of that number."""
-
-    name: str
-    settings: Mapping[str, object]
-    steps: int
-    of_budget: bool = True
-    worker: int | None = None
-    step: int = 0
-    losses: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
-    rungs: list[tuple[int, Score]] = field(default_factory=list)
+_OF_TRAINING = ("train", "calibrate", "evaluate")  # stages whose time a trial costs
 
 
 @dataclass(frozen=True)
@@ -53,11 +39,27 @@ class Score:
         """What trials are compared by."""
         return self.accuracy if self.objective is None else self.objective
 
+    @property
+    def pairing_gain(self) -> float | None:
+        """P, matched minus deranged."""
+        return None if self.deranged is None else self.accuracy - self.deranged
+
+    @property
+    def system_gain(self) -> float | None:
+        """G, matched minus the receiver alone."""
+        return None if self.receiver is None else self.accuracy - self.receiver
+
+    @property
+    def short(self) -> str:
+        """Accuracy, and how much of it is communication: ``0.625 P +0.125``."""
+        known = self.pairing_gain
+        return f"{self.accuracy:.3f}" + ("" if known is None else f" P {known:+.3f}")
+
     def __str__(self) -> str:
         if self.deranged is None:
             return f"{self.accuracy:.3f}"
-        pairing = f"P {self.accuracy - self.deranged:+.3f}"
-        gain = "" if self.receiver is None else f", G {self.accuracy - self.receiver:+.3f}"
+        gain = "" if self.system_gain is None else f", G {self.system_gain:+.3f}"
+        pairing = f"P {self.pairing_gain:+.3f}"
         return f"{self.accuracy:.3f} matched, {self.deranged:.3f} deranged, {pairing}{gain}"
 
 
@@ -75,6 +77,92 @@ class Best:
         return f"{self.score}, {self.objective} {self.score.worth:+.3f} ({self.name})"
 
 
+@dataclass(frozen=True)
+class Doing:
+    """What the driver, or a worker, is at.
+
+    Args:
+        stage: In one word.
+        message: What of.
+        done: How much of it.
+        total: How much there is; 0 when unknown.
+        since: When it began.
+        before: How much was done by then.
+    """
+
+    stage: str
+    message: str
+    done: int
+    total: int
+    since: float
+    before: int
+
+    def seconds_left(self, now: float) -> float | None:
+        """What the rest takes, as fast as it went so far; None until that is known."""
+        known = self.done - self.before
+        if self.done >= self.total or known < max(2, self.total // 50) or now <= self.since:
+            return None
+        return (now - self.since) / known * (self.total - self.done)
+
+
+@dataclass
+class Current:
+    """A training that goes on now.
+
+    Args:
+        name: Of the trial or twin.
+        settings: Of it.
+        steps: That it takes at most.
+        of_budget: Whether it is one of the study's trials.
+        worker: Number of the worker that trains it; None where there is one alone.
+        marked: Until when its time is counted.
+        seconds: That it has taken so far.
+        first: The first step that was heard of; None before that.
+        stepped: Its seconds at the last step that was heard of.
+    """
+
+    name: str
+    settings: Mapping[str, object]
+    steps: int
+    of_budget: bool
+    worker: int | None
+    marked: float
+    seconds: float = 0.0
+    step: int = 0
+    first: int | None = None
+    stepped: float = 0.0
+    losses: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    rungs: list[tuple[int, Score]] = field(default_factory=list)
+
+    @property
+    def resumed(self) -> bool:
+        """Whether most of it was trained in an earlier start."""
+        return self.first is not None and 2 * self.first > self.step
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A training that is over.
+
+    Args:
+        name: Of the trial or twin.
+        how: ``complete``, ``pruned`` or ``failed``.
+        of_budget: Whether it was one of the study's trials.
+        seconds: That it took here.
+        resumed: Whether most of it was trained in an earlier start.
+        score: On validation; None if it failed.
+        why: It was pruned, or failed.
+    """
+
+    name: str
+    how: str
+    of_budget: bool
+    seconds: float
+    resumed: bool
+    score: Score | None
+    why: str
+
+
 @dataclass
 class StudyState:
     """Everything the view shows; no rendering in here.
@@ -85,10 +173,25 @@ class StudyState:
         steps: Steps of a trial that is not pruned.
         twins: Controls of finalists, twins among them, that are still to be trained in steps, the
             present one included.
-        first_rung: Steps of a trial that is pruned at the first occasion; ``steps`` for none.
+        first_rung: Steps of a trial that is pruned at the first occasion; None if none is.
         objective: Name of what the search maximises.
         clock: Seconds, monotonic.
-        workers: What each of several workers does that does not train.
+        seconds_of_search: That may still go to trials; None without such a limit.
+        steps_of_search: Steps that may still be trained in trials; None without such a limit.
+        patience: Trials in a row without a gain that end the search; None if none do.
+        idle: Trials since the last gain.
+        counts: Trials that are over, by how they ended.
+        best: Trial so far.
+        searching: Whether trials are still to begin.
+        phase: Of the study.
+        doing: What each worker does beside training, by number; None where there is one alone.
+        devices: Of each worker, in words.
+        currents: Trainings that go on, by name.
+        endings: Those that are over, of this start.
+        stepped: Steps that were heard of here, but the first of each training.
+        stepping_seconds: That those took.
+        busy_seconds: In which anything trained.
+        side_by_side_seconds: The same, each as often as there were trainings.
     """
 
     name: str
@@ -98,21 +201,27 @@ class StudyState:
     first_rung: int | None = None
     objective: str = "accuracy"
     clock: Clock = time.monotonic
-    stage: str = ""
-    message: str = ""
-    done: int = 0
-    total: int = 0
-    currents: dict[str, Current] = field(default_factory=dict)
-    workers: dict[int, str] = field(default_factory=dict)
-    best: Best | None = None
+    seconds_of_search: float | None = None
+    steps_of_search: int | None = None
+    patience: int | None = None
+    idle: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    steps_of_finished: list[int] = field(default_factory=list)
-    trained_steps: int = 0
-    training_seconds: float = 0.0
+    best: Best | None = None
+    searching: bool = True
+    phase: Doing | None = None
+    doing: dict[int | None, Doing] = field(default_factory=dict)
+    devices: dict[int | None, str] = field(default_factory=dict)
+    currents: dict[str, Current] = field(default_factory=dict)
+    endings: list[Ended] = field(default_factory=list)
+    stepped: int = 0
+    stepping_seconds: float = 0.0
+    busy_seconds: float = 0.0
+    side_by_side_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.started = self.clock()
-        self._training_since: float | None = None
+        self.started = self._counted = self.clock()
+        self._search_began: float | None = None
+        self._search_until = self.started
 
     @property
     def elapsed(self) -> float:
@@ -124,6 +233,42 @@ class StudyState:
         """Trials that are over, however they ended."""
         return sum(self.counts.values())
 
+    @property
+    def trials_an_hour(self) -> float | None:
+        """That ended in this start; None before the first one has."""
+        ended = sum(one.of_budget for one in self.endings)
+        if not ended or self._search_began is None or self._search_until <= self._search_began:
+            return None
+        return 3600 * ended / (self._search_until - self._search_began)
+
+    @property
+    def searched_seconds(self) -> float:
+        """Since the first trial of this start began, until now or the last one's end."""
+        if self._search_began is None:
+            return 0.0
+        runs = any(current.of_budget for current in self.currents.values())
+        return (self.clock() if runs else self._search_until) - self._search_began
+
+    @property
+    def side_by_side(self) -> float:
+        """Trainings that went on at the same time, on average; at least 1."""
+        if self.busy_seconds <= 0:
+            return float(max(1, len(self.currents)))
+        return max(1.0, self.side_by_side_seconds / self.busy_seconds)
+
+    def enter(self, stage: str, message: str, done: int, total: int) -> None:
+        """The study is in this phase."""
+        self.phase = self._at(self.phase, stage, message, done, total)
+
+    def work(self, worker: int | None, stage: str, message: str, done: int, total: int) -> None:
+        """A worker does something that is no training step."""
+        self.doing[worker] = self._at(self.doing.get(worker), stage, message, done, total)
+        now = self._count()
+        for current in self.currents.values():
+            if current.worker == worker:
+                # What is prepared on the way is made once, and of no training's time.
+                self._spend(current, now, counts=stage in _OF_TRAINING)
+
     def begin(
         self,
         name: str,
@@ -133,73 +278,78 @@ class StudyState:
         worker: int | None = None,
     ) -> None:
         """A training starts, perhaps beside others."""
-        self._in_stage("train")
-        if not self.currents:
-            self._training_since = self.clock()
-        self.currents[name] = Current(name, settings, steps, of_budget, worker)
+        now = self._count()
+        if of_budget and self._search_began is None:
+            self._search_began = now
+        self.doing.pop(worker, None)
+        self.currents[name] = Current(name, settings, steps, of_budget, worker, marked=now)
 
     def advance(self, name: str, step: int, loss: float) -> None:
         """A training step was logged; a resumed trial's first one counts as no progress."""
         if (current := self.currents.get(name)) is None:
             return
-        self._in_stage("train")
-        if current.losses:
-            self.trained_steps += max(0, step - current.step)
-        current.step = step
-        current.losses.append(loss)
-        self._spend()
-
-    def end(self, name: str) -> None:
-        """A training is over."""
-        if (current := self.currents.get(name)) is None:
-            return
-        self._spend()
-        if current.of_budget:
-            self.steps_of_finished.append(current.step)
-        del self.currents[name]
-        if not self.currents:
-            self._training_since = None
-
-    def seconds_left(self) -> tuple[float, float] | None:
-        """Estimate of the training still to do, from the seconds per step so far.
-
-        Trials to come are expected to take as many steps as those before them did on average,
-        twins every step. Before the first trial has ended, the estimate is a range: every trial
-        pruned at the first occasion, or none. None until enough was measured: the first steps of
-        a process are slow, and few.
-        """
-        measured = self.trained_steps >= KNOWN_STEPS and self.training_seconds >= KNOWN_SECONDS
-        if not measured:
-            return None
-        if self.steps_of_finished:
-            mean = sum(self.steps_of_finished) / len(self.steps_of_finished)
-            low = high = self._steps_ahead(mean)
+        self._spend(current, self._count())
+        if current.first is None:
+            current.first = step
         else:
-            low = self._steps_ahead(self.first_rung or self.steps)
-            high = self._steps_ahead(self.steps)
-        each = self.training_seconds / self.trained_steps
-        return low * each, high * each
+            self.stepped += max(0, step - current.step)
+            self.stepping_seconds += current.seconds - current.stepped
+        current.step, current.stepped = step, current.seconds
+        current.losses.append(loss)
+        self.doing.pop(current.worker, None)
 
-    def _steps_ahead(self, mean: float) -> float:
-        """Training steps still to come, if a trial takes so many on average."""
-        now = self.currents.values()
-        here = sum(current.steps - current.step for current in now)
-        trial_now = sum(current.of_budget for current in now)
-        twin_now = len(now) - trial_now
-        trials = max(0, self.trials - self.finished - trial_now)
-        twins = max(0, self.twins - twin_now)
-        return here + trials * mean + twins * self.steps
+    def reach(self, name: str, step: int, score: Score) -> None:
+        """A training was validated."""
+        if (current := self.currents.get(name)) is not None:
+            current.rungs.append((step, score))
 
-    def rest(self) -> None:
-        """What happened since the last step was no training, e.g. a pair was prepared."""
-        if self._training_since is not None:
-            self._training_since = self.clock()
+    def end(self, name: str, how: str, score: Score | None, why: str) -> Ended:
+        """A training is over; what was never begun (it was no trial) is over too."""
+        now = self._count()
+        current = self.currents.pop(name, None)
+        if current is None:
+            ended = Ended(name, how, True, 0.0, True, score, why)
+        else:
+            self._spend(current, now)
+            self.doing.pop(current.worker, None)
+            seconds, resumed = current.seconds, current.resumed
+            ended = Ended(name, how, current.of_budget, seconds, resumed, score, why)
+        self.endings.append(ended)
+        if ended.of_budget:
+            self._search_until = now
+            self._tally(ended)
+        return ended
 
-    def _in_stage(self, stage: str) -> None:
-        self.stage, self.done, self.total, self.message = stage, 0, 0, ""
+    def _tally(self, ended: Ended) -> None:
+        self.counts[ended.how] += 1
+        self.idle += 1
+        if ended.score is None or ended.how != "complete":
+            return
+        if self.best is None or ended.score.worth > self.best.score.worth:
+            self.best = Best(ended.name, ended.score, self.objective)
+            self.idle = 0
 
-    def _spend(self) -> None:
+    def _at(self, before: Doing | None, stage: str, message: str, done: int, total: int) -> Doing:
+        """What is done now; it began when the same was first heard of."""
+        same = before is not None and (
+            (before.stage, before.total) == (stage, total)
+            and before.done <= done
+            and (total or before.message == message)
+        )
+        if before is None or not same:
+            return Doing(stage, message, done, total, self.clock(), done)
+        return Doing(stage, message, done, total, before.since, before.before)
+
+    def _count(self) -> float:
+        """The present; how many trainings went on until it is kept."""
         now = self.clock()
-        if self._training_since is not None:
-            self.training_seconds += now - self._training_since
-        self._training_since = now
+        if self.currents:
+            self.busy_seconds += now - self._counted
+            self.side_by_side_seconds += len(self.currents) * (now - self._counted)
+        self._counted = now
+        return now
+
+    def _spend(self, current: Current, now: float, *, counts: bool = True) -> None:
+        if counts:
+            current.seconds += now - current.marked
+        current.marked = now

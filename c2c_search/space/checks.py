@@ -18,6 +18,7 @@ from c2c_search.config.problems import sentence
 from c2c_search.config.stages import files_of
 from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import NOT_TRAINED
+from c2c_search.config.trial import anchors_say_it
 from c2c_search.config.trial import needs_added_entries
 from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
@@ -46,7 +47,13 @@ from c2c_search.space.unread import unread
 
 
 # What decides whether a fuser can be trained as it is to be.
-_OF_BOTH = (PRESET, "fuser.injection", "training.stages", "training.receiver_sees")
+_OF_FUSER = ("injection", "anchors", "message")
+_OF_BOTH = (
+    PRESET,
+    *(f"fuser.{name}" for name in _OF_FUSER),
+    "training.stages",
+    "training.receiver_sees",
+)
 
 
 def check(
@@ -309,10 +316,11 @@ class _Check:
             points(self.space.dimensions, _OF_BOTH.__contains__) if self.pipeline_known else ()
         ):
             trial = settings(self.space, self.pipeline, params)
-            fuser = FuserConfig.model_construct(injection=trial["fuser"]["injection"])
+            of_fuser = {name: trial["fuser"][name] for name in _OF_FUSER if name in trial["fuser"]}
+            fuser = FuserConfig.model_construct(**of_fuser)
             try:
                 training = TrainingConfig.model_validate(trial["training"], strict=True)
-                rule = needs_added_entries(fuser, training)
+                rule = needs_added_entries(fuser, training) or anchors_say_it(fuser, training)
                 for stage in training.stages:
                     files_of(stage, self.pipeline.data)
             except ValidationError:  # told of the section

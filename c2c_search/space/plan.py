@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -22,9 +21,11 @@ from optuna.trial import TrialState
 from c2c_search.config.stages import written
 from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import FuserConfig
+from c2c_search.space.candidates import random_trials
 from c2c_search.space.dimensions import count
 from c2c_search.space.dimensions import in_order
-from c2c_search.space.dimensions import walk
+from c2c_search.space.fuser_sizes import FuserSizes
+from c2c_search.space.fuser_sizes import fuser_sizes
 from c2c_search.space.pruners import rung_measures
 from c2c_search.space.sampling import make_pruner
 from c2c_search.space.schema import Space
@@ -34,10 +35,18 @@ from c2c_search.system_names import TWIN
 
 Geometry = TypeVar("Geometry")
 
-_OF_MESSAGES = ("fuser.slots", "fuser.message", "fuser.draft_tokens", "fuser.source")
+_OF_MESSAGES = (
+    "fuser.slots",
+    "fuser.message",
+    "fuser.draft_tokens",
+    "fuser.source",
+    "fuser.anchors",
+    "fuser.anchor_tokens",
+)
 
 _REHEARSED_TRIALS = 500
 _FEWEST_ROUNDS = 5
+_DERANGED = "deranged"
 _MOST_TRIALS = 1000  # of a rehearsed study; a longer one is taken to go on alike
 
 
@@ -66,24 +75,6 @@ class RungPlan:
 
     step: int
     trials: float
-
-
-@dataclass(frozen=True)
-class FuserSizes:
-    """Parameters of the space's fusers, over random candidates.
-
-    Args:
-        smallest: Fewest parameters.
-        median: Median parameters.
-        largest: Most parameters.
-        fitting: Share of the candidates within the space's limits on the fuser; the others are
-            never tried.
-    """
-
-    smallest: int
-    median: int
-    largest: int
-    fitting: float
 
 
 @dataclass(frozen=True)
@@ -145,6 +136,8 @@ class Plan:
         twin_steps: Optimizer steps of the finalists' no-sharer twins.
         stages: Of a trial, where they are not searched; empty without any.
         control_steps: The same of every other control that is trained in steps, by its title.
+        finalists: Trials that are measured on the test split.
+        controls: What each of them must beat, beside every model alone, by title.
         reference_steps: Optimizer steps of the pairs' no-sharer references, which a study of
             several pairs trains to the first rung.
         sizes: Parameters of the fusers; None without geometries.
@@ -167,6 +160,8 @@ class Plan:
     drafts: DraftPlan | None = None
     stages: str = ""
     control_steps: Mapping[str, int] = field(default_factory=dict)
+    finalists: int = 1
+    controls: tuple[str, ...] = ()
 
     @property
     def total_steps(self) -> int:
@@ -202,11 +197,13 @@ def plan(
         (step - start) * trials
         for start, step, trials in zip(starts, training.rung_steps, reached, strict=False)
     )
-    judged = min(space.pipeline.champion.finalists, search.trials) * training.steps
+    finalists = min(space.pipeline.champion.finalists, search.trials)
+    judged = finalists * training.steps
+    controls = (TWIN, *space.pipeline.champion.controls, _DERANGED)
     sizes = needed = sent = drafts = None
     if geometries is not None and parameters is not None:
         by_size = _by_size(space, geometries, parameters, samples)
-        sizes = _sizes(space, [size for size, _ in by_size])
+        sizes = fuser_sizes(space, [size for size, _ in by_size])
         if memory is not None:
             # A trial takes a few seconds to tell.
             needed = _memory(space, [memory(by_size[index][1]) for index in (0, -1)])
@@ -231,6 +228,8 @@ def plan(
         stages=_stages(space),
         control_steps={SYSTEMS[name].title: judged for name in trained_in_steps(space)}
         | ({"further seeds": search.confirm_seeds * judged} if search.confirm_seeds else {}),
+        finalists=finalists,
+        controls=tuple(SYSTEMS[name].title for name in dict.fromkeys(controls)),
     )
 
 
@@ -326,23 +325,7 @@ def _by_size(
     return sorted(counted, key=itemgetter(0))
 
 
-def _sizes(space: Space, counts: Sequence[int]) -> FuserSizes:
-    return FuserSizes(
-        smallest=counts[0],
-        median=round(statistics.median(counts)),
-        largest=counts[-1],
-        fitting=sum(map(space.limits.allow, counts)) / len(counts),
-    )
-
-
 def _memory(space: Space, needed: Sequence[Mapping[str, int]]) -> MemoryPlan:
     totals = [sum(parts.values()) for parts in needed]
     most = needed[totals.index(max(totals))]
     return MemoryPlan(min(totals), most, space.limits.max_memory_gb)
-
-
-def random_trials(space: Space, number: int) -> Iterator[TrialConfig]:
-    """Points of the space by chance, the same in every process; limits are not looked at."""
-    rng = Random(space.search.seed)
-    for _ in range(number):
-        yield space.configuration(walk(space.dimensions, lambda _, each: each.draw(rng)))

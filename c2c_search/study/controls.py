@@ -100,7 +100,7 @@ def measure_models(session: Session) -> None:
     models = models_of(session)
 
     def measure(session: Session, index: int, model: SingleModel) -> float:
-        session.view.stage("controls", index, len(models), model.name)
+        session.view.phase("controls", index, len(models), model.name)
         return measure_alone(session, model, "validation").accuracy
 
     jobs = [partial(measure, index=index, model=one) for index, one in enumerate(models)]
@@ -160,7 +160,7 @@ def _train_reference(session: Session, number: int) -> None:
     """Train the no-sharer reference of a pair, by its number."""
     space = session.space
     name, pair = list(space.pairs.items())[number]
-    session.view.stage("controls", number, len(space.pairs), reference_name(name))
+    session.view.phase("controls", number, len(space.pairs), reference_name(name))
     config = space.configuration(reference(space, name))
     config = config.model_copy(update={"seed": config.seed + 1})
     ended = train_once(

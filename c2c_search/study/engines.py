@@ -29,10 +29,12 @@ class Engine(NamedTuple):
     Args:
         workers: How many.
         start: Starts one.
+        device: Tells what one computes on, by its part of the machine.
     """
 
     workers: int
     start: WorkerFactory
+    device: Callable[[Share], str]
 
 
 @contextmanager
@@ -58,9 +60,11 @@ def opened(
     """
     if name == "local":
         # On a CPU one process uses all cores.
-        yield Engine(workers or max(1, len(gpus(os.environ)) // devices), local)
+        count = workers or max(1, len(gpus(os.environ)) // devices)
+        yield Engine(count, local, lambda share: share.told(os.environ))
         return
     from c2c_search.training.remote.cluster import connect
+    from c2c_search.training.remote.cluster import cores_or_gpus
     from c2c_search.training.remote.worker import RemoteWorker
     from c2c_search.training.remote.worker import place_seconds
 
@@ -74,6 +78,7 @@ def opened(
         ) -> AbstractContextManager[WorkerProcess]:
             return RemoteWorker(pipeline, dtype=dtype, bundle=bundle, place_seconds=seconds)
 
-        yield Engine(count, start)
+        told = cores_or_gpus(bundle)
+        yield Engine(count, start, lambda share: told)
     finally:
         cluster.disconnect()

@@ -65,6 +65,9 @@ if TYPE_CHECKING:
 SHUT = "shut"
 """Measured of the finalist that wins, or comes first: what was measured is what its fuser adds."""
 
+ANCHORS = "anchors"
+"""A control of every finalist whose receiver reads words: what they say without the fuser."""
+
 _SHOWN = 5  # failed trials
 _NOTHING = "No trial ran to its end, so nothing could be judged."
 _BEYOND = "Of {} that ran to the end none keeps to search.bounds, so nothing could be judged."
@@ -196,10 +199,16 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
     return final
 
 
-def controls_of(session: Session) -> tuple[str, ...]:
-    """The systems that every finalist must beat, beside each model alone and its deranged self."""
+def controls_of(session: Session, one: Finalist | None = None) -> tuple[str, ...]:
+    """The systems to beat, beside each model alone and one's deranged self.
+
+    Args:
+        session: Its pipeline names them.
+        one: A finalist, of which there may be more than every one must beat.
+    """
     named = session.space.pipeline.champion.controls
-    return tuple(dict.fromkeys(name for name in (TWIN, *named) if name != DERANGED))
+    own = (ANCHORS,) if one is not None and one.config.fuser.anchored else ()
+    return tuple(dict.fromkeys(name for name in (TWIN, *named, *own) if name != DERANGED))
 
 
 def _train(session: Session, chosen: list[Finalist]) -> tuple[Finalist, ...]:
@@ -215,21 +224,21 @@ def _train(session: Session, chosen: list[Finalist]) -> tuple[Finalist, ...]:
     def train(session: Session, number: int, control: str) -> None:
         if found[number].lacks:
             return
-        session.view.twins(len(still))
+        session.view.controls(len(still))
         found[number] = _with_control(session, found[number], control)
         still.discard((number, control))
         if found[number].lacks:
             still.difference_update((number, one) for one in in_steps)
 
     session.share([partial(train, number=n, control=one) for n in found for one in controls])
-    session.view.twins(0)
+    session.view.controls(0)
     return tuple(found.values())
 
 
 def _with_control(session: Session, one: Finalist, control: str) -> Finalist:
     """A finalist with a control trained; or with what it lacks, if its twin fails."""
     entry, name = SYSTEMS[control], one.name_of(control)
-    session.view.stage("controls", message=name)
+    session.view.phase("controls", message=name)
     kind: Kind = "twin" if control == TWIN else "control"
     tags = {"c2c.control": entry.name}
     if control == TWIN:
@@ -239,9 +248,7 @@ def _with_control(session: Session, one: Finalist, control: str) -> Finalist:
     if not isinstance(ended, Failed):
         return replace(one, controls={**one.controls, control: ended})
     if control == TWIN and ended.failure not in NOT_ITS_OWN:
-        reason = f"{ended.failure}: {ended.message}"
-        session.view.note(f"{name} failed ({reason})")
-        return replace(one, lacks=reason)
+        return replace(one, lacks=f"{ended.failure}: {ended.message}")
     raise retries.error(ended, f"{name} could not be trained")
 
 
@@ -252,12 +259,12 @@ def _measure(session: Session, judged: list[Finalist]) -> dict[str, SystemResult
         for model in models_of(session)
     }
     for one in judged:
-        for system in (SUBJECT, *controls_of(session), DERANGED):
+        for system in (SUBJECT, *controls_of(session, one), DERANGED):
             measurements[one.name_of(system)] = partial(_on_test, one=one, system=system)
     done: list[str] = []
 
     def measure(session: Session, name: str) -> SystemResult:
-        session.view.stage("test", len(done), len(measurements), name)
+        session.view.phase("test", len(done), len(measurements), name)
         found = measurements[name](session)
         done.append(name)
         return found
@@ -330,7 +337,7 @@ def _check_shut(session: Session, one: Finalist) -> None:
 
 def _key(session: Session, one: Finalist) -> str:
     """What is judged: a trial against its controls. Other controls are another question."""
-    asked = [*sorted(controls_of(session)), *harm_question(session), *judged_as(session)]
+    asked = [*sorted(controls_of(session, one)), *harm_question(session), *judged_as(session)]
     return canonical_hash([one.config.hash(), *asked])
 
 
@@ -362,7 +369,7 @@ def _judge(
 ) -> Verdict:
     rules = session.space.pipeline.champion
     names = [model.name for model in models_of(session)]
-    names += [one.name_of(control) for control in controls_of(session)]
+    names += [one.name_of(control) for control in controls_of(session, one)]
     return judge(
         one.name,
         results[one.name],

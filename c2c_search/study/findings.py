@@ -123,8 +123,12 @@ def findings(name: str | None, root: Path, *, weigh: bool = False) -> Findings:
     Raises:
         StoreError: There is none of that name, or a store cannot be read.
     """
+    return findings_of(overview.load(overview.open_existing(root), name), root, weigh=weigh)
+
+
+def findings_of(study: Study, root: Path, *, weigh: bool = False) -> Findings:
+    """The same of a study that is open; see `findings`."""
     root = expanded(root).resolve()
-    study = overview.load(overview.open_existing(root), name)
     row, trials = overview.study_row(root, study), overview.trial_rows(study)
     files = StudyFiles(root, study.study_name)
     store = JsonStore(files.results)

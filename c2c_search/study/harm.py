@@ -72,7 +72,7 @@ def _measure(session: Session, one: Finalist, verdict: Verdict, own: Answers) ->
     pair = canonical_hash(one.config.pair.model_dump())
     for number, spec in enumerate(rules.harmless_on):
         task = task_name(spec)
-        session.view.stage("harm", number, len(rules.harmless_on), f"{one.name} on {task}")
+        session.view.phase("harm", number, len(rules.harmless_on), f"{one.name} on {task}")
         asked = f"harm/{fit(task)}-{canonical_hash([spec, rules.harm_limit])}"
 
         def answers(

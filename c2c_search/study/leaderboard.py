@@ -123,7 +123,7 @@ def _measured(session: Session, final: FinalEvaluation) -> Iterator[MeasuredRow]
     kinds = {model.name: "control" for model in models_of(session)}
     for one in final.finalists:
         kinds |= {one.name: "finalist", one.name_of(DERANGED): "deranged"}
-        kinds |= {one.name_of(control): "control" for control in controls_of(session)}
+        kinds |= {one.name_of(control): "control" for control in controls_of(session, one)}
         kinds[one.name_of(TWIN)] = "twin"
     for name, result in final.results.items():
         interval = accuracy_interval(result, level=DESCRIPTIVE_LEVEL)

@@ -61,7 +61,10 @@ class Messages:
         self._trials: dict[str, TrialConfig] = {}
 
     def bytes_of(self, trial: TrialConfig) -> int:
-        """Bytes of the message of a prompt of mean length; see `cost.message_bytes`."""
+        """Bytes of the message of a prompt of mean length; see `cost.message_bytes`.
+
+        Anchors are taken to be as many as may be.
+        """
         config = trial.fuser
         tokens = 0
         if config.message != "draft":
@@ -73,7 +76,8 @@ class Messages:
             config = config.model_copy(update={"layer_alignment": "terminal"})
         shapes = self._shape_of(trial.pair.receiver), self._shape_of(trial.pair.sharer)
         fuser = cost.unfilled(config, *shapes)
-        return cost.message_bytes(fuser, tokens, getattr(torch, trial.cache_dtype))
+        words = min(config.anchor_tokens, tokens) if config.anchored else 0
+        return cost.message_bytes(fuser, tokens, getattr(torch, trial.cache_dtype), words)
 
     def drafting(self, trials: Iterable[TrialConfig]) -> DraftPlan | None:
         """What writing the drafts of trials takes, once for all of them; None if none drafts.

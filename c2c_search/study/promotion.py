@@ -83,9 +83,9 @@ def promote(session: Session, final: FinalEvaluation, *, ask: Ask = ask_here) ->
         _discard(candidate, draft)
         return known
     if not _is_of(candidate, winner, final):
-        session.view.stage("package", 0, 2, "asking the champion")
+        session.view.phase("package", 0, 2, "asking the champion")
         _build(candidate, draft, session, final, winner, ask)
-    session.view.stage("package", 1, 2, "asking it in a clean runtime, then registering it")
+    session.view.phase("package", 1, 2, "asking it in a clean runtime, then registering it")
     run_id = session.tracker.own_id(session.study.trials[winner.number].user_attrs[RUN_ID])
     reason = obstacle(session, final)
     forced = session.force if reason else ""

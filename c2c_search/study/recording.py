@@ -195,7 +195,8 @@ def train_once(
         raise
     ended = recording.end(ended)
     if isinstance(ended, Failed):
-        session.view.end(name, "failed")
+        session.view.end(name, "failed", why=reason(ended))
+        log_failure(run, ended)
         run.finish("FAILED")
         return ended
     session.view.end(name, "complete", session.score(train.config.pair, ended))
@@ -258,10 +259,27 @@ def log_accuracy(run: RecordedRun, prefix: str, result: SystemResult) -> None:
     )
 
 
+def early(ended: Trained, steps: int) -> str:
+    """When and why a training was pruned."""
+    return f"at step {ended.step} of {steps}: others had done better by then"
+
+
+def reason(failed: Failed) -> str:
+    """Why a training failed, its class first."""
+    return f"({failed.failure}): {failed.message}"
+
+
+def log_failure(run: RecordedRun, failed: Failed) -> None:
+    """Record why a training failed: in words, and as tags to filter by."""
+    run.add_note(f"It failed {escaped(reason(failed))}")
+    run.tags({"c2c.failure": failed.failure, "c2c.failure_message": failed.message})
+
+
 def _result(ended: Trained, steps: int) -> str:
     """How a training ended, in Markdown."""
-    early = f"Stopped early, at step {ended.step} of {steps}: others had done better by then."
-    about = early if ended.pruned else f"Trained to its end, step {ended.step}."
+    about = f"Trained to its end, step {ended.step}."
+    if ended.pruned:
+        about = f"Stopped early, {early(ended, steps)}."
     values: dict[str, object] = {"accuracy on validation": ended.accuracy}
     if ended.deranged is not None:
         values["with another item's message"] = ended.deranged

@@ -70,13 +70,14 @@ def confirm(session: Session, chosen: Sequence[Finalist]) -> dict[str, Seeds]:
     still = {(number, seed) for number in range(len(chosen)) for seed in further}
 
     def train(session: Session, number: int, seed: int) -> float | None:
-        session.view.twins(len(still))
+        session.view.controls(len(still))
         value = _train(session, chosen[number], seed)
         still.discard((number, seed))
         return value
 
     jobs = {(n, seed): partial(train, number=n, seed=seed) for n, seed in sorted(still)}
     values = dict(zip(jobs, session.share(list(jobs.values())), strict=True))
+    session.view.controls(0)
     found = {}
     for number, one in enumerate(chosen):
         others = [values[number, seed] for seed in further]
@@ -91,7 +92,7 @@ def _train(session: Session, one: Finalist, seed: int) -> float | None:
     """What the finalist's configuration reaches with its seed and so many more."""
     config = one.config.model_copy(update={"seed": one.config.seed + seed})
     name = f"{one.name} seed {config.seed}"
-    session.view.stage("controls", message=name)
+    session.view.phase("controls", message=name)
     tags: Mapping[str, object] = {"c2c.seed_of": one.config.hash(), "c2c.seed": config.seed}
     shown = {"seed": config.seed}
     ended = train_once(session, session.request(config), name, "seed", tags, shown=shown)

@@ -15,12 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from c2c_search.errors import C2CError
 from c2c_search.host.devices import Share
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.terminal import Console
 from c2c_search.report import leaderboard
 from c2c_search.report.leaderboard import Leaderboard
+from c2c_search.report.live import View
 from c2c_search.report.live import watch
+from c2c_search.report.run_notes import escaped
 from c2c_search.report.state import Best
 from c2c_search.report.state import Score
 from c2c_search.report.state import StudyState
@@ -28,13 +31,18 @@ from c2c_search.space.plan import trained_in_steps
 from c2c_search.space.schema import Space
 from c2c_search.study import resume
 from c2c_search.study import storage
+from c2c_search.study.budget import hours_of
+from c2c_search.study.budget import steps_of
+from c2c_search.study.budget import without_gain
 from c2c_search.study.controls import measure_models
 from c2c_search.study.controls import record_models
 from c2c_search.study.controls import train_references
 from c2c_search.study.drivers import Drivers
 from c2c_search.study.engines import Engine
+from c2c_search.study.figures import log_figures
 from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import evaluate_finalists
+from c2c_search.study.findings import findings_of
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.leaderboard import make_leaderboard
 from c2c_search.study.naming import trial_name
@@ -89,24 +97,28 @@ class StudyStart:
 
         Beside a driver that leads, take part in the search, and lead when that one has ended.
         """
-        told = False
-        while not self.drivers.lead():
-            if not told:
-                self._say("Another process leads this study; this one takes part in its search.")
-                told = True
-            if study.user_attrs.get(SEARCHES) and not is_over(study, self.space.search):
-                self._help(study)
-            self.sleep(_LOOK_SECONDS)
-            if self.files.stop.exists():
-                raise KeyboardInterrupt("asked to stop")
-        return self._lead(study)
+        with watch(_state(study, self.space), self.console) as view:
+            told = False
+            while not self.drivers.lead():
+                if not told:
+                    view.note(
+                        "Another process leads this study; this one takes part in its search."
+                    )
+                    told = True
+                view.phase("wait", message="for the process that leads")
+                if study.user_attrs.get(SEARCHES) and not is_over(study, self.space.search):
+                    self._help(study, view)
+                self.sleep(_LOOK_SECONDS)
+                if self.files.stop.exists():
+                    raise KeyboardInterrupt("asked to stop")
+            return self._lead(study, view)
 
-    def _help(self, study: Study) -> None:
+    def _help(self, study: Study, view: View) -> None:
         """Take part in the search of a study that another driver leads."""
-        tracker = self._tracker(None)
+        tracker = self._tracker(None, view)
         run = tracker.study(self.space.study, run_id=study.user_attrs[RUN_ID])
         try:
-            with self._session(study, tracker, run) as session:
+            with self._session(study, tracker, run, view) as session:
                 self._search(session)
         except BaseException:
             with suppress(Exception):
@@ -115,6 +127,7 @@ class StudyStart:
 
     def _search(self, session: Session) -> Session:
         """All stages up to the end of the search, and the session that goes on."""
+        session.view.phase("prepare")
         session.trainer.prepare()
         # From here on the day on which the study began is part of every trial.
         pipeline = self.space.pipeline.on(session.trainer.date)
@@ -132,30 +145,30 @@ class StudyStart:
         self.drivers.check()
         return session
 
-    def _tracker(self, outbox: Path | None) -> Tracker:
+    def _tracker(self, outbox: Path | None, view: View) -> Tracker:
         return Tracker.open(
             self.files.root,
             self.space.pipeline.name,
             uri=self.tracking_uri,
             outbox=outbox,
-            notify=self._say,
+            notify=view.note,
         )
 
-    def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False)
-
-    def _lead(self, study: Study) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
+    def _lead(
+        self, study: Study, view: View
+    ) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
+        view.phase("open", message="the record of the study")
         if not self.files.begun:  # what was prepared for another space stands for nothing
             shutil.rmtree(self.files.results, ignore_errors=True)
         self.files.stop.unlink(missing_ok=True)  # it asked an earlier start
         interrupted = self.drivers.recover(study)
-        tracker = self._tracker(None if self.tracking_uri is None else self.files.outbox)
+        tracker = self._tracker(None if self.tracking_uri is None else self.files.outbox, view)
         run = self._parent(tracker, study)
         log_settings(run, self.space, self.space_path)
         reconcile(tracker, study)
         save_views(tracker)
         try:
-            with self._session(study, tracker, run) as session:
+            with self._session(study, tracker, run, view) as session:
                 if interrupted:
                     session.view.note(f"{len(interrupted)} interrupted trial(s) go on.")
                 result = self._stages(session)
@@ -164,8 +177,11 @@ class StudyStart:
             # The store may be what failed; the next start puts right what is left here.
             with suppress(Exception):
                 self.drivers.recover(study)
+                if isinstance(error, C2CError):
+                    run.add_note(f"It stopped: {escaped(str(error))}")
                 run.finish("KILLED" if stopped else "FAILED")
             raise
+        view.phase("close", message="the record of the study")
         run.finish("FINISHED" if result[0].verdicts else "FAILED")
         tracker.settle()
         return result
@@ -181,6 +197,8 @@ class StudyStart:
         board = make_leaderboard(session, final, champion)
         session.run.note(leaderboard.markdown(board))
         log_result(session.run, session.study, final, board.front)
+        session.view.phase("draw", message="the figures of the study")
+        log_figures(session.run, findings_of(session.study, self.files.root, weigh=True))
         return final, champion, board
 
     def _parent(self, tracker: Tracker, study: Study) -> StudyRun:
@@ -193,9 +211,11 @@ class StudyStart:
         return run
 
     @contextmanager
-    def _session(self, study: Study, tracker: Tracker, run: StudyRun) -> Iterator[Session]:
+    def _session(
+        self, study: Study, tracker: Tracker, run: StudyRun, view: View
+    ) -> Iterator[Session]:
         store = JsonStore(self.files.results)
-        with watch(_state(study, self.space), self.console) as view, ExitStack() as stack:
+        with ExitStack() as stack:
             workers = make_workers(
                 self.workforce.workers,
                 self._worker,
@@ -204,6 +224,7 @@ class StudyStart:
                 view,
                 self.files.stop,
                 sleep=self.sleep,
+                device=self.workforce.device,
                 devices=self.space.pipeline.training.devices_per_trial,
             )
             stack.callback(workers.close)
@@ -231,17 +252,23 @@ class StudyStart:
 def _state(study: Study, space: Space) -> StudyState:
     """What the view begins with."""
     best = max(resume.complete(study), key=lambda trial: trial.values[0], default=None)
-    training = space.pipeline.training
+    training, search = space.pipeline.training, space.search
+    ended = resume.finished(study)
+    hours, steps = search.hours, search.steps
     return StudyState(
         name=space.study,
-        trials=space.search.trials,
+        trials=search.trials,
         steps=training.steps,
         twins=space.pipeline.champion.finalists
-        * (1 + len(trained_in_steps(space)) + space.search.confirm_seeds),
-        first_rung=None if space.search.pruner == "none" else training.rung_steps[0],
-        objective=space.search.leading,
+        * (1 + len(trained_in_steps(space)) + search.confirm_seeds),
+        first_rung=None if search.pruner == "none" else training.rung_steps[0],
+        objective=search.leading,
+        seconds_of_search=None if hours is None else 3600 * (hours - hours_of(ended)),
+        steps_of_search=None if steps is None else steps - steps_of(ended),
+        patience=search.patience,
+        idle=without_gain(ended, search.compared_by),
         counts=resume.counts(study),
-        best=None if best is None else _best(study, best, space.search.leading),
+        best=None if best is None else _best(study, best, search.leading),
     )
 
 

@@ -306,6 +306,7 @@ class TrainerClient:
 
     def _ready(self) -> WorkerProcess:
         if self._process is None:
+            self.view.stage("start", message="a worker process")
             self._process = self._stack.enter_context(self._start(self._dtype()))
             for index, (name, pair) in enumerate(self._pairs.items()):
                 self.view.stage("prepare", index, len(self._pairs), f"pair {name}")

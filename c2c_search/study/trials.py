@@ -25,6 +25,9 @@ from c2c_search.study.naming import run_title
 from c2c_search.study.naming import shown
 from c2c_search.study.naming import trial_name
 from c2c_search.study.recording import Recording
+from c2c_search.study.recording import early
+from c2c_search.study.recording import log_failure
+from c2c_search.study.recording import reason
 from c2c_search.study.session import Session
 from c2c_search.study.trainer import TrainingRequest
 from c2c_search.tracking.reconcile import RUN_ID
@@ -105,7 +108,8 @@ def _search(session: Session, streak: FailureStreak, fits: Fits | None) -> None:
         if over := spent(session.study, search):
             session.view.note(over)
             return
-        session.view.stage("search", len(resume.finished(session.study)), search.trials)
+        session.view.recount(resume.counts(session.study))  # of other drivers' trials too
+        session.view.phase("search")
         _run_some(session, streak, fits, min(search.trials_per_device, left))
 
 
@@ -174,7 +178,6 @@ class _Trial:
         try:
             config = suggest(self.session.space, self.trial, fits=fits)
         except C2CError as error:
-            self.session.view.end(self.name, "failed")
             self._fail(Failed(failure="invalid", message=str(error)))
             return
         self._recording = Recording(
@@ -222,9 +225,7 @@ class _Trial:
             raise StudyStoppedError(f"{self.name} cannot go on: {ended.message}")
         self._recording = None
         if isinstance(ended, Failed):
-            self.session.view.end(self.name, "failed")
-            run.add_note(f"It failed ({ended.failure}): {escaped(ended.message)}")
-            run.tags({"c2c.failure": ended.failure, "c2c.failure_message": ended.message})
+            log_failure(run, ended)
             run.finish(STATUS["FAIL"], state="FAIL")
             self._fail(ended)
         else:
@@ -277,7 +278,9 @@ class _Trial:
         self.trial.set_user_attr(SPLIT, ended.split)
         if ended.blocks:
             self.trial.set_user_attr(BLOCKS, ended.blocks)
+        why = ""
         if ended.pruned:
+            why = early(ended, config.training.steps)
             state = TrialState.PRUNED
             self.session.study.tell(self.trial, state=state)
         else:
@@ -289,7 +292,7 @@ class _Trial:
             self.session.study.tell(self.trial, [known[name] for name in search.compared_by])
         run.finish(STATUS[state.name], state=state.name)
         score = self.session.score(config.pair, ended)
-        self.session.view.end(self.name, state.name.lower(), score)
+        self.session.view.end(self.name, state.name.lower(), score, why)
         self.streak.succeeded()
 
     def _fail(self, failed: Failed) -> None:
@@ -299,7 +302,7 @@ class _Trial:
         self.trial.set_user_attr(MESSAGE, failed.message)
         self.trial.set_user_attr(resume.FAILURE, failed.failure)
         self.session.study.tell(self.trial, state=TrialState.FAIL)
-        self.session.view.note(f"{self.name} failed ({failed.failure}): {failed.message}")
+        self.session.view.end(self.name, "failed", why=reason(failed))
         self.streak.failed(failed.failure, failed.message)
 
 

@@ -21,7 +21,6 @@ from c2c_search.host.devices import Share
 from c2c_search.host.json_store import JsonStore
 from c2c_search.models.pair import PairSpec
 from c2c_search.report.live import View
-from c2c_search.report.live import WorkerView
 from c2c_search.study.trainer import TrainerClient
 from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.turns import Turns
@@ -146,6 +145,7 @@ def make_workers(
     stop: Path,
     *,
     sleep: Callable[[float], None],
+    device: Callable[[Share], str],
     devices: int = 1,
 ) -> Workers:
     """The workers of one start of a study; each process starts with its first piece of work.
@@ -159,6 +159,7 @@ def make_workers(
         view: Of the study.
         stop: See `Workers`.
         sleep: Waits before a new attempt.
+        device: Tells what a part of the machine computes on.
         devices: That a trial trains on.
     """
     prepared: dict[str, Prepared] = {}
@@ -169,7 +170,7 @@ def make_workers(
             lambda dtype: start(share, dtype, trainers[0].date),
             pairs,
             store,
-            view if count == 1 else WorkerView(view, share.index + 1),
+            view.of(None if count == 1 else share.index + 1, device(share)),
             sleep=sleep,
             prepared=prepared,
             turns=turns,
@@ -207,7 +208,8 @@ class _Shared(Generic[T]):
                 self.jobs.append((index, job))
                 self.lost[session.trainer] = error
                 session.view.note(f"A worker leaves its work to the others: {error}")
-                return
+                break
+        session.view.rest()
 
     def work_in_turn(self, session: Session) -> None:
         """The same beside other threads."""

@@ -41,6 +41,7 @@ class InjectionConformance(FuserConformance):
             {"layer_share": 0.5},
             {"fuse_response": True},
             {"refresh": 2, "keys": "unrotated"},
+            {"anchors": "first"},
             *({"source": "hidden", "keys": keys} for keys in get_args(c.Keys)),
             *({"slots": slots, "keys": keys} for slots, keys in product((1, 9), get_args(c.Keys))),
             *(

@@ -47,6 +47,8 @@ class EncodedPrompt:
         receiver_text: What the receiver reads; None where it is given as token ids.
         sharer_text: What the sharer reads by its own tokenization.
         drafted: Of the sharer's tokens, so many at the end are its draft of the answer.
+        anchored: Where, among the receiver's tokens, words of the sharer begin and end; None
+            where nobody has looked for any.
     """
 
     receiver_ids: tuple[int, ...]
@@ -55,6 +57,26 @@ class EncodedPrompt:
     receiver_text: Rendered | None = field(default=None, compare=False, repr=False)
     sharer_text: Rendered | None = field(default=None, compare=False, repr=False)
     drafted: int = 0
+    anchored: tuple[int, int] | None = None
+
+    @property
+    def anchors(self) -> tuple[int, ...]:
+        """Words of the sharer among the receiver's tokens; empty where there are none."""
+        return () if self.anchored is None else self.receiver_ids[slice(*self.anchored)]
+
+    def with_anchors(self, at: int, ids: Sequence[int]) -> EncodedPrompt:
+        """The same where the receiver reads words of the sharer before its token ``at``.
+
+        They are aligned as the token before them, if any: no map is ever fitted on them.
+        """
+        ours, told = self.receiver_ids, self.alignment
+        like = told[at - 1] if at else 0
+        return replace(
+            self,
+            receiver_ids=(*ours[:at], *ids, *ours[at:]),
+            alignment=(*told[:at], *[like] * len(ids), *told[at:]),
+            anchored=(at, at + len(ids)),
+        )
 
     @property
     def draft(self) -> tuple[int, ...]:

@@ -79,7 +79,8 @@ class FuserTraining(Training):
             self.guard = HarmGuard(config, model, data, self.responses)
         # Where caches are computed again, the models run, and they run for one thread at a time.
         # On the CPU gathering is less than a hundredth of a step, and a thread would slow that.
-        ahead = data.train_prompts.ready and model.device.type != "cpu"
+        runs = config.fuser.anchored and config.fuser.sharer == "mismatched"
+        ahead = data.train_prompts.ready and not runs and model.device.type != "cpu"
         self.batches = Prefetcher(self._gather, background=ahead)
 
     def run(self) -> Trained:

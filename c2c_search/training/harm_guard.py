@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from typing import Literal
 
 from c2c_search.evaluation.systems.partners import draw_partners
+from c2c_search.inference.anchors import saying
 from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.training.divergence import DivergedError
 from c2c_search.training.order import Order
@@ -74,6 +75,7 @@ class HarmGuard:
         self.excess: dict[Kind, float] = {}
         """Nats per token above the receiver alone, when each was last measured."""
         self._accumulation = config.training.passes
+        self._config = config
         self._model, self._data, self._responses = model, data, responses
         self._facts = [(row["group"], row["cluster"]) for row in data.train]
         self._kinds: tuple[Kind, ...] = ("deranged",)
@@ -113,7 +115,7 @@ class HarmGuard:
             guarded = self.other(self._order.rows(number))
         if guarded is None:
             return None
-        alone, asked = self._alone(guarded).value(), [self.request(engine, guarded)]
+        alone, asked = self.alone(guarded).value(), [self.request(engine, guarded)]
         del guarded
         fused = yield asked.pop()  # so that nobody here keeps what is read, nor its prompts
         excess = fused - alone
@@ -156,9 +158,11 @@ class HarmGuard:
     def _packed(self, batch: PairBatch, responses: Sequence[Sequence[int]]) -> GuardedRows:
         return GuardedRows(batch.to(self._model.device), responses)
 
-    def _alone(self, guarded: GuardedRows) -> ReceiverStep:
-        """The same where the receiver hears nobody, and is not adapted."""
-        batch = guarded.batch
+    def alone(self, guarded: GuardedRows) -> ReceiverStep:
+        """The same where the receiver hears nobody, not even a word, and is not adapted."""
+        batch, config = guarded.batch, self._config
+        if config.fuser.anchored:
+            batch = saying(self._model, batch, [()] * len(batch.lengths))
         return self._reading(guarded, FusedCache(batch.receiver, batch.lengths))
 
     def _reading(self, guarded: GuardedRows, cache: FusedCache) -> ReceiverStep:

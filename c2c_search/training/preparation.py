@@ -13,6 +13,7 @@ from c2c_search.data.sources import place_of
 from c2c_search.errors import ConfigError
 from c2c_search.errors import NotFiniteError
 from c2c_search.inference.finite import check_model
+from c2c_search.inference.model import C2CModel
 from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.tokenization.templates import TemplateRefusedError
@@ -22,12 +23,45 @@ from c2c_search.tokenization.token_alignment import encode_all
 
 
 if TYPE_CHECKING:
+    import torch
+
     from c2c_search.config.trial import TrialConfig
     from c2c_search.data.schema import DataConfig
     from c2c_search.data.schema import Row
-    from c2c_search.inference.model import C2CModel
     from c2c_search.models.loading import LoadedModel
     from c2c_search.tokenization.token_alignment import EncodedPrompt
+
+
+def pair_of(
+    receiver: LoadedModel,
+    sharer: LoadedModel,
+    data: DataConfig,
+    cache_dtype: torch.dtype,
+    today: str,
+) -> C2CModel:
+    """Two models, without a fuser, that read the data as a pipeline says, on its day.
+
+    Args:
+        receiver: The model that answers.
+        sharer: The model that speaks.
+        data: Says how prompts are written.
+        cache_dtype: What prompt caches are rounded to.
+        today: The day that dated chat templates write if the data names none.
+    """
+    tokenizers = receiver.text_tokenizer, sharer.text_tokenizer
+    drafts = data.draft_template
+    dated = any_dated(data.template, *tokenizers) or (
+        drafts is not None and is_dated(drafts, sharer.text_tokenizer)
+    )
+    return C2CModel(
+        receiver,
+        sharer,
+        None,
+        template=data.template,
+        cache_dtype=cache_dtype,
+        date=data.date or (today if dated else None),
+        draft_template=drafts,
+    )
 
 
 def read_rows(
@@ -66,13 +100,6 @@ def read_rows(
             date=date,
             sharer_template=data.draft_template if drafts else None,
         )
-
-
-def writes_date(receiver: LoadedModel, sharer: LoadedModel, data: DataConfig) -> bool:
-    """Whether any template that the data is written in writes the day."""
-    drafts, speaks = data.draft_template, sharer.text_tokenizer
-    dated = any_dated(data.template, receiver.text_tokenizer, speaks)
-    return dated or (drafts is not None and is_dated(drafts, speaks))
 
 
 @contextmanager

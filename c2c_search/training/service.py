@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -47,9 +48,9 @@ from c2c_search.training.loop import TrainingData
 from c2c_search.training.lora_training import adapt
 from c2c_search.training.preparation import check_finite_pair
 from c2c_search.training.preparation import naming
+from c2c_search.training.preparation import pair_of
 from c2c_search.training.preparation import prompts_hash
 from c2c_search.training.preparation import refuse_other_date
-from c2c_search.training.preparation import writes_date
 from c2c_search.training.private_rows import private_split
 from c2c_search.training.private_rows import refuse_other_contexts
 from c2c_search.training.protocol import DRAFTS
@@ -113,6 +114,11 @@ class WorkerService:
         self._said: set[str] = set()
         self._today = datetime.date.today().isoformat()
 
+    @property
+    def models(self) -> Mapping[str, LoadedModel]:
+        """Those that are loaded, by their sources."""
+        return self._models
+
     def prepare(self, pair: PairSpec) -> Prepared:
         """Load a pair, make the data and fill the store; quick when all of it is there."""
         begun = time.perf_counter()
@@ -124,7 +130,7 @@ class WorkerService:
         self._notify_once(f"The models compute in {dtype}: {why}.")
         seconds["load"] = time.perf_counter() - begun
         if pair not in self._pairs:
-            model = self._pair(receiver, sharer)
+            model = pair_of(receiver, sharer, self.pipeline.data, self.reader.dtype, self._today)
             prompts = {
                 split: self.reader.questions(model, split, [*map(Question.of_row, rows)])
                 for split, rows in self._rows.items()
@@ -166,10 +172,12 @@ class WorkerService:
         if learner == "fuser":
             return self.trial(config, directory, go_on, objective=objective).run()
         train = adapt if learner == "lora" else train_cartridge
+        # Of a receiver that hears nobody, not even a word.
+        alone = config.model_copy(update={"fuser": config.fuser.without_anchors()})
         return train(
             config,
             self._ready(config.pair).receiver,
-            self._data_of(config, hears=False),
+            self._data_of(alone, hears=False),
             directory,
             parameters=parameters,
             emit=self.emit,
@@ -232,8 +240,9 @@ class WorkerService:
         if drafter is not None:
             write_drafts(directory / DRAFTS, data.validation, data.validation_prompts, drafter)
         prefill = time.perf_counter() - begun
-        train = self._prompts_of(config.pair, "train").read(config.fuser)
-        calibrate(model, train, config.seed)
+        # A map needs pairs of tokens to fit, and anchors have none in the sharer.
+        shown = config.fuser.without_anchors()
+        calibrate(model, self._prompts_of(config.pair, "train").read(shown), config.seed)
         training = FuserTraining(
             config,
             model,
@@ -351,20 +360,6 @@ class WorkerService:
         self._rows, self._tasks = loaded.rows, loaded.tasks
         self._hashes, self._texts = loaded.hashes, loaded.texts
         check_stages(self.pipeline.training, self.pipeline.data, self._rows["train"], self._texts)
-
-    def _pair(self, receiver: LoadedModel, sharer: LoadedModel) -> C2CModel:
-        """Two models that read the data as the pipeline says, on its day."""
-        data = self.pipeline.data
-        dated = writes_date(receiver, sharer, data)
-        return C2CModel(
-            receiver,
-            sharer,
-            None,
-            template=data.template,
-            cache_dtype=self.reader.dtype,
-            date=data.date or (self._today if dated else None),
-            draft_template=data.draft_template,
-        )
 
     def _check(self, model: C2CModel, prompts: dict[str, QuestionPrompts]) -> None:
         """Read all prompts; what is wrong with any is told before one is computed."""

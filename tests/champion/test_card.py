@@ -97,6 +97,17 @@ def test_the_length_of_a_pooled_message_is_told(manifest: Manifest, card: str) -
     assert "A message is 8 entries in each layer, however much the sharer has read." in pooled
 
 
+def test_a_champion_that_hands_text_over_says_so(manifest: Manifest, card: str) -> None:
+    assert "crosses text" not in card
+    assert manifest.trial is not None
+    fuser = {"injection": "side", "anchors": "last", "anchor_tokens": 9}
+    card = model_card(
+        manifest.model_copy(update={"trial": manifest.trial | {"fuser": fuser}}), SIZE
+    )
+    assert "Beside it crosses text: the last words of what the sharer alone has read" in card
+    assert "at most 9 tokens" in card
+
+
 @pytest.mark.parametrize(
     ("fuser", "words"),
     [

@@ -196,6 +196,7 @@ def test_a_champion_drafts_as_it_was_measured(
         {"injection": "side"},
         {"injection": "side", "reads_from": "all"},
         {"injection": "side", "message": "draft", "source": "hidden", "slots": 2, "lora_rank": 2},
+        {"injection": "side", "message": "draft", "anchors": "last", "anchor_tokens": 9},
     ],
     ids=str,
 )

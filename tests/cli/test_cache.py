@@ -8,10 +8,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from c2c_search.cli.cache import _lines
 from c2c_search.models.audit import AuditedModel
 from c2c_search.prompt_cache import draft_lists
 from c2c_search.prompt_cache.draft_lists import DraftLine
@@ -21,6 +23,7 @@ from c2c_search.prompt_cache.entries import FORMAT
 from c2c_search.prompt_cache.entries import Entry
 from c2c_search.prompt_cache.entries import Meta
 from c2c_search.prompt_cache.leases import Lease
+from c2c_search.prompt_cache.maintenance import Kept
 
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -61,8 +64,8 @@ def drafts(store: Path) -> DraftList:
 
 def test_ls_shows_drafts_beside_the_budget(cli: Cli, store: Path, drafts: DraftList) -> None:
     _, out, _ = cli("cache", "ls")
-    line = next(line for line in out.splitlines() if line.startswith("cccccccc"))
-    assert line.split()[1:4] == ["hf:two", "3", "5"]
+    line = next(line for line in out.splitlines() if "cccccccc" in line)
+    assert line.split()[1:3] == ["3", "5"]
     assert " drafts " in line
     assert "2 lists of prompts, " in out
     assert "drafts to 1 list of prompts, " in out
@@ -102,11 +105,12 @@ def test_ls_shows_what_is_there_and_the_budget(cli: Cli, store: Path) -> None:
     status, out, _ = cli("cache", "ls")
     assert status == 0
     lines = out.splitlines()
-    assert lines[0].split()[:3] == ["key", "model", "prompts"]
-    assert lines[1].split()[:4] == ["aaaaaaaa", "hf:one", "1", "2"]
-    assert "bfloat16" in lines[1]
-    assert lines[1].endswith("complete")
-    assert lines[2].split()[1] == "hf:two"
+    assert lines[0].split()[:3] == ["key", "prompts", "tokens"]
+    assert lines[1] == "hf:one"
+    assert lines[2].split()[:3] == ["aaaaaaaa", "1", "2"]
+    assert "bfloat16" in lines[2]
+    assert lines[2].endswith("complete")
+    assert lines[3] == "hf:two"
     assert "2 lists of prompts, " in out
     assert "of a budget of 1.0 MB" in out
 
@@ -262,3 +266,16 @@ def test_a_deep_check_hashes_models_too(
     assert "2 models hashed again: 1 damaged" in out
     assert cli("cache", "verify", "--deep", "--delete")[0] == 0
     assert not record.exists()
+
+
+def test_no_name_is_cut_or_broken_at_80_columns() -> None:
+    used = datetime(2026, 11, 30, 12).timestamp()
+    model = "HuggingFaceTB/SmolLM2-135M-Instruct-with-a-name-that-would-never-fit-beside-numbers"
+    kept = [
+        Kept(key, model, 123_456, 98_765_432, "bfloat16", 10**11, used, "unreadable", True)
+        for key in KEYS
+    ]
+    lines = list(_lines(kept))
+    assert [line.strip() for line in lines].count(model) == 1
+    assert max(len(line) for line in lines if line != model) <= 80
+    assert lines[2].endswith("2026-11-30 12:00 in use")

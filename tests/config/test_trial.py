@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from c2c_search.config.pipeline import EvaluationConfig
 from c2c_search.config.training import TrainingConfig
@@ -147,11 +148,14 @@ def test_what_a_sharer_sends_enters_the_hash_where_it_is_more_than_its_prompt(
     own = trial.model_copy(update={"fuser": plain})
     assert "message" not in own.to_yaml()
     assert "draft" not in own.to_yaml()
+    assert "anchor" not in own.to_yaml()
     known = {own.hash()}
     for fields in (
         {"message": "draft"},
         {"message": "both"},
         {"message": "both", "draft_tokens": 9},
+        {"message": "draft", "anchors": "last"},
+        {"anchors": "first", "anchor_tokens": 5},
     ):
         drafting = own.model_copy(update={"fuser": plain.model_copy(update=fields)})
         assert TrialConfig.from_yaml(drafting.to_yaml()) == drafting
@@ -159,9 +163,35 @@ def test_what_a_sharer_sends_enters_the_hash_where_it_is_more_than_its_prompt(
         for control in (drafting.with_blank_sharer(), drafting.with_ridge(), drafting.with_self()):
             assert control.fuser.message == drafting.fuser.message
             assert control.fuser.draft_tokens == drafting.fuser.draft_tokens
+        assert not drafting.with_blank_sharer().fuser.anchored
+        for control in (drafting.with_ridge(), drafting.with_self()):
+            assert control.fuser.anchors == drafting.fuser.anchors
+            assert control.fuser.anchor_tokens == drafting.fuser.anchor_tokens
     data = own.data.model_copy(update={"draft_template": "chat"})
     known.add(own.model_copy(update={"data": data}).hash())
-    assert len(known) == 5
+    assert len(known) == 7
+
+
+@pytest.mark.parametrize(
+    ("fields", "training", "what"),
+    [
+        ({}, {"stages": "reconstruction 4 -> answer 4"}, "a reconstruction stage has it write"),
+        ({"message": "both"}, {"receiver_sees": "half"}, "receiver_sees half keeps from it"),
+        ({"message": "draft"}, {"receiver_sees": "never"}, ""),
+    ],
+)
+def test_anchors_that_leave_a_training_nothing_to_learn_are_refused(
+    trial: TrialConfig, fields: dict[str, str], training: dict[str, str], what: str
+) -> None:
+    update = trial.model_dump() | {
+        "fuser": {"injection": "side", "anchors": "first", **fields},
+        "training": training,
+    }
+    if not what:
+        assert TrialConfig.model_validate(update).fuser.anchored
+        return
+    with pytest.raises(ValidationError, match=what):
+        TrialConfig.model_validate(update)
 
 
 def test_hash_tells_trials_apart(trial: TrialConfig) -> None:

@@ -314,6 +314,9 @@ def test_lower_rank_keeps_the_main_directions():
         ({"message": "draft"}, "message draft: what is drafted stands for no token"),
         ({"message": "both", "injection": "replace"}, "needs injection append"),
         ({"draft_tokens": 8, "injection": "append"}, "leave draft_tokens out"),
+        ({"anchors": "first"}, "set injection to append or side, or leave anchors out"),
+        ({"anchors": "last", "injection": "side", "sharer": "blank"}, "blank says none"),
+        ({"anchor_tokens": 8, "injection": "append"}, "leave anchor_tokens out"),
         ({"refresh": 2}, "set injection to append or side, or leave refresh out"),
         (
             {"refresh": 2, "injection": "side", "source": "hidden", "message": "draft"},

@@ -24,6 +24,12 @@ def test_each_of_several_has_a_gpu_and_its_part_of_the_cores() -> None:
     assert {each["OMP_NUM_THREADS"] for each in told} == {"2"}
 
 
+def test_what_each_computes_on_is_told_in_words() -> None:
+    assert [Share(index, 2, 2).told({}) for index in range(2)] == ["GPUs 0,1", "GPUs 2,3"]
+    assert WHOLE.told({"CUDA_VISIBLE_DEVICES": "1,3"}) == "GPU 1"
+    assert Share(1, 2).told({"CUDA_VISIBLE_DEVICES": ""}) == "CPU"
+
+
 def test_gpus_are_those_that_the_environment_leaves() -> None:
     named = {"CUDA_VISIBLE_DEVICES": "GPU-8f3a, 2"}
     assert gpus(named) == ("GPU-8f3a", "2")

@@ -252,3 +252,19 @@ def test_a_finalists_own_controls_stand_below_its_name(wide: Leaderboard) -> Non
         "trial-003",
     ]
     assert sum(line.startswith("  twin ") for line in shown) == 2
+
+
+def test_settings_have_their_room_before_the_gain_that_others_tell() -> None:
+    settings = [
+        {"injection": "side", "layers": "spread", "rank": None, "rate": 0.002, "layer count": 10},
+        {"injection": "append", "layers": "last", "rank": 32, "rate": 0.0037, "layer count": 28},
+    ]
+    rows = [
+        SearchRow(f"trial-{n:03d}", "trial", "pruned", 0.9, "p", 10**6, each, 0.3, 0.2, 0.1)
+        for n, each in enumerate(settings)
+    ]
+    shown = lines(Leaderboard("s", rows, objective="margin"), 80)
+    assert any(line.rstrip().endswith("lc28") for line in shown)
+    assert any("P: matched - deranged" in line for line in shown)
+    assert any(" P state " in line for line in shown)
+    assert any(" G state " in line for line in lines(Leaderboard("s", rows), 120))

@@ -2,12 +2,21 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 from rich.console import Console
 
+from c2c_search.report.forecast_table import span_text
+from c2c_search.report.forecast_table import time_text
 from c2c_search.report.planned import render
+from c2c_search.space.forecast import CacheList
+from c2c_search.space.forecast import CachePlan
+from c2c_search.space.forecast import Forecast
+from c2c_search.space.forecast import Phase
+from c2c_search.space.forecast import Span
+from c2c_search.space.fuser_sizes import FuserSizes
+from c2c_search.space.fuser_sizes import SizeBin
 from c2c_search.space.plan import DimensionPlan
-from c2c_search.space.plan import FuserSizes
 from c2c_search.space.plan import MemoryPlan
 from c2c_search.space.plan import Plan
 from c2c_search.space.plan import RungPlan
@@ -26,9 +35,9 @@ PLAN = Plan(
 )
 
 
-def shown(plan: Plan) -> str:
+def shown(plan: Plan, **more: Any) -> str:
     console = Console(file=io.StringIO(), width=120, record=True)
-    console.print(render("tiny", plan))
+    console.print(render("tiny", plan, **more))
     return console.export_text()
 
 
@@ -66,3 +75,47 @@ def test_a_plan_with_memory() -> None:
     assert "none is tried" not in text
     limited = shown(replace(PLAN, memory=replace(memory, limit=1.8)))
     assert "beyond 1.8 GB none is tried" in " ".join(limited.split())
+
+
+def test_a_plan_with_a_histogram_and_what_limits_refuse() -> None:
+    sizes = FuserSizes(
+        smallest=100,
+        median=400,
+        largest=1600,
+        fitting=0.75,
+        histogram=(SizeBin(100, 400, 0.75), SizeBin(400, 1600, 0.25)),
+        refused={"max_parameters": 0.25},
+    )
+    lines = [line.rstrip() for line in shown(replace(PLAN, sizes=sizes)).splitlines()]
+    assert any("beyond limits.max_parameters" in line and "25%" in line for line in lines)
+    bars = {line.strip().split("  ")[0]: line.count("█") for line in lines if "█" in line}
+    assert bars == {"100 to 400": 24, "400 to 1.6 k": 8}
+
+
+def test_a_plan_with_caches() -> None:
+    one = CacheList("path:a", "train", 1000, 2000, 3_000_000, 1_000_000, 1500)
+    assert "3.0 MB of 1,000 prompts, 1.0 MB of it there already" in shown(
+        PLAN, caches=CachePlan((one,), budget=10**9)
+    )
+    text = " ".join(shown(PLAN, caches=CachePlan((one,), budget=1_500_000)).split())
+    assert "1.5 MB fit the budget, and the rest is computed again" in text
+
+
+def test_a_plan_with_time() -> None:
+    phases = (
+        Phase("prompt caches", "10 tokens", Span(40, 50, 60)),
+        Phase("trials", "3 trials", Span(600, 3600, 7200)),
+    )
+    forecast = Forecast(phases, 2, 30.0, ("Measured here.",), others=0.5)
+    text = " ".join(shown(PLAN, forecast=forecast).split())
+    for part in ("time in 2 workers", "40 s", "50 s", "11 min", "61 min", "2.0 h"):
+        assert part in text
+    assert "Measured here. Other programs took 50% of the processors" in text
+    assert "Other programs" not in shown(PLAN, forecast=replace(forecast, others=0.05))
+
+
+def test_times_in_words() -> None:
+    times = {0.2: "< 1 s", 99: "99 s", 100: "2 min", 5900: "98 min", 6000: "1.7 h"}
+    assert {seconds: time_text(seconds) for seconds in times} == times
+    assert time_text(3 * 86400) == "3.0 days"
+    assert span_text(Span(60, 3000, 7200)) == "about 50 min (60 s to 2.0 h)"

@@ -7,9 +7,9 @@ import pytest
 
 from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import FuserConfig
+from c2c_search.space.candidates import random_trials
 from c2c_search.space.plan import expected_trials
 from c2c_search.space.plan import plan
-from c2c_search.space.plan import random_trials
 from c2c_search.space.schema import Space
 
 

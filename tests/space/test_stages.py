@@ -97,6 +97,14 @@ def test_what_the_receiver_sees_is_searched(make_space: Make, sees: str) -> None
     )
 
 
+def test_anchors_that_say_what_is_reconstructed_are_ruled_out(make_space: Make) -> None:
+    sections = _of(LIST, "answer 90")
+    sections["dimensions"]["fuser.anchors"] = {"choices": ["none", "first"]}
+    assert "the words that a reconstruction stage has it write" in _refused(make_space, **sections)
+    sections["dimensions"]["fuser.anchors"]["when"] = {"training.stages": ["answer 90"]}
+    make_space(**sections)
+
+
 def test_reconstruction_needs_added_entries_in_every_trial(make_space: Make) -> None:
     sections = _of(LIST, "answer 90")
     del sections["fixed"]["fuser.injection"]

@@ -21,6 +21,7 @@ from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.host.devices import Share
 from c2c_search.models.pair import PairSpec
+from c2c_search.space.schema import Space
 from c2c_search.study import start
 from c2c_search.study import storage
 from c2c_search.study.driver import Outcome
@@ -50,6 +51,12 @@ from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
 from c2c_search.training.protocol import TrainTogether
 from tests.space.conftest import write_space
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take seconds of each study, and are drawn where they are looked at."""
+    monkeypatch.setattr(start, "log_figures", lambda run, found: None)
 
 
 ITEMS = 240
@@ -451,3 +458,32 @@ def quick(run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> Calla
     for name in ("reconcile", "save_views"):
         monkeypatch.setattr(start, name, lambda *args: None)
     return run
+
+
+@pytest.fixture
+def planned_space(tiny_pair, tmp_path: Path) -> Space:
+    """On real models: both ways of a pair, two alignments; the first fuser is enqueued."""
+    lines = [
+        {"question": f"{n} and {'what ' * (n % 5)}?", "choices": list("abc"), "answer": n % 3}
+        for n in range(60)
+    ]
+    file = tmp_path / "train.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    there = tiny_pair.model_dump()
+    return Space(
+        study="tiny",
+        pairs={"there": there, "back": dict(zip(there, reversed(there.values()), strict=True))},
+        search={"trials": 4, "pruner": "none"},
+        dimensions={
+            "pair": {"choices": ["there", "back"]},
+            "fuser.width": {"choices": [8, 16]},
+            "fuser.token_alignment": {"choices": ["span", "first"]},
+        },
+        enqueue=[{"pair": "there", "fuser.width": 8, "fuser.token_alignment": "span"}],
+        pipeline={
+            "name": "tiny",
+            "data": {"source": "jsonl", "files": {"train": [str(file)]}},
+            "training": {"steps": 20, "batch_size": 2},
+            "champion": {"controls": ["text_relay", "routing"], "finalists": 1},
+        },
+    )

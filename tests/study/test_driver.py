@@ -475,7 +475,7 @@ def test_an_unknown_failure_is_that_trials_own_after_one_retry(
     trials = optuna_study(root).trials
     assert [trial.state.name for trial in trials].count("FAIL") == 1
     assert output.getvalue().count("RuntimeError: what?; trying again") == 1
-    assert "trial-000 failed (unknown): RuntimeError: what?" in output.getvalue()
+    assert "trial-000: failed (unknown): RuntimeError: what?" in output.getvalue()
 
 
 def test_an_objective_that_is_no_number_has_diverged(quick: Run, root: Path, script: Any) -> None:

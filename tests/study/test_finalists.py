@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,10 +17,12 @@ from c2c_search.errors import NoChampionError
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluation.systems import confident
+from c2c_search.fuser.config import FuserConfig
 from c2c_search.inference.doubt import Listening
 from c2c_search.report.live import View
 from c2c_search.study import when_unsure
 from c2c_search.study.driver import Outcome
+from c2c_search.study.finalists import controls_of
 from c2c_search.study.layout import StudyFiles
 from c2c_search.tracking import Tracker
 from c2c_search.training.protocol import Failed
@@ -98,6 +101,18 @@ def test_a_control_from_outside_goes_through_the_last_act(
     # The same command trains and measures nothing again.
     quick()
     assert len([each for each in script.evaluated if each.system == plugin]) == 2
+
+
+def test_who_reads_words_must_beat_what_they_say_alone() -> None:
+    champion = SimpleNamespace(controls=("routing", "deranged"))
+    session = SimpleNamespace(space=SimpleNamespace(pipeline=SimpleNamespace(champion=champion)))
+
+    def controls(**fields: str) -> tuple[str, ...]:
+        fuser = FuserConfig.model_validate({"injection": "side", **fields})
+        return controls_of(session, SimpleNamespace(config=SimpleNamespace(fuser=fuser)))
+
+    assert controls_of(session) == controls() == ("no_sharer", "routing")
+    assert controls(anchors="last") == ("no_sharer", "routing", "anchors")
 
 
 def test_each_row_asks_for_what_it_needs_alone(
@@ -180,7 +195,7 @@ def test_the_time_left_counts_every_control_that_is_trained_in_steps(
 ) -> None:
     controls("routing, noise, ridge, self, cartridge")
     told: list[int] = []
-    monkeypatch.setattr(View, "twins", lambda self, still: told.append(still))
+    monkeypatch.setattr(View, "controls", lambda self, still: told.append(still))
     count = len(quick().final.finalists)
     # Twin, ridge map (which is fitted at once), self and cartridge of each.
     later = [3 * others for others in reversed(range(count))]

@@ -31,6 +31,9 @@ class Trainer:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def rest(self) -> None:
+        pass
+
     def interrupt(self) -> None:
         return
 

@@ -7,8 +7,8 @@ import pytest
 from c2c_search.inference.drafting import BATCH
 from c2c_search.models.loading import load
 from c2c_search.report.planned import render
+from c2c_search.space.candidates import random_trials
 from c2c_search.space.plan import plan
-from c2c_search.space.plan import random_trials
 from c2c_search.space.schema import Space
 from c2c_search.study.messages import Messages
 from c2c_search.study.sizes import shapes
@@ -41,6 +41,14 @@ def drafting(tiny_pair) -> Space:
         fuser__message={"choices": ["prompt", "draft"]},
         fuser__draft_tokens={"choices": [8, 16], "when": {"fuser.message": "draft"}},
     )
+
+
+def test_anchors_are_token_ids_beside_the_message(drafting, tiny_pair):
+    messages = Messages(drafting, shapes(drafting))
+    trial = next(each for each in random_trials(drafting, 50) if each.fuser.drafts)
+    words = trial.fuser.model_copy(update={"anchors": "last", "anchor_tokens": 5})
+    anchored = trial.model_copy(update={"fuser": words})
+    assert messages.bytes_of(anchored) == messages.bytes_of(trial) + 5 * 4
 
 
 def test_a_draft_is_as_long_as_it_may_be(drafting, tiny_pair):

@@ -12,9 +12,11 @@ from rich.console import Console
 
 import c2c_search
 from c2c_search.host.names import fit
+from c2c_search.study import start
 from c2c_search.study import storage
 from c2c_search.study.driver import Outcome
 from c2c_search.study.driver import run_study
+from c2c_search.study.figures import log_figures
 from c2c_search.tracking import Tracker
 from tests.space.conftest import write_space
 from tests.study.conftest import fake_promotion
@@ -133,6 +135,27 @@ def test_the_parent_run_has_settings_files_data_and_result(
     assert kept.read_text() == space_file.read_text()
     kept = Path(client.download_artifacts(parent.info.run_id, "pipeline.yaml"))
     assert kept.read_text() == space_file.with_name("pipeline.yaml").read_text()
+
+
+def test_the_parent_run_keeps_the_figures_to_look_at_and_to_draw_again(
+    run: Run, root: Path, script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pio = pytest.importorskip("plotly.io")
+    monkeypatch.setattr(start, "log_figures", log_figures)
+    run(trials=2)
+    parent, _ = parent_and_children(root)
+    folder = Path(parent.info.artifact_uri.removeprefix("file://")) / "figures"
+    drawn = {"systems-on-test", "pairing-gain-against-accuracy", "size-against-margin"}
+    drawn |= {"best-so-far-over-trials", "best-so-far-over-time", "learning-curves"}
+    names = {f"{each}.{form}" for each in drawn for form in ("json", "png")}
+    assert names <= {path.name for path in folder.iterdir()}
+    for path in folder.iterdir():
+        if path.suffix == ".json":
+            drawn = pio.from_json(path.read_text())
+            assert drawn.data
+            assert drawn.layout.title.text
+        else:
+            assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_run_says_what_it_is_and_who_made_it(

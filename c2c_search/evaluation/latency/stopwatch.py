@@ -14,6 +14,7 @@ from c2c_search.evaluation.latency.peak_memory import peak_memory
 from c2c_search.evaluation.latency.report import Timing
 from c2c_search.evaluation.systems.relay import BACKGROUND
 from c2c_search.fuser.cost import message_bytes
+from c2c_search.inference.anchors import with_anchors
 from c2c_search.inference.decoding import Choose
 from c2c_search.inference.decoding import go_on
 from c2c_search.inference.drafting import Drafter
@@ -160,13 +161,17 @@ class TimedSystems:
         if (drafter := drafter_of(model)) is not None:
             encoded = encoded.with_draft(self._draft(drafter, encoded))
             watch.lap("sharer drafts")
+        config = None if model.fuser is None else model.fuser.config
+        if config is not None and config.anchored:
+            (encoded,) = with_anchors([encoded], config, receiver, sharer)
+            watch.lap("anchors")
         receiver_caches, sharer_caches = read_both(
             receiver.model,
             [encoded.receiver_ids],
             sharer.model,
             [encoded.sharer_ids],
             model.cache_dtype,
-            "kv" if model.fuser is None else model.fuser.config.source,
+            "kv" if config is None else config.source,
         )
         watch.lap("prefill")
         batch = model.batch(PairPrompts((encoded,), receiver_caches, sharer_caches))
@@ -260,7 +265,8 @@ def cache_bytes(model: C2CModel, batch: PairBatch, new_tokens: int) -> int:
 
     A sharer token that is aligned to several receiver tokens is sent once. Where the response is
     fused too, the sharer also sends one token for each that the receiver writes, but the last;
-    where the message is refreshed, those of them that stand before its last refresh.
+    where the message is refreshed, those of them that stand before its last refresh. Anchors go
+    as token ids.
 
     Args:
         model: With a fuser.
@@ -272,9 +278,10 @@ def cache_bytes(model: C2CModel, batch: PairBatch, new_tokens: int) -> int:
     further, every = 0, fuser.config.refresh
     if fuser.config.fuse_response or every is not None:
         further = (new_tokens - 1) // (every or 1) * (every or 1)
+    anchors = batch.anchored or ((0, 0),) * len(batch.lengths)
     return sum(
-        message_bytes(fuser, len(each.unique()) + further, model.cache_dtype)
-        for each in batch.sharer_positions
+        message_bytes(fuser, len(each.unique()) + further, model.cache_dtype, stop - start)
+        for each, (start, stop) in zip(batch.sharer_positions, anchors, strict=True)
     )
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -84,7 +85,7 @@ class C2CLM(TemplateLM):
         model: What answers.
         batch_size: Contexts answered in one pass, at most; fewer where they are long.
         max_length: Tokens that context and continuation may have together; more are left out in
-            front. The receiver's own limit when left out.
+            front, and anchors count. The receiver's own limit when left out.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class C2CLM(TemplateLM):
         self.model = model
         self.batch_size = batch_size
         self.tokenizer = model.receiver.text_tokenizer
-        self.max_length = max_length or _longest(model.receiver)
+        self.max_length = (max_length or _longest(model.receiver)) - _anchor_tokens(model)
         self.max_gen_toks = 256
         self._device = model.device
         self._alone = receiver_alone(model)
@@ -367,11 +368,18 @@ def _score(logits: torch.Tensor, continuations: Sequence[Sequence[int]]) -> list
 def _last(prompt: EncodedPrompt, tokens: int, sharer_tokens: int) -> EncodedPrompt:
     """The end of a prompt that is too long for one of the models."""
     dropped = max(len(prompt.sharer_ids) - sharer_tokens, 0)
-    return EncodedPrompt(
-        prompt.receiver_ids[-tokens:],
-        prompt.sharer_ids[dropped:],
-        tuple(max(index - dropped, 0) for index in prompt.alignment[-tokens:]),
+    return replace(
+        prompt,
+        receiver_ids=prompt.receiver_ids[-tokens:],
+        sharer_ids=prompt.sharer_ids[dropped:],
+        alignment=tuple(max(index - dropped, 0) for index in prompt.alignment[-tokens:]),
     )
+
+
+def _anchor_tokens(model: C2CModel) -> int:
+    """Tokens that the receiver reads beside the harness's: of anchors, and their line's end."""
+    config = None if model.fuser is None else model.fuser.config
+    return 0 if config is None or not config.anchored else config.anchor_tokens + 1
 
 
 def _longest(loaded: LoadedModel) -> int:

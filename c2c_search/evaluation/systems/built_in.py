@@ -181,9 +181,11 @@ def deranged(name: str, materials: Materials) -> System:
     kind="control",
 )
 def zeroed(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.c2c import unanchored
     from c2c_search.evaluation.systems.messages import Zeroed
 
-    return Zeroed(name, materials.fused(materials.fuser))
+    assert materials.fuser is not None
+    return Zeroed(name, materials.fused(unanchored(materials.fuser)))
 
 
 @system(
@@ -222,6 +224,22 @@ def random(name: str, materials: Materials) -> System:
     kind="control",
 )
 def shut(name: str, materials: Materials) -> System:
+    from c2c_search.evaluation.systems.c2c import Fused
+    from c2c_search.evaluation.systems.c2c import Shut
+    from c2c_search.evaluation.systems.c2c import unanchored
+
+    assert materials.fuser is not None
+    return Fused(name, materials.fused(unanchored(materials.fuser), Shut))
+
+
+@system(
+    "anchors",
+    title="Anchors alone",
+    reference="the receiver reads the anchors, without the fuser; this project",
+    needs=["sharer", "fuser"],
+    kind="control",
+)
+def anchors(name: str, materials: Materials) -> System:
     from c2c_search.evaluation.systems.c2c import Fused
     from c2c_search.evaluation.systems.c2c import Shut
 

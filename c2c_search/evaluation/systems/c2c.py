@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import replace
@@ -127,7 +128,8 @@ class Shut(C2CModel):
 
     What is added, or found in a memory, is multiplied by zero, what is appended is dropped, no
     response is fused and the receiver is not adapted: it must answer as the receiver alone, or
-    something else than what the fuser says reaches the receiver.
+    something else than what the fuser says reaches the receiver. Where there are anchors, these
+    do: it answers as the receiver that reads them.
     """
 
     def fused_cache(self, batch: PairBatch, through: Fuse | None = None) -> FusedCache:
@@ -149,13 +151,22 @@ class Shut(C2CModel):
         return FusedCache(receiver + 0 * (kept - receiver), batch.lengths)
 
 
+def unanchored(fuser: Fuser) -> Fuser:
+    """The same fuser, with the same weights, whose receiver reads no anchors."""
+    if not fuser.config.anchored:
+        return fuser
+    found = copy.copy(fuser)
+    found.config = fuser.config.without_anchors()
+    return found
+
+
 def shuffled(fuser: Fuser, seed: int) -> Fuser:
     """A fuser of the same architecture and calibration that has learned nothing.
 
     In every weight of the projector, the dynamic weight's included, and of the pool of ``slots``,
     the entries of a layer's keys, values or both change places: sizes and distributions stay.
-    Gates, source weights, normalisation, sources and LoRA stay as they are: as much is said, and
-    none of it is right. A weight of one entry keeps it.
+    Gates, source weights, normalisation, sources, LoRA and anchors stay as they are: as much is
+    said, and none of what the fuser says is right. A weight of one entry keeps it.
 
     Args:
         fuser: The fuser; it stays as it is.

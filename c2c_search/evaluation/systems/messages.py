@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
+from random import Random
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from c2c_search.evaluation.systems.c2c import Fused
 from c2c_search.evaluation.systems.passes import item_seed
 from c2c_search.fuser.moments import ChannelMoments
+from c2c_search.inference.anchors import saying
 from c2c_search.inference.fusion import rotations_of
 
 
@@ -64,7 +66,7 @@ class Zeroed(Replaced):
 
     A twin (`FuserConfig.without_sharer`) is blanked behind the normalisation, where zero is the
     mean of all messages if that is calibrated, and is trained so. Here zeros stand in front of it,
-    and the trained fuser has never heard them.
+    and the trained fuser has never heard them. There are no anchors.
     """
 
     def replaced(
@@ -79,7 +81,8 @@ class Noise(Replaced):
 
     Both are those of each layer and channel, of keys and of values, over the entries of the
     split's messages as the fuser projects them: where it takes RoPE off the keys, the noise is
-    drawn without it. An item's noise follows from its id and the seed.
+    drawn without it. In the place of anchors stand as many tokens of the receiver's vocabulary,
+    all equally likely. An item's noise follows from its id and the seed.
 
     Args:
         name: In `SYSTEMS`.
@@ -109,7 +112,20 @@ class Noise(Replaced):
         ).to(batch.sharer.device)
         starts = accumulate(lengths[:-1], initial=0)
         heard = [start + read for start, read in zip(starts, batch.sharer_positions, strict=True)]
-        return _saying(batch, whole[:, :, torch.cat(heard)], whole)
+        batch = _saying(batch, whole[:, :, torch.cat(heard)], whole)
+        counts = [stop - start for start, stop in batch.anchored]
+        if not any(counts):
+            return batch
+        drawn = [self._drawn_words(one, count) for one, count in zip(ids, counts, strict=True)]
+        return saying(self.model, batch, drawn)
+
+    def _drawn_words(self, item_id: str, count: int) -> list[int]:
+        """Tokens in the place of an item's anchors, the same in any batch."""
+        receiver = self.model.receiver
+        special = {*receiver.text_tokenizer.all_special_ids}
+        vocabulary = min(len(receiver.text_tokenizer), receiver.model.config.vocab_size)
+        ordinary = [token for token in range(vocabulary) if token not in special]
+        return Random(item_seed(self.seed, item_id)).choices(ordinary, k=count)
 
     def _drawn(self, moments: ChannelMoments, item_id: str, tokens: int) -> torch.Tensor:
         """An item's noise, ``(2, sharer_layers, tokens, sharer_size)``, the same in any batch."""

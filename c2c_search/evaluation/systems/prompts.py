@@ -11,6 +11,7 @@ from typing import NamedTuple
 from c2c_search.batching import portions
 from c2c_search.errors import ConfigError
 from c2c_search.evaluation.systems.partners import draw_partners
+from c2c_search.inference.anchors import with_anchors
 from c2c_search.inference.drafting import Drafter
 from c2c_search.inference.reading import as_heard
 from c2c_search.inference.reading import speaks_for_itself
@@ -58,7 +59,21 @@ class _Drafting(NamedTuple):
         return cls(config.token_alignment, config.draft_tokens, config.sharer == "self")
 
 
-_Hears = tuple[str, "Source", bool, _Drafting | None]
+class _Anchoring(NamedTuple):
+    """What anchors depend on, of a fuser: of which message, and which of its words."""
+
+    message: str
+    anchors: str
+    tokens: int
+    own: bool
+
+    @classmethod
+    def of(cls, config: FuserConfig) -> _Anchoring:
+        own = config.sharer == "self"
+        return cls(config.message, config.anchors, config.anchor_tokens, own)
+
+
+_Hears = tuple[str, "Source", bool, _Drafting | None, _Anchoring | None]
 
 
 class QuestionPrompts:
@@ -116,8 +131,8 @@ class QuestionPrompts:
         """The prompts as both models read them for a fuser, with their caches.
 
         Args:
-            config: Of the fuser: its token alignment, and what of the sharer it hears, drafts
-                included; the alignment ``span`` and keys and values when left out.
+            config: Of the fuser: its token alignment, and what of the sharer it hears, drafts and
+                anchors included; the alignment ``span`` and keys and values when left out.
         """
         hears = _hears(config)
         if hears not in self._read:
@@ -186,7 +201,9 @@ class QuestionPrompts:
         known = self._derangements.get(key, [])
         if number >= len(known):
             facts = [(one.item.group, one.item.cluster) for one in self.questions]
-            encoded = self._encoded_for(self.questions, drafting) if drafting else self.encoded()
+            encoded = self.encoded()
+            if drafting:
+                encoded = self._encoded_for(self.questions, drafting.without_anchors())
             lengths = [
                 prompt.drafted if key[0] == "draft" else len(prompt.sharer_ids)
                 for prompt in encoded
@@ -240,13 +257,15 @@ class QuestionPrompts:
     def _encoded_for(
         self, questions: Sequence[Question], config: FuserConfig | None
     ) -> tuple[EncodedPrompt, ...]:
-        """Questions of the split as a fuser hears them, drafts included."""
+        """Questions of the split as a fuser hears them, drafts and anchors included."""
         if config is None or not config.drafts:
             own, alignment = questions is self.questions, _hears(config)[0]
             read = self.encoded(alignment) if own else self._encoded(questions, alignment)
-            return as_heard(read, config)
-        drafted = self.whole._drafted_for(config)
-        return tuple(drafted[question.item.id] for question in questions)
+            heard = as_heard(read, config)
+        else:
+            drafted = self.whole._drafted_for(config)
+            heard = tuple(drafted[question.item.id] for question in questions)
+        return with_anchors(heard, config, self.pair.receiver, self.pair.sharer)
 
     def _drafted_for(self, config: FuserConfig) -> dict[str, EncodedPrompt]:
         """The prompts with their drafts, by item: of the whole split, drafted together.
@@ -296,11 +315,12 @@ class QuestionPrompts:
 
 
 def _hears(config: FuserConfig | None) -> _Hears:
-    """A fuser's token alignment, source, whether its receiver speaks for itself, and drafts."""
+    """A fuser's alignment, source, whether its receiver speaks for itself, drafts, anchors."""
     if config is None:
-        return "span", "kv", False, None
+        return "span", "kv", False, None, None
     drafts = _Drafting.of(config) if config.drafts else None
-    return config.token_alignment, config.source, speaks_for_itself(config), drafts
+    anchors = _Anchoring.of(config) if config.anchored else None
+    return config.token_alignment, config.source, speaks_for_itself(config), drafts, anchors
 
 
 def batches(

@@ -255,7 +255,8 @@ class Rehearsal:
             "layers": "last" if fuser.scores_layers else fuser.layers,
             "layer_alignment": "terminal" if similar else fuser.layer_alignment,
         }
-        trial = trial.model_copy(update={"fuser": fuser.model_copy(update=decided)})
+        shown = fuser.without_anchors().model_copy(update=decided)
+        trial = trial.model_copy(update={"fuser": shown})
         run = self._run(trial, receiver, sharer, rows, encoded)
         with Allocations(self.device.type) as allocations:
             calibrate(run.model, run.data.train_prompts, trial.seed)
@@ -273,11 +274,16 @@ class Rehearsal:
         config, dtype = trial.fuser, getattr(torch, trial.cache_dtype)
         theirs = cache_shape(sharer, source=config.source)
         shapes = cache_shape(receiver, adapted=config.lora_rank > 0), theirs
-        pair = C2CModel(receiver, sharer, None, template=trial.data.template, cache_dtype=dtype)
+        # As many bytes as float16, and nobody looks whether a number is too large for it.
+        kept = torch.bfloat16 if dtype == torch.float16 else dtype
+        pair = C2CModel(receiver, sharer, None, template=trial.data.template, cache_dtype=kept)
         with self.without_content():
             pair.fuser = Fuser(config, *shapes)
             drafted = config.draft_tokens if config.drafts else 0
-            prompts = prompts_without_content(encoded, shapes, dtype, config.source, drafted)
+            words = config.anchor_tokens + 1 if config.anchored else 0  # and the line's end
+            prompts = prompts_without_content(
+                encoded, shapes, dtype, config.source, drafted, words
+            )
             guarded = None
             if others:
                 guarded = prompts_without_content(
@@ -286,6 +292,7 @@ class Rehearsal:
                     dtype,
                     config.source,
                     drafted,
+                    words,
                 )
         pair.adaptation = Adaptation.of(pair.fuser, receiver.model)
         if config.adds_memory:
@@ -322,6 +329,8 @@ def _guarded(
     def taken(found: GuardedRows | None) -> torch.Tensor | None:
         if found is None:
             return None
+        if run.config.fuser.anchored:  # the receiver alone reads its prompts anew, without them
+            guard.alone(found).loss()
         asked = [guard.request(engine, found)]
         del found
         return asked.pop().loss()

@@ -31,10 +31,12 @@ def prompts_without_content(
     dtype: torch.dtype,
     source: Source = "kv",
     draft_tokens: int = 0,
+    anchor_tokens: int = 0,
 ) -> PairPrompts:
     """Prompts whose caches, of the receiver's shape and the sharer's, have no content.
 
-    Behind each the sharer has drafted as many tokens as it may. To be called where tensors are
+    Behind each the sharer has drafted as many tokens as it may, and in front of each the receiver
+    reads as many of its words. To be called where tensors are
     made without it.
 
     Args:
@@ -43,9 +45,12 @@ def prompts_without_content(
         dtype: Of the caches.
         source: What of the sharer is kept.
         draft_tokens: That it drafts.
+        anchor_tokens: Of its words, that the receiver reads.
     """
     if draft_tokens:
         encoded = [prompt.with_draft((0,) * draft_tokens) for prompt in encoded]
+    if anchor_tokens:
+        encoded = [prompt.with_anchors(0, (0,) * anchor_tokens) for prompt in encoded]
     lengths = (
         [len(prompt.receiver_ids) for prompt in encoded],
         [len(prompt.sharer_ids) for prompt in encoded],

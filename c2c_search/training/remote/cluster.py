@@ -76,6 +76,13 @@ class Cluster:
         return {"CPU": max(1.0, min((n.cpus for n in self.nodes), default=1.0) // beside)}
 
 
+def cores_or_gpus(bundle: Bundle) -> str:
+    """What a worker computes on, in words."""
+    if gpus := bundle.get("GPU", 0.0):
+        return f"{gpus:.2g} GPU of a node"
+    return f"{bundle['CPU']:g} CPU of a node"
+
+
 def connect(address: str | None) -> Cluster:
     """Connect to a cluster, or start one on this machine.
 

@@ -28,6 +28,7 @@ NAMES = (
     "noise",
     "random",
     "shut",
+    "anchors",
     "self",
     "ridge",
     "lora",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,13 @@ FUSERS = {
         "injection": "append",
         "message": "both",
         "draft_tokens": 64,
+    },
+    "anchored": {
+        "projector": "linear",
+        "injection": "append",
+        "message": "draft",
+        "anchors": "last",
+        "anchor_tokens": 20,
     },
     "shared layers": {"layer_share": 0.5, "width": 16, "sharer": "mismatched"},
     "token gate": {"width": 64, "gate": {"granularity": "token", "noise": "logistic"}},
@@ -292,8 +300,10 @@ def test_a_model_without_weights_is_the_model(tiny_pair):
     assert model_bytes(half.model) == pytest.approx(model_bytes(made.model) / 2, rel=0.01)
 
 
-@pytest.mark.parametrize("name", ["c2c", "appended", "response"])
-@pytest.mark.parametrize("with_others", [False, True], ids=["deranged", "other"])
+@pytest.mark.parametrize(
+    ("name", "with_others"),
+    [*product(("c2c", "appended", "response"), (False, True)), ("anchored", True)],
+)
 def test_a_guarded_step_takes_what_is_predicted(trial, pipeline, models, name, with_others):
     """A guard that is never content, so that nothing is skipped."""
     rules = GuardConfig.model_construct(weight=0.1, tolerance=-99.0, every=1)

@@ -1,0 +1,188 @@
+"""``plan``, what a study will do and take."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from json import loads
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Annotated
+from typing import Any
+
+import typer
+
+from c2c_search.cli.echo import echo
+from c2c_search.cli.echo import echo_json
+from c2c_search.cli.options import Json
+from c2c_search.cli.options import SpaceFile
+from c2c_search.cli.options import tell
+from c2c_search.cli.options import tell_chats
+from c2c_search.errors import ConfigError
+from c2c_search.host.children import child_environment
+from c2c_search.host.children import python_command
+
+
+if TYPE_CHECKING:
+    from c2c_search.space.plan import Plan
+    from c2c_search.space.schema import Space
+    from c2c_search.study.planning import Planned
+
+
+def plan(
+    space: SpaceFile,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Measure nothing: no time is told, the rest is.")
+    ] = False,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Fetch models that are not on this machine.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that will train side by side; as `study` by default."),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials in all, instead of the space's own number."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what a study will do and take, before anything is spent.
+
+    How long it takes is measured, in at most two minutes: the study's own worker loads the
+    models, prefills, trains and answers on a few rows, and leaves nothing behind.
+
+    Example:
+
+        $ c2c-search plan --space spaces/fuser.yaml
+    """
+    from c2c_search.space.schema import Space
+    from c2c_search.study.readiness import check_ready
+
+    loaded = Space.load(space, trials)
+    check_ready(loaded, space)
+    missing = _missing(loaded)
+    if missing and not fetch:
+        _show_without_models(loaded, missing, json)
+        return
+    tell(f"Reading {space}")
+    from c2c_search.study.planning import plan_at_hand
+
+    count = workers or _usual_workers(loaded)
+    planned = plan_at_hand(loaded, workers=count, quick=quick, tell=tell)
+    if json:
+        _print_json(loaded, planned.plan, planned)
+        return
+    from c2c_search.host.terminal import Console
+    from c2c_search.report.planned import render
+
+    page = render(loaded.study, planned.plan, caches=planned.caches, forecast=planned.forecast)
+    Console().print(page)
+    for notice in planned.notices:
+        echo(notice)
+
+
+def _show_without_models(space: Space, missing: list[str], json: bool) -> None:
+    """What is told while models are still to be fetched."""
+    from c2c_search.host.terminal import Console
+    from c2c_search.report.planned import render
+    from c2c_search.space.plan import plan as make_plan
+
+    made = make_plan(space)
+    if json:
+        _print_json(space, made, None, missing)
+        return
+    tell_chats(space)
+    Console().print(render(space.study, made))
+    echo(
+        f"Time, sizes, memory and disk can be told once the models are here; to fetch: "
+        f"{', '.join(missing)}. Say --fetch, or `c2c-search models pull MODEL`."
+    )
+
+
+def _missing(space: Space) -> list[str]:
+    """Sources of the models that are not on this machine yet."""
+    from c2c_search.models.at_hand import folder_at_hand
+
+    sources = (source for pair in space.pairs.values() for _, source in pair)
+    return [each for each in dict.fromkeys(sources) if folder_at_hand(each) is None]
+
+
+def _usual_workers(space: Space) -> int:
+    """As many as a study starts when none are asked for."""
+    from c2c_search.host.devices import gpus
+
+    return max(1, len(gpus(os.environ)) // space.pipeline.training.devices_per_trial)
+
+
+def _print_json(
+    space: Space, plan: Plan, planned: Planned | None, missing: list[str] | None = None
+) -> None:
+    from dataclasses import asdict
+    from json import dumps
+
+    content: dict[str, Any] = {
+        "study": space.study,
+        **asdict(plan),
+        "total_steps": plan.total_steps,
+        "to_fetch": missing or [],
+        "caches": None,
+        "time": None,
+        "notices": [],
+    }
+    if planned is not None:
+        caches, forecast = planned.caches, planned.forecast
+        content["caches"] = asdict(caches) | {"size": caches.size, "stored": caches.stored}
+        if forecast is not None:
+            content["time"] = asdict(forecast) | {"total": asdict(forecast.total)}
+        content["notices"] = list(planned.notices)
+    echo_json(dumps(content, indent=1))
+
+
+def ask_first(space: Path, hours: float, *, trials: int | None, workers: int | None) -> None:
+    """Plan a study, and ask before one that is expected to take longer than so many hours.
+
+    Args:
+        space: The space file.
+        hours: That it may take unasked.
+        trials: Instead of the space's own number.
+        workers: As for `plan`.
+
+    Raises:
+        ConfigError: It is expected to take longer, and there is nobody to answer.
+        Abort: The answer is no.
+    """
+    options = {"--trials": trials, "--workers": workers}
+    given = [text for name, of in options.items() if of for text in (name, str(of))]
+    command = ("-m", "c2c_search", "plan", "--space", str(space), "--fetch", "--json", *given)
+    # A process of its own: what measures holds both models in memory.
+    done = subprocess.run(
+        python_command(*command),
+        stdout=subprocess.PIPE,
+        env=child_environment(os.environ),
+        check=False,
+    )
+    if done.returncode:
+        raise typer.Exit(done.returncode)
+    time = loads(done.stdout)["time"]
+    if time is None:
+        raise ConfigError(
+            "--max-hours needs a study whose time can be told, and its own work fails here.",
+            hint="`c2c-search plan` says why; leave --max-hours out to begin nevertheless.",
+        )
+    from c2c_search.report.forecast_table import span_text
+    from c2c_search.space.forecast import Span
+
+    total = Span(**time["total"])
+    if total.expected <= hours * 3600:
+        return
+    told = f"This study is expected to take {span_text(total)}"
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            f"{told}, and --max-hours allows less.",
+            value=hours,
+            hint="Allow more, say --yes, or lower `search.trials` or `training.steps`.",
+        )
+    if not typer.confirm(f"{told}, more than {hours:g} h. Begin?"):
+        raise typer.Abort

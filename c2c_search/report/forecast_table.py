@@ -1,0 +1,60 @@
+"""How long a study takes, as a table for the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from c2c_search.host.wording import counted
+from c2c_search.space.forecast import Forecast
+from c2c_search.space.forecast import Span
+
+
+_DISTURBED = 0.1  # of the processors
+
+
+def render(forecast: Forecast) -> RenderableType:
+    """Draw a forecast: a line for each phase, their total, and what the numbers rest on."""
+    beside = f" in {counted(forecast.workers, 'worker')}" if forecast.workers > 1 else ""
+    table = Table(title=f"time{beside}", title_justify="left")
+    table.add_column("phase", overflow="fold")
+    table.add_column("how much", overflow="fold")
+    for heading in ("least", "expected", "most"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for phase in forecast.phases:
+        table.add_row(Text(phase.name), Text(phase.of), *_times(phase.seconds))
+    table.add_section()
+    table.add_row("in all", "", *_times(forecast.total), style="bold")
+    told = list(forecast.basis)
+    if forecast.others > _DISTURBED:
+        told.append(
+            f"Other programs took {forecast.others:.0%} of the processors meanwhile: these are "
+            "times beside them. Plan again when the machine is quiet for those without."
+        )
+    return Group(table, *(Text(sentence, style="dim") for sentence in told))
+
+
+def time_text(seconds: float) -> str:
+    """A time as one says it: ``40 s``, ``12 min``, ``3.5 h``, ``2.1 days``."""
+    if seconds < 1:
+        return "< 1 s"
+    for limit, size, unit, digits in (
+        (99.5, 1, "s", 0),
+        (99.5 * 60, 60, "min", 0),
+        (47.95 * 3600, 3600, "h", 1),
+    ):
+        if seconds < limit:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds / 86400:,.1f} days"
+
+
+def span_text(span: Span) -> str:
+    """A forecast in words: ``about 42 min (28 min to 59 min)``."""
+    low, expected, high = _times(span)
+    return f"about {expected} ({low} to {high})"
+
+
+def _times(span: Span) -> list[str]:
+    return [time_text(seconds) for seconds in (span.low, span.expected, span.high)]
