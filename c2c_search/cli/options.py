@@ -27,6 +27,22 @@ Root = Annotated[Path, typer.Option("--root", help="Folder of all studies, runs 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Database of trials that the study was given, instead of the file under the root.",
+    ),
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        metavar="URI",
+        help="MLflow server or database that the study records in.",
+    ),
+]
+
 ROOT = Path("mlruns")
 TEMPLATE = "plain|chat|receiver=chat,sharer=plain"
 

@@ -13,6 +13,7 @@ from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Json
 from c2c_search.cli.options import Root
+from c2c_search.cli.options import Storage
 from c2c_search.cli.studies import dumps
 
 
@@ -75,11 +76,13 @@ def report(
             )
 
 
-def leaderboard(study: Study = None, root: Root = ROOT, json: Json = False) -> None:
+def leaderboard(
+    study: Study = None, root: Root = ROOT, storage: Storage = None, json: Json = False
+) -> None:
     """Show a study's trials side by side, one line each, and what the test split said."""
     from c2c_search.study.findings import findings
 
-    found = findings(study, root)
+    found = findings(study, root, url=storage)
     if json:
         trials = [each.model_dump(mode="json") for each in found.trials]
         verdicts = {name: each.model_dump(mode="json") for name, each in found.verdicts.items()}

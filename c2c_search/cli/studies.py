@@ -14,6 +14,8 @@ from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Json
 from c2c_search.cli.options import Root
+from c2c_search.cli.options import Storage
+from c2c_search.cli.options import TrackingUri
 from c2c_search.cli.options import confirm
 
 
@@ -29,9 +31,15 @@ MaybeName = Annotated[
 ]
 
 
-def status(study: MaybeName = None, root: Root = ROOT, json: Json = False) -> None:
+def status(
+    study: MaybeName = None,
+    root: Root = ROOT,
+    storage: Storage = None,
+    tracking_uri: TrackingUri = None,
+    json: Json = False,
+) -> None:
     """Show what studies do now, from any shell: who drives them, what trains, what is best."""
-    rows = _rows(root, study, steps=True)
+    rows = _rows(root, study, storage, tracking_uri, steps=True)
     if json:
         echo_json(dumps([row.model_dump(mode="json") for row in rows]))
         return
@@ -50,12 +58,13 @@ def stop(
         typer.Option("--now", help="At once, as by Ctrl-C: trials go on from their checkpoints."),
     ] = False,
     root: Root = ROOT,
+    storage: Storage = None,
     json: Json = False,
 ) -> None:
     """Stop a study when the trials that train now have ended; the same command goes on with it."""
     from c2c_search.study.upkeep import stop
 
-    row = stop(root, study, now=now)
+    row = stop(root, study, now=now, url=storage)
     if json:
         echo_json(dumps({"study": row.name, "process": row.process, "now": now}))
     elif now:
@@ -65,13 +74,13 @@ def stop(
         echo(f"{row.name} stops after {running}.")
 
 
-def list_(root: Root = ROOT, json: Json = False) -> None:
-    """List all studies under the root."""
+def list_(root: Root = ROOT, storage: Storage = None, json: Json = False) -> None:
+    """List all studies under the root, or in a database."""
     from rich.table import Table
 
     from c2c_search.host.terminal import Console
 
-    rows = _rows(root, None)
+    rows = _rows(root, None, storage)
     if json:
         echo_json(dumps([row.model_dump(mode="json") for row in rows]))
         return
@@ -83,12 +92,18 @@ def list_(root: Root = ROOT, json: Json = False) -> None:
     Console(highlight=False).print(table)
 
 
-def show(study: Name, root: Root = ROOT, json: Json = False) -> None:
+def show(
+    study: Name,
+    root: Root = ROOT,
+    storage: Storage = None,
+    tracking_uri: TrackingUri = None,
+    json: Json = False,
+) -> None:
     """Show a study and all its trials."""
     from c2c_search.study import overview
 
-    opened = overview.load(overview.open_existing(root), study)
-    row, trials = overview.study_row(root, opened, steps=True), overview.trial_rows(opened)
+    (row,) = _rows(root, study, storage, tracking_uri, steps=True)
+    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), study))
     if json:
         echo_json(dumps(_tidy(row, trials)))
         return
@@ -99,17 +114,18 @@ def show(study: Name, root: Root = ROOT, json: Json = False) -> None:
 def rm(
     study: Name,
     root: Root = ROOT,
+    storage: Storage = None,
+    tracking_uri: TrackingUri = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
     """Remove a study: its trials, files and runs. A champion's package and versions stay."""
-    from c2c_search.study import overview
     from c2c_search.study.upkeep import remove
 
-    row = overview.study_row(root, overview.load(overview.open_existing(root), study))
+    (row,) = _rows(root, study, storage)
     if not yes:
         confirm(f"Remove study {row.name} with {_counts(row)}?")
-    remove(root, study)
+    remove(root, study, url=storage, tracking_uri=tracking_uri)
     if json:
         echo_json(dumps({"removed": row.name}))
     else:
@@ -122,6 +138,7 @@ def export(
         Path | None, typer.Option(help="File to write.", show_default="standard output")
     ] = None,
     root: Root = ROOT,
+    storage: Storage = None,
     json: Json = False,
 ) -> None:
     """Write a study and all its trials as JSON."""
@@ -130,8 +147,9 @@ def export(
     from c2c_search.host.files import write_text
     from c2c_search.study import overview
 
-    opened = overview.load(overview.open_existing(root), study)
-    text = dumps(_tidy(overview.study_row(root, opened), overview.trial_rows(opened)))
+    (row,) = _rows(root, study, storage)
+    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), study))
+    text = dumps(_tidy(row, trials))
     if to is None:
         echo_json(text)
         return
@@ -170,12 +188,22 @@ def print_trials(trials: Sequence[TrialRow]) -> None:
     Console(highlight=False).print(table)
 
 
-def _rows(root: Path, study: str | None, *, steps: bool = False) -> list[StudyRow]:
+def _rows(
+    root: Path,
+    study: str | None,
+    storage: str | None,
+    tracking_uri: str | None = None,
+    *,
+    steps: bool = False,
+) -> list[StudyRow]:
     from c2c_search.study import overview
 
-    opened = overview.open_existing(root)
+    opened = overview.open_existing(root, storage)
     names = overview.study_names(opened) if study is None else [study]
-    return [overview.study_row(root, overview.load(opened, name), steps=steps) for name in names]
+    studies = [overview.load(opened, name) for name in names]
+    return [
+        overview.study_row(root, each, steps=steps, tracking_uri=tracking_uri) for each in studies
+    ]
 
 
 def _tidy(row: StudyRow, trials: Sequence[TrialRow]) -> dict[str, object]:
@@ -187,10 +215,15 @@ def _tidy(row: StudyRow, trials: Sequence[TrialRow]) -> dict[str, object]:
 
 def _driven(row: StudyRow) -> str:
     where = "" if row.process is None else f" (process {row.process})"
+    if (row.drivers or 0) > 1:
+        where += f", with {row.drivers} drivers in all"
+    known = row.drivers is not None
     return {
         "running": f"runs{where}",
         "stopping": f"stops when what has begun has ended{where}",
-        "elsewhere": "driven on another machine, or left by it",
+        "elsewhere": f"driven from elsewhere{where}"
+        if known
+        else "driven on another machine, or left by it",
         "none": "not running",
     }[row.driver]
 

@@ -12,6 +12,7 @@ from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Json
 from c2c_search.cli.options import Root
+from c2c_search.cli.options import Storage
 from c2c_search.cli.options import announce
 from c2c_search.cli.studies import Name
 from c2c_search.cli.studies import dumps
@@ -42,11 +43,11 @@ def run(
 
 
 @app.command("ls")
-def list_(study: Name, root: Root = ROOT, json: Json = False) -> None:
+def list_(study: Name, root: Root = ROOT, storage: Storage = None, json: Json = False) -> None:
     """List a study's trials."""
     from c2c_search.study import overview
 
-    trials = overview.trial_rows(overview.load(overview.open_existing(root), study))
+    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), study))
     if json:
         echo_json(dumps([trial.model_dump(mode="json") for trial in trials]))
     else:
@@ -54,11 +55,17 @@ def list_(study: Name, root: Root = ROOT, json: Json = False) -> None:
 
 
 @app.command()
-def show(study: Name, trial: Trial, root: Root = ROOT, json: Json = False) -> None:
+def show(
+    study: Name,
+    trial: Trial,
+    root: Root = ROOT,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
     """Show all that is known of a trial."""
     from c2c_search.study import overview
 
-    opened = overview.load(overview.open_existing(root), study)
+    opened = overview.load(overview.open_existing(root, storage), study)
     row = overview.trial_row(opened, trial).model_dump(mode="json")
     if json:
         echo_json(dumps(row))
@@ -69,11 +76,17 @@ def show(study: Name, trial: Trial, root: Root = ROOT, json: Json = False) -> No
 
 
 @app.command()
-def retry(study: Name, trial: Trial, root: Root = ROOT, json: Json = False) -> None:
+def retry(
+    study: Name,
+    trial: Trial,
+    root: Root = ROOT,
+    storage: Storage = None,
+    json: Json = False,
+) -> None:
     """Queue a trial that failed again; the study's next start goes on with it."""
     from c2c_search.study.upkeep import retry
 
-    row = retry(root, study, trial)
+    row = retry(root, study, trial, url=storage)
     if json:
         echo_json(dumps(row.model_dump(mode="json")))
     else:

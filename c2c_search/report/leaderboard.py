@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from rich.text import Text
 from c2c_search.evaluation.pairing import Pairing
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.report import pairing
+from c2c_search.report.run_notes import escaped
 from c2c_search.report.search_columns import Column
 from c2c_search.report.search_columns import fitting
 from c2c_search.report.search_columns import legend
@@ -173,26 +175,50 @@ def render(board: Leaderboard) -> RenderableType:
 
 def markdown(board: Leaderboard) -> str:
     """The same page for the description of the study's run."""
-    columns = board.columns
-    heads = ["on validation", *(column.head for column in columns), "state", "parameters"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for row in board.ranked():
-        cells = [row.name, *(column.cell(row) for column in columns)]
-        cells += [board.state(row) or row.kind, count(row.parameters)]
-        lines.append(f"| {' | '.join(cells)} |")
-    if about := legend(columns):
-        lines += ["", about]
-    if board.front is not None:
-        lines += ["", str(board.front)]
-    if board.test:
-        lines += ["", "| | on test | |", "|---|---|---|"]
-        lines += [f"| {row.name} | {row.accuracy} | {row.kind} |" for row in board.test]
-    if board.pairings:
-        lines += ["", *pairing.markdown(board.pairings)]
+    lines = []
     if board.verdict:
         title = f"Champion: {board.champion}" if board.champion else "No champion"
-        lines += ["", f"**{title}**", "", board.verdict.replace("\n", "  \n")]
+        said = "  \n".join(map(escaped, board.verdict.splitlines()))
+        lines += [f"**{escaped(title)}**", "", said, ""]
+    lines += _search_markdown(board)
+    if board.test:
+        lines += ["", "| | on test | |", "|---|---|---|"]
+        lines += [f"| {escaped(row.name)} | {row.accuracy} | {row.kind} |" for row in board.test]
+    if board.pairings:
+        lines += ["", *pairing.markdown(board.pairings)]
     return "\n".join(lines) + "\n"
+
+
+def _search_markdown(board: Leaderboard) -> list[str]:
+    """Trials and controls, with what differs between the trials' settings."""
+    rows, columns = board.ranked(), board.columns
+    settings = differing([row.settings for row in rows if row.kind == "trial"])
+    short = Shorthand(_values(settings))
+    told = _told(rows, short, iter(settings))
+    heads = ["on validation", *(column.head for column in columns), "state", "parameters"]
+    heads += ["settings"] if any(told) else []
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row, line in zip(rows, told, strict=True):
+        cells = [escaped(row.name), *(column.cell(row) for column in columns)]
+        cells += [board.state(row) or row.kind, count(row.parameters)]
+        cells += [escaped(line)] if any(told) else []
+        lines.append(f"| {' | '.join(cells)} |")
+    named = short.legend(settings)
+    about = [legend(columns), f"settings: {escaped(named)}" if named else ""]
+    about += [escaped(str(board.front))] if board.front else []
+    return [*lines, *(part for line in about if line for part in ("", line))]
+
+
+def _told(
+    rows: Sequence[SearchRow], short: Shorthand, settings: Iterator[Mapping[str, object]]
+) -> list[str]:
+    """Of every trial its settings, and its pair where there are several; of a control a remark."""
+    several = len({row.pair for row in rows if row.kind == "trial"}) > 1
+    lines = []
+    for row in rows:
+        line = short.line(next(settings)) if row.kind == "trial" else row.remark
+        lines.append(f"{row.pair} {line}".strip() if several and row.kind == "trial" else line)
+    return lines
 
 
 def count(parameters: int | None) -> str:

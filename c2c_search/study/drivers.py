@@ -19,6 +19,7 @@ from typing import Protocol
 
 from c2c_search.errors import StoreError
 from c2c_search.host import process
+from c2c_search.host import signals
 from c2c_search.host.files import write_text
 from c2c_search.study import resume
 
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna import Trial
     from optuna.trial import FrozenTrial
+    from sqlalchemy import Connection
     from sqlalchemy import Engine
 
 DRIVER = ".driver"  # file of a study's folder that names the process which leads
 DRIVEN_BY = "driver"  # user attribute of a trial
 _LOOK_SECONDS = 1.0  # between looks at what others do
 _TURN_SECONDS = 0.05  # between looks whether it is one's turn
+_LONGEST_TURN_SECONDS = 600.0  # asking takes seconds: whoever takes longer was stopped in it
 
 
 class Drivers(Protocol):
@@ -107,6 +110,7 @@ class SharedDrivers:
         self._name = uuid.uuid4().hex
         self._leads = False
         self._try_lock(self._driver(self._name))
+        self._ask("SELECT pg_advisory_lock_shared(:key)", key=_key(_taking_part(study)))
 
     def __enter__(self) -> SharedDrivers:
         return self
@@ -118,7 +122,7 @@ class SharedDrivers:
 
     def lead(self) -> bool:
         """See `Drivers`."""
-        if not self._leads and self._try_lock(f"c2c-search/{self._study}"):
+        if not self._leads and self._try_lock(_leading(self._study)):
             self._leads = True
             write_text(self._note, process.this_process() + "\n")
         return self._leads
@@ -127,14 +131,9 @@ class SharedDrivers:
     def asking(self, study: Study) -> Iterator[None]:
         """See `Drivers`."""
         self.check()
-        lock = f"c2c-search/{self._study}/ask"
-        while not self._try_lock(lock):
-            time.sleep(_TURN_SECONDS)
-        try:
+        with self._turn():
             resume.recover(study, lambda trial: self._is_mine(trial) or self._lives(trial))
             yield
-        finally:
-            self._unlock(lock)
 
     def claim(self, trial: Trial) -> None:
         """See `Drivers`."""
@@ -142,15 +141,10 @@ class SharedDrivers:
 
     def recover(self, study: Study) -> list[int]:
         """See `Drivers`."""
-        lock = f"c2c-search/{self._study}/ask"
-        while not self._try_lock(lock):
-            time.sleep(_TURN_SECONDS)
-        try:
+        with self._turn():
             return resume.recover(
                 study, lambda trial: not self._is_mine(trial) and self._lives(trial)
             )
-        finally:
-            self._unlock(lock)
 
     def others(self, study: Study) -> bool:
         """See `Drivers`."""
@@ -166,6 +160,24 @@ class SharedDrivers:
         """See `Drivers`."""
         if self._ask("SELECT pg_backend_pid()") != self._backend:
             raise self._gone("it was opened anew")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        lock = f"c2c-search/{self._study}/ask"
+        until = time.monotonic() + _LONGEST_TURN_SECONDS
+        while not self._try_lock(lock):
+            signals.check()
+            if time.monotonic() > until:
+                raise StoreError(
+                    "Drivers of a study take turns to ask, and another one keeps its turn.",
+                    value=f"for {_LONGEST_TURN_SECONDS:.0f} s",
+                    hint="It may be stopped, as by Ctrl-Z: end it and run the same command again.",
+                )
+            time.sleep(_TURN_SECONDS)
+        try:
+            yield
+        finally:
+            self._unlock(lock)
 
     def _is_mine(self, trial: FrozenTrial) -> bool:
         return trial.user_attrs.get(DRIVEN_BY) == self._name
@@ -204,6 +216,42 @@ class SharedDrivers:
             value=reason,
             hint="Run the same command again; it goes on where it was.",
         )
+
+
+def living_drivers(engine: Engine, study: str) -> tuple[bool, int]:
+    """Whether a process leads a study on PostgreSQL, and how many take part in it now.
+
+    Raises:
+        SQLAlchemyError: The database does not answer.
+    """
+    with engine.connect() as connection:
+        leading, taking_part = (
+            _holders(connection, name) for name in (_leading(study), _taking_part(study))
+        )
+    return leading > 0, taking_part
+
+
+def _holders(connection: Connection, name: str) -> int:
+    """How many hold an advisory lock; whoever only looks takes none."""
+    from sqlalchemy import text
+
+    query = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_locks.database = pg_database.oid "
+        "WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
+        "AND datname = current_database() "
+        "AND classid::bigint = :high AND objid::bigint = :low"
+    )
+    key = _key(name) % 2**64
+    values = {"high": key >> 32, "low": key % 2**32}
+    return int(connection.execute(text(query), values).scalar() or 0)
+
+
+def _leading(study: str) -> str:
+    return f"c2c-search/{study}"
+
+
+def _taking_part(study: str) -> str:
+    return f"c2c-search/{study}/drivers"
 
 
 def _key(name: str) -> int:

@@ -112,18 +112,22 @@ class Findings:
         return next((each for each in folders if each.is_dir()), None)
 
 
-def findings(name: str | None, root: Path, *, weigh: bool = False) -> Findings:
+def findings(
+    name: str | None, root: Path, *, weigh: bool = False, url: str | None = None
+) -> Findings:
     """Read a study, whether it runs, has ended, or failed early.
 
     Args:
         name: Of the study; None for the only one.
         root: Folder of all stores.
         weigh: Whether to weigh its dimensions too, which takes seconds of many trials.
+        url: Of the database of trials, in place of the file under the root.
 
     Raises:
         StoreError: There is none of that name, or a store cannot be read.
     """
-    return findings_of(overview.load(overview.open_existing(root), name), root, weigh=weigh)
+    opened = overview.open_existing(root, url)
+    return findings_of(overview.load(opened, name), root, weigh=weigh)
 
 
 def findings_of(study: Study, root: Path, *, weigh: bool = False) -> Findings:

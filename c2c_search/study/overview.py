@@ -20,6 +20,7 @@ from c2c_search.space.shown import MEASURES
 from c2c_search.study import resume
 from c2c_search.study import storage
 from c2c_search.study.drivers import DRIVER
+from c2c_search.study.drivers import living_drivers
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.naming import trial_name
 from c2c_search.study.storage import TRIALS
@@ -99,8 +100,9 @@ class StudyRow(_Row):
     Args:
         name: Of the study.
         driver: ``running``; ``stopping``: asked to stop; ``elsewhere``: on another machine, or
-            gone with it; ``none``.
+            gone with it where the store is a file; ``none``. Of several, the one that leads.
         process: Id of the driver's process on this machine.
+        drivers: Processes that take part; None where the store, a file, does not tell.
         budget: Trials in all, as its last start was told.
         counts: Trials by state.
         best: The complete trial of the highest objective.
@@ -111,6 +113,7 @@ class StudyRow(_Row):
     name: str
     driver: Driver
     process: int | None
+    drivers: int | None = None
     budget: int | None
     counts: dict[State, int]
     best: TrialRow | None
@@ -118,14 +121,20 @@ class StudyRow(_Row):
     champion: str | None
 
 
-def open_existing(root: Path) -> RDBStorage:
-    """The store of studies under a root, which must be there.
+def open_existing(root: Path, url: str | None = None) -> RDBStorage:
+    """The store of studies under a root, or in a database, which must be there.
+
+    Args:
+        root: Folder of all stores.
+        url: Of the database; None for what the environment names, or the file under the root.
 
     Raises:
         StoreError: There is none, or it cannot be read.
     """
     root = expanded(root)
-    if not os.environ.get(storage.URL_VARIABLE) and not (root / storage.DATABASE).is_file():
+    if url or os.environ.get(storage.URL_VARIABLE):
+        return storage.open_storage(root, url, make=False)
+    if not (root / storage.DATABASE).is_file():
         raise StoreError(
             "There must be studies under the root.",
             value=str(root),
@@ -161,26 +170,37 @@ def load(opened: RDBStorage, name: str | None) -> Study:
     return optuna.load_study(study_name=name, storage=opened)
 
 
-def study_row(root: Path, study: Study, *, steps: bool = False) -> StudyRow:
+def study_row(
+    root: Path,
+    study: Study,
+    *,
+    steps: bool = False,
+    tracking_uri: str | None = None,
+) -> StudyRow:
     """What is known of a study.
 
     Args:
         root: Folder of all stores.
         study: Optuna's study.
-        steps: Whether to ask MLflow's local store how far running trials are.
+        steps: Whether to ask MLflow how far running trials are.
+        tracking_uri: Of MLflow's store; the one under the root if None.
+
+    Raises:
+        StoreError: A store cannot be read.
     """
     files = StudyFiles(expanded(root).resolve(), study.study_name)
     trials = trial_rows(study)
     states = [trial.state for trial in trials]
     complete = [trial for trial in trials if trial.state == "complete"]
-    driver, pid = _driver(files)
+    driver, pid, drivers = _driven(files, study)
     now = [trial for trial in trials if trial.state == "running"]
-    if steps and now and (files.root / mlflow_store.DATABASE).is_file():
-        now = list(_with_steps(files.root, now))
+    if steps and now and (tracking_uri or (files.root / mlflow_store.DATABASE).is_file()):
+        now = list(_with_steps(files.root, tracking_uri, now))
     return StudyRow(
         name=study.study_name,
         driver=driver,
         process=pid,
+        drivers=drivers,
         budget=study.user_attrs.get(TRIALS),
         counts={state: states.count(state) for state in dict.fromkeys(states)},
         best=max(complete, key=lambda trial: trial.objective or 0.0, default=None),
@@ -246,8 +266,8 @@ def _rows(last: dict[str, tuple[FrozenTrial, int]]) -> Iterator[TrialRow]:
         )
 
 
-def _with_steps(root: Path, trials: list[TrialRow]) -> Iterator[TrialRow]:
-    client = mlflow_store.connect(mlflow_store.open_store(root))
+def _with_steps(root: Path, uri: str | None, trials: list[TrialRow]) -> Iterator[TrialRow]:
+    client = mlflow_store.connect(mlflow_store.open_store(root, uri=uri))
     for trial in trials:
         points = [] if trial.run is None else client.get_metric_history(trial.run, _STEPPED)
         yield trial.model_copy(update={"step": max((one.step for one in points), default=None)})
@@ -262,6 +282,21 @@ def _state(trial: FrozenTrial) -> State:
         "WAITING": "interrupted" if RETRY_OF in trial.user_attrs else "waiting",
     }
     return states[trial.state.name]
+
+
+def _driven(files: StudyFiles, study: Study) -> tuple[Driver, int | None, int | None]:
+    """Who leads, its process here, and how many take part, as far as the store tells."""
+    driver, pid = _driver(files)
+    database = storage.database_of(study)
+    if not storage.is_shared(database):
+        return driver, pid, None
+    leads, taking_part = living_drivers(database.engine, study.study_name)
+    if not leads:
+        # Of those that take part one leads in a moment.
+        return ("elsewhere" if taking_part else "none"), None, taking_part
+    if driver == "none":  # its note is under another root, or of a leader before
+        driver = "elsewhere"
+    return driver, pid, taking_part
 
 
 def _driver(files: StudyFiles) -> tuple[Driver, int | None]:

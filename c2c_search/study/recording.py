@@ -133,7 +133,7 @@ class Recording:
         seconds = {part: spent for part, spent in ended.seconds.items() if spent >= _A_MOMENT}
         run.cost(seconds, parameters=ended.parameters, size=ended.bytes)
         run.summary(ended.metrics)
-        run.add_note(_result(ended, config.training.steps if self.steps is None else self.steps))
+        run.note_first(_result(ended, config.training.steps if self.steps is None else self.steps))
         if math.isnan(ended.objective):
             return Failed(failure="diverged", message="the validation objective is not a number")
         if self.steps is None:  # a reference has none: objectives are measured against it
@@ -271,7 +271,7 @@ def reason(failed: Failed) -> str:
 
 def log_failure(run: RecordedRun, failed: Failed) -> None:
     """Record why a training failed: in words, and as tags to filter by."""
-    run.add_note(f"It failed {escaped(reason(failed))}")
+    run.note_first(f"It failed {escaped(reason(failed))}")
     run.tags({"c2c.failure": failed.failure, "c2c.failure_message": failed.message})
 
 

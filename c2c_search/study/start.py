@@ -178,7 +178,7 @@ class StudyStart:
             with suppress(Exception):
                 self.drivers.recover(study)
                 if isinstance(error, C2CError):
-                    run.add_note(f"It stopped: {escaped(str(error))}")
+                    run.note_first(f"It stopped: {escaped(str(error))}")
                 run.finish("KILLED" if stopped else "FAILED")
             raise
         view.phase("close", message="the record of the study")

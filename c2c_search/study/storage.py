@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -49,14 +50,19 @@ BOUNDS = "bounds"  # of measures, as its last start was told
 _EMPTY = "{}"
 
 
-def open_storage(root: Path, url: str | None = None) -> RDBStorage:
+def open_storage(root: Path, url: str | None = None, *, make: bool = True) -> RDBStorage:
     """Open ``ROOT/optuna.db``, or the database that ``url`` or C2C_SEARCH_OPTUNA_URL names.
 
     SQLite runs with a write-ahead log, and every transaction takes the write lock at its start:
     with Optuna's own transactions two processes can claim one waiting trial.
 
+    Args:
+        root: Folder of all stores.
+        url: Of the database, in place of the file.
+        make: Whether to make what is missing, the root too.
+
     Raises:
-        StoreError: The store cannot be opened.
+        StoreError: The store cannot be opened, or is not there and not to be made.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
@@ -70,9 +76,19 @@ def open_storage(root: Path, url: str | None = None) -> RDBStorage:
     if local:
         engine = {"connect_args": {"timeout": BUSY_SECONDS}}
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        if make:
+            root.mkdir(parents=True, exist_ok=True)
+        elif not _has_studies(url):
+            raise StoreError(
+                "There must be studies in the store.",
+                value=without_password(url),
+                hint="Name what `c2c-search study` was given: its --storage, or its --root.",
+            )
         # Two processes that make the tables at once would stumble over each other.
-        with FileLock(root / ".optuna.lock"), warnings.catch_warnings():
+        with (
+            FileLock(root / ".optuna.lock") if make else nullcontext(),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             storage = optuna.storages.RDBStorage(url, engine_kwargs=engine)
         if local:
@@ -86,6 +102,22 @@ def open_storage(root: Path, url: str | None = None) -> RDBStorage:
             else "",
         ) from error
     return storage
+
+
+def _has_studies(url: str) -> bool:
+    """Whether a database has Optuna's tables; asking makes no file."""
+    from sqlalchemy import create_engine
+    from sqlalchemy import inspect
+    from sqlalchemy.engine import make_url
+
+    file = make_url(url).database if url.startswith("sqlite") else None
+    if file is not None and not Path(file).is_file():
+        return False
+    engine = create_engine(url)
+    try:
+        return inspect(engine).has_table("studies")
+    finally:
+        engine.dispose()
 
 
 def open_study(
@@ -214,6 +246,13 @@ def open_drivers(root: Path, study: str, storage: RDBStorage) -> Iterator[Driver
         return
     with sole_driver(root, study, storage):
         yield SOLE
+
+
+def database_of(study: optuna.Study) -> RDBStorage:
+    """The store that a study was opened in, behind what Optuna remembers of it."""
+    kept: Any = study._storage
+    behind: RDBStorage = getattr(kept, "_backend", kept)
+    return behind
 
 
 def is_shared(storage: RDBStorage) -> bool:

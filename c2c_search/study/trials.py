@@ -94,7 +94,11 @@ def run_trials(session: Session, fits: Fits | None) -> None:
     search = partial(_search, streak=FailureStreak(), fits=fits)
     while True:
         session.share([search] * session.workers.count)
+        told = False
         while session.drivers.others(session.study):
+            if not told:
+                session.view.note("Other drivers still train: this one waits for their trials.")
+                told = True
             if session.workers.stopping:
                 raise KeyboardInterrupt("asked to stop")
         if is_over(session.study, session.space.search):

@@ -24,18 +24,19 @@ if TYPE_CHECKING:
     from optuna import Study
 
 
-def stop(root: Path, name: str | None, *, now: bool = False) -> StudyRow:
-    """Ask a study's driver to stop: after what it has begun, or at once, from its checkpoints.
+def stop(root: Path, name: str | None, *, now: bool = False, url: str | None = None) -> StudyRow:
+    """Ask a study's drivers to stop: after what they have begun, or at once, from checkpoints.
 
     Args:
-        root: Folder of all stores.
+        root: Folder of all stores; all drivers of a study have the same.
         name: Of the study; None for the only one that is driven here.
-        now: At once, as by Ctrl-C.
+        now: At once, as by Ctrl-C: the driver that leads; others when what they train has ended.
+        url: Of the database of trials, in place of the file under the root.
 
     Raises:
         StoreError: No process drives it, or none on this machine that can be stopped at once.
     """
-    opened = overview.open_existing(root)
+    opened = overview.open_existing(root, url)
     names = [name] if name is not None else overview.study_names(opened)
     rows = [overview.study_row(root, overview.load(opened, each)) for each in names]
     driven = [row for row in rows if row.driver != "none"]
@@ -46,41 +47,63 @@ def stop(root: Path, name: str | None, *, now: bool = False) -> StudyRow:
             hint="Name one of these." if driven else "Nothing is to stop: no process drives any.",
         )
     (row,) = driven
-    if not now:
-        StudyFiles(expanded(root).resolve(), row.name).stop.touch()
-    elif row.process is not None:
-        os.kill(row.process, signal.SIGTERM)
-    else:
+    if now and row.process is None:
         raise StoreError("Only a driver on this machine can be stopped at once.", value=row.name)
+    files = StudyFiles(expanded(root).resolve(), row.name)
+    if not files.folder.is_dir():
+        raise StoreError(
+            "A study is stopped by a file in its folder, which its drivers share.",
+            value=str(files.folder),
+            hint="Name the folder that its drivers were given with --root.",
+        )
+    if not now or (row.drivers or 1) > 1:  # another one would take the lead of one that is ended
+        files.stop.touch()
+    if now:
+        assert row.process is not None
+        os.kill(row.process, signal.SIGTERM)
     return row
 
 
-def remove(root: Path, name: str) -> None:
+def remove(
+    root: Path, name: str, *, url: str | None = None, tracking_uri: str | None = None
+) -> None:
     """Remove a study: its trials, files and runs; a champion's package and versions stay.
+
+    Args:
+        root: Folder of all stores.
+        name: Of the study.
+        url: Of the database of trials, in place of the file under the root.
+        tracking_uri: Of MLflow's store, in place of the one under the root.
 
     Raises:
         StoreError: It is driven now, there is none of that name, or it cannot be removed.
     """
     import optuna
 
-    opened = overview.open_existing(root)
+    opened = overview.open_existing(root, url)
     study = overview.load(opened, name)
     files = StudyFiles(expanded(root).resolve(), name)
     with sole_driver(files.root, name, opened):
-        _remove_runs(files.root, study)
+        _remove_runs(files.root, study, tracking_uri)
         optuna.delete_study(study_name=name, storage=opened)
         shutil.rmtree(files.folder, ignore_errors=True)
 
 
-def retry(root: Path, name: str, trial: str) -> TrialRow:
+def retry(root: Path, name: str, trial: str, *, url: str | None = None) -> TrialRow:
     """Queue a trial that failed for good again; it no longer counts against the budget.
 
     It goes on from its checkpoint, if that is still there, with the study's next start.
 
+    Args:
+        root: Folder of all stores.
+        name: Of the study.
+        trial: Its name or number.
+        url: Of the database of trials, in place of the file under the root.
+
     Raises:
         StoreError: The study is driven now, or the trial has not failed.
     """
-    opened = overview.open_existing(root)
+    opened = overview.open_existing(root, url)
     study = overview.load(opened, name)
     row = overview.trial_row(study, trial)
     if row.state != "failed":
@@ -94,11 +117,11 @@ def retry(root: Path, name: str, trial: str) -> TrialRow:
     return overview.trial_row(study, row.name)
 
 
-def _remove_runs(root: Path, study: Study) -> None:
+def _remove_runs(root: Path, study: Study, uri: str | None) -> None:
     parent = study.user_attrs.get(RUN_ID)
-    if parent is None or not (root / mlflow_store.DATABASE).is_file():
+    if parent is None or not (uri or (root / mlflow_store.DATABASE).is_file()):
         return
-    client = mlflow_store.connect(mlflow_store.open_store(root))
+    client = mlflow_store.connect(mlflow_store.open_store(root, uri=uri))
     experiments = [each.experiment_id for each in client.search_experiments()]
     for query in (f"tags.`mlflow.parentRunId` = '{parent}'", f"attributes.run_id = '{parent}'"):
         while found := client.search_runs(experiments, query, max_results=1000):

@@ -47,11 +47,14 @@ class Position(_Stored):
         step: Optimizer steps made.
         seconds: Spent so far, by stage.
         rungs: Judged so far, each as JSON.
+        reports: Of steps since the last rung that the driver answered, each as JSON. It may have
+            been ended before it read them, and they are told again.
     """
 
     step: NonNegativeInt
     seconds: dict[str, _Finite] = {}
     rungs: list[str] = []
+    reports: list[str] = Field(default=[], exclude_if=lambda reports: not reports)
 
 
 class EngineState(_Stored):

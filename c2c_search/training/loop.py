@@ -84,7 +84,8 @@ class Training(ABC):
 
     Interrupted at any instant, it goes on from its last checkpoint and ends with the same
     numbers: the order of examples follows from seed, stage and step, and the checkpoint holds
-    optimizer, schedule and random state.
+    optimizer, schedule and random state. What a driver that was killed may not have heard is
+    told again: all rungs, and reports of steps since the last rung that was answered.
 
     Where several ranks train together, each makes its part of a step's passes. The first one
     validates, writes and asks whether to go on; the others hear of it what they need.
@@ -127,6 +128,7 @@ class Training(ABC):
         self.ranks = own_ranks()
         self.step = 0
         self.rungs: list[Rung] = []
+        self.reports: list[Step] = []  # since the last rung that was answered
         self.answers: SystemResult | None = None  # of the last rung that was judged
         self.seconds = dict.fromkeys(SECONDS, 0.0)
         self.responses = responses_of(model, data.train, data.train_prompts)
@@ -207,6 +209,9 @@ class Training(ABC):
     def _to_the_end(self, engine: TrainingEngine) -> Steps[bool]:
         saved = time.perf_counter()
         for number, rung_step in enumerate(self.training.rung_steps):
+            for report in self.reports:  # of before an interruption
+                if report.step <= rung_step:
+                    self.emit(report)
             while self.step < rung_step:
                 yield from self._train_step(engine)
                 if self.step < rung_step and self._is_due(saved):
@@ -221,6 +226,8 @@ class Training(ABC):
             last = number == len(self.training.rungs) - 1
             if not last and not self.ranks.agree(self.go_on):
                 return True
+            # Whoever answers has heard what was told before.
+            self.reports = [report for report in self.reports if report.step > rung_step]
         return False
 
     def _is_due(self, saved: float) -> bool:
@@ -249,7 +256,8 @@ class Training(ABC):
         self.seconds["train"] += time.perf_counter() - begun - (self.waited - waited)
         if self.step % config.log_every == 0 or self.step in (1, *self.course.ends):
             self._losses.settle()
-            self.emit(self._report(now, float(mean), engine.gradient_norm, rate))
+            self.reports.append(self._report(now, float(mean), engine.gradient_norm, rate))
+            self.emit(self.reports[-1])
 
     def _passes(self, step: int) -> range:
         """This rank's passes of an optimizer step, counted over the whole training."""
@@ -351,6 +359,7 @@ class Training(ABC):
             step=self.step,
             seconds=self.seconds,
             rungs=[rung.model_dump_json() for rung in self.rungs],
+            reports=[report.model_dump_json() for report in self.reports],
         )
         engine.save(self.directory / CHECKPOINTS, self._checkpointed, position)
 
@@ -361,6 +370,7 @@ class Training(ABC):
             return
         try:
             rungs = [Rung.model_validate_json(rung) for rung in position.rungs]
+            self.reports = [Step.model_validate_json(each) for each in position.reports]
         except ValidationError as error:
             raise refused(checkpoints / POINTER, str(error)) from None
         done = sum(step <= position.step for step in self.training.rung_steps)

@@ -154,15 +154,16 @@ class FakeWorker:
             prompts=self.script.prompts,
         )
 
-    def _keep(self, checkpoint: Path, step: int) -> None:
-        """Go on from this step, if the process is ended now."""
+    def _keep(self, checkpoint: Path, step: int, answered: int) -> None:
+        """Go on from this step, if the process is ended now, and tell those since an answer."""
         # Whole or not at all: another thread may end the process meanwhile.
         written = checkpoint.with_suffix(".new")
-        written.write_text(str(step))
+        written.write_text(f"{step} {answered}")
         written.replace(checkpoint)
 
-    def _keep_heard(self, checkpoint: Path, step: int) -> None:
-        """The same of a step that the driver has heard of, as it has answered since."""
+    def _step(self, step: int) -> Event:
+        told = {"train/loss": 1 / step}
+        return self._event(Step(step=step, steps=4, loss=1 / step, metrics=told))
 
     def _train(self, request: Train) -> Iterator[Event]:
         config, directory = request.config, Path(request.directory)
@@ -182,15 +183,18 @@ class FakeWorker:
         metrics = {f"validation/{name}": value for name, value in known.items()}
         objective = request.objective.value(accuracy, deranged)
         directory.mkdir(parents=True, exist_ok=True)
-        step = int(checkpoint.read_text()) if checkpoint.exists() else 0
+        step, answered = (
+            map(int, checkpoint.read_text().split()) if checkpoint.exists() else (0, 0)
+        )
         self.script.resumed.append(step)
+        for each in range(answered + 1, step + 1):
+            yield self._step(each)
         pruned = False
         for rung, until in enumerate(config.training.rung_steps):
             while step < until:
                 step += 1
-                told = {"train/loss": 1 / step}
-                yield self._event(Step(step=step, steps=4, loss=1 / step, metrics=told))
-                self._keep(checkpoint, step)
+                yield self._step(step)
+                self._keep(checkpoint, step, answered)
             yield self._event(
                 Rung(
                     rung=rung,
@@ -207,7 +211,7 @@ class FakeWorker:
             if until < config.training.steps:
                 assert self._answer is not None
                 pruned, self._answer = not self._answer, None
-                self._keep_heard(checkpoint, step)
+                answered = until
             if pruned:
                 break
         best = directory / "best"

@@ -37,13 +37,17 @@ class Server:
         self._as_user("initdb", "-D", str(self.folder / "data"), "-A", "trust", "-U", "me", "-N")
         self.start()
         for name in ("optuna", "mlflow"):
-            self._as_user("createdb", "-h", str(self.folder), "-U", "me", name)
+            self.make(name)
 
     def start(self) -> None:
         """Start it, also after it was killed."""
         options = f"-k {self.folder} -c listen_addresses='' -c fsync=off -c shared_buffers=16MB"
         data, log = str(self.folder / "data"), str(self.folder / "log")
         self._as_user("pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "start")
+
+    def make(self, database: str) -> None:
+        """Make a database."""
+        self._as_user("createdb", "-h", str(self.folder), "-U", "me", database)
 
     def kill(self) -> None:
         """End all its processes as a machine's loss would: without a word."""

@@ -34,26 +34,13 @@ from tests.study.conftest import fake_promotion
 SECONDS = float(os.environ.get("SCRIPTED_SECONDS", "0.05"))  # of an event
 
 
-class PatientWorker(FakeWorker):
-    """Keeps what the driver has heard of: through a pipe, a step may be kept before it is heard.
-
-    Real trainings keep theirs every minute, these would every twentieth of a second.
-    """
-
-    def _keep(self, checkpoint: Path, step: int) -> None:
-        return
-
-    def _keep_heard(self, checkpoint: Path, step: int) -> None:
-        super()._keep(checkpoint, step)
-
-
 class Service:
     """`training.service.WorkerService` by script; an answer is asked for as the real one asks."""
 
     def __init__(self, emit: Callable[[Event], None]) -> None:
         script = Script(at=lambda number: time.sleep(SECONDS))
         script.dates.append(None)
-        self._fake = PatientWorker(script)
+        self._fake = FakeWorker(script)
         self._emit = emit
 
     def prepare(self, pair: PairSpec) -> Any:

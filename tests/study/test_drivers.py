@@ -10,12 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from c2c_search.cli import studies
 from c2c_search.errors import StoreError
+from c2c_search.host import signals
 from c2c_search.host.children import python_command
 from c2c_search.host.urls import without_password
+from c2c_search.study import drivers
+from c2c_search.study import overview
 from c2c_search.study import storage
+from c2c_search.study import upkeep
 from c2c_search.study.drivers import DRIVEN_BY
 from c2c_search.study.drivers import SharedDrivers
+from c2c_search.study.layout import StudyFiles
 from tests.study.postgres import Server
 from tests.study.postgres import binaries
 
@@ -128,6 +134,83 @@ def test_a_lost_connection_is_told_before_anybody_else_leads(
             one.check()
         with SharedDrivers(opened.engine, "lost", tmp_path) as other:
             assert other.lead()
+
+
+@needs_postgres
+def test_drivers_are_seen_and_stopped_from_outside(
+    server: Server,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url, root, sent = server.url("optuna"), tmp_path / "shared", []
+    folder = StudyFiles(root, "seen").folder
+    opened = storage.open_storage(root, url)
+    study = storage.open_study(opened, "seen", {"pairs": {}})
+    study.ask()
+    folder.mkdir(parents=True)
+
+    def said(root: Path = root) -> str:
+        studies.status("seen", root=root, storage=url)
+        return capsys.readouterr().out.partition(";")[0]
+
+    assert said() == "seen: not running"
+    with pytest.raises(StoreError, match="Nothing is to stop"):
+        upkeep.stop(root, "seen", url=url)
+    with (
+        SharedDrivers(opened.engine, "seen", folder) as leader,
+        SharedDrivers(opened.engine, "seen", folder),
+    ):
+        assert said() == "seen: driven from elsewhere, with 2 drivers in all"  # nobody leads yet
+        leader.lead()
+        assert said() == f"seen: runs (process {os.getpid()}), with 2 drivers in all"
+        assert said(tmp_path / "other").startswith("seen: driven from elsewhere, with 2")
+        assert not (tmp_path / "other").exists()
+        with pytest.raises(StoreError, match="its folder, which its drivers share"):
+            upkeep.stop(tmp_path / "other", "seen", url=url)
+        monkeypatch.setattr(os, "kill", lambda *told: sent.append(told))
+        upkeep.stop(root, "seen", now=True, url=url)
+        assert (os.getpid(), signal.SIGTERM) in sent
+        # Nor does another one take the lead then.
+        assert said().startswith("seen: stops when what has begun has ended")
+    assert said() == "seen: not running"
+
+
+@needs_postgres
+def test_nobody_waits_for_ever_for_a_turn_to_ask(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = storage.open_storage(tmp_path, server.url("optuna"))
+    study = storage.open_study(opened, "turns", {"pairs": {}})
+    with (
+        SharedDrivers(opened.engine, "turns", tmp_path) as stopped,
+        SharedDrivers(opened.engine, "turns", tmp_path) as other,
+    ):
+        with stopped.asking(study):
+            monkeypatch.setattr(drivers, "_LONGEST_TURN_SECONDS", 0.1)
+            with pytest.raises(StoreError, match="another one keeps its turn"):
+                other.recover(study)
+            monkeypatch.setattr(signals, "_asked", signal.SIGTERM)
+            with pytest.raises(KeyboardInterrupt), other.asking(study):
+                """A thread beside the one that got the signal leaves, too."""
+        monkeypatch.undo()
+        with other.asking(study):
+            assert other.lead()
+
+
+@needs_postgres
+def test_a_database_without_studies_stays_without(server: Server, tmp_path: Path) -> None:
+    from sqlalchemy import create_engine
+    from sqlalchemy import inspect
+
+    server.make("none")
+    for url in (server.url("none"), f"sqlite:///{tmp_path}/none.db"):
+        with pytest.raises(StoreError, match="must be studies in the store") as told:
+            overview.open_existing(tmp_path / "root", url)
+        assert "s3cret" not in str(told.value)
+    assert not list(tmp_path.iterdir())
+    named = server.url("none").replace("postgresql", "postgresql+psycopg")
+    assert not inspect(create_engine(named)).get_table_names()
 
 
 @pytest.mark.parametrize(

@@ -285,7 +285,7 @@ def suggestions(root: Path) -> list[tuple[Any, ...]]:
 
 
 def runs(root: Path) -> dict[str, Any]:
-    """The finished runs by name, with state, accuracies and every step's loss; none runs on."""
+    """The finished runs by name, with accuracies and every step's loss; none runs on."""
     with sqlite3.connect(root / "mlflow.db") as store:
         kept = store.execute("SELECT run_uuid, name, status FROM runs").fetchall()
         assert {status for _, _, status in kept} <= {"FINISHED", "KILLED"}
@@ -295,7 +295,7 @@ def runs(root: Path) -> dict[str, Any]:
         query = "SELECT run_uuid, key, step, value FROM metrics ORDER BY step, timestamp"
         for run, key, step, value in store.execute(query):
             if run in finished and key.startswith(("train/", "validation/", "objective")):
-                found[finished[run]].setdefault((key, step), set()).add(value)
+                found[finished[run]].setdefault((key, step), []).append(value)
     return found
 
 

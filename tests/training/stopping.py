@@ -17,6 +17,14 @@ def checkpointed(trial: TrialConfig) -> TrialConfig:
     return trial.model_copy(update={"training": training})
 
 
+def heard(trial: TrialConfig, stop_at: int) -> int:
+    """Steps that a driver must have heard of, by its answers, when a `checkpointed` trial stops.
+
+    The others are told again.
+    """
+    return max((step for step in trial.training.rung_steps if step < stop_at), default=0)
+
+
 class Stop(BaseException):
     """What no training catches."""
 

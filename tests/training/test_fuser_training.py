@@ -21,6 +21,7 @@ from c2c_search.training.protocol import Step
 from c2c_search.training.service import WorkerService
 from tests.training.stopping import Stop
 from tests.training.stopping import checkpointed
+from tests.training.stopping import heard
 from tests.training.stopping import stopped
 
 
@@ -79,11 +80,28 @@ def test_resume_gives_the_same_numbers(run, trial, tmp_path, monkeypatch, stop_a
     whole, events = run(trial, "whole", objective=margin)
     assert all(deranged is not None for *_, deranged, _ in rungs(events))
 
+    # A driver that is killed too has heard what came before its last answer, perhaps no more.
+    told, known, trained = {}, {}, []
     with stopped(monkeypatch, fuser_training.FuserTraining, stop_at):
-        run(trial, "parts", objective=margin)
+        run(
+            trial,
+            "parts",
+            objective=margin,
+            on_event=lambda event: told.update(losses([event])),
+            go_on=lambda: known.update(told) or True,
+        )
+    real = fuser_training.FuserTraining._train_step
+
+    def noting(self, engine):
+        trained.append(self.step + 1)
+        yield from real(self, engine)
+
+    monkeypatch.setattr(fuser_training.FuserTraining, "_train_step", noting)
     resumed, rest = run(trial, "parts", objective=margin)
+    assert trained == list(range(stop_at + 1, 7))
     assert rungs(rest) == rungs(events)
-    assert losses(rest) == {k: v for k, v in losses(events).items() if k > stop_at}
+    assert known | losses(rest) == losses(events)
+    assert min(losses(rest)) == heard(trial, stop_at) + 1
     assert (resumed.objective, resumed.deranged) == (whole.objective, whole.deranged)
     kept = [checkpoint.load(tmp_path / name / "best").state_dict() for name in ("whole", "parts")]
     assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])

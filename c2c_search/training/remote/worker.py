@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -27,10 +28,13 @@ from c2c_search.training.remote.cluster import Place
 from c2c_search.training.remote.node import NodeWorker
 from c2c_search.training.remote.node import Told
 from c2c_search.training.remote.node import folders
+from c2c_search.training.watchdog import Patience
+from c2c_search.training.watchdog import SilenceError
 
 
 PLACE_VARIABLE = "C2C_SEARCH_PLACE_SECONDS"
 PLACE_SECONDS = 120.0
+_NODE_PATIENCE = 2.0  # so many times as long as the node, which ends a silent worker itself
 _ANSWER_SECONDS = 120.0  # for a call, none of which waits for the worker process
 
 
@@ -62,6 +66,7 @@ class RemoteWorker:
         self._place: Place | None = None
         self._actor: Any = None
         self._interrupted = False
+        self._patience = Patience()
 
     def __enter__(self) -> RemoteWorker:
         return self
@@ -121,9 +126,17 @@ class RemoteWorker:
             yield Failed(failure="transient", message=f"a node was lost ({error})")
 
     def _told(self) -> Iterator[Told]:
+        """What the node tells; it watches over its worker, and this over what it tells of that."""
+        silent_since = time.monotonic()
         while not self._interrupted:
-            for line, parcels in _get(self._actor.take.remote()):
+            taken = _get(self._actor.take.remote())
+            silent = time.monotonic() - silent_since
+            if not taken and silent > _NODE_PATIENCE * self._patience.seconds:
+                raise LostNodeError(str(SilenceError(silent)))
+            for line, parcels in taken:
+                self._patience.heard(silent)
                 yield Told(line, parcels)
+                silent, silent_since = 0.0, time.monotonic()
         raise LostNodeError("interrupted")
 
     def _ready(self) -> None:
