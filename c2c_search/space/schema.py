@@ -119,8 +119,10 @@ class Space(Declaration):
             "data": {**pipeline["data"], "files": files},
         }
         # Unsaid, it is what studies maximised before it could be said: those go on.
-        if self.search.objective != objective_before(identity):
-            identity["objective"] = self.search.objective
+        if self.search.leading != objective_before(identity):
+            identity["objective"] = self.search.leading
+        if self.search.objectives is not None:
+            identity["objectives"] = list(self.search.objectives)
         return identity
 
     def space_hash(self) -> str:

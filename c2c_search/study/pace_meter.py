@@ -245,7 +245,7 @@ class _Meter:
             lambda: True,
             learner=recipe.learner,
             parameters=parameters,
-            objective=Objective(kind=self.space.search.objective, receiver=0.0, sharer=0.0),
+            objective=Objective(kind=self.space.search.leading, receiver=0.0, sharer=0.0),
         )
         spent, parts = time.perf_counter() - begun, trained.seconds
         judged = parts["evaluate"] + parts["derange"]
