@@ -43,7 +43,6 @@ class InjectionConformance(FuserConformance):
             {"layer_share": 0.5},
             {"fuse_response": True},
             {"refresh": 2, "keys": "unrotated"},
-            {"anchors": "first"},
         ]
         start = [{"width": 8, "injection": self.plugin}]
         return valid(
@@ -57,6 +56,15 @@ class InjectionConformance(FuserConformance):
 
     def test_it_says_where_it_comes_from(self) -> None:
         assert INJECTIONS[self.plugin].reference.strip()
+
+    def test_anchors_are_no_part_of_the_network(self) -> None:
+        if not INJECTIONS[self.plugin].stands_beside:
+            return
+        plain = c.FuserConfig(injection=self.plugin, initialisation="random", width=8)
+        anchored = plain.model_copy(update={"anchors": "last", "anchor_tokens": 5})
+        fusers = [trained(config).eval() for config in (plain, anchored)]
+        fused = [fuser(*caches(config=plain), rotations(plain, 7)) for fuser in fusers]
+        assert torch.equal(*fused)
 
     def test_the_sharer_is_heard(self, config: c.FuserConfig) -> None:
         fuser = trained(config).eval()
