@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from itertools import islice
 from math import sqrt
 from typing import TYPE_CHECKING
@@ -84,8 +85,20 @@ def estimate(
         span = Span(seconds.low * low, seconds.expected, seconds.high * high)
         if span.high > 0:
             phases.append(Phase(name, of, span.over(max(1, min(workers, shares)))))
-    basis = (*pace.basis, *work.left_out)
-    return Forecast(tuple(phases), workers, pace.measured_seconds, basis, others=pace.others)
+    basis = [*pace.basis, *work.left_out]
+    if beyond := reading.caches.beyond:
+        kept = replace(reading.caches, budget=reading.caches.size)
+        room = replace(reading, caches=kept)
+        with_room = estimate(space, plan, room, pace, workers=workers, fits=fits).total.expected
+        spent = 1 - with_room / Span.total(phase.seconds for phase in phases).expected
+        basis.append(
+            f"{spent:.0%} of it goes to the {beyond:.0%} of the prompt caches that do not fit the "
+            "disk's budget: they are computed again whenever they are read. Less data "
+            "(`data.limit`), or a larger disk, saves that."
+        )
+    return Forecast(
+        tuple(phases), workers, pace.measured_seconds, tuple(basis), others=pace.others
+    )
 
 
 _Part = tuple[str, str, Span, int]
@@ -128,7 +141,7 @@ class _Work:
     def left_out(self) -> list[str]:
         """What is not counted, in words."""
         told = []
-        if self.plan.drafts is not None:
+        if any(trial.fuser.drafts for trial in (*self.firsts, *self.drawn)):
             told.append("Writing drafts is not counted.")
         if self.space.pipeline.champion.harmless_on:
             told.append("The tasks of champion.harmless_on are not counted.")

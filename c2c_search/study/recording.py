@@ -230,6 +230,8 @@ class Once:
         study = escaped(self._session.space.study)
         if self._kind == "twin":
             return f"A twin in study {study}: the same training without anything from a sharer."
+        if self._kind == "seed":
+            return f"A finalist of study {study}, trained again with another seed."
         return f"A control in study {study}: what a fuser must beat to be champion."
 
     @property

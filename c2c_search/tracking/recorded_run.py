@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-Kind = Literal["study", "trial", "control", "twin", "evaluation"]
+Kind = Literal["study", "trial", "control", "twin", "seed", "evaluation"]
 Status = Literal["FINISHED", "KILLED", "FAILED"]
 
 NOTE = "mlflow.note.content"

@@ -36,6 +36,7 @@ from c2c_search.space.objective import Objective
 from c2c_search.training.adapters import load_trained
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.cartridge_training import train_cartridge
+from c2c_search.training.costs import measure_costs
 from c2c_search.training.derangement import derangement
 from c2c_search.training.fuser_training import FuserTraining
 from c2c_search.training.fuser_training import untrained
@@ -53,6 +54,8 @@ from c2c_search.training.preparation import refuse_other_date
 from c2c_search.training.private_rows import private_split
 from c2c_search.training.private_rows import refuse_other_contexts
 from c2c_search.training.protocol import DRAFTS
+from c2c_search.training.protocol import Cost
+from c2c_search.training.protocol import Costs
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
@@ -128,7 +131,10 @@ class WorkerService:
         seconds["load"] = time.perf_counter() - begun
         if pair not in self._pairs:
             model = pair_of(receiver, sharer, self.pipeline.data, self.reader.dtype, self._today)
-            prompts = {split: self._questions(model, split) for split in self._rows}
+            prompts = {
+                split: self.reader.questions(model, split, [*map(Question.of_row, rows)])
+                for split, rows in self._rows.items()
+            }
             self._check(model, prompts)
             self._pairs[pair] = model
             self._prompts |= {(pair, split): each for split, each in prompts.items()}
@@ -256,11 +262,8 @@ class WorkerService:
             ConfigError: There is no such system, or it does not fit the data.
         """
         entry, pair = SYSTEMS[request.system], self._ready(request.pair)
-        fuser = (
-            None
-            if request.fuser_dir is None
-            else load_fuser(Path(request.fuser_dir), foreign=False)
-        )
+        of = request.fuser_dir
+        fuser = None if of is None else load_fuser(Path(of), foreign=False)
         trained = None
         if request.trained_dir is not None:
             assert entry.recipe is not None, f"{request.system} is not trained"
@@ -278,6 +281,10 @@ class WorkerService:
             progress=lambda done, total: self._progress("evaluate", done, total, entry.name),
         )
         return Result(system=request.system, split=request.split, items=items)
+
+    def cost(self, request: Cost) -> Costs:
+        """Measure what a trained fuser costs a user; see `protocol.Costs`."""
+        return measure_costs(self._ready(request.pair), request, self._rows["validation"])
 
     def _data_of(
         self, config: TrialConfig, *, hears: bool, drafter: Drafter | None = None
@@ -377,9 +384,6 @@ class WorkerService:
         if (pair, asked) not in self._prompts:
             self._prompts[pair, asked] = self._of_task(self._pairs[pair], self._tasks[asked])
         return self._prompts[pair, asked]
-
-    def _questions(self, model: C2CModel, split: str) -> QuestionPrompts:
-        return self.reader.questions(model, split, [*map(Question.of_row, self._rows[split])])
 
     def _of_task(self, model: C2CModel, loaded: LoadedTask) -> QuestionPrompts:
         method = choosing(loaded.name)

@@ -52,6 +52,15 @@ def test_a_study_is_bound_to_its_space(root: Path) -> None:
     assert "another name under `study:`" in str(error.value)
 
 
+def test_a_study_without_trials_takes_other_objectives(root: Path) -> None:
+    opened = storage.open_storage(root)
+    for objectives in (["margin", "parameters"], ["margin", "gain"]):
+        space = {"objectives": objectives}
+        study = storage.open_study(opened, "a", space, begun=False)
+    assert [each.name for each in study.directions] == ["MAXIMIZE", "MAXIMIZE"]
+    assert storage.open_study(opened, "a", space)._study_id == study._study_id
+
+
 SPACE = """\
 study: tiny
 pipeline: pipeline.yaml
