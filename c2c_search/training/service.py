@@ -40,6 +40,7 @@ from c2c_search.training.costs import measure_costs
 from c2c_search.training.derangement import derangement
 from c2c_search.training.fuser_training import FuserTraining
 from c2c_search.training.fuser_training import untrained
+from c2c_search.training.lengths import anchor_notices
 from c2c_search.training.lengths import draft_notices
 from c2c_search.training.lengths import length_notices
 from c2c_search.training.loaded_data import load_data
@@ -231,8 +232,8 @@ class WorkerService:
         torch.manual_seed(config.seed)
         model = with_fuser(pair, untrained(config.fuser, pair))
         begun = time.perf_counter()
-        if (drafter := drafter_of(model)) is not None:
-            self._check_drafts(config, drafter)
+        drafter = drafter_of(model)
+        self._check_lengths(config, drafter)
         questions = self._prompts_of(config.pair, "validation")
         deranged = derangement(questions, config.fuser, objective, self._notify_once)
         data = self._data_of(config, hears=hears_another(config.fuser), drafter=drafter)
@@ -319,10 +320,14 @@ class WorkerService:
             self._prompts[pair, name] = prompts
         return self._prompts[pair, name].read(config)
 
-    def _check_drafts(self, config: TrialConfig, drafter: Drafter) -> None:
-        """Tell, or refuse, prompts that leave no room for a draft, before any is written."""
+    def _check_lengths(self, config: TrialConfig, drafter: Drafter | None) -> None:
+        """Tell, or refuse, prompts that leave no room for drafts or anchors."""
         splits = {split: self._prompts_of(config.pair, split).encoded() for split in self._rows}
-        for notice in draft_notices(drafter, splits):
+        notices = [] if drafter is None else [*draft_notices(drafter, splits)]
+        if config.fuser.anchored:
+            receiver, words = self._pairs[config.pair].receiver, config.fuser.anchor_tokens + 1
+            notices += anchor_notices(receiver, words, splits)
+        for notice in notices:
             self._notify_once(notice)
 
     def _notify_once(self, message: str) -> None:
