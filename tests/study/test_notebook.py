@@ -13,8 +13,8 @@ import matplotlib
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "finished_study.ipynb"
 
 
-def read_by_notebook(root: Path) -> dict[str, Any]:
-    """What its cells have found of the study `tiny`, by name."""
+def read_by_notebook(root: Path, until: str = "") -> dict[str, Any]:
+    """What its cells have found of the study `tiny`, by name; ``until`` so much is known."""
     matplotlib.use("agg")
     seen: dict[str, Any] = {}
     for cell in json.loads(NOTEBOOK.read_text())["cells"]:
@@ -25,6 +25,8 @@ def read_by_notebook(root: Path) -> dict[str, Any]:
         if "parameters" in cell["metadata"].get("tags", []):
             source = f"root, study = {str(root)!r}, 'tiny'"
         exec(source, seen)
+        if until in seen:
+            break
     return seen
 
 
