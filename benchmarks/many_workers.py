@@ -18,7 +18,6 @@ from io import StringIO
 from pathlib import Path
 from random import Random
 
-import machine
 import optuna
 import simulated
 from sqlalchemy import text
@@ -160,6 +159,8 @@ def main() -> None:
             before=options.before,
         )
     if options.json:
+        import machine  # and torch, which a driver never imports
+
         print(json.dumps({"machine": machine.describe(), **asdict(found)}, indent=2))
         return
     print(
