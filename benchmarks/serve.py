@@ -2,10 +2,14 @@
 
 Asks a server that runs already, as OpenAI's clients do, with prompts of its own in every round, so
 that none is known from before. Other servers with the same API can be named beside it, e.g.
-``transformers serve`` on the receiver. Run it on a machine that does nothing else:
+``transformers serve`` on the receiver; all take turns in every round. Prompts are text
+(``/v1/completions``), so that all servers read the same tokens; ``--chat`` asks in chats. Run it
+on a machine that does nothing else:
 
     c2c-search serve champion --port 8000
-    python benchmarks/serve.py http://127.0.0.1:8000 --systems quickstart quickstart/receiver
+    transformers serve RECEIVER --port 8001 --device cpu
+    python benchmarks/serve.py http://127.0.0.1:8000 --systems champion champion/receiver \\
+        --beside http://127.0.0.1:8001,RECEIVER
 """
 
 from __future__ import annotations
@@ -50,6 +54,11 @@ class Asked:
     whole: float
     tokens: int
 
+    @property
+    def step(self) -> float:
+        """Seconds from one token to the next."""
+        return (self.whole - self.first) / max(self.tokens - 1, 1)
+
 
 def main() -> None:
     """Measure and print."""
@@ -65,7 +74,7 @@ async def measure(
 ) -> dict[str, dict[str, list[Any]]]:
     """Every system in every round, one by one and at once; the first round is warm-up."""
     found: dict[str, dict[str, list[Any]]] = {
-        each.name: {"one by one": [], "at once": [], "first": [], "first at once": []}
+        each.name: {"one by one": [], "at once": [], "alone": [], "together": []}
         for each in systems
     }
     async with httpx.AsyncClient(timeout=600) as client:
@@ -84,8 +93,8 @@ async def measure(
                     of_system = found[system.name]
                     of_system["one by one"].append(rate(alone, one_by_one))
                     of_system["at once"].append(rate(at_once, together))
-                    of_system["first"].extend(each.first for each in alone)
-                    of_system["first at once"].extend(each.first for each in at_once)
+                    of_system["alone"].extend(alone)
+                    of_system["together"].extend(at_once)
     return found
 
 
@@ -97,9 +106,12 @@ def rate(answers: list[Asked], seconds: float) -> float:
 async def ask(client: httpx.AsyncClient, system: System, options: argparse.Namespace) -> Asked:
     """An answer to a prompt that was never asked."""
     question = f"{next(_numbers)} {time.time_ns()}: {_TEXT * options.sentences}What lay there?"
+    asked: dict[str, Any] = {"prompt": f"{question} The boats"}
+    if options.chat:
+        asked = {"messages": [{"role": "user", "content": question}]}
     body = {
         "model": system.model,
-        "messages": [{"role": "user", "content": question}],
+        **asked,
         "max_tokens": options.tokens,
         "temperature": options.temperature,
         "stream": True,
@@ -107,13 +119,16 @@ async def ask(client: httpx.AsyncClient, system: System, options: argparse.Names
     }
     headers = {"Authorization": f"Bearer {options.api_key}"}
     begun, first, tokens = time.perf_counter(), None, 0
-    url = f"{system.url}/v1/chat/completions"
+    url = f"{system.url}/v1/{'chat/completions' if options.chat else 'completions'}"
     async with client.stream("POST", url, json=body, headers=headers) as response:
         response.raise_for_status()
         async for part in events(response):
             if "error" in part:
                 raise SystemExit(part["error"]["message"])
-            words = [each["delta"].get("content") for each in part["choices"]]
+            words = [
+                each["delta"].get("content") if options.chat else each["text"]
+                for each in part["choices"]
+            ]
             if first is None and any(words):
                 first = time.perf_counter() - begun
             if used := part.get("usage"):
@@ -132,7 +147,9 @@ async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
 
 def summary(of_system: dict[str, list[Any]]) -> dict[str, float]:
     """Medians over rounds, and the time to the first words that 95 % of answers keep to."""
-    first = sorted(of_system["first at once"])
+    alone, together = of_system["alone"], of_system["together"]
+    first = sorted(each.first for each in together)
+    steps = [statistics.median(each.step for each in answers) for answers in (alone, together)]
     return {
         "tokens a second, one by one": statistics.median(of_system["one by one"]),
         "tokens a second, at once": statistics.median(of_system["at once"]),
@@ -140,8 +157,10 @@ def summary(of_system: dict[str, list[Any]]) -> dict[str, float]:
             together / alone
             for together, alone in zip(of_system["at once"], of_system["one by one"], strict=True)
         ),
-        "first words alone, median s": statistics.median(of_system["first"]),
+        "first words alone, median s": statistics.median(each.first for each in alone),
         "first words at once, p95 s": first[math.ceil(0.95 * len(first)) - 1],
+        "from token to token alone, median s": steps[0],
+        "from token to token at once, median s": steps[1],
     }
 
 
@@ -171,7 +190,7 @@ def report(found: dict[str, dict[str, list[Any]]], options: argparse.Namespace) 
     for name, each in summaries.items():
         print(name)
         for what, value in each.items():
-            print(f"  {value:8.2f}  {what}")
+            print(f"  {value:8.3f}  {what}")
     for what, value in ratios.items():
         print(f"{value:8.2f}  {what}")
 
@@ -190,9 +209,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--sentences", type=int, default=2, help="of about 20 tokens, in a prompt")
     parser.add_argument(
-        "--temperature", type=float, default=1.0, help="above 0, answers do not repeat themselves"
+        "--temperature", type=float, default=0.0, help="0: greedy, as champions are measured"
     )
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--chat", action="store_true", help="ask in chats, each in its template")
     parser.add_argument("--api-key", default="any")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
@@ -13,11 +15,18 @@ from c2c_search.evaluation.guard import REPORT
 from c2c_search.evaluation.guard import SELECTION
 from c2c_search.evaluation.statistics import Shrunken
 from c2c_search.evaluation.statistics import shrink
+from c2c_search.space.front import pareto_front
+from c2c_search.space.objectives import Choose
+from c2c_search.space.objectives import Measure
+from c2c_search.space.objectives import sign
 
 
 FEWEST = 4
 """Trials of a pair from which on they are shrunk: towards a mean that is itself estimated,
 shrinking lowers the squared error of all together from 4 on (Efron and Morris 1973)."""
+
+_ROUNDING = 1e-12
+"""Of sums of accuracies: what lies exactly on the limit is within it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Candidate:
         split: Where the objective was measured.
         pair: The models, whose trials are alike before anything is measured.
         blocks: Its objective on each block of items; none of a version before.
+        measures: All that a search may compare it by, by name.
     """
 
     number: int
@@ -39,6 +49,7 @@ class Candidate:
     split: str
     pair: str = ""
     blocks: tuple[float, ...] = ()
+    measures: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 def estimates(trials: Sequence[Candidate]) -> dict[int, Shrunken]:
@@ -73,6 +84,81 @@ def finalists(trials: Sequence[Candidate], k: int) -> list[Candidate]:
         ConfigError: ``k`` is below 1.
         DataError: An objective was measured elsewhere than on validation.
     """
+    _check(trials, k)
+    known = estimates(trials)
+
+    def rank(trial: Candidate) -> tuple[float, float, int, int]:
+        believed = known[trial.number].value if trial.number in known else trial.objective
+        return -believed, -trial.objective, trial.parameters, trial.number
+
+    return sorted((trial for trial in trials if math.isfinite(trial.objective)), key=rank)[:k]
+
+
+def of_front(
+    trials: Sequence[Candidate],
+    k: int,
+    leading: str,
+    objectives: Sequence[Measure],
+    choose: Choose,
+) -> list[Candidate]:
+    """Choose at most ``k`` trials from their Pareto front, by validation alone, the best first.
+
+    First come those within the rule's distance of the best, the best by its second measure
+    first, then the others on the front by its first one. What is believed of a trial's leading
+    score (`estimates`) takes the place of what was measured, but for who is on the front.
+
+    Args:
+        trials: All that keep to the search's bounds.
+        k: How many.
+        leading: The objective that ``Candidate.objective`` is.
+        objectives: What the search compares trials by.
+        choose: The rule.
+
+    Raises:
+        ConfigError: ``k`` is below 1.
+        DataError: An objective was measured elsewhere than on validation.
+    """
+    _check(trials, k)
+    named = {str(one.number): one for one in trials if math.isfinite(one.objective)}
+    known = {name: one.measures for name, one in named.items()}
+    front = [named[name] for name in pareto_front(objectives, {}, known).trials]
+    if not front:
+        return []
+    believed = {number: each.value for number, each in estimates(trials).items()}
+    return by_rule(front, believed, leading, choose)[:k]
+
+
+def by_rule(
+    trials: Sequence[Candidate], believed: Mapping[int, float], leading: str, choose: Choose
+) -> list[Candidate]:
+    """Trials in the order in which a rule chooses them.
+
+    Args:
+        trials: One at least.
+        believed: What is believed of the leading score, by number; what was measured, where not.
+        leading: Its name.
+        choose: The rule.
+    """
+
+    def worth(one: Candidate, measure: str) -> float:
+        """The higher, the better."""
+        if measure == leading:
+            return believed.get(one.number, one.objective)
+        return sign(measure) * one.measures[measure]
+
+    best = max(worth(one, choose.best) for one in trials)
+    least = best - choose.tolerance(best) - _ROUNDING
+
+    def rank(one: Candidate) -> tuple[bool, float, float, int, int]:
+        mine = worth(one, choose.best)
+        good = mine >= least
+        then = worth(one, choose.then) if choose.then is not None and good else 0.0
+        return not good, -then, -mine, one.parameters, one.number
+
+    return sorted(trials, key=rank)
+
+
+def _check(trials: Sequence[Candidate], k: int) -> None:
     if k < 1:
         raise ConfigError("A study needs at least one finalist.", value=k)
     others = [trial for trial in trials if trial.split != SELECTION]
@@ -83,10 +169,3 @@ def finalists(trials: Sequence[Candidate], k: int) -> list[Candidate]:
             value=", ".join(f"trial {trial.number} on {trial.split}" for trial in others),
             hint="Begin another study: give the space another name under `study:`.",
         )
-    known = estimates(trials)
-
-    def rank(trial: Candidate) -> tuple[float, float, int, int]:
-        believed = known[trial.number].value if trial.number in known else trial.objective
-        return -believed, -trial.objective, trial.parameters, trial.number
-
-    return sorted((trial for trial in trials if math.isfinite(trial.objective)), key=rank)[:k]

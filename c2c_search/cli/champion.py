@@ -225,6 +225,7 @@ def _answers(
     show_draft: bool,
 ) -> list[tuple[str, str, str]]:
     """Who answers, what that is, and the answer."""
+    from c2c_search.inference.anchors import anchor_texts
     from c2c_search.inference.documents import check_length
     from c2c_search.inference.documents import sharer_context
     from c2c_search.inference.drafting import draft_texts
@@ -247,6 +248,10 @@ def _answers(
     for model in models if show_draft else ():
         (text,) = draft_texts(model, [question], contexts)
         drafts.append(("draft", f"{model.sharer.identity.source}{reading}", text))
+    words = []
+    if first.fuser is not None and first.fuser.config.anchored:  # and then there is no other
+        (text,) = anchor_texts(first, [question], contexts)
+        words.append(("words", "handed to the receiver as text", text))
     speakers = "sharer" if len(models) == 1 else f"{len(models)} sharers, {fusion}"
     # First what may refuse the document.
     (answer,) = together.generate_batch([question], contexts, max_new_tokens=tokens)
@@ -265,6 +270,7 @@ def _answers(
             for model in models
         ),
         *drafts,
+        *words,
         ("C2C", f"receiver with {speakers}", answer),
     ]
 

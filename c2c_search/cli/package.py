@@ -12,7 +12,7 @@ from c2c_search.cli.echo import echo
 from c2c_search.errors import ConfigError
 
 
-Layout = Literal["wheel", "mlflow", "custom_generate", "rosetta"]
+Layout = Literal["wheel", "mlflow", "custom_generate", "rosetta", "semantic-router"]
 
 
 def package(
@@ -30,7 +30,8 @@ def package(
         typer.Option(
             "--format",
             help="mlflow: a model from code; custom_generate: for transformers' generate; "
-            "rosetta: the fuser in the published C2C layout.",
+            "rosetta: the fuser in the published C2C layout; semantic-router: affine maps for "
+            "vLLM's semantic router.",
         ),
     ] = None,
     name: Annotated[
@@ -70,9 +71,9 @@ def package(
             "What a champion is packaged as must be named.",
             hint="Say --wheel, --format or --push-to-hub.",
         )
-    if chosen == "rosetta" and (name or bundle_models):
+    if chosen in ("rosetta", "semantic-router") and (name or bundle_models):
         raise ConfigError(
-            "The published layout holds a fuser, neither a name nor models.",
+            "This format holds a fuser, neither a name nor models.",
             hint="Leave --name and --bundle-models out.",
         )
     if chosen is not None:
@@ -102,6 +103,11 @@ def _write(
             f"  receiver.generate(**inputs, custom_generate='{to.absolute()}', "
             "trust_remote_code=True)"
         )
+    elif layout == "semantic-router":
+        from c2c_search.champion.kv_mapper import write_kv_mapper
+
+        written = write_kv_mapper(champion, to)
+        echo(f"Wrote {written}. The router names it as\n  x-vsr-kv-mapper-id: {written.name}")
     else:
         from c2c_search.champion.export import export_rosetta
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from json import dumps
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +28,10 @@ from c2c_search.host.children import python_command
 
 
 if TYPE_CHECKING:
+    from c2c_search.space.forecast import CachePlan
+    from c2c_search.space.forecast import Forecast
     from c2c_search.space.plan import Plan
     from c2c_search.space.schema import Space
-    from c2c_search.study.planning import Planned
 
 
 def plan(
@@ -56,15 +60,25 @@ def plan(
     Example:
 
         $ c2c-search plan --space spaces/fuser.yaml
+        ...
+        prompt caches  7.8 GB of 8,600 prompts
+        ...
+        phase                       least  expected    most
+        trials                     20 min    35 min  61 min
+        in all                     42 min    59 min  88 min
     """
     from c2c_search.space.schema import Space
     from c2c_search.study.readiness import check_ready
+    from c2c_search.study.readiness import unready
 
-    loaded = Space.load(space, trials)
-    check_ready(loaded, space)
+    loaded, absent = Space.load_without_data(space, trials)
+    if not absent:
+        check_ready(loaded, space)
+    elif problems := unready(loaded, space):
+        raise ConfigError.collect([*problems, *absent])
     missing = _missing(loaded)
-    if missing and not fetch:
-        _show_without_models(loaded, missing, json)
+    if absent or (missing and not fetch):
+        _show_uncomputed(loaded, missing, [str(problem) for problem in absent], json)
         return
     tell(f"Reading {space}")
     from c2c_search.study.planning import plan_at_hand
@@ -72,7 +86,8 @@ def plan(
     count = workers or _usual_workers(loaded)
     planned = plan_at_hand(loaded, workers=count, quick=quick, tell=tell)
     if json:
-        _print_json(loaded, planned.plan, planned)
+        found = {"caches": _caches(planned.caches), "time": _time(planned.forecast)}
+        _print_json(loaded, planned.plan, found, notices=planned.notices)
         return
     from c2c_search.host.terminal import Console
     from c2c_search.report.planned import render
@@ -83,30 +98,43 @@ def plan(
         echo(notice)
 
 
-def _show_without_models(space: Space, missing: list[str], json: bool) -> None:
-    """What is told while models are still to be fetched."""
+def _show_uncomputed(space: Space, missing: list[str], absent: list[str], json: bool) -> None:
+    """What is told while models, or data, are not here."""
     from c2c_search.host.terminal import Console
     from c2c_search.report.planned import render
     from c2c_search.space.plan import plan as make_plan
+    from c2c_search.study.gpu_hours import gpu_hours
 
-    made = make_plan(space)
+    found = gpu_hours(space, data=not absent)
+    made, caches, gpus = (make_plan(space), None, None) if found is None else found
+    notices = [f"Missing: {problem}" for problem in absent]
+    if missing:
+        notices.append(
+            f"To fetch: {', '.join(missing)}. With --fetch, or after `c2c-search models pull "
+            "MODEL`, memory, disk and time on this machine are told too."
+        )
     if json:
-        _print_json(space, made, None, missing)
+        counted = {"caches": _caches(caches), "gpus": None if gpus is None else asdict(gpus)}
+        _print_json(space, made, counted, missing=missing, notices=notices)
         return
     tell_chats(space)
-    Console().print(render(space.study, made))
-    echo(
-        f"Time, sizes, memory and disk can be told once the models are here; to fetch: "
-        f"{', '.join(missing)}. Say --fetch, or `c2c-search models pull MODEL`."
-    )
+    Console().print(render(space.study, made, caches=caches, gpus=gpus))
+    for notice in notices:
+        echo(notice)
 
 
 def _missing(space: Space) -> list[str]:
-    """Sources of the models that are not on this machine yet."""
+    """Sources of models still to be fetched; a GGUF file is here, if not as a folder."""
     from c2c_search.models.at_hand import folder_at_hand
+    from c2c_search.models.sources import GgufSource
+    from c2c_search.models.sources import parse_source
 
-    sources = (source for pair in space.pairs.values() for _, source in pair)
-    return [each for each in dict.fromkeys(sources) if folder_at_hand(each) is None]
+    sources = dict.fromkeys(source for pair in space.pairs.values() for _, source in pair)
+    return [
+        each
+        for each in sources
+        if folder_at_hand(each) is None and not isinstance(parse_source(each), GgufSource)
+    ]
 
 
 def _usual_workers(space: Space) -> int:
@@ -116,27 +144,35 @@ def _usual_workers(space: Space) -> int:
     return max(1, len(gpus(os.environ)) // space.pipeline.training.devices_per_trial)
 
 
-def _print_json(
-    space: Space, plan: Plan, planned: Planned | None, missing: list[str] | None = None
-) -> None:
-    from dataclasses import asdict
-    from json import dumps
+def _time(forecast: Forecast | None) -> dict[str, Any] | None:
+    return None if forecast is None else asdict(forecast) | {"total": asdict(forecast.total)}
 
-    content: dict[str, Any] = {
+
+def _caches(caches: CachePlan | None) -> dict[str, Any] | None:
+    if caches is None:
+        return None
+    return asdict(caches) | {"size": caches.size, "stored": caches.stored}
+
+
+def _print_json(
+    space: Space,
+    plan: Plan,
+    found: dict[str, Any],
+    *,
+    missing: Sequence[str] = (),
+    notices: Sequence[str] = (),
+) -> None:
+    content = {
         "study": space.study,
         **asdict(plan),
         "total_steps": plan.total_steps,
-        "to_fetch": missing or [],
         "caches": None,
         "time": None,
-        "notices": [],
+        "gpus": None,
+        **found,
+        "to_fetch": list(missing),
+        "notices": list(notices),
     }
-    if planned is not None:
-        caches, forecast = planned.caches, planned.forecast
-        content["caches"] = asdict(caches) | {"size": caches.size, "stored": caches.stored}
-        if forecast is not None:
-            content["time"] = asdict(forecast) | {"total": asdict(forecast.total)}
-        content["notices"] = list(planned.notices)
     echo_json(dumps(content, indent=1))
 
 

@@ -37,6 +37,9 @@ from c2c_search.host.wording import counted
 from c2c_search.system_names import SYSTEMS
 
 
+MISSING_DATA = "A data file must exist; its path is relative to the pipeline file."
+"""The rule of a problem that a plan can do with, and nothing else."""
+
 CacheDtype = Literal["bfloat16", "float16", "float32"]
 
 
@@ -268,8 +271,7 @@ def _missing_data(document: Document, folder: Path) -> Iterator[Problem]:
     for split in EVERY_SPLIT:
         for name in getattr(data.files, split):
             if not is_file(folder / name):
-                rule = "A data file must exist; its path is relative to the pipeline file."
-                yield document.problem(("data", "files", split), rule, value=name)
+                yield document.problem(("data", "files", split), MISSING_DATA, value=name)
     for of_split, patterns in data.groups:
         for pattern in patterns:
             if not fnmatch.filter(group_names(), pattern):

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from c2c_search.inference.drafting import draft_text
+from c2c_search.inference.drafting import with_drafts
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.tokenization.spans import read_all
 from c2c_search.tokenization.spans import tokenize
 from c2c_search.tokenization.templates import asked_about
+from c2c_search.tokenization.templates import both_asked
 
 
 if TYPE_CHECKING:
@@ -59,6 +61,19 @@ def with_anchors(
         prompt.with_anchors(*found[row]) if row in found else prompt
         for row, prompt in enumerate(encoded)
     )
+
+
+def anchor_texts(
+    model: FusedPair, questions: Sequence[str], sharer_contexts: Sequence[str] | None = None
+) -> list[str]:
+    """The words of its sharer that a model's receiver reads, empty where there are none.
+
+    See `C2CModel.generate_batch` for the arguments.
+    """
+    config = None if model.fuser is None else model.fuser.config
+    drafted = with_drafts(model, model.encoded(*both_asked(questions, sharer_contexts)))
+    prompts = with_anchors(drafted, config, model.receiver, model.sharer)
+    return [_decoded(prompt.anchors, model.receiver.text_tokenizer) for prompt in prompts]
 
 
 def saying(model: FusedPair, batch: PairBatch, anchors: Sequence[Sequence[int]]) -> PairBatch:

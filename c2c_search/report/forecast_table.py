@@ -9,6 +9,7 @@ from rich.text import Text
 
 from c2c_search.host.wording import counted
 from c2c_search.space.forecast import Forecast
+from c2c_search.space.forecast import GpuHours
 from c2c_search.space.forecast import Span
 
 
@@ -36,6 +37,19 @@ def render(forecast: Forecast) -> RenderableType:
     return Group(table, *(Text(sentence, style="dim") for sentence in told))
 
 
+def render_gpus(hours: GpuHours) -> RenderableType:
+    """Draw what a study takes on GPUs: a line for each kind."""
+    table = Table(title="on GPUs, counted", title_justify="left")
+    table.add_column("device")
+    for heading in ("TFLOP/s", "hours on 1", f"hours on {hours.several}", "GPU hours"):
+        table.add_column(heading, justify="right")
+    for each in hours.devices:
+        used = hours.several * each.several.expected / 3600
+        rate = f"{each.teraflops:,.0f}"
+        table.add_row(each.name, rate, _hours(each.one), _hours(each.several), f"{used:,.0f}")
+    return Group(table, *(Text(sentence, style="dim") for sentence in hours.basis))
+
+
 def time_text(seconds: float) -> str:
     """A time as one says it: ``40 s``, ``12 min``, ``3.5 h``, ``2.1 days``."""
     if seconds < 1:
@@ -54,6 +68,11 @@ def span_text(span: Span) -> str:
     """A forecast in words: ``about 42 min (28 min to 59 min)``."""
     low, expected, high = _times(span)
     return f"about {expected} ({low} to {high})"
+
+
+def _hours(span: Span) -> str:
+    low, expected, high = (each / 3600 for each in (span.low, span.expected, span.high))
+    return f"{expected:,.0f} ({low:,.0f} to {high:,.0f})"
 
 
 def _times(span: Span) -> list[str]:

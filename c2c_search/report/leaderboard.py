@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from rich.text import Text
 from c2c_search.evaluation.pairing import Pairing
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.report import pairing
+from c2c_search.report.run_notes import escaped
+from c2c_search.report.search_columns import Column
 from c2c_search.report.search_columns import fitting
 from c2c_search.report.search_columns import legend
 from c2c_search.report.search_columns import measured
@@ -26,6 +29,7 @@ from c2c_search.report.search_columns import minus
 from c2c_search.report.search_columns import number
 from c2c_search.report.shorthand import Shorthand
 from c2c_search.report.shorthand import differing
+from c2c_search.space.front import Front
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class SearchRow:
         objective: What the search maximises; None where trials are ranked by accuracy, and for
             what is of no one pair.
         remark: Of a control, instead of settings.
+        measures: All that several objectives and bounds may compare it by, by name.
     """
 
     name: str
@@ -58,6 +63,7 @@ class SearchRow:
     receiver: float | None = None
     objective: float | None = None
     remark: str = ""
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def pairing_gain(self) -> float | None:
@@ -112,7 +118,8 @@ class Leaderboard:
         champion: Name of the champion; None if nothing was promoted.
         places: Where things are and what to type next, by what it is for.
         looks: How often the study has looked at its test split.
-        objective: Name of what the search maximises.
+        objective: Name of what the search maximises, of several objectives the first.
+        front: The Pareto front of several objectives.
     """
 
     study: str
@@ -125,6 +132,17 @@ class Leaderboard:
     places: Mapping[str, str] = field(default_factory=dict)
     looks: int = 1
     objective: str = "accuracy"
+    front: Front | None = None
+
+    @property
+    def columns(self) -> list[Column]:
+        """What is measured of every row."""
+        further = () if self.front is None else self.front.objectives[1:]
+        return measured(self.search, self.objective, further)
+
+    def state(self, row: SearchRow) -> str:
+        """How a row ended; of one on the Pareto front, that it is."""
+        return "front" if self.front and row.name in self.front.trials else row.state
 
     def ranked(self) -> list[SearchRow]:
         """Trials and controls together, by objective if they have one, then by accuracy."""
@@ -157,24 +175,50 @@ def render(board: Leaderboard) -> RenderableType:
 
 def markdown(board: Leaderboard) -> str:
     """The same page for the description of the study's run."""
-    columns = measured(board.search, board.objective)
-    heads = ["on validation", *(column.head for column in columns), "state", "parameters"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for row in board.ranked():
-        cells = [row.name, *(column.cell(row) for column in columns)]
-        cells += [row.state or row.kind, count(row.parameters)]
-        lines.append(f"| {' | '.join(cells)} |")
-    if about := legend(columns):
-        lines += ["", about]
-    if board.test:
-        lines += ["", "| | on test | |", "|---|---|---|"]
-        lines += [f"| {row.name} | {row.accuracy} | {row.kind} |" for row in board.test]
-    if board.pairings:
-        lines += ["", *pairing.markdown(board.pairings)]
+    lines = []
     if board.verdict:
         title = f"Champion: {board.champion}" if board.champion else "No champion"
-        lines += ["", f"**{title}**", "", board.verdict.replace("\n", "  \n")]
+        said = "  \n".join(map(escaped, board.verdict.splitlines()))
+        lines += [f"**{escaped(title)}**", "", said, ""]
+    lines += _search_markdown(board)
+    if board.test:
+        lines += ["", "| | on test | |", "|---|---|---|"]
+        lines += [f"| {escaped(row.name)} | {row.accuracy} | {row.kind} |" for row in board.test]
+    if board.pairings:
+        lines += ["", *pairing.markdown(board.pairings)]
     return "\n".join(lines) + "\n"
+
+
+def _search_markdown(board: Leaderboard) -> list[str]:
+    """Trials and controls, with what differs between the trials' settings."""
+    rows, columns = board.ranked(), board.columns
+    settings = differing([row.settings for row in rows if row.kind == "trial"])
+    short = Shorthand(_values(settings))
+    told = _told(rows, short, iter(settings))
+    heads = ["on validation", *(column.head for column in columns), "state", "parameters"]
+    heads += ["settings"] if any(told) else []
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row, line in zip(rows, told, strict=True):
+        cells = [escaped(row.name), *(column.cell(row) for column in columns)]
+        cells += [board.state(row) or row.kind, count(row.parameters)]
+        cells += [escaped(line)] if any(told) else []
+        lines.append(f"| {' | '.join(cells)} |")
+    named = short.legend(settings)
+    about = [legend(columns), f"settings: {escaped(named)}" if named else ""]
+    about += [escaped(str(board.front))] if board.front else []
+    return [*lines, *(part for line in about if line for part in ("", line))]
+
+
+def _told(
+    rows: Sequence[SearchRow], short: Shorthand, settings: Iterator[Mapping[str, object]]
+) -> list[str]:
+    """Of every trial its settings, and its pair where there are several; of a control a remark."""
+    several = len({row.pair for row in rows if row.kind == "trial"}) > 1
+    lines = []
+    for row in rows:
+        line = short.line(next(settings)) if row.kind == "trial" else row.remark
+        lines.append(f"{row.pair} {line}".strip() if several and row.kind == "trial" else line)
+    return lines
 
 
 def count(parameters: int | None) -> str:
@@ -212,7 +256,7 @@ def _search(board: Leaderboard, width: int) -> Table:
     shortest = Shorthand(_values(settings), letters=_FEWEST_LETTERS)
     needed = max((len(shortest.line(each)) for each in settings), default=0)
     room = max(_SETTINGS, min(_MOST_SETTINGS, needed))
-    columns = fitting(measured(board.search, board.objective), width - taken - room)
+    columns = fitting(board.columns, width - taken - room)
     taken += sum(column.width for column in columns)
     short = _shorthand(settings, width - taken)
     lines = iter(settings)
@@ -229,7 +273,7 @@ def _search(board: Leaderboard, width: int) -> Table:
         table.add_row(
             _one_line(row.name),
             *(column.cell(row) for column in columns),
-            _STATES.get(row.state, row.state),
+            _STATES.get(state := board.state(row), state),
             *([Text(row.pair)] if len(pairs) > 1 else []),
             count(row.parameters),
             _one_line(short.line(next(lines)) if row.kind == "trial" else row.remark),
@@ -237,6 +281,7 @@ def _search(board: Leaderboard, width: int) -> Table:
         )
     named = short.legend(settings)
     lines_below = [legend(columns), f"settings: {named}" if named else ""]
+    lines_below += [str(board.front)] if board.front else []
     table.caption = "\n".join(line for line in lines_below if line) or None
     return table
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from c2c_search.evaluation.pairing import LEGEND
 from c2c_search.evaluation.pairing import Pairing
 from c2c_search.evaluation.statistics import Interval
+from c2c_search.report.run_notes import escaped
 
 
 _HEADINGS = ("A_M", "A_D", "A_R", "G", "P", "P/G")
@@ -56,7 +57,7 @@ def markdown(pairings: Mapping[str, Pairing]) -> Iterator[str]:
     yield f"| | {' | '.join(_HEADINGS)} |"
     yield f"|---{'|---' * len(_HEADINGS)}|"
     for name, each in pairings.items():
-        yield f"| {name} | {' | '.join(value for _, value in each.rows())} |"
+        yield f"| {escaped(name)} | {' | '.join(value for _, value in each.rows())} |"
     yield ""
     yield LEGEND
 

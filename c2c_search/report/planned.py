@@ -13,6 +13,7 @@ from c2c_search.report import forecast_table
 from c2c_search.report.leaderboard import count
 from c2c_search.space.forecast import CachePlan
 from c2c_search.space.forecast import Forecast
+from c2c_search.space.forecast import GpuHours
 from c2c_search.space.fuser_sizes import FuserSizes
 from c2c_search.space.plan import MemoryPlan
 from c2c_search.space.plan import Plan
@@ -28,7 +29,7 @@ def render(
     *,
     caches: CachePlan | None = None,
     forecast: Forecast | None = None,
-    unknown: str = "",
+    gpus: GpuHours | None = None,
 ) -> RenderableType:
     """Draw a plan.
 
@@ -37,7 +38,7 @@ def render(
         plan: Of its space.
         caches: The prompt caches that it reads; None if they cannot be told.
         forecast: How long it takes; None if that cannot be told.
-        unknown: Why sizes are not known, where they are not.
+        gpus: How long it takes on GPUs; None if that cannot be told.
     """
     dimensions = Table(title=f"study {study}", title_justify="left")
     for heading in ("dimension", "values", "when"):
@@ -47,7 +48,7 @@ def render(
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim")
     facts.add_column()
-    for what, value in _facts(plan, unknown).items():
+    for what, value in _facts(plan).items():
         facts.add_row(what, value)
     if caches is not None:
         facts.add_row("prompt caches", _caches(caches))
@@ -56,6 +57,8 @@ def render(
         parts += ["", _histogram(plan.sizes)]
     if forecast is not None:
         parts += ["", forecast_table.render(forecast)]
+    if gpus is not None:
+        parts += ["", forecast_table.render_gpus(gpus)]
     return Group(*parts)
 
 
@@ -86,7 +89,7 @@ def _caches(caches: CachePlan) -> str:
     return text
 
 
-def _facts(plan: Plan, unknown: str) -> dict[str, str]:
+def _facts(plan: Plan) -> dict[str, str]:
     endless = "endless (there is a range of numbers)"
     facts = {
         "different trials": endless if plan.configurations is None else f"{plan.configurations:,}",
@@ -107,7 +110,7 @@ def _facts(plan: Plan, unknown: str) -> dict[str, str]:
     if plan.controls:
         facts["must beat"] = ", ".join(["every model alone", *plan.controls])
     if plan.sizes is None:
-        facts["parameters"] = unknown or "known once the models are there: add --fetch"
+        facts["parameters"] = "known once the models are there: add --fetch"
     else:
         sizes = plan.sizes
         facts["parameters"] = (

@@ -54,11 +54,20 @@ class Column:
         return self.write(self.of(row))
 
 
-def measured(rows: Sequence[SearchRow], objective: str) -> list[Column]:
-    """What was measured of any row, and first the objective, if it is none of the others."""
+def measured(
+    rows: Sequence[SearchRow], objective: str, further: Sequence[str] = ()
+) -> list[Column]:
+    """What was measured of any row, and first the objective, if it is none of the others.
+
+    Args:
+        rows: What the columns are of.
+        objective: What the search maximises.
+        further: Its other objectives; parameters have a column in any case.
+    """
     columns = []
     if objective in _OBJECTIVES and any(row.objective is not None for row in rows):
         columns.append(_objective(objective))
+    columns += [_FURTHER[name] for name in further if name in _FURTHER]
     if all(row.deranged is None for row in rows):
         return [*columns, _ACCURACY]
     columns += [_MATCHED, _DERANGED, _PAIRING_GAIN]
@@ -107,6 +116,24 @@ def minus(value: float | None, other: float | None) -> float | None:
 def _objective(name: str) -> Column:
     return Column(name, name, lambda row: row.objective, difference, _OBJECTIVES[name])
 
+
+def _one_decimal(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _score(name: str, about: str) -> Column:
+    return Column(name, name, lambda row: row.measures.get(name), difference, about)
+
+
+def _cost(name: str, word: str, letter: str, about: str) -> Column:
+    return Column(word, letter, lambda row: row.measures.get(name), _one_decimal, about)
+
+
+_FURTHER = {
+    **{name: _score(name, about) for name, about in _OBJECTIVES.items()},
+    "latency_ms": _cost("latency_ms", "latency", "ms", "ms to the first token"),
+    "peak_memory_mb": _cost("peak_memory_mb", "memory", "MB", "MB at its peak"),
+}
 
 _ACCURACY = Column("acc.", "acc.", lambda row: row.accuracy, number)
 _MATCHED = Column(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 from typing import Any
 from typing import Self
+from typing import cast
 from typing import get_args
 
 from pydantic import BaseModel
@@ -24,6 +25,9 @@ from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Scalar
 from c2c_search.space.objective import ObjectiveName
+from c2c_search.space.objectives import TIMED
+from c2c_search.space.objectives import Choose
+from c2c_search.space.objectives import Measure
 from c2c_search.space.pruners import PrunerName
 from c2c_search.space.samplers import SamplerName
 
@@ -146,6 +150,31 @@ class Search(FrozenModel):
         "pairing_gain: above that fuser alone; gain: above what the receiver learns without a "
         "sharer, or answers alone; accuracy: whatever it comes from.",
     )
+    objectives: tuple[Measure, ...] | None = Field(
+        None,
+        min_length=2,
+        description="Several instead of one `objective`, the first of them one that it could be. "
+        "Also parameters of the fuser, and of a trained one, asked a question at a time: "
+        "latency_ms, the median time to the first token, and peak_memory_mb; these three are "
+        "minimised.",
+    )
+    bounds: dict[Measure, float] = Field(
+        {},
+        description="The worst value of a measure that is accepted of a trained fuser: the "
+        "sampler avoids what is beyond, and no such trial becomes a finalist.",
+    )
+    choose: Choose | None = Field(
+        None,
+        description="With `objectives`, how finalists are chosen from the Pareto front; null: by "
+        "the first objective, equals by the second.",
+    )
+    confirm_seeds: int = Field(
+        0,
+        ge=0,
+        le=20,
+        description="Further seeds that every finalist is trained with, before they are ordered "
+        "by their means.",
+    )
     trials_per_device: int = Field(
         1,
         ge=1,
@@ -160,6 +189,27 @@ class Search(FrozenModel):
         "share the sum of theirs.",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Of the sampler, and of every trial.")
+
+    @property
+    def leading(self) -> ObjectiveName:
+        """The objective, of several the first: by it a training's best rung is kept."""
+        return self.objective if self.objectives is None else cast("Any", self.objectives[0])
+
+    @property
+    def compared_by(self) -> tuple[Measure, ...]:
+        """All objectives."""
+        return self.objectives or (self.objective,)
+
+    @property
+    def timed(self) -> bool:
+        """Whether trained fusers are asked questions for what they cost."""
+        return any(name in TIMED for name in (*self.compared_by, *self.bounds))
+
+    @property
+    def choice(self) -> Choose:
+        """How finalists are chosen from the front."""
+        first, *others = self.compared_by
+        return self.choose or Choose(best=first, then=others[0] if others else None)
 
 
 class Limits(FrozenModel):

@@ -34,9 +34,11 @@ from c2c_search.errors import ConfigError
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Value
+from c2c_search.space.objectives import sign
 from c2c_search.space.samplers import sampler
 from c2c_search.space.samplers import startup_trials
 from c2c_search.space.schema import Space
+from c2c_search.space.shown import MEASURES
 from c2c_search.space.shown import OnShown
 from c2c_search.space.shown import distributions
 from c2c_search.space.shown import made
@@ -81,43 +83,69 @@ def population(space: Space) -> int:
 def _flat(space: Space, model: BaseSampler) -> BaseSampler:
     joint = {n: each for n, each in distributions(space.dimensions).items() if not each.single()}
     show = partial(flattened, space, key=f"{type(model).__name__}:generation")
-    return OnShown(model, show, joint)
+    return OnShown(model, show, joint, space.search.bounds)
 
 
 def flattened(space: Space, trials: Sequence[FrozenTrial], key: str) -> list[FrozenTrial]:
     """Trials with every dimension, scored by rank, and their generation under ``key``."""
     known = distributions(space.dimensions)
     missing = {name: _middle(each) for name, each in space.dimensions.items()}
-    scores = _scores(trials)
+    signs = [sign(name) for name in space.search.compared_by]
+    ranked = [_scores(trials, index, one) for index, one in enumerate(signs)]
     size = population(space)
     found = []
     ended = 0
-    for number, (trial, score) in enumerate(zip(trials, scores, strict=True)):
+    for number, (trial, scores) in enumerate(zip(trials, zip(*ranked, strict=True), strict=True)):
         params = {**missing, **trial.params}
-        if score is None:
+        if trial.state == TrialState.RUNNING:
             found.append(made(number, TrialState.RUNNING, None, params, known))
             continue
         attrs = {key: ended // size}
-        found.append(made(number, TrialState.COMPLETE, score, params, known, system_attrs=attrs))
+        values = [one * (score or 0.0) for one, score in zip(signs, scores, strict=True)]
+        flat = made(
+            number,
+            TrialState.COMPLETE,
+            values,
+            params,
+            known,
+            user_attrs=_measured(space, trial),
+            system_attrs=attrs,
+        )
+        found.append(flat)
         ended += 1
     return found
 
 
-def _scores(trials: Sequence[FrozenTrial]) -> list[float | None]:
-    """Normal score of each trial's rank, the best's highest; None of one that runs."""
-    ended = [index for index, trial in enumerate(trials) if trial.state != TrialState.RUNNING]
+def _measured(space: Space, trial: FrozenTrial) -> dict[str, Any]:
+    """What it is bounded by; of one that was pruned, its end is not known: it keeps to bounds."""
+    if trial.state != TrialState.COMPLETE:
+        return {MEASURES: dict(space.search.bounds)}
+    return {MEASURES: trial.user_attrs.get(MEASURES, {})}
+
+
+def _scores(trials: Sequence[FrozenTrial], index: int = 0, better: int = 1) -> list[float | None]:
+    """Normal score of each trial's rank, the best's highest; None of one that runs.
+
+    Args:
+        trials: In their order.
+        index: Of the objective.
+        better: 1, or -1 where it is minimised.
+    """
+    ended = [number for number, trial in enumerate(trials) if trial.state != TrialState.RUNNING]
     found: list[float | None] = [None] * len(trials)
-    ranked = sorted(ended, key=lambda index: (*_merit(trials[index]), -index))
-    for rank, index in enumerate(ranked):
-        found[index] = NormalDist().inv_cdf((rank + 0.5) / len(ranked))
+
+    def merit(number: int) -> tuple[float, float, int]:
+        return *_merit(trials[number], index, better), -number
+
+    for rank, number in enumerate(sorted(ended, key=merit)):
+        found[number] = NormalDist().inv_cdf((rank + 0.5) / len(ended))
     return found
 
 
-def _merit(trial: FrozenTrial) -> tuple[float, float]:
-    """How far it came and how well it did there."""
-    value = trial.value
-    if trial.state == TrialState.COMPLETE and value is not None:
-        return math.inf, value
+def _merit(trial: FrozenTrial, index: int, better: int) -> tuple[float, float]:
+    """How far it came and how well it did there by an objective; by the first if it was pruned."""
+    if trial.state == TrialState.COMPLETE and trial.values:
+        return math.inf, better * trial.values[index]
     step = trial.last_step
     return (-1, 0) if step is None else (step, trial.intermediate_values[step])
 

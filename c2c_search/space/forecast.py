@@ -118,3 +118,35 @@ class CachePlan:
     def beyond(self) -> float:
         """The share that does not fit the budget, and is computed again whenever it is read."""
         return max(0.0, 1 - self.budget / self.size) if self.size else 0.0
+
+
+@dataclass(frozen=True)
+class DeviceHours:
+    """What a study takes on devices of one kind.
+
+    Args:
+        name: Of the device.
+        teraflops: Its peak rate, TFLOP/s in bfloat16.
+        one: Seconds on one.
+        several: Seconds on several, from the beginning to the end.
+    """
+
+    name: str
+    teraflops: float
+    one: Span
+    several: Span
+
+
+@dataclass(frozen=True)
+class GpuHours:
+    """What a study takes on GPUs, counted and not measured.
+
+    Args:
+        devices: Each kind.
+        several: How many work side by side.
+        basis: What the numbers rest on, a sentence each.
+    """
+
+    devices: tuple[DeviceHours, ...]
+    several: int
+    basis: tuple[str, ...]

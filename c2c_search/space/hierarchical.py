@@ -55,7 +55,8 @@ class HierarchicalTpe(OfSpace):
                 continue
             taken = {other: params[other] for other in dimension.when}
             alike = [each for each in trials if taken.items() <= each.params.items()]
-            params |= self._branch(ShownStudy(alike), names)
+            shown = ShownStudy(alike, study.directions, self._space.search.bounds)
+            params |= self._branch(shown, names)
         return params
 
     def _branches(self) -> list[list[str]]:

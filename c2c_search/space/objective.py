@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from typing import Literal
+from typing import get_args
 
 from pydantic import BaseModel
 from pydantic import ConfigDict
@@ -76,6 +77,14 @@ class Objective(BaseModel):
         if self.kind == "pairing_gain":
             return accuracy - _highest(deranged)
         return accuracy - _highest(self.receiver, self.sharer, self.reference, deranged)
+
+    def scores(self, accuracy: float, deranged: float | None) -> dict[str, float]:
+        """The value of every objective that there is, by name; arguments as for `value`."""
+        kinds: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
+        return {
+            kind: self.model_copy(update={"kind": kind}).value(accuracy, deranged)
+            for kind in kinds
+        }
 
     def metrics(self, accuracy: float, deranged: float | None) -> dict[str, float]:
         """All that is known of a fuser's answers, by name; arguments as for `value`.

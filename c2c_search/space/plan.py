@@ -26,6 +26,7 @@ from c2c_search.space.dimensions import count
 from c2c_search.space.dimensions import in_order
 from c2c_search.space.fuser_sizes import FuserSizes
 from c2c_search.space.fuser_sizes import fuser_sizes
+from c2c_search.space.pruners import rung_measures
 from c2c_search.space.sampling import make_pruner
 from c2c_search.space.schema import Space
 from c2c_search.system_names import SYSTEMS
@@ -225,7 +226,8 @@ def plan(
         messages=sent,
         drafts=drafts,
         stages=_stages(space),
-        control_steps={SYSTEMS[name].title: judged for name in trained_in_steps(space)},
+        control_steps={SYSTEMS[name].title: judged for name in trained_in_steps(space)}
+        | ({"further seeds": search.confirm_seeds * judged} if search.confirm_seeds else {}),
         finalists=finalists,
         controls=tuple(SYSTEMS[name].title for name in dict.fromkeys(controls)),
     )
@@ -285,8 +287,10 @@ def _rehearse(space: Space, trials: int, rng: Random) -> Iterator[int]:
     *early, last = space.pipeline.training.rung_steps
     for _ in range(trials):
         trial, objective = study.ask(), rng.random()
+        known = {name: rng.random() for name in space.search.objectives or ()}
         for step in early:
             yield step
+            trial.set_user_attr(rung_measures(step), known)
             trial.report(objective, step)
             if trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)

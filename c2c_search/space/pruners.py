@@ -49,6 +49,11 @@ def rung_blocks(step: int) -> str:
     return f"blocks/{step}"
 
 
+def rung_measures(step: int) -> str:
+    """User attribute of a trial: what several objectives know of it at a rung, by name."""
+    return f"measures/{step}"
+
+
 def pruner(name: str, *, reference: str) -> Callable[[Make], Make]:
     """Register what makes an Optuna pruner from a `Space`: a function or a class.
 

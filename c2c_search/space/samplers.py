@@ -117,7 +117,7 @@ def _tpe(space: Space, seed: int, multivariate: bool, startup: int) -> BaseSampl
         multivariate=multivariate,
         constant_liar=space.search.constant_liar is not False,
     )
-    return OnShown(sampler)
+    return OnShown(sampler, bounds=space.search.bounds)
 
 
 @sampler("random", reference="Random search (Bergstra and Bengio, JMLR 2012)")

@@ -35,6 +35,7 @@ from c2c_search.space.dimensions import Value
 from c2c_search.space.dimensions import walk
 from c2c_search.space.order import all_trials
 from c2c_search.space.order import ordinal
+from c2c_search.space.pareto_pruner import ParetoHalving
 from c2c_search.space.pruners import PRUNERS
 from c2c_search.space.samplers import SAMPLERS
 from c2c_search.space.schema import Space
@@ -83,8 +84,11 @@ def make_sampler(space: Space, *, fits: Fits | None = None) -> BaseSampler:
 def make_pruner(space: Space) -> BasePruner:
     """The pruner that ``search.pruner`` names; the resource is the optimizer step.
 
-    Report each rung at its step, and ask whether to prune at every rung but the last.
+    Report each rung at its step, and ask whether to prune at every rung but the last; under
+    several objectives see `ParetoHalving`.
     """
+    if space.search.objectives is not None and space.search.pruner != "none":
+        return ParetoHalving(space)
     return PRUNERS[space.search.pruner].make(space)
 
 

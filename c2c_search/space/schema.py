@@ -12,11 +12,13 @@ from pydantic import ValidationError
 from pydantic import model_validator
 
 from c2c_search.config.document import Document
+from c2c_search.config.pipeline import MISSING_DATA
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.problems import sentence
 from c2c_search.config.trial import TrialConfig
 from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import ConfigError
+from c2c_search.errors import Problem
 from c2c_search.space.checks import check
 from c2c_search.space.declaration import Declaration
 from c2c_search.space.declaration import assemble
@@ -51,15 +53,31 @@ class Space(Declaration):
         Raises:
             ConfigError: With every problem of both files, one line each.
         """
+        space, missing = cls.load_without_data(path, trials)
+        if missing:
+            raise ConfigError.collect(missing)
+        return space
+
+    @classmethod
+    def load_without_data(
+        cls, path: Path, trials: int | None = None
+    ) -> tuple[Space, list[Problem]]:
+        """The same, where data files may be missing: a problem for each that is.
+
+        Raises:
+            ConfigError: With every problem of both files, if there is any other one.
+        """
         file, pipeline, problems = read_space(path)
-        if problems or file is None or pipeline is None:
+        missing = [problem for problem in problems if problem.rule == MISSING_DATA]
+        if len(missing) < len(problems) or file is None or pipeline is None:
             raise ConfigError.collect(problems)
         declared = {name: getattr(file, name) for name in Declaration.model_fields}
-        space = cls.model_construct(**declared, pipeline=pipeline)  # checked while it was read
+        # Checked while it was read.
+        space = cls.model_construct(**declared, pipeline=pipeline)
         if trials is None:
-            return space
+            return space, missing
         search = space.search.model_copy(update={"trials": trials})
-        return space.model_copy(update={"search": search})
+        return space.model_copy(update={"search": search}), missing
 
     def configuration(self, params: Mapping[str, Value]) -> TrialConfig:
         """The trial that a point of the space stands for.
@@ -101,8 +119,10 @@ class Space(Declaration):
             "data": {**pipeline["data"], "files": files},
         }
         # Unsaid, it is what studies maximised before it could be said: those go on.
-        if self.search.objective != objective_before(identity):
-            identity["objective"] = self.search.objective
+        if self.search.leading != objective_before(identity):
+            identity["objective"] = self.search.leading
+        if self.search.objectives is not None:
+            identity["objectives"] = list(self.search.objectives)
         return identity
 
     def space_hash(self) -> str:

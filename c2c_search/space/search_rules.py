@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.grid_size import grid_size
+from c2c_search.space.objectives import SCORES
 
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ BUILT_IN: Mapping[str, tuple[str, ...]] = {
 
 MOST_GP_TRIALS = 500
 
+_OF_ONE = {"gp": "it models one number of each trial", "cmaes": "it ranks trials by one number"}
+_OF_SEVERAL = ("halving", "asha", "none")
+
 
 class Fault(NamedTuple):
     """An option that cannot be: its name, the rule, the value found, the way out."""
@@ -63,6 +67,8 @@ class Fault(NamedTuple):
 def faults(search: Search, dimensions: Mapping[str, Dimension]) -> Iterator[Fault]:
     """What is wrong with the options of a search, apart from its rungs."""
     yield from _not_its_own(search)
+    yield from _of_objectives(search)
+    yield from _of_choice(search)
     if search.sampler == "grid":
         yield from _grid(search, dimensions)
     if search.sampler == "gp" and search.trials > MOST_GP_TRIALS:
@@ -95,6 +101,83 @@ def _not_its_own(search: Search) -> Iterator[Fault]:
                     value,
                     f"Drop it, or set {kind}: {' or '.join(names)}.",
                 )
+
+
+def _of_objectives(search: Search) -> Iterator[Fault]:
+    """What does not go with several objectives, or with bounds."""
+    if "parameters" in search.bounds:
+        yield Fault(
+            "bounds",
+            "Parameters are known before a fuser is trained, and so is whether they are too many.",
+            search.bounds["parameters"],
+            "Set limits.max_parameters: what is beyond is then never trained.",
+        )
+    if (objectives := search.objectives) is None:
+        return
+    if "objective" in search.model_fields_set:
+        yield Fault(
+            "objectives",
+            "A search has one objective, or several objectives, not both.",
+            list(objectives),
+            "Drop search.objective, or search.objectives.",
+        )
+    if objectives[0] not in SCORES:
+        yield Fault(
+            "objectives",
+            "The best rung of a training is kept by the first objective, which must be a score.",
+            objectives[0],
+            f"Begin with one of {', '.join(SCORES)}.",
+        )
+    if len(set(objectives)) < len(objectives):
+        rule = "Each objective is named once."
+        yield Fault("objectives", rule, list(objectives), "Drop what stands there twice.")
+    if (reason := _OF_ONE.get(search.sampler)) is not None:
+        yield Fault(
+            "sampler",
+            f"{search.sampler} has no use of several objectives: {reason}.",
+            search.sampler,
+            "Set sampler: auto, tpe, tpe_multivariate, tpe_hierarchical, nsga2, nsga3, random, "
+            "grid or qmc.",
+        )
+    if search.pruner not in _OF_SEVERAL:
+        yield Fault(
+            "pruner",
+            f"{search.pruner} compares trials by one number; of several objectives only halving "
+            "can, by their Pareto rank at a rung.",
+            search.pruner,
+            "Set pruner: halving or none.",
+        )
+
+
+def _of_choice(search: Search) -> Iterator[Fault]:
+    if (choose := search.choose) is None:
+        return
+    if search.objectives is None:
+        yield Fault(
+            "choose",
+            "This chooses from the Pareto front of several objectives, and there is only one.",
+            search.objective,
+            "Name search.objectives instead of search.objective, or drop this.",
+        )
+        return
+    for name in (choose.best, choose.then):
+        if name is not None and name not in search.objectives:
+            rule = "Finalists are chosen by what the search compares trials by."
+            hint = f"Take one of {', '.join(search.objectives)}, or add it to the objectives."
+            yield Fault("choose", rule, name, hint)
+    if choose.within and choose.within_percent is not None:
+        rule = "How much worse still counts as good is said once, in units or in percent."
+        yield Fault("choose", rule, choose.within_percent, "Drop within, or within_percent.")
+    if choose.then is None and (choose.within or choose.within_percent):
+        yield Fault(
+            "choose",
+            "Those within a distance of the best need a second measure to choose from them by.",
+            choose.best,
+            "Add then:, e.g. then: parameters.",
+        )
+    if choose.then == choose.best:
+        rule = "The second measure must be another than the first."
+        yield Fault("choose", rule, choose.then, "Name another objective, or drop then.")
 
 
 def _grid(search: Search, dimensions: Mapping[str, Dimension]) -> Iterator[Fault]:

@@ -12,6 +12,7 @@ from collections.abc import Container
 from collections.abc import Mapping
 from collections.abc import Sequence
 from copy import deepcopy as copied
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import NamedTuple
@@ -32,6 +33,8 @@ from optuna.trial import TrialState
 
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
+from c2c_search.space.objectives import Measure
+from c2c_search.space.objectives import violations
 from c2c_search.space.order import all_trials
 from c2c_search.space.order import ordinals
 
@@ -41,25 +44,38 @@ if TYPE_CHECKING:
 
 
 _EARLIER = "earlier_trials"  # user attribute of the study
+MEASURES = "measures"  # user attribute of a trial: what is known of its fuser, by name
+NO_BOUNDS: Mapping[Measure, float] = MappingProxyType({})
+_CONSTRAINT = "constraints:"  # system attribute of a trial, as `Trial.set_constraint` has it
 
 Show = Callable[[Sequence[FrozenTrial]], Sequence[FrozenTrial]]
 """What a sampler is shown of the other suggestions, given in their order."""
 
 
 class ShownStudy(Study):
-    """A study of these trials, to be maximised, which is asked for one more.
+    """A study of these trials, which is asked for one more.
 
     Args:
         trials: In the order of their suggestion; they are renumbered.
+        directions: Of its objectives; one to be maximised when left out.
+        bounds: Of trials' measures, which stand there as Optuna's constraints.
     """
 
-    def __init__(self, trials: Sequence[FrozenTrial]) -> None:
+    def __init__(
+        self,
+        trials: Sequence[FrozenTrial],
+        directions: Sequence[StudyDirection] = (StudyDirection.MAXIMIZE,),
+        bounds: Mapping[Measure, float] = NO_BOUNDS,
+    ) -> None:
         storage = InMemoryStorage()
-        known = storage.create_new_study([StudyDirection.MAXIMIZE], "shown")
+        known = storage.create_new_study(list(directions), "shown")
         super().__init__("shown", storage)
         self.asked: FrozenTrial = storage.get_trial(storage.create_new_trial(known))
         self.asked.number = len(trials)
-        self._others = [_numbered(trial, number) for number, trial in enumerate(trials)]
+        several = len(directions) > 1
+        self._others = [
+            _numbered(trial, number, several, bounds) for number, trial in enumerate(trials)
+        ]
 
     def get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -83,6 +99,7 @@ class OnShown(BaseSampler):
         sampler: Made for this one suggestion.
         show: What it sees of the others; all of them, as they are, if left out.
         joint: What it suggests together; what it infers itself if left out.
+        bounds: Of trials' measures, which it is to avoid beyond.
     """
 
     def __init__(
@@ -90,15 +107,18 @@ class OnShown(BaseSampler):
         sampler: BaseSampler,
         show: Show = list,
         joint: dict[str, BaseDistribution] | None = None,
+        bounds: Mapping[Measure, float] = NO_BOUNDS,
     ) -> None:
         self._sampler = sampler
+        self._bounds = bounds
         self._show = show
         self._joint = joint
         self._shown: ShownStudy | None = None
 
     def _study(self, study: Study, trial: FrozenTrial) -> ShownStudy:
         if self._shown is None:
-            self._shown = ShownStudy(self._show(suggested(study, but=trial.number)))
+            others = self._show(suggested(study, but=trial.number))
+            self._shown = ShownStudy(others, study.directions, self._bounds)
         return self._shown
 
     def infer_relative_search_space(
@@ -179,12 +199,16 @@ class EarlierTrial(NamedTuple):
         value: What it scored, as this study scores.
         step: Its last.
         pruned: Whether it was stopped there.
+        values: By every objective, where there are several.
+        measures: All that was measured of it, by name.
     """
 
     params: Params
     value: float
     step: int
     pruned: bool
+    values: Sequence[float] = ()
+    measures: Mapping[str, float] = MappingProxyType({})
 
 
 def show_earlier(
@@ -199,7 +223,7 @@ def show_earlier(
     """
     content = {
         "distributions": {name: distribution_to_json(each) for name, each in known.items()},
-        "trials": [each._asdict() for each in trials],
+        "trials": [each._asdict() | {"measures": dict(each.measures)} for each in trials],
     }
     study.set_user_attr(_EARLIER, content)
 
@@ -216,9 +240,10 @@ def _earlier(study: Study) -> list[FrozenTrial]:
         trial = made(
             number,
             TrialState.PRUNED if one.pruned else TrialState.COMPLETE,
-            one.value,
+            one.values or one.value,
             one.params,
             {name: known[name] for name in one.params},
+            user_attrs={MEASURES: one.measures},
             intermediate_values={one.step: one.value},
         )
         found.append(trial)
@@ -241,25 +266,45 @@ def distributions(dimensions: Mapping[str, Dimension]) -> dict[str, BaseDistribu
     return {name: distribution(dimensions[name]) for name in sorted(dimensions)}
 
 
-def _numbered(trial: FrozenTrial, number: int) -> FrozenTrial:
+def _numbered(
+    trial: FrozenTrial, number: int, several: bool, bounds: Mapping[Measure, float]
+) -> FrozenTrial:
+    values = trial.values if trial.state == TrialState.COMPLETE or not several else None
     return made(
         number,
         trial.state,
-        trial.values[0] if trial.values else None,
+        values if several or not values else values[0],
         trial.params,
         trial.distributions,
-        system_attrs=trial.system_attrs,
-        intermediate_values=trial.intermediate_values,
+        system_attrs=_constrained(trial, bounds),
+        # Of several objectives Optuna compares no trial at its rungs.
+        intermediate_values={} if several else trial.intermediate_values,
     )
+
+
+def _constrained(trial: FrozenTrial, bounds: Mapping[Measure, float]) -> dict[str, Any]:
+    """A trial's system attributes, with constraints of these bounds in place of former ones."""
+    attrs = {k: each for k, each in trial.system_attrs.items() if not k.startswith(_CONSTRAINT)}
+    if trial.state == TrialState.COMPLETE:
+        beyond = violations(bounds, trial.user_attrs.get(MEASURES, {}))
+    else:  # what is known of it by then says nothing of its end
+        beyond = dict.fromkeys(bounds, 0.0)
+    return attrs | {f"{_CONSTRAINT}{name}": value for name, value in beyond.items()}
+
+
+def by_first(trial: FrozenTrial) -> FrozenTrial:
+    """A trial as one of its first objective alone, as what weighs dimensions needs it."""
+    return _numbered(trial, trial.number, several=False, bounds=NO_BOUNDS)
 
 
 def made(
     number: int,
     state: TrialState,
-    value: float | None,
+    value: float | Sequence[float] | None,
     params: dict[str, Any],
     known: dict[str, BaseDistribution],
     *,
+    user_attrs: Mapping[str, Any] | None = None,
     system_attrs: Mapping[str, Any] | None = None,
     intermediate_values: Mapping[int, float] | None = None,
 ) -> FrozenTrial:
@@ -268,10 +313,11 @@ def made(
         number=number,
         trial_id=number,
         state=state,
-        value=value,
+        value=None,
+        values=[value] if isinstance(value, float | int) else value,
         params=params,
         distributions=known,
-        user_attrs={},
+        user_attrs=dict(user_attrs or {}),
         system_attrs=dict(system_attrs or {}),
         intermediate_values=dict(intermediate_values or {}),
         datetime_start=None,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import ge
 from typing import TYPE_CHECKING
 
 from c2c_search.host.wording import counted
 from c2c_search.space.declaration import Search
+from c2c_search.space.objectives import sign
 from c2c_search.study.resume import finished
 
 
@@ -30,7 +32,10 @@ def spent(study: Study, search: Search) -> str:
         return f"search.hours are spent: {hours:.1f} of {search.hours:g} went to trials."
     if search.steps is not None and (steps := steps_of(trials)) >= search.steps:
         return f"search.steps are spent: trials took {steps} of {counted(search.steps, 'step')}."
-    if search.patience is not None and (idle := without_gain(trials)) >= search.patience:
+    if (
+        search.patience is not None
+        and (idle := without_gain(trials, search.compared_by)) >= search.patience
+    ):
         return f"search.patience is over: {counted(idle, 'trial')} in a row found nothing better."
     return ""
 
@@ -54,12 +59,19 @@ def steps_of(trials: Sequence[FrozenTrial]) -> int:
     return sum(trial.last_step or 0 for trial in trials)
 
 
-def without_gain(trials: Sequence[FrozenTrial]) -> int:
-    """Trials since one that ran to its end was better than all before it."""
-    best, since = float("-inf"), 0
+def without_gain(trials: Sequence[FrozenTrial], objectives: Sequence[str] = ("margin",)) -> int:
+    """Trials since one that ran to its end was better than all before it.
+
+    Of several objectives: since none of those before it was as good by all of them.
+    """
+    known: list[Sequence[float]] = []
+    since = 0
     for trial in trials:
-        value = trial.value if trial.state.name == "COMPLETE" else None
         since += 1
-        if value is not None and value > best:
-            best, since = value, 0
+        if trial.state.name != "COMPLETE":
+            continue
+        point = [sign(name) * one for name, one in zip(objectives, trial.values, strict=True)]
+        if not any(all(map(ge, other, point)) for other in known):
+            since = 0
+        known.append(point)
     return since

@@ -10,27 +10,39 @@ from pydantic import BaseModel
 from pydantic import ConfigDict
 
 from c2c_search.champion.select import Candidate
+from c2c_search.champion.select import by_rule
 from c2c_search.champion.select import estimates
 from c2c_search.champion.select import finalists
+from c2c_search.champion.select import of_front
 from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.evaluation.systems.registry import DERANGED
+from c2c_search.space.declaration import Search
+from c2c_search.space.front import Front
+from c2c_search.space.front import pareto_front
+from c2c_search.space.front import within
 from c2c_search.space.objective import Objective
+from c2c_search.space.objectives import TIMED
+from c2c_search.space.shown import MEASURES
 from c2c_search.study.controls import model_of
 from c2c_search.study.finalist import Finalist
 from c2c_search.study.naming import trial_name
 from c2c_search.study.resume import HASH
 from c2c_search.study.resume import complete
+from c2c_search.study.seeds import Seeds
+from c2c_search.study.seeds import confirm
 from c2c_search.study.session import Session
 from c2c_search.study.succession import present_champion
 from c2c_search.study.trials import BLOCKS
 from c2c_search.study.trials import PAIR
 from c2c_search.study.trials import PARAMETERS
 from c2c_search.study.trials import SPLIT
+from c2c_search.training.protocol import Failed
 
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.trial import FrozenTrial
 
 
@@ -73,29 +85,71 @@ def candidates(session: Session) -> dict[Candidate, TrialConfig]:
             split=trial.user_attrs[SPLIT],
             pair=trial.user_attrs.get(PAIR, ""),
             blocks=tuple(trial.user_attrs.get(BLOCKS, ())),
+            measures=_measures(session, trial),
         ): session.space.configuration(trial.params)
         for trial in first.values()
     }
 
 
-def choose(session: Session) -> list[Finalist]:
+def _measures(session: Session, trial: FrozenTrial) -> dict[str, float]:
+    """What is known of a trial; costs that were first asked for after its end are measured now."""
+    search, known = session.space.search, dict(trial.user_attrs.get(MEASURES, {}))
+    if not {*search.compared_by, *search.bounds} - {search.leading} - known.keys():
+        return known
+    config = session.space.configuration(trial.params)
+    trained = session.trainer.known(session.request(config))
+    known = session.measures(config, trained) | known
+    if search.timed and not known.keys() >= {*TIMED}:
+        costs = session.cost(config, trained)
+        known |= {} if isinstance(costs, Failed) else costs.model_dump(exclude={"type"})
+    return known
+
+
+def front_of(search: Search, study: Study) -> Front | None:
+    """The Pareto front of a study's trials; None in a search by one objective."""
+    if search.objectives is None:
+        return None
+    known = {
+        trial_name(study, trial.number): trial.user_attrs.get(MEASURES, {})
+        for trial in complete(study)
+    }
+    return pareto_front(search.objectives, search.bounds, known)
+
+
+def choose(session: Session) -> tuple[list[Finalist], dict[str, Seeds]]:
     """The finalists of the study by validation alone, the best first, without controls.
 
-    The present champion is one in any case: whoever comes after it must beat it.
+    Where ``search.confirm_seeds`` asks for it they are ordered by their means over seeds, which
+    come with them. The present champion is one in any case: whoever comes after it must beat it.
     """
-    known = candidates(session)
-    chosen = list(finalists(list(known), session.space.pipeline.champion.finalists))
+    known, search = candidates(session), session.space.search
+    kept = [one for one in known if within(search.bounds, one.measures)]
+    k = session.space.pipeline.champion.finalists
+    if search.objectives is None:
+        chosen = finalists(kept, k)
+    else:
+        chosen = of_front(kept, k, search.leading, search.objectives, search.choice)
+        session.view.note(f"Finalists come from the Pareto front: {search.choice}.")
+    as_finalists = {one: _finalist(session, one, known[one]) for one in chosen}
+    seeds = confirm(session, list(as_finalists.values()))
+    if seeds:
+        means = {one.number: seeds[each.name].mean for one, each in as_finalists.items()}
+        chosen = by_rule(chosen, means, search.leading, search.choice)
     present = present_champion(session)
-    chosen += [one for one in known if known[one].hash() == present and one not in chosen]
+    others = [one for one in known if known[one].hash() == present and one not in chosen]
     return [
-        Finalist(
-            name=trial_name(session.study, one.number),
-            number=one.number,
-            config=known[one],
-            trained=session.trainer.known(session.request(known[one])),
-        )
-        for one in chosen
-    ]
+        *(as_finalists[one] for one in chosen),
+        *(_finalist(session, one, known[one]) for one in others),
+    ], seeds
+
+
+def _finalist(session: Session, one: Candidate, config: TrialConfig) -> Finalist:
+    return Finalist(
+        name=trial_name(session.study, one.number),
+        number=one.number,
+        config=config,
+        trained=session.trainer.known(session.request(config)),
+    )
 
 
 def expected_drops(session: Session, chosen: Sequence[Finalist]) -> dict[str, Drop]:
@@ -110,7 +164,7 @@ def expected_drops(session: Session, chosen: Sequence[Finalist]) -> dict[str, Dr
         drops[one.name] = Drop(expected=expected)
         if expected is not None:
             session.view.note(
-                f"{one.name}: {session.space.search.objective} {objective:.3f} on validation; on "
+                f"{one.name}: {session.space.search.leading} {objective:.3f} on validation; on "
                 f"test it is expected to be lower by {expected.written('+.3f')}."
             )
     return drops

@@ -108,7 +108,7 @@ def measure_models(session: Session) -> None:
     for pair in session.space.pairs.values():
         receiver, sharer = (accuracies[model_of(session, pair, role)] for role in ROLES)
         session.objectives[str(pair)] = Objective(
-            kind=session.space.search.objective, receiver=receiver, sharer=sharer
+            kind=session.space.search.leading, receiver=receiver, sharer=sharer
         )
 
 

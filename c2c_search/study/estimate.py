@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from itertools import islice
 from math import sqrt
 from typing import TYPE_CHECKING
@@ -84,8 +85,20 @@ def estimate(
         span = Span(seconds.low * low, seconds.expected, seconds.high * high)
         if span.high > 0:
             phases.append(Phase(name, of, span.over(max(1, min(workers, shares)))))
-    basis = (*pace.basis, *work.left_out)
-    return Forecast(tuple(phases), workers, pace.measured_seconds, basis, others=pace.others)
+    basis = [*pace.basis, *work.left_out]
+    if beyond := reading.caches.beyond:
+        kept = replace(reading.caches, budget=reading.caches.size)
+        room = replace(reading, caches=kept)
+        with_room = estimate(space, plan, room, pace, workers=workers, fits=fits).total.expected
+        spent = 1 - with_room / Span.total(phase.seconds for phase in phases).expected
+        basis.append(
+            f"{spent:.0%} of it goes to the {beyond:.0%} of the prompt caches that do not fit the "
+            "disk's budget: they are computed again whenever they are read. Less data "
+            "(`data.limit`), or a larger disk, saves that."
+        )
+    return Forecast(
+        tuple(phases), workers, pace.measured_seconds, tuple(basis), others=pace.others
+    )
 
 
 _Part = tuple[str, str, Span, int]
@@ -120,6 +133,8 @@ class _Work:
         yield "models alone, validation", alone, seconds, len(self.models)
         yield self._references()
         yield self._trials()
+        if self.space.search.confirm_seeds:
+            yield self._seeds()
         yield from self._controls()
         yield self._test()
         yield "package", "the champion, asked again", _certain(2 * self.pace.start), 1
@@ -128,7 +143,7 @@ class _Work:
     def left_out(self) -> list[str]:
         """What is not counted, in words."""
         told = []
-        if self.plan.drafts is not None:
+        if any(trial.fuser.drafts for trial in (*self.firsts, *self.drawn)):
             told.append("Writing drafts is not counted.")
         if self.space.pipeline.champion.harmless_on:
             told.append("The tasks of champion.harmless_on are not counted.")
@@ -205,16 +220,23 @@ class _Work:
         token = sum(self.pace.prefill(source) for _, source in trial.pair)
         return self.reading.caches.beyond * examples * BATCH_TOKENS * token
 
+    def _seeds(self) -> _Part:
+        """Each finalist with further seeds, the pairs equally likely."""
+        times = self.finalists * self.space.search.confirm_seeds
+        each = [self._to_the_end(trial) for trial in self.firsts]
+        of = f"{times} of {self.training.steps:,} steps"
+        return "further seeds", of, _between(each, times), times
+
+    def _to_the_end(self, trial: TrialConfig, control: str | None = None) -> float:
+        return self._seconds(trial, self.training.steps, len(self.training.rungs), control)
+
     def _controls(self) -> Iterator[_Part]:
         """What each finalist has trained, the pairs equally likely."""
         names = (TWIN, *self.space.pipeline.champion.controls)
         for name in dict.fromkeys(names):
             if SYSTEMS[name].recipe is None:
                 continue
-            each = [
-                self._seconds(trial, self.training.steps, len(self.training.rungs), name)
-                for trial in self.firsts
-            ]
+            each = [self._to_the_end(trial, name) for trial in self.firsts]
             title = SYSTEMS[name].title
             of = f"{self.finalists} of {self.training.steps:,} steps"
             yield f"control: {title}", of, _between(each, self.finalists), self.finalists

@@ -105,8 +105,9 @@ def explained(study: Study) -> Explanation:
     """Explain Optuna's study; see `explain`."""
     from c2c_search.space import advice
     from c2c_search.space import importance
+    from c2c_search.space.shown import by_first
 
-    trials = complete(study)
+    trials = [by_first(trial) for trial in complete(study)]
     if len(trials) < FEWEST:
         raise DataError(
             f"A study is explained by at least {FEWEST} trials that ran to their end.",

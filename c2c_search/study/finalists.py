@@ -23,6 +23,7 @@ from c2c_search.evaluation.systems.registry import DERANGED
 from c2c_search.evaluation.systems.registry import SUBJECT
 from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.host.names import fit
+from c2c_search.host.wording import counted
 from c2c_search.space.plan import trained_in_steps
 from c2c_search.study.choice import Drop
 from c2c_search.study.choice import choose
@@ -39,6 +40,8 @@ from c2c_search.study.looks import Look
 from c2c_search.study.looks import look
 from c2c_search.study.parent import log_final
 from c2c_search.study.recording import train_once
+from c2c_search.study.resume import complete
+from c2c_search.study.seeds import Seeds
 from c2c_search.study.session import Session
 from c2c_search.study.succession import present_champion
 from c2c_search.study.trials import failures
@@ -67,6 +70,7 @@ ANCHORS = "anchors"
 
 _SHOWN = 5  # failed trials
 _NOTHING = "No trial ran to its end, so nothing could be judged."
+_BEYOND = "Of {} that ran to the end none keeps to search.bounds, so nothing could be judged."
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class FinalEvaluation:
         listening: When the champion listens; None: always.
         drops: By finalist, how much lower its objective is on test than on validation, as it was
             expected and as it was measured.
+        ended: Trials that ran to their end.
+        seeds: By finalist, what it reached on validation with further seeds too.
     """
 
     finalists: tuple[Finalist, ...]
@@ -91,6 +97,8 @@ class FinalEvaluation:
     failures: tuple[str, ...] = ()
     listening: Listening | None = None
     drops: Mapping[str, Drop] = field(default_factory=dict)
+    ended: int = 0
+    seeds: Mapping[str, Seeds] = field(default_factory=dict)
 
     def verdict(self, finalist: str) -> Verdict:
         """The verdict on a finalist that was judged."""
@@ -122,6 +130,8 @@ class FinalEvaluation:
         """What was not measured, and why; not that anything was measured and found wanting."""
         if self.finalists:
             return "\n".join(self.not_judged)
+        if self.ended:
+            return _BEYOND.format(counted(self.ended, "trial"))
         more = len(self.failures) - _SHOWN
         lines = [
             _NOTHING,
@@ -155,7 +165,8 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
             or a system not be measured.
         IntegrityError: A fuser with its gate shut changes answers.
     """
-    chosen = _train(session, choose(session))
+    finalists, seeds = choose(session)
+    chosen = _train(session, finalists)
     drops = expected_drops(session, chosen)
     judged = [one for one in chosen if one.twin is not None]
     looks = look(session.study, [_key(session, one) for one in judged])
@@ -181,6 +192,8 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
         failures=failures(session.study),
         listening=listening,
         drops=measured_drops(session, judged, results, drops),
+        ended=len(complete(session.study)),
+        seeds=seeds,
     )
     log_final(session, final)
     return final

@@ -21,12 +21,15 @@ from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.names import fit
 from c2c_search.host.names import is_fit
+from c2c_search.space.front import Front
+from c2c_search.space.front import pareto_front
 from c2c_search.study import overview
 from c2c_search.study.explanation import Explanation
 from c2c_search.study.explanation import explained
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.overview import StudyRow
 from c2c_search.study.overview import TrialRow
+from c2c_search.study.storage import BOUNDS
 from c2c_search.study.storage import SPACE
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.training.protocol import Trained
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from optuna import Study
 
     from c2c_search.data.schema import Row
+    from c2c_search.space.objectives import Measure
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Findings:
         receivers: Accuracy of the receiver alone on validation, by trial.
         artifacts: Folder of its run's files; None if they lie elsewhere.
         explanation: What its trials say of its space; None of too few.
+        bounds: Of measures, as its last start was told.
     """
 
     row: StudyRow
@@ -65,10 +70,18 @@ class Findings:
     receivers: Mapping[str, float] = field(default_factory=dict)
     artifacts: Path | None = None
     explanation: Explanation | None = None
+    bounds: Mapping[Measure, float] = field(default_factory=dict)
+
+    @property
+    def front(self) -> Front | None:
+        """The Pareto front of its trials; None in a search by one objective."""
+        objectives = self.identity.get("objectives")
+        ended = {each.name: each.measures for each in self.trials if each.state == "complete"}
+        return None if objectives is None else pareto_front(objectives, self.bounds, ended)
 
     @property
     def objective(self) -> str:
-        """Name of what the search maximises."""
+        """Name of what the search maximises, of several objectives the first."""
         return str(self.identity.get("objective", "accuracy"))
 
     @property
@@ -137,6 +150,7 @@ def findings_of(study: Study, root: Path, *, weigh: bool = False) -> Findings:
         receivers=dict(_receivers(files, trials)),
         artifacts=artifacts,
         explanation=_explanation(study) if weigh else None,
+        bounds=study.user_attrs.get(BOUNDS, {}),
     )
 
 

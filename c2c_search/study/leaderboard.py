@@ -15,7 +15,9 @@ from c2c_search.report.leaderboard import Duel
 from c2c_search.report.leaderboard import Leaderboard
 from c2c_search.report.leaderboard import MeasuredRow
 from c2c_search.report.leaderboard import SearchRow
+from c2c_search.space.shown import MEASURES
 from c2c_search.study import resume
+from c2c_search.study.choice import front_of
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import models_of
 from c2c_search.study.controls import reference_name
@@ -46,11 +48,12 @@ def make_leaderboard(
         test=list(_measured(session, final)),
         duels=list(_duels(final)),
         pairings={each.name: each.pairing for each in final.verdicts if each.pairing is not None},
-        verdict="\n".join([final.conclusion, *tie_notes(final.results)]),
+        verdict="\n".join([final.conclusion, *tie_notes(final.results), *_seeds(session, final)]),
         champion=None if champion is None else champion.name,
         places=_paths(session, champion),
         looks=max((each.look for each in final.verdicts), default=1),
-        objective=session.space.search.objective,
+        objective=session.space.search.leading,
+        front=front_of(session.space.search, session.study),
     )
 
 
@@ -72,6 +75,7 @@ def _trials(session: Session) -> Iterator[SearchRow]:
             deranged=trial.user_attrs.get(DERANGED_ACCURACY),
             receiver=_receiver(session, trial),
             objective=_objective(session, trial),
+            measures=trial.user_attrs.get(MEASURES, {}),
         )
 
 
@@ -83,13 +87,13 @@ def _receiver(session: Session, trial: FrozenTrial) -> float | None:
 def _objective(session: Session, trial: FrozenTrial) -> float | None:
     """Of its best rung, also where it was pruned: Optuna has the last."""
     known, accuracy = trial.user_attrs, trial.user_attrs.get(ACCURACY)
-    if accuracy is None or session.space.search.objective == "accuracy":
+    if accuracy is None or session.space.search.leading == "accuracy":
         return None
     return session.objectives[known[PAIR]].value(accuracy, known.get(DERANGED_ACCURACY))
 
 
 def _controls(session: Session) -> Iterator[SearchRow]:
-    by_accuracy = session.space.search.objective == "accuracy"
+    by_accuracy = session.space.search.leading == "accuracy"
     only = None
     if not by_accuracy and len(session.objectives) == 1:
         (only,) = session.objectives.values()
@@ -125,6 +129,11 @@ def _measured(session: Session, final: FinalEvaluation) -> Iterator[MeasuredRow]
     for name, result in final.results.items():
         interval = accuracy_interval(result, level=DESCRIPTIVE_LEVEL)
         yield MeasuredRow(name, kinds[name], interval)
+
+
+def _seeds(session: Session, final: FinalEvaluation) -> Iterator[str]:
+    for name, seeds in final.seeds.items():
+        yield f"{name}: {seeds.told(session.space.search.leading)}."
 
 
 def _duels(final: FinalEvaluation) -> Iterator[Duel]:

@@ -16,6 +16,7 @@ from c2c_search.errors import StoreError
 from c2c_search.host import process
 from c2c_search.host.home import expanded
 from c2c_search.space.order import RETRY_OF
+from c2c_search.space.shown import MEASURES
 from c2c_search.study import resume
 from c2c_search.study import storage
 from c2c_search.study.drivers import DRIVER
@@ -61,6 +62,7 @@ class TrialRow(_Row):
         accuracy: On validation, with the right message.
         deranged: With another item's.
         parameters: Of its fuser.
+        measures: All that several objectives and bounds may compare it by, by name.
         pair: Its models.
         hash: Of its configuration: the name of its folder.
         run: Its run in MLflow.
@@ -81,6 +83,7 @@ class TrialRow(_Row):
     accuracy: float | None = None
     deranged: float | None = None
     parameters: int | None = None
+    measures: dict[str, float] = {}
     pair: str | None = None
     hash: str | None = None
     run: str | None = None
@@ -253,6 +256,7 @@ def _rows(last: dict[str, tuple[FrozenTrial, int]]) -> Iterator[TrialRow]:
             accuracy=known.get(ACCURACY),
             deranged=known.get(DERANGED_ACCURACY),
             parameters=known.get(PARAMETERS),
+            measures=known.get(MEASURES, {}),
             pair=known.get(PAIR),
             hash=known.get(resume.HASH),
             run=known.get(RUN_ID),

@@ -18,6 +18,7 @@ from c2c_search.evaluation.systems.registry import SUBJECT
 from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.host.processors import ProcessorTime
 from c2c_search.host.signals import interruptible
+from c2c_search.host.wording import counted
 from c2c_search.prompt_cache.hidden import planned
 from c2c_search.space.candidates import enqueued_trials
 from c2c_search.space.candidates import first_trial
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 SECONDS = 75.0
 """After so many nothing more is begun; what has begun ends a few seconds later."""
 
-_ROWS = {"train": 24, "validation": 16, "test": 2, "guard": 8, "reconstruction": 24}
+_ROWS = {"train": 24, "validation": 32, "test": 2, "guard": 8, "reconstruction": 24}
 _SAMPLE = 50  # candidates that the smallest and the largest are taken from
 _ENQUEUED = 3  # settings that are measured, at most
 _FIRST_STEPS = 6
@@ -199,8 +200,9 @@ class _Meter:
             spread=(1 - min(spread, 0.5), 1 + spread),
             measured_seconds=seconds,
             basis=(
-                f"Measured here in {seconds:.0f} s: {trained} fusers and what they compete with, "
-                f"on a few rows; from one moment to the next times differed by {spread:.0%}.",
+                f"Measured here in {seconds:.0f} s: {counted(trained, 'fuser')} and what they "
+                "compete with, on a few rows; from one moment to the next times differed by "
+                f"{spread:.0%}.",
             ),
             others=self._others_share(),
             tokens=self.tokens,
@@ -243,7 +245,7 @@ class _Meter:
             lambda: True,
             learner=recipe.learner,
             parameters=parameters,
-            objective=Objective(kind=self.space.search.objective, receiver=0.0, sharer=0.0),
+            objective=Objective(kind=self.space.search.leading, receiver=0.0, sharer=0.0),
         )
         spent, parts = time.perf_counter() - begun, trained.seconds
         judged = parts["evaluate"] + parts["derange"]

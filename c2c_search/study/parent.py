@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from optuna import Study
 
     from c2c_search.champion.verdict import Verdict
+    from c2c_search.space.front import Front
     from c2c_search.study.finalists import FinalEvaluation
     from c2c_search.study.session import Session
 
@@ -69,7 +70,7 @@ def log_data(session: Session) -> None:
     )
 
 
-def log_result(run: StudyRun, study: Study, final: FinalEvaluation) -> None:
+def log_result(run: StudyRun, study: Study, final: FinalEvaluation, front: Front | None) -> None:
     """Record how the trials ended, and what the test split said of the best."""
     counts = resume.counts(study)
     numbers: dict[str, float] = {
@@ -81,6 +82,9 @@ def log_result(run: StudyRun, study: Study, final: FinalEvaluation) -> None:
         answered = best.user_attrs[ACCURACY], best.user_attrs.get(DERANGED_ACCURACY)
         measured = PLAIN_ACCURACY.metrics(*answered)
         numbers |= {f"best/{name}": value for name, value in measured.items()}
+    if front is not None:
+        numbers |= {"front/hypervolume": front.hypervolume, "front/trials": len(front.trials)}
+        run.tags({"c2c.front": ", ".join(front.trials)})
     if final.champion is not None:
         verdict = final.verdict(final.champion.name)
         numbers["champion/accuracy"] = verdict.accuracy.value
@@ -112,6 +116,8 @@ def log_final(session: Session, final: FinalEvaluation) -> None:
     for verdict in final.verdicts:
         if (child := children.get(run_ids[verdict.name] or "")) is not None:
             numbers = _pairing(verdict) | _harm(verdict) | _drop(final, verdict.name)
+            if (seeds := final.seeds.get(verdict.name)) is not None:
+                numbers |= {f"seeds/{each}": value for each, value in seeds.numbers().items()}
             RecordedRun(session.tracker.client, child).summary(numbers)
 
 

@@ -155,7 +155,7 @@ class PromptLists:
         for trial in self._heard_otherwise(pair, first):
             for split, prompts in (splits | more).items():
                 if split != "test" or trial is first:
-                    prompts.read(trial.fuser)
+                    prompts.read(trial.fuser.without_anchors())
 
     def _heard_otherwise(self, pair: PairSpec, first: TrialConfig) -> Iterator[TrialConfig]:
         """A trial of a pair for each way in which its prompts are heard, its first one before."""

@@ -132,7 +132,7 @@ class Recording:
         seconds = {part: spent for part, spent in ended.seconds.items() if spent >= _A_MOMENT}
         run.cost(seconds, parameters=ended.parameters, size=ended.bytes)
         run.summary(ended.metrics)
-        run.add_note(_result(ended, config.training.steps if self.steps is None else self.steps))
+        run.note_first(_result(ended, config.training.steps if self.steps is None else self.steps))
         if math.isnan(ended.objective):
             return Failed(failure="diverged", message="the validation objective is not a number")
         if self.steps is None:  # a reference has none: objectives are measured against it
@@ -229,6 +229,8 @@ class Once:
         study = escaped(self._session.space.study)
         if self._kind == "twin":
             return f"A twin in study {study}: the same training without anything from a sharer."
+        if self._kind == "seed":
+            return f"A finalist of study {study}, trained again with another seed."
         return f"A control in study {study}: what a fuser must beat to be champion."
 
     @property
@@ -268,7 +270,7 @@ def reason(failed: Failed) -> str:
 
 def log_failure(run: RecordedRun, failed: Failed) -> None:
     """Record why a training failed: in words, and as tags to filter by."""
-    run.add_note(f"It failed {escaped(reason(failed))}")
+    run.note_first(f"It failed {escaped(reason(failed))}")
     run.tags({"c2c.failure": failed.failure, "c2c.failure_message": failed.message})
 
 

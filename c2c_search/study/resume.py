@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FAILURE = "failure"  # user attributes of a trial
 HASH = "trial_hash"
 _CARRIED = (RUN_ID,)
+_OF_RUNGS = ("blocks/", "measures/")  # what pruners compare trials by at a rung
 _RUNG = "completed_rung_"  # where Optuna's halving notes the rungs that a trial has passed
 
 
@@ -64,7 +65,11 @@ def requeue(study: Study, trial: FrozenTrial) -> None:
     import optuna
 
     # Not the whole of its attributes, as Optuna's own retry callback copies them.
-    carried = {name: trial.user_attrs[name] for name in _CARRIED if name in trial.user_attrs}
+    carried = {
+        name: value
+        for name, value in trial.user_attrs.items()
+        if name in _CARRIED or name.startswith(_OF_RUNGS)
+    }
     system: dict[str, Any] = {
         name: value
         for name, value in trial.system_attrs.items()

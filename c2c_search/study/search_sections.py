@@ -19,6 +19,7 @@ from c2c_search.study.overview import TrialRow
 
 _MARKS = {"complete": "circle", "pruned": "circle-open", "running": "diamond-open"}
 _DASHES = {"complete": "solid", "pruned": "dot", "running": "dash"}
+_RING = 16.0  # pixels, around a point
 _AXES = 12  # of the parallel coordinates, at most
 
 
@@ -144,6 +145,9 @@ def _search_text(found: Findings) -> list[str]:
     states = ", ".join(f"{how} {state}" for state, how in found.row.counts.items())
     text = [f"{counted(len(found.trials), 'trial')}: {states or 'none yet'}. "]
     text[0] += f"The search maximises {found.objective} on validation."
+    if (front := found.front) is not None:
+        text[0] = text[0].removesuffix(".") + ", beside other objectives."
+        text.append(str(front))
     if found.trials and not any(each.deranged is not None for each in found.trials):
         text.append("A_D was not measured of any trial, so that P is not known.")
     return text
@@ -236,6 +240,20 @@ def _pareto_chart(found: Findings) -> list[Chart]:
     )
     about = "To the left: smaller. Above: better. On the front, where nothing smaller is as good: "
     about += f"{_on_front(sure, points, best, 1)}."
+    if (of_search := found.front) is not None:
+        chosen = [number for number, each in enumerate(sure) if each[0].name in of_search.trials]
+        series.append(
+            Series(
+                "front of all objectives",
+                [points[number][0] for number in chosen],
+                [points[number][1] for number in chosen],
+                labels=[names[number] for number in chosen],
+                mark="diamond-open",
+                sizes=[_RING] * len(chosen),
+                strong=True,
+            )
+        )
+        about += f" Ringed: the front of {', '.join(of_search.objectives)}."
     title = f"Size against {found.objective}"
     y = f"{found.objective} on validation"
     return [Chart(title, about, "parameters of the fuser", y, series, log_x=True)]

@@ -30,6 +30,9 @@ from c2c_search.tracking.recorded_run import RecordedRun
 from c2c_search.tracking.tracker import ChildRun
 from c2c_search.tracking.tracker import StudyRun
 from c2c_search.tracking.tracker import Tracker
+from c2c_search.training.protocol import Cost
+from c2c_search.training.protocol import Costs
+from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
@@ -94,6 +97,21 @@ class Session:
         """What the view shows of a training's answers."""
         receiver = self.objective(pair).receiver
         return Score(measured.accuracy, measured.deranged, receiver, measured.objective)
+
+    def measures(self, trial: TrialConfig, measured: Rung | Trained) -> dict[str, float]:
+        """All that is known of a fuser that the search may compare trials by, by name."""
+        objective = self.objective(trial.pair)
+        found = objective.scores(measured.accuracy, measured.deranged)
+        found[objective.kind] = measured.objective
+        if measured.parameters is not None:
+            found["parameters"] = float(measured.parameters)
+        return found
+
+    def cost(self, trial: TrialConfig, trained: Trained) -> Costs | Failed:
+        """What a trained fuser costs a user, measured once."""
+        folder = f"{self.request(trial).directory}/{trained.best_dir}"
+        request = Cost(pair=trial.pair, fuser_dir=folder)
+        return self.trainer.cost(f"cost/{trial.hash()}", request)
 
     def request(
         self, trial: TrialConfig, recipe: Recipe | None = None, parameters: int = 0

@@ -178,7 +178,7 @@ class StudyStart:
             with suppress(Exception):
                 self.drivers.recover(study)
                 if isinstance(error, C2CError):
-                    run.add_note(f"It stopped: {escaped(str(error))}")
+                    run.note_first(f"It stopped: {escaped(str(error))}")
                 run.finish("KILLED" if stopped else "FAILED")
             raise
         view.phase("close", message="the record of the study")
@@ -196,7 +196,7 @@ class StudyStart:
         champion = None if final.champion is None else self.promotion(session, final)
         board = make_leaderboard(session, final, champion)
         session.run.note(leaderboard.markdown(board))
-        log_result(session.run, session.study, final)
+        log_result(session.run, session.study, final, board.front)
         session.view.phase("draw", message="the figures of the study")
         log_figures(session.run, findings_of(session.study, self.files.root, weigh=True))
         return final, champion, board
@@ -207,6 +207,7 @@ class StudyStart:
         run = tracker.study(self.space.study, run_id=run_id, tags=tags)
         study.set_user_attr(RUN_ID, run.run_id)
         study.set_user_attr(storage.TRIALS, self.space.search.trials)
+        study.set_user_attr(storage.BOUNDS, dict(self.space.search.bounds))
         return run
 
     @contextmanager
@@ -258,15 +259,16 @@ def _state(study: Study, space: Space) -> StudyState:
         name=space.study,
         trials=search.trials,
         steps=training.steps,
-        twins=space.pipeline.champion.finalists * (1 + len(trained_in_steps(space))),
+        twins=space.pipeline.champion.finalists
+        * (1 + len(trained_in_steps(space)) + search.confirm_seeds),
         first_rung=None if search.pruner == "none" else training.rung_steps[0],
-        objective=search.objective,
+        objective=search.leading,
         seconds_of_search=None if hours is None else 3600 * (hours - hours_of(ended)),
         steps_of_search=None if steps is None else steps - steps_of(ended),
         patience=search.patience,
-        idle=without_gain(ended),
+        idle=without_gain(ended, search.compared_by),
         counts=resume.counts(study),
-        best=None if best is None else _best(study, best, search.objective),
+        best=None if best is None else _best(study, best, search.leading),
     )
 
 

@@ -24,6 +24,7 @@ from c2c_search.host import process
 from c2c_search.host.files import write_text
 from c2c_search.host.urls import without_password
 from c2c_search.space.objective import objective_before
+from c2c_search.space.objectives import direction
 from c2c_search.study.drivers import DRIVER
 from c2c_search.study.drivers import SOLE
 from c2c_search.study.drivers import Drivers
@@ -44,6 +45,7 @@ BUSY_SECONDS = 60
 SPACE = "space"  # user attributes of the study
 SPACE_HASH = "space_hash"
 TRIALS = "trials"  # in all, as its last start was told
+BOUNDS = "bounds"  # of measures, as its last start was told
 
 _EMPTY = "{}"
 
@@ -135,9 +137,18 @@ def open_study(
     """
     import optuna
 
-    study = optuna.create_study(
-        study_name=name, storage=storage, direction="maximize", load_if_exists=True
-    )
+    directions = [direction(each) for each in space.get("objectives", ("accuracy",))]
+
+    def opened() -> optuna.Study:
+        return optuna.create_study(
+            study_name=name, storage=storage, directions=directions, load_if_exists=True
+        )
+
+    study = opened()
+    known_directions = [each.name.lower() for each in study.directions]
+    if known_directions != directions and not begun and not study.trials:
+        optuna.delete_study(study_name=name, storage=storage)
+        study = opened()
     known, space_hash = study.user_attrs.get(SPACE_HASH), canonical_hash(space)
     if known is not None and known != space_hash and (begun or study.trials):
         raise _other_space(name, json.loads(study.user_attrs.get(SPACE, "{}")), space)
@@ -157,12 +168,13 @@ def _other_space(name: str, before: Mapping[str, Any], after: Mapping[str, Any])
             "`study:` to begin anew.",
         )
     if _but_objective(before) == _but_objective(after):
-        kinds = [each.get("objective", objective_before(each)) for each in (before, after)]
+        (key, by), (other, asked) = _compared_by(before), _compared_by(after)
+        aims = "has the objectives" if "objectives" in before else "maximises"
         return ConfigError(
-            f"A study compares its trials by one objective: study {name!r} maximises {kinds[0]}.",
-            value=f"search.objective {kinds[1]}",
-            hint=f"Set search.objective to {kinds[0]} to go on; or give the space another name "
-            "under `study:` to begin anew.",
+            f"A study compares its trials in one way: study {name!r} {aims} {by}.",
+            value=f"{other} {asked}",
+            hint=f"Set {key} to {by} to go on; or give the space another name under `study:` to "
+            "begin anew.",
         )
     return ConfigError(
         f"A study searches one space, and study {name!r} has begun with another:\n{changes}\n",
@@ -180,7 +192,15 @@ def _anywhere(space: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _but_objective(space: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in space.items() if name != "objective"}
+    left_out = ("objective", "objectives")
+    return {name: value for name, value in space.items() if name not in left_out}
+
+
+def _compared_by(space: Mapping[str, Any]) -> tuple[str, str]:
+    """What a space compares trials by, key and value."""
+    if "objectives" in space:
+        return "search.objectives", f"[{', '.join(space['objectives'])}]"
+    return "search.objective", str(space.get("objective", objective_before(space)))
 
 
 def _local_name(source: str) -> str:

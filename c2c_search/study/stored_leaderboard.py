@@ -37,6 +37,7 @@ def stored_leaderboard(found: Findings) -> Leaderboard:
         champion=leading.name if leading is not None and leading.leads else None,
         looks=max((each.look for each in found.verdicts.values()), default=1),
         objective=found.objective,
+        front=found.front,
     )
 
 
@@ -58,4 +59,5 @@ def _row(found: Findings, trial: TrialRow) -> SearchRow:
         deranged=trial.deranged,
         receiver=found.receivers.get(trial.name),
         objective=None if found.objective == "accuracy" else trial.objective,
+        measures=trial.measures,
     )

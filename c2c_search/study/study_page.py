@@ -150,7 +150,9 @@ def _facts(found: Findings) -> list[tuple[str, str]]:
     facts = [
         ("trials", ", ".join(f"{how} {state}" for state, how in row.counts.items()) or "none"),
         ("pairs", _pairs(found)),
-        ("objective of the search", found.objective),
+        ("objectives of the search", ", ".join(found.identity.get("objectives", ())))
+        if "objectives" in found.identity
+        else ("objective of the search", found.objective),
     ]
     if row.champion is not None:
         facts.append(("champion", row.champion))

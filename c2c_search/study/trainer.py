@@ -29,6 +29,8 @@ from c2c_search.study.turns import Turns
 from c2c_search.study.unchanged import check_unchanged
 from c2c_search.training import retries
 from c2c_search.training.protocol import CHECKPOINTS
+from c2c_search.training.protocol import Cost
+from c2c_search.training.protocol import Costs
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
@@ -284,6 +286,23 @@ class TrainerClient:
             result = SystemResult(system=key.split("/", 1)[-1], split=last.split, items=last.items)
             self._store.save(key, result)
             return result
+
+    def cost(self, key: str, request: Cost) -> Costs | Failed:
+        """Let a trained fuser be asked for what it costs, once.
+
+        Args:
+            key: Name of the measurement in the study.
+            request: The fuser.
+        """
+        with self._turns.sole({key}):
+            if (known := self._store.load(key, Costs)) is not None:
+                return known
+            process = self._ready()
+            last = self._attempt(lambda: process.ask(request), self._progress)
+            if not isinstance(last, Costs):
+                return _failed(last)
+            self._store.save(key, last)
+            return last
 
     def _ready(self) -> WorkerProcess:
         if self._process is None:

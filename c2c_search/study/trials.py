@@ -10,12 +10,15 @@ from c2c_search.errors import C2CError
 from c2c_search.errors import StudyStoppedError
 from c2c_search.report.run_notes import escaped
 from c2c_search.space.declaration import Search
+from c2c_search.space.objectives import violations
 from c2c_search.space.order import all_trials
 from c2c_search.space.pruners import rung_blocks
+from c2c_search.space.pruners import rung_measures
 from c2c_search.space.sampling import Fits
 from c2c_search.space.sampling import make_pruner
 from c2c_search.space.sampling import make_sampler
 from c2c_search.space.sampling import suggest
+from c2c_search.space.shown import MEASURES
 from c2c_search.study import resume
 from c2c_search.study.budget import spent
 from c2c_search.study.disk import make_room
@@ -146,9 +149,17 @@ def _run_some(session: Session, streak: FailureStreak, fits: Fits | None, count:
                 asked[-1].begin(fits)
         begun = {trial: trial.training for trial in asked if trial.training is not None}
         trials = list(begun)
-        session.trainer.train_together(
-            list(begun.values()), lambda index, how: trials[index].end(how)
-        )
+        ended: list[tuple[_Trial, Trained | Failed]] = []
+
+        def over(index: int, how: Trained | Failed) -> None:
+            if session.space.search.timed:  # as soon as the worker has nothing else to do
+                ended.append((trials[index], how))
+            else:
+                trials[index].end(how)
+
+        session.trainer.train_together(list(begun.values()), over)
+        for trial, how in ended:
+            trial.end(how)
     except BaseException as error:
         for trial in asked:
             trial.interrupt()
@@ -209,7 +220,13 @@ class _Trial:
         """
         assert self._recording is not None
         run, config = self._recording.run, self._recording.train.config
-        ended = self._recording.end(how)
+        ended, costs = self._recording.end(how), dict[str, float]()
+        if isinstance(ended, Trained) and not ended.pruned and self.session.space.search.timed:
+            measured = self.session.cost(config, ended)
+            if isinstance(measured, Failed):
+                ended = measured
+            else:
+                costs = measured.model_dump(exclude={"type"})
         if isinstance(ended, Failed) and ended.failure == "fatal":
             # Not the trial's fault: it is queued again when the cause is removed.
             raise StudyStoppedError(f"{self.name} cannot go on: {ended.message}")
@@ -219,7 +236,7 @@ class _Trial:
             run.finish(STATUS["FAIL"], state="FAIL")
             self._fail(ended)
         else:
-            self._tell(run, ended, config)
+            self._tell(run, ended, config, costs)
 
     def _open(self, config: TrialConfig) -> ChildRun:
         trial = self.trial
@@ -237,18 +254,30 @@ class _Trial:
     def _goes_on(self, rung: Rung, config: TrialConfig) -> bool:
         """Report a rung, once also when it is trained again, and ask the pruner."""
         if rung.step not in self.reported:
-            if rung.blocks:  # before the pruner is asked, which may compare them
+            # Before the pruner is asked, which may compare them.
+            if rung.blocks:
                 self.trial.set_user_attr(rung_blocks(rung.step), rung.blocks)
-            self.trial.report(rung.objective, rung.step)
+            if self.session.space.search.objectives is not None:
+                known = self.session.measures(config, rung)
+                self.trial.set_user_attr(rung_measures(rung.step), known)
+            # Optuna's `Trial.report` and `should_prune` are for one objective alone.
+            self.trial.storage.set_trial_intermediate_value(
+                self.trial._trial_id, rung.step, rung.objective
+            )
             self.reported.add(rung.step)
         if rung.step >= config.training.steps:
             return True
+        study, trial = self.session.study, self.trial.storage.get_trial(self.trial._trial_id)
         # A numpy.bool_, which is no JSON.
-        return not bool(self.trial.should_prune())
+        return not bool(study.pruner.prune(study, trial))
 
-    def _tell(self, run: ChildRun, ended: Trained, config: TrialConfig) -> None:
+    def _tell(
+        self, run: ChildRun, ended: Trained, config: TrialConfig, costs: dict[str, float]
+    ) -> None:
         from optuna.trial import TrialState
 
+        search, known = self.session.space.search, self.session.measures(config, ended) | costs
+        self.trial.set_user_attr(MEASURES, known)
         self.trial.set_user_attr(PARAMETERS, ended.parameters)
         self.trial.set_user_attr(ACCURACY, ended.accuracy)
         if ended.deranged is not None:
@@ -263,7 +292,11 @@ class _Trial:
             self.session.study.tell(self.trial, state=state)
         else:
             state = TrialState.COMPLETE
-            self.session.study.tell(self.trial, ended.objective)
+            others = {*search.compared_by[1:], *search.bounds, *costs}
+            run.summary({f"objective/{name}": known[name] for name in sorted(others)})
+            for name, value in violations(search.bounds, known).items():
+                self.trial.set_constraint(name, value)
+            self.session.study.tell(self.trial, [known[name] for name in search.compared_by])
         run.finish(STATUS[state.name], state=state.name)
         score = self.session.score(config.pair, ended)
         self.session.view.end(self.name, state.name.lower(), score, why)

@@ -23,6 +23,7 @@ from c2c_search.space.dimensions import Value
 from c2c_search.space.dimensions import walk
 from c2c_search.space.reference import PAIR
 from c2c_search.space.schema import Space
+from c2c_search.space.shown import MEASURES
 from c2c_search.space.shown import EarlierTrial
 from c2c_search.space.shown import distributions
 from c2c_search.space.shown import show_earlier
@@ -32,6 +33,7 @@ from c2c_search.study.resume import HASH
 from c2c_search.study.storage import differences
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import DERANGED_ACCURACY
+from c2c_search.study.trials import PARAMETERS
 
 
 if TYPE_CHECKING:
@@ -108,9 +110,23 @@ def _earlier_trial(session: Session, name: str, trial: FrozenTrial) -> EarlierTr
     params = point_of(session.space, config, trial.params)
     if (accuracy := trial.user_attrs.get(ACCURACY)) is None or trial.last_step is None:
         raise _Unfit("its accuracy is not known, as of a version before")
-    objective = session.objective(config.pair)
-    value = objective.value(accuracy, trial.user_attrs.get(DERANGED_ACCURACY))
-    return EarlierTrial(params, value, trial.last_step, trial.state.name == "PRUNED")
+    objective, search = session.objective(config.pair), session.space.search
+    scores = objective.scores(accuracy, trial.user_attrs.get(DERANGED_ACCURACY))
+    known = trial.user_attrs.get(MEASURES, {}) | scores
+    if PARAMETERS in trial.user_attrs:
+        known["parameters"] = float(trial.user_attrs[PARAMETERS])
+    pruned, by = trial.state.name == "PRUNED", search.compared_by
+    if not pruned and (lacking := [name for name in by if name not in known]):
+        raise _Unfit(f"its {', '.join(lacking)} was not measured")
+    several = len(by) > 1 and not pruned
+    return EarlierTrial(
+        params,
+        scores[search.leading],
+        trial.last_step,
+        pruned,
+        [known[name] for name in by] if several else (),
+        known,
+    )
 
 
 def _configuration(files: StudyFiles, study: str, trial: FrozenTrial) -> TrialConfig:

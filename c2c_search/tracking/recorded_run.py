@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-Kind = Literal["study", "trial", "control", "twin", "evaluation"]
+Kind = Literal["study", "trial", "control", "twin", "seed", "evaluation"]
 Status = Literal["FINISHED", "KILLED", "FAILED"]
 
 NOTE = "mlflow.note.content"
@@ -128,9 +128,9 @@ class RecordedRun:
             markdown = markdown[: MAX_TAG - 3].rpartition("\n")[0] + "\n\n…"
         self.tags({NOTE: markdown})
 
-    def add_note(self, markdown: str) -> None:
-        """Add to the description that `note` has set."""
-        self.note(f"{self._note}\n{markdown}")
+    def note_first(self, markdown: str) -> None:
+        """Put a paragraph before what `note` has set: of a long description a page shows that."""
+        self.note(f"{markdown.rstrip()}\n\n{self._note}")
 
 
 def metrics(step: int, values: Mapping[str, float]) -> list[Metric]:

@@ -124,6 +124,9 @@ class FuserTraining(Training):
         share = self.fuser.open_share()
         return {f"gate/open_{mode}": opened for mode, opened in share.items()}
 
+    def _parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.fuser.parameters())
+
     def _request(self, engine: TrainingEngine, rows: list[int]) -> ReceiverStep:
         self.fuser.train()
         self.fuser.anneal(self.step / self.training.steps)

@@ -80,6 +80,30 @@ def draft_notices(
             yield told
 
 
+def anchor_notices(
+    receiver: LoadedModel, tokens: int, splits: Mapping[str, Sequence[EncodedPrompt]]
+) -> Iterator[str]:
+    """Compare every split with what a receiver reads beside words of its sharer.
+
+    Args:
+        receiver: Reads both.
+        tokens: Of the words, at most.
+        splits: Prompts of each, without anchors.
+
+    Yields:
+        What a user should know, as of `length_notices`.
+
+    Raises:
+        ConfigError: Some are longer than the model can read.
+    """
+    limit, source = ContextLength.of(receiver.model), receiver.identity.source
+    for split, encoded in splits.items():
+        lengths = [len(prompt.receiver_ids) + tokens for prompt in encoded]
+        told = limit.check(lengths, "receiver", source, f"{split} examples with their anchors")
+        if told is not None:
+            yield told
+
+
 def _lengths(
     rows: Sequence[Row],
     ids: Sequence[Sequence[int]],

@@ -187,6 +187,10 @@ class Training(ABC):
         """Metrics of what is trained itself, logged with steps and rungs."""
         return {}
 
+    def _parameters(self) -> int | None:
+        """Of a fuser that is trained."""
+        return None
+
     def _train(self, module: Trainable) -> Steps[bool]:
         """Train and judge rung after rung; returns True if it was stopped before the end.
 
@@ -303,6 +307,7 @@ class Training(ABC):
             deranged=deranged,
             blocks=by_block(result, wrong, self.objective.value),
             metrics=metrics,
+            parameters=self._parameters(),
         )
         if all(rung.objective >= earlier.objective for earlier in self.rungs):
             self._keep()

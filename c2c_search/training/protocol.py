@@ -139,6 +139,14 @@ class Evaluate(_Message):
     task: str | None = None
 
 
+class Cost(_Message):
+    """Measure what the fuser in ``fuser_dir`` costs a user between two models; see `Costs`."""
+
+    type: Literal["cost"] = "cost"
+    pair: PairSpec
+    fuser_dir: str
+
+
 class Answer(_Message):
     """The driver's word after a rung: go on, or stop (pruned)."""
 
@@ -147,7 +155,7 @@ class Answer(_Message):
 
 
 Request = Annotated[
-    Prepare | Train | TrainTogether | Evaluate | Answer, Field(discriminator="type")
+    Prepare | Train | TrainTogether | Evaluate | Cost | Answer, Field(discriminator="type")
 ]
 
 
@@ -222,12 +230,16 @@ class _Measured(_Message):
 
 
 class Rung(_Measured):
-    """Validation at a rung; the worker waits for an `Answer` before it goes on."""
+    """Validation at a rung; the worker waits for an `Answer` before it goes on.
+
+    ``parameters`` are those of what learns, by then; None in what is no fuser's.
+    """
 
     type: Literal["rung"] = "rung"
     rung: int
     step: int
     metrics: dict[str, float]
+    parameters: int | None = None
 
 
 class Trained(_Measured):
@@ -267,6 +279,19 @@ class Result(_Message):
     items: tuple[ItemResult, ...]
 
 
+class Costs(_Message):
+    """What a fuser costs a user who asks a question at a time, on the machine that measured it.
+
+    ``latency_ms`` is the median time from a question's text to the answer's first token, nothing
+    kept from before; ``peak_memory_mb`` what the longest of the questions takes at its peak, above
+    the models and the fuser.
+    """
+
+    type: Literal["costs"] = "costs"
+    latency_ms: float
+    peak_memory_mb: float
+
+
 class Failed(_Message):
     """The request failed; the worker is ready for another unless it was ``fatal``."""
 
@@ -286,11 +311,12 @@ Event = Annotated[
     | OfTrial
     | TrainedTogether
     | Result
+    | Costs
     | Failed,
     Field(discriminator="type"),
 ]
 
-LAST = (Prepared, Trained, TrainedTogether, Result, Failed)
+LAST = (Prepared, Trained, TrainedTogether, Result, Costs, Failed)
 """Events that end a request, outside of an `OfTrial`."""
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(Request)

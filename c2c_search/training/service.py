@@ -36,9 +36,11 @@ from c2c_search.space.objective import Objective
 from c2c_search.training.adapters import load_trained
 from c2c_search.training.calibration import calibrate
 from c2c_search.training.cartridge_training import train_cartridge
+from c2c_search.training.costs import measure_costs
 from c2c_search.training.derangement import derangement
 from c2c_search.training.fuser_training import FuserTraining
 from c2c_search.training.fuser_training import untrained
+from c2c_search.training.lengths import anchor_notices
 from c2c_search.training.lengths import draft_notices
 from c2c_search.training.lengths import length_notices
 from c2c_search.training.loaded_data import load_data
@@ -53,6 +55,8 @@ from c2c_search.training.preparation import refuse_other_date
 from c2c_search.training.private_rows import private_split
 from c2c_search.training.private_rows import refuse_other_contexts
 from c2c_search.training.protocol import DRAFTS
+from c2c_search.training.protocol import Cost
+from c2c_search.training.protocol import Costs
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
@@ -128,7 +132,10 @@ class WorkerService:
         seconds["load"] = time.perf_counter() - begun
         if pair not in self._pairs:
             model = pair_of(receiver, sharer, self.pipeline.data, self.reader.dtype, self._today)
-            prompts = {split: self._questions(model, split) for split in self._rows}
+            prompts = {
+                split: self.reader.questions(model, split, [*map(Question.of_row, rows)])
+                for split, rows in self._rows.items()
+            }
             self._check(model, prompts)
             self._pairs[pair] = model
             self._prompts |= {(pair, split): each for split, each in prompts.items()}
@@ -225,8 +232,8 @@ class WorkerService:
         torch.manual_seed(config.seed)
         model = with_fuser(pair, untrained(config.fuser, pair))
         begun = time.perf_counter()
-        if (drafter := drafter_of(model)) is not None:
-            self._check_drafts(config, drafter)
+        drafter = drafter_of(model)
+        self._check_lengths(config, drafter)
         questions = self._prompts_of(config.pair, "validation")
         deranged = derangement(questions, config.fuser, objective, self._notify_once)
         data = self._data_of(config, hears=hears_another(config.fuser), drafter=drafter)
@@ -256,11 +263,8 @@ class WorkerService:
             ConfigError: There is no such system, or it does not fit the data.
         """
         entry, pair = SYSTEMS[request.system], self._ready(request.pair)
-        fuser = (
-            None
-            if request.fuser_dir is None
-            else load_fuser(Path(request.fuser_dir), foreign=False)
-        )
+        of = request.fuser_dir
+        fuser = None if of is None else load_fuser(Path(of), foreign=False)
         trained = None
         if request.trained_dir is not None:
             assert entry.recipe is not None, f"{request.system} is not trained"
@@ -278,6 +282,10 @@ class WorkerService:
             progress=lambda done, total: self._progress("evaluate", done, total, entry.name),
         )
         return Result(system=request.system, split=request.split, items=items)
+
+    def cost(self, request: Cost) -> Costs:
+        """Measure what a trained fuser costs a user; see `protocol.Costs`."""
+        return measure_costs(self._ready(request.pair), request, self._rows["validation"])
 
     def _data_of(
         self, config: TrialConfig, *, hears: bool, drafter: Drafter | None = None
@@ -312,10 +320,14 @@ class WorkerService:
             self._prompts[pair, name] = prompts
         return self._prompts[pair, name].read(config)
 
-    def _check_drafts(self, config: TrialConfig, drafter: Drafter) -> None:
-        """Tell, or refuse, prompts that leave no room for a draft, before any is written."""
+    def _check_lengths(self, config: TrialConfig, drafter: Drafter | None) -> None:
+        """Tell, or refuse, prompts that leave no room for drafts or anchors."""
         splits = {split: self._prompts_of(config.pair, split).encoded() for split in self._rows}
-        for notice in draft_notices(drafter, splits):
+        notices = [] if drafter is None else [*draft_notices(drafter, splits)]
+        if config.fuser.anchored:
+            receiver, words = self._pairs[config.pair].receiver, config.fuser.anchor_tokens + 1
+            notices += anchor_notices(receiver, words, splits)
+        for notice in notices:
             self._notify_once(notice)
 
     def _notify_once(self, message: str) -> None:
@@ -377,9 +389,6 @@ class WorkerService:
         if (pair, asked) not in self._prompts:
             self._prompts[pair, asked] = self._of_task(self._pairs[pair], self._tasks[asked])
         return self._prompts[pair, asked]
-
-    def _questions(self, model: C2CModel, split: str) -> QuestionPrompts:
-        return self.reader.questions(model, split, [*map(Question.of_row, self._rows[split])])
 
     def _of_task(self, model: C2CModel, loaded: LoadedTask) -> QuestionPrompts:
         method = choosing(loaded.name)

@@ -26,6 +26,7 @@ from c2c_search.training.process import release_memory
 from c2c_search.training.protocol import EVENT
 from c2c_search.training.protocol import REQUEST
 from c2c_search.training.protocol import Answer
+from c2c_search.training.protocol import Cost
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
@@ -132,6 +133,8 @@ class Server:
             return service.train_together(request.trials, self._go_on)
         if isinstance(request, Evaluate):
             return service.evaluate(request)
+        if isinstance(request, Cost):
+            return service.cost(request)
         raise TypeError(f"an {request.type!r} is only expected after a rung")
 
     def _break_off(self, failed: Failed) -> None:

@@ -219,6 +219,7 @@ class FakeModel:
     """Answers without torch, which the real one imports."""
 
     template = "plain"
+    fuser: SimpleNamespace | None = None
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -351,6 +352,21 @@ def test_ask_shows_the_draft(cli: Cli, fake_models: None, monkeypatch: pytest.Mo
     assert "one drafts to [what]?, None: [red]" in out
     assert "\x1b[31m" not in out
     assert "drafts" not in cli("ask", "one", "[what]?")[1]
+
+
+def test_ask_shows_the_words_that_cross(
+    cli: Cli, fake_models: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from c2c_search.inference import anchors
+
+    config = SimpleNamespace(anchored=True)
+    monkeypatch.setattr(FakeModel, "fuser", SimpleNamespace(config=config))
+    monkeypatch.setattr(anchors, "anchor_texts", lambda model, asked, told: ["a [red] plum"])
+    out = cli("ask", "one", "what?")[1]
+    assert "handed to the receiver as text" in out
+    assert "a [red] plum" in out
+    config.anchored = False
+    assert "as text" not in cli("ask", "one", "what?")[1]
 
 
 def test_ask_hears_several_sharers(cli: Cli, fake_models: None) -> None:

@@ -76,6 +76,31 @@ def test_plan_tells_sizes_disk_and_time(
     assert "expected" not in out  # no time
 
 
+def test_plan_counts_gpu_hours_where_models_and_data_are_missing(
+    cli: Cli, space: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("C2C_SEARCH_CACHE", str(tmp_path / "cache"))
+    file = Path(space)
+    text = file.read_text()
+    pair = '{receiver: "hf:Qwen/Qwen3-0.6B", sharer: "hf:Qwen/Qwen2.5-0.5B-Instruct"}'
+    there = next(line for line in text.splitlines() if "there:" in line)
+    file.write_text(text.replace(there, f"  there: {pair}").replace("5000", "50000000"))
+    status, out, _ = cli("plan", "--space", space)
+    assert status == 0
+    assert "GPU hours" in out
+    assert "To fetch: hf:Qwen/Qwen3-0.6B, hf:Qwen/Qwen2.5-0.5B-Instruct." in out
+    assert "A token is taken to be 4 bytes of text." in out
+    (tmp_path / "mine.jsonl").unlink()
+    planned = json.loads(cli("plan", "--space", space, "--json")[1])
+    assert len(planned["gpus"]["devices"]) > 1
+    assert (planned["time"], len(planned["to_fetch"])) == (None, 2)
+    assert "data.files.train: A data file must exist" in planned["notices"][0]
+    # What is wrong beside that is told, and nothing else is.
+    file.write_text(file.read_text().replace("fuser.width", "fuser.widht"))
+    status, out, err = cli("plan", "--space", space)
+    assert (status, out, "fuser.widht" in err) == (2, "", True)
+
+
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The studies that began."""

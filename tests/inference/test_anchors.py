@@ -9,6 +9,7 @@ import torch
 
 from c2c_search.errors import ConfigError
 from c2c_search.fuser.config import FuserConfig
+from c2c_search.inference.anchors import anchor_texts
 from c2c_search.inference.doubt import Listening
 from c2c_search.inference.drafting import draft_text
 from c2c_search.inference.listening import ConfidentModel
@@ -127,6 +128,8 @@ def test_the_words_are_those_that_the_sharer_alone_has_read_and_drafted(message)
         line = f"{words}\n" if words else ""
         assert read_by(model.receiver, prompt) == f"{line}Question: {question}\nAnswer:"
         assert model.receiver.text_tokenizer.decode(list(prompt.anchors)) == line
+        heard = [asked_about(document, question)]
+        assert anchor_texts(model, [question], heard) == [line.strip()]
 
 
 def test_where_both_read_the_same_there_is_nothing_to_say():

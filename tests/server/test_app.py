@@ -44,6 +44,7 @@ def streamed(client, path, body):
         {"injection": "append", "message": "draft", "draft_tokens": 4},
         {"injection": "side"},
         {"injection": "side", "reads_from": "all"},
+        {"injection": "side", "message": "draft", "draft_tokens": 4, "anchors": "last"},
         {"fuse_response": True},
         {"lora_rank": 2},
     ],

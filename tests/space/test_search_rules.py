@@ -40,6 +40,27 @@ def test_every_built_in_name_has_its_options_checked() -> None:
         ({"sampler": "random", "constant_liar": True}, "another sampler than random"),
         ({"sampler": "grid"}, "Set search.grid_points, or give choices"),
         ({"sampler": "gp", "trials": 501}, "gp takes no more than 500 trials"),
+        (
+            {"objective": "gain", "objectives": ["gain", "parameters"]},
+            "one objective, or several objectives, not both",
+        ),
+        ({"objectives": ["parameters", "margin"]}, "Begin with one of accuracy, gain"),
+        ({"objectives": ["margin", "margin"]}, "Each objective is named once"),
+        (
+            {"objectives": ["margin", "gain"], "sampler": "gp"},
+            "it models one number of each trial",
+        ),
+        ({"objectives": ["margin", "gain"], "pruner": "median"}, "Set pruner: halving or none"),
+        ({"bounds": {"parameters": 9}}, "Set limits.max_parameters"),
+        ({"choose": {"best": "margin"}}, "and there is only one"),
+        (
+            {"objectives": ["margin", "gain"], "choose": {"best": "latency_ms"}},
+            "Take one of margin, gain, or add it",
+        ),
+        (
+            {"objectives": ["margin", "gain"], "choose": {"best": "gain", "within": 0.1}},
+            "Add then:, e.g. then: parameters",
+        ),
         ({"pruner": "patient", "patient_rungs": 1}, "judges a trial from its rung 3 on"),
     ],
 )

@@ -33,6 +33,8 @@ from c2c_search.study.succession import PromotedChampion
 from c2c_search.tracking import open_store
 from c2c_search.tracking import relocate
 from c2c_search.training.protocol import DRAFTS
+from c2c_search.training.protocol import Cost
+from c2c_search.training.protocol import Costs
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
@@ -69,6 +71,7 @@ class Script:
         accuracy: Of a fuser, from its configuration.
         deranged: Its accuracy with another item's message, from its own.
         blocks: Its objective on each block of validation, from its own.
+        latency: Milliseconds that a fuser takes, from its accuracy.
         alone: Accuracy of each model on its own, by its folder's name.
         shut_adds: What a finalist with its gate shut answers more than its receiver.
         deaf: Whether a fuser answers the same whatever message it is given.
@@ -82,6 +85,7 @@ class Script:
     deranged: Callable[[TrialConfig, float], float] = lambda config, accuracy: accuracy / 2
     blocks: Callable[[TrialConfig, float], tuple[float, ...]] = lambda config, objective: ()
     alone: dict[str, float] = field(default_factory=lambda: {"a": 0.4, "b": 0.45})
+    latency: Callable[[float], float] = lambda accuracy: 100 * accuracy
     failures: Callable[[TrialConfig], Failed | None] = lambda config: None
     at: Callable[[int], None] = lambda number: None
     prepare: Callable[[FakeWorker, PairSpec], Iterator[Event]] | None = None
@@ -96,6 +100,7 @@ class Script:
     asked: list[Train] = field(default_factory=list)
     resumed: list[int] = field(default_factory=list)
     evaluated: list[Evaluate] = field(default_factory=list)
+    costed: list[Cost] = field(default_factory=list)
     adapted: list[TrialConfig] = field(default_factory=list)
     dtypes: list[str | None] = field(default_factory=list)
     together: list[list[TrialConfig]] = field(default_factory=list)
@@ -125,8 +130,15 @@ class FakeWorker:
             return self._train_together(request.trials)
         if isinstance(request, Train):
             return self._train(request)
+        if isinstance(request, Cost):
+            return self._cost(request)
         assert isinstance(request, Evaluate)
         return self._evaluate(request)
+
+    def _cost(self, request: Cost) -> Iterator[Event]:
+        self.script.costed.append(request)
+        config = json.loads((Path(request.fuser_dir) / "fuser_config.json").read_text())
+        yield Costs(latency_ms=self.script.latency(config["accuracy"]), peak_memory_mb=1.0)
 
     def _prepare(self, pair: PairSpec) -> Iterator[Event]:
         if self.script.prepare is not None:
@@ -193,6 +205,7 @@ class FakeWorker:
                     deranged=deranged,
                     blocks=self.script.blocks(config, objective),
                     metrics=metrics,
+                    parameters=1000 * config.fuser.depth,
                 )
             )
             if until < config.training.steps:

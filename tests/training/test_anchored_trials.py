@@ -10,6 +10,7 @@ from c2c_search.config.training import GuardConfig
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.training import service as services
+from c2c_search.training.lengths import anchor_notices
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Step
 
@@ -91,6 +92,17 @@ def test_what_is_calibrated_is_measured_on_prompts_without_them(
     run = service.trial(anchoring(trial, initialisation="ridge"), tmp_path / "trial", lambda: True)
     assert not any(prompt.anchors for prompt in shown[0])
     assert all(prompt.anchors for prompt in run.data.train_prompts.encoded)
+
+
+def test_words_that_the_receiver_was_not_made_for_are_told(service, trial, tmp_path):
+    service.prepare(trial.pair)
+    receiver = service._pairs[trial.pair].receiver
+    length = receiver.model.config.max_position_embeddings
+    encoded = service._prompts_of(trial.pair, "train").encoded()
+    longest = max(len(prompt.receiver_ids) for prompt in encoded)
+    assert not [*anchor_notices(receiver, length - longest, {"train": encoded})]
+    (told,) = anchor_notices(receiver, length - longest + 1, {"train": encoded})
+    assert "train examples with their anchors have more tokens" in told
 
 
 def test_the_guards_receiver_alone_reads_none(service, trial, tmp_path):

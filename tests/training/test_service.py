@@ -19,6 +19,7 @@ from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.prompt_cache.store import PromptCacheStore
 from c2c_search.tokenization.token_alignment import encode_all
+from c2c_search.training.protocol import Cost
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
@@ -105,6 +106,12 @@ def test_answers_are_bit_for_bit_those_of_the_plain_loop(service, trial, trained
         expected = plainly(service, trial.pair, fuser, system)
         times = zip(*(item.repeats or (item,) for item in items), strict=True)
         assert [[(item.id, item.scores) for item in once] for once in times] == expected
+
+
+def test_a_trained_fuser_is_asked_for_what_it_costs(service, trial, trained):
+    costs = service.cost(Cost(pair=trial.pair, fuser_dir=trained))
+    assert costs.latency_ms > 0
+    assert costs.peak_memory_mb >= 0
 
 
 def test_progress_is_told_as_items_are_answered(service, trial):

@@ -22,6 +22,7 @@ from c2c_search.models.cache_dir import default_cache_dir
 from c2c_search.training import launch
 from c2c_search.training.protocol import EVENT
 from c2c_search.training.protocol import REQUEST
+from c2c_search.training.protocol import Cost
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
@@ -177,6 +178,8 @@ def trainings(request: Request) -> tuple[Train, ...]:
 
 def folders(request: Request) -> list[str]:
     """The folders that a request names."""
+    if isinstance(request, Cost):
+        return [request.fuser_dir]
     if isinstance(request, Evaluate):
         return [each for each in (request.fuser_dir, request.trained_dir) if each is not None]
     return [train.directory for train in trainings(request)]
@@ -192,6 +195,8 @@ def with_folders(request: Request, named: Callable[[str], str]) -> Request:
         return request.model_copy(update={"trials": trials})
     if isinstance(request, Train):
         return request.model_copy(update={"directory": named(request.directory)})
+    if isinstance(request, Cost):
+        return request.model_copy(update={"fuser_dir": named(request.fuser_dir)})
     if isinstance(request, Evaluate):
         given = {"fuser_dir": request.fuser_dir, "trained_dir": request.trained_dir}
         renamed = {key: named(folder) for key, folder in given.items() if folder is not None}

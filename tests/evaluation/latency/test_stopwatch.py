@@ -148,3 +148,17 @@ def test_a_sharer_drafts_first_and_at_full_length(make_pair: Callable[..., C2CMo
     ]  # fmt: skip
     # Five tokens of 2 layers with 12 numbers of 4 bytes, keys and values: no token of the prompt.
     assert sent == 2 * 2 * 5 * 12 * 4
+
+
+def test_words_cross_as_token_ids_before_the_receiver_reads(
+    make_pair: Callable[..., C2CModel],
+) -> None:
+    model = make_pair(
+        injection="append", message="draft", draft_tokens=5, anchors="first", anchor_tokens=4
+    )
+    words = model.prompts([QUESTION]).encoded[0].anchors
+    assert words
+    watch = Stopwatch(model.device)
+    sent = TimedSystems(model, new_tokens=3, relay_tokens=5).answer("c2c", QUESTION, watch)
+    assert [*watch.parts][1:4] == ["sharer drafts", "anchors", "prefill"]
+    assert sent == 2 * 2 * 5 * 12 * 4 + 4 * len(words)

@@ -8,6 +8,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from c2c_search.errors import ConfigError
@@ -193,6 +194,7 @@ def test_holm_equals_the_table_made_by_hand(
     assert list(holm(p)) == list(p)
 
 
+@settings(max_examples=30)  # each has the library ask for a garbage collection
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_lies_between_the_p_values_and_bonferroni(values: list[float]) -> None:
     p = {str(i): value for i, value in enumerate(values)}

@@ -1,0 +1,141 @@
+"""Studies of several objectives, from their first trial to the champion of their front."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from c2c_search.errors import ConfigError
+from c2c_search.study.driver import Outcome
+from c2c_search.study.finalists import FinalEvaluation
+from c2c_search.study.findings import findings
+from c2c_search.study.search_sections import search
+from c2c_search.study.stored_leaderboard import stored_leaderboard
+from tests.study.test_driver import optuna_study
+
+
+Run = Callable[..., Outcome]
+
+TWO = "objectives: [margin, parameters]"
+
+
+def search_by(space_file: Path, more: str, *, pruner: str = "none", sampler: str = "auto") -> None:
+    text = space_file.read_text().replace("sampler: auto", f"sampler: {sampler}")
+    told = f"pruner: {pruner}, reduction_factor: 2, {more}"
+    space_file.write_text(text.replace("pruner: halving, reduction_factor: 2", told))
+
+
+@pytest.fixture(autouse=True)
+def _small_is_nearly_as_good(script: Any) -> None:
+    """0.52 to 0.66: every layer adds a little, and costs 1,000 parameters."""
+    script.accuracy = lambda config: (
+        0.3 if config.fuser.sharer in ("blank", "self") else 0.5 + 0.02 * config.fuser.depth
+    )
+
+
+def test_the_champion_comes_from_the_front_by_the_rule(
+    quick: Run, space_file: Path, root: Path, output: io.StringIO
+) -> None:
+    rule = "choose: {best: margin, within: 0.05, then: parameters}"
+    search_by(space_file, f"{TWO}, {rule}")
+    outcome = quick(trials=8)
+    study = optuna_study(root)
+    assert [each.name for each in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    known = {trial.number: trial.user_attrs["measures"] for trial in study.trials}
+    for trial in study.trials:
+        assert trial.values == [known[trial.number][name] for name in ("margin", "parameters")]
+    front = {trial.number for trial in study.best_trials}
+    finalists = [one.number for one in outcome.final.finalists]
+    assert set(finalists) <= front
+    best = max(known[number]["margin"] for number in front)
+    good = [number for number in front if known[number]["margin"] >= best - 0.05 - 1e-9]
+    assert finalists[0] == min(good, key=lambda number: known[number]["parameters"])
+    assert outcome.final.champion is not None
+    assert outcome.final.champion.number == finalists[0]
+    told = outcome.leaderboard.front
+    assert told is not None
+    assert {one.name for one in outcome.final.finalists} <= {*told.trials}
+    assert 0 < told.hypervolume <= 1
+    assert "smallest parameters within 0.05 of the best margin" in output.getvalue()
+    assert "Pareto front (most margin, least parameters)" in output.getvalue()
+    # Who reads the stores finds the same front, and the report's chart rings it.
+    found = findings("tiny", root)
+    assert stored_leaderboard(found).front == told
+    charts = {chart.title: chart for chart in search(found).charts}
+    ringed = charts["Size against margin"].series[-1]
+    assert len(ringed.x) == len(told.trials)
+    space_file.write_text(space_file.read_text().replace(TWO, f"{TWO[:-1]}, gain]"))
+    with pytest.raises(ConfigError, match=r"Set search.objectives to \[margin, parameters\]"):
+        quick(trials=9)
+
+
+def test_a_kill_changes_no_suggestion_and_no_pruning(
+    quick: Run, space_file: Path, root: Path, script: Any, tmp_path: Path
+) -> None:
+    # Large fusers answer worse, so that any smaller one stands on a better front.
+    script.accuracy = lambda config: (
+        0.3 if config.fuser.sharer == "blank" else 0.7 - 0.02 * config.fuser.depth
+    )
+    search_by(space_file, TWO, pruner="halving")
+    shutil.copytree(root, tmp_path / "empty")
+
+    def ended() -> list[tuple[Any, ...]]:
+        trials = [each for each in optuna_study(root).trials if each.state.name != "FAIL"]
+        return [(each.params, each.state.name, each.values) for each in trials]
+
+    quick(trials=6)
+    undisturbed = ended()
+    shutil.rmtree(root)
+    (tmp_path / "empty").rename(root)
+    script.events, script.at = 0, lambda number: interrupted(number, 40)
+    with pytest.raises(KeyboardInterrupt):
+        quick(trials=6)
+    script.at = lambda number: None
+    quick(trials=6)
+    assert ended() == undisturbed
+    depths: list[int] = []
+    for params, state, _ in undisturbed:
+        depths.append(params["fuser.depth"])
+        better = sum(depth < depths[-1] for depth in depths)
+        assert state == ("PRUNED" if better >= max(1, len(depths) // 2) else "COMPLETE")
+    assert {state for _, state, _ in undisturbed} == {"PRUNED", "COMPLETE"}
+
+
+def interrupted(number: int, when: int) -> None:
+    if number == when:
+        raise KeyboardInterrupt
+
+
+def test_what_is_beyond_its_bounds_is_told_to_the_sampler_and_is_no_finalist(
+    quick: Run, space_file: Path, root: Path, script: Any
+) -> None:
+    search_by(space_file, "bounds: {latency_ms: 60, gain: 0.1}, trials_per_device: 2")
+    outcome = quick(trials=5)  # latency is 52 to 66 ms
+    study = optuna_study(root)
+    assert len(script.costed) == 5
+    for trial in study.trials:
+        latency = trial.user_attrs["measures"]["latency_ms"]
+        assert trial.constraints["latency_ms"] == pytest.approx((latency - 60) / 60)
+        assert trial.constraints["gain"] < 0
+    judged = [one.trained.accuracy for one in outcome.final.finalists]
+    assert judged
+    assert all(accuracy <= 0.6 for accuracy in judged)
+    assert any(trial.constraints["latency_ms"] > 0 for trial in study.trials)
+    # Bounds may change between two starts; the present champion is judged again in any case.
+    space_file.write_text(space_file.read_text().replace("latency_ms: 60", "latency_ms: 5"))
+    again = quick(trials=5)
+    assert outcome.final.champion is not None
+    assert [one.name for one in again.final.finalists] == [outcome.final.champion.name]
+    assert len(script.costed) == 5
+
+
+def test_where_all_are_beyond_bounds_that_is_told() -> None:
+    final = FinalEvaluation((), {}, (), None, ended=5)
+    assert final.unmeasured.startswith(
+        "Of 5 trials that ran to the end none keeps to search.bound"
+    )
