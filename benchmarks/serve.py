@@ -149,7 +149,6 @@ def summary(of_system: dict[str, list[Any]]) -> dict[str, float]:
     """Medians over rounds, and the time to the first words that 95 % of answers keep to."""
     alone, together = of_system["alone"], of_system["together"]
     first = sorted(each.first for each in together)
-    clients = len(together) // len(of_system["at once"])
     steps = [statistics.median(each.step for each in answers) for answers in (alone, together)]
     return {
         "tokens a second, one by one": statistics.median(of_system["one by one"]),
@@ -158,7 +157,6 @@ def summary(of_system: dict[str, list[Any]]) -> dict[str, float]:
             together / alone
             for together, alone in zip(of_system["at once"], of_system["one by one"], strict=True)
         ),
-        "of which decoding": clients * steps[0] / steps[1],
         "first words alone, median s": statistics.median(each.first for each in alone),
         "first words at once, p95 s": first[math.ceil(0.95 * len(first)) - 1],
         "from token to token alone, median s": steps[0],
@@ -174,7 +172,7 @@ def report(found: dict[str, dict[str, list[Any]]], options: argparse.Namespace) 
         f"{first} to {other}: {what}": summaries[first][what] / summaries[other][what]
         for other in others
         for what in summaries[first]
-        if what not in ("at once to one by one", "of which decoding")
+        if what != "at once to one by one"
     }
     result = {
         "clients": options.clients,

@@ -32,10 +32,13 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(usable_cores() // workers, 1)))
 
 
+LONG = ("study", "training", "evaluator", "benchmarks")  # folders of whole studies and trainings
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files with slow tests first: a worker that began one last would keep all waiting."""
+    """Put the files that take longest first: a worker that began one last would be waited for."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in slow, item.path.parent.name not in LONG))
 
 
 @pytest.fixture(scope="module", autouse=True)

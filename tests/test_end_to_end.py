@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.installed import link_requirements
+
 
 pytestmark = pytest.mark.slow
 
@@ -121,10 +123,12 @@ def test_champion_installs_and_answers_elsewhere(studied, home, monkeypatch, tmp
     assert command("export", "--to", str(exported), cwd=home).returncode == 0
     asked = manifest["questions"][0]
 
-    venv.create(tmp_path / "venv", with_pip=True)
+    venv.create(tmp_path / "venv", with_pip=False)
     python = str(tmp_path / "venv" / "bin" / "python")
-    install = [python, "-m", "pip", "install", "--quiet", str(exported / "runtime")]
-    subprocess.run(install, check=True, timeout=1200)
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps"]
+    subprocess.run([*install, str(exported / "runtime")], check=True, timeout=600)
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    link_requirements("c2c-search-runtime", site)
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     answer = subprocess.run(
         [python, "-c", ASK, str(exported), asked["question"]],

@@ -60,6 +60,12 @@ def plan(
     Example:
 
         $ c2c-search plan --space spaces/fuser.yaml
+        ...
+        prompt caches  7.8 GB of 8,600 prompts
+        ...
+        phase                       least  expected    most
+        trials                     20 min    35 min  61 min
+        in all                     42 min    59 min  88 min
     """
     from c2c_search.space.schema import Space
     from c2c_search.study.readiness import check_ready

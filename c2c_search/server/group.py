@@ -145,7 +145,7 @@ class Group:
         for read in self._reader.read(taken):
             asked = read.asked
             if asked.wanted.echo is not None:
-                self._texts.append(Text(asked, asked.wanted.echo, read.fused, read.ids))
+                self._texts.append(Text(asked, asked.wanted.echo, read.fused))
                 continue
             try:
                 writing = Writing(self.model, asked.wanted, read.ids, asked.tell)

@@ -83,15 +83,18 @@ class Text:
         asked: Who waits for it.
         echo: What is scored.
         fused: The cache of the prompt before it.
-        ids: The receiver's tokens of that prompt.
         scored: Its tokens so far, and what follows them if that is wanted.
     """
 
     asked: Asked
     echo: Echo
     fused: FusedCache
-    ids: tuple[int, ...]
     scored: list[ToldToken] = field(default_factory=list)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Tokens of the prompt as it was given: whoever asked knows nothing of anchors in it."""
+        return self.asked.wanted.prompt.ids
 
     @property
     def fed(self) -> tuple[int, ...]:

@@ -18,6 +18,8 @@ from c2c_search.inference.finite import blaming
 from c2c_search.inference.message_effect import message_effect
 from c2c_search.inference.token_ids import read_of_receiver
 from c2c_search.models.context_length import ContextLength
+from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.server.failures import too_long
 from c2c_search.server.writing import Heard
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from c2c_search.inference.model import C2CModel
     from c2c_search.inference.packed.fused_cache import FusedCache
     from c2c_search.prompt_cache.batches import PairBatch
-    from c2c_search.prompt_cache.batches import PairPrompts
     from c2c_search.server.group import Asked
     from c2c_search.server.limits import ServerLimits
     from c2c_search.server.writing import Prompt
@@ -63,7 +64,7 @@ class PromptReader:
     def __init__(self, model: C2CModel, limits: ServerLimits, hit: Callable[[bool], None]) -> None:
         self.model, self.limits = model, limits
         self._hit = hit
-        self._kept: OrderedDict[object, tuple[PairPrompts, int]] = OrderedDict()
+        self._kept: OrderedDict[object, PairPrompts] = OrderedDict()
         read = [ContextLength.of(each.model).tokens for each in (model.receiver, model.sharer)]
         self._most = min([limits.context_tokens, *(count for count in read if count is not None)])
 
@@ -74,29 +75,27 @@ class PromptReader:
             taken: Who asks; whoever cannot be answered is told so.
         """
         for several in (self._known(taken), *self._new(taken)):
-            for asked, (prompts, number) in several:
-                batch = self.model.batch(prompts, [number])
+            for asked, prompts in several:
+                batch = self.model.batch(prompts)
                 try:
-                    self._check(prompts.encoded[number], asked.wanted.behind)
+                    self._check(prompts.encoded[0], asked.wanted.behind)
                     with blaming(self.model, batch):
                         fused = self.model.fused_cache(batch)
                         heard = None
                         if asked.wanted.heard and self.model.fuser is not None:
-                            heard = partial(self._heard, prompts, number, batch, fused)
+                            heard = partial(self._heard, prompts, batch, fused)
                 except Exception as error:
                     asked.failed(error)
                     continue
                 yield ReadPrompt(asked, fused, tuple(batch.receiver_ids[0]), heard)
 
-    def _heard(
-        self, prompts: PairPrompts, number: int, batch: PairBatch, fused: FusedCache
-    ) -> Heard:
-        draft = prompts.encoded[number].draft
+    def _heard(self, prompts: PairPrompts, batch: PairBatch, fused: FusedCache) -> Heard:
+        draft = prompts.encoded[0].draft
         words = self.model.sharer.text_tokenizer
         text = str(words.decode(draft, skip_special_tokens=True)).strip() if draft else None
-        return Heard(text, message_effect(self.model, prompts, number, batch, fused))
+        return Heard(text, message_effect(self.model, prompts, 0, batch, fused))
 
-    def _known(self, taken: Sequence[Asked]) -> list[tuple[Asked, tuple[PairPrompts, int]]]:
+    def _known(self, taken: Sequence[Asked]) -> list[tuple[Asked, PairPrompts]]:
         found = []
         for asked in taken:
             kept = self._kept.get(asked.wanted.prompt.key)
@@ -106,15 +105,13 @@ class PromptReader:
                 found.append((asked, kept))
         return found
 
-    def _new(
-        self, taken: Sequence[Asked]
-    ) -> Iterator[list[tuple[Asked, tuple[PairPrompts, int]]]]:
+    def _new(self, taken: Sequence[Asked]) -> Iterator[list[tuple[Asked, PairPrompts]]]:
         new = [asked for asked in taken if asked.wanted.prompt.key not in self._kept]
         new.sort(key=lambda asked: _kind(asked.wanted.prompt))
         for _, several in groupby(new, key=lambda asked: _kind(asked.wanted.prompt)):
             yield self._prefilled([*several])
 
-    def _prefilled(self, several: Sequence[Asked]) -> list[tuple[Asked, tuple[PairPrompts, int]]]:
+    def _prefilled(self, several: Sequence[Asked]) -> list[tuple[Asked, PairPrompts]]:
         """Read prompts of one kind, those that are asked several times once."""
         by_key: dict[object, list[Asked]] = defaultdict(list)
         for asked in several:
@@ -137,7 +134,7 @@ class PromptReader:
             for asked in alike
         ]
 
-    def _prompts(self, prompts: Sequence[Prompt]) -> list[tuple[PairPrompts, int]]:
+    def _prompts(self, prompts: Sequence[Prompt]) -> list[PairPrompts]:
         """Prompts of one kind with both models' caches.
 
         Raises:
@@ -153,9 +150,9 @@ class PromptReader:
             self._check(each, 1)
         if len(prompts) == 1 and len(prompts[0].turns) > 1:  # perhaps a turn more than before
             (prompt,) = prompts
-            return [(self.model.read_on(prompt.turns, prompt.sharer_turns), 0)]
+            return [self.model.read_on(prompt.turns, prompt.sharer_turns)]
         together = self.model.cached(encoded)
-        return [(together, number) for number in range(len(prompts))]
+        return [_one(together, row) for row in range(len(prompts))]
 
     def _encoded(self, ids: Sequence[int]) -> EncodedPrompt:
         """A prompt of which the receiver's tokens alone are given."""
@@ -172,6 +169,20 @@ class PromptReader:
         whole = max(len(prompt.receiver_ids), len(prompt.sharer_ids)) + behind
         if whole > self._most:
             raise too_long(whole, self._most)
+
+
+def _one(prompts: PairPrompts, row: int) -> PairPrompts:
+    """One of several prompts, of which nothing is kept with it."""
+    if len(prompts) == 1:
+        return prompts
+    encoded = prompts.encoded[row]
+
+    def cut(caches: PromptCaches, tokens: int) -> PromptCaches:
+        shard, first = caches.locations[row]
+        return PromptCaches([caches.shards[shard][first : first + tokens].clone()], ((0, 0),))
+
+    own = cut(prompts.receiver, len(encoded.receiver_ids))
+    return PairPrompts((encoded,), own, cut(prompts.sharer, len(encoded.sharer_ids)))
 
 
 def _kind(prompt: Prompt) -> tuple[bool, bool, bool]:

@@ -18,6 +18,7 @@ Measure = Literal[
 """Scores on validation, which are maximised, and costs, which are minimised."""
 
 SCORES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
+COSTS: tuple[Measure, ...] = tuple(each for each in get_args(Measure) if each not in SCORES)
 TIMED: tuple[Measure, ...] = ("latency_ms", "peak_memory_mb")
 """Known only of a trained fuser, by asking it; of a trial that was pruned they are not."""
 

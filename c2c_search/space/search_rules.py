@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.grid_size import grid_size
+from c2c_search.space.objectives import COSTS
 from c2c_search.space.objectives import SCORES
 
 
@@ -112,6 +113,7 @@ def _of_objectives(search: Search) -> Iterator[Fault]:
             search.bounds["parameters"],
             "Set limits.max_parameters: what is beyond is then never trained.",
         )
+    yield from _of_bounds(search)
     if (objectives := search.objectives) is None:
         return
     if "objective" in search.model_fields_set:
@@ -149,6 +151,18 @@ def _of_objectives(search: Search) -> Iterator[Fault]:
         )
 
 
+def _of_bounds(search: Search) -> Iterator[Fault]:
+    """Bounds that every trial keeps to, or none."""
+    for name, bound in search.bounds.items():
+        least = 0 if name == "accuracy" else -1
+        if name in SCORES and not least <= bound <= 1:
+            rule = f"Scores are shares of the answers: {name} is between {least} and 1."
+            yield Fault("bounds", rule, bound, "Write 85 % as 0.85.")
+        elif name in COSTS and bound <= 0:
+            rule = f"No fuser's {name} is as low as that."
+            yield Fault("bounds", rule, bound, f"Name the most that is accepted, or drop {name}.")
+
+
 def _of_choice(search: Search) -> Iterator[Fault]:
     if (choose := search.choose) is None:
         return
@@ -174,6 +188,11 @@ def _of_choice(search: Search) -> Iterator[Fault]:
             "Those within a distance of the best need a second measure to choose from them by.",
             choose.best,
             "Add then:, e.g. then: parameters.",
+        )
+    if choose.best in SCORES and choose.within >= 1:
+        rule = "Scores are shares of the answers: within 1 of the best there is every other."
+        yield Fault(
+            "choose", rule, choose.within, "Write 2 points as 0.02, or set within_percent."
         )
     if choose.then == choose.best:
         rule = "The second measure must be another than the first."

@@ -133,6 +133,8 @@ class _Work:
         yield "models alone, validation", alone, seconds, len(self.models)
         yield self._references()
         yield self._trials()
+        if self.space.search.confirm_seeds:
+            yield self._seeds()
         yield from self._controls()
         yield self._test()
         yield "package", "the champion, asked again", _certain(2 * self.pace.start), 1
@@ -218,16 +220,23 @@ class _Work:
         token = sum(self.pace.prefill(source) for _, source in trial.pair)
         return self.reading.caches.beyond * examples * BATCH_TOKENS * token
 
+    def _seeds(self) -> _Part:
+        """Each finalist with further seeds, the pairs equally likely."""
+        times = self.finalists * self.space.search.confirm_seeds
+        each = [self._to_the_end(trial) for trial in self.firsts]
+        of = f"{times} of {self.training.steps:,} steps"
+        return "further seeds", of, _between(each, times), times
+
+    def _to_the_end(self, trial: TrialConfig, control: str | None = None) -> float:
+        return self._seconds(trial, self.training.steps, len(self.training.rungs), control)
+
     def _controls(self) -> Iterator[_Part]:
         """What each finalist has trained, the pairs equally likely."""
         names = (TWIN, *self.space.pipeline.champion.controls)
         for name in dict.fromkeys(names):
             if SYSTEMS[name].recipe is None:
                 continue
-            each = [
-                self._seconds(trial, self.training.steps, len(self.training.rungs), name)
-                for trial in self.firsts
-            ]
+            each = [self._to_the_end(trial, name) for trial in self.firsts]
             title = SYSTEMS[name].title
             of = f"{self.finalists} of {self.training.steps:,} steps"
             yield f"control: {title}", of, _between(each, self.finalists), self.finalists

@@ -7,12 +7,16 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+import torch
+
 from c2c_search.data.schema import SplitLimits
+from c2c_search.errors import C2CError
 from c2c_search.evaluation.guard import SELECTION
 from c2c_search.evaluation.systems.registry import SUBJECT
 from c2c_search.evaluation.systems.registry import SYSTEMS
@@ -28,6 +32,7 @@ from c2c_search.study.controls import ROLES
 from c2c_search.study.pace import MeasuredPace
 from c2c_search.study.pace import TrainingCost
 from c2c_search.system_names import TWIN
+from c2c_search.training.divergence import DivergedError
 from c2c_search.training.process import keep_freed_memory
 from c2c_search.training.process import release_memory
 from c2c_search.training.process import start_deepspeed
@@ -52,6 +57,9 @@ if TYPE_CHECKING:
 
 SECONDS = 75.0
 """After so many nothing more is begun; what has begun ends a few seconds later."""
+
+FAILURES = (C2CError, DivergedError, torch.OutOfMemoryError)
+"""What a trial, or a whole study, can fail with."""
 
 _ROWS = {"train": 24, "validation": 32, "test": 2, "guard": 8, "reconstruction": 24}
 _SAMPLE = 50  # candidates that the smallest and the largest are taken from
@@ -92,7 +100,8 @@ def measure_pace(
         seconds: Nothing more is begun after so many.
 
     Raises:
-        C2CError: Something of the study cannot be run, as it could not in a study.
+        C2CError: Something of the study cannot be run, as it could not in a study; or another
+            one of `FAILURES`.
         KeyboardInterrupt: A signal asked to stop.
     """
     keep_freed_memory()
@@ -186,7 +195,9 @@ class _Meter:
         for trial in self._others(firsts, fits):
             if not self._over:
                 dated = trial.model_copy(update={"data": firsts[trial.pair].data})
-                self._fuser(trial, dated)
+                # Such a trial fails in a study too, and the study goes on.
+                with suppress(*FAILURES):
+                    self._fuser(trial, dated)
         for pair in list(pairs.values())[1:]:
             self._answers(pair, fusers[pair], firsts[pair])
 
@@ -366,9 +377,10 @@ def shortened(trial: TrialConfig, steps: int) -> TrialConfig:
 
 
 def _passes(trial: TrialConfig) -> float:
-    """How many times as many passes a step of a trial has as one of `shortened`."""
+    """How many times as many passes a device makes in a step of a trial as in `shortened`."""
     passes = trial.training.passes
-    return passes / min(passes, _PASSES)
+    devices = min(trial.training.devices_per_trial, max(1, torch.cuda.device_count()))
+    return passes / devices / min(passes, _PASSES)
 
 
 def _blocks(seconds: Sequence[float]) -> list[float]:

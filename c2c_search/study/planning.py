@@ -7,7 +7,6 @@ from dataclasses import asdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from c2c_search.errors import C2CError
 from c2c_search.fuser.cost import parameters
 from c2c_search.space.plan import Plan
 from c2c_search.space.plan import plan
@@ -17,6 +16,7 @@ from c2c_search.study.estimate import estimate
 from c2c_search.study.memory import lengths_of_pairs
 from c2c_search.study.memory import memory_of_trials
 from c2c_search.study.messages import Messages
+from c2c_search.study.pace_meter import FAILURES
 from c2c_search.study.pace_meter import measure_pace
 from c2c_search.study.prompt_lists import PromptLists
 from c2c_search.study.sizes import make_fits
@@ -91,7 +91,7 @@ def plan_at_hand(
         pace = measure_pace(
             space, prompts, size, fits=fits, tell=lambda what: tell(f"Measuring: {what}")
         )
-    except C2CError as error:
+    except FAILURES as error:
         notices.append(f"No time was measured, as the study's own work fails: {error}")
         return Planned(made, caches, None, tuple(notices))
     reading = Reading(

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic import ConfigDict
 
 from c2c_search.host.wording import counted
+from c2c_search.space.plan import trained_in_steps
 from c2c_search.study.finalist import Finalist
 from c2c_search.study.recording import train_once
 from c2c_search.study.session import Session
@@ -68,16 +69,17 @@ def confirm(session: Session, chosen: Sequence[Finalist]) -> dict[str, Seeds]:
     if not further:
         return {}
     still = {(number, seed) for number in range(len(chosen)) for seed in further}
+    after = len(chosen) * (1 + len(trained_in_steps(session.space)))  # their controls come then
 
     def train(session: Session, number: int, seed: int) -> float | None:
-        session.view.controls(len(still))
+        session.view.controls(len(still) + after)
         value = _train(session, chosen[number], seed)
         still.discard((number, seed))
         return value
 
     jobs = {(n, seed): partial(train, number=n, seed=seed) for n, seed in sorted(still)}
     values = dict(zip(jobs, session.share(list(jobs.values())), strict=True))
-    session.view.controls(0)
+    session.view.controls(after)
     found = {}
     for number, one in enumerate(chosen):
         others = [values[number, seed] for seed in further]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 from typing import TypeVar
@@ -49,6 +50,12 @@ def of_layers(config: FuserConfig) -> list[int]:
     )
 
 
+@cache
+def _configs(suite: type[FuserConformance]) -> list[FuserConfig]:
+    """Made once, not for each of a suite's tests."""
+    return suite().configs()
+
+
 class FuserConformance(ABC):
     """Put every test that takes a ``config`` through every configuration of the suite."""
 
@@ -65,7 +72,7 @@ class FuserConformance(ABC):
         if "config" not in metafunc.fixturenames:
             return
         applies: Applies = getattr(metafunc.function, "applies", lambda config: True)
-        chosen = [config for config in self.configs() if applies(config)]
+        chosen = [config for config in _configs(type(self)) if applies(config)]
         names = [config.model_dump_json(exclude_defaults=True) for config in chosen]
         metafunc.parametrize("config", chosen, ids=names)
 

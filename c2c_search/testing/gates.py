@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 from typing import ClassVar
 from typing import get_args
@@ -17,6 +16,8 @@ from c2c_search.testing.fusers import FuserConformance
 from c2c_search.testing.pairs import caches
 from c2c_search.testing.pairs import trained
 from c2c_search.testing.pairs import valid
+from c2c_search.testing.pairwise import each
+from c2c_search.testing.pairwise import merged
 
 
 class GateConformance(FuserConformance):
@@ -26,13 +27,6 @@ class GateConformance(FuserConformance):
     """Its name, as in ``fuser.gate.granularity``."""
 
     def configs(self) -> list[c.FuserConfig]:
-        ways = [
-            {"noise": noise, "rule": rule, "input_dependent": input_dependent}
-            for noise, rule, input_dependent in product(
-                get_args(c.Noise), get_args(c.Rule), (False, True)
-            )
-        ]
-        ways = [way | {"initial_logit": 0.5} if way["rule"] == "tanh" else way for way in ways]
         fusers: list[dict[str, Any]] = [
             {"projector": "c2c"},
             {"projector": "joint", "injection": "replace"},
@@ -40,12 +34,16 @@ class GateConformance(FuserConformance):
             {"projector": "linear", "injection": "append"},
             {"projector": "joint", "injection": "side", "layer_share": 0.5},
         ]
-        return valid(
-            [
-                {"width": 8, **fuser, "gate": {"granularity": self.plugin, "sparsity": 0.1} | way}
-                for fuser, way in product(fusers, ways)
-            ]
-        )
+        start = [{"granularity": self.plugin, "sparsity": 0.1}]
+        dependent = each("input_dependent", (False, True))
+        gates = [
+            *merged(
+                start, each("noise", get_args(c.Noise)), each("rule", ("hard", "soft")), dependent
+            ),
+            # Without noise, and shut at 0.
+            *merged(start, [{"rule": "tanh", "initial_logit": 0.5}], dependent),
+        ]
+        return valid(merged([{"width": 8}], fusers, each("gate", gates)))
 
     def test_it_says_where_it_comes_from(self) -> None:
         assert GATES[self.plugin].reference.strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 from typing import ClassVar
 from typing import get_args
@@ -16,6 +15,8 @@ from c2c_search.testing.pairs import caches
 from c2c_search.testing.pairs import rotations
 from c2c_search.testing.pairs import trained
 from c2c_search.testing.pairs import valid
+from c2c_search.testing.pairwise import each
+from c2c_search.testing.pairwise import merged
 
 
 class InjectionConformance(FuserConformance):
@@ -32,7 +33,8 @@ class InjectionConformance(FuserConformance):
             {"projector": "linear", "initialisation": "ridge"},
             {"projector": "ridge"},
         ]
-        others: list[dict[str, Any]] = [
+        keys = each("keys", get_args(c.Keys))
+        alone: list[dict[str, Any]] = [
             {"gate": {"granularity": "head"}},
             {"gate": {"granularity": "layer", "noise": "logistic", "rule": "hard"}},
             {"gate": {"granularity": "token"}},
@@ -41,17 +43,14 @@ class InjectionConformance(FuserConformance):
             {"layer_share": 0.5},
             {"fuse_response": True},
             {"refresh": 2, "keys": "unrotated"},
-            *({"source": "hidden", "keys": keys} for keys in get_args(c.Keys)),
-            *({"slots": slots, "keys": keys} for slots, keys in product((1, 9), get_args(c.Keys))),
-            *(
-                {"keys": keys, "normalisation": normalisation}
-                for keys, normalisation in product(get_args(c.Keys), get_args(c.Normalisation))
-            ),
         ]
+        start = [{"width": 8, "injection": self.plugin}]
         return valid(
             [
-                {"width": 8, "injection": self.plugin, **projector, **other}
-                for projector, other in product(projectors, others)
+                *merged(start, projectors, alone),
+                *merged(start, projectors, [{"source": "hidden"}], keys),
+                *merged(start, projectors, each("slots", (1, 9)), keys),
+                *merged(start, projectors, each("normalisation", get_args(c.Normalisation)), keys),
             ]
         )
 

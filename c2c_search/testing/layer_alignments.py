@@ -13,6 +13,8 @@ from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
 from c2c_search.fuser.layer_alignment import LayerAlignment
 from c2c_search.testing.fusers import FuserConformance
 from c2c_search.testing.pairs import valid
+from c2c_search.testing.pairwise import each
+from c2c_search.testing.pairwise import merged
 
 
 _COMBINATIONS = ((1, "concat"), (2, "concat"), (2, "mean"), (4, "learned"))
@@ -33,19 +35,15 @@ class LayerAlignmentConformance(FuserConformance):
         if self.alignment.stored:  # nothing can be made without its map
             return []
         return valid(
-            [
-                {
-                    "layer_alignment": self.plugin,
-                    "projector": projector,
-                    "width": 8,
-                    "sources_per_layer": count,
-                    "source_combination": how,
-                    "layer_share": share,
-                }
-                for projector, (count, how), share in product(
-                    ("c2c", "linear"), _COMBINATIONS, (1.0, 0.5)
-                )
-            ]
+            merged(
+                [{"layer_alignment": self.plugin, "width": 8}],
+                each("projector", ("c2c", "linear")),
+                [
+                    {"sources_per_layer": count, "source_combination": how}
+                    for count, how in _COMBINATIONS
+                ],
+                each("layer_share", (1.0, 0.5)),
+            )
         )
 
     def test_it_says_where_it_comes_from(self) -> None:

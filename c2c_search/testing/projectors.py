@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 from typing import ClassVar
 from typing import get_args
@@ -21,6 +20,8 @@ from c2c_search.testing.pairs import RECEIVER
 from c2c_search.testing.pairs import SHARER
 from c2c_search.testing.pairs import caches
 from c2c_search.testing.pairs import valid
+from c2c_search.testing.pairwise import each
+from c2c_search.testing.pairwise import merged
 
 
 class ProjectorConformance(FuserConformance):
@@ -47,12 +48,12 @@ class ProjectorConformance(FuserConformance):
         """Closed-form starts, of every rank that means something."""
         initialisations = ("ridge",) if self.family.ridge_start else ("zero",)
         ranks = (None, 4, 30) if self.family.takes_rank else (None,)
-        return [
-            {"initialisation": start, "rank": rank, "injection": injection, "layer_alignment": way}
-            for start, rank, injection, way in product(
-                initialisations, ranks, ("replace", "append"), ("terminal", "similarity")
-            )
-        ]
+        return merged(
+            each("initialisation", initialisations),
+            each("rank", ranks),
+            each("injection", ("replace", "append")),
+            each("layer_alignment", ("terminal", "similarity")),
+        )
 
     def silent_without_sharer(self, config: c.FuserConfig) -> set[str] | None:
         return self.reads_sharer
@@ -84,71 +85,57 @@ class ProjectorConformance(FuserConformance):
 
 def _axes() -> list[dict[str, Any]]:
     """Every axis of an architecture, those that meddle with each other together."""
-    axes: list[dict[str, Any]] = [{"depth": depth, "intermediate": 7} for depth in range(1, 9)]
-    axes += [
-        {"gate": {"granularity": granularity, "noise": noise, "rule": rule}}
-        for granularity, (noise, rule) in product(
-            ("layer", "head", "token", "value"), (("none", "soft"), ("logistic", "hard"))
-        )
-    ]
-    axes += [
-        {"layer_alignment": way} for way in ("terminal", "proportional", "similarity", "learned")
-    ]
-    axes += [
-        {"sources_per_layer": count, "source_combination": how, "layer_alignment": way}
-        for (count, way), how in product(
-            ((8, "terminal"), (2, "proportional"), (2, "similarity")), get_args(c.Combination)
-        )
-    ]
-    axes += [
-        {"injection": injection, "keys": keys}
-        for injection, keys in product(("residual", "replace", "append"), get_args(c.Keys))
-    ]
-    axes += [
-        {"injection": "append", "slots": slots, "keys": keys, "sharer": sharer}
-        for slots, keys, sharer in product((1, 3), get_args(c.Keys), ("real", "blank"))
-    ]
+    keys = each("keys", get_args(c.Keys))
+    sharers = each("sharer", ("real", "blank"))
+    normalisations = each("normalisation", get_args(c.Normalisation))
+    choices = each("layers", get_args(LayerChoice))
     beside: list[dict[str, Any]] = [
         {},
         {"keys": "unrotated", "layer_alignment": "similarity"},
         {"sources_per_layer": 2, "source_combination": "learned"},
         {"injection": "append", "slots": 3},
     ]
-    axes += [
-        {"source": "hidden", "normalisation": normalisation, "sharer": sharer, **fields}
-        for normalisation, sharer, fields in product(
-            get_args(c.Normalisation),
-            ("real", "blank"),
-            beside,
-        )
+    return [
+        *merged([{"intermediate": 7}], each("depth", range(1, 9))),
+        *(
+            {"gate": gate}
+            for gate in merged(
+                each("granularity", ("layer", "head", "token", "value")),
+                [{"noise": "none", "rule": "soft"}, {"noise": "logistic", "rule": "hard"}],
+            )
+        ),
+        *each("layer_alignment", ("terminal", "proportional", "similarity", "learned")),
+        *merged(
+            [
+                {"sources_per_layer": count, "layer_alignment": way}
+                for count, way in ((8, "terminal"), (2, "proportional"), (2, "similarity"))
+            ],
+            each("source_combination", get_args(c.Combination)),
+        ),
+        *merged(each("injection", ("residual", "replace", "append")), keys),
+        *merged([{"injection": "append"}], each("slots", (1, 3)), keys, sharers),
+        *merged([{"source": "hidden"}], normalisations, sharers, beside),
+        *merged(
+            normalisations,
+            each("dynamic_weight", (True, False)),
+            each("sharer", get_args(c.SharerMode)),
+        ),
+        *merged(
+            [{"initialisation": "random", "dropout": 0.1}],
+            each("weight_granularity", get_args(c.WeightGranularity)),
+            [
+                {"activation": activation, "input_activation": activation != "relu"}
+                for activation in get_args(c.Activation)
+            ],
+        ),
+        *merged(each("layer_share", (0.1, 0.5, 0.8)), choices),
+        *merged([{"layer_count": 2}], choices),
+        *merged(
+            [{"ridge_weighting": "attention"}],
+            each("initialisation", ("ridge", "zero")),
+            each("injection", ("replace", "append")),
+        ),
+        {"layers": "0, 2"},
+        {"layers": "1:2, 3:0", "keys": "unrotated"},
+        {"layers": "1:2+0, 3:1+2", "sources_per_layer": 2},
     ]
-    axes += [
-        {"normalisation": normalisation, "dynamic_weight": weight, "sharer": sharer}
-        for normalisation, weight, sharer in product(
-            get_args(c.Normalisation), (True, False), get_args(c.SharerMode)
-        )
-    ]
-    axes += [
-        {
-            "weight_granularity": granularity,
-            "activation": activation,
-            "input_activation": activation != "relu",
-            "initialisation": "random",
-            "dropout": 0.1,
-        }
-        for granularity, activation in product(
-            get_args(c.WeightGranularity), get_args(c.Activation)
-        )
-    ]
-    axes += [
-        {"layer_share": share, "layers": choice}
-        for share, choice in product((0.1, 0.5, 0.8), get_args(LayerChoice))
-    ]
-    axes += [{"layer_count": 2, "layers": choice} for choice in get_args(LayerChoice)]
-    axes += [
-        {"initialisation": start, "injection": injection, "ridge_weighting": "attention"}
-        for start, injection in product(("ridge", "zero"), ("replace", "append"))
-    ]
-    axes += [{"layers": "0, 2"}, {"layers": "1:2, 3:0", "keys": "unrotated"}]
-    axes += [{"layers": "1:2+0, 3:1+2", "sources_per_layer": 2}]
-    return axes

@@ -65,10 +65,15 @@ def test_a_reference_run_trains_as_a_trial_does(program, trial, tmp_path):
     assert set(found["seconds"]) == {"train", "evaluate"}
 
 
+@pytest.fixture(scope="module")
+def theirs(study, trial):
+    """A run of the published kind, in a process of its own."""
+    return study.reference_runs([trial])
+
+
 @pytest.mark.parametrize("together", [1, 2])
-def test_both_sides_run_in_processes_of_their_own(study, trial, together):
+def test_both_sides_run_in_processes_of_their_own(study, trial, theirs, together):
     configs = [trial, trial.model_copy(update={"seed": 4})]
-    theirs = study.reference_runs(configs[:1])
     ours = study.study(configs, together)
     study.check(ours, theirs)
     found = study.summary(ours, theirs)

@@ -13,9 +13,11 @@ from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitFiles
+from c2c_search.evaluator import controls
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.host.json_store import JsonStore
 from c2c_search.training.service import WorkerService
+from tests.worker_here import WorkerHere
 
 
 WORDS = ["red", "green", "blue", "grey", "pink", "teal", "gold", "plum"]
@@ -60,6 +62,12 @@ def trial(tiny_pair, tmp_path_factory) -> TrialConfig:
         evaluation=EvaluationConfig(batch_size=4, length_normalised=False),
         seed=3,
     )
+
+
+@pytest.fixture
+def trained_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Controls are trained in this process; tests/test_end_to_end.py has theirs in workers."""
+    monkeypatch.setattr(controls, "Worker", WorkerHere)
 
 
 @pytest.fixture(scope="session")

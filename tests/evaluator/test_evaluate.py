@@ -26,7 +26,7 @@ from tests.evaluator.conftest import write_rows
 
 
 @pytest.fixture
-def ask(trial, trained_root, tmp_path: Path):
+def ask(trial, trained_root, trained_here, tmp_path: Path):
     """Evaluates the tiny trial: ``ask(tasks=("test",))``."""
 
     def ask(**options):

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Sequence
-from itertools import product
 from typing import ClassVar
-from typing import TypeVar
 from typing import get_args
 
 import pytest
@@ -35,11 +31,11 @@ from c2c_search.testing.pairs import caches
 from c2c_search.testing.pairs import calibrated
 from c2c_search.testing.pairs import trained
 from c2c_search.testing.pairs import updates
+from c2c_search.testing.pairwise import each
+from c2c_search.testing.pairwise import merged
+from c2c_search.testing.pairwise import pairwise
 
 
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
 SHUT_AT_FIRST = {"granularity": "head", "rule": "tanh"}
 TRAINED_FAMILIES = ("c2c", "joint", "linear")
 MADE_ALIGNMENTS = ("terminal", "proportional", "similarity", "learned")
@@ -115,31 +111,18 @@ class TestSide(InjectionConformance):
 
 
 def gates() -> list[c.GateConfig]:
-    found = [c.GateConfig()]
-    for granularity, noise, rule in product(
-        ("layer", "head", "token", "value"), get_args(c.Noise), get_args(c.Rule)
-    ):
-        if rule == "tanh":  # which has no noise, and begins shut at 0
-            noise, logit = "none", 0.5
-        else:
-            logit = 0.0
-        gate = c.GateConfig(granularity=granularity, noise=noise, rule=rule, initial_logit=logit)
-        if gate not in found:
-            found.append(gate)
-    for granularity in ("layer", "head", "value"):
-        found.append(c.GateConfig(granularity=granularity, input_dependent=True, sparsity=0.1))
-    return found
-
-
-def pairwise(
-    first: Sequence[A], second: Sequence[B], third: Sequence[C]
-) -> Iterator[tuple[A, B, C]]:
-    """Triples in which every two values of different lists meet; the first is the shortest.
-
-    What only three together would break has its own suites, one for each kind of plug-in.
-    """
-    for (i, b), (j, value) in product(enumerate(second), enumerate(third)):
-        yield first[(i + j) % len(first)], b, value
+    granularities = each("granularity", ("layer", "head", "token", "value"))
+    fields = [
+        {},
+        *merged(granularities, each("noise", get_args(c.Noise)), each("rule", ("hard", "soft"))),
+        # Without noise, and shut at 0.
+        *merged(granularities, [{"rule": "tanh", "initial_logit": 0.5}]),
+        *(
+            {"granularity": granularity, "input_dependent": True, "sparsity": 0.1}
+            for granularity in ("layer", "head", "value")
+        ),
+    ]
+    return [c.GateConfig.model_validate(one) for one in fields]
 
 
 def configs() -> list[c.FuserConfig]:

@@ -10,6 +10,7 @@ import pytest
 
 from c2c_search.host.signals import check
 from c2c_search.host.signals import interruptible
+from tests.forked import exit_code
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -37,13 +38,11 @@ def test_an_interrupt_that_python_throws_away_is_not_lost(
 
 
 def test_the_second_signal_ends_the_process() -> None:
-    child = os.fork()
-    if child == 0:
+    def twice() -> None:
         with interruptible():
             try:
                 os.kill(os.getpid(), signal.SIGTERM)
             finally:
                 os.kill(os.getpid(), signal.SIGINT)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 130
+
+    assert exit_code(twice) == 130

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 import torch
 
+from c2c_search.inference.anchors import anchor_texts
 from c2c_search.server import likelihoods
 from c2c_search.server.limits import ServerLimits
 
@@ -59,6 +60,19 @@ def test_texts_that_are_scored_together_are_scored_as_offline(serve, fields, mon
         scored = of_text["token_logprobs"][-count:]
         assert of_text["token_logprobs"][-count - 1] is None  # the colon, which both have read
         assert sum(scored) == pytest.approx(float(expected[0]), abs=1e-4)
+
+
+def test_words_that_the_receiver_reads_beside_a_text_are_no_part_of_it(serve):
+    client, model = serve(injection="append", message="draft", anchors="first", draft_tokens=4)
+    (words,) = anchor_texts(model, ["What is wet?"])
+    assert words
+    text = "Question: What is wet?\nAnswer: water"
+    ids = model.receiver.text_tokenizer(text)["input_ids"]
+    (found,) = told(echo(client, text))
+    assert "".join(found["tokens"]) == text
+    assert len(found["tokens"]) == len(ids)
+    expected, (count,) = model.score("What is wet?", ["water"])
+    assert sum(found["token_logprobs"][-count:]) == pytest.approx(float(expected[0]), abs=1e-4)
 
 
 def test_a_text_under_a_model_alone_and_the_token_that_would_follow(serve):

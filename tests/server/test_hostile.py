@@ -24,7 +24,8 @@ ODD = [
 ]  # fmt: skip
 FIELDS = [
     "model", "messages", "max_tokens", "temperature", "top_p", "n", "stop", "seed", "stream",
-    "logprobs", "top_logprobs", "stream_options", "sharer_context", "unknown_field", "user",
+    "logprobs", "top_logprobs", "stream_options", "sharer_context", "heard", "unknown_field",
+    "user",
 ]  # fmt: skip
 TEXT_FIELDS = ["prompt", "max_tokens", "echo", "logprobs", "suffix", "best_of", "n", "stop"]
 MESSAGES = [

@@ -61,6 +61,19 @@ def test_every_built_in_name_has_its_options_checked() -> None:
             {"objectives": ["margin", "gain"], "choose": {"best": "gain", "within": 0.1}},
             "Add then:, e.g. then: parameters",
         ),
+        (
+            {"bounds": {"accuracy": 85}},
+            "accuracy is between 0 and 1. Got 85.0. Write 85 % as 0.85",
+        ),
+        ({"bounds": {"margin": -2}}, "margin is between -1 and 1"),
+        ({"bounds": {"latency_ms": 0}}, "No fuser's latency_ms is as low as that"),
+        (
+            {
+                "objectives": ["margin", "gain"],
+                "choose": {"best": "margin", "within": 2, "then": "gain"},
+            },
+            "Write 2 points as 0.02",
+        ),
         ({"pruner": "patient", "patient_rungs": 1}, "judges a trial from its rung 3 on"),
     ],
 )

@@ -15,7 +15,10 @@ from typing import Any
 
 from c2c_search.host.terminal import Console
 from c2c_search.models.pair import PairSpec
+from c2c_search.study import start
 from c2c_search.study.driver import run_study
+from c2c_search.study.findings import Findings
+from c2c_search.tracking import StudyRun
 from c2c_search.training import launch
 from c2c_search.training import retries
 from c2c_search.training import worker
@@ -83,12 +86,17 @@ class ScriptedServer(worker.Server):
         return self._service
 
 
+def undrawn(run: StudyRun, found: Findings) -> None:
+    """Keep no figures."""
+
+
 def drive(
     space: str, root: str, workers: str, storage: str | None = None, tracking: str | None = None
 ) -> None:
     """Run a study with worker processes of this module."""
     launch.PROGRAM = "tests.study.scripted_worker"
     retries.BACK_OFF = dict.fromkeys(retries.BACK_OFF, (0.0,) * 20)
+    start.log_figures = undrawn  # as in the tests of one process
     run_study(
         Path(space),
         root=Path(root),

@@ -4,6 +4,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from c2c_search.study.driver import Outcome
 from c2c_search.study.layout import StudyFiles
 from c2c_search.tracking import Tracker
 from c2c_search.training.protocol import Failed
+from tests.forked import exit_code
 
 
 Run = Callable[..., Outcome]
@@ -368,14 +370,12 @@ def test_ctrl_c_anywhere_loses_nothing(
 def test_a_killed_driver_loses_nothing(
     run: Run, root: Path, script: Any, points: tuple[int, ...]
 ) -> None:
+    def killed(point: int) -> None:
+        script.at = lambda number: os._exit(9) if number == point else None
+        run()
+
     for point in points:
-        child = os.fork()
-        if child == 0:
-            script.at = lambda number, point=point: os._exit(9) if number == point else None
-            run()
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) == 9
+        assert exit_code(partial(killed, point)) == 9
     run()
     # What the killed processes trained is not in this process's script.
     assert_finished_once(root)

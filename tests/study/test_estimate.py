@@ -100,6 +100,13 @@ def test_every_phase_is_its_work_times_its_pace(space: Space) -> None:
     assert found["package"] == (14, 14, 14)
 
 
+def test_finalists_are_trained_again_with_further_seeds(space: Space) -> None:
+    search = space.search.model_copy(update={"confirm_seeds": 3})
+    found = seconds(told(space.model_copy(update={"search": search})))
+    assert found["further seeds"] == pytest.approx([2 * 3 * (1 + 90 * 0.2 + 0.3)] * 3)
+    assert "further seeds" not in seconds(told(space))
+
+
 def test_trials_are_pruned_at_their_first_rung_at_the_least_and_nowhere_at_the_most(
     space: Space,
 ) -> None:

@@ -17,6 +17,7 @@ from c2c_search.study.findings import findings
 from c2c_search.study.search_sections import search
 from c2c_search.study.stored_leaderboard import stored_leaderboard
 from tests.study.test_driver import optuna_study
+from tests.study.test_notebook import read_by_notebook
 
 
 Run = Callable[..., Outcome]
@@ -69,6 +70,8 @@ def test_the_champion_comes_from_the_front_by_the_rule(
     charts = {chart.title: chart for chart in search(found).charts}
     ringed = charts["Size against margin"].series[-1]
     assert len(ringed.x) == len(told.trials)
+    table = read_by_notebook(root, until="trials")["trials"]
+    assert [*table.value] == [trial.values[0] for trial in study.trials]
     space_file.write_text(space_file.read_text().replace(TWO, f"{TWO[:-1]}, gain]"))
     with pytest.raises(ConfigError, match=r"Set search.objectives to \[margin, parameters\]"):
         quick(trials=9)

@@ -14,6 +14,7 @@ from c2c_search.errors import StoreError
 from c2c_search.space import Space
 from c2c_search.space.declaration import Limits
 from c2c_search.study import storage
+from tests.forked import exit_code
 
 
 def test_sqlite_writes_ahead_and_takes_the_write_lock_at_the_start(root: Path) -> None:
@@ -151,11 +152,12 @@ def test_one_driver_at_a_time(root: Path) -> None:
 
 def test_the_lock_goes_with_its_process(root: Path) -> None:
     opened = storage.open_storage(root)
-    child = os.fork()
-    if child == 0:
+
+    def killed() -> None:
         with storage.sole_driver(root, "a", opened):
             os._exit(9)
-    os.waitpid(child, 0)
+
+    assert exit_code(killed) == 9
     with storage.sole_driver(root, "a", opened):
         pass
 

@@ -16,6 +16,7 @@ from c2c_search.study import storage
 from c2c_search.study import trials
 from c2c_search.study.driver import Outcome
 from c2c_search.training.protocol import Failed
+from tests.forked import exit_code
 
 
 Run = Callable[..., Outcome]
@@ -141,13 +142,11 @@ def test_settings_queued_twice_are_trained_once(
 
 @pytest.mark.parametrize("point", [10, 15, 22])
 def test_a_killed_driver_loses_nothing(quick: Run, root: Path, script: Any, point: int) -> None:
-    child = os.fork()
-    if child == 0:
+    def killed() -> None:
         script.at = lambda number: os._exit(9) if number == point else None
         quick()
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 9
+
+    assert exit_code(killed) == 9
     quick()
     assert len(ended(root)) == 5
 
