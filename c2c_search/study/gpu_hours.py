@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,6 +37,7 @@ from c2c_search.study.sizes import shape_in
 if TYPE_CHECKING:
     from c2c_search.config.trial import TrialConfig
     from c2c_search.data.schema import Row
+    from c2c_search.fuser.config import FuserConfig
     from c2c_search.fuser.shapes import CacheShape
     from c2c_search.space.schema import Space
 
@@ -68,14 +70,19 @@ def gpu_hours(space: Space, *, data: bool = True) -> tuple[Plan, CachePlan, GpuH
         return None
     adapted = adapted_receivers(space)
     shapes = {one: shape_in(config, adapted=one in adapted) for one, config in known.items()}
-    made = plan(space, geometries=shapes, parameters=parameters)
+
+    @cache
+    def counted(fuser: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
+        return parameters(fuser, receiver, sharer)
+
+    made = plan(space, geometries=shapes, parameters=counted)
     rows, lengths, basis = _texts(space, data)
     caches = _caches(space, shapes, rows, lengths)
     reading = Reading(rows, caches, private=False)
     sizes = {source: ModelSize.of(config) for source, config in known.items()}
 
     def size(trial: TrialConfig) -> int:
-        return parameters(trial.fuser, *(shapes[source] for _, source in trial.pair))
+        return counted(trial.fuser, *(shapes[source] for _, source in trial.pair))
 
     def forecast(peak: float, workers: int) -> Forecast:
         pace = CountedPace(peak * 1e12 * UTILISATION, sizes, lengths, size, basis=basis)

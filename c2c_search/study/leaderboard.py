@@ -24,7 +24,7 @@ from c2c_search.study.controls import reference_name
 from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import controls_of
 from c2c_search.study.naming import shown
-from c2c_search.study.naming import trial_name
+from c2c_search.study.naming import trial_names
 from c2c_search.study.session import Session
 from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trials import ACCURACY
@@ -60,11 +60,12 @@ def make_leaderboard(
 def _trials(session: Session) -> Iterator[SearchRow]:
     states = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
     names = {str(pair): name for name, pair in session.space.pairs.items()}
+    called = trial_names(session.study)
     for trial in resume.finished(session.study):
         settings = shown(session.space, trial.params)
         settings.pop("pair", None)
         yield SearchRow(
-            name=trial_name(session.study, trial.number),
+            name=called[trial.number],
             kind="trial",
             state=states[trial.state.name],
             accuracy=trial.user_attrs.get(ACCURACY),

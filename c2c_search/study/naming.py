@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from c2c_search.host.names import tails
 from c2c_search.report.shorthand import Shorthand
+from c2c_search.space.order import all_trials
 from c2c_search.space.order import ordinal
+from c2c_search.space.order import ordinals
 from c2c_search.space.schema import Space
 
 
@@ -17,7 +19,16 @@ if TYPE_CHECKING:
 
 def trial_name(study: Study, number: int) -> str:
     """What reports call a trial; a retry is called as the trial that it goes on with."""
-    return f"trial-{ordinal(study, number):03d}"
+    return _name(ordinal(study, number))
+
+
+def trial_names(study: Study) -> list[str]:
+    """The same of every trial, by number."""
+    return [_name(place) for place in ordinals(all_trials(study))]
+
+
+def _name(place: int) -> str:
+    return f"trial-{place:03d}"
 
 
 def run_title(space: Space, name: str, params: Mapping[str, object]) -> str:

@@ -22,7 +22,7 @@ from c2c_search.study import storage
 from c2c_search.study.drivers import DRIVER
 from c2c_search.study.drivers import living_drivers
 from c2c_search.study.layout import StudyFiles
-from c2c_search.study.naming import trial_name
+from c2c_search.study.naming import trial_names
 from c2c_search.study.storage import TRIALS
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import DERANGED_ACCURACY
@@ -212,10 +212,11 @@ def study_row(
 def trial_rows(study: Study) -> list[TrialRow]:
     """A study's trials in the order of their suggestions."""
     last: dict[str, tuple[FrozenTrial, int]] = {}
-    for trial in study.get_trials(deepcopy=False):
-        name = trial_name(study, trial.number)
+    names = trial_names(study)
+    for trial in study.get_trials(deepcopy=False)[: len(names)]:
+        name = names[trial.number]
         last[name] = (trial, last[name][1] + 1 if name in last else 1)
-    return sorted(_rows(last), key=lambda row: row.name)
+    return list(_rows(last))
 
 
 def trial_row(study: Study, name: str) -> TrialRow:

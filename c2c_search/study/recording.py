@@ -53,9 +53,8 @@ class Recorder:
     goes_on: Callable[[Rung], bool]
 
     def on_step(self, step: Step) -> None:
+        # Not written at once: what is lost with this process, the training tells again.
         self.run.metrics(step.step, step.metrics)
-        # At once: after a kill the trial goes on behind its checkpoint, not behind its buffer.
-        self.run.flush()
         self.session.view.step(self.name, step.step, step.loss)
 
     def on_rung(self, rung: Rung) -> bool:

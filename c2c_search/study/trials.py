@@ -11,6 +11,7 @@ from c2c_search.errors import StudyStoppedError
 from c2c_search.report.run_notes import escaped
 from c2c_search.space.declaration import Search
 from c2c_search.space.objectives import violations
+from c2c_search.space.order import all_trials
 from c2c_search.space.pruners import rung_blocks
 from c2c_search.space.pruners import rung_measures
 from c2c_search.space.sampling import Fits
@@ -24,6 +25,7 @@ from c2c_search.study.disk import make_room
 from c2c_search.study.naming import run_title
 from c2c_search.study.naming import shown
 from c2c_search.study.naming import trial_name
+from c2c_search.study.naming import trial_names
 from c2c_search.study.recording import Recording
 from c2c_search.study.recording import early
 from c2c_search.study.recording import log_failure
@@ -57,8 +59,9 @@ IN_A_ROW = 3  # failures of one class that end the study
 
 def failures(study: Study) -> tuple[str, ...]:
     """A line for each trial that failed for good, with its class and its exception."""
+    names = trial_names(study)
     return tuple(
-        f"{trial_name(study, trial.number)} failed ({trial.user_attrs[resume.FAILURE]}): "
+        f"{names[trial.number]} failed ({trial.user_attrs[resume.FAILURE]}): "
         f"{trial.user_attrs.get(MESSAGE, '')}"
         for trial in resume.finished(study)
         if resume.FAILURE in trial.user_attrs
@@ -173,7 +176,7 @@ class _Trial:
         self.trial = trial
         self.streak = streak
         self.name = trial_name(session.study, trial.number)
-        self.reported = set(session.study.trials[trial.number].intermediate_values)
+        self.reported = set(all_trials(session.study)[trial.number].intermediate_values)
         self.training: TrainingRequest | None = None
         self._recording: Recording | None = None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -37,6 +38,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes
 
 KILLS = int(os.environ.get("C2C_SEARCH_KILLS", "2"))
 STARTS = 3 * KILLS + 5  # of one study, before the test gives up
+TIMES = re.compile(r"^\[[\d:]+\] |[;,]? ?\(for [\d:]+\)$")  # before and behind what is told
 LEFT = (".draft", "candidate", "checkpoints")  # of a study that has not ended
 SPACE = """\
 study: kills
@@ -112,7 +114,7 @@ class Command:
         begun = time.monotonic()
         assert process.stdout is not None
         for line in process.stdout:
-            text = line.strip().replace(str(self.root), "ROOT")
+            text = TIMES.sub("", line.strip().replace(str(self.root), "ROOT"))
             yield Line(text, time.monotonic() - begun)
 
 

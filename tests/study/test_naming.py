@@ -10,6 +10,7 @@ from c2c_search.study import resume
 from c2c_search.study.naming import run_title
 from c2c_search.study.naming import shown
 from c2c_search.study.naming import trial_name
+from c2c_search.study.naming import trial_names
 from tests.space.conftest import PAIRS
 
 
@@ -35,6 +36,7 @@ def test_a_retry_is_called_as_the_trial_it_goes_on_with() -> None:
     for _ in range(4):
         study.ask()
     names = [trial_name(study, trial.number) for trial in study.trials]
+    assert trial_names(study) == names
     # Numbers 2 and 4 go on with 0, number 3 with 1; the others are new.
     assert names[:5] == ["trial-000", "trial-001", "trial-000", "trial-001", "trial-000"]
     assert names[5:] == ["trial-002", "trial-003"]
