@@ -201,11 +201,13 @@ def ask_first(space: Path, hours: float, *, trials: int | None, workers: int | N
     )
     if done.returncode:
         raise typer.Exit(done.returncode)
-    time = loads(done.stdout)["time"]
-    if time is None:
+    planned = loads(done.stdout)
+    if (time := planned["time"]) is None:
+        for notice in planned["notices"]:
+            tell(notice)
         raise ConfigError(
             "--max-hours needs a study whose time can be told, and its own work fails here.",
-            hint="`c2c-search plan` says why; leave --max-hours out to begin nevertheless.",
+            hint="Mend what is told above, or leave --max-hours out to begin nevertheless.",
         )
     from c2c_search.report.forecast_table import span_text
     from c2c_search.space.forecast import Span

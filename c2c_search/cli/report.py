@@ -80,13 +80,17 @@ def leaderboard(
     study: Study = None, root: Root = ROOT, storage: Storage = None, json: Json = False
 ) -> None:
     """Show a study's trials side by side, one line each, and what the test split said."""
+    from dataclasses import asdict
+
     from c2c_search.study.findings import findings
 
     found = findings(study, root, url=storage)
     if json:
         trials = [each.model_dump(mode="json") for each in found.trials]
         verdicts = {name: each.model_dump(mode="json") for name, each in found.verdicts.items()}
-        echo_json(dumps({"study": found.row.name, "trials": trials, "verdicts": verdicts}))
+        front = None if found.front is None else asdict(found.front)
+        told = {"study": found.row.name, "trials": trials, "verdicts": verdicts, "front": front}
+        echo_json(dumps(told))
         return
     from c2c_search.host.terminal import Console
     from c2c_search.report.leaderboard import render

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from c2c_search.cli.report import leaderboard
 from c2c_search.errors import ConfigError
 from c2c_search.study.driver import Outcome
 from c2c_search.study.finalists import FinalEvaluation
@@ -40,7 +42,11 @@ def _small_is_nearly_as_good(script: Any) -> None:
 
 
 def test_the_champion_comes_from_the_front_by_the_rule(
-    quick: Run, space_file: Path, root: Path, output: io.StringIO
+    quick: Run,
+    space_file: Path,
+    root: Path,
+    output: io.StringIO,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     rule = "choose: {best: margin, within: 0.05, then: parameters}"
     search_by(space_file, f"{TWO}, {rule}")
@@ -67,6 +73,9 @@ def test_the_champion_comes_from_the_front_by_the_rule(
     # Who reads the stores finds the same front, and the report's chart rings it.
     found = findings("tiny", root)
     assert stored_leaderboard(found).front == told
+    capsys.readouterr()
+    leaderboard("tiny", root, json=True)
+    assert json.loads(capsys.readouterr().out)["front"]["trials"] == [*told.trials]
     charts = {chart.title: chart for chart in search(found).charts}
     ringed = charts["Size against margin"].series[-1]
     assert len(ringed.x) == len(told.trials)

@@ -86,6 +86,9 @@ class C2CLM(TemplateLM):
         batch_size: Contexts answered in one pass, at most; fewer where they are long.
         max_length: Tokens that context and continuation may have together; more are left out in
             front, and anchors count. The receiver's own limit when left out.
+
+    Raises:
+        ConfigError: Anchors alone are as long.
     """
 
     def __init__(
@@ -95,7 +98,14 @@ class C2CLM(TemplateLM):
         self.model = model
         self.batch_size = batch_size
         self.tokenizer = model.receiver.text_tokenizer
-        self.max_length = (max_length or _longest(model.receiver)) - _anchor_tokens(model)
+        read, words = max_length or _longest(model.receiver), _anchor_tokens(model)
+        if read <= words:
+            raise ConfigError(
+                "A receiver needs room beside the words of its sharer.",
+                value=max_length,
+                hint=f"Set max_length above {words}.",
+            )
+        self.max_length = read - words
         self.max_gen_toks = 256
         self._device = model.device
         self._alone = receiver_alone(model)

@@ -267,3 +267,10 @@ def test_an_answer_that_has_begun_is_refused_in_a_fused_chat(
 def test_a_chat_without_a_template_is_refused(alone: C2CModel) -> None:
     with pytest.raises(ConfigError, match="chat template"):
         _harness(alone).apply_chat_template([{"role": "user", "content": "x"}])
+
+
+def test_words_of_the_sharer_leave_the_harness_less_room(make_pair: Any) -> None:
+    anchored = make_pair(injection="append", anchors="first", anchor_tokens=8)
+    assert _harness(anchored, max_length=12).max_length == 12 - 9
+    with pytest.raises(ConfigError, match="Set max_length above 9"):
+        _harness(anchored, max_length=9)
