@@ -15,6 +15,7 @@ from pydantic import model_validator
 
 from c2c_search.fuser.families import PROJECTORS
 from c2c_search.fuser.families import ProjectorFamily
+from c2c_search.fuser.gate_config import GateConfig
 from c2c_search.fuser.granularities import GATES
 from c2c_search.fuser.injections import INJECTIONS
 from c2c_search.fuser.injections import Injection
@@ -31,7 +32,6 @@ from c2c_search.tokenization.alignments import TOKEN_ALIGNMENTS
 
 # Each is a built-in name, one of an installed package, or a dotted path; see `plugins`.
 ProjectorName = Annotated[str, AfterValidator(PROJECTORS.check)]
-GateName = Annotated[str, AfterValidator(GATES.check)]
 LayerAlignmentName = Annotated[str, AfterValidator(LAYER_ALIGNMENTS.check)]
 InjectionName = Annotated[str, AfterValidator(INJECTIONS.check)]
 
@@ -39,8 +39,6 @@ Activation = Literal["gelu", "relu", "silu"]
 Initialisation = Literal["zero", "random", "ridge"]
 RidgeWeighting = Literal["none", "attention"]
 WeightGranularity = Literal["token", "head", "value"]
-Noise = Literal["gumbel", "logistic", "none"]
-Rule = Literal["hard", "soft", "tanh"]
 Normalisation = Literal["none", "rms", "calibrated"]
 Combination = Literal["concat", "mean", "learned"]
 TokenAlignmentName = Annotated[str, AfterValidator(TOKEN_ALIGNMENTS.check)]
@@ -54,52 +52,14 @@ DEEPEST = 8
 """Residual blocks, +2, of the deepest fuser that is searched."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class GateConfig(_Frozen):
-    """The learned gate in front of what the projector adds; keys and values have their own.
-
-    A gate logit x opens by ``sigmoid(x / temperature)`` (rule ``soft``), by ``x > 0`` (rule
-    ``hard``) or by ``tanh(x)`` (rule ``tanh``, in training too: exactly shut at 0, and below it
-    the sign turns). With noise, training samples the gate and ``temperature`` anneals from
-    ``temperature_start`` to ``temperature_end`` over the trial's own budget. What stands beside
-    the receiver's cache has gates for its values alone.
-
-    Source: C2C (arXiv 2510.03215), section 3.3; the published code uses ``layer``, ``gumbel``,
-    ``hard``, logit 0. Draft-KV (arXiv 2609.34754): ``head``, ``tanh``, logit 0.
-    """
-
-    granularity: GateName = Field(
-        "none", description="One gate per layer, KV head, token or value; none: always open."
-    )
-    input_dependent: bool = Field(
-        False, description="Compute the logit from the input; token gates always are."
-    )
-    noise: Noise = Field("none", description="Noise on the logit while training.")
-    rule: Rule = Field(
-        "soft", description="How the gate is read in evaluation; tanh: in training too."
-    )
-    initial_logit: float = Field(0.0, description="Gate logit before training.")
-    temperature_start: float = Field(1.0, gt=0)
-    temperature_end: float = Field(1.0, gt=0)
-    learning_rate_multiplier: float = Field(
-        10.0, gt=0, description="Gate logits barely move at the projector's rate."
-    )
-    sparsity: float = Field(
-        0.0,
-        ge=0,
-        description="Nats that a wholly open fuser adds to the loss: closes useless layers.",
-    )
-
-
-class FuserConfig(_Frozen, serialize_by_alias=True):
+class FuserConfig(BaseModel, serialize_by_alias=True):
     """Architecture of a fuser, without the geometry of the two models (that is measured).
 
     ``fused = receiver + gate * weight * projected``, for keys and for values, each with its own
     network unless the family is ``joint`` (C2C, arXiv 2510.03215, section 3.3).
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     projector: ProjectorName = Field("c2c", description="Projector family.")
     depth: int = Field(

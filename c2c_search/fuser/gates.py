@@ -13,7 +13,7 @@ from c2c_search.fuser.stacked import StackedLinear
 
 
 if TYPE_CHECKING:
-    from c2c_search.fuser.config import GateConfig
+    from c2c_search.fuser.gate_config import GateConfig
     from c2c_search.fuser.projectors import Shape
 
 

@@ -14,7 +14,7 @@ from c2c_search.plugins import Register
 
 
 if TYPE_CHECKING:
-    from c2c_search.fuser.config import GateConfig
+    from c2c_search.fuser.gate_config import GateConfig
     from c2c_search.fuser.gates import Gate
     from c2c_search.fuser.projectors import Shape
 

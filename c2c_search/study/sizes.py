@@ -16,7 +16,7 @@ from c2c_search.config.training import GuardConfig
 from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.fuser.config import GateConfig
+from c2c_search.fuser.gate_config import GateConfig
 from c2c_search.fuser.injections import INJECTIONS
 from c2c_search.fuser.shapes import CacheShape
 from c2c_search.models.attention_maps import adaptable_shape

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from c2c_search.fuser import config as c
+from c2c_search.fuser.gate_config import GateConfig
+from c2c_search.fuser.gate_config import Noise
 from c2c_search.fuser.gates import Gate
 from c2c_search.fuser.granularities import GATES
 from c2c_search.testing.fusers import FuserConformance
@@ -38,7 +40,7 @@ class GateConformance(FuserConformance):
         dependent = each("input_dependent", (False, True))
         gates = [
             *merged(
-                start, each("noise", get_args(c.Noise)), each("rule", ("hard", "soft")), dependent
+                start, each("noise", get_args(Noise)), each("rule", ("hard", "soft")), dependent
             ),
             # Without noise, and shut at 0.
             *merged(start, [{"rule": "tanh", "initial_logit": 0.5}], dependent),
@@ -54,7 +56,7 @@ class GateConformance(FuserConformance):
     def test_an_open_gate_lets_everything_through(self, config: c.FuserConfig) -> None:
         gate = config.gate.model_copy(update={"initial_logit": 1e4})
         fuser = trained(config.model_copy(update={"gate": gate})).eval()
-        ungated = trained(config.model_copy(update={"gate": c.GateConfig()})).eval()
+        ungated = trained(config.model_copy(update={"gate": GateConfig()})).eval()
         ungated.load_state_dict(
             {name: t for name, t in fuser.state_dict().items() if not name.startswith("gate.")}
         )
@@ -71,7 +73,7 @@ class GateConformance(FuserConformance):
         assert float(penalty.detach()) == pytest.approx(config.gate.sparsity * share["train"])
 
     def test_temperature_anneals_over_the_budget(self) -> None:
-        gate = c.GateConfig(
+        gate = GateConfig(
             granularity=self.plugin,
             noise="logistic",
             temperature_start=1.0,

@@ -20,8 +20,8 @@ from c2c_search.errors import SourceError
 from c2c_search.errors import StoreError
 from c2c_search.fuser import checkpoint
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.fuser.config import GateConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.gate_config import GateConfig
 from c2c_search.fuser.rosetta import writing
 from c2c_search.fuser.shapes import CacheShape
 from c2c_search.inference.manifest import read_manifest

@@ -19,7 +19,7 @@ from c2c_search.data.schema import DataConfig
 from c2c_search.data.schema import SplitFiles
 from c2c_search.errors import ConfigError
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.fuser.config import GateConfig
+from c2c_search.fuser.gate_config import GateConfig
 from c2c_search.models.pair import PairSpec
 
 

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from c2c_search.errors import IntegrityError
 from c2c_search.fuser import checkpoint
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.fuser.config import GateConfig
 from c2c_search.fuser.config import ImportedConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.gate_config import GateConfig
 from c2c_search.fuser.shapes import CacheShape
 
 

@@ -13,6 +13,8 @@ from c2c_search.fuser import config as c
 from c2c_search.fuser.calibration_part import CalibrationPart
 from c2c_search.fuser.families import PROJECTORS
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.gate_config import GateConfig
+from c2c_search.fuser.gate_config import Noise
 from c2c_search.fuser.granularities import GATES
 from c2c_search.fuser.injections import INJECTIONS
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
@@ -110,11 +112,11 @@ class TestSide(InjectionConformance):
     plugin = "side"
 
 
-def gates() -> list[c.GateConfig]:
+def gates() -> list[GateConfig]:
     granularities = each("granularity", ("layer", "head", "token", "value"))
     fields = [
         {},
-        *merged(granularities, each("noise", get_args(c.Noise)), each("rule", ("hard", "soft"))),
+        *merged(granularities, each("noise", get_args(Noise)), each("rule", ("hard", "soft"))),
         # Without noise, and shut at 0.
         *merged(granularities, [{"rule": "tanh", "initial_logit": 0.5}]),
         *(
@@ -122,7 +124,7 @@ def gates() -> list[c.GateConfig]:
             for granularity in ("layer", "head", "value")
         ),
     ]
-    return [c.GateConfig.model_validate(one) for one in fields]
+    return [GateConfig.model_validate(one) for one in fields]
 
 
 def configs() -> list[c.FuserConfig]:
@@ -149,12 +151,12 @@ def configs() -> list[c.FuserConfig]:
             lora_rank=rank,
         )
         for projector, injection, gate, sharer, share, rank in (
-            ("c2c", "residual", c.GateConfig(), "real", 1.0, 1),
-            ("c2c", "residual", c.GateConfig(granularity="head", rule="hard"), "real", 0.5, 3),
-            ("joint", "residual", c.GateConfig(granularity="value"), "blank", 1.0, 3),
-            ("linear", "replace", c.GateConfig(granularity="layer"), "mismatched", 1.0, 30),
-            ("ridge", "replace", c.GateConfig(), "real", 0.5, 3),
-            ("ridge", "append", c.GateConfig(), "real", 1.0, 3),
+            ("c2c", "residual", GateConfig(), "real", 1.0, 1),
+            ("c2c", "residual", GateConfig(granularity="head", rule="hard"), "real", 0.5, 3),
+            ("joint", "residual", GateConfig(granularity="value"), "blank", 1.0, 3),
+            ("linear", "replace", GateConfig(granularity="layer"), "mismatched", 1.0, 30),
+            ("ridge", "replace", GateConfig(), "real", 0.5, 3),
+            ("ridge", "append", GateConfig(), "real", 1.0, 3),
         )
     ]
     return base + shares + adapted
@@ -331,7 +333,7 @@ def test_several_misfits_are_told_at_once():
 
 def test_what_stands_beside_has_gates_for_its_values_alone():
     for injection in ("append", "side"):
-        gate = c.GateConfig(granularity="head", rule="tanh")
+        gate = GateConfig(granularity="head", rule="tanh")
         fuser = Fuser(c.FuserConfig(width=8, injection=injection, gate=gate), RECEIVER, SHARER)
         assert fuser.gate.logit.shape == (RECEIVER.layers, 1, RECEIVER.heads)
         assert fuser.open_share()["eval_keys"] == 1
@@ -339,7 +341,7 @@ def test_what_stands_beside_has_gates_for_its_values_alone():
 
 @pytest.mark.parametrize("granularity", ["layer", "head", "value", "token"])
 def test_an_untrained_tanh_gate_is_shut_exactly_and_learns(granularity):
-    gate = c.GateConfig(granularity=granularity, rule="tanh")
+    gate = GateConfig(granularity=granularity, rule="tanh")
     config = c.FuserConfig(
         projector="linear", bias=False, initialisation="random", injection="side", gate=gate
     )
@@ -353,9 +355,9 @@ def test_an_untrained_tanh_gate_is_shut_exactly_and_learns(granularity):
 
 
 def test_a_tanh_gate_may_turn_the_sign():
-    gate = c.GateConfig(granularity="value", rule="tanh", initial_logit=-0.5)
+    gate = GateConfig(granularity="value", rule="tanh", initial_logit=-0.5)
     config = c.FuserConfig(projector="linear", injection="append", gate=gate)
-    fuser = trained(config.model_copy(update={"gate": c.GateConfig()})).eval()
+    fuser = trained(config.model_copy(update={"gate": GateConfig()})).eval()
     turned = Fuser(config, RECEIVER, SHARER).eval()
     turned.load_state_dict(fuser.state_dict(), strict=False)
     keys, values = fuser(*caches())
@@ -403,7 +405,7 @@ def test_layers_by_attention_need_their_scores():
 
 
 def test_noise_is_drawn_for_every_token_and_head():
-    gate = c.GateConfig(granularity="layer", noise="gumbel", rule="hard")
+    gate = GateConfig(granularity="layer", noise="gumbel", rule="hard")
     fuser = Fuser(c.FuserConfig(width=8, gate=gate), RECEIVER, SHARER).train()
     opened, _ = fuser.gate(torch.zeros(8, 5, 8))
     assert opened.shape == (8, 5, RECEIVER.heads)
@@ -411,7 +413,7 @@ def test_noise_is_drawn_for_every_token_and_head():
 
 
 def test_sparsity_closes_gates():
-    gate = c.GateConfig(granularity="layer", noise="logistic", rule="hard", sparsity=1.0)
+    gate = GateConfig(granularity="layer", noise="logistic", rule="hard", sparsity=1.0)
     fuser = Fuser(c.FuserConfig(width=8, gate=gate), RECEIVER, SHARER).train()
     optimizer = torch.optim.SGD(fuser.parameters(), lr=10.0)
     for _ in range(20):
@@ -448,7 +450,7 @@ def test_activations_that_are_computed_again_are_not_kept(projector):
 @pytest.mark.parametrize(("noise", "share"), [("gumbel", 0.632), ("logistic", 0.5), ("none", 0.5)])
 def test_open_share_at_logit_zero(noise, share):
     # The published rule: 63 % open in training, shut in evaluation.
-    gate = c.GateConfig(granularity="layer", noise=noise, rule="hard")
+    gate = GateConfig(granularity="layer", noise=noise, rule="hard")
     fuser = Fuser(c.FuserConfig(width=8, gate=gate), RECEIVER, SHARER)
     assert fuser.open_share()["train"] == pytest.approx(share, abs=1e-3)
     assert fuser.open_share()["eval"] == 0

@@ -40,8 +40,8 @@ from c2c_search.errors import C2CError
 from c2c_search.evaluator.target import find_target
 from c2c_search.fuser import checkpoint
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.fuser.config import GateConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.gate_config import GateConfig
 from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.manifest import Manifest
 from c2c_search.inference.manifest import PairIdentity

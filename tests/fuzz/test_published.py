@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from c2c_search.errors import C2CError
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.fuser.config import GateConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.gate_config import GateConfig
 from c2c_search.fuser.rosetta import writing
 from c2c_search.fuser.shapes import CacheShape
 

@@ -8,7 +8,7 @@ import torch
 from c2c_search.errors import ConfigError
 from c2c_search.errors import SourceError
 from c2c_search.fuser import cost
-from c2c_search.fuser.config import GateConfig
+from c2c_search.fuser.gate_config import GateConfig
 from c2c_search.inference.model import C2CModel
 from c2c_search.models.identity import ModelIdentity
 from c2c_search.models.loading import LoadedModel

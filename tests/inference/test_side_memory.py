@@ -10,8 +10,8 @@ import torch
 
 from c2c_search.errors import ConfigError
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.fuser.config import GateConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.gate_config import GateConfig
 from c2c_search.inference.loading import cache_shape
 from c2c_search.inference.model import C2CModel
 from c2c_search.inference.multi_sharer import MultiSharerModel

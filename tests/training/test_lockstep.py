@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.fuser.config import GateConfig
+from c2c_search.fuser.gate_config import GateConfig
 from c2c_search.space.objective import Objective
 from c2c_search.training import fuser_training
 from c2c_search.training import lockstep

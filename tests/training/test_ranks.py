@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from c2c_search.errors import ConfigError
-from c2c_search.fuser.config import GateConfig
+from c2c_search.fuser.gate_config import GateConfig
 from c2c_search.host.devices import VISIBLE
 from c2c_search.training.followers import RANKS_VARIABLE
 from c2c_search.training.followers import ranks_for

@@ -18,8 +18,8 @@ from c2c_search.data.schema import DataConfig
 from c2c_search.errors import DataError
 from c2c_search.fuser import checkpoint
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.fuser.config import GateConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.gate_config import GateConfig
 from c2c_search.fuser.shapes import CacheShape
 from c2c_search.training import fuser_training
 from c2c_search.training.course import Course

@@ -22,8 +22,8 @@ from pydantic import PositiveInt
 
 from c2c_search.fuser.config import DEEPEST_IMPORTED
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.fuser.config import GateConfig
 from c2c_search.fuser.config import ImportedConfig
+from c2c_search.fuser.gate_config import GateConfig
 
 
 MAP_NAME = "projector_config.json"

@@ -20,7 +20,7 @@ from c2c_search.evaluation.systems.passes import item_seed
 from c2c_search.evaluation.systems.passes import reads_plain
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.evaluation.tasks.task import TASKS
-from c2c_search.fuser.config import GateConfig
+from c2c_search.fuser.gate_config import GateConfig
 from c2c_search.inference.sampling import Stops
 
 

@@ -16,9 +16,9 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
 from c2c_search.fuser.config import FuserConfig
-from c2c_search.fuser.config import GateConfig
 from c2c_search.fuser.config import ImportedConfig
 from c2c_search.fuser.fuser import Fuser
+from c2c_search.fuser.gate_config import GateConfig
 from c2c_search.fuser.rosetta import writing
 from c2c_search.fuser.shapes import AttentionMap
 from c2c_search.fuser.shapes import CacheShape
