@@ -14,6 +14,9 @@ from c2c_search.plugins import Register
 TWIN = "no_sharer"
 """The control that every finalist has: the same training without a sharer."""
 
+ANCHORS = "anchors"
+"""A control of every finalist whose receiver reads words: what they say without the fuser."""
+
 _BUILT_IN = "c2c_search.evaluation.systems.built_in"
 
 SYSTEMS: Register[Any] = Register(
@@ -34,7 +37,7 @@ SYSTEMS: Register[Any] = Register(
         "noise": _BUILT_IN,
         "random": _BUILT_IN,
         "shut": _BUILT_IN,
-        "anchors": _BUILT_IN,
+        ANCHORS: _BUILT_IN,
         "self": _BUILT_IN,
         "ridge": _BUILT_IN,
         "lora": _BUILT_IN,

@@ -27,6 +27,7 @@ from c2c_search.server.writing import Heard
 if TYPE_CHECKING:
     from c2c_search.inference.model import C2CModel
     from c2c_search.inference.packed.fused_cache import FusedCache
+    from c2c_search.models.loading import LoadedModel
     from c2c_search.prompt_cache.batches import PairBatch
     from c2c_search.server.group import Asked
     from c2c_search.server.limits import ServerLimits
@@ -90,10 +91,12 @@ class PromptReader:
                 yield ReadPrompt(asked, fused, tuple(batch.receiver_ids[0]), heard)
 
     def _heard(self, prompts: PairPrompts, batch: PairBatch, fused: FusedCache) -> Heard:
-        draft = prompts.encoded[0].draft
-        words = self.model.sharer.text_tokenizer
-        text = str(words.decode(draft, skip_special_tokens=True)).strip() if draft else None
-        return Heard(text, message_effect(self.model, prompts, 0, batch, fused))
+        (prompt,) = prompts.encoded
+        return Heard(
+            _in_words(self.model.sharer, prompt.draft),
+            message_effect(self.model, prompts, 0, batch, fused),
+            _in_words(self.model.receiver, prompt.anchors),
+        )
 
     def _known(self, taken: Sequence[Asked]) -> list[tuple[Asked, PairPrompts]]:
         found = []
@@ -188,3 +191,10 @@ def _one(prompts: PairPrompts, row: int) -> PairPrompts:
 def _kind(prompt: Prompt) -> tuple[bool, bool, bool]:
     """Prompts of one kind are read in one call."""
     return bool(prompt.ids), prompt.sharer_turns is not None, len(prompt.turns) > 1
+
+
+def _in_words(loaded: LoadedModel, ids: Sequence[int]) -> str | None:
+    """Tokens of a model in words; None of none."""
+    if not ids:
+        return None
+    return str(loaded.text_tokenizer.decode([*ids], skip_special_tokens=True)).strip()

@@ -165,6 +165,7 @@ def _beside(answer: Written) -> dict[str, Any]:
         found["heard"] = {
             "text": answer.heard.text,
             "effect": None if effect is None else _effect(effect),
+            **({} if answer.heard.words is None else {"words": answer.heard.words}),
         }
     return found
 

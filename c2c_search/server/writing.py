@@ -131,10 +131,12 @@ class Heard:
         text: In words: the sharer's draft, or what it was made to say; None where it has written
             nothing.
         effect: What each token of its message did; None where there is none, or it is too long.
+        words: That it has read as text (`FuserConfig.anchors`); None without any.
     """
 
     text: str | None
     effect: MessageEffect | None
+    words: str | None = None
 
 
 @dataclass

@@ -29,6 +29,7 @@ from c2c_search.space.fuser_sizes import fuser_sizes
 from c2c_search.space.pruners import rung_measures
 from c2c_search.space.sampling import make_pruner
 from c2c_search.space.schema import Space
+from c2c_search.system_names import ANCHORS
 from c2c_search.system_names import SYSTEMS
 from c2c_search.system_names import TWIN
 
@@ -47,6 +48,7 @@ _OF_MESSAGES = (
 _REHEARSED_TRIALS = 500
 _FEWEST_ROUNDS = 5
 _DERANGED = "deranged"
+_UNSAID = "none"  # of anchors
 _MOST_TRIALS = 1000  # of a rehearsed study; a longer one is taken to go on alike
 
 
@@ -199,7 +201,6 @@ def plan(
     )
     finalists = min(space.pipeline.champion.finalists, search.trials)
     judged = finalists * training.steps
-    controls = (TWIN, *space.pipeline.champion.controls, _DERANGED)
     sizes = needed = sent = drafts = None
     if geometries is not None and parameters is not None:
         by_size = _by_size(space, geometries, parameters, samples)
@@ -229,8 +230,21 @@ def plan(
         control_steps={SYSTEMS[name].title: judged for name in trained_in_steps(space)}
         | ({"further seeds": search.confirm_seeds * judged} if search.confirm_seeds else {}),
         finalists=finalists,
-        controls=tuple(SYSTEMS[name].title for name in dict.fromkeys(controls)),
+        controls=_controls(space),
     )
+
+
+def _controls(space: Space) -> tuple[str, ...]:
+    """Titles of what every finalist must beat, or every one of its kind."""
+    names = (TWIN, *space.pipeline.champion.controls, _DERANGED)
+    told = [SYSTEMS[name].title for name in dict.fromkeys(names)]
+    dimension = space.dimensions.get("fuser.anchors")
+    searched = () if dimension is None else dimension.choices or ()
+    said = {*searched, space.fixed.get("fuser.anchors", _UNSAID)} - {_UNSAID}
+    if said and ANCHORS not in names:
+        title = SYSTEMS[ANCHORS].title
+        told.append(f"{title}, of those with anchors" if _UNSAID in searched else title)
+    return tuple(told)
 
 
 def shapes_messages(space: Space) -> bool:

@@ -147,6 +147,8 @@ class _Work:
             told.append("Writing drafts is not counted.")
         if self.space.pipeline.champion.harmless_on:
             told.append("The tasks of champion.harmless_on are not counted.")
+        if self.space.search.timed:
+            told.append("Asking trained fusers for latency_ms and peak_memory_mb is not counted.")
         if self.space.search.trials_per_device > 1:
             told.append("Trials that train side by side take less than is counted here.")
         if self.space.search.hours is not None:
@@ -252,11 +254,17 @@ class _Work:
             + heard * questions * self.pace.answer(SUBJECT, trial.pair)
             for trial in self.firsts
         ]
-        found = _between(each, self.finalists)
+        found = Span.total((_between(each, self.finalists), self._words(questions)))
         span = Span(alone + found.low, alone + found.expected, alone + found.high)
         titles = [SYSTEMS[name].title for name in (*systems, DERANGED)]
         of = f"{questions:,} questions: models alone, {', '.join(titles)}"
         return "test", of, span, len(self.models) + self.finalists * len(titles)
+
+    def _words(self, questions: int) -> Span:
+        """What the anchors of each finalist that has any say alone."""
+        anchored = [trial.fuser.anchored for trial in (*self.firsts, *self.drawn)]
+        each = self.finalists * questions * self.pace.answer(SUBJECT, self.firsts[0].pair)
+        return Span(all(anchored) * each, statistics.fmean(anchored) * each, any(anchored) * each)
 
 
 def _certain(seconds: float) -> Span:

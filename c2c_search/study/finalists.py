@@ -49,6 +49,7 @@ from c2c_search.study.when_unsure import heard
 from c2c_search.study.when_unsure import judged_as
 from c2c_search.study.when_unsure import listening_of
 from c2c_search.study.workers import Job
+from c2c_search.system_names import ANCHORS
 from c2c_search.system_names import TWIN
 from c2c_search.tracking.recorded_run import Kind
 from c2c_search.training import retries
@@ -64,9 +65,6 @@ if TYPE_CHECKING:
 
 SHUT = "shut"
 """Measured of the finalist that wins, or comes first: what was measured is what its fuser adds."""
-
-ANCHORS = "anchors"
-"""A control of every finalist whose receiver reads words: what they say without the fuser."""
 
 _SHOWN = 5  # failed trials
 _NOTHING = "No trial ran to its end, so nothing could be judged."

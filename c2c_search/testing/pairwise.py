@@ -29,8 +29,9 @@ def pairwise(*axes: Sequence[Any]) -> list[tuple[Any, ...]]:
     Returns:
         The tuples, the same at every call.
     """
+    together = min(2, len(axes))  # of one axis alone, every value
     candidates = [
-        (places, frozenset(combinations(enumerate(places), 2)))
+        (places, frozenset(combinations(enumerate(places), together)))
         for places in product(*(range(len(axis)) for axis in axes))
     ]
     left = frozenset[Any]().union(*(pairs for _, pairs in candidates))

@@ -96,3 +96,15 @@ def test_what_was_heard_is_told_with_the_answer(serve):
     assert relayed.json()["choices"][0]["heard"]["effect"] is None
     alone = client.post(path, json={**body, "model": "tiny/receiver", "heard": True})
     assert "heard" not in alone.json()["choices"][0]
+
+
+def test_words_that_the_receiver_read_as_text_are_told_beside_what_was_heard(serve):
+    client, _ = serve(injection="append", anchors="first", anchor_tokens=8)
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "a"}], "max_tokens": 3}
+    document = "Plums are dark red."
+    answered = client.post(
+        "/v1/chat/completions", json={**body, "heard": True, "sharer_context": document}
+    )
+    assert answered.json()["choices"][0]["heard"]["words"] == document[:8].strip()
+    without = client.post("/v1/chat/completions", json={**body, "heard": True})
+    assert "words" not in without.json()["choices"][0]["heard"]

@@ -76,6 +76,17 @@ def test_controls_that_are_trained_are_counted_and_fits_are_not(make_space: Make
     assert planned.total_steps == plan(space).total_steps + 3 * 3 * 90
 
 
+def test_what_fusers_with_anchors_must_beat_is_told(make_space: Make) -> None:
+    beside = {"fuser.injection": "append"}
+    anchored = plan(make_space(fixed={**beside, "fuser.anchors": "last"}))
+    assert anchored.controls[-1] == "Anchors alone"
+    pair = {"pair": {"choices": ["there", "back"]}}
+    searched = {**pair, "fuser.anchors": {"choices": ["none", "first"]}}
+    some = plan(make_space(fixed=beside, dimensions=searched))
+    assert some.controls[-1] == "Anchors alone, of those with anchors"
+    assert len(plan(make_space()).controls) == len(some.controls) - 1
+
+
 def test_no_more_twins_than_trials(make_space: Make) -> None:
     assert plan(make_space(search={"trials": 2})).twin_steps == 2 * 90
 

@@ -107,6 +107,21 @@ def test_finalists_are_trained_again_with_further_seeds(space: Space) -> None:
     assert "further seeds" not in seconds(told(space))
 
 
+def test_what_anchors_say_alone_is_asked_of_every_finalist_that_has_any(space: Space) -> None:
+    beside = {"fuser.injection": "append", "fuser.anchors": "first"}
+    anchored = space.model_copy(update={"fixed": {**space.fixed, **beside}})
+    more = seconds(told(anchored))["test"][1] - seconds(told(space))["test"][1]
+    assert more == pytest.approx(20 * 2 * 0.1)
+
+
+def test_costs_that_are_measured_of_trained_fusers_are_told_to_be_left_out(space: Space) -> None:
+    search = space.search.model_copy(update={"bounds": {"latency_ms": 40.0}})
+    basis = told(space.model_copy(update={"search": search})).basis
+    assert basis[1:] == (
+        "Asking trained fusers for latency_ms and peak_memory_mb is not counted.",
+    )
+
+
 def test_trials_are_pruned_at_their_first_rung_at_the_least_and_nowhere_at_the_most(
     space: Space,
 ) -> None:

@@ -23,3 +23,7 @@ def test_every_two_values_meet_in_hardly_more_tuples_than_the_longest_axes_have_
     assert all(value in axis for each in chosen for value, axis in zip(each, axes, strict=True))
     assert len(chosen) == len(set(chosen)) <= most
     assert chosen == pairwise(*axes)
+
+
+def test_of_one_axis_alone_every_value_is_taken() -> None:
+    assert pairwise("abc") == [("a",), ("b",), ("c",)]

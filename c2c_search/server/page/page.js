@@ -125,6 +125,7 @@ function tell(system, shown, choice) {
   if (!choice.heard) return;
   const title = system === "/text-relay" ? "What the sharer told it" : "The sharer's draft, of which the message is made";
   if (choice.heard.text !== null) say(shown, title, choice.heard.text || "(empty)");
+  if (choice.heard.words) say(shown, "Words of the sharer that the receiver read as text", choice.heard.words);
   if (choice.heard.effect?.logits) draw(choice.heard.effect);
 }
 
