@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from dataclasses import dataclass
 from io import StringIO
@@ -29,6 +31,9 @@ from c2c_search.space.shown import distributions
 from c2c_search.study import resume
 from c2c_search.study import storage
 from c2c_search.study.driver import run_study
+from c2c_search.training.protocol import Event
+from c2c_search.training.protocol import Request
+from c2c_search.training.protocol import Train
 
 
 STEPS = 20  # of a trial, each of which is recorded
@@ -83,6 +88,20 @@ class Found:
         return self.driver_seconds / self.seconds
 
 
+class SearchEnded(BaseException):
+    """The study's end, which is not measured."""
+
+
+class Searching(simulated.SimulatedWorker):
+    """Trains trials of a search, and no finalist's control."""
+
+    def ask(self, request: Request) -> Iterator[Event]:
+        """See `simulated.SimulatedWorker`."""
+        if isinstance(request, Train) and request.config.fuser.sharer == "blank":
+            raise SearchEnded
+        return super().ask(request)
+
+
 def searched(root: Path, *, workers: int, trials: int, seconds: float, before: int) -> Found:
     """Run a study of simulated workers.
 
@@ -97,15 +116,15 @@ def searched(root: Path, *, workers: int, trials: int, seconds: float, before: i
     if before:
         fill(Space.load(file), root / "mlruns", before)
     marks: list[simulated.Mark] = []
-    run_study(
-        file,
-        root=root / "mlruns",
-        workers=workers,
-        console=Console(file=StringIO()),
-        worker_factory=lambda *_: simulated.SimulatedWorker(seconds / STEPS, marks),
-        promotion=simulated.promotion,
-        ready=lambda space, file: None,
-    )
+    with suppress(SearchEnded):
+        run_study(
+            file,
+            root=root / "mlruns",
+            workers=workers,
+            console=Console(file=StringIO()),
+            worker_factory=lambda *_: Searching(seconds / STEPS, marks),
+            ready=lambda space, file: None,
+        )
     ends = [mark for mark in marks if mark.ended][:trials]
     assert len(ends) == trials
     first, last = marks[0], ends[-1]
