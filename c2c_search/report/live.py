@@ -95,9 +95,14 @@ class View:
         """The worker has nothing to do."""
         self.state.doing.pop(self.worker, None)
 
-    def recount(self, counts: Counter[str]) -> None:
-        """So many trials have ended, here or elsewhere, by how they did."""
-        self.state.counts = counts
+    def recount(self, counts: Counter[str], idle: int) -> None:
+        """So many trials have ended, here or elsewhere, by how they did.
+
+        Args:
+            counts: They.
+            idle: Trials since the last gain, by all objectives.
+        """
+        self.state.counts, self.state.idle = counts, idle
 
     def controls(self, still: int) -> None:
         """The search is over; so many controls of finalists are still to be trained in steps."""

@@ -73,5 +73,5 @@ def without_gain(trials: Sequence[FrozenTrial], objectives: Sequence[str] = ("ma
         point = [sign(name) * one for name, one in zip(objectives, trial.values, strict=True)]
         if not any(all(map(ge, other, point)) for other in known):
             since = 0
-        known.append(point)
+            known.append(point)
     return since

@@ -28,6 +28,7 @@ from c2c_search.space.shown import MEASURES
 from c2c_search.study.controls import model_of
 from c2c_search.study.finalist import Finalist
 from c2c_search.study.naming import trial_name
+from c2c_search.study.recording import reason
 from c2c_search.study.resume import HASH
 from c2c_search.study.resume import complete
 from c2c_search.study.seeds import Seeds
@@ -101,7 +102,13 @@ def _measures(session: Session, trial: FrozenTrial) -> dict[str, float]:
     known = session.measures(config, trained) | known
     if search.timed and not known.keys() >= {*TIMED}:
         costs = session.cost(config, trained)
-        known |= {} if isinstance(costs, Failed) else costs.model_dump(exclude={"type"})
+        if isinstance(costs, Failed):
+            name = trial_name(session.study, trial.number)
+            session.view.note(
+                f"{name} counts as beyond bounds: its costs are not known {reason(costs)}"
+            )
+        else:
+            known |= costs.model_dump(exclude={"type"})
     return known
 
 

@@ -21,6 +21,7 @@ from c2c_search.space.sampling import suggest
 from c2c_search.space.shown import MEASURES
 from c2c_search.study import resume
 from c2c_search.study.budget import spent
+from c2c_search.study.budget import without_gain
 from c2c_search.study.disk import make_room
 from c2c_search.study.naming import run_title
 from c2c_search.study.naming import shown
@@ -115,7 +116,10 @@ def _search(session: Session, streak: FailureStreak, fits: Fits | None) -> None:
         if over := spent(session.study, search):
             session.view.note(over)
             return
-        session.view.recount(resume.counts(session.study))  # of other drivers' trials too
+        idle = 0  # of no use where nothing ends by it
+        if search.patience is not None:
+            idle = without_gain(resume.finished(session.study), search.compared_by)
+        session.view.recount(resume.counts(session.study), idle)  # of other drivers' trials too
         session.view.phase("search")
         _run_some(session, streak, fits, min(search.trials_per_device, left))
 

@@ -198,6 +198,9 @@ def test_a_limit_of_steps_and_patience_count(clock: Clock) -> None:
     state.steps_of_search, state.patience, state.idle = None, 2, 1
     low, _ = training_left(state) or (0, 0)
     assert low == pytest.approx(2 * 50)
+    seen(state).recount(state.counts, idle=0)  # one gained by another objective than the first
+    low, _ = training_left(state) or (0, 0)
+    assert low == pytest.approx(2 * (50 + 100))
 
 
 _EVENT = st.tuples(

@@ -101,6 +101,7 @@ class Script:
     resumed: list[int] = field(default_factory=list)
     evaluated: list[Evaluate] = field(default_factory=list)
     costed: list[Cost] = field(default_factory=list)
+    costless: str = ""
     adapted: list[TrialConfig] = field(default_factory=list)
     dtypes: list[str | None] = field(default_factory=list)
     together: list[list[TrialConfig]] = field(default_factory=list)
@@ -138,6 +139,9 @@ class FakeWorker:
     def _cost(self, request: Cost) -> Iterator[Event]:
         self.script.costed.append(request)
         config = json.loads((Path(request.fuser_dir) / "fuser_config.json").read_text())
+        if self.script.costless:
+            yield Failed(failure="invalid", message=self.script.costless)
+            return
         yield Costs(latency_ms=self.script.latency(config["accuracy"]), peak_memory_mb=1.0)
 
     def _prepare(self, pair: PairSpec) -> Iterator[Event]:

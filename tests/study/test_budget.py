@@ -43,6 +43,13 @@ def test_hours_in_which_several_run_count_once() -> None:
     assert hours_of([]) == 0
 
 
+def test_of_several_objectives_a_gain_is_what_none_before_is_as_good_as_by_all() -> None:
+    points = [(0.5, 9.0), (0.6, 9.0), (0.4, 3.0), (0.5, 9.0), (0.4, 4.0)]
+    trials = [optuna.trial.create_trial(values=point) for point in points]
+    assert without_gain(trials[:3], ("margin", "parameters")) == 0
+    assert without_gain(trials, ("margin", "parameters")) == 2
+
+
 @pytest.mark.parametrize(
     ("values", "since"),
     [

@@ -146,6 +146,18 @@ def test_what_is_beyond_its_bounds_is_told_to_the_sampler_and_is_no_finalist(
     assert len(script.costed) == 5
 
 
+def test_of_trials_whose_costs_cannot_be_measured_afterwards_that_is_told(
+    quick: Run, space_file: Path, script: Any, output: io.StringIO
+) -> None:
+    quick(trials=2)
+    script.costless = "no room [for] it"
+    search_by(space_file, "bounds: {latency_ms: 90}", pruner="halving")
+    quick(trials=2)
+    assert "counts as beyond bounds: its costs are not known (invalid): no room [for] it" in (
+        " ".join(output.getvalue().split())
+    )
+
+
 def test_where_all_are_beyond_bounds_that_is_told() -> None:
     final = FinalEvaluation((), {}, (), None, ended=5)
     assert final.unmeasured.startswith(
