@@ -18,7 +18,7 @@ from c2c_search.study.workers import Workers
 from c2c_search.training.protocol import Notice
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeTrainer:
     """Of a worker; what it does can be waited for, and interrupted."""
 
