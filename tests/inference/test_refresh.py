@@ -192,5 +192,5 @@ def test_a_twin_hears_nothing_of_what_is_written_either(fields):
 
 
 def test_several_sharers_do_not_read_along():
-    with pytest.raises(ConfigError, match="without fuse_response, refresh and lora_rank"):
+    with pytest.raises(ConfigError, match="without fuse_response, refresh, anchors and lora_rank"):
         MultiSharerModel([growing().model, growing().model])

@@ -18,11 +18,18 @@ from c2c_search.study.workers import Workers
 from c2c_search.training.protocol import Notice
 
 
+class FakeView:
+    """Shows nothing."""
+
+    def rest(self) -> None:
+        """The worker has nothing to do."""
+
+
 @dataclass(eq=False)
 class FakeTrainer:
     """Of a worker; what it does can be waited for, and interrupted."""
 
-    view: object = None
+    view: FakeView = field(default_factory=FakeView)
     interrupted: threading.Event = field(default_factory=threading.Event)
 
     def interrupt(self) -> None:
