@@ -179,9 +179,9 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
     champion = next((one for one in judged if winner and one.name == winner.name), None)
     listening = None
     if judged:
-        _check_shut(session, champion or judged[0])
+        session.alone(partial(_check_shut, one=champion or judged[0]))
     if champion is not None:
-        listening = listening_of(session, partial(_answers, session, champion))
+        listening = session.alone(partial(_listening, one=champion))
     final = FinalEvaluation(
         finalists=chosen,
         results=results,
@@ -314,6 +314,10 @@ def _what(one: Finalist, system: str) -> str:
     of_trial = entry.needs & {"fuser", "trial"}
     of = trial if of_trial else canonical_hash(one.config.pair.model_dump())
     return f"{of}-{fit(entry.name.replace('_', '-'))}"
+
+
+def _listening(session: Session, one: Finalist) -> Listening | None:
+    return listening_of(session, partial(_answers, session, one))
 
 
 def _check_shut(session: Session, one: Finalist) -> None:

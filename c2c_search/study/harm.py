@@ -81,7 +81,7 @@ def _measure(session: Session, one: Finalist, verdict: Verdict, own: Answers) ->
             request = Evaluate(
                 system=system, pair=one.config.pair, split=REPORT, fuser_dir=fuser, task=spec
             )
-            return session.trainer.measure(f"{asked}-{of}", request)
+            return session.alone(lambda each: each.trainer.measure(f"{asked}-{of}", request))
 
         found = answers(SUBJECT, one.config.hash(), fuser)
         alone = answers(_RECEIVER, f"{pair}-{_RECEIVER}", None)

@@ -84,6 +84,10 @@ class Session:
         """Have all workers do pieces of work; see `Workers.share`."""
         return self.workers.share(self, jobs)
 
+    def alone(self, job: Job[T]) -> T:
+        """Have a worker that has a node do a piece of work that nothing runs beside."""
+        return self.share([job])[0]
+
     @property
     def private(self) -> bool:
         """Whether sharers read what receivers do not; known once the pairs are prepared."""

@@ -59,11 +59,13 @@ from c2c_search.study.trials import is_over
 from c2c_search.study.trials import run_trials
 from c2c_search.study.warm_start import warm_start
 from c2c_search.study.workers import make_workers
+from c2c_search.study.workers import no_node
 from c2c_search.tracking import StudyRun
 from c2c_search.tracking import Tracker
 from c2c_search.tracking import reconcile
 from c2c_search.tracking import save_views
 from c2c_search.tracking.reconcile import RUN_ID
+from c2c_search.training.remote.cluster import NoPlaceError
 
 
 if TYPE_CHECKING:
@@ -111,7 +113,10 @@ class StudyStart:
                 self.sleep(_LOOK_SECONDS)
                 if self.files.stop.exists():
                     raise KeyboardInterrupt("asked to stop")
-            return self._lead(study, view)
+            try:
+                return self._lead(study, view)
+            except NoPlaceError as error:
+                raise no_node(error) from error
 
     def _help(self, study: Study, view: View) -> None:
         """Take part in the search of a study that another driver leads."""
@@ -128,7 +133,7 @@ class StudyStart:
     def _search(self, session: Session) -> Session:
         """All stages up to the end of the search, and the session that goes on."""
         session.view.phase("prepare")
-        session.trainer.prepare()
+        session.alone(lambda each: each.trainer.prepare())
         # From here on the day on which the study began is part of every trial.
         pipeline = self.space.pipeline.on(session.trainer.date)
         space = self.space.model_copy(update={"pipeline": pipeline})

@@ -87,7 +87,7 @@ class Workers:
             # Work that a worker without a node gave back is for those that have one.
             able = [one for one in self.trainers if one not in shared.lost]
             if not able:
-                raise _no_node(next(iter(shared.lost.values())))
+                raise no_node(next(iter(shared.lost.values())))
             if len(able) == 1 or len(jobs) == 1:
                 shared.work(replace(session, trainer=able[0]))
             else:
@@ -124,7 +124,8 @@ class Workers:
             alive[0].join(_LOOK_SECONDS)
 
 
-def _no_node(error: NoPlaceError) -> StudyStoppedError:
+def no_node(error: NoPlaceError) -> StudyStoppedError:
+    """What a study says that ends for want of a node."""
     return StudyStoppedError(
         f"No worker finds a node: {error}.",
         hint="Finished trials are kept: bring nodes back, or ask for fewer --workers, and run the "

@@ -449,7 +449,7 @@ def run(
             space_file,
             root=root,
             console=Console(file=output, width=120),
-            worker_factory=start_worker,
+            worker_factory=options.pop("worker_factory", start_worker),
             promotion=options.pop("promotion", fake_promotion),
             ready=options.pop("ready", lambda space, file: None),
             sleep=lambda seconds: None,

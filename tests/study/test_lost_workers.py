@@ -89,3 +89,28 @@ def test_others_do_what_a_lost_worker_gives_back(
 def test_without_any_node_the_study_stops(tmp_path: Path, count: int, jobs: int) -> None:
     with pytest.raises(StudyStoppedError, match="No worker finds a node: no node has 1 cores"):
         share(tmp_path, [Trainer(lost=True) for _ in range(count)], jobs)
+
+
+def test_what_is_done_alone_falls_to_a_worker_that_has_a_node(
+    quick: Any, start_worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the search the first worker has no node: the study ends all the same."""
+    from c2c_search.training.protocol import Evaluate
+    from tests.study.conftest import FakeWorker
+
+    lost: list[str] = []
+
+    class Lost(FakeWorker):
+        def ask(self, request: Any) -> Any:
+            if isinstance(request, Evaluate) and request.system == "shut":
+                lost.append(request.system)
+                raise NoPlaceError("no node has 1 cores free for 2 s")
+            return super().ask(request)
+
+    def start(pipeline: Any, log_file: Any, dtype: Any, share: Any) -> Any:
+        worker = start_worker(pipeline, log_file, dtype, share)
+        return Lost(worker.script) if share.index == 0 else worker
+
+    outcome = quick(workers=2, worker_factory=start)
+    assert lost == ["shut"]
+    assert outcome.champion is not None
