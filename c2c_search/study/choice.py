@@ -101,7 +101,7 @@ def _measures(session: Session, trial: FrozenTrial) -> dict[str, float]:
     trained = session.trainer.known(session.request(config))
     known = session.measures(config, trained) | known
     if search.timed and not known.keys() >= {*TIMED}:
-        costs = session.cost(config, trained)
+        costs = session.alone(lambda each: each.cost(config, trained))
         if isinstance(costs, Failed):
             name = trial_name(session.study, trial.number)
             session.view.note(

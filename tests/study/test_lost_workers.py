@@ -14,6 +14,7 @@ from c2c_search.errors import StudyStoppedError
 from c2c_search.study.turns import Turns
 from c2c_search.study.workers import Workers
 from c2c_search.training.remote.cluster import NoPlaceError
+from tests.study.conftest import FakeWorker
 
 
 class Trainer:
@@ -91,19 +92,19 @@ def test_without_any_node_the_study_stops(tmp_path: Path, count: int, jobs: int)
         share(tmp_path, [Trainer(lost=True) for _ in range(count)], jobs)
 
 
+@pytest.mark.parametrize(
+    ("asked", "bounds"), [("shut", ""), ("cost", "bounds: {gain: 0, latency_ms: 1000}, ")]
+)
 def test_what_is_done_alone_falls_to_a_worker_that_has_a_node(
-    quick: Any, start_worker: Any, monkeypatch: pytest.MonkeyPatch
+    quick: Any, start_worker: Any, space_file: Path, asked: str, bounds: str
 ) -> None:
     """After the search the first worker has no node: the study ends all the same."""
-    from c2c_search.training.protocol import Evaluate
-    from tests.study.conftest import FakeWorker
-
     lost: list[str] = []
 
     class Lost(FakeWorker):
         def ask(self, request: Any) -> Any:
-            if isinstance(request, Evaluate) and request.system == "shut":
-                lost.append(request.system)
+            if getattr(request, "system", request.type) == asked:
+                lost.append(asked)
                 raise NoPlaceError("no node has 1 cores free for 2 s")
             return super().ask(request)
 
@@ -111,6 +112,11 @@ def test_what_is_done_alone_falls_to_a_worker_that_has_a_node(
         worker = start_worker(pipeline, log_file, dtype, share)
         return Lost(worker.script) if share.index == 0 else worker
 
+    if bounds:  # costs that are asked for after the search are measured then
+        quick(workers=2)
+        text = space_file.read_text()
+        assert "search: {" in text
+        space_file.write_text(text.replace("search: {", f"search: {{{bounds}"))
     outcome = quick(workers=2, worker_factory=start)
-    assert lost == ["shut"]
+    assert set(lost) == {asked}
     assert outcome.champion is not None
