@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import example
@@ -21,32 +20,10 @@ from c2c_search.report.live_words import settings_line
 from c2c_search.report.live_words import sparkline
 from c2c_search.report.state import Score
 from c2c_search.report.state import StudyState
+from tests.report.conftest import Clock
 
 
 EARLY = "at step 50 of 100: others had done better by then"
-
-
-@dataclass
-class Clock:
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def state(clock: Clock) -> StudyState:
-    return StudyState(name="tiny", trials=3, steps=100, twins=1, clock=clock)
-
-
-@pytest.fixture
-def view(state: StudyState) -> View:
-    return View(state, Console(file=io.StringIO()))
 
 
 @pytest.fixture

@@ -12,29 +12,7 @@ from c2c_search.report.live import View
 from c2c_search.report.state import Score
 from c2c_search.report.state import StudyState
 from c2c_search.report.time_left import training_left
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def state(clock: Clock) -> StudyState:
-    return StudyState(name="tiny", trials=3, steps=100, twins=1, clock=clock)
-
-
-@pytest.fixture
-def view(state: StudyState) -> View:
-    return seen(state)
+from tests.report.conftest import Clock
 
 
 def seen(state: StudyState) -> View:

@@ -14,14 +14,11 @@ import torch
 from c2c_search.inference.anchors import anchor_texts
 from c2c_search.server import likelihoods
 from c2c_search.server.limits import ServerLimits
+from tests.evaluation.lm_eval.conftest import ITEMS
+from tests.evaluation.lm_eval.conftest import choices_task
 
 
 PATH = "/v1/completions"
-ITEMS = [
-    {"question": "What is wet?", "choices": ["water", "sand", "a stone"], "answer": 0},
-    {"question": "Which is hot?", "choices": ["ice", "fire", "snow", "rain"], "answer": 1},
-    {"question": "Name a colour.", "choices": ["dog", "blue"], "answer": 1},
-]
 
 
 def echo(client, prompt, model="tiny", **more):
@@ -187,17 +184,7 @@ def test_the_harness_asks_a_server_and_scores_as_offline(
 
     data = tmp_path / "items.jsonl"
     data.write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
-    choices = {
-        "task": "choices",
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(data)}, "cache_dir": str(tmp_path)},
-        "test_split": "test",
-        "output_type": "multiple_choice",
-        "doc_to_text": "Question: {{question}}\nAnswer:",
-        "doc_to_choice": "{{choices}}",
-        "doc_to_target": "{{answer}}",
-        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-    }
+    choices = choices_task("choices", data, tmp_path)
     written = {
         **choices,
         "task": "written",

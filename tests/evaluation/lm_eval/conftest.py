@@ -20,19 +20,12 @@ ITEMS = [
 ]
 
 
-@pytest.fixture
-def task(tmp_path: Path) -> Path:
-    """A multiple-choice task in our plain template, on a local file."""
-    data = tmp_path / "items.jsonl"
-    data.write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
-    file = tmp_path / "tiny.yaml"
-    config = {
-        "task": "tiny",
+def choices_task(name: str, data: Path, cache: Path) -> dict[str, Any]:
+    """A multiple-choice task in our plain template, on a JSONL file of questions and choices."""
+    return {
+        "task": name,
         "dataset_path": "json",
-        "dataset_kwargs": {
-            "data_files": {"test": str(data)},
-            "cache_dir": str(tmp_path / "datasets"),
-        },
+        "dataset_kwargs": {"data_files": {"test": str(data)}, "cache_dir": str(cache)},
         "test_split": "test",
         "output_type": "multiple_choice",
         "doc_to_text": "Question: {{question}}\nAnswer:",
@@ -41,6 +34,15 @@ def task(tmp_path: Path) -> Path:
         "target_delimiter": " ",
         "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
     }
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    """A multiple-choice task in our plain template, on a local file."""
+    data = tmp_path / "items.jsonl"
+    data.write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
+    file = tmp_path / "tiny.yaml"
+    config = choices_task("tiny", data, tmp_path / "datasets")
     file.write_text(json.dumps(config))  # JSON is YAML
     return file
 

