@@ -176,16 +176,12 @@ def obstacles(manifest: Manifest, fuser: Fuser) -> list[str]:
             "the models' KV heads differ, in number or size, and it states one for both"
         )
     pair = manifest.pair
-    if _tokenization(pair.receiver) != _tokenization(pair.sharer):
+    if not pair.receiver.tokenizes_as(pair.sharer):
         reasons.append("the models' tokenizers differ, and it maps token by token")
     for role, model in (("receiver", pair.receiver), ("sharer", pair.sharer)):
         if not model.source.startswith("hf:") or not _COMMIT.fullmatch(model.revision or ""):
             reasons.append(f"the {role} is {model.source}, and it names commits of the hub")
     return reasons
-
-
-def _tokenization(model: ModelIdentity) -> str:
-    return model.tokenization_sha256 or model.tokenizer_sha256
 
 
 def _manifest(manifest: Manifest, fuser: Fuser) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from c2c_search.cli.options import tell_chats
 from c2c_search.errors import ConfigError
 from c2c_search.host.children import child_environment
 from c2c_search.host.children import python_command
+from c2c_search.host.devices import usual_workers
 
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def plan(
     tell(f"Reading {space}")
     from c2c_search.study.planning import plan_at_hand
 
-    count = workers or _usual_workers(loaded)
+    count = workers or usual_workers(os.environ, loaded.pipeline.training.devices_per_trial)
     planned = plan_at_hand(loaded, workers=count, quick=quick, tell=tell)
     if json:
         found = {"caches": _caches(planned.caches), "time": _time(planned.forecast)}
@@ -135,13 +136,6 @@ def _missing(space: Space) -> list[str]:
         for each in sources
         if folder_at_hand(each) is None and not isinstance(parse_source(each), GgufSource)
     ]
-
-
-def _usual_workers(space: Space) -> int:
-    """As many as a study starts when none are asked for."""
-    from c2c_search.host.devices import gpus
-
-    return max(1, len(gpus(os.environ)) // space.pipeline.training.devices_per_trial)
 
 
 def _time(forecast: Forecast | None) -> dict[str, Any] | None:

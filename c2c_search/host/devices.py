@@ -68,6 +68,14 @@ def gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(map(str, range(_count())))
 
 
+def usual_workers(environment: Mapping[str, str], devices: int) -> int:
+    """How many workers pay where nobody says: one for so many GPUs, or one on a CPU.
+
+    On a CPU one process uses all cores.
+    """
+    return max(1, len(gpus(environment)) // devices)
+
+
 def _count() -> int:
     for name in _LIBRARIES:
         try:

@@ -11,6 +11,7 @@ import torch
 from c2c_search.inference.drafting import draft_text
 from c2c_search.inference.drafting import with_drafts
 from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.tokenization.spans import in_words
 from c2c_search.tokenization.spans import read_all
 from c2c_search.tokenization.spans import tokenize
 from c2c_search.tokenization.templates import asked_about
@@ -73,7 +74,7 @@ def anchor_texts(
     config = None if model.fuser is None else model.fuser.config
     drafted = with_drafts(model, model.encoded(*both_asked(questions, sharer_contexts)))
     prompts = with_anchors(drafted, config, model.receiver, model.sharer)
-    return [_decoded(prompt.anchors, model.receiver.text_tokenizer) for prompt in prompts]
+    return [in_words(prompt.anchors, model.receiver.text_tokenizer) for prompt in prompts]
 
 
 def saying(model: FusedPair, batch: PairBatch, anchors: Sequence[Sequence[int]]) -> PairBatch:
@@ -122,8 +123,8 @@ def _read_alone(prompt: EncodedPrompt, receiver: LoadedModel, sharer: LoadedMode
     ours, theirs = prompt.receiver_text, prompt.sharer_text
     if ours is None or theirs is None:
         ids = prompt.sharer_ids[: len(prompt.sharer_ids) - prompt.drafted]
-        read = _decoded(prompt.receiver_ids, receiver.text_tokenizer)
-        heard = _decoded(ids, sharer.text_tokenizer)
+        read = in_words(prompt.receiver_ids, receiver.text_tokenizer)
+        heard = in_words(ids, sharer.text_tokenizer)
         return "" if read == heard else heard
     known = _contents(ours)
     found = []
@@ -138,12 +139,6 @@ def _read_alone(prompt: EncodedPrompt, receiver: LoadedModel, sharer: LoadedMode
 def _contents(rendered: Rendered) -> list[str]:
     spans = rendered.contents or ((0, len(rendered.text)),)
     return [rendered.text[start:end].strip() for start, end in spans]
-
-
-def _decoded(ids: Sequence[int], tokenizer: PreTrainedTokenizerFast) -> str:
-    text = tokenizer.decode([*ids], skip_special_tokens=True)
-    assert isinstance(text, str)
-    return text.strip()
 
 
 def _cut(

@@ -20,6 +20,7 @@ from c2c_search.inference.sampling import end_of_response
 from c2c_search.inference.sampling import stop_ids
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.tokenization.continuations import response_ids
+from c2c_search.tokenization.spans import in_words
 from c2c_search.tokenization.templates import LINES
 from c2c_search.tokenization.templates import both_asked
 from c2c_search.tokenization.templates import chat_template
@@ -143,9 +144,7 @@ def draft_text(drafts: LoadedModel, prompt: EncodedPrompt) -> str:
     ids = [*prompt.draft]
     if ids and ids[-1] in stop_ids(drafts):
         ids.pop()
-    text = drafts.text_tokenizer.decode(ids, skip_special_tokens=True)
-    assert isinstance(text, str)
-    return text.strip()
+    return in_words(ids, drafts.text_tokenizer)
 
 
 def drafter_of(model: FusedPair) -> Drafter | None:

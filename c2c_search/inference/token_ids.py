@@ -119,8 +119,7 @@ def read_of_receiver(
     """
     rows, columns = _rows("receiver", input_ids, attention_mask)
     ours, theirs = pair.receiver, pair.sharer
-    alike = ours.identity.tokenization_sha256 or ours.identity.tokenizer_sha256
-    if alike == (theirs.identity.tokenization_sha256 or theirs.identity.tokenizer_sha256):
+    if ours.identity.tokenizes_as(theirs.identity):
         same = tuple(EncodedPrompt(tuple(row), tuple(row), tuple(range(len(row)))) for row in rows)
         return IdPrompts(same, tuple(columns), input_ids.shape[1])
     texts = [

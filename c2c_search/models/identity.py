@@ -76,6 +76,11 @@ class ModelIdentity(BaseModel):
     licence: str
     licence_url: str | None
 
+    def tokenizes_as(self, other: ModelIdentity) -> bool:
+        """Whether both make the same tokens of a text, as far as each was asked."""
+        mine, theirs = (one.tokenization_sha256 or one.tokenizer_sha256 for one in (self, other))
+        return mine == theirs
+
 
 class Record(BaseModel):
     """An identity with the files it was read from."""

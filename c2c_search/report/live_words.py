@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from c2c_search.host.wording import counted
 from c2c_search.report.state import Doing
 from c2c_search.report.state import StudyState
-from c2c_search.report.time_left import Span
+from c2c_search.report.time_left import SecondsLeft
 from c2c_search.report.time_left import training_left
 
 
@@ -86,7 +86,7 @@ def about(seconds: float) -> str:
     return f"{hours} h" if hours < 48 else f"{round(hours / 24)} days"
 
 
-def _range(span: Span) -> str:
+def _range(span: SecondsLeft) -> str:
     low, high = map(about, span)
     if low == high:
         return f"about {low}"

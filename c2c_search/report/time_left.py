@@ -16,18 +16,18 @@ KNOWN_SECONDS = 10.0
 _FEW = 3  # ended trials, below which their spread says nothing
 
 
-class Span(NamedTuple):
-    """A number of seconds that lies between two."""
+class SecondsLeft(NamedTuple):
+    """How long something still takes: the least and the most."""
 
     low: float
     high: float
 
-    def times(self, least: int, most: int) -> Span:
+    def times(self, least: int, most: int) -> SecondsLeft:
         """So often, at least and at most."""
-        return Span(least * self.low, most * self.high)
+        return SecondsLeft(least * self.low, most * self.high)
 
 
-def training_left(state: StudyState) -> Span | None:
+def training_left(state: StudyState) -> SecondsLeft | None:
     """Seconds of training still to do: trials, and the controls of finalists.
 
     A training takes as long as those that ended here; before any has, as its steps so far say. It
@@ -50,12 +50,12 @@ def training_left(state: StudyState) -> Span | None:
     if len(known) < len(spans):
         return None
     # Those that go on now end when each has ended, however many others there are.
-    longest = Span(
+    longest = SecondsLeft(
         max((span.low for span in known[: len(state.currents)]), default=0.0),
         max((span.high for span in known[: len(state.currents)]), default=0.0),
     )
     beside = state.side_by_side
-    return Span(
+    return SecondsLeft(
         max(longest.low, sum(span.low for span in known) / beside),
         max(longest.high, sum(span.high for span in known) / beside),
     )
@@ -77,22 +77,22 @@ def _took(state: StudyState, *, whole: bool = False) -> list[float]:
     ]
 
 
-def _here(state: StudyState, current: Current) -> Span | None:
+def _here(state: StudyState, current: Current) -> SecondsLeft | None:
     """What a training that goes on still takes."""
     pace = _pace(state)
     if current.first is not None and pace is not None:
         high = pace * max(0, current.steps - current.step)
         if not current.of_budget or state.first_rung is None:
-            return Span(high, high)
-        return Span(min(high, pace * max(0, state.first_rung - current.step)), high)
+            return SecondsLeft(high, high)
+        return SecondsLeft(min(high, pace * max(0, state.first_rung - current.step)), high)
     took = _took(state)
     if not took:
         return None
     rest = [max(0.0, seconds - current.seconds) for seconds in took]
-    return Span(min(rest), max(rest))
+    return SecondsLeft(min(rest), max(rest))
 
 
-def _trial(state: StudyState, most: int) -> Span | None:
+def _trial(state: StudyState, most: int) -> SecondsLeft | None:
     """What a trial to come takes."""
     took, pace = _took(state), _pace(state)
     known = list(took)
@@ -101,25 +101,25 @@ def _trial(state: StudyState, most: int) -> Span | None:
     if not known:
         return None
     if len(took) < _FEW:
-        return Span(min(known), max(known))
+        return SecondsLeft(min(known), max(known))
     return _mean(took, most)
 
 
-def _mean(took: Sequence[float], count: int) -> Span:
+def _mean(took: Sequence[float], count: int) -> SecondsLeft:
     """The mean of so many to come, as well as those before tell it; none is beyond all of them."""
     mean, spread = statistics.fmean(took), statistics.stdev(took)
     off = spread * math.sqrt(1 / max(1, count) + 1 / len(took))
-    return Span(max(min(took), mean - off), min(max(took), mean + off))
+    return SecondsLeft(max(min(took), mean - off), min(max(took), mean + off))
 
 
-def _control(state: StudyState) -> Span | None:
+def _control(state: StudyState) -> SecondsLeft | None:
     """What a control of a finalist takes: it is trained to its end."""
     took, pace = _took(state, whole=True), _pace(state)
     if took:
-        return Span(min(took), max(took))
+        return SecondsLeft(min(took), max(took))
     if pace is not None:
-        return Span(pace * state.steps, pace * state.steps)
-    return Span(max(begun), max(begun)) if (begun := _took(state)) else None
+        return SecondsLeft(pace * state.steps, pace * state.steps)
+    return SecondsLeft(max(begun), max(begun)) if (begun := _took(state)) else None
 
 
 def _to_come(state: StudyState) -> tuple[int, int]:
@@ -137,11 +137,11 @@ def _to_come(state: StudyState) -> tuple[int, int]:
     return least, most
 
 
-def _of_trials(state: StudyState, trial: Span, least: int, most: int) -> Span:
+def _of_trials(state: StudyState, trial: SecondsLeft, least: int, most: int) -> SecondsLeft:
     """What all trials to come take, side by side or not, and within the study's limit of time."""
     span = trial.times(least, most)
     if state.seconds_of_search is None:
         return span
     # Those that run when the limit is reached run to their end.
     left = max(0.0, state.seconds_of_search - state.searched_seconds) * state.side_by_side
-    return Span(min(span.low, left), min(span.high, left + trial.high * state.side_by_side))
+    return SecondsLeft(min(span.low, left), min(span.high, left + trial.high * state.side_by_side))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from c2c_search.inference.drafting import draft_text
 from c2c_search.inference.finite import blaming
 from c2c_search.inference.message_effect import message_effect
 from c2c_search.inference.token_ids import read_of_receiver
@@ -22,12 +23,12 @@ from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.server.failures import too_long
 from c2c_search.server.writing import Heard
+from c2c_search.tokenization.spans import in_words
 
 
 if TYPE_CHECKING:
     from c2c_search.inference.model import C2CModel
     from c2c_search.inference.packed.fused_cache import FusedCache
-    from c2c_search.models.loading import LoadedModel
     from c2c_search.prompt_cache.batches import PairBatch
     from c2c_search.server.group import Asked
     from c2c_search.server.limits import ServerLimits
@@ -93,9 +94,11 @@ class PromptReader:
     def _heard(self, prompts: PairPrompts, batch: PairBatch, fused: FusedCache) -> Heard:
         (prompt,) = prompts.encoded
         return Heard(
-            _in_words(self.model.sharer, prompt.draft),
+            draft_text(self.model.sharer, prompt) if prompt.draft else None,
             message_effect(self.model, prompts, 0, batch, fused),
-            _in_words(self.model.receiver, prompt.anchors),
+            in_words(words, self.model.receiver.text_tokenizer)
+            if (words := prompt.anchors)
+            else None,
         )
 
     def _known(self, taken: Sequence[Asked]) -> list[tuple[Asked, PairPrompts]]:
@@ -191,10 +194,3 @@ def _one(prompts: PairPrompts, row: int) -> PairPrompts:
 def _kind(prompt: Prompt) -> tuple[bool, bool, bool]:
     """Prompts of one kind are read in one call."""
     return bool(prompt.ids), prompt.sharer_turns is not None, len(prompt.turns) > 1
-
-
-def _in_words(loaded: LoadedModel, ids: Sequence[int]) -> str | None:
-    """Tokens of a model in words; None of none."""
-    if not ids:
-        return None
-    return str(loaded.text_tokenizer.decode([*ids], skip_special_tokens=True)).strip()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from c2c_search.config.pipeline import Pipeline
 from c2c_search.host.devices import Share
-from c2c_search.host.devices import gpus
+from c2c_search.host.devices import usual_workers
 from c2c_search.study.trainer import WorkerProcess
 
 
@@ -59,8 +59,7 @@ def opened(
         C2CError: The cluster cannot be used.
     """
     if name == "local":
-        # On a CPU one process uses all cores.
-        count = workers or max(1, len(gpus(os.environ)) // devices)
+        count = workers or usual_workers(os.environ, devices)
         yield Engine(count, local, lambda share: share.told(os.environ))
         return
     from c2c_search.training.remote.cluster import connect

@@ -279,8 +279,7 @@ class TrainerClient:
         with self._turns.sole({key}):
             if (known := self._store.load(key, SystemResult)) is not None:
                 return known
-            process = self._ready()
-            last = self._attempt(lambda: process.ask(request), self._progress)
+            last = self._asked(request)
             if not isinstance(last, Result):
                 raise retries.error(_failed(last), f"{key} could not be measured")
             result = SystemResult(system=key.split("/", 1)[-1], split=last.split, items=last.items)
@@ -297,12 +296,16 @@ class TrainerClient:
         with self._turns.sole({key}):
             if (known := self._store.load(key, Costs)) is not None:
                 return known
-            process = self._ready()
-            last = self._attempt(lambda: process.ask(request), self._progress)
+            last = self._asked(request)
             if not isinstance(last, Costs):
                 return _failed(last)
             self._store.save(key, last)
             return last
+
+    def _asked(self, request: Request) -> Event:
+        """What a worker that stands ready answers."""
+        process = self._ready()
+        return self._attempt(lambda: process.ask(request), self._progress)
 
     def _ready(self) -> WorkerProcess:
         if self._process is None:

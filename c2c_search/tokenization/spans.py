@@ -90,6 +90,13 @@ def tokenize(
     ]
 
 
+def in_words(ids: Sequence[int], tokenizer: PreTrainedTokenizerFast) -> str:
+    """Tokens as a user reads them: without special ones, and without space around them."""
+    text = tokenizer.decode([*ids], skip_special_tokens=True)
+    assert isinstance(text, str)
+    return text.strip()
+
+
 def endings(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """What a tokenizer puts behind every text (EOS, of ``add_eos_token``, or BERT's ``[SEP]``).
 
