@@ -18,9 +18,12 @@ from c2c_search.host.json_store import JsonStore
 from c2c_search.space.objective import Objective
 from c2c_search.space.objective import objective_in
 from c2c_search.study.resume import HASH
+from c2c_search.study.resume import KNOWN_FROM
 from c2c_search.study.resume import complete
+from c2c_search.study.resume import of_rungs
 from c2c_search.study.session import Session
 from c2c_search.study.storage import database_of
+from c2c_search.study.trainer import key_of
 from c2c_search.tracking.recorded_run import RecordedRun
 from c2c_search.training.protocol import CHECKPOINTS
 from c2c_search.training.protocol import Prepared
@@ -31,7 +34,7 @@ from c2c_search.training.protocol import Trained
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from optuna.trial import FrozenTrial
+    from optuna import Trial
 
 
 class Known(NamedTuple):
@@ -63,7 +66,7 @@ def take_over(
     Returns:
         Name of that study; None if there is none, or this one has the training already.
     """
-    if session.store.load(_key(train), Trained) is not None:
+    if session.store.load(key_of(train), Trained) is not None:
         return None
     cut_short = steps < train.config.training.steps
     for known in _elsewhere(session, train):
@@ -74,28 +77,40 @@ def take_over(
                 _copy(known.folder, folder)
         except OSError:  # removed meanwhile, or no room: it is trained, as any other
             continue
-        session.store.save(_key(train), known.ended)
+        session.store.save(key_of(train), known.ended)
         run.tags({"c2c.known_from": known.study})
         session.view.note(f"{name} is not trained again: study {known.study} has done it.")
         return known.study
     return None
 
 
-def trial_of(session: Session, study: str, trial_hash: str) -> FrozenTrial | None:
-    """The trial of another study that ran to its end with a configuration.
+def report_known(session: Session, trial: Trial, study: str, trial_hash: str) -> set[int]:
+    """Have a trial report what another study's trial of the same training reported.
 
     Args:
         session: Of this study.
+        trial: Of this study.
         study: Name of the other one.
         trial_hash: Of the configuration.
+
+    Returns:
+        The rungs, by step; none where it was trained there for something else than a trial.
     """
     import optuna
 
+    trial.set_user_attr(KNOWN_FROM, study)
     opened = database_of(session.study)
     if study not in optuna.get_all_study_names(opened):
-        return None
-    trials = complete(optuna.load_study(study_name=study, storage=opened))
-    return next((each for each in trials if each.user_attrs.get(HASH) == trial_hash), None)
+        return set()
+    ended = complete(optuna.load_study(study_name=study, storage=opened))
+    same = next((each for each in ended if each.user_attrs.get(HASH) == trial_hash), None)
+    if same is None:
+        return set()
+    for name, known in of_rungs(same).items():
+        trial.set_user_attr(name, known)
+    for step, value in same.intermediate_values.items():
+        trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)
+    return {*same.intermediate_values}
 
 
 def _elsewhere(session: Session, train: Train) -> Iterator[Known]:
@@ -103,20 +118,16 @@ def _elsewhere(session: Session, train: Train) -> Iterator[Known]:
     here = session.trainer.prepared[name]
     for results in sorted((session.files.root / "trials").glob("*/results")):
         store, folder = JsonStore(results), results.parent / train.name
-        if results == session.files.results or not store.path(_key(train)).is_file():
+        if results == session.files.results or not store.path(key_of(train)).is_file():
             continue
         try:
-            ended = store.load(_key(train), Trained)
+            ended = store.load(key_of(train), Trained)
             same = any(_same(here, each) for each in _prepared(store))
             chosen = train.learner != "fuser" or _as_good(train.objective, objective_in(folder))
         except C2CError:  # of another version
             continue
         if ended is not None and same and chosen and (folder / ended.best_dir).is_dir():
             yield Known(results.parent.name, folder, ended)
-
-
-def _key(train: Train) -> str:
-    return f"trained/{train.name}"
 
 
 def _prepared(store: JsonStore) -> Iterator[Prepared]:
