@@ -36,8 +36,21 @@ def spent(study: Study, search: Search) -> str:
     if search.steps is not None and (steps := steps_of(trials)) >= search.steps:
         return f"search.steps are spent: trials took {steps} of {counted(search.steps, 'step')}."
     if search.patience is not None and (idle := without_gain(trials, search)) >= search.patience:
-        return f"search.patience is over: {counted(idle, 'trial')} in a row found nothing better."
+        chance = chance_of_gain(len(trials), idle)
+        return (
+            f"search.patience is over: {counted(idle, 'trial')} in a row found nothing better; as "
+            f"many more would with a probability of {chance:.2f}, if trials came by chance."
+        )
     return ""
+
+
+def chance_of_gain(tried: int, more: int) -> float:
+    """Probability that the best of so many more trials beats the best of those that were tried.
+
+    Of trials that come in no order, as random search's do: the best of all is as likely to be any
+    of them, whatever their distribution is. A sampler that still learns finds more.
+    """
+    return more / (tried + more)
 
 
 def hours_of(trials: Sequence[FrozenTrial]) -> float:

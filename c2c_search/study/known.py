@@ -52,9 +52,14 @@ class Known(NamedTuple):
 
 
 def take_over(
-    session: Session, train: Train, run: RecordedRun, name: str, steps: int
-) -> str | None:
-    """Let a training that another study has finished count as one of this study.
+    session: Session,
+    train: Train,
+    run: RecordedRun,
+    name: str,
+    steps: int,
+    trial: Trial | None = None,
+) -> set[int]:
+    """Let a training that another study has finished count as one of this study, if there is one.
 
     Args:
         session: Of a study whose pairs are prepared.
@@ -62,12 +67,13 @@ def take_over(
         run: Of the training.
         name: Of the training, as the view shows it.
         steps: Where it would end.
+        trial: Whose training it is, if it is a trial's.
 
     Returns:
-        Name of that study; None if there is none, or this one has the training already.
+        The rungs, by step, that the trial has reported by that.
     """
     if session.store.load(key_of(train), Trained) is not None:
-        return None
+        return set()
     cut_short = steps < train.config.training.steps
     for known in _elsewhere(session, train):
         if (known.ended.step, known.ended.pruned) != (steps, cut_short):
@@ -77,29 +83,25 @@ def take_over(
                 _copy(known.folder, folder)
         except OSError:  # removed meanwhile, or no room: it is trained, as any other
             continue
+        reported = set() if trial is None else _report(session, trial, known.study, train)
+        # Only now: killed before, the next start does all of it again.
         session.store.save(key_of(train), known.ended)
         run.tags({"c2c.known_from": known.study})
         session.view.note(f"{name} is not trained again: study {known.study} has done it.")
-        return known.study
-    return None
+        return reported
+    return set()
 
 
-def report_known(session: Session, trial: Trial, study: str, trial_hash: str) -> set[int]:
+def _report(session: Session, trial: Trial, study: str, train: Train) -> set[int]:
     """Have a trial report what another study's trial of the same training reported.
 
-    Args:
-        session: Of this study.
-        trial: Of this study.
-        study: Name of the other one.
-        trial_hash: Of the configuration.
-
     Returns:
-        The rungs, by step; none where it was trained there for something else than a trial.
+        The rungs; none where it was trained there for something else than a trial.
     """
     import optuna
 
     trial.set_user_attr(KNOWN_FROM, study)
-    opened = database_of(session.study)
+    opened, trial_hash = database_of(session.study), train.config.hash()
     if study not in optuna.get_all_study_names(opened):
         return set()
     ended = complete(optuna.load_study(study_name=study, storage=opened))

@@ -25,7 +25,6 @@ from c2c_search.study import resume
 from c2c_search.study.budget import spent
 from c2c_search.study.budget import without_gain
 from c2c_search.study.disk import make_room
-from c2c_search.study.known import report_known
 from c2c_search.study.known import take_over
 from c2c_search.study.lockstep_groups import Begun
 from c2c_search.study.lockstep_groups import LockstepGroups
@@ -235,8 +234,8 @@ class _Trial:
             self._fail(Failed(failure="invalid", message=str(error)))
             return
         request, run = self.session.request(config), self._open(config)
-        if study := take_over(self.session, request, run, self.name, config.training.steps):
-            self.reported |= report_known(self.session, self.trial, study, config.hash())
+        steps = config.training.steps
+        self.reported |= take_over(self.session, request, run, self.name, steps, self.trial)
         self._recording = Recording(
             self.session,
             run,

@@ -81,7 +81,11 @@ def test_trials_since_the_last_gain(values: list[float | None], since: int) -> N
         ({"steps": 121}, ""),
         ({"steps": 120}, "search.steps are spent: trials took 120 of 120 steps."),
         ({"patience": 3}, ""),
-        ({"patience": 2}, "search.patience is over: 2 trials in a row found nothing better."),
+        (
+            {"patience": 2},
+            "search.patience is over: 2 trials in a row found nothing better; as many more would "
+            "with a probability of 0.40, if trials came by chance.",
+        ),
         ({"hours": 1.5}, ""),
         ({"hours": 1.0}, "search.hours are spent: 1.0 of 1 went to trials."),
     ],
