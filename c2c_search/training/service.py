@@ -60,7 +60,6 @@ from c2c_search.training.protocol import Costs
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
-from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Result
@@ -186,23 +185,18 @@ class WorkerService:
         )
 
     def train_together(
-        self, trials: Sequence[Train], go_on: Callable[[], bool]
+        self,
+        trials: Sequence[Train],
+        go_on: Callable[[], bool],
+        joining: Callable[[], Sequence[Train]] = tuple,
     ) -> TrainedTogether:
-        """Train trials in lockstep, each from its checkpoint if there is one."""
+        """Train trials in lockstep; see `training.lockstep`, and `train`."""
 
-        def tell(index: int) -> Callable[[Event], None]:
-            return lambda event: self.emit(OfTrial(index=index, event=event))
+        def made(train: Train, emit: Callable[[Event], None]) -> FuserTraining:
+            folder = Path(train.directory)
+            return self.trial(train.config, folder, go_on, emit=emit, objective=train.objective)
 
-        def start(index: int, trial: Train) -> Callable[[], FuserTraining]:
-            folder = Path(trial.directory)
-            return lambda: self.trial(
-                trial.config, folder, go_on, emit=tell(index), objective=trial.objective
-            )
-
-        train_together(
-            [start(index, trial) for index, trial in enumerate(trials)],
-            lambda index, trained: tell(index)(trained),
-        )
+        train_together(trials, made, self.emit, joining)
         return TrainedTogether()
 
     def trial(
