@@ -145,7 +145,7 @@ def study(configs: Sequence[TrialConfig], together: int) -> Run:
                 group = named[first_of_group : first_of_group + together]
                 run.losses += [{} for _ in group]
                 losses = dict(enumerate(run.losses[first_of_group:]))
-                ends = _ends(worker.ask(TrainTogether(trials=tuple(group))), losses)
+                ends = _ends(worker, TrainTogether(trials=tuple(group)), losses)
                 for index in range(len(group)):
                     run.add(ends[index].seconds)
                     run.accuracies.append(ends[index].objective)
@@ -252,18 +252,21 @@ def _without_validation(run: Run) -> float:
     return run.total - sum(run.parts.get(part, 0.0) for part in ("evaluate", "derange"))
 
 
-def _ends(events: Iterable[Event], losses: dict[int, dict[int, float]]) -> dict[int, Trained]:
+def _ends(
+    worker: Worker, group: TrainTogether, losses: dict[int, dict[int, float]]
+) -> dict[int, Trained]:
     """How each trial of a group ended; steps' losses are kept.
 
     Raises:
         RuntimeError: One failed.
     """
     ends = {}
-    for event in _sound(events):
+    for event in _sound(worker.ask(group)):
         if isinstance(event, OfTrial) and isinstance(event.event, Step):
             losses[event.index][event.event.step] = event.event.loss
         elif isinstance(event, OfTrial) and isinstance(event.event, Trained):
             ends[event.index] = event.event
+            worker.join(())
     return ends
 
 

@@ -16,6 +16,7 @@ from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import TEMPLATE
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import announce
+from c2c_search.cli.options import tell_version
 from c2c_search.cli.options import template_named
 from c2c_search.errors import ConfigError
 
@@ -77,6 +78,8 @@ def export(
     from c2c_search.study.layout import champion_folder
 
     package = champion_folder(root, study) if champion is None else champion
+    if champion is None:
+        tell_version(study, package.name)
     if layout == "rosetta":
         export_rosetta(package, to, replace=replace)
         echo(f"Wrote the fuser to {to}, in the layout of the published C2C code.")

@@ -11,6 +11,7 @@ from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import announce
+from c2c_search.cli.options import tell_version
 
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def explain(
     from c2c_search.study.explanation import explain as explain_study
 
     found = explain_study(study, root)
+    tell_version(study, found.study)
     if as_json:
         echo_json(found.model_dump_json(indent=1))
         return

@@ -14,6 +14,7 @@ from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Json
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import Storage
+from c2c_search.cli.options import tell_version
 from c2c_search.cli.studies import dumps
 
 
@@ -59,7 +60,8 @@ def report(
     """
     from c2c_search.host.names import fit
 
-    files = list(dict.fromkeys(to or [Path(f"{fit(Path(of).name)}-report.html")]))
+    named = "@".join(map(fit, Path(of).name.split("@")))
+    files = list(dict.fromkeys(to or [Path(f"{named}-report.html")]))
     _check_forms(files)
     page = _page(of, root)
     for file in files:
@@ -99,6 +101,7 @@ def leaderboard(
     from c2c_search.study.findings import findings
 
     found = findings(study, root, url=storage)
+    tell_version(study, found.row.name)
     if json:
         trials = [each.model_dump(mode="json") for each in found.trials]
         verdicts = {name: each.model_dump(mode="json") for name, each in found.verdicts.items()}
@@ -194,7 +197,9 @@ def _page(of: str, root: Path) -> Page:
     from c2c_search.study.findings import findings
     from c2c_search.study.study_page import study_page
 
-    return study_page(findings(of, root, weigh=True))
+    found = findings(of, root, weigh=True)
+    tell_version(of, found.row.name)
+    return study_page(found)
 
 
 def _write(page: Page, file: Path) -> None:

@@ -17,6 +17,7 @@ from c2c_search.cli.options import Root
 from c2c_search.cli.options import Storage
 from c2c_search.cli.options import TrackingUri
 from c2c_search.cli.options import confirm
+from c2c_search.cli.options import tell_version
 
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from c2c_search.study.overview import StudyRow
     from c2c_search.study.overview import TrialRow
 
-Name = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="Name of the study; of its versions the newest's."),
+]
 MaybeName = Annotated[
     str | None, typer.Argument(metavar="[STUDY]", help="Name of the study; all when left out.")
 ]
@@ -78,6 +82,7 @@ def stop(
     from c2c_search.study.upkeep import stop
 
     row = stop(root, study, now=now, url=storage)
+    tell_version(study, row.name)
     if json:
         echo_json(dumps({"study": row.name, "process": row.process, "now": now}))
     elif now:
@@ -131,7 +136,7 @@ def show(
     from c2c_search.study import overview
 
     (row,) = _rows(root, study, storage, tracking_uri, steps=True)
-    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), study))
+    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), row.name))
     if json:
         echo_json(dumps(_tidy(row, trials)))
         return
@@ -159,7 +164,7 @@ def rm(
     (row,) = _rows(root, study, storage)
     if not yes:
         confirm(f"Remove study {row.name} with {_counts(row)}?")
-    remove(root, study, url=storage, tracking_uri=tracking_uri)
+    remove(root, row.name, url=storage, tracking_uri=tracking_uri)
     if json:
         echo_json(dumps({"removed": row.name}))
     else:
@@ -188,7 +193,7 @@ def export(
     from c2c_search.study import overview
 
     (row,) = _rows(root, study, storage)
-    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), study))
+    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), row.name))
     text = dumps(_tidy(row, trials))
     if to is None:
         echo_json(text)
@@ -202,9 +207,9 @@ def export(
             )
         write_text(to, text + "\n")
     if json:
-        echo_json(dumps({"study": study, "file": str(to)}))
+        echo_json(dumps({"study": row.name, "file": str(to)}))
     else:
-        echo(f"{study} is in {to}.")
+        echo(f"{row.name} is in {to}.")
 
 
 def dumps(content: object) -> str:
@@ -241,6 +246,8 @@ def _rows(
     opened = overview.open_existing(root, storage)
     names = overview.study_names(opened) if study is None else [study]
     studies = [overview.load(opened, name) for name in names]
+    for each in studies if study is not None else ():
+        tell_version(study, each.study_name)
     return [
         overview.study_row(root, each, steps=steps, tracking_uri=tracking_uri) for each in studies
     ]
@@ -277,7 +284,7 @@ def _counts(row: StudyRow) -> str:
 
 def _best(row: StudyRow) -> str:
     if row.best is None:
-        return "no best yet"
+        return "none within bounds yet" if row.counts.get("complete") else "no best yet"
     return f"best {row.best.objective:.4f} ({row.best.name})"
 
 

@@ -14,6 +14,7 @@ from c2c_search.cli.options import Json
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import Storage
 from c2c_search.cli.options import announce
+from c2c_search.cli.options import tell_version
 from c2c_search.cli.studies import Name
 from c2c_search.cli.studies import dumps
 from c2c_search.cli.studies import print_trials
@@ -60,7 +61,9 @@ def list_(study: Name, root: Root = ROOT, storage: Storage = None, json: Json = 
     """
     from c2c_search.study import overview
 
-    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), study))
+    opened = overview.load(overview.open_existing(root, storage), study)
+    tell_version(study, opened.study_name)
+    trials = overview.trial_rows(opened)
     if json:
         echo_json(dumps([trial.model_dump(mode="json") for trial in trials]))
     else:
@@ -88,6 +91,7 @@ def show(
     from c2c_search.study import overview
 
     opened = overview.load(overview.open_existing(root, storage), study)
+    tell_version(study, opened.study_name)
     row = overview.trial_row(opened, trial).model_dump(mode="json")
     if json:
         echo_json(dumps(row))

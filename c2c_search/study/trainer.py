@@ -9,6 +9,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from contextlib import AbstractContextManager
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,7 +36,6 @@ from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Notice
-from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Prepare
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Progress
@@ -45,7 +45,6 @@ from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
-from c2c_search.training.protocol import TrainTogether
 
 
 class WorkerProcess(Protocol):
@@ -54,6 +53,8 @@ class WorkerProcess(Protocol):
     def ask(self, request: Request) -> Iterator[Event]: ...
 
     def answer(self, go_on: bool) -> None: ...
+
+    def join(self, trials: Sequence[Train]) -> None: ...
 
     def interrupt(self) -> None: ...
 
@@ -76,10 +77,6 @@ class TrainingRequest(NamedTuple):
 
     train: Train
     listener: TrainingListener
-
-
-HowEnded = Callable[[int, Trained | Failed], None]
-"""Called with a training's index among those asked for, and how it ended."""
 
 
 class TrainerClient:
@@ -118,7 +115,6 @@ class TrainerClient:
         self._sleep = sleep
         self._stack = ExitStack()
         self._process: WorkerProcess | None = None
-        self._memory_suffices = True  # for several trainings at once
         for name in pairs:
             if (known := store.load(f"prepared/{fit(name)}", Prepared)) is not None:
                 self.prepared[name] = known
@@ -135,7 +131,7 @@ class TrainerClient:
             C2CError: One cannot be prepared.
         """
         if self.prepared.keys() < self._pairs.keys():
-            self._ready()
+            self.ready()
 
     def __enter__(self) -> Self:
         return self
@@ -160,69 +156,31 @@ class TrainerClient:
             How it ended; a pruned training too is `Trained`. Its ``best_dir`` is relative to the
             training's directory, so that the study can be moved.
         """
-        with self._turns.sole({_key(training.train)}):
-            if (known := self._finished(training.train)) is not None:
+        with self._turns.sole({key_of(training.train)}):
+            if (known := self.finished(training.train)) is not None:
                 return known
-            process = self._ready()
+            process = self.ready()
 
             def hear(event: Event) -> None:
-                self._hear(event, training, process)
+                self.hear(event, training, process)
 
             last = self._attempt(lambda: process.ask(training.train), hear)
-            return self._keep(last, training.train) if isinstance(last, Trained) else _failed(last)
+            return self.keep(last, training.train) if isinstance(last, Trained) else _failed(last)
 
-    def train_together(self, trainings: Sequence[TrainingRequest], ended: HowEnded) -> None:
-        """Train several fusers, in lockstep as long as that works, and alone where it does not.
+    def events(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The worker's events, waited for while others do something."""
+        return self._turns.events(events)
 
-        Whatever ends a group early, those of its trainings that have not ended go on alone, from
-        their checkpoints: only what fails alone has failed. After a group that was too large for
-        the memory, trainings are alone until the study is started again.
+    def claim(self, keys: Set[str]) -> bool:
+        """See `Turns.claim`."""
+        return self._turns.claim(keys)
 
-        Args:
-            trainings: Each known or finished already ends at once.
-            ended: Called as soon as a training has ended; see `train`.
-        """
-        still = dict(enumerate(trainings))
+    def release(self, keys: Set[str]) -> None:
+        """See `Turns.release`."""
+        self._turns.release(keys)
 
-        def over(index: int, how: Trained | Failed) -> None:
-            del still[index]
-            ended(index, how)
-
-        if self._memory_suffices:
-            with self._turns.sole({_key(training.train) for training in trainings}):
-                self._in_lockstep(self._to_do(still), over)
-        for index, training in list(still.items()):
-            over(index, self.train(training))
-
-    def _to_do(self, trainings: Mapping[int, TrainingRequest]) -> dict[int, TrainingRequest]:
-        """Those that the store lacks, each once."""
-        by_key = {_key(training.train): index for index, training in trainings.items()}
-        return {
-            index: trainings[index]
-            for key, index in by_key.items()
-            if self._store.load(key, Trained) is None
-        }
-
-    def _in_lockstep(self, trainings: Mapping[int, TrainingRequest], over: HowEnded) -> None:
-        if len(trainings) < 2:
-            return
-        process, indices = self._ready(), list(trainings)
-        last: Event | None = None
-        together = TrainTogether(trials=tuple(one.train for one in trainings.values()))
-        for last in self._turns.events(process.ask(together)):
-            if not isinstance(last, OfTrial):
-                self._progress(last)
-                continue
-            index = indices[last.index]
-            if isinstance(last.event, Trained):
-                over(index, self._keep(last.event, trainings[index].train))
-            else:
-                self._hear(last.event, trainings[index], process)
-        if isinstance(last, Failed):
-            self._memory_suffices &= last.failure != "out_of_memory"
-            self.view.note(f"Trials that trained together go on alone: {last.message}")
-
-    def _hear(self, event: Event, training: TrainingRequest, process: WorkerProcess) -> None:
+    def hear(self, event: Event, training: TrainingRequest, process: WorkerProcess) -> None:
+        """Tell a training's listener what has come, and the worker what is answered."""
         if isinstance(event, Step):
             training.listener.on_step(event)
         elif isinstance(event, Rung):
@@ -231,12 +189,13 @@ class TrainerClient:
             if event.step < training.train.config.training.steps:
                 process.answer(goes_on)
         else:
-            self._progress(event)
+            self.progress(event)
 
-    def _keep(self, ended: Trained, train: Train) -> Trained:
+    def keep(self, ended: Trained, train: Train) -> Trained:
+        """Keep how a training has ended; what is kept, see `train`."""
         best_dir = os.path.relpath(ended.best_dir, train.directory)
         trained = ended.model_copy(update={"best_dir": best_dir})
-        self._store.save(_key(train), trained)
+        self._store.save(key_of(train), trained)
         # Only now: until the result stands, an interrupted training goes on from them.
         shutil.rmtree(Path(train.directory) / CHECKPOINTS, ignore_errors=True)
         return trained
@@ -247,21 +206,21 @@ class TrainerClient:
         Raises:
             StoreError: Its record is gone.
         """
-        if (found := self._finished(train)) is None:
+        if (found := self.finished(train)) is None:
             raise StoreError(
                 "The results of a study's finished trials must stay in place.",
-                value=str(self._store.path(_key(train))),
+                value=str(self._store.path(key_of(train))),
                 hint="Restore that file, or begin another study: give the space another name "
                 "under `study:`.",
             )
         return found
 
-    def _finished(self, train: Train) -> Trained | None:
+    def finished(self, train: Train) -> Trained | None:
         """A finished training, by the objective asked for: it may have been trained for another.
 
         One that needs no steps can be a finalist's control first, and a trial later.
         """
-        if (found := self._store.load(_key(train), Trained)) is None:
+        if (found := self._store.load(key_of(train), Trained)) is None:
             return None
         value = train.objective.value(found.accuracy, found.deranged)
         return found.model_copy(update={"objective": value})
@@ -304,10 +263,11 @@ class TrainerClient:
 
     def _asked(self, request: Request) -> Event:
         """What a worker that stands ready answers."""
-        process = self._ready()
-        return self._attempt(lambda: process.ask(request), self._progress)
+        process = self.ready()
+        return self._attempt(lambda: process.ask(request), self.progress)
 
-    def _ready(self) -> WorkerProcess:
+    def ready(self) -> WorkerProcess:
+        """The worker process, started and prepared if it is not."""
         if self._process is None:
             self.view.stage("start", message="a worker process")
             self._process = self._stack.enter_context(self._start(self._dtype()))
@@ -342,7 +302,7 @@ class TrainerClient:
         return known.dtype or asked
 
     def _prepare(self, process: WorkerProcess, name: str, pair: PairSpec) -> None:
-        last = self._attempt(lambda: process.ask(Prepare(pair=pair)), self._progress)
+        last = self._attempt(lambda: process.ask(Prepare(pair=pair)), self.progress)
         if not isinstance(last, Prepared):
             raise retries.error(_failed(last), f"pair {name} could not be prepared")
         known = self.prepared.get(name)
@@ -363,15 +323,16 @@ class TrainerClient:
             sleep=lambda seconds: self._turns.pause(seconds, self._sleep),
         )
 
-    def _progress(self, event: Event) -> None:
+    def progress(self, event: Event) -> None:
+        """Show what is no training's own."""
         if isinstance(event, Progress):
             self.view.stage(event.stage, event.done, event.total, event.message)
         elif isinstance(event, Notice):
             self.view.note(event.message)
 
 
-def _key(train: Train) -> str:
-    """Of a training in the store."""
+def key_of(train: Train) -> str:
+    """Name of a training in the store."""
     return f"trained/{train.name}"
 
 

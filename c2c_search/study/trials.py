@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from c2c_search.errors import C2CError
 from c2c_search.errors import StudyStoppedError
 from c2c_search.report.run_notes import escaped
 from c2c_search.space.declaration import Search
+from c2c_search.space.front import beyond
 from c2c_search.space.objectives import violations
 from c2c_search.space.order import all_trials
 from c2c_search.space.pruners import rung_blocks
@@ -23,6 +25,9 @@ from c2c_search.study import resume
 from c2c_search.study.budget import spent
 from c2c_search.study.budget import without_gain
 from c2c_search.study.disk import make_room
+from c2c_search.study.known import take_over
+from c2c_search.study.lockstep_groups import Begun
+from c2c_search.study.lockstep_groups import LockstepGroups
 from c2c_search.study.naming import run_title
 from c2c_search.study.naming import shown
 from c2c_search.study.naming import trial_name
@@ -111,17 +116,89 @@ def run_trials(session: Session, fits: Fits | None) -> None:
 
 def _search(session: Session, streak: FailureStreak, fits: Fits | None) -> None:
     """One worker's part of the search."""
-    search = session.space.search
-    while (left := _left(session.study, search)) > 0 and not session.workers.stopping:
+    search = _Search(session, streak, fits)
+    try:
+        places = session.space.search.trials_per_device
+        groups = LockstepGroups(session.trainer, places, search.following)
+        groups.run()
+        while search.tell():
+            groups.run()
+    except BaseException as error:
+        search.leave(error)
+        raise
+
+
+class _Search:
+    """One worker's part of the search: its trials, each as soon as it has a place."""
+
+    def __init__(self, session: Session, streak: FailureStreak, fits: Fits | None) -> None:
+        self.session = session
+        self.streak = streak
+        self.fits = fits
+        self._asked: list[_Trial] = []  # that have not ended
+        self._untold: list[tuple[_Trial, Trained | Failed]] = []
+        self._over = False
+
+    def following(self) -> Begun | None:
+        """Ask for a trial and begin it; what was enqueued and is no trial has failed by then."""
+        while not self._untold and self._goes_on() and (trial := self._ask()) is not None:
+            if trial.training is not None:
+                return Begun(trial.training, partial(self._ended, trial))
+            self._asked.remove(trial)
+        return None
+
+    def tell(self) -> bool:
+        """Tell the ends that have waited until the worker has nothing else to do; if any did."""
+        untold, self._untold = self._untold, []
+        for trial, how in untold:
+            self._end(trial, how)
+        return bool(untold)
+
+    def leave(self, error: BaseException) -> None:
+        """Leave what has not ended to others, or to another start of the study."""
+        for trial in self._asked:
+            trial.interrupt()
+            if isinstance(error, NoPlaceError):
+                trial.give_back()
+
+    def _goes_on(self) -> bool:
+        """Whether this worker is to have another trial."""
+        session, search = self.session, self.session.space.search
+        if self._over or session.workers.stopping or _left(session.study, search) <= 0:
+            return False
         if over := spent(session.study, search):
             session.view.note(over)
-            return
+            self._over = True
+        return not self._over
+
+    def _ask(self) -> _Trial | None:
+        """The next trial; None where others have meanwhile begun the last one."""
+        session, search = self.session, self.session.space.search
         idle = 0  # of no use where nothing ends by it
         if search.patience is not None:
-            idle = without_gain(resume.finished(session.study), search.compared_by)
+            idle = without_gain(resume.finished(session.study), search)
         session.view.recount(resume.counts(session.study), idle)  # of other drivers' trials too
         session.view.phase("search")
-        _run_some(session, streak, fits, min(search.trials_per_device, left))
+        make_room(session.files, session.study)
+        # Other drivers of the study, if there are any, ask before or after.
+        with session.drivers.asking(session.study):
+            if _left(session.study, search) <= 0:
+                return None
+            enqueue_next(session)
+            self._asked.append(_Trial(session, session.study.ask(), self.streak))
+            session.drivers.claim(self._asked[-1].trial)
+            self._asked[-1].begin(self.fits)
+        return self._asked[-1]
+
+    def _ended(self, trial: _Trial, how: Trained | Failed) -> None:
+        if self.session.space.search.timed:
+            self._untold.append((trial, how))
+        else:
+            self._end(trial, how)
+
+    def _end(self, trial: _Trial, how: Trained | Failed) -> None:
+        trial.end(how)
+        self._asked.remove(trial)
 
 
 def is_over(study: Study, search: Search) -> bool:
@@ -135,41 +212,6 @@ def _left(study: Study, search: Search) -> int:
 
     running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
     return search.trials - len(resume.finished(study)) - running
-
-
-def _run_some(session: Session, streak: FailureStreak, fits: Fits | None, count: int) -> None:
-    """Ask for so many trials, train them together and tell each one's end when it has come."""
-    make_room(session.files, session.study)
-    asked: list[_Trial] = []
-    try:
-        for _ in range(count):
-            # Other drivers of the study, if there are any, ask before or after.
-            with session.drivers.asking(session.study):
-                if _left(session.study, session.space.search) <= 0:
-                    break
-                enqueue_next(session)
-                asked.append(_Trial(session, session.study.ask(), streak))
-                session.drivers.claim(asked[-1].trial)
-                asked[-1].begin(fits)
-        begun = {trial: trial.training for trial in asked if trial.training is not None}
-        trials = list(begun)
-        ended: list[tuple[_Trial, Trained | Failed]] = []
-
-        def over(index: int, how: Trained | Failed) -> None:
-            if session.space.search.timed:  # as soon as the worker has nothing else to do
-                ended.append((trials[index], how))
-            else:
-                trials[index].end(how)
-
-        session.trainer.train_together(list(begun.values()), over)
-        for trial, how in ended:
-            trial.end(how)
-    except BaseException as error:
-        for trial in asked:
-            trial.interrupt()
-            if isinstance(error, NoPlaceError):
-                trial.give_back()
-        raise
 
 
 class _Trial:
@@ -191,10 +233,13 @@ class _Trial:
         except C2CError as error:
             self._fail(Failed(failure="invalid", message=str(error)))
             return
+        request, run = self.session.request(config), self._open(config)
+        steps = config.training.steps
+        self.reported |= take_over(self.session, request, run, self.name, steps, self.trial)
         self._recording = Recording(
             self.session,
-            self._open(config),
-            self.session.request(config),
+            run,
+            request,
             self.name,
             lambda rung: self._goes_on(rung, config),
             f"A trial of study {escaped(self.session.space.study)}: a fuser between two models.",
@@ -302,7 +347,9 @@ class _Trial:
                 self.trial.set_constraint(name, value)
             self.session.study.tell(self.trial, [known[name] for name in search.compared_by])
         run.finish(STATUS[state.name], state=state.name)
-        score = self.session.score(config.pair, ended)
+        score = replace(
+            self.session.score(config.pair, ended), beyond=bool(beyond(search.bounds, known))
+        )
         self.session.view.end(self.name, state.name.lower(), score, why)
         self.streak.succeeded()
 

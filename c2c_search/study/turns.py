@@ -92,14 +92,25 @@ class Turns:
         if self._holder != threading.get_ident():
             yield
             return
-        while not self._busy.isdisjoint(keys):
+        while not self.claim(keys):
             self.check()
             self._holder = None
             self._free.wait(_SLICE_SECONDS)
             self._holder = threading.get_ident()
-        self._busy |= keys
         try:
             yield
         finally:
-            self._busy -= keys
+            self.release(keys)
+
+    def claim(self, keys: Set[str]) -> bool:
+        """Be the only one to work at these pieces until `release`; False if somebody is at one."""
+        if not self._busy.isdisjoint(keys):
+            return False
+        self._busy |= keys
+        return True
+
+    def release(self, keys: Set[str]) -> None:
+        """Leave pieces of work to others."""
+        self._busy -= keys
+        if self._holder == threading.get_ident():
             self._free.notify_all()

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from functools import partial
@@ -26,8 +27,10 @@ from c2c_search.training.protocol import LAST
 from c2c_search.training.protocol import Answer
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Join
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Request
+from c2c_search.training.protocol import Train
 from c2c_search.training.watchdog import Lines
 from c2c_search.training.watchdog import Patience
 from c2c_search.training.watchdog import SilenceError
@@ -115,12 +118,17 @@ class Worker:
         """The word after a rung: go on, or stop."""
         self._send(Answer(go_on=go_on))
 
+    def join(self, trials: Sequence[Train]) -> None:
+        """The word after a trial's end in a group: who joins it."""
+        self._send(Join(trials=tuple(trials)))
+
     def ask(self, request: Request) -> Iterator[Event]:
         """Send a request and yield what comes of it, up to one of `LAST`.
 
         After every rung of a training but its last, call `answer`; in a `TrainTogether` that is
-        for the trial whose rung came. A process that is silent for too long (`Patience`) hangs: it
-        is killed, and the request has failed in a way that may pass.
+        for the trial whose rung came, and `join` is to be called after each trial's end. A process
+        that is silent for too long (`Patience`) hangs: it is killed, and the request has failed in
+        a way that may pass.
         """
         if self._process is None or self._process.poll() is not None:
             self.close()

@@ -5,9 +5,12 @@ Fusers are small, and a step's batch often is: much of a step is reading the rec
 is each trial's own: its configuration, seed, random numbers, batches, engine, rungs and
 checkpoints. Its numbers are those that it has alone, up to rounding.
 
+A trial that has ended leaves its place to another one, which joins the others where they stand:
+each is at a step of its own, of as many as it has.
+
 A group stands and falls as one. If the loss of one trial is no number, or the memory does not
 suffice, nothing of that step is kept, and the exception ends the group: whoever asked for it lets
-its trials go on alone, each from its checkpoint, and the one at fault fails there by itself.
+its trials go on in smaller groups, each from its checkpoint, until the one at fault fails alone.
 """
 
 from __future__ import annotations
@@ -16,10 +19,16 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING
 
+from c2c_search.training.process import release_memory
+from c2c_search.training.protocol import Join
+from c2c_search.training.protocol import OfTrial
 from c2c_search.training.randomness import random_state
 from c2c_search.training.randomness import set_random_state
+from c2c_search.training.ranks import own_ranks
 from c2c_search.training.step import LossRequest
 from c2c_search.training.step import ReceiverStep
 from c2c_search.training.step import losses_at_once
@@ -31,34 +40,66 @@ if TYPE_CHECKING:
     import torch
 
     from c2c_search.training.fuser_training import FuserTraining
+    from c2c_search.training.protocol import Event
+    from c2c_search.training.protocol import Train
     from c2c_search.training.protocol import Trained
 
 
+Make = Callable[["Train", Callable[["Event"], None]], "FuserTraining"]
+"""Makes a trial ready to run, which goes on from its checkpoint; told where its events go."""
+
+
 def train_together(
-    starts: Sequence[Callable[[], FuserTraining]], ended: Callable[[int, Trained], None]
+    trials: Sequence[Train],
+    make: Make,
+    emit: Callable[[Event], None],
+    joining: Callable[[], Sequence[Train]],
 ) -> None:
-    """Train trials in lockstep until each has ended or is pruned.
+    """Train trials in lockstep until each has ended or is pruned, and so those that join them.
 
     Args:
-        starts: Each makes one trial, ready to run.
-        ended: Called with a trial's index in ``starts`` and its end, as soon as it has ended.
+        trials: Those that begin together.
+        make: Makes each.
+        emit: Called with every event, in an `OfTrial`.
+        joining: Asked for those that join, as soon as a trial has ended; on the first rank alone.
 
     Raises:
         DivergedError: A loss became infinite or NaN, not necessarily of the trial at fault.
     """
     members: dict[int, _Member] = {}
+    indices = count()
+    starting = list(trials)
     try:
-        for index, start in enumerate(starts):
-            members[index] = _Member(start)
-        while members:
-            for index, member in list(members.items()):
-                if member.ended is not None:
-                    del members[index]
-                    ended(index, member.ended)
-            _one_pass(list(members.values()))
+        while starting or members:
+            for train in starting:
+                index = next(indices)
+                members[index] = _Member(partial(make, train, partial(_tell, emit, index)))
+            starting = []
+            for index in [index for index, each in members.items() if each.ended is not None]:
+                _tell(emit, index, _ended(members.pop(index)))
+                starting += _joining(joining)
+            if starting:
+                release_memory()  # of those in whose place they begin
+            elif members:
+                _one_pass(list(members.values()))
     finally:
         for member in members.values():
             member.close()
+
+
+def _tell(emit: Callable[[Event], None], index: int, event: Event) -> None:
+    emit(OfTrial(index=index, event=event))
+
+
+def _joining(joining: Callable[[], Sequence[Train]]) -> tuple[Train, ...]:
+    """Who joins, on all ranks."""
+    told = own_ranks().share(lambda: Join(trials=tuple(joining())).model_dump_json())
+    return Join.model_validate_json(told).trials
+
+
+def _ended(member: _Member) -> Trained:
+    assert member.ended is not None
+    return member.ended
 
 
 class _Member:

@@ -114,11 +114,22 @@ class TrainTogether(_Message):
     """Train several fusers in lockstep; see `training.lockstep`.
 
     Their events come in `OfTrial`. The worker waits for an `Answer` after each rung of each
-    trial, as in a `Train`, one at a time. It ends with `TrainedTogether`, or with `Failed` if the
-    group could not go on: the trials that have not ended by then are untouched by its end.
+    trial, as in a `Train`, one at a time, and for a `Join` after each trial's end. It ends with
+    `TrainedTogether`, or with `Failed` if the group could not go on: the trials that have not
+    ended by then are untouched by its end.
     """
 
     type: Literal["train_together"] = "train_together"
+    trials: tuple[Train, ...]
+
+
+class Join(_Message):
+    """The driver's word after a trial's end in a group: which trials join it, in its place.
+
+    They are numbered on from those that are or were in it.
+    """
+
+    type: Literal["join"] = "join"
     trials: tuple[Train, ...]
 
 
@@ -155,7 +166,7 @@ class Answer(_Message):
 
 
 Request = Annotated[
-    Prepare | Train | TrainTogether | Evaluate | Cost | Answer, Field(discriminator="type")
+    Prepare | Train | TrainTogether | Join | Evaluate | Cost | Answer, Field(discriminator="type")
 ]
 
 
@@ -257,7 +268,7 @@ class Trained(_Measured):
 
 
 class OfTrial(_Message):
-    """An event of one trial of a `TrainTogether`, by its index there."""
+    """An event of one trial of a `TrainTogether`, by its index there; see `Join`."""
 
     type: Literal["of_trial"] = "of_trial"
     index: int
@@ -265,7 +276,7 @@ class OfTrial(_Message):
 
 
 class TrainedTogether(_Message):
-    """Every trial of a `TrainTogether` has ended."""
+    """Every trial of a `TrainTogether` has ended, and of those that joined it."""
 
     type: Literal["trained_together"] = "trained_together"
 

@@ -60,7 +60,6 @@ from c2c_search.training.protocol import Costs
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
-from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Result
@@ -132,10 +131,7 @@ class WorkerService:
         seconds["load"] = time.perf_counter() - begun
         if pair not in self._pairs:
             model = pair_of(receiver, sharer, self.pipeline.data, self.reader.dtype, self._today)
-            prompts = {
-                split: self.reader.questions(model, split, [*map(Question.of_row, rows)])
-                for split, rows in self._rows.items()
-            }
+            prompts = self.reader.splits(model, self._rows)
             self._check(model, prompts)
             self._pairs[pair] = model
             self._prompts |= {(pair, split): each for split, each in prompts.items()}
@@ -186,23 +182,18 @@ class WorkerService:
         )
 
     def train_together(
-        self, trials: Sequence[Train], go_on: Callable[[], bool]
+        self,
+        trials: Sequence[Train],
+        go_on: Callable[[], bool],
+        joining: Callable[[], Sequence[Train]] = tuple,
     ) -> TrainedTogether:
-        """Train trials in lockstep, each from its checkpoint if there is one."""
+        """Train trials in lockstep; see `training.lockstep`, and `train`."""
 
-        def tell(index: int) -> Callable[[Event], None]:
-            return lambda event: self.emit(OfTrial(index=index, event=event))
+        def made(train: Train, emit: Callable[[Event], None]) -> FuserTraining:
+            folder = Path(train.directory)
+            return self.trial(train.config, folder, go_on, emit=emit, objective=train.objective)
 
-        def start(index: int, trial: Train) -> Callable[[], FuserTraining]:
-            folder = Path(trial.directory)
-            return lambda: self.trial(
-                trial.config, folder, go_on, emit=tell(index), objective=trial.objective
-            )
-
-        train_together(
-            [start(index, trial) for index, trial in enumerate(trials)],
-            lambda index, trained: tell(index)(trained),
-        )
+        train_together(trials, made, self.emit, joining)
         return TrainedTogether()
 
     def trial(
@@ -312,7 +303,8 @@ class WorkerService:
         """Rows that are no split's, each of which the sharer reads by itself; kept by name."""
         if (pair, name) not in self._prompts:
             model = self._pairs[pair]
-            prompts = self.reader.questions(model, name, [Question.of_row(row) for row in rows])
+            asked = [*map(Question.of_row, rows)]
+            prompts = self.reader.questions(model, name, asked, learned=True)
             with naming(model.receiver, model.sharer, self.pipeline.data, rows):
                 read = {name: (rows, prompts.encoded())}
             for notice in length_notices(model.receiver, model.sharer, model.template, read):
@@ -377,8 +369,9 @@ class WorkerService:
             self._notify(notice)
         for notice in length_notices(model.receiver, model.sharer, model.template, splits):
             self._notify(notice)
-        for each in prompts.values():
-            each.read()
+        # Where not all fit on the disk, what trials are judged by comes first.
+        for split in sorted(prompts, key=lambda split: split == "train"):
+            prompts[split].read()
         check_finite_pair(model, prompts["train"].read())
 
     def _prompts_of(self, pair: PairSpec, asked: str) -> QuestionPrompts:

@@ -31,11 +31,13 @@ from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Failure
+from c2c_search.training.protocol import Join
 from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Prepare
 from c2c_search.training.protocol import Request
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
+from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainTogether
 
 
@@ -74,7 +76,8 @@ class Server:
         self.pipeline = pipeline
         self.cache_dir = cache_dir
         self._service: WorkerService | None = None
-        self._deadline = math.inf
+        self._deadlines: dict[int, float] = {}  # by the trial's index; of one alone it is 0
+        self._begun = 0  # trainings of the request
         self._writing = threading.RLock()
         self._leader = Leader(pipeline, cache_dir, self._break_off)
 
@@ -96,13 +99,15 @@ class Server:
         """Send one event to the driver.
 
         Raises:
-            TimeLimitError: It was a step, after the time that the request may take.
+            TimeLimitError: It was a step, after the time that its training may take.
         """
+        index, told = (event.index, event.event) if isinstance(event, OfTrial) else (0, event)
+        if isinstance(told, Trained):
+            self._deadlines.pop(index, None)
         with self._writing:
             self.events.write(EVENT.dump_json(event).decode() + "\n")
             self.events.flush()
-        told = event.event if isinstance(event, OfTrial) else event
-        if isinstance(told, Step) and time.monotonic() > self._deadline:
+        if isinstance(told, Step) and time.monotonic() > self._deadlines.get(index, math.inf):
             raise TimeLimitError(f"it has not ended by its time limit, at step {told.step}")
 
     def _read(self) -> Request | None:
@@ -110,9 +115,11 @@ class Server:
         return REQUEST.validate_json(line) if line else None
 
     def _run(self, request: Request) -> Event:
-        self._deadline = time.monotonic() + seconds_of(request)
         if not isinstance(request, (Train, TrainTogether)):
             return self._answer(request)
+        self._begun = len(request.trials) if isinstance(request, TrainTogether) else 1
+        limit = time.monotonic() + seconds_of(request)
+        self._deadlines = dict.fromkeys(range(self._begun), limit)
         with self._leader.leading(request):
             return self._answer(request)
 
@@ -130,12 +137,12 @@ class Server:
                 objective=request.objective,
             )
         if isinstance(request, TrainTogether):
-            return service.train_together(request.trials, self._go_on)
+            return service.train_together(request.trials, self._go_on, self._joining)
         if isinstance(request, Evaluate):
             return service.evaluate(request)
         if isinstance(request, Cost):
             return service.cost(request)
-        raise TypeError(f"an {request.type!r} is only expected after a rung")
+        raise TypeError(f"{request.type!r} is only expected after a rung or a trial's end")
 
     def _break_off(self, failed: Failed) -> None:
         """End this process and its followers: who has lost a rank cannot make a new group."""
@@ -164,6 +171,17 @@ class Server:
         if not isinstance(answer, Answer):
             raise TypeError("after a rung the driver must answer")
         return answer.go_on
+
+    def _joining(self) -> tuple[Train, ...]:
+        """Who joins a group; each has as long as those with whom it is in it would have."""
+        answer = self._read()
+        if not isinstance(answer, Join):
+            raise TypeError("after a trial's end in a group the driver must say who joins it")
+        for train in answer.trials:
+            together = 1 + len(self._deadlines)
+            self._deadlines[self._begun] = time.monotonic() + together * seconds_of(train)
+            self._begun += 1
+        return answer.trials
 
 
 def seconds_of(request: Request) -> float:

@@ -33,7 +33,6 @@ from c2c_search.study import storage
 from c2c_search.study.findings import findings
 from c2c_search.study.layer_section import layers
 from c2c_search.study.layout import StudyFiles
-from c2c_search.study.search_sections import front
 from c2c_search.study.study_page import study_page
 from c2c_search.training.protocol import Trained
 from tests.browser import needs_chromium
@@ -263,11 +262,6 @@ def test_the_map_of_layers_shows_how_far_gates_are_open(root: Path):
         ", ".join(map(str, sources)) for sources in stored["sources"]
     ]
     assert all(re.fullmatch(r"\d+ %", share) for row in rows for share in row[2:])
-
-
-def test_the_pareto_front_is_what_nothing_smaller_is_as_good_as():
-    points = [(1.0, 0.1), (2.0, 0.3), (2.0, 0.2), (3.0, 0.3), (4.0, 0.4), (5.0, 0.0)]
-    assert front(points) == [(1.0, 0.1), (2.0, 0.3), (4.0, 0.4)]
 
 
 def test_the_leaderboard_has_one_line_a_trial(cli: Cli, root: Path, monkeypatch):

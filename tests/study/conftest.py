@@ -105,6 +105,7 @@ class Script:
     adapted: list[TrialConfig] = field(default_factory=list)
     dtypes: list[str | None] = field(default_factory=list)
     together: list[list[TrialConfig]] = field(default_factory=list)
+    joined: list[TrialConfig] = field(default_factory=list)
     fit: int = 100  # trainings that fit the memory together
     starts: int = 0
     groups: tuple[str, str] = ("country/ja", "country/zh")
@@ -116,6 +117,7 @@ class FakeWorker:
     def __init__(self, script: Script) -> None:
         self.script = script
         self._answer: bool | None = None
+        self._joining: tuple[Train, ...] | None = None
 
     def __enter__(self) -> FakeWorker:
         self.script.starts += 1
@@ -247,8 +249,12 @@ class FakeWorker:
         if len(trials) > self.script.fit:
             yield Failed(failure="out_of_memory", message="too large")
             return
-        running = {index: self._train(trial) for index, trial in enumerate(trials)}
-        while running:
+        running, begun = {}, 0
+        joining = trials
+        while running or joining:
+            for trial in joining:
+                running[begun], begun = self._train(trial), begun + 1
+            joining = ()
             for index, training in list(running.items()):
                 event = next(training)
                 if isinstance(event, Failed):
@@ -260,6 +266,9 @@ class FakeWorker:
                     yield OfTrial(index=index, event=event)  # type: ignore[arg-type]
                 if isinstance(event, Trained):
                     del running[index]
+                    assert self._joining is not None
+                    self.script.joined += [trial.config for trial in self._joining]
+                    joining, self._joining = (*joining, *self._joining), None
         yield TrainedTogether()
 
     def _adapt(self, request: Train) -> Iterator[Event]:
@@ -297,6 +306,10 @@ class FakeWorker:
     def answer(self, go_on: bool) -> None:
         assert self._answer is None
         self._answer = go_on
+
+    def join(self, trials: Sequence[Train]) -> None:
+        assert self._joining is None
+        self._joining = tuple(trials)
 
     def _evaluate(self, request: Evaluate) -> Iterator[Event]:
         self.script.evaluated.append(request)

@@ -24,10 +24,12 @@ from c2c_search.training import retries
 from c2c_search.training import worker
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
+from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Prepare
 from c2c_search.training.protocol import Request
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Train
+from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainTogether
 from tests.study.conftest import FakeWorker
 from tests.study.conftest import Script
@@ -54,13 +56,20 @@ class Service:
     ) -> Any:
         return self._run(Train(config=config, directory=str(directory), **options), go_on)
 
-    def train_together(self, trials: Any, go_on: Callable[[], bool]) -> Any:
-        return self._run(TrainTogether(trials=trials), go_on)
+    def train_together(
+        self, trials: Any, go_on: Callable[[], bool], joining: Callable[[], Any]
+    ) -> Any:
+        return self._run(TrainTogether(trials=trials), go_on, joining)
 
     def evaluate(self, request: Evaluate) -> Any:
         return self._run(request)
 
-    def _run(self, request: Request, go_on: Callable[[], bool] = lambda: True) -> Event:
+    def _run(
+        self,
+        request: Request,
+        go_on: Callable[[], bool] = lambda: True,
+        joining: Callable[[], Any] = tuple,
+    ) -> Event:
         last: Event
         held: Event | None = None
         for last in self._fake.ask(request):
@@ -73,6 +82,10 @@ class Service:
                 held = None
                 if told.step < 4:
                     self._fake.answer(go_on())
+            elif isinstance(told, Trained) and isinstance(last, OfTrial):
+                self._emit(last)
+                held = None
+                self._fake.join(joining())
         assert held is not None
         return held
 

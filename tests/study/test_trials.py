@@ -46,8 +46,9 @@ def real(config: TrialConfig) -> bool:
 
 def test_trials_train_in_groups_within_the_budget(quick: Run, root: Path, script: Any) -> None:
     quick()
-    assert [len(group) for group in script.together] == [2, 2]
-    # The fifth is alone; twins and references always are.
+    # One group, whose places are filled again; twins and references are alone.
+    assert [len(group) for group in script.together] == [2]
+    assert len(script.joined) == 3
     assert sum(map(real, script.trained)) == 5
     assert len(ended(root)) == len(optuna_trials(root)) == 5
     assert "PRUNED" in ended(root)
@@ -66,6 +67,19 @@ def test_their_number_may_be_edited(quick: Run, root: Path, space_file: Path) ->
     space_file.write_text(text.replace("trials_per_device: 2", "trials_per_device: 3"))
     quick(trials=4)
     assert len(ended(root)) == 4
+
+
+def test_costs_that_are_timed_wait_until_nothing_else_trains(
+    quick: Run, root: Path, script: Any, space_file: Path
+) -> None:
+    text = space_file.read_text()
+    space_file.write_text(
+        text.replace("trials_per_device: 2", "trials_per_device: 2, bounds: {latency_ms: 1000}")
+    )
+    quick()
+    assert [len(group) for group in script.together] == [2, 2]
+    assert script.joined == []
+    assert len(ended(root)) == 5
 
 
 def test_a_trial_that_diverges_takes_no_other_with_it(
@@ -109,7 +123,8 @@ def test_what_was_enqueued_and_is_no_trial_fails_alone(
     monkeypatch.setattr(trials, "suggest", suggest)
     quick()
     assert optuna_trials(root)[0].user_attrs["failure"] == "invalid"
-    assert [len(group) for group in script.together] == [2]  # trials 2 and 3
+    assert [len(group) for group in script.together] == [2]  # trials 1 and 2
+    assert len(script.joined) == 2
     assert len(ended(root)) == 4
 
 
@@ -124,7 +139,7 @@ def test_a_fatal_failure_leaves_all_of_a_group_to_another_start(
     script.failures = lambda config: None
     script.together.clear()
     quick()
-    assert [len(group) for group in script.together] == [2, 2]
+    assert [len(group) for group in script.together] == [2]
     assert len(ended(root)) == 5
 
 

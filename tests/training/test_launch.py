@@ -59,17 +59,20 @@ def test_prepare_train_evaluate(worker, trial, tiny_pair, tmp_path):
     assert isinstance(last, Trained)
 
     # Together: an answer after each rung but the last, to the trial that has reached it.
-    pair_of_trials = tuple(
-        Train(config=trial, directory=str(tmp_path / name)) for name in ("first", "second")
+    # Who has ended leaves its place to another.
+    *pair_of_trials, third = (
+        Train(config=trial, directory=str(tmp_path / name))
+        for name in ("first", "second", "third")
     )
     ends = {}
-    for event in worker.ask(TrainTogether(trials=pair_of_trials)):
+    for event in worker.ask(TrainTogether(trials=tuple(pair_of_trials))):
         if isinstance(event, OfTrial) and isinstance(event.event, Rung) and event.event.rung == 0:
             worker.answer(event.index == 0)
         if isinstance(event, OfTrial) and isinstance(event.event, Trained):
             ends[event.index] = event.event.pruned
+            worker.join([third] if len(ends) == 1 else [])
     assert isinstance(event, TrainedTogether)
-    assert ends == {0: False, 1: True}
+    assert ends == {0: False, 1: True, 2: True}
 
     accuracies = {}
     for system in ("receiver", "sharer", "c2c", "deranged"):

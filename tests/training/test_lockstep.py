@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
@@ -38,14 +41,16 @@ def variant(trial, *, seed=0, training=None, **fuser):
     )
 
 
-def together(service, trials, folder, go_on=lambda: True):
-    """Train them as a group; the events of each."""
+def together(service, trials, folder, go_on=lambda: True, at_once=None):
+    """Train them as a group, so many at once if not all; the events of each."""
     service.events.clear()
     asked = [
         Train(config=one, directory=str(folder / str(n)), objective=MARGIN)
         for n, one in enumerate(trials)
     ]
-    assert isinstance(service.train_together(asked, go_on), TrainedTogether)
+    first, following = asked[:at_once], iter(asked[len(trials) if at_once is None else at_once :])
+    ended = service.train_together(first, go_on, lambda: [*islice(following, 1)])
+    assert isinstance(ended, TrainedTogether)
     told = [event for event in service.events if isinstance(event, OfTrial)]
     return [[e.event for e in told if e.index == index] for index in range(len(trials))]
 
@@ -134,6 +139,53 @@ def test_a_pruned_trial_leaves_and_the_others_go_on(service, trial, tmp_path):
     ends = [events[-1] for events in grouped]
     assert [(end.pruned, end.step) for end in ends] == [(False, 6), (True, 3), (False, 6)]
     assert_same(grouped[2], by_itself(service, trials[2], tmp_path / "alone"))
+
+
+def test_those_that_join_have_the_numbers_that_they_have_alone(
+    service, trial, tmp_path, monkeypatch
+):
+    at_once, alive = [], weakref.WeakSet()
+    real_pass, real_start = lockstep._one_pass, lockstep._Member.__init__
+
+    def one_pass(members):
+        at_once.append(len(members))
+        real_pass(members)
+
+    def start(member, make):
+        gc.collect()
+        assert len(alive) < 2  # nothing is left of the one in whose place it begins
+        real_start(member, make)
+        alive.add(member._run.fuser)
+
+    monkeypatch.setattr(lockstep, "_one_pass", one_pass)
+    monkeypatch.setattr(lockstep._Member, "__init__", start)
+    short = {"steps": 4, "batch_size": 2, "rungs": (1.0,)}
+    trials = [
+        variant(trial),
+        variant(trial, seed=1, training=short),
+        trial.with_ridge(),  # which ends as soon as it has begun
+        variant(trial, seed=2, injection="append", gate=GateConfig(granularity="none")),
+    ]
+    grouped = together(service, trials, tmp_path / "together", at_once=2)
+    assert at_once == [2] * 6 + [1] * 4
+    for place in (0, 2, 3):
+        alone = by_itself(service, trials[place], tmp_path / f"alone-{place}")
+        assert_same(grouped[place], alone)
+
+
+def test_interrupted_after_some_have_joined_each_goes_on(service, trial, tmp_path, monkeypatch):
+    trial = checkpointed(trial)
+    trials = [variant(trial, seed=seed) for seed in range(3)]
+    answers = [True, False, True]
+    whole = together(service, trials, tmp_path / "whole", iter(answers).__next__, at_once=2)
+    with stopped(monkeypatch, fuser_training.FuserTraining, 2, seed=2):
+        together(service, trials, tmp_path / "parts", iter(answers).__next__, at_once=2)
+    left = [by_itself(service, trials[n], tmp_path / "parts" / str(n)) for n in (0, 2)]
+    for before, after in zip([whole[0], whole[2]], left, strict=True):
+        late = {step: loss for step, loss in losses(before).items() if step in losses(after)}
+        assert losses(after) == pytest.approx(late, abs=1e-5)
+        assert max(losses(after)) == 6
+        assert rungs(after) == rungs(before)
 
 
 def test_interrupted_together_they_go_on_together_or_alone(service, trial, tmp_path, monkeypatch):

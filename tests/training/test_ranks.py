@@ -152,7 +152,8 @@ def test_lockstep_and_lora_on_two_ranks(start, service, trial, tmp_path):
     trials = [on_two(trial), on_two(trial).model_copy(update={"seed": 4})]
     expected = [alone(service, each, tmp_path / f"alone-{each.seed}")[0] for each in trials]
     lora = Train(config=trials[0], directory=str(tmp_path / "lora"), learner="lora")
-    found: list[dict[int, float]] = [{}, {}]
+    joining = Train(config=trials[0], directory=str(tmp_path / "joining"))
+    found: list[dict[int, float]] = [{}, {}, {}]
     learned = {}
     with start() as worker:
         directories = [str(tmp_path / f"together-{each.seed}") for each in trials]
@@ -161,7 +162,9 @@ def test_lockstep_and_lora_on_two_ranks(start, service, trial, tmp_path):
             if isinstance(last, OfTrial) and isinstance(last.event, Step):
                 found[last.index][last.event.step] = last.event.loss
             if isinstance(last, OfTrial) and isinstance(last.event, Rung) and last.event.rung == 0:
-                worker.answer(last.index == 0)  # the other one is pruned, on all ranks
+                worker.answer(last.index != 1)  # the other one is pruned, on all ranks
+            if isinstance(last, OfTrial) and isinstance(last.event, Trained):
+                worker.join([joining] if last.index == 1 else [])
         assert isinstance(last, TrainedTogether)
         for last in worker.ask(lora):
             if isinstance(last, Step):
@@ -171,6 +174,7 @@ def test_lockstep_and_lora_on_two_ranks(start, service, trial, tmp_path):
         assert isinstance(last, Trained)
     assert found[0] == pytest.approx(expected[0], abs=1e-5)
     assert found[1] == pytest.approx({n: expected[1][n] for n in (1, 2, 3)}, abs=1e-5)
+    assert found[2] == pytest.approx(expected[0], abs=1e-5)
     service.events.clear()
     service.train(trials[0], tmp_path / "lora, alone", lambda: True, learner="lora")
     by_step = {each.step: each.loss for each in service.events if isinstance(each, Step)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import math
+import time
 
 import pytest
 import torch
@@ -14,9 +15,12 @@ from c2c_search.errors import DataError
 from c2c_search.errors import StoreError
 from c2c_search.training.divergence import DivergedError
 from c2c_search.training.protocol import EVENT
+from c2c_search.training.protocol import Join
 from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
+from c2c_search.training.protocol import Trained
+from c2c_search.training.protocol import TrainedTogether
 from c2c_search.training.protocol import TrainTogether
 from c2c_search.training.worker import Server
 from c2c_search.training.worker import TimeLimitError
@@ -100,6 +104,44 @@ def test_a_training_ends_with_its_time(trial, together):
     *_, last = map(EVENT.validate_json, events.getvalue().splitlines())
     assert (last.type, last.failure) == ("failed", "timeout")
     assert "by its time limit, at step 3" in last.message
+
+
+def test_who_joins_a_group_has_its_own_time(trial):
+    train = Train(config=trial, directory="", seconds=0.05)
+    ended = Trained(
+        step=1,
+        split="validation",
+        objective=0.5,
+        accuracy=0.5,
+        pruned=False,
+        best_rung=0,
+        best_dir="",
+        parameters=1,
+        bytes=1,
+        seconds={},
+        metrics={},
+    )
+
+    class Service(Stepping):
+        def train_together(self, trials, go_on, joining):
+            self.emit(OfTrial(index=0, event=STEP))
+            self.emit(OfTrial(index=0, event=ended))
+            assert joining() == (train,)
+            time.sleep(0.12)
+            self.emit(OfTrial(index=0, event=STEP))  # which has ended
+            for index in (1, 2):
+                with pytest.raises(TimeLimitError):
+                    self.emit(OfTrial(index=index, event=STEP))
+            return TrainedTogether()
+
+    asked = [TrainTogether(trials=(train, train)), Join(trials=(train,))]
+    lines = "".join(each.model_dump_json() + "\n" for each in asked)
+    events = io.StringIO()
+    server = Server(io.StringIO(lines), events, "", "")
+    server._service = Service(server.emit)
+    server.serve()
+    *_, last = map(EVENT.validate_json, events.getvalue().splitlines())
+    assert last.type == "trained_together"
 
 
 def test_trainings_together_have_the_sum_of_their_times(trial):

@@ -26,6 +26,7 @@ from c2c_search.training.protocol import Cost
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Join
 from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Request
 from c2c_search.training.protocol import Rung
@@ -77,6 +78,7 @@ class NodeWorker:
             dtype=dtype,
         )
         self._told: queue.Queue[Told] = queue.Queue()
+        self._trained: list[str] = []  # folders of the request's trainings
         self._sent: dict[str, dict[str, str]] = {}
         self._pointers: dict[str, bytes | None] = {}
 
@@ -92,6 +94,20 @@ class NodeWorker:
             parcels: What the driver has in the folders that it names, each from nothing.
         """
         self._told = queue.Queue()
+        asked = self._here(request, parcels)
+        trained = [train.directory for train in trainings(REQUEST.validate_json(request))]
+        self._trained = trained
+        arguments = (asked, trained, self._told)
+        threading.Thread(target=self._run, args=arguments, daemon=True).start()
+
+    def join(self, request: str, parcels: dict[str, bytes]) -> None:
+        """Let trials join a group; see `begin`."""
+        here = self._here(request, parcels)
+        self._trained += [train.directory for train in trainings(REQUEST.validate_json(request))]
+        self._worker.join(trainings(here))
+
+    def _here(self, request: str, parcels: dict[str, bytes]) -> Request:
+        """The request with this node's names of folders, which get what the driver has there."""
         for name, each in parcels.items():
             folder = self._local(name)
             shutil.rmtree(folder, ignore_errors=True)
@@ -99,10 +115,7 @@ class NodeWorker:
             parcel.unpack(each, folder)
             self._sent[name] = parcel.sums_of(folder)
             self._pointers[name] = self._pointer(name)
-        asked: Request = REQUEST.validate_json(request)
-        trained = [train.directory for train in trainings(asked)]
-        arguments = (with_folders(asked, lambda name: str(self._local(name))), trained, self._told)
-        threading.Thread(target=self._run, args=arguments, daemon=True).start()
+        return with_folders(REQUEST.validate_json(request), lambda name: str(self._local(name)))
 
     def take(self) -> list[Told]:
         """What was told since the last call; nothing if nothing is told for a second."""
@@ -171,7 +184,7 @@ class NodeWorker:
 
 def trainings(request: Request) -> tuple[Train, ...]:
     """The trainings of a request."""
-    if isinstance(request, TrainTogether):
+    if isinstance(request, TrainTogether | Join):
         return request.trials
     return (request,) if isinstance(request, Train) else ()
 
@@ -187,7 +200,7 @@ def folders(request: Request) -> list[str]:
 
 def with_folders(request: Request, named: Callable[[str], str]) -> Request:
     """The request with other names of its folders."""
-    if isinstance(request, TrainTogether):
+    if isinstance(request, TrainTogether | Join):
         trials = tuple(
             train.model_copy(update={"directory": named(train.directory)})
             for train in request.trials

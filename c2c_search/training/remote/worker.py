@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +21,10 @@ from c2c_search.training.protocol import EVENT
 from c2c_search.training.protocol import LAST
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
+from c2c_search.training.protocol import Join
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Request
+from c2c_search.training.protocol import Train
 from c2c_search.training.remote import parcel
 from c2c_search.training.remote.cluster import Bundle
 from c2c_search.training.remote.cluster import Place
@@ -100,6 +103,12 @@ class RemoteWorker:
         with suppress(LostNodeError):  # which the next line that is waited for tells
             _get(self._actor.answer.remote(go_on))
 
+    def join(self, trials: Sequence[Train]) -> None:
+        """The word after a trial's end in a group: who joins it."""
+        request = Join(trials=tuple(trials))
+        with suppress(LostNodeError):
+            _get(self._actor.join.remote(request.model_dump_json(), _parcels(request)))
+
     def ask(self, request: Request) -> Iterator[Event]:
         """Send a request and yield what comes of it; see `launch.Worker.ask`.
 
@@ -109,9 +118,7 @@ class RemoteWorker:
         self._interrupted = False
         try:
             self._ready()
-            names = folders(request)
-            parcels = {name: parcel.pack(Path(name), {})[0] for name in names}
-            _get(self._actor.begin.remote(request.model_dump_json(), parcels))
+            _get(self._actor.begin.remote(request.model_dump_json(), _parcels(request)))
             for told in self._told():
                 for name, each in told.parcels.items():
                     parcel.unpack(each, Path(name))
@@ -158,6 +165,11 @@ class RemoteWorker:
         place, self._place, self._actor = self._place, None, None
         if place is not None:
             place.leave()
+
+
+def _parcels(request: Request) -> dict[str, bytes]:
+    """What is in the folders that a request names."""
+    return {name: parcel.pack(Path(name), {})[0] for name in folders(request)}
 
 
 class LostNodeError(Exception):
