@@ -136,7 +136,7 @@ def show(
     from c2c_search.study import overview
 
     (row,) = _rows(root, study, storage, tracking_uri, steps=True)
-    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), row.name))
+    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), study))
     if json:
         echo_json(dumps(_tidy(row, trials)))
         return
@@ -164,7 +164,7 @@ def rm(
     (row,) = _rows(root, study, storage)
     if not yes:
         confirm(f"Remove study {row.name} with {_counts(row)}?")
-    remove(root, row.name, url=storage, tracking_uri=tracking_uri)
+    remove(root, study, url=storage, tracking_uri=tracking_uri)
     if json:
         echo_json(dumps({"removed": row.name}))
     else:
@@ -193,7 +193,7 @@ def export(
     from c2c_search.study import overview
 
     (row,) = _rows(root, study, storage)
-    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), row.name))
+    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), study))
     text = dumps(_tidy(row, trials))
     if to is None:
         echo_json(text)
@@ -244,12 +244,11 @@ def _rows(
     from c2c_search.study import overview
 
     opened = overview.open_existing(root, storage)
-    names = overview.study_names(opened) if study is None else [study]
-    studies = [overview.load(opened, name) for name in names]
-    for each in studies if study is not None else ():
-        tell_version(study, each.study_name)
+    found = overview.studies(opened, study)
+    if study is not None:
+        tell_version(study, found[0].study_name)
     return [
-        overview.study_row(root, each, steps=steps, tracking_uri=tracking_uri) for each in studies
+        overview.study_row(root, each, steps=steps, tracking_uri=tracking_uri) for each in found
     ]
 
 
