@@ -97,7 +97,7 @@ def test_a_plan_with_caches() -> None:
         PLAN, caches=CachePlan((one,), budget=10**9)
     )
     text = " ".join(shown(PLAN, caches=CachePlan((one,), budget=1_500_000)).split())
-    assert "1.5 MB fit the budget, and the rest is computed again" in text
+    assert "1.5 MB fit the budget, and the rest is computed whenever it is read" in text
 
 
 def test_a_plan_with_time() -> None:
