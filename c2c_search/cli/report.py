@@ -45,6 +45,7 @@ def report(
         ),
     ] = None,
     root: Root = ROOT,
+    storage: Storage = None,
     json: Json = False,
 ) -> None:
     """Write what a study or an evaluation found, as one file that needs no network.
@@ -57,7 +58,7 @@ def report(
 
     files = list(dict.fromkeys(to or [Path(f"{fit(Path(of).name)}-report.html")]))
     _check_forms(files)
-    page = _page(of, root)
+    page = _page(of, root, storage)
     for file in files:
         _write(page, file)
     if json:
@@ -106,6 +107,7 @@ def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="STUDY, STUDY/TRIAL or an evaluation.")],
     b: Annotated[str, typer.Argument(metavar="B", help="What A is compared with.")],
     root: Root = ROOT,
+    storage: Storage = None,
     json: Json = False,
 ) -> None:
     """Set two trials, studies or evaluations side by side: only what differs, and what is proven.
@@ -118,7 +120,7 @@ def compare(
     from c2c_search.study.compared import compare as compare_sides
     from c2c_search.study.compared import side
 
-    sides = [side(each, _folder(each), root) for each in (a, b)]
+    sides = [side(each, _folder(each), root, url=storage) for each in (a, b)]
     found = compare_sides(*sides)
     if json:
         echo_json(dumps(found.model_dump(mode="json")))
@@ -163,7 +165,7 @@ def _folder(of: str) -> Path | None:
     return path.parent if path.suffix == ".json" and path.is_file() else None
 
 
-def _page(of: str, root: Path) -> Page:
+def _page(of: str, root: Path, storage: str | None) -> Page:
     if (folder := _folder(of)) is not None:
         from c2c_search.report.evaluation_page import evaluation_page
         from c2c_search.study.compared import read_record
@@ -173,7 +175,7 @@ def _page(of: str, root: Path) -> Page:
     from c2c_search.study.findings import findings
     from c2c_search.study.study_page import study_page
 
-    return study_page(findings(of, root, weigh=True))
+    return study_page(findings(of, root, weigh=True, url=storage))
 
 
 def _write(page: Page, file: Path) -> None:

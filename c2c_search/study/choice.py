@@ -24,10 +24,12 @@ from c2c_search.space.front import pareto_front
 from c2c_search.space.front import within
 from c2c_search.space.objective import Objective
 from c2c_search.space.objectives import TIMED
+from c2c_search.space.order import all_trials
 from c2c_search.space.shown import MEASURES
 from c2c_search.study.controls import model_of
 from c2c_search.study.finalist import Finalist
 from c2c_search.study.naming import trial_name
+from c2c_search.study.naming import trial_names
 from c2c_search.study.recording import reason
 from c2c_search.study.resume import HASH
 from c2c_search.study.resume import complete
@@ -103,7 +105,7 @@ def _measures(session: Session, trial: FrozenTrial) -> dict[str, float]:
     if search.timed and not known.keys() >= {*TIMED}:
         costs = session.alone(lambda each: each.cost(config, trained))
         if isinstance(costs, Failed):
-            name = trial_name(session.study, trial.number)
+            name = trial_name(all_trials(session.study), trial.number)
             session.view.note(
                 f"{name} counts as beyond bounds: its costs are not known {reason(costs)}"
             )
@@ -116,10 +118,8 @@ def front_of(search: Search, study: Study) -> Front | None:
     """The Pareto front of a study's trials; None in a search by one objective."""
     if search.objectives is None:
         return None
-    known = {
-        trial_name(study, trial.number): trial.user_attrs.get(MEASURES, {})
-        for trial in complete(study)
-    }
+    names = trial_names(study)
+    known = {names[trial.number]: trial.user_attrs.get(MEASURES, {}) for trial in complete(study)}
     return pareto_front(search.objectives, search.bounds, known)
 
 
@@ -152,7 +152,7 @@ def choose(session: Session) -> tuple[list[Finalist], dict[str, Seeds]]:
 
 def _finalist(session: Session, one: Candidate, config: TrialConfig) -> Finalist:
     return Finalist(
-        name=trial_name(session.study, one.number),
+        name=trial_name(all_trials(session.study), one.number),
         number=one.number,
         config=config,
         trained=session.trainer.known(session.request(config)),

@@ -27,6 +27,7 @@ from c2c_search.report.run_notes import escaped
 from c2c_search.report.state import Best
 from c2c_search.report.state import Score
 from c2c_search.report.state import StudyState
+from c2c_search.space.order import all_trials
 from c2c_search.space.plan import trained_in_steps
 from c2c_search.space.schema import Space
 from c2c_search.study import resume
@@ -280,4 +281,4 @@ def _state(study: Study, space: Space) -> StudyState:
 def _best(study: Study, trial: FrozenTrial, objective: str) -> Best:
     known = trial.user_attrs
     score = Score(known[ACCURACY], known.get(DERANGED_ACCURACY), objective=trial.values[0])
-    return Best(trial_name(study, trial.number), score, objective)
+    return Best(trial_name(all_trials(study), trial.number), score, objective)

@@ -21,6 +21,7 @@ from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Value
 from c2c_search.space.dimensions import walk
+from c2c_search.space.order import all_trials
 from c2c_search.space.reference import PAIR
 from c2c_search.space.schema import Space
 from c2c_search.space.shown import MEASURES
@@ -92,7 +93,7 @@ def warm_start(session: Session, names: Sequence[str]) -> None:
             try:
                 shown.append(_earlier_trial(session, name, trial))
             except _Unfit as reason:
-                unfit[str(reason)].append(trial_name(earlier, trial.number))
+                unfit[str(reason)].append(trial_name(all_trials(earlier), trial.number))
         fit = len(shown) - before
         session.view.note(f"Warm start: {fit} of {counted(len(ended), 'trial')} of {name} fit.")
         for reason_, trials in unfit.items():
