@@ -1,10 +1,12 @@
 """What `c2c-search serve` makes of many clients at once, and what C2C adds to the receiver alone.
 
-Asks a server that runs already, as OpenAI's clients do, with prompts of its own in every round, so
-that none is known from before. Other servers with the same API can be named beside it, e.g.
-``transformers serve`` on the receiver; all take turns in every round. Prompts are text
-(``/v1/completions``), so that all servers read the same tokens; ``--chat`` asks in chats. Run it
-on a machine that does nothing else:
+Asks a server that runs already, as OpenAI's clients do: in each round new prompts one by one, then
+the same ones by many clients, each of which asks again as soon as it is answered; the server has
+forgotten by then what it read of them. So both times the same answers are written. A server of
+`c2c-search` tells its processors' seconds too, of which ratios mean something beside other work.
+Other servers with the same API can be named beside it, e.g. ``transformers serve`` on the
+receiver; all take turns in every round. Prompts are text (``/v1/completions``), so that all
+servers read the same tokens; ``--chat`` asks in chats.
 
     c2c-search serve champion --port 8000
     transformers serve RECEIVER --port 8001 --device cpu
@@ -31,6 +33,7 @@ import machine
 
 _TEXT = "The river ran past the old town and under the bridge, where the boats of the market lay. "
 _numbers = count(1)
+RATIO = "at once to one by one"
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,40 @@ class Asked:
         return (self.whole - self.first) / max(self.tokens - 1, 1)
 
 
+@dataclass(frozen=True)
+class Phase:
+    """All prompts of a round, asked in one way.
+
+    Args:
+        answers: What came.
+        seconds: All of it took.
+        processor: Seconds of processors that the server took; None where it does not tell.
+    """
+
+    answers: list[Asked]
+    seconds: float
+    processor: float | None
+
+    @property
+    def tokens(self) -> int:
+        """Of all answers."""
+        return sum(each.tokens for each in self.answers)
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second."""
+        return self.tokens / self.seconds
+
+    @property
+    def processor_rate(self) -> float | None:
+        """Tokens a second of one processor."""
+        return None if self.processor is None else self.tokens / self.processor
+
+
+Round = tuple[Phase, Phase]
+"""One by one, and many at once."""
+
+
 def main() -> None:
     """Measure and print."""
     options = parse()
@@ -69,43 +106,59 @@ def main() -> None:
     report(found, options)
 
 
-async def measure(
-    systems: list[System], options: argparse.Namespace
-) -> dict[str, dict[str, list[Any]]]:
-    """Every system in every round, one by one and at once; the first round is warm-up."""
-    found: dict[str, dict[str, list[Any]]] = {
-        each.name: {"one by one": [], "at once": [], "alone": [], "together": []}
-        for each in systems
-    }
+async def measure(systems: list[System], options: argparse.Namespace) -> dict[str, list[Round]]:
+    """Every system in every round: the same prompts one by one, and many at once."""
+    found: dict[str, list[Round]] = {each.name: [] for each in systems}
     async with httpx.AsyncClient(timeout=600) as client:
-        for turn in range(options.repeats + 1):
+        for system in systems:  # to warm up
+            await phase(client, system, new_prompts(options, options.clients), options)
+        for _ in range(options.repeats):
             for system in systems:
-                alone, at_once = [], []
-                begun = time.perf_counter()
-                for _ in range(options.clients):
-                    alone.append(await ask(client, system, options))
-                one_by_one = time.perf_counter() - begun
-                begun = time.perf_counter()
-                waiting = [ask(client, system, options) for _ in range(options.clients)]
-                at_once = await asyncio.gather(*waiting)
-                together = time.perf_counter() - begun
-                if turn:
-                    of_system = found[system.name]
-                    of_system["one by one"].append(rate(alone, one_by_one))
-                    of_system["at once"].append(rate(at_once, together))
-                    of_system["alone"].extend(alone)
-                    of_system["together"].extend(at_once)
+                prompts = new_prompts(options, options.prompts)
+                alone = await phase(client, system, prompts, options, clients=1)
+                found[system.name].append((alone, await phase(client, system, prompts, options)))
     return found
 
 
-def rate(answers: list[Asked], seconds: float) -> float:
-    """Tokens a second."""
-    return sum(each.tokens for each in answers) / seconds
+def new_prompts(options: argparse.Namespace, count: int) -> list[str]:
+    """Prompts that were never asked."""
+    text = _TEXT * options.sentences
+    return [f"{next(_numbers)} {time.time_ns()}: {text}What lay there?" for _ in range(count)]
 
 
-async def ask(client: httpx.AsyncClient, system: System, options: argparse.Namespace) -> Asked:
-    """An answer to a prompt that was never asked."""
-    question = f"{next(_numbers)} {time.time_ns()}: {_TEXT * options.sentences}What lay there?"
+async def phase(
+    client: httpx.AsyncClient,
+    system: System,
+    prompts: list[str],
+    options: argparse.Namespace,
+    clients: int | None = None,
+) -> Phase:
+    """All prompts by so many clients, each of which asks as soon as it is answered."""
+    left, answers = iter(prompts), []
+
+    async def asking() -> None:
+        for prompt in left:
+            answers.append(await ask(client, system, prompt, options))
+
+    before, begun = await processor_seconds(client, system), time.perf_counter()
+    await asyncio.gather(*(asking() for _ in range(clients or options.clients)))
+    seconds, after = time.perf_counter() - begun, await processor_seconds(client, system)
+    processor = None if before is None or after is None else after - before
+    return Phase(answers, seconds, processor)
+
+
+async def processor_seconds(client: httpx.AsyncClient, system: System) -> float | None:
+    """What a server of ours has taken so far; None of others."""
+    response = await client.get(f"{system.url}/metrics")
+    lines = response.text.splitlines() if response.is_success else []
+    told = [line.split()[1] for line in lines if line.startswith("process_cpu_seconds_total ")]
+    return float(told[0]) if told else None
+
+
+async def ask(
+    client: httpx.AsyncClient, system: System, question: str, options: argparse.Namespace
+) -> Asked:
+    """An answer."""
     asked: dict[str, Any] = {"prompt": f"{question} The boats"}
     if options.chat:
         asked = {"messages": [{"role": "user", "content": question}]}
@@ -145,26 +198,33 @@ async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
             yield json.loads(data)
 
 
-def summary(of_system: dict[str, list[Any]]) -> dict[str, float]:
+def summary(rounds: list[Round]) -> dict[str, float]:
     """Medians over rounds, and the time to the first words that 95 % of answers keep to."""
-    alone, together = of_system["alone"], of_system["together"]
+    alone = [each for one, _ in rounds for each in one.answers]
+    together = [each for _, many in rounds for each in many.answers]
     first = sorted(each.first for each in together)
-    steps = [statistics.median(each.step for each in answers) for answers in (alone, together)]
-    return {
-        "tokens a second, one by one": statistics.median(of_system["one by one"]),
-        "tokens a second, at once": statistics.median(of_system["at once"]),
-        "at once to one by one": statistics.median(
-            together / alone
-            for together, alone in zip(of_system["at once"], of_system["one by one"], strict=True)
-        ),
+    found = {
+        "tokens an answer, mean": sum(each.tokens for each in together) / len(together),
+        "tokens a second, one by one": statistics.median(one.rate for one, _ in rounds),
+        "tokens a second, at once": statistics.median(many.rate for _, many in rounds),
+        RATIO: statistics.median(many.rate / one.rate for one, many in rounds),
         "first words alone, median s": statistics.median(each.first for each in alone),
         "first words at once, p95 s": first[math.ceil(0.95 * len(first)) - 1],
-        "from token to token alone, median s": steps[0],
-        "from token to token at once, median s": steps[1],
+        "from token to token alone, median s": statistics.median(each.step for each in alone),
+        "from token to token at once, median s": statistics.median(each.step for each in together),
     }
+    rates = [(one.processor_rate, many.processor_rate) for one, many in rounds]
+    told = [(one, many) for one, many in rates if one is not None and many is not None]
+    if told:
+        found |= {
+            "tokens a processor's second, one by one": statistics.median(one for one, _ in told),
+            "tokens a processor's second, at once": statistics.median(many for _, many in told),
+            f"{RATIO}, by processors' seconds": statistics.median(m / one for one, m in told),
+        }
+    return found
 
 
-def report(found: dict[str, dict[str, list[Any]]], options: argparse.Namespace) -> None:
+def report(found: dict[str, list[Round]], options: argparse.Namespace) -> None:
     """Print what was found, and the first system's against each other one's."""
     summaries = {name: summary(each) for name, each in found.items()}
     first, *others = summaries
@@ -172,10 +232,11 @@ def report(found: dict[str, dict[str, list[Any]]], options: argparse.Namespace) 
         f"{first} to {other}: {what}": summaries[first][what] / summaries[other][what]
         for other in others
         for what in summaries[first]
-        if what != "at once to one by one"
+        if what in summaries[other] and not what.startswith(RATIO)
     }
     result = {
         "clients": options.clients,
+        "prompts": options.prompts,
         "tokens": options.tokens,
         "repeats": options.repeats,
         "systems": summaries,
@@ -186,7 +247,10 @@ def report(found: dict[str, dict[str, list[Any]]], options: argparse.Namespace) 
         print(json.dumps(result, indent=1))
         return
     print(machine.in_words(result["machine"]))
-    print(f"{options.clients} clients, {options.tokens} tokens at most, {options.repeats} rounds")
+    print(
+        f"{options.clients} clients, {options.prompts} prompts, {options.tokens} tokens at most, "
+        f"{options.repeats} rounds"
+    )
     for name, each in summaries.items():
         print(name)
         for what, value in each.items():
@@ -206,6 +270,9 @@ def parse() -> argparse.Namespace:
         "--beside", nargs="*", default=[], metavar="URL,MODEL", help="models of other servers"
     )
     parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument(
+        "--prompts", type=int, default=64, help="in a round: twice those whose caches are kept"
+    )
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--sentences", type=int, default=2, help="of about 20 tokens, in a prompt")
     parser.add_argument(

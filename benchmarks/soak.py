@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import random
 import signal
 import socket
@@ -117,28 +118,37 @@ async def main(options: argparse.Namespace) -> Findings:
 async def row(
     client: httpx.AsyncClient, served: Served, options: argparse.Namespace, found: Findings
 ) -> None:
-    """Requests of all kinds, some at a time; memory from the first fifth to the end."""
+    """Requests of all kinds, some at a time; memory from the first fifth to the end.
+
+    They end when the time is up, however many they are.
+    """
     numbers = iter(range(options.requests))
     draw, statuses = random.Random(0), dict[int, int]()
-    marks: list[dict[str, float]] = []
+    first: dict[str, float] | None = None
+    begun, seconds = time.perf_counter(), 60 * options.minutes
 
     async def ask() -> None:
+        nonlocal first
         for number in numbers:
-            if number in (options.requests // 5, options.requests - 1):
-                marks.append(await served.figures(client))
+            done = max((time.perf_counter() - begun) / seconds, number / options.requests)
+            if first is None and done >= 0.2:
+                first = {}  # nobody else's
+                first = await served.figures(client)
+            if done >= 1:
+                return
             path, body, expected = request(served.name, number, draw)
             response = await client.post(f"{served.url}{path}", json=body)
             statuses[response.status_code] = statuses.get(response.status_code, 0) + 1
             whole = body.get("stream") is not True or response.text.endswith("[DONE]\n\n")
             found.hold(response.status_code == expected and whole, f"request {number}: {body}")
 
-    begun = time.perf_counter()
     await asyncio.gather(*(ask() for _ in range(options.clients)))
-    first, last = marks
+    last = await served.figures(client)
+    first = first or last
     grown = last["process_resident_memory_bytes"] - first["process_resident_memory_bytes"]
     files = last["process_open_fds"] - first["process_open_fds"]
     found.seen |= {
-        "requests": options.requests,
+        "requests": sum(statuses.values()),
         "seconds": time.perf_counter() - begun,
         "statuses": statuses,
         "memory grown, MB": grown / 2**20,
@@ -263,6 +273,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("champion", type=Path, help="folder of the champion")
     parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="that requests may take")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--vanishing", type=int, default=60, help="clients that go away")
     parser.add_argument("--silent", type=int, default=8, help="clients that do not read")

@@ -120,6 +120,7 @@ class Engine:
             for group in self.groups:
                 if group.busy:
                     group.step()
+            self.metrics.queued.set(sum(group.queued for group in self.groups))
         for job in [*self._open]:
             self._end(job, ApiError(503, "The server is shutting down.", code="shutting_down"))
 

@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from c2c_search.server.writing import Tell
 
 
+# Prompts that are read together take less time than one by one, and all that are answered wait
+# while a prompt is read: where many are, so many steps are waited for this share of all places.
+_PATIENCE = 4
+_SHARE = 4
+
+
 @dataclass
 class Asked:
     """An answer that somebody waits for.
@@ -98,6 +104,7 @@ class Group:
         self._reader = PromptReader(model, limits, hit)
         self._waiting: deque[Asked] = deque()
         self._contexts: list[_Context] = []
+        self._waited = 0  # steps for more prompts
         self._texts: list[Text] = []  # read, and not scored yet
         self._scoring: Scoring | None = None
         config = None if model.fuser is None else model.fuser.config
@@ -107,6 +114,11 @@ class Group:
     def add(self, asked: Asked) -> None:
         """Let an answer wait for a place."""
         self._waiting.append(asked)
+
+    @property
+    def queued(self) -> int:
+        """Answers that wait for a place."""
+        return len(self._waiting)
 
     @property
     def busy(self) -> bool:
@@ -134,8 +146,20 @@ class Group:
         scored = len(self._texts) + (0 if self._scoring is None else len(self._scoring.texts))
         return self.limits.batch - scored - sum(len(each.rows) for each in self._contexts)
 
+    def _gathers(self, places: int) -> bool:
+        """Whether to wait for more prompts to be read with those that are there."""
+        ready = min(places, len(self._waiting))
+        busy = 2 * places <= self.limits.batch
+        if busy and 0 < ready < self.limits.batch // _SHARE and self._waited < _PATIENCE:
+            self._waited += 1
+            return True
+        self._waited = 0
+        return False
+
     def _admit(self) -> None:
         places = self._places()
+        if self._gathers(places):
+            return
         taken: list[Asked] = []
         while self._waiting and len(taken) < places:
             asked = self._waiting.popleft()

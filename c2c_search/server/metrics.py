@@ -35,6 +35,9 @@ class Metrics:
             registry=registry,
         )
         self.waiting = Gauge("c2c_open_answers", "Answers that are waited for.", registry=registry)
+        self.queued = Gauge(
+            "c2c_queued_answers", "Answers that wait for a place.", registry=registry
+        )
         self.listened = Counter(
             "c2c_listened",
             "Answers of confident champions, by whether the sharer was asked.",

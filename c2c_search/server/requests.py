@@ -12,8 +12,10 @@ from pydantic import BaseModel
 from pydantic import ConfigDict
 from pydantic import Field
 from pydantic import ValidationError
-from pydantic import model_validator
+from pydantic import ValidationInfo
+from pydantic import field_validator
 
+from c2c_search.errors import suggestion
 from c2c_search.inference.generation_settings import GenerationSettings
 from c2c_search.server.failures import ApiError
 
@@ -23,6 +25,27 @@ Stop = Annotated[str, Field(min_length=1, max_length=100)]
 Token = Annotated[int, Field(ge=0, lt=2**31)]
 
 _TOP = 20  # most alternatives of a token
+_SHOWN = 64  # characters of a foreign name
+_NOT_DONE = {
+    "audio": "answers are plain text",
+    "best_of": "ask for several answers by n",
+    "frequency_penalty": "repetition is not penalised",
+    "function_call": "champions call no functions",
+    "functions": "champions call no functions",
+    "logit_bias": "no token is made likelier than the models have it",
+    "modalities": "answers are plain text",
+    "parallel_tool_calls": "champions call no tools",
+    "presence_penalty": "repetition is not penalised",
+    "response_format": "answers are plain text, of no given form",
+    "store": "no answer is stored",
+    "suffix": "text is gone on from, not filled in",
+    "tool_choice": "champions call no tools",
+    "tools": "champions call no tools",
+}
+_FORMS = {
+    "prompt": "must be a text, up to 64 texts, token ids, or lists of token ids",
+    "stop": "must be a text, or up to 16, each of 1 to 100 characters",
+}
 _Request = TypeVar("_Request", bound="AnswerRequest")
 
 
@@ -50,6 +73,14 @@ class Turn(BaseModel):
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content)
+
+
+class PlainText(BaseModel):
+    """The only form of answers."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    type: Literal["text"]
 
 
 class StreamOptions(BaseModel):
@@ -82,8 +113,17 @@ class AnswerRequest(BaseModel):
     user: str | None = None
     metadata: dict[str, Any] | None = None
     store: Literal[False] | None = None
+    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
+    service_tier: Literal["auto", "default"] | None = None
     sharer_context: Text | None = None
     """What the sharer alone reads (ours): a document that the question is about."""
+
+    @field_validator("stream_options")
+    @classmethod
+    def _of_a_stream(cls, value: StreamOptions, info: ValidationInfo) -> StreamOptions:
+        if not info.data.get("stream"):
+            raise ValueError("is for streams: set stream to true")
+        return value
 
     @property
     def answers(self) -> int:
@@ -118,13 +158,23 @@ class ChatRequest(AnswerRequest):
     heard: bool | None = None
     """Whether to tell what the receiver has heard of the sharer (ours)."""
 
-    @model_validator(mode="after")
-    def _ends_with_a_question(self) -> ChatRequest:
-        if self.messages[-1].role == "assistant":
-            raise ValueError("messages must end with what is to be answered, not with an answer")
-        if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("top_logprobs needs logprobs: true")
-        return self
+    response_format: PlainText | None = None
+    modalities: list[Literal["text"]] | None = None
+    tool_choice: Literal["none"] | None = None
+
+    @field_validator("messages")
+    @classmethod
+    def _ends_with_a_question(cls, value: list[Turn]) -> list[Turn]:
+        if value[-1].role == "assistant":
+            raise ValueError("must end with what is to be answered, not with an answer")
+        return value
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _beside_likelihoods(cls, value: int, info: ValidationInfo) -> int:
+        if not info.data.get("logprobs"):
+            raise ValueError("needs logprobs: true")
+        return value
 
     @property
     def tokens(self) -> int | None:
@@ -169,20 +219,53 @@ def read(kind: type[_Request], body: bytes) -> _Request:
         raise ApiError(400, "The body must be JSON.", code="invalid_json") from error
     if not isinstance(given, dict):
         raise ApiError(400, "The body must be a JSON object.", code="invalid_json")
+    given = {name: value for name, value in given.items() if value is not None}
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        raise _told(error) from error
+        raise _told(error, kind, given) from error
     except RecursionError as error:
         raise ApiError(400, "The body is nested too deeply.", code="invalid_json") from error
 
 
-def _told(error: ValidationError) -> ApiError:
-    first, *others = error.errors(include_url=False, include_context=False)
-    # Of a union, pydantic names the branch too: the field alone is the client's.
-    where = str(first["loc"][0]) if first["loc"] else None
-    rule = str(first["msg"]).removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        rule = "this field is unknown or not done here; leave it out"
-    more = f" ({len(others)} more)" if others else ""
-    return ApiError(400, f"{where or 'body'}: {rule}{more}", param=where, code="invalid_value")
+def _told(error: ValidationError, kind: type[AnswerRequest], given: dict[str, Any]) -> ApiError:
+    """The first field at fault; of what may have several forms, what is deepest within it."""
+    errors = error.errors(include_url=False, include_context=False)
+    found = [(_place(each["loc"], given), str(each["msg"]), each["type"]) for each in errors]
+    field = str(found[0][0][0])
+    others = len({place[0] for place, _, _ in found}) - 1
+    alike = [each for each in found if each[0][0] == field]
+    place, rule, fault = max(alike, key=lambda each: len(each[0]))
+    where, rule = ".".join(map(_shown, place)), rule.removeprefix("Value error, ")
+    if field in _NOT_DONE:
+        where, rule = field, f"{_NOT_DONE[field]}; leave it out"
+    elif len(place) == 1 and len(alike) > 1:
+        rule = _FORMS.get(field, rule)
+    elif fault == "extra_forbidden":
+        rule = "no such field is known here: leave it out"
+        if len(place) == 1:
+            rule += f". {suggestion(field, kind.model_fields)}"
+    more = f" ({others} more)" if others else ""
+    return ApiError(400, f"{where}: {rule}{more}", param=_shown(field), code="invalid_value")
+
+
+def _shown(name: str | int) -> str:
+    """A name that a client gave, short, and such as can be sent."""
+    return str(name).encode("ascii", "backslashreplace").decode()[:_SHOWN]
+
+
+def _place(loc: tuple[str | int, ...], given: Any) -> tuple[str | int, ...]:
+    """Where an error is in what was given: pydantic also names which form it was held against.
+
+    A name that is no Unicode has no place.
+    """
+    found: list[str | int] = []
+    for number, part in enumerate(loc):
+        if isinstance(part, int) and isinstance(given, list):
+            given = given[part]
+        elif isinstance(given, dict) and (part in given or number == len(loc) - 1):
+            given = given.get(part)
+        else:
+            continue
+        found.append(part)
+    return tuple(found) or ("body",)

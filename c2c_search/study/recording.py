@@ -18,6 +18,7 @@ from c2c_search.host.names import fit_path
 from c2c_search.report.leaderboard import count
 from c2c_search.report.run_notes import escaped
 from c2c_search.report.run_notes import note
+from c2c_search.study.known import take_over
 from c2c_search.study.session import Session
 from c2c_search.study.trainer import TrainingRequest
 from c2c_search.tracking.recorded_run import Kind
@@ -187,7 +188,9 @@ def train_once(
     if once.recorded:
         return session.trainer.known(train)
     run = once.open()
-    steps = None if to_the_end else train.config.training.rung_steps[0]
+    training = train.config.training
+    steps = None if to_the_end else training.rung_steps[0]
+    take_over(session, train, run, name, steps or training.steps)
     recording = Recording(session, run, train, name, lambda rung: to_the_end, once.about, steps)
     try:
         ended = session.trainer.train(recording.begin(shown, of_budget=False))

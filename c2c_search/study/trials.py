@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from c2c_search.errors import C2CError
 from c2c_search.errors import StudyStoppedError
 from c2c_search.report.run_notes import escaped
 from c2c_search.space.declaration import Search
+from c2c_search.space.front import beyond
 from c2c_search.space.objectives import violations
 from c2c_search.space.order import all_trials
 from c2c_search.space.pruners import rung_blocks
@@ -25,6 +27,8 @@ from c2c_search.study import storage
 from c2c_search.study.budget import spent
 from c2c_search.study.budget import without_gain
 from c2c_search.study.disk import make_room
+from c2c_search.study.failure_streak import FailureStreak
+from c2c_search.study.known import take_over
 from c2c_search.study.lockstep_groups import Begun
 from c2c_search.study.lockstep_groups import LockstepGroups
 from c2c_search.study.naming import run_title
@@ -41,7 +45,6 @@ from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.reconcile import STATUS
 from c2c_search.tracking.tracker import ChildRun
 from c2c_search.training.protocol import Failed
-from c2c_search.training.protocol import Failure
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Trained
 from c2c_search.training.remote.cluster import NoPlaceError
@@ -60,7 +63,6 @@ SPLIT = "split"  # where it was measured
 BLOCKS = "blocks"  # its objective on each block of that
 ENQUEUED = "enqueued"
 MESSAGE = "failure_message"
-IN_A_ROW = 3  # failures of one class that end the study
 
 
 def failures(study: Study) -> tuple[str, ...]:
@@ -181,7 +183,7 @@ class _Search:
                 self._over = True
                 return None
             # Of no use where nothing ends by it.
-            idle = 0 if search.patience is None else without_gain(ended, search.compared_by)
+            idle = 0 if search.patience is None else without_gain(ended, search)
             session.view.recount(resume.count(ended), idle)  # of other drivers' trials too
             session.view.phase("search")
             make_room(session.files, session.study)
@@ -237,10 +239,13 @@ class _Trial:
         except C2CError as error:
             self._fail(Failed(failure="invalid", message=str(error)))
             return
+        request, run = self.session.request(config), self._open(config)
+        steps = config.training.steps
+        self.reported |= take_over(self.session, request, run, self.name, steps, self.trial)
         self._recording = Recording(
             self.session,
-            self._open(config),
-            self.session.request(config),
+            run,
+            request,
             self.name,
             lambda rung: self._goes_on(rung, config),
             f"A trial of study {escaped(self.session.space.study)}: a fuser between two models.",
@@ -351,7 +356,9 @@ class _Trial:
             run.flush()
             self.session.study.tell(self.trial, [known[name] for name in search.compared_by])
         run.finish(STATUS[state.name], state=state.name)
-        score = self.session.score(config.pair, ended)
+        score = replace(
+            self.session.score(config.pair, ended), beyond=bool(beyond(search.bounds, known))
+        )
         self.session.view.end(self.name, state.name.lower(), score, why)
         self.streak.succeeded()
 
@@ -364,34 +371,3 @@ class _Trial:
         self.session.study.tell(self.trial, state=TrialState.FAIL)
         self.session.view.end(self.name, "failed", why=reason(failed))
         self.streak.failed(failed.failure, failed.message)
-
-
-class FailureStreak:
-    """Stops the study once trials keep failing for the same reason.
-
-    Diverged and out-of-memory trials teach the search something; three in a row teach that the
-    space, not the trial, is wrong.
-    """
-
-    def __init__(self) -> None:
-        self._failure: Failure | None = None
-        self._count = 0
-
-    def failed(self, failure: Failure, message: str) -> None:
-        """A trial failed for good.
-
-        Raises:
-            StudyStoppedError: It is the third of its class in a row.
-        """
-        self._count = self._count + 1 if failure == self._failure else 1
-        self._failure = failure
-        if self._count >= IN_A_ROW:
-            raise StudyStoppedError(
-                f"{IN_A_ROW} trials in a row failed in the same way ({failure}); the last one: "
-                f"{message}",
-                hint="Finished trials are kept: remove the cause and run the same command again.",
-            )
-
-    def succeeded(self) -> None:
-        """A trial ended in order, complete or pruned."""
-        self._failure, self._count = None, 0

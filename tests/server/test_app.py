@@ -12,9 +12,15 @@ from c2c_search.inference.conversations import turns
 from c2c_search.inference.generation import GenerationRequest
 from c2c_search.inference.generation_settings import GenerationSettings
 from c2c_search.inference.model import model_alone
+from c2c_search.server.failures import ApiError
 from c2c_search.server.limits import ServerLimits
+from c2c_search.server.requests import ChatRequest
+from c2c_search.server.requests import CompletionRequest
+from c2c_search.server.requests import read
 
 
+TURN = {"role": "user", "content": "x"}
+IMAGE = {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}
 QUESTIONS = [f"What is {number} and {number * 7}?" for number in range(12)]
 
 
@@ -79,8 +85,9 @@ def test_every_system_answers_under_its_name(serve):
 def test_a_stream_says_what_the_whole_answer_says(serve):
     client, _ = serve()
     body = {"model": "tiny", "messages": [{"role": "user", "content": QUESTIONS[1]}]}
-    body |= {"max_tokens": 12, "stream_options": {"include_usage": True}, "logprobs": True}
+    body |= {"max_tokens": 12, "logprobs": True}
     whole = client.post("/v1/chat/completions", json=body).json()
+    body["stream_options"] = {"include_usage": True}
     *parts, last = streamed(client, "/v1/chat/completions", body)
     said = "".join(part["choices"][0]["delta"].get("content", "") for part in parts)
     assert said == whole["choices"][0]["message"]["content"]
@@ -144,7 +151,10 @@ def test_a_stop_text_ends_an_answer_before_it(serve):
         ({"model": 3}, 400, "model"),
         ({"messages": []}, 400, "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages"),
-        ({"messages": [{"role": "assistant", "content": "x"}]}, 400, None),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "messages"),
+        ({"response_format": {"type": "json_object"}}, 400, "response_format"),
+        ({"stream_options": {"include_usage": True}}, 400, "stream_options"),
+        ({"top_logprobs": 2}, 400, "top_logprobs"),
         ({"tools": []}, 400, "tools"),
         ({"max_tokens": 10**9}, 400, "max_tokens"),
         ({"max_tokens": 0}, 400, "max_tokens"),
@@ -162,6 +172,39 @@ def test_what_is_not_done_is_refused_in_openais_shape(serve, body, status, param
     error = response.json()["error"]
     assert (response.status_code, error["param"]) == (status, param)
     assert set(error) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "told"),
+    [
+        (ChatRequest, {"tools": [{"type": "function"}]}, "tools: champions call no tools; leave"),
+        (ChatRequest, {"temperatur": 1}, "leave it out. Did you mean `temperature`?"),
+        (ChatRequest, {"messages": [IMAGE]}, "messages.0.content.1.type: Input should be 'text'"),
+        (ChatRequest, {"messages": [{"role": "tool"}]}, "messages.0.role: Input should be 's"),
+        (ChatRequest, {"stop": [""], "n": 0}, "n: Input should be greater than or equal to 1 (1 "),
+        (ChatRequest, {"stop": ""}, "stop: must be a text, or up to 16"),
+        (CompletionRequest, {"prompt": []}, "prompt: must be a text, up to 64 texts, token ids"),
+        (CompletionRequest, {"prompt": "a", "suffix": "b"}, "suffix: text is gone on from, not"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_and_where(kind, body, told):
+    asked = {"model": "tiny", **({"messages": [TURN]} if kind is ChatRequest else {}), **body}
+    with pytest.raises(ApiError) as refused:
+        read(kind, json.dumps(asked).encode())
+    assert told in refused.value.message
+    assert refused.value.param in body
+
+
+def test_what_changes_nothing_is_taken(serve):
+    client, _ = serve()
+    plain = {"response_format": {"type": "text"}, "tool_choice": "none", "logit_bias": {}}
+    nothing = dict.fromkeys(("tools", "stop", "temperature", "stream_options", "n", "audio"))
+    parts = [{"type": "text", "text": "What is"}, {"type": "text", "text": " one?"}]
+    more = {"service_tier": "auto", "modalities": ["text"], "max_completion_tokens": 12}
+    turns = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}]
+    answer = chat(client, turns, **plain, **nothing, **more)
+    turns = [{"role": "system", "content": "Be brief."}, {**TURN, "content": "What is one?"}]
+    assert text(answer) == text(chat(client, turns))
 
 
 def test_a_body_that_is_no_request_is_refused(serve):
@@ -223,6 +266,8 @@ def test_operators_see_what_is_done(serve):
     told = client.get("/metrics").text
     assert 'c2c_requests_total{status="200",system="tiny"} 2.0' in told
     assert 'c2c_prompts_total{kept="yes"} 1.0' in told
+    assert "c2c_queued_answers 0.0" in told
+    assert "process_resident_memory_bytes" in told
     assert 'c2c_first_token_seconds_count{system="tiny"}' in told
     assert client.get("/ready").json() == {"ready": True}
     page = client.get("/")

@@ -47,6 +47,9 @@ def hostile():
         yield CHAT, json.dumps({**ASK, field: value})
     for field, value in itertools.product(TEXT_FIELDS, ODD):
         yield TEXT, json.dumps({**GO_ON, field: value})
+    for name in ("\ud800", "a" * 5000, "", "\u202e", "0"):
+        yield CHAT, json.dumps({**ASK, name: 1})
+        yield CHAT, json.dumps({**ASK, "stream_options": {name: 1}, "stream": True})
     for messages in MESSAGES:
         yield CHAT, json.dumps({**ASK, "messages": messages})
     for body in [
