@@ -42,7 +42,14 @@ def status(
     tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
-    """Show what studies do now, from any shell: who drives them, what trains, what is best."""
+    """Show what studies do now, from any shell: who drives them, what trains, what is best.
+
+    Example:
+
+        $ c2c-search status
+        private: not running; 3 of 3 trials (2 complete, 1 pruned); best 0.1050
+        (trial-000)
+    """
     rows = _rows(root, study, storage, tracking_uri, steps=True)
     if json:
         echo_json(dumps([row.model_dump(mode="json") for row in rows]))
@@ -65,7 +72,13 @@ def stop(
     storage: Storage = None,
     json: Json = False,
 ) -> None:
-    """Stop a study when the trials that train now have ended; the same command goes on with it."""
+    """Stop a study when the trials that train now have ended; the same command goes on with it.
+
+    Example:
+
+        $ c2c-search stop private
+        private stops after trial-002.
+    """
     from c2c_search.study.upkeep import stop
 
     row = stop(root, study, now=now, url=storage)
@@ -80,7 +93,14 @@ def stop(
 
 
 def list_(root: Root = ROOT, storage: Storage = None, json: Json = False) -> None:
-    """List all studies under the root, or in a database."""
+    """List all studies under the root, or in a database.
+
+    Example:
+
+        $ c2c-search study ls
+        study    driver  trials                            best
+        private  none    3 of 3 trials (2 complete, ...)   best 0.1050 (trial-000)
+    """
     from rich.table import Table
 
     from c2c_search.host.terminal import Console
@@ -104,7 +124,15 @@ def show(
     tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
-    """Show a study and all its trials."""
+    """Show a study and all its trials.
+
+    Example:
+
+        $ c2c-search study show private
+        private: not running; 3 of 3 trials (2 complete, 1 pruned); best 0.1050
+        trial      state     objective  step  settings
+        trial-000  complete  0.1050     1200  injection side, rank null, ...
+    """
     from c2c_search.study import overview
 
     (row,) = _rows(root, study, storage, tracking_uri, steps=True)
@@ -124,7 +152,13 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
-    """Remove a study: its trials, files and runs. A champion's package and versions stay."""
+    """Remove a study: its trials, files and runs. A champion's package and versions stay.
+
+    Example:
+
+        $ c2c-search study rm private --yes
+        private is removed.
+    """
     from c2c_search.study.upkeep import remove
 
     (row,) = _rows(root, study, storage)
@@ -146,7 +180,13 @@ def export(
     storage: Storage = None,
     json: Json = False,
 ) -> None:
-    """Write a study and all its trials as JSON."""
+    """Write a study and all its trials as JSON.
+
+    Example:
+
+        $ c2c-search study export private --to private.json
+        private is in private.json.
+    """
     from c2c_search.errors import ConfigError
     from c2c_search.host.files import disk_errors
     from c2c_search.host.files import write_text
