@@ -134,8 +134,8 @@ class Steps:
 
     def __enter__(self) -> Self:
         makers: dict[str, Callable[[], Step]] = {
-            "stored": lambda: self._ours(self._stored),
-            "recomputed": lambda: self._ours(self._recomputed),
+            "stored": lambda: self.stepping(self._stored),
+            "recomputed": lambda: self.stepping(self._recomputed),
             "reference": self._reference,
         }
         self.steps: dict[str, Step] = {kind: makers[kind]() for kind in self.kinds}
@@ -203,7 +203,8 @@ class Steps:
         """One step on the first examples."""
         self.steps[kind](self.rows(0), Watch(self.pair.device))
 
-    def _ours(self, read: Callable[[Sequence[int]], PairBatch]) -> Step:
+    def stepping(self, read: Callable[[Sequence[int]], PairBatch]) -> Step:
+        """A step as the workbench makes it, on what is read of its examples."""
         fuser = copy.deepcopy(self.fuser).train()
         model = C2CModel(self.pair.receiver, self.pair.sharer, fuser)
         engine = self._open.enter_context(TrainingEngine(fuser, self.training))

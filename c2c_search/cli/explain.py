@@ -11,6 +11,7 @@ from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import announce
+from c2c_search.cli.options import tell_version
 
 
 if TYPE_CHECKING:
@@ -26,11 +27,18 @@ def explain(
         bool, typer.Option("--json", help="Print the record as JSON, not as a page.")
     ] = False,
 ) -> None:
-    """Say which dimensions mattered, where the best lies at a border, and what to search next."""
+    """Say which dimensions mattered, where the best lies at a border, and what to search next.
+
+    Example:
+
+        $ c2c-search explain names
+        $ c2c-search explain names --json > names.json
+    """
     announce(f"Weighing the dimensions of {study}", err=as_json)
     from c2c_search.study.explanation import explain as explain_study
 
     found = explain_study(study, root)
+    tell_version(study, found.study)
     if as_json:
         echo_json(found.model_dump_json(indent=1))
         return

@@ -58,6 +58,12 @@ def announce(text: str, *, err: bool = False) -> None:
         typer.echo(f"{text} ...", err=err)
 
 
+def tell_version(asked: str | None, found: str) -> None:
+    """Say, on standard error, which version of a study its name alone means."""
+    if asked is not None and asked != found and "@" in found:
+        echo(f"{asked} means {found}, its newest version.", err=True)
+
+
 def tell(text: str) -> None:
     """Say on standard error what begins, so that standard output holds the answer alone."""
     announce(text, err=True)

@@ -14,6 +14,7 @@ from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Json
 from c2c_search.cli.options import Root
 from c2c_search.cli.options import Storage
+from c2c_search.cli.options import tell_version
 from c2c_search.cli.studies import dumps
 
 
@@ -49,13 +50,18 @@ def report(
 ) -> None:
     """Write what a study or an evaluation found, as one file that needs no network.
 
-    Works while a study runs, too. For example:
+    Works while a study runs, too.
 
-        c2c-search report quickstart --to report.html --to report.md
+    Example:
+
+        $ c2c-search report private --to report.html --to report.md
+        trial-000 answers 97.8 % [96.1, 98.8] of 500 test items rightly, ...
+        The report is in report.html, report.md.
     """
     from c2c_search.host.names import fit
 
-    files = list(dict.fromkeys(to or [Path(f"{fit(Path(of).name)}-report.html")]))
+    named = "@".join(map(fit, Path(of).name.split("@")))
+    files = list(dict.fromkeys(to or [Path(f"{named}-report.html")]))
     _check_forms(files)
     page = _page(of, root)
     for file in files:
@@ -79,12 +85,23 @@ def report(
 def leaderboard(
     study: Study = None, root: Root = ROOT, storage: Storage = None, json: Json = False
 ) -> None:
-    """Show a study's trials side by side, one line each, and what the test split said."""
+    """Show a study's trials side by side, one line each, and what the test split said.
+
+    Example:
+
+        $ c2c-search leaderboard private
+                  margin matched deranged      P      G state   size settings
+        trial-000 +0.105   0.995    0.270 +0.725 +0.745 done   1.0 M side/sp ...
+        trial-001 +0.105   0.995    0.260 +0.735 +0.745 done   3.0 M ap ...
+        trial-002 -0.170   0.720    0.260 +0.460 +0.470 pruned 0.3 M side/sp ...
+        ...
+    """
     from dataclasses import asdict
 
     from c2c_search.study.findings import findings
 
     found = findings(study, root, url=storage)
+    tell_version(study, found.row.name)
     if json:
         trials = [each.model_dump(mode="json") for each in found.trials]
         verdicts = {name: each.model_dump(mode="json") for name, each in found.verdicts.items()}
@@ -111,9 +128,16 @@ def compare(
     """Set two trials, studies or evaluations side by side: only what differs, and what is proven.
 
     Of a study its leading trial is taken. Where both answered the same test items, their
-    difference is told with its interval. For example:
+    difference is told with its interval.
 
-        c2c-search compare quickstart/trial-000 quickstart/trial-002
+    Example:
+
+        $ c2c-search compare private/trial-000 private/trial-001
+                          private/trial-000  private/trial-001  B - A
+        A_M (validation)  0.995              0.995              +0
+        size              1.0 M              3.0 M
+        fuser.injection   side               append
+        ...
     """
     from c2c_search.study.compared import compare as compare_sides
     from c2c_search.study.compared import side
@@ -173,7 +197,9 @@ def _page(of: str, root: Path) -> Page:
     from c2c_search.study.findings import findings
     from c2c_search.study.study_page import study_page
 
-    return study_page(findings(of, root, weigh=True))
+    found = findings(of, root, weigh=True)
+    tell_version(of, found.row.name)
+    return study_page(found)
 
 
 def _write(page: Page, file: Path) -> None:

@@ -17,6 +17,7 @@ from c2c_search.cli.options import Root
 from c2c_search.cli.options import Storage
 from c2c_search.cli.options import TrackingUri
 from c2c_search.cli.options import confirm
+from c2c_search.cli.options import tell_version
 
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from c2c_search.study.overview import StudyRow
     from c2c_search.study.overview import TrialRow
 
-Name = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="Name of the study; of its versions the newest's."),
+]
 MaybeName = Annotated[
     str | None, typer.Argument(metavar="[STUDY]", help="Name of the study; all when left out.")
 ]
@@ -38,7 +42,14 @@ def status(
     tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
-    """Show what studies do now, from any shell: who drives them, what trains, what is best."""
+    """Show what studies do now, from any shell: who drives them, what trains, what is best.
+
+    Example:
+
+        $ c2c-search status
+        private: not running; 3 of 3 trials (2 complete, 1 pruned); best 0.1050
+        (trial-000)
+    """
     rows = _rows(root, study, storage, tracking_uri, steps=True)
     if json:
         echo_json(dumps([row.model_dump(mode="json") for row in rows]))
@@ -61,10 +72,17 @@ def stop(
     storage: Storage = None,
     json: Json = False,
 ) -> None:
-    """Stop a study when the trials that train now have ended; the same command goes on with it."""
+    """Stop a study when the trials that train now have ended; the same command goes on with it.
+
+    Example:
+
+        $ c2c-search stop private
+        private stops after trial-002.
+    """
     from c2c_search.study.upkeep import stop
 
     row = stop(root, study, now=now, url=storage)
+    tell_version(study, row.name)
     if json:
         echo_json(dumps({"study": row.name, "process": row.process, "now": now}))
     elif now:
@@ -75,7 +93,14 @@ def stop(
 
 
 def list_(root: Root = ROOT, storage: Storage = None, json: Json = False) -> None:
-    """List all studies under the root, or in a database."""
+    """List all studies under the root, or in a database.
+
+    Example:
+
+        $ c2c-search study ls
+        study    driver  trials                            best
+        private  none    3 of 3 trials (2 complete, ...)   best 0.1050 (trial-000)
+    """
     from rich.table import Table
 
     from c2c_search.host.terminal import Console
@@ -99,7 +124,15 @@ def show(
     tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
-    """Show a study and all its trials."""
+    """Show a study and all its trials.
+
+    Example:
+
+        $ c2c-search study show private
+        private: not running; 3 of 3 trials (2 complete, 1 pruned); best 0.1050
+        trial      state     objective  step  settings
+        trial-000  complete  0.1050     1200  injection side, rank null, ...
+    """
     from c2c_search.study import overview
 
     (row,) = _rows(root, study, storage, tracking_uri, steps=True)
@@ -119,7 +152,13 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
-    """Remove a study: its trials, files and runs. A champion's package and versions stay."""
+    """Remove a study: its trials, files and runs. A champion's package and versions stay.
+
+    Example:
+
+        $ c2c-search study rm private --yes
+        private is removed.
+    """
     from c2c_search.study.upkeep import remove
 
     (row,) = _rows(root, study, storage)
@@ -141,7 +180,13 @@ def export(
     storage: Storage = None,
     json: Json = False,
 ) -> None:
-    """Write a study and all its trials as JSON."""
+    """Write a study and all its trials as JSON.
+
+    Example:
+
+        $ c2c-search study export private --to private.json
+        private is in private.json.
+    """
     from c2c_search.errors import ConfigError
     from c2c_search.host.files import disk_errors
     from c2c_search.host.files import write_text
@@ -162,9 +207,9 @@ def export(
             )
         write_text(to, text + "\n")
     if json:
-        echo_json(dumps({"study": study, "file": str(to)}))
+        echo_json(dumps({"study": row.name, "file": str(to)}))
     else:
-        echo(f"{study} is in {to}.")
+        echo(f"{row.name} is in {to}.")
 
 
 def dumps(content: object) -> str:
@@ -199,10 +244,11 @@ def _rows(
     from c2c_search.study import overview
 
     opened = overview.open_existing(root, storage)
-    names = overview.study_names(opened) if study is None else [study]
-    studies = [overview.load(opened, name) for name in names]
+    found = overview.studies(opened, study)
+    if study is not None:
+        tell_version(study, found[0].study_name)
     return [
-        overview.study_row(root, each, steps=steps, tracking_uri=tracking_uri) for each in studies
+        overview.study_row(root, each, steps=steps, tracking_uri=tracking_uri) for each in found
     ]
 
 
@@ -237,7 +283,7 @@ def _counts(row: StudyRow) -> str:
 
 def _best(row: StudyRow) -> str:
     if row.best is None:
-        return "no best yet"
+        return "none within bounds yet" if row.counts.get("complete") else "no best yet"
     return f"best {row.best.objective:.4f} ({row.best.name})"
 
 

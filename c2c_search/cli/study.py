@@ -110,8 +110,16 @@ def study(
 ) -> None:
     """Search a space and promote a proven champion; the same command goes on where it stopped.
 
-    Exit status 3: no fuser beats its controls. 4: trials kept failing, or
-    nothing could be judged. 130: interrupted.
+    Exit status 3: no fuser beats its controls. 4: trials kept failing, or nothing could be judged.
+    130: interrupted.
+
+    Example:
+
+        $ c2c-search study --space spaces/fuser.yaml
+        ...
+        champion: trial-000
+        trial-000 answers 97.8 % of 500 test items about 500 facts rightly (95 %
+        interval 96.1 % to 98.8 %).
     """
     if context.invoked_subcommand is not None:
         return
@@ -127,7 +135,7 @@ def study(
             "--storage and --tracking-uri need a database each: tables of Optuna's and MLflow's "
             "have the same names."
         )
-    if max_hours is not None and not yes and not _begun(space, root):
+    if max_hours is not None and not yes and not _begun(space, root, storage):
         ask_first(space, max_hours, trials=trials, workers=count)
     run_study(
         space,
@@ -143,13 +151,15 @@ def study(
     )
 
 
-def _begun(space: Path, root: Path) -> bool:
-    """Whether an earlier start has begun the study of a space."""
+def _begun(space: Path, root: Path, url: str | None) -> bool:
+    """Whether an earlier start has begun the study of a space, the version that it is."""
     from c2c_search.host.home import expanded
     from c2c_search.space.schema import Space
     from c2c_search.study.layout import StudyFiles
+    from c2c_search.study.versions import foreseen
 
-    return StudyFiles(expanded(root).resolve(), Space.load(space).study).begun
+    stores = expanded(root).resolve()
+    return StudyFiles(stores, foreseen(stores, url, Space.load(space)).name).begun
 
 
 def _engine(engine: str, address: str | None) -> EngineName:

@@ -76,7 +76,8 @@ class CacheConfig(FrozenModel):
         gt=0,
         le=1e9,
         description="Gigabytes that those of all studies may take on the disk; null: half of what "
-        "is free. What does not fit is computed again whenever it is read, with the same numbers. "
+        "is free. What does not fit is computed prompt by prompt whenever it is read, with the "
+        "same numbers; what trials are judged by is kept before what they learn from. "
         "C2C_SEARCH_CACHE_BUDGET overrides it.",
     )
 

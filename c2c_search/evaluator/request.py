@@ -14,6 +14,8 @@ from c2c_search.errors import suggestion
 from c2c_search.evaluation.items import Method
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluator.target import Target
+from c2c_search.evaluator.target import studies_of
+from c2c_search.host.versioned_names import meant
 from c2c_search.tokenization.templates import RoleTemplates
 from c2c_search.tokenization.templates import Template
 
@@ -109,9 +111,8 @@ def check_folders(request: Request) -> None:
     for option, folder in (("--to", request.to), ("--root", request.root)):
         if folder is not None:
             _check_folder(option, folder)
-    if request.study is not None and not (request.root / "trials" / request.study).is_dir():
-        trials = request.root / "trials"
-        known = [path.name for path in trials.iterdir()] if trials.is_dir() else []
+    known = studies_of(request.root)
+    if request.study is not None and meant(known, request.study) not in known:
         raise ConfigError(
             f"--study must name a study under {request.root}.",
             value=request.study,

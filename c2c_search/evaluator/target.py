@@ -24,6 +24,7 @@ from c2c_search.host.dtypes import name_of
 from c2c_search.host.dtypes import recorded_dtype
 from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
+from c2c_search.host.versioned_names import meant
 from c2c_search.inference.checked_champion import read_champion
 from c2c_search.inference.loading import champion_dtype
 from c2c_search.inference.manifest import MANIFEST
@@ -276,6 +277,7 @@ def _unfinished(folder: Path, config: TrialConfig) -> Iterator[str]:
 def _by_name(target: str, root: Path, study: str | None) -> Path:
     """The folder of a trial given by its hash (or the hash's beginning) or by its name."""
     trials = root / "trials"
+    study = study and meant(studies_of(root), study)
     pattern = f"{escape(study) if study else '*'}/{escape(target)}*/{TRIAL}"
     found = sorted({path.parent for path in trials.glob(pattern)}, key=str)
     if not found:
@@ -296,6 +298,12 @@ def _by_name(target: str, root: Path, study: str | None) -> Path:
         value=target,
         hint=f"Trials under {trials}: {', '.join(known) or 'none'}.",
     )
+
+
+def studies_of(root: Path) -> list[str]:
+    """Names of the studies under a root that have a folder."""
+    trials = root / "trials"
+    return sorted(path.name for path in trials.iterdir()) if trials.is_dir() else []
 
 
 def _named(trials: Path, study: str | None) -> list[Path]:

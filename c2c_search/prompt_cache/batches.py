@@ -105,6 +105,11 @@ class PairPrompts:
         """Whether a batch is read, and neither model runs for it."""
         return self.receiver.ready and self.sharer.ready
 
+    def expect(self, rows: Sequence[int]) -> None:
+        """Say which prompts are packed soon, the next first; see `PromptCaches.expect`."""
+        self.receiver.expect(rows)
+        self.sharer.expect(rows)
+
     @cached_property
     def _aligned(self) -> list[torch.Tensor]:
         return [torch.tensor(prompt.alignment[:-1], dtype=torch.long) for prompt in self.encoded]

@@ -13,6 +13,9 @@ from c2c_search.errors import ConfigError
 VARIABLE = "C2C_SEARCH_CACHE_BUDGET"
 """Overrides what a pipeline says: it belongs to the machine, and so does the disk."""
 
+LEFT_TO_OTHERS = 0.25
+"""The share of a budget that prompts which are learned from leave where they do not fit."""
+
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)

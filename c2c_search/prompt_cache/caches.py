@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -9,6 +10,7 @@ from itertools import accumulate
 from itertools import groupby
 from typing import TYPE_CHECKING
 from typing import Protocol
+from typing import runtime_checkable
 
 import torch
 
@@ -32,6 +34,17 @@ class Shards(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, number: int, /) -> torch.Tensor: ...
+
+
+@runtime_checkable
+class Computed(Protocol):
+    """Shards of which some are computed when they are asked for."""
+
+    def prepare(self, numbers: Iterable[int], /) -> None:
+        """Have these at hand, computed together, until others are."""
+
+    def expect(self, numbers: Iterable[int], /) -> None:
+        """These will be asked for soon, the next first."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +125,8 @@ class PromptCaches:
             (self.locations[row][0], self.locations[row][1] + chosen)
             for row, chosen in zip(rows, positions, strict=True)
         ]
+        if isinstance(self.shards, Computed):
+            self.shards.prepare([number for number, _ in wanted])
         ends = accumulate(len(index) for _, index in wanted)
         taken: torch.Tensor | None = None
         begin = 0
@@ -130,6 +145,11 @@ class PromptCaches:
             begin = end
         assert taken is not None, "a pack holds at least one prompt"
         return taken.permute(1, 2, 0, 3).to(torch.float32, memory_format=torch.contiguous_format)
+
+    def expect(self, rows: Iterable[int]) -> None:
+        """Say of which prompts packs are taken soon, so that what is missing is computed along."""
+        if isinstance(self.shards, Computed):
+            self.shards.expect([self.locations[row][0] for row in rows])
 
     def followed_by(self, others: PromptCaches) -> PromptCaches:
         """The same model's caches of these prompts, and behind them of others."""
@@ -182,6 +202,23 @@ class _Joined:
     def __getitem__(self, number: int, /) -> torch.Tensor:
         behind = number - len(self._first)
         return self._first[number] if behind < 0 else self._then[behind]
+
+    def prepare(self, numbers: Iterable[int]) -> None:
+        for shards, own in self._shared_out(numbers):
+            if isinstance(shards, Computed):
+                shards.prepare(own)
+
+    def expect(self, numbers: Iterable[int]) -> None:
+        for shards, own in self._shared_out(numbers):
+            if isinstance(shards, Computed):
+                shards.expect(own)
+
+    def _shared_out(self, numbers: Iterable[int]) -> list[tuple[Shards, list[int]]]:
+        behind, chosen = len(self._first), list(numbers)
+        return [
+            (self._first, [number for number in chosen if number < behind]),
+            (self._then, [number - behind for number in chosen if number >= behind]),
+        ]
 
 
 class _Passing:

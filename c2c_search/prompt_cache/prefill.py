@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 BATCH_TOKENS = 2048
 """Tokens in one batch, about."""
 
-# A pass takes as long to begin as so many tokens take in it (reading weights, starting kernels);
-# measured on two cores, and more of them on a GPU.
-_TOKENS_TO_BEGIN = 48
+TOKENS_TO_BEGIN = 48
+"""A pass takes as long to begin as so many tokens take in it (reading weights, starting kernels).
+
+Measured on two cores, and more of them on a GPU.
+"""
 
 
 def prefill(
@@ -110,16 +112,27 @@ class Prefill:
         Returns:
             ``(tokens, 2, layers, size)``, without padding.
         """
-        shared = self.shared
-        lengths = self.lengths(number)
-        ids = torch.zeros(len(lengths), lengths[0] - shared, dtype=torch.long)
-        for row_ids, row in zip(ids, self.batches[number], strict=True):
-            prompt = self.prompts[row]
-            row_ids[: len(prompt) - shared] = torch.tensor(list(prompt[shared:]))
-        padded = self.read(ids)
+        rows, lengths = self.batches[number], self.lengths(number)
+        padded = self.read_rows(rows, lengths[0])
         if lengths[-1] == lengths[0]:
             return padded.flatten(0, 1)
         return torch.cat([cache[:length] for cache, length in zip(padded, lengths, strict=True)])
+
+    def read_rows(self, rows: Sequence[int], width: int) -> torch.Tensor:
+        """Read some prompts in one pass.
+
+        Args:
+            rows: The prompts.
+            width: Tokens to which each is padded.
+
+        Returns:
+            ``(prompts, width, 2, layers, size)``.
+        """
+        ids = torch.zeros(len(rows), width - self.shared, dtype=torch.long)
+        for row_ids, row in zip(ids, rows, strict=True):
+            behind = self.prompts[row][self.shared :]
+            row_ids[: len(behind)] = torch.tensor(list(behind))
+        return self.read(ids)
 
     def read(self, ids: torch.Tensor) -> torch.Tensor:
         """Read what stands behind the shared tokens, ``(batch, tokens)``, padded.
@@ -254,11 +267,11 @@ def _together(counts: Sequence[tuple[int, int]], batch_tokens: int) -> list[list
         found = []
         for last in range(first, len(counts)):
             length, more = counts[last]
-            if longest - length > _TOKENS_TO_BEGIN:
+            if longest - length > TOKENS_TO_BEGIN:
                 break
             prompts += more
             passes = ceil(prompts / _most(longest, batch_tokens))
-            work = prompts * longest + passes * _TOKENS_TO_BEGIN
+            work = prompts * longest + passes * TOKENS_TO_BEGIN
             found.append((work + least[last + 1], -last))
         least[first], last = min(found)  # of equals, that of fewer passes
         ends[first] = 1 - last

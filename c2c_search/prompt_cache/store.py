@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-from collections import OrderedDict
+from collections import defaultdict
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from c2c_search.errors import NotFiniteError
 from c2c_search.errors import StoreError
 from c2c_search.host.dtypes import name_of
 from c2c_search.host.files import is_full
+from c2c_search.prompt_cache.budget import LEFT_TO_OTHERS
 from c2c_search.prompt_cache.budget import VARIABLE
 from c2c_search.prompt_cache.budget import budget
 from c2c_search.prompt_cache.budget import size_text
@@ -39,18 +41,19 @@ from c2c_search.prompt_cache.hidden import token_shape
 from c2c_search.prompt_cache.leases import Lease
 from c2c_search.prompt_cache.leases import last_used
 from c2c_search.prompt_cache.prefill import BATCH_TOKENS
+from c2c_search.prompt_cache.recomputed import Recomputed
 
 
 if TYPE_CHECKING:
     from c2c_search.fuser.shapes import Source
     from c2c_search.models.loading import LoadedModel
     from c2c_search.prompt_cache.prefill import Prefill
+    from c2c_search.prompt_cache.recomputed import Shape
 
 
 Progress = Callable[[int, int], None]
 Notify = Callable[[str], None]
 
-_COMPUTED_AGAIN = 2**29  # bytes of shards not on the disk that stay in memory
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _SIGN_SECONDS = 30.0  # between signs of life while another process computes
@@ -64,8 +67,8 @@ class PromptCacheStore:
     bits, on the prompts it was computed with: were prompts shared one by one between lists, a
     study's numbers would depend on which studies came before it.
 
-    All studies share one budget. What does not fit is computed again whenever it is read, in the
-    batches in which it would have been stored, so that the numbers are the same. The least
+    All studies share one budget. What does not fit is computed whenever it is read, prompt by
+    prompt, with the numbers that would have been stored; see `Recomputed`. The least
     recently used caches make room for new ones; those that a living process uses never do. An
     interrupted computation goes on after its last finished shard. One process computes a key at
     a time; readers need no lock.
@@ -86,6 +89,8 @@ class PromptCacheStore:
         self.directory = directory
         self.dtype = dtype
         self.budget = budget
+        self.exact_shapes: dict[tuple[str, Source, int], dict[Shape, bool]] = defaultdict(dict)
+        """By model, what is kept, and tokens that all prompts share; see `Recomputed`."""
 
     def get(
         self,
@@ -93,6 +98,7 @@ class PromptCacheStore:
         prompts: Sequence[Sequence[int]],
         *,
         source: Source = "kv",
+        learned: bool = False,
         progress: Progress | None = None,
         notify: Notify | None = None,
     ) -> PromptCaches:
@@ -102,6 +108,9 @@ class PromptCacheStore:
             model: The model and its identity.
             prompts: Token ids of each prompt.
             source: What is kept of them; see `token_shape`.
+            learned: Whether trainings learn from them, which read an example once where every
+                trial reads those that it is judged by at every rung: if they do not fit, they
+                leave a quarter of the budget to others.
             progress: Called with prompts done and prompts in all that are to be stored.
             notify: Told in words when not all of them fit the budget, and when another process
                 has to be waited for.
@@ -118,15 +127,21 @@ class PromptCacheStore:
             entry = Entry.read(folder)
             if not entry.complete:
                 with turn(folder, notify, progress):
-                    entry = self._claim(folder, model, prefill, source)
+                    entry = self._claim(folder, model, prefill, source, learned)
                     entry = self._fill(entry, model, prefill, progress)
         if not entry.complete and notify is not None:
             notify(self._too_small(entry))
-        return PromptCaches(
-            shards=_Shards(entry, prefill, self.dtype, lease),
-            locations=locations(prefill),
-            ready=entry.complete,
+        if entry.complete:
+            shards = _Shards(entry, self.dtype, lease, None)
+            return PromptCaches(shards, locations(prefill))
+        shapes = self.exact_shapes[model.identity.weights_sha256, source, prefill.shared]
+        others = Recomputed(prefill, self.dtype, shapes)
+        behind = len(prefill.batches)
+        found = tuple(
+            place if place[0] in entry.there else (behind + row, 0)
+            for row, place in enumerate(locations(prefill))
         )
+        return PromptCaches(_Shards(entry, self.dtype, lease, others), found, ready=False)
 
     def key(
         self, model: LoadedModel, prompts: Sequence[Sequence[int]], source: Source = "kv"
@@ -152,11 +167,13 @@ class PromptCacheStore:
         content = json.dumps([*parts, [list(prompt) for prompt in prompts]])
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
-    def _claim(self, folder: Path, model: LoadedModel, prefill: Prefill, source: Source) -> Entry:
+    def _claim(
+        self, folder: Path, model: LoadedModel, prefill: Prefill, source: Source, learned: bool
+    ) -> Entry:
         """Take as much of the budget as there is for what is not there, and say so in the meta.
 
         Where it is too little, the shards of short prompts are kept: they hold the most prompts,
-        and each would cost a whole batch to compute again.
+        and a pass takes as long to begin for a short one.
         """
         meta = Meta(
             format=FORMAT,
@@ -169,7 +186,9 @@ class PromptCacheStore:
         with FileLock(self.directory / ".lock"):
             entry = Entry(folder, meta)
             entry.clean()
-            granted = self._make_room(entry)
+            limit, granted = self._make_room(entry)
+            if learned and granted < entry.claimed - entry.size:
+                granted -= int(limit * LEFT_TO_OTHERS)
             first = len(meta.shards)
             while first > 0:
                 if first - 1 not in entry.there:
@@ -181,8 +200,8 @@ class PromptCacheStore:
             entry.write_meta()
         return entry
 
-    def _make_room(self, entry: Entry) -> int:
-        """Bytes that may be added to an entry; others are removed for it, least used first."""
+    def _make_room(self, entry: Entry) -> tuple[int, int]:
+        """The budget, and what may be added to an entry; the least used are removed for it."""
         sweep(self.directory)
         others = [one for one in entries(self.directory) if one.folder != entry.folder]
         taken = entry.size + sum(one.size for one in others)
@@ -194,7 +213,7 @@ class PromptCacheStore:
                 break
             if one.remove():
                 used -= one.claimed
-        return limit - used - entry.size
+        return limit, limit - used - entry.size
 
     def _fill(
         self, entry: Entry, model: LoadedModel, prefill: Prefill, progress: Progress | None
@@ -218,59 +237,68 @@ class PromptCacheStore:
         stored = sum(entry.meta.size(number) for number in entry.there)
         return (
             f"Of {size_text(whole)} of prompt caches of {entry.meta.model}, {size_text(stored)} "
-            f"fit the budget; the rest is computed again whenever it is read: slower, with the "
-            f"same numbers. Make room with `c2c-search cache clear`, or raise {VARIABLE}."
+            "fit the budget; the rest is computed prompt by prompt whenever it is read: slower, "
+            "with the same numbers; `c2c-search plan` tells what that costs. Make room with "
+            f"`c2c-search cache clear`, or raise {VARIABLE}."
         )
 
 
 class _Shards:
-    """Shards as they are read: mapped from the disk, or computed again.
+    """Shards mapped from the disk, and behind them the prompts that are in none, one by one.
 
     Args:
-        entry: Where they are.
-        prefill: Computes those that are not there.
+        entry: Where shards are.
         dtype: What they are rounded to.
         lease: Keeps the entry while this object lives.
+        others: The prompts of shards that are not there; None where all are.
     """
 
-    def __init__(self, entry: Entry, prefill: Prefill, dtype: torch.dtype, lease: Lease) -> None:
+    def __init__(
+        self, entry: Entry, dtype: torch.dtype, lease: Lease, others: Recomputed | None
+    ) -> None:
+        assert entry.meta is not None
         self._entry = entry
-        self._planned = prefill
+        self._meta = entry.meta
         self._dtype = dtype
         self._lease = lease
+        self._others = others
         self._mapped: dict[int, torch.Tensor] = {}
-        self._computed: OrderedDict[int, torch.Tensor] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._planned.batches)
+        return len(self._meta.shards) + (0 if self._others is None else self._meta.prompts)
 
     def __getitem__(self, number: int, /) -> torch.Tensor:
-        return self._map(number) if number in self._entry.there else self._compute(number)
+        beyond = number - len(self._meta.shards)
+        if beyond < 0:
+            return self._map(number)
+        assert self._others is not None
+        return self._others[beyond]
+
+    def prepare(self, numbers: Iterable[int]) -> None:
+        """Have what is in no shard computed; see `Recomputed.compute`."""
+        if self._others is not None:
+            self._others.compute(self._beyond(numbers))
+
+    def expect(self, numbers: Iterable[int]) -> None:
+        """Say what will be asked for soon; see `Recomputed.expect`."""
+        if self._others is not None:
+            self._others.expect(self._beyond(numbers))
+
+    def _beyond(self, numbers: Iterable[int]) -> list[int]:
+        shards = len(self._meta.shards)
+        return [number - shards for number in numbers if number >= shards]
 
     def _map(self, number: int) -> torch.Tensor:
         shard = self._mapped.get(number)
         if shard is None:
             if len(self._mapped) >= _MAPPED:
                 self._mapped.clear()
-            meta = self._entry.meta
-            assert meta is not None
-            shape = (meta.shards[number], *meta.token)
+            shape = (self._meta.shards[number], *self._meta.token)
             path = str(self._entry.path(number))
             flat = torch.from_file(
                 path, shared=False, size=torch.Size(shape).numel(), dtype=self._dtype
             )
             shard = self._mapped[number] = flat.view(shape)
-        return shard
-
-    def _compute(self, number: int) -> torch.Tensor:
-        shard = self._computed.pop(number, None)
-        if shard is None:
-            shard = rounded(self._planned.run(number), self._dtype).cpu()
-        self._computed[number] = shard
-        while sum(each.nbytes for each in self._computed.values()) > _COMPUTED_AGAIN:
-            if len(self._computed) == 1:
-                break
-            self._computed.popitem(last=False)
         return shard
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from math import inf
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -120,6 +121,7 @@ class Leaderboard:
         looks: How often the study has looked at its test split.
         objective: Name of what the search maximises, of several objectives the first.
         front: The Pareto front of several objectives.
+        beyond: By trial, the bounds that it does not keep to; it is no finalist.
     """
 
     study: str
@@ -133,6 +135,7 @@ class Leaderboard:
     looks: int = 1
     objective: str = "accuracy"
     front: Front | None = None
+    beyond: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[Column]:
@@ -141,16 +144,24 @@ class Leaderboard:
         return measured(self.search, self.objective, further)
 
     def state(self, row: SearchRow) -> str:
-        """How a row ended; of one on the Pareto front, that it is."""
+        """How a row ended; of one on the Pareto front, or beyond bounds, that it is."""
+        if row.name in self.beyond:
+            return "beyond"
         return "front" if self.front and row.name in self.front.trials else row.state
 
-    def ranked(self) -> list[SearchRow]:
-        """Trials and controls together, by objective if they have one, then by accuracy."""
-        worst = float("-inf")
+    @property
+    def remarks(self) -> list[str]:
+        """What is told below the table of trials."""
+        told = ", ".join(f"{name} ({', '.join(by)})" for name, by in self.beyond.items())
+        lost = [f"Beyond bounds, and so no finalist: {told}."] if told else []
+        return [str(self.front)] if self.front else lost
 
-        def worth(row: SearchRow) -> tuple[float, float]:
-            objective = worst if row.objective is None else row.objective
-            return objective, worst if row.accuracy is None else row.accuracy
+    def ranked(self) -> list[SearchRow]:
+        """Trials and controls, by objective, then by accuracy; what is beyond bounds last."""
+
+        def worth(row: SearchRow) -> list[float]:
+            known = [-inf if each is None else each for each in (row.objective, row.accuracy)]
+            return [row.name not in self.beyond, *known]
 
         return sorted(self.search, key=worth, reverse=True)
 
@@ -205,7 +216,7 @@ def _search_markdown(board: Leaderboard) -> list[str]:
         lines.append(f"| {' | '.join(cells)} |")
     named = short.legend(settings)
     about = [legend(columns), f"settings: {escaped(named)}" if named else ""]
-    about += [escaped(str(board.front))] if board.front else []
+    about += map(escaped, board.remarks)
     return [*lines, *(part for line in about if line for part in ("", line))]
 
 
@@ -281,7 +292,7 @@ def _search(board: Leaderboard, width: int) -> Table:
         )
     named = short.legend(settings)
     lines_below = [legend(columns), f"settings: {named}" if named else ""]
-    lines_below += [str(board.front)] if board.front else []
+    lines_below += board.remarks
     table.caption = "\n".join(line for line in lines_below if line) or None
     return table
 
@@ -376,10 +387,7 @@ def _places(places: Mapping[str, str]) -> Table:
     return table
 
 
-_OUTCOMES = {
-    True: Text("beaten", "green"),
-    False: Text("not beaten", "yellow"),
-}
+_OUTCOMES = {True: Text("beaten", "green"), False: Text("not beaten", "yellow")}
 _CUT_NAME = 13  # characters of a name, at least, where it does not fit beside the numbers
 _SHORT_NAME = 14  # of a name, at most, in a narrow terminal
 _STATE_AND_SIZE = 14  # with the blanks between

@@ -83,8 +83,8 @@ def _caches(caches: CachePlan) -> str:
         text += f", {size_text(caches.stored)} of it there already"
     if caches.beyond:
         text += (
-            f"; {size_text(caches.budget)} fit the budget, and the rest is computed again "
-            "whenever it is read"
+            f"; {size_text(caches.budget)} fit the budget, and the rest is computed whenever it "
+            "is read"
         )
     return text
 

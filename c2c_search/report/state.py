@@ -27,12 +27,14 @@ class Score:
         deranged: With another item's; None where that was not measured.
         receiver: Accuracy of its receiver alone; None where that is not known.
         objective: What the search maximises; the accuracy when left out.
+        beyond: Whether the fuser is beyond a bound of the search, and can be no champion.
     """
 
     accuracy: float
     deranged: float | None = None
     receiver: float | None = None
     objective: float | None = None
+    beyond: bool = False
 
     @property
     def worth(self) -> float:
@@ -65,7 +67,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Best:
-    """The best trial so far, by what the search maximises."""
+    """The best trial so far within the search's bounds, by what it maximises."""
 
     name: str
     score: Score
@@ -323,7 +325,7 @@ class StudyState:
     def _tally(self, ended: Ended) -> None:
         self.counts[ended.how] += 1
         self.idle += 1
-        if ended.score is None or ended.how != "complete":
+        if ended.score is None or ended.how != "complete" or ended.score.beyond:
             return
         if self.best is None or ended.score.worth > self.best.score.worth:
             self.best = Best(ended.name, ended.score, self.objective)

@@ -33,7 +33,9 @@ c2c-search searches for fusers: small networks by which one language model (the 
 another (the receiver) through its KV-cache. Write a space and a pipeline (YAML), then `validate`,
 then `plan`, then `study`, which runs on in the background; `status` looks at it. `explain` says
 which dimensions mattered, and `verdict` what the champion gate found on the test split, which
-nothing else shows. A study is changed by editing its space and running `study` again."""
+nothing else shows. A study is changed by editing its space and running `study` again: where trials
+would not compare it opens a new version (`NAME@2`), whose sampler is shown the former one's;
+`NAME` means the newest."""
 
 
 class Workplace:
@@ -70,9 +72,10 @@ class Workplace:
             trials: In all, instead of the space's own number.
         """
         from c2c_search.space.schema import Space
+        from c2c_search.study.versions import foreseen
 
         file = self._valid(space)
-        name = Space.load(file).study
+        name = foreseen(self.root, None, Space.load(file)).name
         log = self.root / "trials" / name / "agent.log"
         command = python_command("-m", "c2c_search", "study", "--space", str(file))
         command += ["--root", str(self.root)]
@@ -96,8 +99,7 @@ class Workplace:
         from c2c_search.study import overview
 
         opened = overview.open_existing(self.root)
-        names = overview.study_names(opened) if study is None else [study]
-        rows = [overview.study_row(self.root, overview.load(opened, name)) for name in names]
+        rows = [overview.study_row(self.root, each) for each in overview.studies(opened, study)]
         return [row.model_dump(mode="json") for row in rows]
 
     def explain(self, study: str) -> dict[str, Any]:
@@ -111,7 +113,7 @@ class Workplace:
         from c2c_search.study import overview
         from c2c_search.study.verdicts import verdicts_of
 
-        overview.load(overview.open_existing(self.root), study)
+        study = overview.load(overview.open_existing(self.root), study).study_name
         found = verdicts_of(self.root, study)
         if not found:
             told = "The gate has not judged this study yet: it does when the last trial has ended."

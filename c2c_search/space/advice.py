@@ -49,8 +49,16 @@ class Border:
 
 
 def best_of(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The best tenth of trials that ran to their end, 3 at least, the best first."""
-    ranked = sorted(trials, key=lambda trial: (-(trial.value or 0.0), trial.number))
+    """The best tenth of trials that ran to their end, 3 at least, the best first.
+
+    Those within the bounds, which are their constraints, come before all others.
+    """
+
+    def rank(trial: FrozenTrial) -> tuple[bool, float, int]:
+        beyond = any(value > 0 for value in trial.constraints.values())
+        return beyond, -(trial.value or 0.0), trial.number
+
+    ranked = sorted(trials, key=rank)
     return ranked[: max(_FEWEST_BEST, math.ceil(len(trials) / 10))]
 
 
@@ -122,15 +130,13 @@ def unimportant(
 
 
 def difference(
-    study: str,
     dimensions: Mapping[str, Dimension],
     wide: Sequence[Border],
     frozen: Mapping[str, Value],
 ) -> str:
     """What to change in the space file, as a unified diff without line numbers; empty if nothing.
 
-    Another space is another study, and so has another name. What is frozen becomes fixed or, where
-    it is conditional, has one choice left.
+    What is frozen becomes fixed or, where it is conditional, has one choice left.
     """
     others = {each.name: each.wider for each in wide if each.wider and each.name not in frozen}
     fixed = {name: value for name, value in frozen.items() if not dimensions[name].when}
@@ -141,7 +147,7 @@ def difference(
     }
     if not others and not fixed:
         return ""
-    lines = [f"-study: {study}", f"+study: {study}-2", " dimensions:"]
+    lines = [" dimensions:"]
     for name, dimension in dimensions.items():
         if name in others or name in fixed:
             lines.append(f"-  {name}: {_flow(dimension)}")

@@ -6,6 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from c2c_search.prompt_cache.budget import LEFT_TO_OTHERS
+
+
+_JUDGED = ("validation", "test", "guard")
+
 
 @dataclass(frozen=True)
 class Span:
@@ -115,9 +120,31 @@ class CachePlan:
         return sum(each.stored for each in self.lists)
 
     @property
+    def learned(self) -> tuple[CacheList, ...]:
+        """Those that trainings learn from."""
+        return tuple(each for each in self.lists if each.of not in _JUDGED)
+
+    @property
+    def judged_beyond(self) -> float:
+        """The share of what is judged by that does not fit the budget; it comes first."""
+        judged = self.size - sum(each.size for each in self.learned)
+        return max(0.0, 1 - self.budget / judged) if judged else 0.0
+
+    @property
+    def learned_beyond(self) -> float:
+        """The share of what is learned from that does not fit, and is computed when it is read."""
+        learned = sum(each.size for each in self.learned)
+        if self.size <= self.budget or not learned:
+            return 0.0
+        judged = self.size - learned
+        return 1 - max(0.0, (1 - LEFT_TO_OTHERS) * self.budget - judged) / learned
+
+    @property
     def beyond(self) -> float:
-        """The share that does not fit the budget, and is computed again whenever it is read."""
-        return max(0.0, 1 - self.budget / self.size) if self.size else 0.0
+        """The share of all of them that does not fit."""
+        learned = sum(each.size for each in self.learned)
+        outside = self.learned_beyond * learned + self.judged_beyond * (self.size - learned)
+        return outside / self.size if self.size else 0.0
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from c2c_search.space.objectives import SCORES
 from c2c_search.space.objectives import Measure
 from c2c_search.space.objectives import sign
 from c2c_search.space.objectives import violations
+from c2c_search.space.pareto import front
 from c2c_search.space.pareto import hypervolume
-from c2c_search.space.pareto import ranks
 
 
 _BEYOND = 0.1
@@ -49,9 +49,9 @@ class Front:
         )
 
 
-def within(bounds: Mapping[Measure, float], known: Mapping[str, float]) -> bool:
-    """Whether a trial of these measures keeps to its bounds."""
-    return all(value <= 0 for value in violations(bounds, known).values())
+def beyond(bounds: Mapping[Measure, float], known: Mapping[str, float]) -> tuple[str, ...]:
+    """The bounds that a trial of these measures, at its end, does not keep to."""
+    return tuple(name for name, value in violations(bounds, known).items() if value > 0)
 
 
 def pareto_front(
@@ -67,19 +67,18 @@ def pareto_front(
         trials: Measures of each, by its name; those that lack an objective are left out.
     """
     told = {name: known for name, known in trials.items() if all(o in known for o in objectives)}
-    kept = {name: known for name, known in told.items() if within(bounds, known)}
+    kept = {name: known for name, known in told.items() if not beyond(bounds, known)}
     points = {
         name: tuple(sign(one) * known[one] for one in objectives) for name, known in kept.items()
     }
-    found = dict(zip(points, ranks(list(points.values())), strict=True))
-    front = [name for name, rank in found.items() if rank == 0]
-    front.sort(key=lambda name: points[name], reverse=True)
+    names = list(points)
+    on_front = [names[index] for index in reversed(front(list(points.values())))]
     reference: dict[str, float] = {
         one: bounds[one] if one in bounds else _worst(one, told.values()) for one in objectives
     }
-    volume = _share([points[name] for name in front], objectives, reference)
-    beyond = tuple(name for name in told if name not in kept)
-    return Front(tuple(objectives), tuple(front), volume, reference, beyond)
+    volume = _share([points[name] for name in on_front], objectives, reference)
+    lost = tuple(name for name in told if name not in kept)
+    return Front(tuple(objectives), tuple(on_front), volume, reference, lost)
 
 
 def _worst(objective: Measure, trials: Iterable[Mapping[str, float]]) -> float:

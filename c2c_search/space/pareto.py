@@ -30,6 +30,12 @@ def ranks(points: Sequence[Point]) -> list[int]:
     return [int(each) for each in found]
 
 
+def front(points: Sequence[Point]) -> list[int]:
+    """Which points none dominates, by index, the lowest by the first coordinate first."""
+    first = [index for index, rank in enumerate(ranks(points)) if rank == 0]
+    return sorted(first, key=lambda index: points[index])
+
+
 def hypervolume(points: Sequence[Point]) -> float:
     """Volume that is dominated by any of some points and dominates the origin.
 

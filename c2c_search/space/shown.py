@@ -292,9 +292,9 @@ def _constrained(trial: FrozenTrial, bounds: Mapping[Measure, float]) -> dict[st
     return attrs | {f"{_CONSTRAINT}{name}": value for name, value in beyond.items()}
 
 
-def by_first(trial: FrozenTrial) -> FrozenTrial:
+def by_first(trial: FrozenTrial, bounds: Mapping[Measure, float]) -> FrozenTrial:
     """A trial as one of its first objective alone, as what weighs dimensions needs it."""
-    return _numbered(trial, trial.number, several=False, bounds=NO_BOUNDS)
+    return _numbered(trial, trial.number, several=False, bounds=bounds)
 
 
 def made(

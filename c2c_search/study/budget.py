@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 from c2c_search.host.wording import counted
 from c2c_search.space.declaration import Search
+from c2c_search.space.front import beyond
 from c2c_search.space.objectives import sign
+from c2c_search.space.shown import MEASURES
+from c2c_search.study.resume import KNOWN_FROM
 from c2c_search.study.resume import finished
 
 
@@ -32,12 +35,22 @@ def spent(study: Study, search: Search) -> str:
         return f"search.hours are spent: {hours:.1f} of {search.hours:g} went to trials."
     if search.steps is not None and (steps := steps_of(trials)) >= search.steps:
         return f"search.steps are spent: trials took {steps} of {counted(search.steps, 'step')}."
-    if (
-        search.patience is not None
-        and (idle := without_gain(trials, search.compared_by)) >= search.patience
-    ):
-        return f"search.patience is over: {counted(idle, 'trial')} in a row found nothing better."
+    if search.patience is not None and (idle := without_gain(trials, search)) >= search.patience:
+        chance = chance_of_gain(len(trials), idle)
+        return (
+            f"search.patience is over: {counted(idle, 'trial')} in a row found nothing better; as "
+            f"many more would with a probability of {chance:.2f}, if trials came by chance."
+        )
     return ""
+
+
+def chance_of_gain(tried: int, more: int) -> float:
+    """Probability that the best of so many more trials beats the best of those that were tried.
+
+    Of trials that come in no order, as random search's do: the best of all is as likely to be any
+    of them, whatever their distribution is. A sampler that still learns finds more.
+    """
+    return more / (tried + more)
 
 
 def hours_of(trials: Sequence[FrozenTrial]) -> float:
@@ -55,20 +68,24 @@ def hours_of(trials: Sequence[FrozenTrial]) -> float:
 
 
 def steps_of(trials: Sequence[FrozenTrial]) -> int:
-    """Optimizer steps to the last rung of each."""
-    return sum(trial.last_step or 0 for trial in trials)
+    """Optimizer steps to the last rung of each; none where another study has trained it."""
+    trained = (trial for trial in trials if KNOWN_FROM not in trial.user_attrs)
+    return sum(trial.last_step or 0 for trial in trained)
 
 
-def without_gain(trials: Sequence[FrozenTrial], objectives: Sequence[str] = ("margin",)) -> int:
-    """Trials since one that ran to its end was better than all before it.
+def without_gain(trials: Sequence[FrozenTrial], search: Search) -> int:
+    """Trials since one that ran to its end within the bounds was better than all before it.
 
     Of several objectives: since none of those before it was as good by all of them.
     """
+    objectives = search.compared_by
     known: list[Sequence[float]] = []
     since = 0
     for trial in trials:
         since += 1
         if trial.state.name != "COMPLETE":
+            continue
+        if beyond(search.bounds, trial.user_attrs.get(MEASURES, {})):
             continue
         point = [sign(name) * one for name, one in zip(objectives, trial.values, strict=True)]
         if not any(all(map(ge, other, point)) for other in known):

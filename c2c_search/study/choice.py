@@ -18,10 +18,7 @@ from c2c_search.config.trial import TrialConfig
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.evaluation.statistics import Interval
 from c2c_search.evaluation.systems.registry import DERANGED
-from c2c_search.space.declaration import Search
-from c2c_search.space.front import Front
-from c2c_search.space.front import pareto_front
-from c2c_search.space.front import within
+from c2c_search.space.front import beyond
 from c2c_search.space.objective import Objective
 from c2c_search.space.objectives import TIMED
 from c2c_search.space.shown import MEASURES
@@ -43,7 +40,6 @@ from c2c_search.training.protocol import Failed
 
 
 if TYPE_CHECKING:
-    from optuna import Study
     from optuna.trial import FrozenTrial
 
 
@@ -112,17 +108,6 @@ def _measures(session: Session, trial: FrozenTrial) -> dict[str, float]:
     return known
 
 
-def front_of(search: Search, study: Study) -> Front | None:
-    """The Pareto front of a study's trials; None in a search by one objective."""
-    if search.objectives is None:
-        return None
-    known = {
-        trial_name(study, trial.number): trial.user_attrs.get(MEASURES, {})
-        for trial in complete(study)
-    }
-    return pareto_front(search.objectives, search.bounds, known)
-
-
 def choose(session: Session) -> tuple[list[Finalist], dict[str, Seeds]]:
     """The finalists of the study by validation alone, the best first, without controls.
 
@@ -130,7 +115,7 @@ def choose(session: Session) -> tuple[list[Finalist], dict[str, Seeds]]:
     come with them. The present champion is one in any case: whoever comes after it must beat it.
     """
     known, search = candidates(session), session.space.search
-    kept = [one for one in known if within(search.bounds, one.measures)]
+    kept = [one for one in known if not beyond(search.bounds, one.measures)]
     k = session.space.pipeline.champion.finalists
     if search.objectives is None:
         chosen = finalists(kept, k)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,9 @@ from c2c_search.study.start import Promote
 from c2c_search.study.start import StudyStart
 from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trainer import WorkerProcess
+from c2c_search.study.versions import Version
+from c2c_search.study.versions import foreseen
+from c2c_search.study.versions import version_of
 from c2c_search.study.warm_start import check_earlier
 
 
@@ -123,9 +127,9 @@ def run_study(
         KeyboardInterrupt: A signal stopped the study; the same call goes on.
     """
     console = console or Console()
-    space = Space.load(space_path, trials)
-    files = StudyFiles(expanded(root).resolve(), space.study)
-    if not files.begun:
+    space, stores = Space.load(space_path, trials), expanded(root).resolve()
+    version = foreseen(stores, storage_url, space)
+    if not StudyFiles(stores, version.name).begun:
         ready(space, space_path)
     devices = space.pipeline.training.devices_per_trial
     try:
@@ -134,19 +138,20 @@ def run_study(
             interruptible(),
         ):
             beside = f" in {workforce.workers} workers" if workforce.workers > 1 else ""
-            console.print(
-                f"Study {space.study}: {counted(space.search.trials, 'trial')} of "
+            if str(version):
+                _say(console, str(version))
+            _say(
+                console,
+                f"Study {version.name}: {counted(space.search.trials, 'trial')} of "
                 f"{counted(space.pipeline.training.steps, 'step')}{beside}; "
                 f"opening the stores under {root} ...",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
             )
-            with _opened(space, files, storage_url, warm_start) as (study, drivers):
+            with _opened(space, stores, storage_url, warm_start) as (study, drivers, version):
+                space = space.model_copy(update={"study": version.name})
                 start = StudyStart(
                     space_path,
                     space,
-                    files,
+                    StudyFiles(stores, version.name),
                     console,
                     workforce,
                     promotion,
@@ -154,6 +159,7 @@ def run_study(
                     force,
                     tracking_uri,
                     drivers,
+                    version.earlier,
                     warm_start,
                 )
                 final, champion, board = start.drive(study)
@@ -168,12 +174,10 @@ def run_study(
             "tracking-uri": tracking_uri,
             "force": force or None,
         }
-        console.print(
+        _say(
+            console,
             "\nStopped; everything finished is kept. Go on with:\n  "
             + command({"space": space_path, **options}),
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
         )
         raise
     console.print(leaderboard.render(board))
@@ -182,20 +186,27 @@ def run_study(
     return Outcome(space.study, board, final, champion)
 
 
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def _opened(
-    space: Space, files: StudyFiles, url: str | None, earlier: Sequence[str]
-) -> Iterator[tuple[Study, Drivers]]:
+    space: Space, root: Path, url: str | None, earlier: Sequence[str]
+) -> Iterator[tuple[Study, Drivers, Version]]:
     """Optuna's study and its drivers; what its store raises comes as `StoreError`."""
     from optuna.exceptions import StorageInternalError
 
-    refuse_namesake(files)
+    refuse_namesake(StudyFiles(root, space.study))
     try:
-        opened: RDBStorage = storage.open_storage(files.root, url)
-        check_earlier(opened, earlier, space.study)
-        with storage.open_drivers(files.root, space.study, opened) as drivers:
-            study = storage.open_study(opened, space.study, space.identity(), begun=files.begun)
-            yield study, drivers
+        opened: RDBStorage = storage.open_storage(root, url)
+        with ExitStack() as stack:
+            with storage.one_at_a_time(root, opened):
+                version = version_of(opened, root, space)
+                check_earlier(opened, earlier, version.name)
+                drivers = stack.enter_context(storage.open_drivers(root, version.name, opened))
+                study = storage.open_study(opened, version.name, space.identity())
+            yield study, drivers, version
     except StorageInternalError as error:
         reason = without_password(str(error.__cause__ or error).strip().split("\n")[0])
         raise StoreError(

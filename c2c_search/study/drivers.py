@@ -218,6 +218,22 @@ class SharedDrivers:
         )
 
 
+@contextmanager
+def deciding(engine: Engine) -> Iterator[None]:
+    """Be the only process on a PostgreSQL that decides which version of a study is opened.
+
+    Raises:
+        SQLAlchemyError: The database does not answer.
+    """
+    from sqlalchemy import text
+
+    key = {"key": _key("c2c-search/versions")}
+    with engine.connect() as connection:
+        # Of the transaction: it ends with the connection, however the process dies.
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), key)
+        yield
+
+
 def living_drivers(engine: Engine, study: str) -> tuple[bool, int]:
     """Whether a process leads a study on PostgreSQL, and how many take part in it now.
 

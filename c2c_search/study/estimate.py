@@ -16,7 +16,7 @@ from c2c_search.evaluation.systems.registry import DERANGED
 from c2c_search.evaluation.systems.registry import SUBJECT
 from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.host.wording import counted
-from c2c_search.prompt_cache.prefill import BATCH_TOKENS
+from c2c_search.prompt_cache.prefill import TOKENS_TO_BEGIN
 from c2c_search.space.candidates import enqueued_trials
 from c2c_search.space.candidates import first_trial
 from c2c_search.space.candidates import random_trials
@@ -93,8 +93,8 @@ def estimate(
         spent = 1 - with_room / Span.total(phase.seconds for phase in phases).expected
         basis.append(
             f"{spent:.0%} of it goes to the {beyond:.0%} of the prompt caches that do not fit the "
-            "disk's budget: they are computed again whenever they are read. Less data "
-            "(`data.limit`), or a larger disk, saves that."
+            "disk's budget: prompts that are learned from are computed whenever they are read, as "
+            "one pass for each. Less data (`data.limit`), or a larger disk, saves that."
         )
     return Forecast(
         tuple(phases), workers, pace.measured_seconds, tuple(basis), others=pace.others
@@ -157,11 +157,13 @@ class _Work:
 
     def _prefill(self) -> _Part:
         caches = self.reading.caches
-        fits = 1 - caches.beyond
-        missing = [each for each in caches.lists if each.missing]
-        seconds = sum(each.missing * fits * self.pace.prefill(each.model) for each in missing)
-        tokens = round(sum(each.missing for each in missing) * fits)
-        return "prompt caches", f"{tokens:,} tokens to prefill", _certain(seconds), 1
+        learned = {id(each) for each in caches.learned}
+        tokens, seconds = 0.0, 0.0
+        for each in caches.lists:
+            beyond = caches.learned_beyond if id(each) in learned else caches.judged_beyond
+            tokens += each.missing * (1 - beyond)
+            seconds += each.missing * (1 - beyond) * self.pace.prefill(each.model)
+        return "prompt caches", f"{round(tokens):,} tokens to prefill", _certain(seconds), 1
 
     def _alone(self, questions: int) -> float:
         pairs = self.space.pairs
@@ -217,10 +219,16 @@ class _Work:
         return cost.start + steps * step + judged
 
     def _computed_again(self, trial: TrialConfig) -> float:
-        """Seconds of a step for caches that are not kept: of each example, a whole batch."""
+        """Seconds of a step for the examples whose caches are not kept, each one by itself."""
         examples = trial.training.batch_size * trial.training.passes
-        token = sum(self.pace.prefill(source) for _, source in trial.pair)
-        return self.reading.caches.beyond * examples * BATCH_TOKENS * token
+        found = 0.0
+        for _, source in trial.pair:
+            lists = [each for each in self.reading.caches.learned if each.model == source]
+            prompts = sum(each.prompts for each in lists)
+            if prompts:
+                tokens = sum(each.tokens for each in lists) / prompts + TOKENS_TO_BEGIN
+                found += tokens * self.pace.prefill(source)
+        return self.reading.caches.learned_beyond * examples * found
 
     def _seeds(self) -> _Part:
         """Each finalist with further seeds, the pairs equally likely."""

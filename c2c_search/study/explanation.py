@@ -15,10 +15,12 @@ from c2c_search.errors import DataError
 from c2c_search.errors import StoreError
 from c2c_search.errors import suggestion
 from c2c_search.host.home import expanded
+from c2c_search.host.versioned_names import meant
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Value
 from c2c_search.study.resume import complete
 from c2c_search.study.resume import finished
+from c2c_search.study.storage import BOUNDS
 from c2c_search.study.storage import DATABASE
 from c2c_search.study.storage import SPACE
 from c2c_search.study.storage import URL_VARIABLE
@@ -107,7 +109,8 @@ def explained(study: Study) -> Explanation:
     from c2c_search.space import importance
     from c2c_search.space.shown import by_first
 
-    trials = [by_first(trial) for trial in complete(study)]
+    bounds = study.user_attrs.get(BOUNDS, {})
+    trials = [by_first(trial, bounds) for trial in complete(study)]
     if len(trials) < FEWEST:
         raise DataError(
             f"A study is explained by at least {FEWEST} trials that ran to their end.",
@@ -145,7 +148,7 @@ def explained(study: Study) -> Explanation:
             )
             for each in sorted(dimensions, key=lambda each: (weight(each), each))
         ),
-        diff=advice.difference(study.study_name, dimensions, wide, frozen),
+        diff=advice.difference(dimensions, wide, frozen),
     )
 
 
@@ -156,8 +159,8 @@ def _study(name: str, root: Path) -> Study:
     if os.environ.get(URL_VARIABLE) or (root / DATABASE).exists():
         storage = open_storage(root)
         known = optuna.get_all_study_names(storage)
-        if name in known:
-            return optuna.load_study(study_name=name, storage=storage)
+        if (found := meant(known, name)) in known:
+            return optuna.load_study(study_name=found, storage=storage)
     raise StoreError(
         f"There must be such a study under {root}.",
         value=name,

@@ -22,7 +22,6 @@ from c2c_search.host.json_store import JsonStore
 from c2c_search.host.names import fit
 from c2c_search.host.names import is_fit
 from c2c_search.space.front import Front
-from c2c_search.space.front import pareto_front
 from c2c_search.study import overview
 from c2c_search.study.explanation import Explanation
 from c2c_search.study.explanation import explained
@@ -75,9 +74,7 @@ class Findings:
     @property
     def front(self) -> Front | None:
         """The Pareto front of its trials; None in a search by one objective."""
-        objectives = self.identity.get("objectives")
-        ended = {each.name: each.measures for each in self.trials if each.state == "complete"}
-        return None if objectives is None else pareto_front(objectives, self.bounds, ended)
+        return overview.front_of(self.trials, self.identity.get("objectives"), self.bounds)
 
     @property
     def objective(self) -> str:
@@ -133,8 +130,8 @@ def findings(
 def findings_of(study: Study, root: Path, *, weigh: bool = False) -> Findings:
     """The same of a study that is open; see `findings`."""
     root = expanded(root).resolve()
-    row, trials = overview.study_row(root, study), overview.trial_rows(study)
     files = StudyFiles(root, study.study_name)
+    row, trials = overview.study_row(root, study), overview.trial_rows(study, files)
     store = JsonStore(files.results)
     hashes = [each.hash for each in trials if each.hash]
     found = {each: store.load(f"trained/{each}", Trained) for each in hashes}

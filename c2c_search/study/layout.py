@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from c2c_search.errors import StoreError
+from c2c_search.host.versioned_names import meant
+from c2c_search.host.versioned_names import numbered
 
 
 CHAMPIONS = "champions"
@@ -93,7 +95,8 @@ def champion_folder(root: Path, study: str | None) -> Path:
 
     Args:
         root: Folder of all stores.
-        study: Its name; None for the only one that has a champion.
+        study: Its name, alone that of its newest version with a champion; None for the only
+            study that has one.
 
     Raises:
         StoreError: There is no champion, or more than one to choose from.
@@ -106,17 +109,18 @@ def champion_folder(root: Path, study: str | None) -> Path:
             value=str(folder),
             hint="Run `c2c-search study` first, or name the folder it wrote to with --root.",
         )
-    if study is None and len(studies) > 1:
+    names = sorted({numbered(each)[0] for each in studies})
+    if study is None and len(names) > 1:
         raise StoreError(
             "Several studies have a champion.",
             value=studies,
             hint="Name one of them with --study.",
         )
-    chosen = study or studies[0]
+    chosen = meant(studies, study or names[0])
     if chosen not in studies:
         raise StoreError(
             "That study has no champion.",
-            value=chosen,
+            value=study,
             hint=f"These have one: {', '.join(studies)}.",
         )
     return folder / chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ from c2c_search.report.leaderboard import MeasuredRow
 from c2c_search.report.leaderboard import SearchRow
 from c2c_search.space.shown import MEASURES
 from c2c_search.study import resume
-from c2c_search.study.choice import front_of
 from c2c_search.study.controls import measure_alone
 from c2c_search.study.controls import models_of
 from c2c_search.study.controls import reference_name
@@ -25,6 +25,8 @@ from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.finalists import controls_of
 from c2c_search.study.naming import shown
 from c2c_search.study.naming import trial_names
+from c2c_search.study.overview import TrialRow
+from c2c_search.study.overview import front_of
 from c2c_search.study.session import Session
 from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trials import ACCURACY
@@ -39,9 +41,13 @@ if TYPE_CHECKING:
 
 
 def make_leaderboard(
-    session: Session, final: FinalEvaluation, champion: PromotedChampion | None
+    session: Session,
+    trials: Sequence[TrialRow],
+    final: FinalEvaluation,
+    champion: PromotedChampion | None,
 ) -> Leaderboard:
     """Put everything that a study found on one page."""
+    search = session.space.search
     return Leaderboard(
         study=session.space.study,
         search=[*_trials(session), *_controls(session)],
@@ -53,7 +59,8 @@ def make_leaderboard(
         places=_paths(session, champion),
         looks=max((each.look for each in final.verdicts), default=1),
         objective=session.space.search.leading,
-        front=front_of(session.space.search, session.study),
+        front=front_of(trials, search.objectives, search.bounds),
+        beyond={each.name: each.beyond for each in trials if each.beyond},
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Literal
@@ -15,6 +17,12 @@ from pydantic import ConfigDict
 from c2c_search.errors import StoreError
 from c2c_search.host import process
 from c2c_search.host.home import expanded
+from c2c_search.host.json_store import JsonStore
+from c2c_search.host.versioned_names import meant
+from c2c_search.host.versioned_names import numbered
+from c2c_search.space.front import Front
+from c2c_search.space.front import beyond
+from c2c_search.space.front import pareto_front
 from c2c_search.space.order import RETRY_OF
 from c2c_search.space.shown import MEASURES
 from c2c_search.study import resume
@@ -31,12 +39,15 @@ from c2c_search.study.trials import PAIR
 from c2c_search.study.trials import PARAMETERS
 from c2c_search.tracking import mlflow_store
 from c2c_search.tracking.reconcile import RUN_ID
+from c2c_search.training.protocol import Costs
 
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
+
+    from c2c_search.space.objectives import Measure
 
 _STEPPED = "train/loss"  # a metric of every step that is logged
 
@@ -63,6 +74,7 @@ class TrialRow(_Row):
         deranged: With another item's.
         parameters: Of its fuser.
         measures: All that several objectives and bounds may compare it by, by name.
+        beyond: Bounds of the search that it does not keep to, of one that ran to its end.
         pair: Its models.
         hash: Of its configuration: the name of its folder.
         run: Its run in MLflow.
@@ -84,6 +96,7 @@ class TrialRow(_Row):
     deranged: float | None = None
     parameters: int | None = None
     measures: dict[str, float] = {}
+    beyond: tuple[str, ...] = ()
     pair: str | None = None
     hash: str | None = None
     run: str | None = None
@@ -105,7 +118,7 @@ class StudyRow(_Row):
         drivers: Processes that take part; None where the store, a file, does not tell.
         budget: Trials in all, as its last start was told.
         counts: Trials by state.
-        best: The complete trial of the highest objective.
+        best: See `best_of`.
         now: Trials that run.
         champion: Folder of its champion's package.
     """
@@ -147,11 +160,11 @@ def study_names(opened: RDBStorage) -> list[str]:
     """Names of all studies, sorted."""
     import optuna
 
-    return sorted(optuna.get_all_study_names(opened))
+    return sorted(optuna.get_all_study_names(opened), key=numbered)
 
 
 def load(opened: RDBStorage, name: str | None) -> Study:
-    """A study by its name; the only one without.
+    """A study by its name, alone that of its newest version; the only one without a name.
 
     Raises:
         StoreError: There is none of that name, or there are several to choose from.
@@ -159,15 +172,30 @@ def load(opened: RDBStorage, name: str | None) -> Study:
     import optuna
 
     names = study_names(opened)
-    if name is None and len(names) == 1:
-        (name,) = names
+    if name is None and len({numbered(each)[0] for each in names}) == 1:
+        name = numbered(names[0])[0]
+    said, name = name, None if name is None else meant(names, name)
     if name not in names:
         raise StoreError(
             "That must be the name of a study under the root.",
-            value="none" if name is None else name,
+            value="none" if said is None else said,
             hint=f"These are there: {', '.join(names) or 'none'}.",
         )
     return optuna.load_study(study_name=name, storage=opened)
+
+
+def studies(opened: RDBStorage, name: str | None = None) -> list[Study]:
+    """The study that a name means, as `load` has it; all without a name.
+
+    Raises:
+        StoreError: There is none of that name.
+    """
+    import optuna
+
+    if name is not None:
+        return [load(opened, name)]
+    names = study_names(opened)
+    return [optuna.load_study(study_name=each, storage=opened) for each in names]
 
 
 def study_row(
@@ -189,9 +217,8 @@ def study_row(
         StoreError: A store cannot be read.
     """
     files = StudyFiles(expanded(root).resolve(), study.study_name)
-    trials = trial_rows(study)
+    trials = trial_rows(study, files)
     states = [trial.state for trial in trials]
-    complete = [trial for trial in trials if trial.state == "complete"]
     driver, pid, drivers = _driven(files, study)
     now = [trial for trial in trials if trial.state == "running"]
     if steps and now and (tracking_uri or (files.root / mlflow_store.DATABASE).is_file()):
@@ -203,20 +230,58 @@ def study_row(
         drivers=drivers,
         budget=study.user_attrs.get(TRIALS),
         counts={state: states.count(state) for state in dict.fromkeys(states)},
-        best=max(complete, key=lambda trial: trial.objective or 0.0, default=None),
+        best=best_of(trials),
         now=tuple(now),
         champion=str(files.champion) if files.champion.is_dir() else None,
     )
 
 
-def trial_rows(study: Study) -> list[TrialRow]:
-    """A study's trials in the order of their suggestions."""
+def best_of(trials: Iterable[TrialRow]) -> TrialRow | None:
+    """The best trial by the first objective: of those that ran to their end, within the bounds."""
+    kept = [each for each in trials if each.state == "complete" and not each.beyond]
+    return max(kept, key=lambda trial: trial.objective or 0.0, default=None)
+
+
+def front_of(
+    trials: Iterable[TrialRow],
+    objectives: Sequence[Measure] | None,
+    bounds: Mapping[Measure, float],
+) -> Front | None:
+    """The Pareto front of a study's trials; None in a search by one objective."""
+    ended = {each.name: each.measures for each in trials if each.state == "complete"}
+    return None if objectives is None else pareto_front(objectives, bounds, ended)
+
+
+def trial_rows(
+    study: Study,
+    files: StudyFiles | None = None,
+    bounds: Mapping[Measure, float] | None = None,
+) -> list[TrialRow]:
+    """A study's trials in the order of their suggestions.
+
+    Args:
+        study: Optuna's study.
+        files: Of the study, where costs may lie that were measured after a trial's end.
+        bounds: Of the search; as its last start was told, if left out.
+    """
     last: dict[str, tuple[FrozenTrial, int]] = {}
     names = trial_names(study)
     for trial in study.get_trials(deepcopy=False)[: len(names)]:
         name = names[trial.number]
         last[name] = (trial, last[name][1] + 1 if name in last else 1)
-    return list(_rows(last))
+    rows = list(_rows(last))
+    bounds = study.user_attrs.get(storage.BOUNDS, {}) if bounds is None else bounds
+    return [_bounded(each, bounds, files) for each in rows] if bounds else rows
+
+
+def _bounded(row: TrialRow, bounds: Mapping[Measure, float], files: StudyFiles | None) -> TrialRow:
+    if row.state != "complete":  # what is known of it by then says nothing of its end
+        return row
+    known = row.measures
+    if files is not None and row.hash is not None and bounds.keys() - known.keys():
+        costs = JsonStore(files.results).load(f"cost/{row.hash}", Costs)
+        known = known | ({} if costs is None else costs.model_dump(exclude={"type"}))
+    return row.model_copy(update={"measures": known, "beyond": beyond(bounds, known)})
 
 
 def trial_row(study: Study, name: str) -> TrialRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -14,11 +15,9 @@ from c2c_search.report.run_notes import note
 from c2c_search.space.loading import files_of
 from c2c_search.space.objective import PLAIN_ACCURACY
 from c2c_search.space.schema import Space
-from c2c_search.study import resume
+from c2c_search.study.overview import best_of
 from c2c_search.study.recording import log_accuracy
 from c2c_search.study.session import child_key
-from c2c_search.study.trials import ACCURACY
-from c2c_search.study.trials import DERANGED_ACCURACY
 from c2c_search.study.verdicts import KEY
 from c2c_search.study.verdicts import Verdicts
 from c2c_search.tracking import StudyRun
@@ -27,11 +26,10 @@ from c2c_search.tracking.recorded_run import RecordedRun
 
 
 if TYPE_CHECKING:
-    from optuna import Study
-
     from c2c_search.champion.verdict import Verdict
     from c2c_search.space.front import Front
     from c2c_search.study.finalists import FinalEvaluation
+    from c2c_search.study.overview import TrialRow
     from c2c_search.study.session import Session
 
 
@@ -70,17 +68,17 @@ def log_data(session: Session) -> None:
     )
 
 
-def log_result(run: StudyRun, study: Study, final: FinalEvaluation, front: Front | None) -> None:
+def log_result(
+    run: StudyRun, trials: Sequence[TrialRow], final: FinalEvaluation, front: Front | None
+) -> None:
     """Record how the trials ended, and what the test split said of the best."""
-    counts = resume.counts(study)
+    states = [each.state for each in trials]
     numbers: dict[str, float] = {
-        f"trials/{how}": counts[how] for how in ("complete", "pruned", "failed")
+        f"trials/{how}": states.count(how) for how in ("complete", "pruned", "failed")
     }
-    if ended := resume.complete(study):
-        best = max(ended, key=lambda trial: trial.values[0])
-        numbers["best/objective"] = best.values[0]
-        answered = best.user_attrs[ACCURACY], best.user_attrs.get(DERANGED_ACCURACY)
-        measured = PLAIN_ACCURACY.metrics(*answered)
+    if (best := best_of(trials)) and best.objective is not None and best.accuracy is not None:
+        numbers["best/objective"] = best.objective
+        measured = PLAIN_ACCURACY.metrics(best.accuracy, best.deranged)
         numbers |= {f"best/{name}": value for name, value in measured.items()}
     if front is not None:
         numbers |= {"front/hypervolume": front.hypervolume, "front/trials": len(front.trials)}

@@ -18,6 +18,7 @@ from c2c_search.models.pair import PairSpec
 from c2c_search.report.leaderboard import count
 from c2c_search.report.run_notes import escaped
 from c2c_search.report.run_notes import note
+from c2c_search.study.known import take_over
 from c2c_search.study.session import Session
 from c2c_search.study.trainer import TrainingRequest
 from c2c_search.tracking.recorded_run import Kind
@@ -88,12 +89,15 @@ class Recording:
     about: str
     steps: int | None = None
 
-    def begin(self, shown: Mapping[str, object], *, of_budget: bool) -> TrainingRequest:
+    def begin(
+        self, shown: Mapping[str, object], *, of_budget: bool, known: bool = False
+    ) -> TrainingRequest:
         """Record what begins.
 
         Args:
             shown: Settings that the view shows.
             of_budget: Whether it is one of the study's trials.
+            known: Whether another study has trained it: what that takes is no trial's time.
 
         Returns:
             What the trainer is to train.
@@ -102,7 +106,8 @@ class Recording:
         steps = self.steps or config.training.steps
         models = {"receiver": config.pair.receiver, "sharer": config.pair.sharer}
         self.run.note(note(self.about, {**models, **shown}))
-        self.session.view.begin(self.name, shown, steps, of_budget=of_budget)
+        if not known:
+            self.session.view.begin(self.name, shown, steps, of_budget=of_budget)
         if self._fuser:  # what else learns has no fuser to be described or found
             self.run.config(config)
             # With its name in front, by which `c2c-search eval` finds it.
@@ -185,7 +190,9 @@ def train_once(
     if once.recorded:
         return session.trainer.known(train)
     run = once.open()
-    steps = None if to_the_end else train.config.training.rung_steps[0]
+    training = train.config.training
+    steps = None if to_the_end else training.rung_steps[0]
+    take_over(session, train, run, name, steps or training.steps)
     recording = Recording(session, run, train, name, lambda rung: to_the_end, once.about, steps)
     try:
         ended = session.trainer.train(recording.begin(shown, of_budget=False))

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 FAILURE = "failure"  # user attributes of a trial
 HASH = "trial_hash"
-_CARRIED = (RUN_ID,)
+KNOWN_FROM = "known_from"  # the study that trained it; it took no steps here
+_CARRIED = (RUN_ID, KNOWN_FROM)
 _OF_RUNGS = ("blocks/", "measures/")  # what pruners compare trials by at a rung
 _RUNG = "completed_rung_"  # where Optuna's halving notes the rungs that a trial has passed
 
@@ -65,11 +66,8 @@ def requeue(study: Study, trial: FrozenTrial) -> None:
     import optuna
 
     # Not the whole of its attributes, as Optuna's own retry callback copies them.
-    carried = {
-        name: value
-        for name, value in trial.user_attrs.items()
-        if name in _CARRIED or name.startswith(_OF_RUNGS)
-    }
+    carried = {name: each for name, each in trial.user_attrs.items() if name in _CARRIED}
+    carried |= of_rungs(trial)
     system: dict[str, Any] = {
         name: value
         for name, value in trial.system_attrs.items()
@@ -85,6 +83,11 @@ def requeue(study: Study, trial: FrozenTrial) -> None:
             intermediate_values=trial.intermediate_values,
         )
     )
+
+
+def of_rungs(trial: FrozenTrial) -> dict[str, Any]:
+    """What of a trial's user attributes pruners compare it by at its rungs."""
+    return {k: each for k, each in trial.user_attrs.items() if k.startswith(_OF_RUNGS)}
 
 
 def finished(study: Study) -> list[FrozenTrial]:

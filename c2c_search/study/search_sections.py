@@ -13,6 +13,7 @@ from c2c_search.report.page import Chart
 from c2c_search.report.page import Grid
 from c2c_search.report.page import Section
 from c2c_search.report.page import Series
+from c2c_search.space.pareto import front
 from c2c_search.study.findings import Findings
 from c2c_search.study.overview import TrialRow
 
@@ -156,7 +157,10 @@ def _search_text(found: Findings) -> list[str]:
 def _trials(found: Findings) -> Grid:
     ranked = sorted(
         found.trials,
-        key=lambda each: -math.inf if each.objective is None else each.objective,
+        key=lambda each: (
+            not each.beyond,
+            -math.inf if each.objective is None else each.objective,
+        ),
         reverse=True,
     )
     heads = ("trial", "state", found.objective, "A_M", "A_D", "A_R", "P", "G", "size", "settings")
@@ -167,7 +171,8 @@ def _trials(found: Findings) -> Grid:
 def _cells(found: Findings, trial: TrialRow) -> Iterator[str]:
     receiver = found.receivers.get(trial.name)
     gain = None if receiver is None or trial.accuracy is None else trial.accuracy - receiver
-    yield from (trial.name, trial.state, number(trial.objective, "+.3f"))
+    state = f"beyond {', '.join(trial.beyond)}" if trial.beyond else trial.state
+    yield from (trial.name, state, number(trial.objective, "+.3f"))
     yield from (number(trial.accuracy), number(trial.deranged), number(receiver))
     yield from (number(pairing_gain(trial), "+.3f"), number(gain, "+.3f"))
     yield count(trial.parameters)
@@ -204,13 +209,11 @@ def _message_chart(found: Findings) -> list[Chart]:
         return []
     points = [(a, p) for _, a, p in sure]
     names = [f"{one.name}: A_M {a:.3f}, P {p:+.3f}" for one, a, p in sure]
-    series = _by_state([one for one, _, _ in sure], points, names)
-    best = front([(-a, p) for a, p in points])
-    series.append(
-        Series("Pareto front", [-a for a, _ in best], [p for _, p in best], "line", dash="dash")
-    )
+    trials = [one for one, _, _ in sure]
+    line, on_front = _front(trials, points, 1)
+    series = [*_by_state(trials, points, names), line]
     about = "To the right: answers more rightly. Above: more of it is communication (P = A_M - "
-    about += f"A_D). On the front: {_on_front(sure, points, best, -1)}."
+    about += f"A_D). On the front: {on_front}."
     return [
         Chart(
             "Pairing gain against accuracy",
@@ -233,13 +236,11 @@ def _pareto_chart(found: Findings) -> list[Chart]:
         return []
     points = [(size, worth) for _, size, worth in sure]
     names = [f"{one.name}: {count(one.parameters)}, {worth:+.3f}" for one, _, worth in sure]
-    series = _by_state([one for one, _, _ in sure], points, names)
-    best = front(points)
-    series.append(
-        Series("Pareto front", [s for s, _ in best], [w for _, w in best], "line", dash="dash")
-    )
+    trials = [one for one, _, _ in sure]
+    line, on_front = _front(trials, points, -1)
+    series = [*_by_state(trials, points, names), line]
     about = "To the left: smaller. Above: better. On the front, where nothing smaller is as good: "
-    about += f"{_on_front(sure, points, best, 1)}."
+    about += f"{on_front}."
     if (of_search := found.front) is not None:
         chosen = [number for number, each in enumerate(sure) if each[0].name in of_search.trials]
         series.append(
@@ -259,30 +260,30 @@ def _pareto_chart(found: Findings) -> list[Chart]:
     return [Chart(title, about, "parameters of the fuser", y, series, log_x=True)]
 
 
-def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no other one is as small and as good as: small x, great y; by rising x."""
-    kept: list[tuple[float, float]] = []
-    for cost, worth in sorted(set(points), key=lambda point: (point[0], -point[1])):
-        if not kept or worth > kept[-1][1]:
-            kept.append((cost, worth))
-    return kept
+def _front(
+    trials: Sequence[TrialRow], points: Sequence[tuple[float, float]], sign: int
+) -> tuple[Series, str]:
+    """The Pareto front of points as a line, and the trials on it.
 
-
-def _on_front(
-    trials: Sequence[tuple[TrialRow, float, float]],
-    points: Sequence[tuple[float, float]],
-    best: Sequence[tuple[float, float]],
-    sign: int,
-) -> str:
-    chosen = {(sign * one, other) for one, other in best}
-    pairs = zip(trials, points, strict=True)
-    return ", ".join(each[0].name for each, point in pairs if point in chosen)
+    Args:
+        trials: Of the points.
+        points: Of which great y are better.
+        sign: 1 where great x are better too, -1 where small ones are.
+    """
+    found = sorted(front([(sign * x, y) for x, y in points]), key=lambda index: points[index])
+    line = [points[index] for index in found]
+    series = Series(
+        "Pareto front", [x for x, _ in line], [y for _, y in line], "line", dash="dash"
+    )
+    return series, ", ".join(trials[index].name for index in sorted(found))
 
 
 def _progress_charts(found: Findings) -> Iterator[Chart]:
     """The best so far, over trials and over time."""
     ended = [
-        each for each in found.trials if each.state == "complete" and each.objective is not None
+        each
+        for each in found.trials
+        if each.state == "complete" and not each.beyond and each.objective is not None
     ]
     if not ended:
         return
@@ -347,7 +348,7 @@ def _parallel_chart(found: Findings) -> list[Chart]:
     varied = varied[:_AXES]
     heights = [_heights([each.params.get(name, _UNSET) for each in trials]) for name in varied]
     heights.append(_heights([each.objective for each in trials]))
-    best = max(trials, key=lambda each: each.objective or 0.0)
+    best = found.row.best or max(trials, key=lambda each: each.objective or 0.0)
     series = []
     for index, each in enumerate(trials):
         told = [f"{name} {_short(each.params.get(name, _UNSET))}" for name in varied]

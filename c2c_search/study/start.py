@@ -45,7 +45,9 @@ from c2c_search.study.finalists import evaluate_finalists
 from c2c_search.study.findings import findings_of
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.leaderboard import make_leaderboard
-from c2c_search.study.naming import trial_name
+from c2c_search.study.overview import TrialRow
+from c2c_search.study.overview import best_of
+from c2c_search.study.overview import trial_rows
 from c2c_search.study.parent import log_data
 from c2c_search.study.parent import log_result
 from c2c_search.study.parent import log_settings
@@ -53,8 +55,6 @@ from c2c_search.study.session import Session
 from c2c_search.study.sizes import make_fits
 from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trainer import WorkerProcess
-from c2c_search.study.trials import ACCURACY
-from c2c_search.study.trials import DERANGED_ACCURACY
 from c2c_search.study.trials import is_over
 from c2c_search.study.trials import run_trials
 from c2c_search.study.warm_start import warm_start
@@ -70,7 +70,6 @@ from c2c_search.training.remote.cluster import NoPlaceError
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import FrozenTrial
 
 
 SEARCHES = "searches"  # user attribute of the study: its references stand, trials may be asked for
@@ -80,7 +79,10 @@ Promote = Callable[[Session, FinalEvaluation], PromotedChampion]
 
 @dataclass(frozen=True)
 class StudyStart:
-    """What a start of a study was told; see `run_study`."""
+    """What a start of a study was told; see `run_study`.
+
+    ``earlier`` are the versions of the study before the one that ``space`` and ``files`` name.
+    """
 
     space_path: Path
     space: Space
@@ -92,6 +94,7 @@ class StudyStart:
     force: str
     tracking_uri: str | None
     drivers: Drivers
+    earlier: Sequence[str]
     warm_start: Sequence[str]
 
     def drive(self, study: Study) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
@@ -99,7 +102,7 @@ class StudyStart:
 
         Beside a driver that leads, take part in the search, and lead when that one has ended.
         """
-        with watch(_state(study, self.space), self.console) as view:
+        with watch(_state(study, self.space, self.files), self.console) as view:
             told = False
             while not self.drivers.lead():
                 if not told:
@@ -143,8 +146,8 @@ class StudyStart:
         if self.drivers.lead():
             record_models(session)
             log_data(session)
-            if self.warm_start:
-                warm_start(session, self.warm_start)
+            if self.warm_start or not session.study.user_attrs.get(SEARCHES):
+                warm_start(session, self.earlier, self.warm_start)
             session.study.set_user_attr(SEARCHES, True)
         run_trials(session, make_fits(self.space))
         self.drivers.check()
@@ -199,9 +202,10 @@ class StudyStart:
         session.workers.close()
         self.drivers.check()
         champion = None if final.champion is None else self.promotion(session, final)
-        board = make_leaderboard(session, final, champion)
+        trials = trial_rows(session.study, self.files)
+        board = make_leaderboard(session, trials, final, champion)
         session.run.note(leaderboard.markdown(board))
-        log_result(session.run, session.study, final, board.front)
+        log_result(session.run, trials, final, board.front)
         session.view.phase("draw", message="the figures of the study")
         log_figures(session.run, findings_of(session.study, self.files.root, weigh=True))
         return final, champion, board
@@ -254,9 +258,9 @@ class StudyStart:
         return self.workforce.start(self.space.pipeline.on(date), log, dtype, share)
 
 
-def _state(study: Study, space: Space) -> StudyState:
+def _state(study: Study, space: Space, files: StudyFiles) -> StudyState:
     """What the view begins with."""
-    best = max(resume.complete(study), key=lambda trial: trial.values[0], default=None)
+    best = best_of(trial_rows(study, files, space.search.bounds))
     training, search = space.pipeline.training, space.search
     ended = resume.finished(study)
     hours, steps = search.hours, search.steps
@@ -271,13 +275,13 @@ def _state(study: Study, space: Space) -> StudyState:
         seconds_of_search=None if hours is None else 3600 * (hours - hours_of(ended)),
         steps_of_search=None if steps is None else steps - steps_of(ended),
         patience=search.patience,
-        idle=without_gain(ended, search.compared_by),
+        idle=without_gain(ended, search),
         counts=resume.counts(study),
-        best=None if best is None else _best(study, best, search.leading),
+        best=None if best is None else _best(best, search.leading),
     )
 
 
-def _best(study: Study, trial: FrozenTrial, objective: str) -> Best:
-    known = trial.user_attrs
-    score = Score(known[ACCURACY], known.get(DERANGED_ACCURACY), objective=trial.values[0])
-    return Best(trial_name(study, trial.number), score, objective)
+def _best(trial: TrialRow, objective: str) -> Best:
+    assert trial.accuracy is not None
+    score = Score(trial.accuracy, trial.deranged, objective=trial.objective)
+    return Best(trial.name, score, objective)

@@ -18,17 +18,16 @@ from filelock import Timeout
 
 from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import C2CError
-from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
 from c2c_search.host import process
 from c2c_search.host.files import write_text
 from c2c_search.host.urls import without_password
-from c2c_search.space.objective import objective_before
 from c2c_search.space.objectives import direction
 from c2c_search.study.drivers import DRIVER
 from c2c_search.study.drivers import SOLE
 from c2c_search.study.drivers import Drivers
 from c2c_search.study.drivers import SharedDrivers
+from c2c_search.study.drivers import deciding
 from c2c_search.tracking.mlflow_store import sqlite_url
 from c2c_search.tracking.mlflow_store import with_driver
 
@@ -120,20 +119,15 @@ def _has_studies(url: str) -> bool:
         engine.dispose()
 
 
-def open_study(
-    storage: RDBStorage, name: str, space: Mapping[str, Any], *, begun: bool = True
-) -> optuna.Study:
+def open_study(storage: RDBStorage, name: str, space: Mapping[str, Any]) -> optuna.Study:
     """Open a study, or make it and bind it to its space.
 
     Args:
         storage: As `open_storage` returns it.
         name: The study's name.
         space: Identity of the space, which differs as soon as trials would not compare; its hash
-            is compared, and it is kept so that a difference can be shown.
-        begun: Whether it has results; without them, and without trials, it is bound to nothing.
-
-    Raises:
-        ConfigError: A study of this name has searched another space.
+            says which version of a study is its own (`versions.version_of`), and it is kept so
+            that a difference can be shown. What was bound to another one has no trials.
     """
     import optuna
 
@@ -145,67 +139,30 @@ def open_study(
         )
 
     study = opened()
-    known_directions = [each.name.lower() for each in study.directions]
-    if known_directions != directions and not begun and not study.trials:
+    known = [each.name.lower() for each in study.directions]
+    if known != directions and not study.get_trials(deepcopy=False):
         optuna.delete_study(study_name=name, storage=storage)
         study = opened()
-    known, space_hash = study.user_attrs.get(SPACE_HASH), canonical_hash(space)
-    if known is not None and known != space_hash and (begun or study.trials):
-        raise _other_space(name, json.loads(study.user_attrs.get(SPACE, "{}")), space)
-    if known != space_hash:
+    if study.user_attrs.get(SPACE_HASH) != (space_hash := canonical_hash(space)):
         study.set_user_attr(SPACE, json.dumps(space))
         study.set_user_attr(SPACE_HASH, space_hash)
     return study
 
 
-def _other_space(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> ConfigError:
-    changes = "\n".join(f"  {line}" for line in differences(before, after))
-    if _anywhere(before) == _anywhere(after):
-        # Its trials are known by what they were trained between, folders included.
-        return ConfigError(
-            f"The models of study {name!r} lay elsewhere when it began:\n{changes}\n",
-            hint="Move or link them back there to go on; or give the space another name under "
-            "`study:` to begin anew.",
-        )
-    if _but_objective(before) == _but_objective(after):
-        (key, by), (other, asked) = _compared_by(before), _compared_by(after)
-        aims = "has the objectives" if "objectives" in before else "maximises"
-        return ConfigError(
-            f"A study compares its trials in one way: study {name!r} {aims} {by}.",
-            value=f"{other} {asked}",
-            hint=f"Set {key} to {by} to go on; or give the space another name under `study:` to "
-            "begin anew.",
-        )
-    return ConfigError(
-        f"A study searches one space, and study {name!r} has begun with another:\n{changes}\n",
-        hint="Give the edited space another name under `study:`, or undo the edit to go on.",
-    )
+@contextmanager
+def one_at_a_time(root: Path, storage: RDBStorage) -> Iterator[None]:
+    """Be the only process that decides which version of a study its space is.
 
-
-def _anywhere(space: Mapping[str, Any]) -> dict[str, Any]:
-    """A space without the folders of local models."""
-    pairs = {
-        name: {role: _local_name(source) for role, source in pair.items()}
-        for name, pair in space.get("pairs", {}).items()
-    }
-    return {**space, "pairs": pairs}
-
-
-def _but_objective(space: Mapping[str, Any]) -> dict[str, Any]:
-    left_out = ("objective", "objectives")
-    return {name: value for name, value in space.items() if name not in left_out}
-
-
-def _compared_by(space: Mapping[str, Any]) -> tuple[str, str]:
-    """What a space compares trials by, key and value."""
-    if "objectives" in space:
-        return "search.objectives", f"[{', '.join(space['objectives'])}]"
-    return "search.objective", str(space.get("objective", objective_before(space)))
-
-
-def _local_name(source: str) -> str:
-    scheme, _, path = source.partition(":")
-    return f"{scheme}:{Path(path).name}" if scheme in ("path", "gguf") else source
+    Args:
+        root: Folder of all stores; where they are files, its own lock tells.
+        storage: As `open_storage` returns it.
+    """
+    if is_shared(storage):
+        with deciding(storage.engine):
+            yield
+        return
+    with FileLock(root / ".optuna.lock"):
+        yield
 
 
 @contextmanager

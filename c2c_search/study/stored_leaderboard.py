@@ -38,6 +38,7 @@ def stored_leaderboard(found: Findings) -> Leaderboard:
         looks=max((each.look for each in found.verdicts.values()), default=1),
         objective=found.objective,
         front=found.front,
+        beyond={each.name: each.beyond for each in found.trials if each.beyond},
     )
 
 

@@ -123,7 +123,8 @@ def _not_judged(found: Findings) -> str:
     state = "The study runs" if row.driver in ("running", "stopping") else "The study has stopped"
     said = f"{state} at {ended}{of} trials, and the test split has judged nothing yet"
     if best is None or best.objective is None:
-        return f"{said}; no trial has run to its end."
+        kept = " within its bounds" if found.bounds else ""
+        return f"{said}; no trial has run to its end{kept}."
     reached = f"{found.objective} {best.objective:+.3f} on validation"
     spread = _spread(found)
     return f"{said}; the best so far is {best.name} with {reached}{spread}."

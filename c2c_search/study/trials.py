@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from c2c_search.errors import C2CError
 from c2c_search.errors import StudyStoppedError
 from c2c_search.report.run_notes import escaped
 from c2c_search.space.declaration import Search
+from c2c_search.space.front import beyond
 from c2c_search.space.objectives import violations
 from c2c_search.space.order import all_trials
 from c2c_search.space.pruners import rung_blocks
@@ -23,6 +25,7 @@ from c2c_search.study import resume
 from c2c_search.study.budget import spent
 from c2c_search.study.budget import without_gain
 from c2c_search.study.disk import make_room
+from c2c_search.study.known import take_over
 from c2c_search.study.lockstep_groups import Begun
 from c2c_search.study.lockstep_groups import LockstepGroups
 from c2c_search.study.naming import run_title
@@ -173,7 +176,7 @@ class _Search:
         session, search = self.session, self.session.space.search
         idle = 0  # of no use where nothing ends by it
         if search.patience is not None:
-            idle = without_gain(resume.finished(session.study), search.compared_by)
+            idle = without_gain(resume.finished(session.study), search)
         session.view.recount(resume.counts(session.study), idle)  # of other drivers' trials too
         session.view.phase("search")
         make_room(session.files, session.study)
@@ -230,16 +233,20 @@ class _Trial:
         except C2CError as error:
             self._fail(Failed(failure="invalid", message=str(error)))
             return
+        request, run = self.session.request(config), self._open(config)
+        steps = config.training.steps
+        self.reported |= take_over(self.session, request, run, self.name, steps, self.trial)
         self._recording = Recording(
             self.session,
-            self._open(config),
-            self.session.request(config),
+            run,
+            request,
             self.name,
             lambda rung: self._goes_on(rung, config),
             f"A trial of study {escaped(self.session.space.study)}: a fuser between two models.",
         )
         settings = shown(self.session.space, self.trial.params)
-        self.training = self._recording.begin(settings, of_budget=True)
+        known = resume.KNOWN_FROM in self.trial.user_attrs
+        self.training = self._recording.begin(settings, of_budget=True, known=known)
 
     def interrupt(self) -> None:
         """Leave it, if it has not ended, to another start of the study."""
@@ -341,7 +348,9 @@ class _Trial:
                 self.trial.set_constraint(name, value)
             self.session.study.tell(self.trial, [known[name] for name in search.compared_by])
         run.finish(STATUS[state.name], state=state.name)
-        score = self.session.score(config.pair, ended)
+        score = replace(
+            self.session.score(config.pair, ended), beyond=bool(beyond(search.bounds, known))
+        )
         self.session.view.end(self.name, state.name.lower(), score, why)
         self.streak.succeeded()
 

@@ -37,8 +37,7 @@ def stop(root: Path, name: str | None, *, now: bool = False, url: str | None = N
         StoreError: No process drives it, or none on this machine that can be stopped at once.
     """
     opened = overview.open_existing(root, url)
-    names = [name] if name is not None else overview.study_names(opened)
-    rows = [overview.study_row(root, overview.load(opened, each)) for each in names]
+    rows = [overview.study_row(root, each) for each in overview.studies(opened, name)]
     driven = [row for row in rows if row.driver != "none"]
     if len(driven) != 1:
         raise StoreError(
@@ -82,10 +81,10 @@ def remove(
 
     opened = overview.open_existing(root, url)
     study = overview.load(opened, name)
-    files = StudyFiles(expanded(root).resolve(), name)
-    with sole_driver(files.root, name, opened):
+    files = StudyFiles(expanded(root).resolve(), study.study_name)
+    with sole_driver(files.root, files.study, opened):
         _remove_runs(files.root, study, tracking_uri)
-        optuna.delete_study(study_name=name, storage=opened)
+        optuna.delete_study(study_name=files.study, storage=opened)
         shutil.rmtree(files.folder, ignore_errors=True)
 
 
@@ -112,7 +111,7 @@ def retry(root: Path, name: str, trial: str, *, url: str | None = None) -> Trial
             value=f"{row.name} is {row.state}",
             hint="`trial run` repeats any other one from its trial.yaml.",
         )
-    with sole_driver(expanded(root).resolve(), name, opened):
+    with sole_driver(expanded(root).resolve(), study.study_name, opened):
         resume.requeue(study, study.trials[row.number])
     return overview.trial_row(study, row.name)
 

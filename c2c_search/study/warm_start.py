@@ -16,6 +16,7 @@ from typing import cast
 from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
+from c2c_search.host.versioned_names import meant
 from c2c_search.host.wording import counted
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
@@ -30,6 +31,7 @@ from c2c_search.space.shown import show_earlier
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.naming import trial_name
 from c2c_search.study.resume import HASH
+from c2c_search.study.storage import database_of
 from c2c_search.study.storage import differences
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import DERANGED_ACCURACY
@@ -63,7 +65,7 @@ def check_earlier(storage: RDBStorage, names: Sequence[str], study: str) -> None
     if not names:
         return
     known = {each.study_name for each in storage.get_all_studies()} - {study}
-    if absent := [name for name in names if name not in known]:
+    if absent := [name for name in names if meant(known, name) not in known]:
         raise ConfigError(
             "--warm-start takes other studies of the same store.",
             value=", ".join(absent),
@@ -71,20 +73,24 @@ def check_earlier(storage: RDBStorage, names: Sequence[str], study: str) -> None
         )
 
 
-def warm_start(session: Session, names: Sequence[str]) -> None:
+def warm_start(session: Session, versions: Sequence[str], names: Sequence[str]) -> None:
     """Show the sampler the trials of earlier studies that fit, and name the others.
 
     They are kept with the study, in place of those of an earlier call: it goes on with them.
 
     Args:
         session: Of a study whose objectives are known.
-        names: Of the earlier studies.
+        versions: Of the same study, before this one.
+        names: Of other studies, as the user says them.
     """
     import optuna
 
     shown: list[EarlierTrial] = []
-    for name in names:
-        earlier = optuna.load_study(study_name=name, storage=session.study._storage)
+    storage = database_of(session.study)
+    others = {*optuna.get_all_study_names(storage)} - {session.space.study}
+    known = list(dict.fromkeys([*versions, *(meant(others, each) for each in names)]))
+    for name in known:
+        earlier = optuna.load_study(study_name=name, storage=storage)
         unfit: dict[str, list[str]] = defaultdict(list)
         ended = [trial for trial in earlier.get_trials(deepcopy=False) if _taught(trial)]
         before = len(shown)
@@ -97,7 +103,8 @@ def warm_start(session: Session, names: Sequence[str]) -> None:
         session.view.note(f"Warm start: {fit} of {counted(len(ended), 'trial')} of {name} fit.")
         for reason_, trials in unfit.items():
             session.view.note(f"Not of use from {name}: {', '.join(trials)}: {reason_}")
-    show_earlier(session.study, distributions(session.space.dimensions), shown)
+    if known:
+        show_earlier(session.study, distributions(session.space.dimensions), shown)
 
 
 def _taught(trial: FrozenTrial) -> bool:

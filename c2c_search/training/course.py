@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -87,6 +88,23 @@ class Course:
             source, number = 0, self.ends[0] + earlier + repeated
         rows = self._rows(source, number * self._accumulation + part, micro_step)
         return Pass(stage, self._stages[source].kind, replayed, rows)
+
+    def passes(self, step: int, parts: range) -> range:
+        """A rank's passes of an optimizer step, counted over the whole training.
+
+        Args:
+            step: The step.
+            parts: The rank's of its passes.
+        """
+        first = step * self._accumulation
+        return range(first + parts.start, first + parts.stop, parts.step)
+
+    def behind(self, micro_step: int, parts: range) -> Iterator[list[int]]:
+        """The rows of a rank's passes after one, pass by pass."""
+        for step in range(micro_step // self._accumulation, self.ends[-1]):
+            for number in self.passes(step, parts):
+                if number > micro_step:
+                    yield self.at(number).rows
 
     def dealt(self, stage: int) -> list[list[int]]:
         """Every batch that a stage learns from, those that repeat it included."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
 from abc import ABC
 from abc import abstractmethod
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from itertools import islice
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import ClassVar
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
 
 SECONDS = ("prefill", "train", "evaluate", "derange", "overhead")
 """Parts of a training's time; ``derange`` is `evaluate` once more, with the wrong messages."""
+
+_EXPECTED = 64  # examples to come that prompt caches which are not stored are told of
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,7 @@ class Training(ABC):
         self.go_on = go_on
         self.objective = objective
         self.ranks = own_ranks()
+        self.parts = self.ranks.parts(self.training.passes)
         self.step = 0
         self.rungs: list[Rung] = []
         self.reports: list[Step] = []  # since the last rung that was answered
@@ -241,10 +246,13 @@ class Training(ABC):
         rate = engine.learning_rate
         losses = []
         now = self.course.at(self.step * config.passes)
-        for micro_step in self._passes(self.step):
+        for micro_step in self.course.passes(self.step, self.parts):
             now = self.course.at(micro_step)
             rows, self.kind = now.rows, now.kind
-            self.upcoming = self._after(micro_step)
+            self.upcoming = next(self.course.behind(micro_step, self.parts), None)
+            if not self.data.train_prompts.ready:
+                soon = chain.from_iterable(self.course.behind(micro_step, self.parts))
+                self.data.train_prompts.expect([*islice(soon, _EXPECTED)])
             loss = yield self._request(engine, rows)
             losses.append(loss.detach())
             for more in (self._penalty(), (yield from self._guarded(engine, rows, micro_step))):
@@ -259,19 +267,6 @@ class Training(ABC):
             self.reports.append(self._report(now, float(mean), engine.gradient_norm, rate))
             self.emit(self.reports[-1])
 
-    def _passes(self, step: int) -> range:
-        """This rank's passes of an optimizer step, counted over the whole training."""
-        first = step * self.training.passes
-        own = self.ranks.parts(self.training.passes)
-        return range(first + own.start, first + own.stop, own.step)
-
-    def _after(self, micro_step: int) -> list[int] | None:
-        """The rows of this rank's next pass; None after the last."""
-        own = (*self._passes(self.step), *self._passes(self.step + 1))
-        following = own[own.index(micro_step) + 1]
-        at_all = following < self.training.steps * self.training.passes
-        return self.course.at(following).rows if at_all else None
-
     def _judge(self, number: int) -> None:
         """Validate; keep what was learned if it is the best so far."""
         self._losses.settle()
@@ -284,7 +279,7 @@ class Training(ABC):
         result = self._measure("evaluate", self._answer)
         assert result is not None
         self.answers = result
-        if not math.isfinite(result.loss):
+        if not isfinite(result.loss):
             raise DivergedError(f"the validation loss is {result.loss} at step {self.step}")
         wrong = self._measure("derange", self._answer_deranged)
         begun = time.perf_counter()
@@ -349,7 +344,7 @@ class Training(ABC):
         name = "train/replay_loss" if now.replayed else "train/loss"
         metrics = {name: loss, "train/learning_rate": rate, **self._metrics()}
         metrics |= self._stage()
-        if math.isfinite(gradient_norm):
+        if isfinite(gradient_norm):
             metrics["train/gradient_norm"] = gradient_norm
         return Step(step=self.step, steps=self.training.steps, loss=loss, metrics=metrics)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from c2c_search.errors import NotFiniteError
+from c2c_search.evaluation.items import Question
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.host.files import write_text
 from c2c_search.models.sources import short_name
@@ -26,7 +28,6 @@ from c2c_search.training.protocol import Progress
 if TYPE_CHECKING:
     from c2c_search.config.pipeline import Pipeline
     from c2c_search.data.schema import Row
-    from c2c_search.evaluation.items import Question
     from c2c_search.evaluation.systems.prompts import Ids
     from c2c_search.fuser.shapes import Source
     from c2c_search.inference.drafting import Drafter
@@ -54,8 +55,19 @@ class StoredReader:
         )
         self.drafts = DraftStore(cache_dir / draft_lists.FOLDER)
 
+    def splits(
+        self, model: C2CModel, rows: Mapping[str, Sequence[Row]]
+    ) -> dict[str, QuestionPrompts]:
+        """The questions of each split, by its name; trainings learn from those of ``train``."""
+        return {
+            split: self.questions(
+                model, split, [*map(Question.of_row, of)], learned=split == "train"
+            )
+            for split, of in rows.items()
+        }
+
     def questions(
-        self, model: C2CModel, split: str, questions: Sequence[Question]
+        self, model: C2CModel, split: str, questions: Sequence[Question], *, learned: bool = False
     ) -> QuestionPrompts:
         """Questions of a split or a task.
 
@@ -63,6 +75,7 @@ class StoredReader:
             model: The pair.
             split: What progress calls them.
             questions: What is asked.
+            learned: Whether trainings learn from them; see `PromptCacheStore.get`.
         """
 
         def role(loaded: LoadedModel) -> str:
@@ -76,6 +89,7 @@ class StoredReader:
                     loaded,
                     ids[: len(ids) // times],
                     source=source,
+                    learned=learned,
                     progress=self._progress(name),
                     notify=self._notify,
                 )

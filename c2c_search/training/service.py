@@ -131,10 +131,7 @@ class WorkerService:
         seconds["load"] = time.perf_counter() - begun
         if pair not in self._pairs:
             model = pair_of(receiver, sharer, self.pipeline.data, self.reader.dtype, self._today)
-            prompts = {
-                split: self.reader.questions(model, split, [*map(Question.of_row, rows)])
-                for split, rows in self._rows.items()
-            }
+            prompts = self.reader.splits(model, self._rows)
             self._check(model, prompts)
             self._pairs[pair] = model
             self._prompts |= {(pair, split): each for split, each in prompts.items()}
@@ -306,7 +303,8 @@ class WorkerService:
         """Rows that are no split's, each of which the sharer reads by itself; kept by name."""
         if (pair, name) not in self._prompts:
             model = self._pairs[pair]
-            prompts = self.reader.questions(model, name, [Question.of_row(row) for row in rows])
+            asked = [*map(Question.of_row, rows)]
+            prompts = self.reader.questions(model, name, asked, learned=True)
             with naming(model.receiver, model.sharer, self.pipeline.data, rows):
                 read = {name: (rows, prompts.encoded())}
             for notice in length_notices(model.receiver, model.sharer, model.template, read):
@@ -371,8 +369,9 @@ class WorkerService:
             self._notify(notice)
         for notice in length_notices(model.receiver, model.sharer, model.template, splits):
             self._notify(notice)
-        for each in prompts.values():
-            each.read()
+        # Where not all fit on the disk, what trials are judged by comes first.
+        for split in sorted(prompts, key=lambda split: split == "train"):
+            prompts[split].read()
         check_finite_pair(model, prompts["train"].read())
 
     def _prompts_of(self, pair: PairSpec, asked: str) -> QuestionPrompts:

@@ -84,7 +84,7 @@ def test_batches_hold_every_prompt_once_and_little_padding(lengths, batch):
     for number in range(len(planned.batches)):
         own = planned.lengths(number)
         assert own == sorted(own, reverse=True)
-        assert own[0] - own[-1] <= prefill_module._TOKENS_TO_BEGIN
+        assert own[0] - own[-1] <= prefill_module.TOKENS_TO_BEGIN
         assert len(own) * own[0] <= batch or len(own) == 1
 
 
@@ -92,7 +92,7 @@ def test_a_pass_more_is_dearer_than_some_padding(monkeypatch):
     def batches(*counts, tokens=1000):
         return prefill_module._together(counts, tokens)
 
-    monkeypatch.setattr(prefill_module, "_TOKENS_TO_BEGIN", 10)
+    monkeypatch.setattr(prefill_module, "TOKENS_TO_BEGIN", 10)
     assert batches((30, 1), (21, 1)) == [[30, 21]]
     assert batches((30, 1), (19, 1)) == [[30], [19]]
     assert batches((30, 1), (26, 2)) == [[30, 26]]  # 8 tokens of padding

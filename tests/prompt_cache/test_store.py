@@ -33,13 +33,13 @@ LISTS = (PROMPTS, PROMPTS[::-1], [[4, 5], [6, 7, 8]])
 def ran(monkeypatch):
     """The prompts that really run, batch by batch."""
     ran = []
-    real = Prefill.run
+    real = Prefill.read_rows
 
-    def counting(self, number):
-        ran.append([tuple(self.prompts[row]) for row in self.batches[number]])
-        return real(self, number)
+    def counting(self, rows, width):
+        ran.append([tuple(self.prompts[row]) for row in rows])
+        return real(self, rows, width)
 
-    monkeypatch.setattr(Prefill, "run", counting)
+    monkeypatch.setattr(Prefill, "read_rows", counting)
     return ran
 
 
@@ -180,19 +180,19 @@ def test_what_does_not_fit_is_computed_again_with_the_same_numbers(tiny_model, t
     assert told[0].startswith("Of 2.2 kB of prompt caches of path:llama-2-2-8-0, 896 B fit")
 
 
-def test_what_is_computed_again_stays_in_memory_while_it_fits(
-    tiny_model, tmp_path, ran, monkeypatch
-):
-    caches = PromptCacheStore(tmp_path, budget=0).get(tiny_model(), PROMPTS)
-    assert ran == []
-    first, other = [0], [torch.tensor([0])]
-    caches.packed(first, other)
-    caches.packed(first, other)
-    assert len(ran) == 1
-    monkeypatch.setattr(store_module, "_COMPUTED_AGAIN", 0)
-    caches.packed([1], other)
-    caches.packed(first, other)
-    assert len(ran) == 3
+def test_learned_prompts_that_do_not_fit_leave_a_quarter_to_others(tiny_model, tmp_path):
+    def stored(folder, budget, **how):
+        store = PromptCacheStore(tmp_path / folder, budget=budget)
+        held.append(store.get(tiny_model(), PROMPTS, **how))
+        (entry,) = entries.entries(tmp_path / folder)
+        return sum(entry.meta.shards[number] for number in entry.there)
+
+    held = []
+    assert stored("all", 17 * TOKEN, learned=True) == 17
+    # 14 of the 16 tokens that there is room for would be those of the shortest, and 12 are free.
+    assert stored("often", 16 * TOKEN) == 11
+    assert stored("learned", 16 * TOKEN, learned=True) == 11
+    assert stored("few", 14 * TOKEN, learned=True) == 7
 
 
 def test_a_larger_budget_completes_what_a_smaller_one_left(tiny_model, tmp_path, ran):

@@ -26,7 +26,7 @@ from c2c_search.prompt_cache import entries
 from c2c_search.prompt_cache import prefill
 from c2c_search.prompt_cache.store import PromptCacheStore
 
-prefill._TOKENS_TO_BEGIN = 0
+prefill.TOKENS_TO_BEGIN = 0
 folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
 model, prompts = pickle.loads((folder / "asked").read_bytes())
 replace, shards = os.replace, 0

@@ -92,14 +92,12 @@ def test_what_is_surely_unimportant_is_frozen_at_the_best() -> None:
 
 def test_the_diff_is_yaml_on_either_side() -> None:
     dimensions, trials, importances = _frozen()
-    text = difference("q", dimensions, [], unimportant(dimensions, trials, importances))
+    text = difference(dimensions, [], unimportant(dimensions, trials, importances))
     before, after = (
         yaml.safe_load("\n".join(line[1:] for line in text.splitlines() if line[0] in (sign, " ")))
         for sign in "-+"
     )
-    assert before["study"] == "q"
-    assert after["study"] == "q-2"
     assert after["fixed"] == {"fuser.dropout": 0.1235}
     assert before["dimensions"]["fuser.dropout"] == {"float": [0.0, 0.4]}
     assert after["dimensions"] == {NOISE: {"choices": ["gumbel"], "when": {GATE: ["layer"]}}}
-    assert difference("q", dimensions, [], {}) == ""
+    assert difference(dimensions, [], {}) == ""

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from c2c_search.space.front import pareto_front
 from c2c_search.space.objectives import Choose
 from c2c_search.space.objectives import violations
+from c2c_search.space.pareto import front
 from c2c_search.space.pareto import hypervolume
 from c2c_search.space.pareto import ranks
 from c2c_search.space.pruners import rung_measures
@@ -51,15 +52,21 @@ def test_the_hypervolume_is_the_volume_that_is_dominated(points: Any, volume: fl
     assert hypervolume(points) == pytest.approx(volume)
 
 
+def test_the_front_is_what_no_other_dominates() -> None:
+    points = [(-1, 0.1), (-2, 0.3), (-2, 0.2), (-3, 0.3), (-4, 0.4), (-5, 0.0)]
+    assert front(points) == [4, 1, 0]
+    assert front([]) == []
+
+
 def test_the_front_is_told_with_its_hypervolume_and_what_is_beyond_bounds() -> None:
-    front = pareto_front(("margin", "parameters"), {}, TRIALS)
-    assert front.trials == ("d", "a", "b")
+    found = pareto_front(("margin", "parameters"), {}, TRIALS)
+    assert found.trials == ("d", "a", "b")
     # A tenth of the range beyond the worst: 0.16 and 9,800.
-    assert front.reference == pytest.approx({"margin": 0.16, "parameters": 9800.0})
+    assert found.reference == pytest.approx({"margin": 0.16, "parameters": 9800.0})
     sides = 0.44, 8800.0
     slices = [(0.44, 800), (0.34, 5000), (0.14, 3000)]
     whole = sum(width * height for width, height in slices)
-    assert front.hypervolume == pytest.approx(whole / (sides[0] * sides[1]))
+    assert found.hypervolume == pytest.approx(whole / (sides[0] * sides[1]))
     bound = pareto_front(("margin", "parameters"), {"margin": 0.4}, TRIALS)
     assert (bound.trials, bound.beyond) == (("d", "a"), ("b", "c"))
     assert bound.reference["margin"] == 0.4

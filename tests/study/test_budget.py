@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from c2c_search.space.declaration import Search
+from c2c_search.space.shown import MEASURES
 from c2c_search.study.budget import hours_of
 from c2c_search.study.budget import spent
 from c2c_search.study.budget import without_gain
@@ -46,8 +47,17 @@ def test_hours_in_which_several_run_count_once() -> None:
 def test_of_several_objectives_a_gain_is_what_none_before_is_as_good_as_by_all() -> None:
     points = [(0.5, 9.0), (0.6, 9.0), (0.4, 3.0), (0.5, 9.0), (0.4, 4.0)]
     trials = [optuna.trial.create_trial(values=point) for point in points]
-    assert without_gain(trials[:3], ("margin", "parameters")) == 0
-    assert without_gain(trials, ("margin", "parameters")) == 2
+    search = Search(trials=9, objectives=("margin", "parameters"))
+    assert without_gain(trials[:3], search) == 0
+    assert without_gain(trials, search) == 2
+
+
+def test_what_is_beyond_bounds_is_no_gain() -> None:
+    trials = [_trial(value) for value in (0.5, 0.9, 0.6)]
+    for trial, size in zip(trials, (10.0, 99.0, 10.0), strict=True):
+        trial.set_user_attr(MEASURES, {"parameters": size})
+    assert without_gain(trials[:2], Search(trials=9, bounds={"parameters": 50})) == 1
+    assert without_gain(trials, Search(trials=9, bounds={"parameters": 50})) == 0
 
 
 @pytest.mark.parametrize(
@@ -61,7 +71,7 @@ def test_of_several_objectives_a_gain_is_what_none_before_is_as_good_as_by_all()
     ],
 )
 def test_trials_since_the_last_gain(values: list[float | None], since: int) -> None:
-    assert without_gain([_trial(value) for value in values]) == since
+    assert without_gain([_trial(value) for value in values], Search(trials=9)) == since
 
 
 @pytest.mark.parametrize(
@@ -71,7 +81,11 @@ def test_trials_since_the_last_gain(values: list[float | None], since: int) -> N
         ({"steps": 121}, ""),
         ({"steps": 120}, "search.steps are spent: trials took 120 of 120 steps."),
         ({"patience": 3}, ""),
-        ({"patience": 2}, "search.patience is over: 2 trials in a row found nothing better."),
+        (
+            {"patience": 2},
+            "search.patience is over: 2 trials in a row found nothing better; as many more would "
+            "with a probability of 0.40, if trials came by chance.",
+        ),
         ({"hours": 1.5}, ""),
         ({"hours": 1.0}, "search.hours are spent: 1.0 of 1 went to trials."),
     ],
@@ -91,6 +105,6 @@ def test_a_study_out_of_patience_goes_on_to_its_verdict(
     outcome = quick()
     ended = optuna_study(root).trials
     assert len(ended) < 5
-    assert without_gain(ended) == 2
+    assert without_gain(ended, Search(trials=5)) == 2
     assert outcome.final.verdicts
     assert "search.patience is over" in output.getvalue()

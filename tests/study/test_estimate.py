@@ -165,10 +165,22 @@ def test_caches_that_are_there_cost_nothing(space: Space) -> None:
 
 def test_caches_beyond_the_budget_are_computed_again_in_every_step(space: Space) -> None:
     alone = seconds(told(space, caches(missing=0)))
-    again = seconds(told(space, caches(missing=0, budget=500_000)))
-    # Three quarters of a step's eight examples, a whole batch of each for both models.
-    more = 0.75 * 8 * 2048 * 0.002
+    again = seconds(told(space, caches(missing=0, budget=1_000_000)))
+    # A quarter of the budget is left to others. Of eight examples, each has 200 tokens for the
+    # one model that reads any, and begins a pass.
+    more = (1 - 0.375) * 8 * (200 + 48) * 0.001
     assert again["trials"][2] - alone["trials"][2] == pytest.approx(20 * 90 * more)
+
+
+def test_what_is_judged_by_is_kept_before_what_is_learned_from() -> None:
+    learned = CacheList("path:a", "train", 10, 2000, 2_000_000, 0, 2000)
+    judged = CacheList("path:a", "validation", 10, 300, 300_000, 0, 300)
+    found = CachePlan((learned, judged), 1_000_000)
+    assert found.judged_beyond == 0
+    assert found.learned_beyond == pytest.approx(1 - 450_000 / 2_000_000)
+    assert found.beyond == pytest.approx(1_550_000 / 2_300_000)
+    assert CachePlan((learned, judged), 2_300_000).beyond == 0
+    assert CachePlan((learned, judged), 100_000).judged_beyond == pytest.approx(2 / 3)
 
 
 def test_what_is_not_counted_is_told(space: Space) -> None:

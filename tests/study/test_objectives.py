@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 from c2c_search.cli.report import leaderboard
-from c2c_search.errors import ConfigError
+from c2c_search.report.leaderboard import markdown
+from c2c_search.space.schema import Space
+from c2c_search.study import overview
 from c2c_search.study.driver import Outcome
 from c2c_search.study.finalists import FinalEvaluation
 from c2c_search.study.findings import findings
 from c2c_search.study.search_sections import search
 from c2c_search.study.stored_leaderboard import stored_leaderboard
+from c2c_search.study.versions import foreseen
 from tests.study.test_driver import optuna_study
 from tests.study.test_notebook import read_by_notebook
 
@@ -82,8 +85,10 @@ def test_the_champion_comes_from_the_front_by_the_rule(
     table = read_by_notebook(root, until="trials")["trials"]
     assert [*table.value] == [trial.values[0] for trial in study.trials]
     space_file.write_text(space_file.read_text().replace(TWO, f"{TWO[:-1]}, gain]"))
-    with pytest.raises(ConfigError, match=r"Set search.objectives to \[margin, parameters\]"):
-        quick(trials=9)
+    version = foreseen(root, None, Space.load(space_file))
+    assert version.changes == (
+        'objectives: was ["margin", "parameters"], is ["margin", "parameters", "gain"]',
+    )
 
 
 def test_a_kill_changes_no_suggestion_and_no_pruning(
@@ -124,7 +129,7 @@ def interrupted(number: int, when: int) -> None:
 
 
 def test_what_is_beyond_its_bounds_is_told_to_the_sampler_and_is_no_finalist(
-    quick: Run, space_file: Path, root: Path, script: Any
+    quick: Run, space_file: Path, root: Path, script: Any, output: io.StringIO
 ) -> None:
     search_by(space_file, "bounds: {latency_ms: 60, gain: 0.1}, trials_per_device: 2")
     outcome = quick(trials=5)  # latency is 52 to 66 ms
@@ -137,7 +142,21 @@ def test_what_is_beyond_its_bounds_is_told_to_the_sampler_and_is_no_finalist(
     judged = [one.trained.accuracy for one in outcome.final.finalists]
     assert judged
     assert all(accuracy <= 0.6 for accuracy in judged)
-    assert any(trial.constraints["latency_ms"] > 0 for trial in study.trials)
+    lost = [one.number for one in study.trials if one.constraints["latency_ms"] > 0]
+    # The best is one within the bounds, wherever it is told: in rows, page, MLflow and view.
+    rows = overview.trial_rows(study)
+    assert [row.number for row in rows if row.beyond == ("latency_ms",)] == lost
+    best = overview.best_of(rows)
+    assert best is not None
+    assert best.number not in lost
+    assert (best.objective or 0) < max(one.values[0] for one in study.trials)
+    assert findings("tiny", root).row.best == best
+    board = outcome.leaderboard
+    trials = [row for row in board.ranked() if row.kind == "trial"]
+    assert trials[0].name == best.name
+    assert [board.state(row) for row in trials[-len(lost) :]] == ["beyond"] * len(lost)
+    assert "Beyond bounds, and so no finalist: trial-0" in markdown(board)
+    assert f"best so far {best.accuracy:.3f}" in output.getvalue()
     # Bounds may change between two starts; the present champion is judged again in any case.
     space_file.write_text(space_file.read_text().replace("latency_ms: 60", "latency_ms: 5"))
     again = quick(trials=5)

@@ -91,11 +91,12 @@ def test_every_worker_measures_and_is_told_what_is_known_of_the_pairs(
 
 
 def test_chance_suggests_the_same_to_any_number_of_workers(
-    quick: Run, root: Path, space_file: Path
+    quick: Run, root: Path, script: Any, space_file: Path
 ) -> None:
     edit(space_file, "sampler: auto, pruner: halving", "sampler: random, pruner: none")
     quick()
     edit(space_file, "study: tiny", "study: tiny3")
+    script.weights = "others"  # so that nothing is known
     quick(workers=3)
     one, three = (
         [trial.params for trial in optuna_trials(root, name)] for name in ("tiny", "tiny3")

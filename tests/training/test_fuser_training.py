@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from c2c_search.fuser import checkpoint
+from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.space.objective import Objective
 from c2c_search.training import fuser_training
 from c2c_search.training import step
@@ -69,6 +70,29 @@ def test_activations_computed_again_give_the_same_numbers(run, trial, fields, st
         _, events = run(config, f"trial-{again}")
         found.append((losses(events), rungs(events)))
     assert found[0] == found[1]
+
+
+def test_a_disk_without_room_changes_no_number_and_is_told_what_comes(
+    run, trial, tmp_path, monkeypatch
+):
+    _, stored = run(trial, "stored")
+    expected = []
+    real = PairPrompts.expect
+
+    def noting(self, rows):
+        expected.append([*rows])
+        real(self, rows)
+
+    monkeypatch.setattr(PairPrompts, "expect", noting)
+    monkeypatch.setenv("C2C_SEARCH_CACHE_BUDGET", "1")
+    shutil.rmtree(tmp_path / "cache" / "prompt_caches")
+    _, events = run(trial, "unstored")
+    assert losses(events) == losses(stored)
+    assert rungs(events) == rungs(stored)
+    assert not any((tmp_path / "cache" / "prompt_caches").glob("*/*.bin"))
+    # Six steps of four examples; two epochs of twelve.
+    assert [len(rows) for rows in expected] == [20, 16, 12, 8, 4, 0]
+    assert expected[0][4:] == expected[1]
 
 
 @pytest.mark.parametrize(("stop_at", "lora_rank"), [(1, 0), (2, 2), (3, 0), (5, 2)])

@@ -1,0 +1,36 @@
+"""Names of studies and of their versions: NAME is the first, NAME@2 the next."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+
+MARK = "@"
+"""Between the name that a space gives and a version's number; see `study.versions`."""
+
+
+def numbered(study: str) -> tuple[str, int]:
+    """The name that a version's space gives, and the version's number from 1."""
+    name, _, number = study.rpartition(MARK)
+    if name and number.isdecimal() and number.isascii() and int(number) > 1:
+        return name, int(number)
+    return study, 1
+
+
+def versions(names: Collection[str], name: str) -> list[str]:
+    """All versions of a study among some, the oldest first."""
+    found = [each for each in names if numbered(each)[0] == name]
+    return sorted(found, key=numbered)
+
+
+def meant(names: Collection[str], name: str) -> str:
+    """Which study a name means: alone that of the newest version, ``NAME@1`` the first.
+
+    Args:
+        names: Of all studies.
+        name: As a user says it.
+    """
+    if name.endswith(f"{MARK}1") and (first := name.removesuffix(f"{MARK}1")) in names:
+        return first
+    found = versions(names, name)
+    return found[-1] if found else name
