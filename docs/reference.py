@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from typing import Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import click
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 
 MODELS = {
@@ -53,6 +55,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     text = "\n".join(["# Commands", "", *of_commands()])
     files.append(File.generated(config, "reference/commands.md", content=text))
     return files
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Called by mkdocs with a page as it is written; names what the theme leaves unnamed."""
+    return output.replace('role="dialog"', 'role="dialog" aria-label="Search"')
 
 
 def of_model(schema: dict[str, Any]) -> Iterator[str]:
@@ -130,7 +137,12 @@ def _command(command: click.Command, name: str) -> Iterator[str]:
         for part, inner in within.items():
             yield from _command(inner, f"{name} {part}")
         return
-    yield from ("", f"## `{name}`", "", escaped(command.help or ""), "")
+    yield from ("", f"## `{name}`", "")
+    for paragraph in (command.help or "").split("\n\n"):
+        if paragraph.startswith(" "):
+            yield from ("```console", textwrap.dedent(paragraph), "```", "")
+        else:
+            yield from (escaped(paragraph), "")
     if not command.params:
         return
     yield from ("| | default | |", "|---|---|---|")

@@ -32,13 +32,15 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(usable_cores() // workers, 1)))
 
 
-LONG = ("study", "training", "evaluator", "benchmarks")  # folders of whole studies and trainings
+# Folders and files of whole studies and trainings.
+LONG = ("study", "training", "evaluator", "benchmarks", "test_tutorial.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first: a worker that began one last would be waited for."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path not in slow, item.path.parent.name not in LONG))
+    long = {item.path for item in items if {item.path.name, item.path.parent.name} & {*LONG}}
+    items.sort(key=lambda item: (item.path not in slow, item.path not in long))
 
 
 @pytest.fixture(scope="module", autouse=True)

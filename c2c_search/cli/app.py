@@ -27,6 +27,7 @@ from c2c_search.cli import study
 from c2c_search.cli import tracking
 from c2c_search.cli import trial
 from c2c_search.cli.echo import echo
+from c2c_search.cli.help_text import unfold
 from c2c_search.cli.verbosity import VERBOSITY
 
 
@@ -90,3 +91,4 @@ app.add_typer(trial.app, name="trial")
 app.add_typer(cache.app, name="cache")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
+unfold(app)

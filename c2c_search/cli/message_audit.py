@@ -87,6 +87,12 @@ def audit(
     It answers with the right message and with other items', beside its models alone and the
     controls that can be built for it. Writes audit.json and audit.md; the same command goes on
     where it stopped.
+
+    Example:
+
+        $ c2c-search audit champion --limit 300
+        ...
+        Written to mlruns/audits/champion.
     """
     if task is not None and data is not None:
         raise ConfigError(

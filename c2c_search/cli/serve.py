@@ -40,6 +40,12 @@ def serve(
 
     Each is a model of its folder's name; NAME/receiver, NAME/sharer and NAME/text-relay answer
     beside it. C2C_SEARCH_API_KEY holds the key that clients must show.
+
+    Example:
+
+        $ c2c-search serve champion
+        http://127.0.0.1:8000  (page at /, API at /v1)
+        models: champion, champion/receiver, champion/sharer, champion/text-relay
     """
     key = os.environ.get(API_KEY) or None
     local = _is_local(host)

@@ -42,7 +42,14 @@ def status(
     tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
-    """Show what studies do now, from any shell: who drives them, what trains, what is best."""
+    """Show what studies do now, from any shell: who drives them, what trains, what is best.
+
+    Example:
+
+        $ c2c-search status
+        private: not running; 3 of 3 trials (2 complete, 1 pruned); best 0.1050
+        (trial-000)
+    """
     rows = _rows(root, study, storage, tracking_uri, steps=True)
     if json:
         echo_json(dumps([row.model_dump(mode="json") for row in rows]))
@@ -65,7 +72,13 @@ def stop(
     storage: Storage = None,
     json: Json = False,
 ) -> None:
-    """Stop a study when the trials that train now have ended; the same command goes on with it."""
+    """Stop a study when the trials that train now have ended; the same command goes on with it.
+
+    Example:
+
+        $ c2c-search stop private
+        private stops after trial-002.
+    """
     from c2c_search.study.upkeep import stop
 
     row = stop(root, study, now=now, url=storage)
@@ -80,7 +93,14 @@ def stop(
 
 
 def list_(root: Root = ROOT, storage: Storage = None, json: Json = False) -> None:
-    """List all studies under the root, or in a database."""
+    """List all studies under the root, or in a database.
+
+    Example:
+
+        $ c2c-search study ls
+        study    driver  trials                            best
+        private  none    3 of 3 trials (2 complete, ...)   best 0.1050 (trial-000)
+    """
     from rich.table import Table
 
     from c2c_search.host.terminal import Console
@@ -104,11 +124,19 @@ def show(
     tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
-    """Show a study and all its trials."""
+    """Show a study and all its trials.
+
+    Example:
+
+        $ c2c-search study show private
+        private: not running; 3 of 3 trials (2 complete, 1 pruned); best 0.1050
+        trial      state     objective  step  settings
+        trial-000  complete  0.1050     1200  injection side, rank null, ...
+    """
     from c2c_search.study import overview
 
     (row,) = _rows(root, study, storage, tracking_uri, steps=True)
-    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), row.name))
+    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), study))
     if json:
         echo_json(dumps(_tidy(row, trials)))
         return
@@ -124,13 +152,19 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
-    """Remove a study: its trials, files and runs. A champion's package and versions stay."""
+    """Remove a study: its trials, files and runs. A champion's package and versions stay.
+
+    Example:
+
+        $ c2c-search study rm private --yes
+        private is removed.
+    """
     from c2c_search.study.upkeep import remove
 
     (row,) = _rows(root, study, storage)
     if not yes:
         confirm(f"Remove study {row.name} with {_counts(row)}?")
-    remove(root, row.name, url=storage, tracking_uri=tracking_uri)
+    remove(root, study, url=storage, tracking_uri=tracking_uri)
     if json:
         echo_json(dumps({"removed": row.name}))
     else:
@@ -146,14 +180,20 @@ def export(
     storage: Storage = None,
     json: Json = False,
 ) -> None:
-    """Write a study and all its trials as JSON."""
+    """Write a study and all its trials as JSON.
+
+    Example:
+
+        $ c2c-search study export private --to private.json
+        private is in private.json.
+    """
     from c2c_search.errors import ConfigError
     from c2c_search.host.files import disk_errors
     from c2c_search.host.files import write_text
     from c2c_search.study import overview
 
     (row,) = _rows(root, study, storage)
-    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), row.name))
+    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), study))
     text = dumps(_tidy(row, trials))
     if to is None:
         echo_json(text)
@@ -204,12 +244,11 @@ def _rows(
     from c2c_search.study import overview
 
     opened = overview.open_existing(root, storage)
-    names = overview.study_names(opened) if study is None else [study]
-    studies = [overview.load(opened, name) for name in names]
-    for each in studies if study is not None else ():
-        tell_version(study, each.study_name)
+    found = overview.studies(opened, study)
+    if study is not None:
+        tell_version(study, found[0].study_name)
     return [
-        overview.study_row(root, each, steps=steps, tracking_uri=tracking_uri) for each in studies
+        overview.study_row(root, each, steps=steps, tracking_uri=tracking_uri) for each in found
     ]
 
 

@@ -110,8 +110,16 @@ def study(
 ) -> None:
     """Search a space and promote a proven champion; the same command goes on where it stopped.
 
-    Exit status 3: no fuser beats its controls. 4: trials kept failing, or
-    nothing could be judged. 130: interrupted.
+    Exit status 3: no fuser beats its controls. 4: trials kept failing, or nothing could be judged.
+    130: interrupted.
+
+    Example:
+
+        $ c2c-search study --space spaces/fuser.yaml
+        ...
+        champion: trial-000
+        trial-000 answers 97.8 % of 500 test items about 500 facts rightly (95 %
+        interval 96.1 % to 98.8 %).
     """
     if context.invoked_subcommand is not None:
         return

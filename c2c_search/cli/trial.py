@@ -36,7 +36,12 @@ def run(
         typer.Option(help="Folder of checkpoints and fusers.", show_default="trial-HASH"),
     ] = None,
 ) -> None:
-    """Repeat a trial and print its metrics; it goes on from a checkpoint in its folder."""
+    """Repeat a trial and print its metrics; it goes on from a checkpoint in its folder.
+
+    Example:
+
+        $ c2c-search trial run mlruns/trials/private/85c19bab1059e7f2
+    """
     announce(f"Reading {file}")
     from c2c_search.study.run_trial import repeat_trial
 
@@ -45,7 +50,15 @@ def run(
 
 @app.command("ls")
 def list_(study: Name, root: Root = ROOT, storage: Storage = None, json: Json = False) -> None:
-    """List a study's trials."""
+    """List a study's trials.
+
+    Example:
+
+        $ c2c-search trial ls private
+        trial      state     objective  step  settings
+        trial-000  complete  0.1050     1200  injection side, rank null, ...
+        trial-002  pruned    -0.1700    420   injection side, rank 32, ...
+    """
     from c2c_search.study import overview
 
     opened = overview.load(overview.open_existing(root, storage), study)
@@ -65,7 +78,16 @@ def show(
     storage: Storage = None,
     json: Json = False,
 ) -> None:
-    """Show all that is known of a trial."""
+    """Show all that is known of a trial.
+
+    Example:
+
+        $ c2c-search trial show private 2
+        name        trial-002
+        state       pruned
+        objective   -0.17
+        ...
+    """
     from c2c_search.study import overview
 
     opened = overview.load(overview.open_existing(root, storage), study)
@@ -87,7 +109,13 @@ def retry(
     storage: Storage = None,
     json: Json = False,
 ) -> None:
-    """Queue a trial that failed again; the study's next start goes on with it."""
+    """Queue a trial that failed again; the study's next start goes on with it.
+
+    Example:
+
+        $ c2c-search trial retry private 2
+        trial-002 is tried again when `c2c-search study` goes on with private.
+    """
     from c2c_search.study.upkeep import retry
 
     row = retry(root, study, trial, url=storage)

@@ -1,4 +1,4 @@
-"""Numbers in sentences, and answers that say nothing."""
+"""Numbers and times in sentences, and answers that say nothing."""
 
 from __future__ import annotations
 
@@ -31,3 +31,19 @@ def in_bytes(size: int) -> str:
         if size >= unit:
             return f"{size / unit:.1f} {name}"
     return counted(size, "byte")
+
+
+def about(seconds: float) -> str:
+    """An estimate, no finer than it can be: ``5 s``, ``12 min``, ``3 h 20 min``, ``6 days``."""
+    if seconds < 57:
+        return f"{max(1, round(seconds) if seconds < 9.5 else 5 * round(seconds / 5))} s"
+    minutes = round(seconds / 60)
+    if minutes < 20:
+        return f"{minutes} min"
+    if minutes < 58:
+        return f"{5 * round(minutes / 5)} min"
+    if minutes < 590:
+        hours, rest = divmod(10 * round(minutes / 10), 60)
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    hours = round(minutes / 60)
+    return f"{hours} h" if hours < 48 else f"{round(hours / 24)} days"

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from c2c_search.host.wording import about
 from c2c_search.host.wording import counted
 from c2c_search.space.forecast import Forecast
 from c2c_search.space.forecast import GpuHours
@@ -50,22 +51,8 @@ def render_gpus(hours: GpuHours) -> RenderableType:
     return Group(table, *(Text(sentence, style="dim") for sentence in hours.basis))
 
 
-def time_text(seconds: float) -> str:
-    """A time as one says it: ``40 s``, ``12 min``, ``3.5 h``, ``2.1 days``."""
-    if seconds < 1:
-        return "< 1 s"
-    for limit, size, unit, digits in (
-        (99.5, 1, "s", 0),
-        (99.5 * 60, 60, "min", 0),
-        (47.95 * 3600, 3600, "h", 1),
-    ):
-        if seconds < limit:
-            return f"{seconds / size:.{digits}f} {unit}"
-    return f"{seconds / 86400:,.1f} days"
-
-
 def span_text(span: Span) -> str:
-    """A forecast in words: ``about 42 min (28 min to 59 min)``."""
+    """A forecast in words: ``about 40 min (30 min to 1 h)``."""
     low, expected, high = _times(span)
     return f"about {expected} ({low} to {high})"
 
@@ -76,4 +63,4 @@ def _hours(span: Span) -> str:
 
 
 def _times(span: Span) -> list[str]:
-    return [time_text(seconds) for seconds in (span.low, span.expected, span.high)]
+    return [about(seconds) for seconds in (span.low, span.expected, span.high)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 
+from c2c_search.host.wording import about
 from c2c_search.host.wording import counted
 from c2c_search.report.state import Doing
 from c2c_search.report.state import StudyState
@@ -68,22 +69,6 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
-
-
-def about(seconds: float) -> str:
-    """An estimate, no finer than it can be: ``40 s``, ``12 min``, ``3 h 20 min``, ``6 days``."""
-    if seconds < 55:
-        return f"{max(10, 10 * round(seconds / 10))} s"
-    minutes = round(seconds / 60)
-    if minutes < 20:
-        return f"{minutes} min"
-    if minutes < 58:
-        return f"{5 * round(minutes / 5)} min"
-    if minutes < 590:
-        hours, rest = divmod(10 * round(minutes / 10), 60)
-        return f"{hours} h {rest} min" if rest else f"{hours} h"
-    hours = round(minutes / 60)
-    return f"{hours} h" if hours < 48 else f"{round(hours / 24)} days"
 
 
 def _range(span: SecondsLeft) -> str:

@@ -99,8 +99,7 @@ class Workplace:
         from c2c_search.study import overview
 
         opened = overview.open_existing(self.root)
-        names = overview.study_names(opened) if study is None else [study]
-        rows = [overview.study_row(self.root, overview.load(opened, name)) for name in names]
+        rows = [overview.study_row(self.root, each) for each in overview.studies(opened, study)]
         return [row.model_dump(mode="json") for row in rows]
 
     def explain(self, study: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from c2c_search.study.finalist import Finalist
 from c2c_search.study.harm import harm_question
 from c2c_search.study.harm import refuse_harmful
 from c2c_search.study.looks import Look
-from c2c_search.study.looks import look
+from c2c_search.study.looks import look_at_test
 from c2c_search.study.parent import log_final
 from c2c_search.study.recording import train_once
 from c2c_search.study.resume import complete
@@ -167,7 +167,7 @@ def evaluate_finalists(session: Session) -> FinalEvaluation:
     chosen = _train(session, finalists)
     drops = expected_drops(session, chosen)
     judged = [one for one in chosen if one.twin is not None]
-    looks = look(session.study, [_key(session, one) for one in judged])
+    looks = look_at_test(session, [_key(session, one) for one in judged])
     results = _measure(session, judged) if judged else {}
 
     verdicts = {

@@ -124,7 +124,7 @@ def _elsewhere(session: Session, train: Train) -> Iterator[Known]:
             continue
         try:
             ended = store.load(key_of(train), Trained)
-            same = any(_same(here, each) for each in _prepared(store))
+            same = any(essence(here) == essence(each) for each in prepared_in(store))
             chosen = train.learner != "fuser" or _as_good(train.objective, objective_in(folder))
         except C2CError:  # of another version
             continue
@@ -132,18 +132,19 @@ def _elsewhere(session: Session, train: Train) -> Iterator[Known]:
             yield Known(results.parent.name, folder, ended)
 
 
-def _prepared(store: JsonStore) -> Iterator[Prepared]:
+def prepared_in(store: JsonStore) -> Iterator[Prepared]:
+    """What a study's pairs were prepared as.
+
+    Raises:
+        StoreError: A record is of another version.
+    """
     for path in sorted((store.folder / "prepared").glob("*.json")):
         found = store.load(f"prepared/{path.stem}", Prepared)
         if found is not None:
             yield found
 
 
-def _same(here: Prepared, there: Prepared) -> bool:
-    return _essence(here) == _essence(there)
-
-
-def _essence(prepared: Prepared) -> dict[str, object]:
+def essence(prepared: Prepared) -> dict[str, object]:
     """What of a pair's preparation a training follows from."""
     sums = {
         role: {name: each for name, each in model.items() if name.endswith("_sha256")}

@@ -184,6 +184,20 @@ def load(opened: RDBStorage, name: str | None) -> Study:
     return optuna.load_study(study_name=name, storage=opened)
 
 
+def studies(opened: RDBStorage, name: str | None = None) -> list[Study]:
+    """The study that a name means, as `load` has it; all without a name.
+
+    Raises:
+        StoreError: There is none of that name.
+    """
+    import optuna
+
+    if name is not None:
+        return [load(opened, name)]
+    names = study_names(opened)
+    return [optuna.load_study(study_name=each, storage=opened) for each in names]
+
+
 def study_row(
     root: Path,
     study: Study,

@@ -89,12 +89,15 @@ class Recording:
     about: str
     steps: int | None = None
 
-    def begin(self, shown: Mapping[str, object], *, of_budget: bool) -> TrainingRequest:
+    def begin(
+        self, shown: Mapping[str, object], *, of_budget: bool, known: bool = False
+    ) -> TrainingRequest:
         """Record what begins.
 
         Args:
             shown: Settings that the view shows.
             of_budget: Whether it is one of the study's trials.
+            known: Whether another study has trained it: what that takes is no trial's time.
 
         Returns:
             What the trainer is to train.
@@ -103,7 +106,8 @@ class Recording:
         steps = self.steps or config.training.steps
         models = {"receiver": config.pair.receiver, "sharer": config.pair.sharer}
         self.run.note(note(self.about, {**models, **shown}))
-        self.session.view.begin(self.name, shown, steps, of_budget=of_budget)
+        if not known:
+            self.session.view.begin(self.name, shown, steps, of_budget=of_budget)
         if self._fuser:  # what else learns has no fuser to be described or found
             self.run.config(config)
             # With its name in front, by which `c2c-search eval` finds it.

@@ -86,6 +86,8 @@ def confirm(session: Session, chosen: Sequence[Finalist]) -> dict[str, Seeds]:
         known = (one.trained.objective, *(value for value in others if value is not None))
         found[one.name] = Seeds(values=known)
         told = found[one.name].told(session.space.search.leading)
+        if failed := others.count(None):
+            told += f"; {counted(failed, 'seed')} failed, and left out"
         session.view.note(f"{one.name}: {told}.")
     return found
 
@@ -98,7 +100,4 @@ def _train(session: Session, one: Finalist, seed: int) -> float | None:
     tags: Mapping[str, object] = {"c2c.seed_of": one.config.hash(), "c2c.seed": config.seed}
     shown = {"seed": config.seed}
     ended = train_once(session, session.request(config), name, "seed", tags, shown=shown)
-    if isinstance(ended, Failed):
-        session.view.note(f"{name} failed ({ended.failure}) and is left out: {ended.message}")
-        return None
-    return ended.objective
+    return None if isinstance(ended, Failed) else ended.objective

@@ -17,9 +17,9 @@ from c2c_search.errors import StoreError
 from c2c_search.evaluation.guard import REPORT
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.json_store import JsonStore
+from c2c_search.study.known import prepared_in
 from c2c_search.study.resume import HASH
 from c2c_search.study.session import Session
-from c2c_search.training.protocol import Prepared
 
 
 if TYPE_CHECKING:
@@ -136,11 +136,7 @@ def answers(root: Path, trial_hash: str, questions: str) -> SystemResult | None:
 def _kept(folder: Path, trial_hash: str, questions: str) -> SystemResult | None:
     """The same in one study's results; None if it has other questions."""
     store = JsonStore(folder)
-    prepared = [
-        store.load(f"prepared/{path.stem}", Prepared)
-        for path in sorted((folder / "prepared").glob("*.json"))
-    ]
-    if not any(one is not None and one.data.get(REPORT) == questions for one in prepared):
+    if not any(one.data.get(REPORT) == questions for one in prepared_in(store)):
         return None
     return store.load(f"{REPORT}/{trial_hash}", SystemResult)
 

@@ -245,7 +245,8 @@ class _Trial:
             f"A trial of study {escaped(self.session.space.study)}: a fuser between two models.",
         )
         settings = shown(self.session.space, self.trial.params)
-        self.training = self._recording.begin(settings, of_budget=True)
+        known = resume.KNOWN_FROM in self.trial.user_attrs
+        self.training = self._recording.begin(settings, of_budget=True, known=known)
 
     def interrupt(self) -> None:
         """Leave it, if it has not ended, to another start of the study."""

@@ -37,8 +37,7 @@ def stop(root: Path, name: str | None, *, now: bool = False, url: str | None = N
         StoreError: No process drives it, or none on this machine that can be stopped at once.
     """
     opened = overview.open_existing(root, url)
-    names = [name] if name is not None else overview.study_names(opened)
-    rows = [overview.study_row(root, overview.load(opened, each)) for each in names]
+    rows = [overview.study_row(root, each) for each in overview.studies(opened, name)]
     driven = [row for row in rows if row.driver != "none"]
     if len(driven) != 1:
         raise StoreError(

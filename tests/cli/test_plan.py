@@ -148,7 +148,7 @@ def test_a_study_that_takes_longer_does_not_begin_where_nobody_can_be_asked(
     study = ("study", "--space", space, "--max-hours", "2")
     _takes(monkeypatch, 3)
     status, _, err = cli(*study)
-    assert (status, "expected to take about 3.0 h" in err, "--yes" in err) == (2, True, True)
+    assert (status, "expected to take about 3 h" in err, "--yes" in err) == (2, True, True)
     _takes(monkeypatch, None)
     status, _, err = cli(*study)
     assert (status, "own work fails: so it is" in err) == (2, True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import json
 import re
@@ -36,6 +35,8 @@ from c2c_search.study.layer_section import layers
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.study_page import study_page
 from c2c_search.training.protocol import Trained
+from tests.browser import needs_chromium
+from tests.browser import opened
 
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -345,37 +346,24 @@ def test_a_report_is_written_into_a_file_of_a_known_kind(cli: Cli, root: Path, t
     assert "Traceback" not in err
 
 
-@functools.cache
-def _chromium() -> str | None:
-    if importlib.util.find_spec("playwright") is None:
-        return None
-    return shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@pytest.mark.skipif(_chromium() is None, reason="needs chromium and playwright")
-def test_a_browser_shows_it_without_an_error_or_a_request(html: str, tmp_path: Path):
-    from playwright.sync_api import sync_playwright
-
+@needs_chromium
+def test_a_browser_shows_it_to_everybody_without_an_error_or_a_request(
+    html: str, tmp_path: Path
+) -> None:
     file = tmp_path / "report.html"
     file.write_text(html)
-    asked: list[str] = []
-    said: list[str] = []
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=_chromium(), args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 420, "height": 900})
-        tab.on("request", lambda request: asked.append(request.url.partition(":")[0]))
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("dialog", lambda dialog: said.append(dialog.message))
-        tab.goto(file.as_uri())
+    with opened(file.as_uri(), width=420) as tab:
         if importlib.util.find_spec("plotly") is not None:
-            tab.wait_for_selector("body[data-drawn]")
-            drawn = tab.locator(".moving .main-svg").count()
-            assert drawn >= tab.locator("figure").count()
-        assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-        tab.emulate_media(media="print")
-        assert tab.locator("img.still").first.is_visible()
-        browser.close()
-    assert set(asked) <= {"file", "data"}
-    assert asked.count("file") == 1
-    assert said == []
+            tab.page.wait_for_selector("body[data-drawn]")
+            drawn = tab.page.locator(".moving .main-svg").count()
+            assert drawn >= tab.page.locator("figure").count()
+        assert tab.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert tab.barriers() == []
+        tab.page.emulate_media(color_scheme="dark")
+        assert tab.barriers() == []
+        tab.page.emulate_media(media="print")
+        assert tab.page.locator("img.still").first.is_visible()
+    schemes = [url.partition(":")[0] for url in tab.asked]
+    assert set(schemes) <= {"file", "data"}
+    assert schemes.count("file") == 1
+    assert tab.said == []

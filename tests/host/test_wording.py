@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from c2c_search.host.wording import about
 from c2c_search.host.wording import counted
 from c2c_search.host.wording import in_bytes
 from c2c_search.host.wording import in_words
@@ -43,3 +44,23 @@ def test_no_number_is_rounded_away(number: int, words: str) -> None:
 )
 def test_no_size_is_rounded_away(size: int, words: str) -> None:
     assert in_bytes(size) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "1 s"),
+        (8.6, "9 s"),
+        (54, "55 s"),
+        (58, "1 min"),
+        (59, "1 min"),
+        (12.4 * 60, "12 min"),
+        (43 * 60, "45 min"),
+        (59 * 60, "1 h"),
+        (200 * 60, "3 h 20 min"),
+        (20.4 * 3600, "20 h"),
+        (100 * 3600, "4 days"),
+    ],
+)
+def test_about_a_time(seconds: float, text: str) -> None:
+    assert about(seconds) == text

@@ -14,7 +14,6 @@ from c2c_search.report.live import watch
 from c2c_search.report.live_lines import Lines
 from c2c_search.report.live_screen import Screen
 from c2c_search.report.live_words import LEGEND
-from c2c_search.report.live_words import about
 from c2c_search.report.live_words import duration
 from c2c_search.report.live_words import settings_line
 from c2c_search.report.live_words import sparkline
@@ -284,24 +283,6 @@ def test_a_sparkline_rises() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0, "00:00"), (61, "01:01"), (3723.4, "1:02:03")])
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "10 s"),
-        (54, "50 s"),
-        (59, "1 min"),
-        (12.4 * 60, "12 min"),
-        (43 * 60, "45 min"),
-        (59 * 60, "1 h"),
-        (200 * 60, "3 h 20 min"),
-        (20.4 * 3600, "20 h"),
-        (100 * 3600, "4 days"),
-    ],
-)
-def test_about(seconds: float, text: str) -> None:
-    assert about(seconds) == text
 
 
 def test_settings_line() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 from rich.console import Console
 
 from c2c_search.report.forecast_table import span_text
-from c2c_search.report.forecast_table import time_text
 from c2c_search.report.planned import render
 from c2c_search.space.forecast import CacheList
 from c2c_search.space.forecast import CachePlan
@@ -98,7 +97,7 @@ def test_a_plan_with_caches() -> None:
         PLAN, caches=CachePlan((one,), budget=10**9)
     )
     text = " ".join(shown(PLAN, caches=CachePlan((one,), budget=1_500_000)).split())
-    assert "1.5 MB fit the budget, and the rest is computed again" in text
+    assert "1.5 MB fit the budget, and the rest is computed whenever it is read" in text
 
 
 def test_a_plan_with_time() -> None:
@@ -108,14 +107,11 @@ def test_a_plan_with_time() -> None:
     )
     forecast = Forecast(phases, 2, 30.0, ("Measured here.",), others=0.5)
     text = " ".join(shown(PLAN, forecast=forecast).split())
-    for part in ("time in 2 workers", "40 s", "50 s", "11 min", "61 min", "2.0 h"):
+    for part in ("time in 2 workers", "40 s", "50 s", "10 min", "1 h", "2 h"):
         assert part in text
     assert "Measured here. Other programs took 50% of the processors" in text
     assert "Other programs" not in shown(PLAN, forecast=replace(forecast, others=0.05))
 
 
 def test_times_in_words() -> None:
-    times = {0.2: "< 1 s", 99: "99 s", 100: "2 min", 5900: "98 min", 6000: "1.7 h"}
-    assert {seconds: time_text(seconds) for seconds in times} == times
-    assert time_text(3 * 86400) == "3.0 days"
-    assert span_text(Span(60, 3000, 7200)) == "about 50 min (60 s to 2.0 h)"
+    assert span_text(Span(60, 3000, 7200)) == "about 50 min (1 min to 2 h)"

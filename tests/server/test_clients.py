@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import socket
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -36,6 +38,18 @@ def settled(engine):
     while engine.waiting and time.monotonic() < until:
         time.sleep(0.01)
     return engine.waiting == 0
+
+
+def test_the_block_of_the_page_on_serving_is_answered(served, capsys):
+    app, url = served
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert "http://127.0.0.1:8000" in block
+    block = block.replace("http://127.0.0.1:8000", url).replace('"champion"', '"tiny"')
+    exec(compile(block, "serving.md", "exec"), {})
+    asked = re.search('"content": "(.*)"', block)[1]
+    answer = app.state.pair.generate(asked, max_new_tokens=16)
+    assert capsys.readouterr().out.strip() == answer.strip()
 
 
 def test_fifty_at_once_are_each_answered_as_offline(served):

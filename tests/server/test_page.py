@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 from types import SimpleNamespace
 
 import pytest
 
 from c2c_search.inference.manifest import RecordedQuestion
 from c2c_search.server.limits import ServerLimits
+from tests.browser import needs_chromium
+from tests.browser import opened
 
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-
-
-def _chromium() -> str | None:
-    if importlib.util.find_spec("playwright") is None:
-        return None
-    return shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +35,10 @@ def app(make_pair):
     return create_app([champion], ServerLimits())
 
 
-@pytest.mark.skipif(_chromium() is None, reason="needs chromium and playwright")
-def test_a_browser_shows_all_answers_and_what_was_heard(app, on_socket):
-    from playwright.sync_api import sync_playwright
-
-    asked: list[str] = []
-    said: list[str] = []
-    with on_socket(app) as url, sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=_chromium(), args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1100, "height": 900})
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("dialog", lambda dialog: said.append(dialog.message))
-        tab.goto(url)
+@needs_chromium
+def test_a_browser_shows_all_answers_and_what_was_heard_to_everybody(app, on_socket):
+    with on_socket(app) as url, opened(url) as shown:
+        tab = shown.page
         tab.wait_for_selector("#champion option", state="attached")
         tab.select_option("#example", index=1)
         assert tab.input_value("#context") == f"{HOSTILE} is wet."
@@ -73,10 +57,12 @@ def test_a_browser_shows_all_answers_and_what_was_heard(app, on_socket):
         assert tokens == 4  # of the draft
         assert tab.locator("#grid i").count() == len(layers) * tokens
         assert tab.locator("img").count() == 0
-        browser.close()
-    assert {one.partition("/")[0] for one in asked} == {"http:"}
-    assert all(one.startswith(url) for one in asked)
-    assert said == []
+        assert shown.barriers() == []
+        tab.emulate_media(color_scheme="dark")
+        assert shown.barriers() == []
+    assert shown.asked
+    assert all(one.startswith(url) for one in shown.asked)
+    assert shown.said == []
 
 
 def test_what_was_heard_is_told_with_the_answer(serve):

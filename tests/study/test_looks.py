@@ -31,6 +31,18 @@ def test_what_was_judged_keeps_its_look_and_the_rest_make_another() -> None:
     assert len(study.user_attrs[LOOKS]) == 2
 
 
+def test_versions_share_the_budget_of_their_test_split() -> None:
+    first, second = optuna.create_study(), optuna.create_study()
+    look(first, ["a"])
+    found = look(second, ["a", "b"], [first])
+    assert {key: each.number for key, each in found.items()} == {"a": 1, "b": 2}
+    assert [each["number"] for each in second.user_attrs[LOOKS]] == [1, 2]
+    assert look(first, ["c"], [second])["c"].number == 3
+    # Of other weights it is another fuser, which looks at the same questions all the same.
+    other = look(optuna.create_study(), ["a"], others=[first, second])
+    assert other["a"].number == 4
+
+
 @pytest.fixture
 def growing(script: Any) -> Callable[[float, float], None]:
     """``growing(first, later)``: accuracies of the first three trials and of all later ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -125,7 +126,9 @@ def test_what_was_trained_on_something_else_is_trained_again(
     trained = len(script.trained)
     _edit(space_file, *WIDER)
     script.weights = "others"
-    quick(trials=1)
+    outcome = quick(trials=1)
+    # Another look at the same questions, also where another fuser is judged.
+    assert {each.look for each in outcome.final.verdicts} == {2}
     assert len(script.trained) == 2 * trained
     assert resume.KNOWN_FROM not in _study(root, "tiny@2").trials[0].user_attrs
 
@@ -203,6 +206,10 @@ def test_names_lead_everywhere_to_the_newest_version(
     studies.status("tiny@1", root=root)
     shown = capsys.readouterr()
     assert (shown.out[:6], shown.err) == ("tiny: ", "")
+    studies.list_(root=root, json=True)
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)] == ["tiny", "tiny@2"]
+    studies.export("tiny@1", root=root)
+    assert json.loads(capsys.readouterr().out)["study"]["name"] == "tiny"
     report.leaderboard(None, root=root, json=True)
     assert '"study": "tiny@2"' in capsys.readouterr().out
     for name in ("other", "tiny", "tiny@2"):
@@ -210,8 +217,8 @@ def test_names_lead_everywhere_to_the_newest_version(
     assert champion_folder(root, "tiny").name == "tiny@2"
     (root / CHAMPIONS / "other").rmdir()
     assert champion_folder(root, None).name == "tiny@2"
-    upkeep.remove(root, "tiny")
-    assert overview.study_names(opened) == ["tiny"]
+    studies.rm("tiny@1", root=root, yes=True)
+    assert overview.study_names(opened) == ["tiny@2"]
 
 
 BINARIES = binaries()
