@@ -34,6 +34,7 @@ QUESTION = "Which of them came first, and where did they go?"
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 _READY_SECONDS = 300
 _SETTLED_SECONDS = 60
+_PAUSE_SECONDS = 3  # in which it gives back memory
 
 
 @dataclass
@@ -143,6 +144,8 @@ async def row(
             found.hold(response.status_code == expected and whole, f"request {number}: {body}")
 
     await asyncio.gather(*(ask() for _ in range(options.clients)))
+    await settled(client, served)
+    await asyncio.sleep(_PAUSE_SECONDS)
     last = await served.figures(client)
     first = first or last
     grown = last["process_resident_memory_bytes"] - first["process_resident_memory_bytes"]

@@ -186,6 +186,12 @@ def test_every_help_has_an_example_that_is_taken_and_fits_a_terminal(
             assert not [said for words in lines if (said := refused(parse, words, capsys))], name
 
 
+def test_the_overview_for_language_models_names_every_page() -> None:
+    named = re.findall(r"\]\((.+?)\)", (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8"))
+    assert all((ROOT / "docs" / name).is_file() for name in named)
+    assert {file.name for file in ROOT.glob("docs/*.md")} <= {*named}
+
+
 def test_every_benchmark_is_there_with_its_options() -> None:
     lines = re.findall(r"python (benchmarks/\w+\.py)([^`\n]*)", "".join(PAGES.values()))
     assert len(lines) > 15

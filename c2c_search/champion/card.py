@@ -14,6 +14,7 @@ from c2c_search.champion.saved_compute import saved_compute
 from c2c_search.champion.verdict import Comparison
 from c2c_search.champion.verdict import Verdict
 from c2c_search.evaluation.pairing import LEGEND
+from c2c_search.host.names import fit
 from c2c_search.host.wording import in_bytes
 from c2c_search.host.wording import in_words
 from c2c_search.inference.manifest import Manifest
@@ -43,7 +44,7 @@ def model_card(manifest: Manifest, size: Size) -> str:
     """
     verdict = None if manifest.verdict is None else Verdict.model_validate(manifest.verdict)
     sections = [
-        _front_matter(manifest),
+        _front_matter(manifest, verdict),
         f"# {_text(manifest.name)}",
         _what_it_is(manifest, size),
         "## Ask it",
@@ -61,7 +62,7 @@ def model_card(manifest: Manifest, size: Size) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _front_matter(manifest: Manifest) -> str:
+def _front_matter(manifest: Manifest, verdict: Verdict | None) -> str:
     content: dict[str, Any] = {
         "library_name": "c2c-search",
         "pipeline_tag": "text-generation",
@@ -79,7 +80,23 @@ def _front_matter(manifest: Manifest) -> str:
         if source.startswith("hf:")
     ]:
         content["base_model"] = repos
+    if verdict is not None:
+        content["model-index"] = [_results(manifest, verdict)]
     return f"---\n{yaml.safe_dump(content, sort_keys=False)}---"
+
+
+def _results(manifest: Manifest, verdict: Verdict) -> dict[str, Any]:
+    """What was measured, as the hub shows it beside a model."""
+    source = str((manifest.trial or {}).get("data", {}).get("source", "local"))
+    dataset = {
+        "type": source,
+        "name": f"{source}, {verdict.items} items",
+        "split": verdict.split,
+    }
+    accuracy = {"type": "accuracy", "value": round(verdict.accuracy.value, 4)}
+    task = {"type": "text-generation"}
+    result = {"task": task, "dataset": dataset, "metrics": [accuracy]}
+    return {"name": fit(manifest.name), "results": [result]}
 
 
 def _what_it_is(manifest: Manifest, size: Size) -> str:

@@ -56,7 +56,7 @@ def check(
         200 rows: 200 multiple choice, in 1 group and 200 clusters
         prompt      24 to 31 characters, median 27, 95 % up to 30
         answer      4 to 9 characters, median 7, 95 % up to 9
-        options     4.0 on average; right at 1: 53, 2: 47, 3: 52, 4: 48; ...
+        options     right at 1: 53, 2: 47, 3: 52, 4: 48; chance 25.0%
         splits      140 train, 20 validation, 40 test
     """
     tell("Reading " + ", ".join(map(str, files)))

@@ -10,6 +10,7 @@ import typer
 from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
+from c2c_search.cli.options import Storage
 from c2c_search.cli.options import announce
 from c2c_search.cli.options import tell_version
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 def explain(
     study: Annotated[str, typer.Argument(help="Name of the study.")],
     root: Root = ROOT,
+    storage: Storage = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the record as JSON, not as a page.")
     ] = False,
@@ -37,7 +39,7 @@ def explain(
     announce(f"Weighing the dimensions of {study}", err=as_json)
     from c2c_search.study.explanation import explain as explain_study
 
-    found = explain_study(study, root)
+    found = explain_study(study, root, url=storage)
     tell_version(study, found.study)
     if as_json:
         echo_json(found.model_dump_json(indent=1))

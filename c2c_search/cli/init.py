@@ -57,7 +57,7 @@ def init(
 
         $ c2c-search init --data mine.jsonl --yes
         Written: space.yaml, pipeline.yaml (140 rows to train on, 20 to compare
-        trials on, 40 to prove a champion on; 140 steps of 8).
+        trials on, 40 to prove a champion on; 600 steps of a trial).
         Next:
           c2c-search validate space.yaml
           c2c-search plan --space space.yaml

@@ -46,6 +46,7 @@ def report(
         ),
     ] = None,
     root: Root = ROOT,
+    storage: Storage = None,
     json: Json = False,
 ) -> None:
     """Write what a study or an evaluation found, as one file that needs no network.
@@ -63,7 +64,7 @@ def report(
     named = "@".join(map(fit, Path(of).name.split("@")))
     files = list(dict.fromkeys(to or [Path(f"{named}-report.html")]))
     _check_forms(files)
-    page = _page(of, root)
+    page = _page(of, root, storage)
     for file in files:
         _write(page, file)
     if json:
@@ -123,6 +124,7 @@ def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="STUDY, STUDY/TRIAL or an evaluation.")],
     b: Annotated[str, typer.Argument(metavar="B", help="What A is compared with.")],
     root: Root = ROOT,
+    storage: Storage = None,
     json: Json = False,
 ) -> None:
     """Set two trials, studies or evaluations side by side: only what differs, and what is proven.
@@ -142,7 +144,7 @@ def compare(
     from c2c_search.study.compared import compare as compare_sides
     from c2c_search.study.compared import side
 
-    sides = [side(each, _folder(each), root) for each in (a, b)]
+    sides = [side(each, _folder(each), root, url=storage) for each in (a, b)]
     found = compare_sides(*sides)
     if json:
         echo_json(dumps(found.model_dump(mode="json")))
@@ -187,7 +189,7 @@ def _folder(of: str) -> Path | None:
     return path.parent if path.suffix == ".json" and path.is_file() else None
 
 
-def _page(of: str, root: Path) -> Page:
+def _page(of: str, root: Path, storage: str | None) -> Page:
     if (folder := _folder(of)) is not None:
         from c2c_search.report.evaluation_page import evaluation_page
         from c2c_search.study.compared import read_record
@@ -197,7 +199,7 @@ def _page(of: str, root: Path) -> Page:
     from c2c_search.study.findings import findings
     from c2c_search.study.study_page import study_page
 
-    found = findings(of, root, weigh=True)
+    found = findings(of, root, weigh=True, url=storage)
     tell_version(of, found.row.name)
     return study_page(found)
 

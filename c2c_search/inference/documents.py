@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from c2c_search.errors import ConfigError
 from c2c_search.inference.drafting import drafter_of
 from c2c_search.models.context_length import ContextLength
+from c2c_search.tokenization.spans import read_all
 from c2c_search.tokenization.templates import asked
 from c2c_search.tokenization.templates import asked_about
 from c2c_search.tokenization.templates import render
@@ -46,8 +47,8 @@ def check_length(model: C2CModel, context: str, max_new_tokens: int) -> None:
     template = template_of(model.template, "sharer")
     if drafter is not None:
         template, max_new_tokens = drafter.template, max(drafter.tokens, max_new_tokens)
-    prompt = render(asked(context), template, tokenizer, model.date)
-    ids = tokenizer(prompt.text, add_special_tokens=prompt.special)["input_ids"]
+    (prompt,) = read_all([render(asked(context), template, tokenizer, model.date)], tokenizer)
+    ids = prompt.tokens.ids
     if limit is not None and len(ids) + max_new_tokens > limit:
         raise ConfigError(
             f"The document, the question and an answer of {max_new_tokens} tokens must fit into "

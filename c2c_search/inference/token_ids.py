@@ -122,10 +122,8 @@ def read_of_receiver(
     if ours.identity.tokenizes_as(theirs.identity):
         same = tuple(EncodedPrompt(tuple(row), tuple(row), tuple(range(len(row)))) for row in rows)
         return IdPrompts(same, tuple(columns), input_ids.shape[1])
-    texts = [
-        Rendered(ours.text_tokenizer.decode(row, skip_special_tokens=True), (), special=True)
-        for row in rows
-    ]
+    said = [str(ours.text_tokenizer.decode(row, skip_special_tokens=True)) for row in rows]
+    texts = [Rendered(text, ((0, len(text)),), special=True) for text in said]
     alignment = "span" if pair.fuser is None else pair.fuser.config.token_alignment
     tokenizers = ours.text_tokenizer, theirs.text_tokenizer
     encoded = encode_rendered(texts, texts, *tokenizers, alignment)

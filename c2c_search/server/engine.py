@@ -12,6 +12,7 @@ from queue import Empty
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from c2c_search.host.freed_memory import give_back_memory
 from c2c_search.server.failures import ApiError
 from c2c_search.server.failures import busy
 from c2c_search.server.group import Asked
@@ -96,6 +97,10 @@ class Engine:
         """Jobs that are not answered yet."""
         return len(self._open)
 
+    @property
+    def _busy(self) -> bool:
+        return any(group.busy for group in self.groups)
+
     def submit(self, jobs: Sequence[Job]) -> None:
         """Take jobs on, all or none.
 
@@ -114,12 +119,17 @@ class Engine:
             self._new.put(job)
 
     def _run(self) -> None:
+        used = False  # since memory was given back
         while not self._stopped.is_set():
-            self._take(wait=not any(group.busy for group in self.groups))
+            self._take(wait=not self._busy)
+            if used and not self._busy:  # nobody has come for a while
+                give_back_memory()
+                used = False
             self._drop()
             for group in self.groups:
                 if group.busy:
                     group.step()
+                    used = True
             self.metrics.queued.set(sum(group.queued for group in self.groups))
         for job in [*self._open]:
             self._end(job, ApiError(503, "The server is shutting down.", code="shutting_down"))

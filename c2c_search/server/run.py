@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 
 _EXAMPLES = 8  # on the page
+# oneDNN keeps a kernel for each shape that it has met, by default 1,024 of some 0.6 MB: prompts of
+# ever new lengths would take as much memory again as small models do.
+_KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 _GRACE_SECONDS = 20  # for answers that are being written when the server is told to end
 
 
@@ -64,6 +68,7 @@ def run(
     """
     from c2c_search.server.app import create_app
 
+    os.environ.setdefault(*_KERNELS)
     champions = _loaded(folders)
     hosts = ["localhost", "127.0.0.1", "[::1]", "::1", host] if local else ["*"]
     app = create_app(champions, limits, api_key=api_key, hosts=hosts)

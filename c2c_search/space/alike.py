@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -28,13 +29,15 @@ class Tried:
         settings: Values by dotted name, of the dimensions that apply.
     """
 
-    def __init__(self, settings: Iterable[Mapping[str, Value]]) -> None:
+    def __init__(self, settings: Iterable[Mapping[str, Value]] = ()) -> None:
         self._buckets: dict[_Bucket, list[_Row]] = defaultdict(list)
         for params in settings:
-            bucket, row = _split(params)
-            self._buckets[bucket].append(row)
-        for rows in self._buckets.values():
-            rows.sort()
+            self.add(params)
+
+    def add(self, params: Mapping[str, Value]) -> None:
+        """Add the settings of a trial."""
+        bucket, row = _split(params)
+        insort(self._buckets[bucket], row)
 
     def __contains__(self, params: Mapping[str, Value]) -> bool:
         bucket, row = _split(params)

@@ -33,6 +33,9 @@ def ordinals(trials: Sequence[FrozenTrial]) -> list[int]:
     return places
 
 
-def ordinal(study: Study, number: int) -> int:
+def ordinal(trials: Sequence[FrozenTrial], number: int) -> int:
     """Which of a study's suggestions a trial is; see `ordinals`."""
-    return ordinals(all_trials(study)[: number + 1])[number]
+    before = trials[number].user_attrs.get(RETRY_OF)
+    if before is not None:
+        return ordinal(trials, before)
+    return sum(RETRY_OF not in trial.user_attrs for trial in trials[:number])

@@ -110,6 +110,9 @@ class SpaceSampler(BaseSampler):
     def __init__(self, space: Space, *, fits: Fits | None = None) -> None:
         self._space = space
         self._fits = fits
+        self._study: tuple[object, int] | None = None  # whose trials are known
+        self._tried = Tried()  # by those that have ended
+        self._known: set[int] = set()  # their numbers
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -119,12 +122,16 @@ class SpaceSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        others = (other for other in all_trials(study) if other.number != trial.number)
-        tried = Tried(other.params for other in others)
+        trials = all_trials(study)
+        if self._study != (study._storage, study._study_id):
+            self._study = study._storage, study._study_id
+            self._tried, self._known = Tried(), set()
+        running = self._running(trials, trial)
         enqueued = trial.system_attrs.get("fixed_params", {})
         repeated: Params | None = None
         draws, began = 0, time.monotonic()
-        for candidate in self._candidates(study, trial, search_space, enqueued):
+        before = ordinal(trials, trial.number)
+        for candidate in self._candidates(study, trial, search_space, enqueued, before):
             if candidate.keys() <= enqueued.keys():
                 return candidate
             draws += 1
@@ -132,7 +139,7 @@ class SpaceSampler(BaseSampler):
                 if repeated is None and time.monotonic() - began > _SECONDS:
                     break
                 continue
-            if candidate not in tried:
+            if candidate not in self._tried and candidate not in running:
                 return candidate
             repeated = repeated or candidate
         if repeated is None:
@@ -148,8 +155,21 @@ class SpaceSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        sampler = self._inner(ordinal(study, trial.number))
+        sampler = self._inner(ordinal(all_trials(study), trial.number))
         return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def _running(self, trials: Sequence[FrozenTrial], own: FrozenTrial) -> Tried:
+        """Settings of other trials that have not ended; those that have are known from now on."""
+        running = Tried()
+        for trial in trials:
+            if trial.number in self._known:
+                continue
+            if trial.state.is_finished():
+                self._tried.add(trial.params)
+                self._known.add(trial.number)
+            elif trial.number != own.number:
+                running.add(trial.params)
+        return running
 
     def _candidates(
         self,
@@ -157,9 +177,9 @@ class SpaceSampler(BaseSampler):
         trial: FrozenTrial,
         search_space: dict[str, BaseDistribution],
         enqueued: Params,
+        before: int,
     ) -> Iterator[Params]:
         """Candidates by the space's sampler; later by chance, where it knows of no others."""
-        before = ordinal(study, trial.number)
         learned, chance = self._inner(before), RandomSampler(seed=self._seed(before))
         samplers: Sequence[tuple[BaseSampler, int]] = (
             (learned, _LEARNED_DRAWS),

@@ -12,25 +12,22 @@ from c2c_search.space.front import beyond
 from c2c_search.space.objectives import sign
 from c2c_search.space.shown import MEASURES
 from c2c_search.study.resume import KNOWN_FROM
-from c2c_search.study.resume import finished
 
 
 if TYPE_CHECKING:
-    from optuna import Study
     from optuna.trial import FrozenTrial
 
 
-def spent(study: Study, search: Search) -> str:
+def spent(trials: Sequence[FrozenTrial], search: Search) -> str:
     """Why no more trials are asked for, in a sentence; empty as long as they are.
 
     It follows from the trials that have ended, so that a study which was interrupted ends where
     an undisturbed one would; those that run when a budget is spent run to their end.
 
     Args:
-        study: Optuna's study.
-        search: Its budgets.
+        trials: Those that have ended for good.
+        search: Their study's budgets.
     """
-    trials = finished(study)
     if search.hours is not None and (hours := hours_of(trials)) >= search.hours:
         return f"search.hours are spent: {hours:.1f} of {search.hours:g} went to trials."
     if search.steps is not None and (steps := steps_of(trials)) >= search.steps:

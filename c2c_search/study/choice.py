@@ -21,6 +21,7 @@ from c2c_search.evaluation.systems.registry import DERANGED
 from c2c_search.space.front import beyond
 from c2c_search.space.objective import Objective
 from c2c_search.space.objectives import TIMED
+from c2c_search.space.order import all_trials
 from c2c_search.space.shown import MEASURES
 from c2c_search.study.controls import model_of
 from c2c_search.study.finalist import Finalist
@@ -99,7 +100,7 @@ def _measures(session: Session, trial: FrozenTrial) -> dict[str, float]:
     if search.timed and not known.keys() >= {*TIMED}:
         costs = session.alone(lambda each: each.cost(config, trained))
         if isinstance(costs, Failed):
-            name = trial_name(session.study, trial.number)
+            name = trial_name(all_trials(session.study), trial.number)
             session.view.note(
                 f"{name} counts as beyond bounds: its costs are not known {reason(costs)}"
             )
@@ -137,7 +138,7 @@ def choose(session: Session) -> tuple[list[Finalist], dict[str, Seeds]]:
 
 def _finalist(session: Session, one: Candidate, config: TrialConfig) -> Finalist:
     return Finalist(
-        name=trial_name(session.study, one.number),
+        name=trial_name(all_trials(session.study), one.number),
         number=one.number,
         config=config,
         trained=session.trainer.known(session.request(config)),

@@ -77,13 +77,14 @@ class Side:
     answers: Mapping[str, SystemResult] = field(default_factory=dict)
 
 
-def side(of: str, folder: Path | None, root: Path) -> Side:
+def side(of: str, folder: Path | None, root: Path, *, url: str | None = None) -> Side:
     """Read one side.
 
     Args:
         of: ``STUDY``, ``STUDY/TRIAL``, or an evaluation.
         folder: Of the evaluation, where it is one.
         root: Folder of all stores.
+        url: Of the studies' database, in place of the one under the root.
 
     Raises:
         StoreError: There is no such study or trial, or it cannot be read.
@@ -93,7 +94,7 @@ def side(of: str, folder: Path | None, root: Path) -> Side:
         path = Path(of) if Path(of).is_file() else folder / "evaluation.json"
         return _of_record(of, read_record(path), folder)
     study, _, name = of.partition("/")
-    found = findings(study, root)
+    found = findings(study, root, url=url)
     trial = found.best if not name else named_trial(found.trials, found.row.name, name)
     if trial is None:
         raise StoreError("A study must have a trial to compare.", value=of)

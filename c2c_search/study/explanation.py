@@ -93,14 +93,19 @@ class Explanation(BaseModel):
     diff: str
 
 
-def explain(name: str, root: Path) -> Explanation:
-    """Explain a study under a root.
+def explain(name: str, root: Path, *, url: str | None = None) -> Explanation:
+    """Explain a study.
+
+    Args:
+        name: Of the study.
+        root: Folder of all stores.
+        url: Of the studies' database, in place of the one under the root.
 
     Raises:
         StoreError: There is none of this name.
         DataError: Fewer than `FEWEST` of its trials ran to their end.
     """
-    return explained(_study(name, expanded(root).resolve()))
+    return explained(_study(name, expanded(root).resolve(), url))
 
 
 def explained(study: Study) -> Explanation:
@@ -152,12 +157,13 @@ def explained(study: Study) -> Explanation:
     )
 
 
-def _study(name: str, root: Path) -> Study:
+def _study(name: str, root: Path, url: str | None) -> Study:
     import optuna
 
     known: list[str] = []
-    if os.environ.get(URL_VARIABLE) or (root / DATABASE).exists():
-        storage = open_storage(root)
+    named = url or os.environ.get(URL_VARIABLE)
+    if named or (root / DATABASE).exists():
+        storage = open_storage(root, url, make=not named)
         known = optuna.get_all_study_names(storage)
         if (found := meant(known, name)) in known:
             return optuna.load_study(study_name=found, storage=storage)

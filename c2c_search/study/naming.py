@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from c2c_search.host.names import tails
@@ -15,11 +16,17 @@ from c2c_search.space.schema import Space
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.trial import FrozenTrial
 
 
-def trial_name(study: Study, number: int) -> str:
-    """What reports call a trial; a retry is called as the trial that it goes on with."""
-    return _name(ordinal(study, number))
+def trial_name(trials: Sequence[FrozenTrial], number: int) -> str:
+    """What reports call a trial; a retry is called as the trial that it goes on with.
+
+    Args:
+        trials: All of its study, by number.
+        number: Of the trial.
+    """
+    return _name(ordinal(trials, number))
 
 
 def trial_names(study: Study) -> list[str]:

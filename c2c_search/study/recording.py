@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
 from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.files import write_text
 from c2c_search.host.names import fit
 from c2c_search.host.names import fit_path
-from c2c_search.models.pair import PairSpec
 from c2c_search.report.leaderboard import count
 from c2c_search.report.run_notes import escaped
 from c2c_search.report.run_notes import note
@@ -41,14 +41,14 @@ class Recorder:
 
     Args:
         name: Of the training, as the view shows it.
-        pair: Of the training.
+        config: Of the training.
         run: Of the training.
         session: Of the study.
         goes_on: Whether the training goes on after a rung.
     """
 
     name: str
-    pair: PairSpec
+    config: TrialConfig
     run: ChildRun
     session: Session
     goes_on: Callable[[Rung], bool]
@@ -60,8 +60,9 @@ class Recorder:
 
     def on_rung(self, rung: Rung) -> bool:
         self.run.metrics(rung.step, rung.metrics)
-        self.run.flush()
-        self.session.view.rung(self.name, rung.step, self.session.score(self.pair, rung))
+        if rung.step < self.config.training.steps:  # what is answered is not told again
+            self.run.flush()
+        self.session.view.rung(self.name, rung.step, self.session.score(self.config.pair, rung))
         return self.goes_on(rung)
 
 
@@ -89,12 +90,15 @@ class Recording:
     about: str
     steps: int | None = None
 
-    def begin(self, shown: Mapping[str, object], *, of_budget: bool) -> TrainingRequest:
+    def begin(
+        self, shown: Mapping[str, object], *, of_budget: bool, known: bool = False
+    ) -> TrainingRequest:
         """Record what begins.
 
         Args:
             shown: Settings that the view shows.
             of_budget: Whether it is one of the study's trials.
+            known: Whether another study has trained it: what that takes is no trial's time.
 
         Returns:
             What the trainer is to train.
@@ -103,14 +107,16 @@ class Recording:
         steps = self.steps or config.training.steps
         models = {"receiver": config.pair.receiver, "sharer": config.pair.sharer}
         self.run.note(note(self.about, {**models, **shown}))
-        self.session.view.begin(self.name, shown, steps, of_budget=of_budget)
+        if not known:
+            self.session.view.begin(self.name, shown, steps, of_budget=of_budget)
         if self._fuser:  # what else learns has no fuser to be described or found
-            self.run.config(config)
+            text = config.to_yaml()
+            self.run.config(config, text)
             # With its name in front, by which `c2c-search eval` finds it.
             file = Path(self.train.directory) / "trial.yaml"
-            write_text(file, f"# {self.name}\n{config.to_yaml()}")
+            write_text(file, f"# {self.name}\n{text}")
             self.train.objective.write(file.parent)
-        recorder = Recorder(self.name, config.pair, self.run, self.session, self.goes_on)
+        recorder = Recorder(self.name, config, self.run, self.session, self.goes_on)
         return TrainingRequest(self.train, recorder)
 
     def interrupt(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -91,13 +92,20 @@ def of_rungs(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def finished(study: Study) -> list[FrozenTrial]:
-    """The trials that ended for good; only these count against the budget.
+    """The trials that ended for good; see `ended`."""
+    return ended(study.get_trials(deepcopy=False))
+
+
+def ended(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those of a study that ended for good; only these count against the budget.
 
     One that failed for good and was queued again counts by its new attempt.
+
+    Args:
+        trials: All of the study.
     """
     from optuna.trial import TrialState
 
-    trials = study.get_trials(deepcopy=False)
     retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
     return [
         trial
@@ -113,8 +121,13 @@ def finished(study: Study) -> list[FrozenTrial]:
 
 def counts(study: Study) -> Counter[str]:
     """How many trials ended for good as ``complete``, ``pruned`` and ``failed``."""
+    return count(finished(study))
+
+
+def count(trials: Sequence[FrozenTrial]) -> Counter[str]:
+    """The same of those that `ended`."""
     names = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
-    return Counter(names[trial.state.name] for trial in finished(study))
+    return Counter(names[trial.state.name] for trial in trials)
 
 
 def complete(study: Study) -> list[FrozenTrial]:

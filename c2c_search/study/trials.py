@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,9 +23,11 @@ from c2c_search.space.sampling import make_sampler
 from c2c_search.space.sampling import suggest
 from c2c_search.space.shown import MEASURES
 from c2c_search.study import resume
+from c2c_search.study import storage
 from c2c_search.study.budget import spent
 from c2c_search.study.budget import without_gain
 from c2c_search.study.disk import make_room
+from c2c_search.study.failure_streak import FailureStreak
 from c2c_search.study.known import take_over
 from c2c_search.study.lockstep_groups import Begun
 from c2c_search.study.lockstep_groups import LockstepGroups
@@ -42,7 +45,6 @@ from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.tracking.reconcile import STATUS
 from c2c_search.tracking.tracker import ChildRun
 from c2c_search.training.protocol import Failed
-from c2c_search.training.protocol import Failure
 from c2c_search.training.protocol import Rung
 from c2c_search.training.protocol import Trained
 from c2c_search.training.remote.cluster import NoPlaceError
@@ -51,6 +53,7 @@ from c2c_search.training.remote.cluster import NoPlaceError
 if TYPE_CHECKING:
     from optuna import Study
     from optuna import Trial
+    from optuna.trial import FrozenTrial
 
 PAIR = "pair"  # user attributes of a trial
 PARAMETERS = "parameters"
@@ -60,7 +63,6 @@ SPLIT = "split"  # where it was measured
 BLOCKS = "blocks"  # its objective on each block of that
 ENQUEUED = "enqueued"
 MESSAGE = "failure_message"
-IN_A_ROW = 3  # failures of one class that end the study
 
 
 def failures(study: Study) -> tuple[str, ...]:
@@ -74,14 +76,17 @@ def failures(study: Study) -> tuple[str, ...]:
     )
 
 
-def enqueue_next(session: Session) -> None:
+def enqueue_next(session: Session, trials: Sequence[FrozenTrial]) -> None:
     """Queue the space's next known-good setting, each once in a study's life, if no trial waits.
 
     One at a time: what was interrupted waits to go on, and comes before what has not begun.
+
+    Args:
+        session: Of the study.
+        trials: All of it, as they are now.
     """
     from optuna.trial import TrialState
 
-    trials = session.study.get_trials(deepcopy=False)
     if any(trial.state == TrialState.WAITING for trial in trials):
         return
     queued = {trial.user_attrs.get(ENQUEUED) for trial in trials}
@@ -141,7 +146,7 @@ class _Search:
 
     def following(self) -> Begun | None:
         """Ask for a trial and begin it; what was enqueued and is no trial has failed by then."""
-        while not self._untold and self._goes_on() and (trial := self._ask()) is not None:
+        while not self._untold and (trial := self._ask()) is not None:
             if trial.training is not None:
                 return Begun(trial.training, partial(self._ended, trial))
             self._asked.remove(trial)
@@ -161,30 +166,28 @@ class _Search:
             if isinstance(error, NoPlaceError):
                 trial.give_back()
 
-    def _goes_on(self) -> bool:
-        """Whether this worker is to have another trial."""
-        session, search = self.session, self.session.space.search
-        if self._over or session.workers.stopping or _left(session.study, search) <= 0:
-            return False
-        if over := spent(session.study, search):
-            session.view.note(over)
-            self._over = True
-        return not self._over
-
     def _ask(self) -> _Trial | None:
-        """The next trial; None where others have meanwhile begun the last one."""
+        """The next trial; None where there is none, or others have begun the last one."""
         session, search = self.session, self.session.space.search
-        idle = 0  # of no use where nothing ends by it
-        if search.patience is not None:
-            idle = without_gain(resume.finished(session.study), search)
-        session.view.recount(resume.counts(session.study), idle)  # of other drivers' trials too
-        session.view.phase("search")
-        make_room(session.files, session.study)
+        if self._over or session.workers.stopping:
+            return None
         # Other drivers of the study, if there are any, ask before or after.
         with session.drivers.asking(session.study):
-            if _left(session.study, search) <= 0:
+            # Once for all: each look at the trials asks the store about those that run.
+            trials = all_trials(session.study)
+            ended = resume.ended(trials)
+            if _left(trials, ended, search) <= 0:
                 return None
-            enqueue_next(session)
+            if over := spent(ended, search):
+                session.view.note(over)
+                self._over = True
+                return None
+            # Of no use where nothing ends by it.
+            idle = 0 if search.patience is None else without_gain(ended, search)
+            session.view.recount(resume.count(ended), idle)  # of other drivers' trials too
+            session.view.phase("search")
+            make_room(session.files, session.study)
+            enqueue_next(session, trials)
             self._asked.append(_Trial(session, session.study.ask(), self.streak))
             session.drivers.claim(self._asked[-1].trial)
             self._asked[-1].begin(self.fits)
@@ -203,15 +206,17 @@ class _Search:
 
 def is_over(study: Study, search: Search) -> bool:
     """Whether no more trials are to begin."""
-    return _left(study, search) <= 0 or bool(spent(study, search))
+    trials = all_trials(study)
+    ended = resume.ended(trials)
+    return _left(trials, ended, search) <= 0 or bool(spent(ended, search))
 
 
-def _left(study: Study, search: Search) -> int:
+def _left(trials: Sequence[FrozenTrial], ended: Sequence[FrozenTrial], search: Search) -> int:
     """Trials of the budget that have neither ended nor begun; those that run will end."""
     from optuna.trial import TrialState
 
-    running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-    return search.trials - len(resume.finished(study)) - running
+    running = sum(trial.state == TrialState.RUNNING for trial in trials)
+    return search.trials - len(ended) - running
 
 
 class _Trial:
@@ -221,8 +226,9 @@ class _Trial:
         self.session = session
         self.trial = trial
         self.streak = streak
-        self.name = trial_name(session.study, trial.number)
-        self.reported = set(all_trials(session.study)[trial.number].intermediate_values)
+        trials = all_trials(session.study)
+        self.name = trial_name(trials, trial.number)
+        self.reported = set(trials[trial.number].intermediate_values)
         self.training: TrainingRequest | None = None
         self._recording: Recording | None = None
 
@@ -245,7 +251,8 @@ class _Trial:
             f"A trial of study {escaped(self.session.space.study)}: a fuser between two models.",
         )
         settings = shown(self.session.space, self.trial.params)
-        self.training = self._recording.begin(settings, of_budget=True)
+        known = resume.KNOWN_FROM in self.trial.user_attrs
+        self.training = self._recording.begin(settings, of_budget=True, known=known)
 
     def interrupt(self) -> None:
         """Leave it, if it has not ended, to another start of the study."""
@@ -295,9 +302,8 @@ class _Trial:
             run_id=trial.user_attrs.get(RUN_ID),
             tags={"optuna.trial_number": trial.number},
         )
-        trial.set_user_attr(RUN_ID, run.run_id)
-        trial.set_user_attr(resume.HASH, config.hash())
-        trial.set_user_attr(PAIR, str(config.pair))
+        known = {RUN_ID: run.run_id, resume.HASH: config.hash(), PAIR: str(config.pair)}
+        storage.set_attributes(trial, known)
         return run
 
     def _goes_on(self, rung: Rung, config: TrialConfig) -> bool:
@@ -326,18 +332,21 @@ class _Trial:
         from optuna.trial import TrialState
 
         search, known = self.session.space.search, self.session.measures(config, ended) | costs
-        self.trial.set_user_attr(MEASURES, known)
-        self.trial.set_user_attr(PARAMETERS, ended.parameters)
-        self.trial.set_user_attr(ACCURACY, ended.accuracy)
-        if ended.deranged is not None:
-            self.trial.set_user_attr(DERANGED_ACCURACY, ended.deranged)
-        self.trial.set_user_attr(SPLIT, ended.split)
-        if ended.blocks:
-            self.trial.set_user_attr(BLOCKS, ended.blocks)
+        about = {
+            MEASURES: known,
+            PARAMETERS: ended.parameters,
+            ACCURACY: ended.accuracy,
+            DERANGED_ACCURACY: ended.deranged,
+            SPLIT: ended.split,
+            BLOCKS: ended.blocks or None,
+        }
+        told = {name: value for name, value in about.items() if value is not None}
+        storage.set_attributes(self.trial, told)
         why = ""
         if ended.pruned:
             why = early(ended, config.training.steps)
             state = TrialState.PRUNED
+            run.flush()  # a trial that has ended is not recorded again
             self.session.study.tell(self.trial, state=state)
         else:
             state = TrialState.COMPLETE
@@ -345,6 +354,7 @@ class _Trial:
             run.summary({f"objective/{name}": known[name] for name in sorted(others)})
             for name, value in violations(search.bounds, known).items():
                 self.trial.set_constraint(name, value)
+            run.flush()
             self.session.study.tell(self.trial, [known[name] for name in search.compared_by])
         run.finish(STATUS[state.name], state=state.name)
         score = replace(
@@ -357,39 +367,8 @@ class _Trial:
         from optuna.trial import TrialState
 
         # Before the state: a failed trial without its class counts as interrupted.
-        self.trial.set_user_attr(MESSAGE, failed.message)
-        self.trial.set_user_attr(resume.FAILURE, failed.failure)
+        why = {MESSAGE: failed.message, resume.FAILURE: failed.failure}
+        storage.set_attributes(self.trial, why)
         self.session.study.tell(self.trial, state=TrialState.FAIL)
         self.session.view.end(self.name, "failed", why=reason(failed))
         self.streak.failed(failed.failure, failed.message)
-
-
-class FailureStreak:
-    """Stops the study once trials keep failing for the same reason.
-
-    Diverged and out-of-memory trials teach the search something; three in a row teach that the
-    space, not the trial, is wrong.
-    """
-
-    def __init__(self) -> None:
-        self._failure: Failure | None = None
-        self._count = 0
-
-    def failed(self, failure: Failure, message: str) -> None:
-        """A trial failed for good.
-
-        Raises:
-            StudyStoppedError: It is the third of its class in a row.
-        """
-        self._count = self._count + 1 if failure == self._failure else 1
-        self._failure = failure
-        if self._count >= IN_A_ROW:
-            raise StudyStoppedError(
-                f"{IN_A_ROW} trials in a row failed in the same way ({failure}); the last one: "
-                f"{message}",
-                hint="Finished trials are kept: remove the cause and run the same command again.",
-            )
-
-    def succeeded(self) -> None:
-        """A trial ended in order, complete or pruned."""
-        self._failure, self._count = None, 0

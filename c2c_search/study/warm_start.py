@@ -22,6 +22,7 @@ from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
 from c2c_search.space.dimensions import Value
 from c2c_search.space.dimensions import walk
+from c2c_search.space.order import all_trials
 from c2c_search.space.reference import PAIR
 from c2c_search.space.schema import Space
 from c2c_search.space.shown import MEASURES
@@ -64,9 +65,8 @@ def check_earlier(storage: RDBStorage, names: Sequence[str], study: str) -> None
     """
     if not names:
         return
-    there = {each.study_name for each in storage.get_all_studies()}
-    known = there - {study}
-    if absent := [name for name in names if meant(there, name) not in known]:
+    known = {each.study_name for each in storage.get_all_studies()} - {study}
+    if absent := [name for name in names if meant(known, name) not in known]:
         raise ConfigError(
             "--warm-start takes other studies of the same store.",
             value=", ".join(absent),
@@ -88,8 +88,9 @@ def warm_start(session: Session, versions: Sequence[str], names: Sequence[str]) 
 
     shown: list[EarlierTrial] = []
     storage = database_of(session.study)
-    there = optuna.get_all_study_names(storage) if versions or names else []
-    for name in dict.fromkeys([*versions, *(meant(there, each) for each in names)]):
+    others = {*optuna.get_all_study_names(storage)} - {session.space.study}
+    known = list(dict.fromkeys([*versions, *(meant(others, each) for each in names)]))
+    for name in known:
         earlier = optuna.load_study(study_name=name, storage=storage)
         unfit: dict[str, list[str]] = defaultdict(list)
         ended = [trial for trial in earlier.get_trials(deepcopy=False) if _taught(trial)]
@@ -98,12 +99,12 @@ def warm_start(session: Session, versions: Sequence[str], names: Sequence[str]) 
             try:
                 shown.append(_earlier_trial(session, name, trial))
             except _Unfit as reason:
-                unfit[str(reason)].append(trial_name(earlier, trial.number))
+                unfit[str(reason)].append(trial_name(all_trials(earlier), trial.number))
         fit = len(shown) - before
         session.view.note(f"Warm start: {fit} of {counted(len(ended), 'trial')} of {name} fit.")
         for reason_, trials in unfit.items():
             session.view.note(f"Not of use from {name}: {', '.join(trials)}: {reason_}")
-    if there:
+    if known:
         show_earlier(session.study, distributions(session.space.dimensions), shown)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
-from c2c_search.tokenization.spans import endings
+from c2c_search.tokenization.spans import tokenize
 from c2c_search.tokenization.templates import Rendered
 from c2c_search.tokenization.templates import Template
 from c2c_search.tokenization.templates import continuation
@@ -62,13 +63,13 @@ def continuation_ids(
     found: list[list[list[int] | None]] = [[None] * len(texts) for texts in continuations]
     for special in (True, False):
         chosen = [
-            (row, prompt.text)
+            (row, prompt)
             for row, prompt in enumerate(prompts)
             if prompt is not None and prompt.special is special
         ]
         texts = [
-            text + continuation
-            for row, text in chosen
+            _Text(prompt.text + continuation, len(prompt.text), prompt.foreign)
+            for row, prompt in chosen
             for continuation in ("", *continuations[row])
         ]
         ids = iter(_tokens(texts, tokenizer, special=special))
@@ -84,14 +85,27 @@ def continuation_ids(
     ]
 
 
+class _Text(NamedTuple):
+    """A continuation behind what comes before.
+
+    Args:
+        text: Both.
+        begins: Where the continuation begins.
+        foreign: What of the front others have written; they have written all that follows.
+    """
+
+    text: str
+    begins: int
+    foreign: Sequence[tuple[int, int]] = ()
+
+
 def _tokens(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, *, special: bool
+    texts: Sequence[_Text], tokenizer: PreTrainedTokenizerFast, *, special: bool
 ) -> list[list[int]]:
-    if not texts:
-        return []
-    cut = -len(endings(tokenizer)) or None if special else None
-    encoded: list[list[int]] = tokenizer(list(texts), add_special_tokens=special)["input_ids"]
-    return [ids[:cut] for ids in encoded]
+    """Their tokens, of which what others have written is no control token."""
+    foreign = [[*one.foreign, (one.begins, len(one.text))] for one in texts]
+    read = tokenize([one.text for one in texts], tokenizer, special=special, foreign=foreign)
+    return [ids for ids, _ in read]
 
 
 def _behind(prompt: Sequence[int], whole: list[int]) -> list[int] | None:
@@ -101,8 +115,10 @@ def _behind(prompt: Sequence[int], whole: list[int]) -> list[int] | None:
 
 def _alone(text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Tokens of a continuation behind any text that it does not merge with."""
-    fronts = _tokens(_BEFORE, tokenizer, special=False)
-    wholes = _tokens([front + text for front in _BEFORE], tokenizer, special=False)
+    alone = [_Text(front, len(front)) for front in _BEFORE]
+    behind = [_Text(front + text, len(front)) for front in _BEFORE]
+    fronts = _tokens(alone, tokenizer, special=False)
+    wholes = _tokens(behind, tokenizer, special=False)
     for front, whole in zip(fronts, wholes, strict=True):
         if front and (ids := _behind(front, whole)) is not None:
             return ids

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from c2c_search.tokenization.control_tokens import Integers
+from c2c_search.tokenization.control_tokens import Spans
+from c2c_search.tokenization.control_tokens import control_tokens
 from c2c_search.tokenization.templates import Rendered
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-
-Integers = NDArray[np.int64]
 
 
 class TokenSpans(NamedTuple):
@@ -63,31 +62,41 @@ def read_all(
     for special in (True, False):
         rows = [row for row, prompt in enumerate(prompts) if prompt.special is special]
         texts = [prompts[row].text for row in rows]
-        for row, tokens in zip(rows, tokenize(texts, tokenizer, special=special), strict=True):
+        foreign = [prompts[row].foreign for row in rows]
+        read = tokenize(texts, tokenizer, special=special, foreign=foreign)
+        for row, tokens in zip(rows, read, strict=True):
             tokenized[row] = TokenizedPrompt(prompts[row], tokens)
     return [tokenized[row] for row in range(len(prompts))]
 
 
 def tokenize(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, *, special: bool
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    special: bool,
+    foreign: Sequence[Spans] | None = None,
 ) -> list[TokenSpans]:
     """Tokenize texts, in one call.
 
     Args:
         special: Whether the tokenizer adds its special tokens; only those in front, see `endings`.
+        foreign: Of each text, where others have written: nothing there becomes a control token.
+            All of every text when left out.
     """
     if not texts:
         return []
     encoding = tokenizer(list(texts), add_special_tokens=special, return_offsets_mapping=True)
     cut = -len(endings(tokenizer)) or None if special else None
-    return [
-        TokenSpans(
-            ids[:cut], _covered(text, np.array(offsets[:cut], dtype=np.int64).reshape(-1, 2))
-        )
-        for text, ids, offsets in zip(
-            texts, encoding["input_ids"], encoding["offset_mapping"], strict=True
-        )
-    ]
+    controls = control_tokens(tokenizer)
+    written = [[(0, len(text))] for text in texts] if foreign is None else foreign
+    found = []
+    for text, ids, offsets, of_others in zip(
+        texts, encoding["input_ids"], encoding["offset_mapping"], written, strict=True
+    ):
+        reported = np.array(offsets[:cut], dtype=np.int64).reshape(-1, 2)
+        read, places = controls.as_text(text, ids[:cut], reported, of_others)
+        found.append(TokenSpans(read, _covered(text, places)))
+    return found
 
 
 def in_words(ids: Sequence[int], tokenizer: PreTrainedTokenizerFast) -> str:

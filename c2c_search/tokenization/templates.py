@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 from typing import Annotated
 from typing import Any
@@ -105,11 +107,18 @@ class Rendered:
         contents: ``(start, end)`` of each message's content in ``text``, in characters; empty
             where the template leaves the message out.
         special: Whether the tokenizer still has to add its special tokens.
+        quoted: Where contents are spelt like a control token, wherever the template has put them.
     """
 
     text: str
     contents: tuple[tuple[int, int], ...]
     special: bool
+    quoted: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def foreign(self) -> tuple[tuple[int, int], ...]:
+        """Where others have written; the template has all else."""
+        return (*self.contents, *self.quoted)
 
 
 class TemplateRefusedError(DataError):
@@ -203,21 +212,28 @@ def render_all(
     date: str | None = None,
 ) -> list[Rendered]:
     """Write several conversations out for one model, each as `render` does."""
+    from c2c_search.tokenization.control_tokens import control_tokens  # needs numpy
+
     if template != "chat" or chat_template(tokenizer) is None:
         return [_render_plain(messages) for messages in conversations]
     frames: dict[tuple[str, ...], tuple[str, ...] | None] = {}
+    controls = control_tokens(tokenizer)
     rendered = []
     for index, messages in enumerate(conversations):
         roles = tuple(message["role"] for message in messages)
+        contents, marks = controls.marked([message["content"] for message in messages])
+        turns = [
+            Message(role=role, content=content)
+            for role, content in zip(roles, contents, strict=True)
+        ]
         try:
-            text = _apply(messages, tokenizer, date)
+            text = _apply(turns if marks else messages, tokenizer, date)
         except Exception as error:  # a template is a program, which raises what it likes
             raise TemplateRefusedError(index, tokenizer, roles, error) from error
         if roles not in frames:
             frames[roles] = _frame(roles, tokenizer, date)
-        contents = [message["content"] for message in messages]
         spans = _spans_in_frame(text, contents, frames[roles]) or _spans_by_search(text, contents)
-        rendered.append(Rendered(text, spans, special=False))
+        rendered.append(_unmarked(text, spans, marks))
     return rendered
 
 
@@ -302,6 +318,21 @@ def _apply(
     )
     assert isinstance(text, str)
     return text
+
+
+def _unmarked(text: str, contents: _Spans, marks: Mapping[str, str]) -> Rendered:
+    """A chat in which each mark is what it stands for; see `ControlTokens.marked`."""
+    if not marks:
+        return Rendered(text, contents, special=False)
+    written = [marks.get(character, character) for character in text]
+    starts = [0, *accumulate(map(len, written))]
+    quoted = tuple(
+        (starts[place], starts[place + 1])
+        for place, character in enumerate(text)
+        if character in marks
+    )
+    moved = tuple((starts[start], starts[end]) for start, end in contents)
+    return Rendered("".join(written), moved, special=False, quoted=quoted)
 
 
 def _frame(

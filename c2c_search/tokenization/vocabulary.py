@@ -11,6 +11,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from c2c_search.tokenization.alignments import Choice
+from c2c_search.tokenization.control_tokens import control_tokens
 from c2c_search.tokenization.spans import tokenize
 
 
@@ -34,10 +35,17 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class Wanted(NamedTuple):
-    """A text to tokenize for the sharer; ``first``: nothing stands in front of it."""
+    """A text to tokenize for the sharer.
+
+    Args:
+        text: The text.
+        first: Whether nothing stands in front of it.
+        control: Whether it is what a control token says, and may be one of the sharer's.
+    """
 
     text: str
     first: bool = False
+    control: bool = False
 
 
 class Pieces(NamedTuple):
@@ -123,10 +131,15 @@ def translate(
     table = known.table(receiver, choice)
     if new := [token for token in dict.fromkeys(ids) if token not in table and token not in roles]:
         said = _said(new, receiver)
-        pieces = known.pieces({Wanted(text) for text, _ in said if text}, sharer)
+        controls = control_tokens(receiver).among(new).tolist()
+        wanted = [
+            Wanted(text, control=control)
+            for (text, _), control in zip(said, controls, strict=True)
+        ]
+        pieces = known.pieces({each for each in wanted if each.text}, sharer)
         unknown = 0 if sharer.unk_token_id is None else sharer.unk_token_id
-        for token, (text, cut) in zip(new, said, strict=True):
-            read = pieces[Wanted(text)] if text else Pieces((), ())
+        for token, each, (_, cut) in zip(new, wanted, said, strict=True):
+            read = pieces[each] if each.text else Pieces((), ())
             found = _token_of_bytes(cut, sharer)
             if found is None and read.ids:
                 found = read.ids[choice(read.lengths)]
@@ -140,7 +153,12 @@ def _behind(
     anchor: str, texts: Sequence[Wanted], sharer: PreTrainedTokenizerFast
 ) -> dict[Wanted, Pieces]:
     """Tokens of texts that stand behind an anchor, where none of them reaches over both."""
-    anchored = tokenize([anchor + text.text for text in texts], sharer, special=False)
+    anchored = tokenize(
+        [anchor + text.text for text in texts],
+        sharer,
+        special=False,
+        foreign=[() if text.control else ((0, len(anchor + text.text)),) for text in texts],
+    )
     found = {}
     for text, (ids, spans) in zip(texts, anchored, strict=True):
         behind = spans[:, 0] >= len(anchor)

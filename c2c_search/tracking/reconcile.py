@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from c2c_search.host import process
+from c2c_search.space.order import all_trials
 from c2c_search.space.order import ordinal
 from c2c_search.tracking.recorded_run import RecordedRun
 from c2c_search.tracking.recorded_run import Status
@@ -128,7 +129,7 @@ def _repair(tracker: Tracker, run: Run, trial: FrozenTrial) -> Iterator[Repair]:
 
 
 def _recreate(tracker: Tracker, study: Study, parent: str, trial: FrozenTrial) -> Repair:
-    name = f"trial-{ordinal(study, trial.number):03d}"
+    name = f"trial-{ordinal(all_trials(study), trial.number):03d}"
     run = tracker.client.create_run(
         tracker.experiment_id,
         start_time=_milliseconds(trial.datetime_start),

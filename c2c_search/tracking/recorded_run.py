@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -21,16 +22,19 @@ from c2c_search.tracking.params import flatten
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput
     from mlflow.entities import Metric
+    from mlflow.entities import Param
     from mlflow.entities import Run
+    from mlflow.entities import RunTag
 
 
 Kind = Literal["study", "trial", "control", "twin", "seed", "evaluation"]
 Status = Literal["FINISHED", "KILLED", "FAILED"]
 
 NOTE = "mlflow.note.content"
-MAX_METRICS = 1000  # of one log_batch call; MLflow refuses more
-MAX_PARAMS = 100
+MAX_METRICS = 1000  # of one log_batch call, which may hold as much in all; MLflow refuses more
+MAX_PARAMS = 100  # and tags
 DIGEST = 16  # hexadecimal digits shown in the UI; MLflow allows 36
 MAX_TAG = 8000  # characters; MLflow truncates longer values without a word
 
@@ -55,9 +59,7 @@ class RecordedRun:
         """Set tags; a tag that exists is replaced."""
         from mlflow.entities import RunTag
 
-        entities = [RunTag(name, str(value)) for name, value in tags.items()]
-        for chunk in _chunks(entities, MAX_PARAMS):
-            self._client.log_batch(self.run_id, tags=chunk)
+        self._write(tags=[RunTag(name, str(value)) for name, value in tags.items()])
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log nested configuration as flat dotted parameters.
@@ -67,17 +69,34 @@ class RecordedRun:
         """
         from mlflow.entities import Param
 
-        entities = [Param(name, text) for name, text in flatten(values).items()]
-        for chunk in _chunks(entities, MAX_PARAMS):
-            self._client.log_batch(self.run_id, params=chunk)
+        self._write(params=[Param(name, text) for name, text in flatten(values).items()])
 
     def summary(self, values: Mapping[str, float]) -> None:
         """Log numbers that a run has once, e.g. ``fuser/parameters``; logging again replaces."""
         new = {name: value for name, value in values.items() if not self._has(name, value)}
-        entities = metrics(0, new)
-        for chunk in _chunks(entities, MAX_METRICS):
-            self._client.log_batch(self.run_id, metrics=chunk)
+        self._write(metrics=metrics(0, new))
         self._latest |= new
+
+    def _write(
+        self,
+        *,
+        metrics: Sequence[Metric] = (),
+        params: Sequence[Param] = (),
+        tags: Sequence[RunTag] = (),
+    ) -> None:
+        """Write to the store, in as few calls as it allows."""
+        kinds = [
+            list(_chunks(metrics, MAX_METRICS - 2 * MAX_PARAMS)),
+            list(_chunks(params, MAX_PARAMS)),
+            list(_chunks(tags, MAX_PARAMS)),
+        ]
+        for some in zip_longest(*kinds, fillvalue=()):
+            given = zip(("metrics", "params", "tags"), some, strict=True)
+            self._client.log_batch(self.run_id, **{kind: each for kind, each in given if each})
+
+    def _use(self, inputs: Sequence[DatasetInput]) -> None:
+        """Record inputs."""
+        self._client.log_inputs(self.run_id, list(inputs))
 
     def _has(self, name: str, value: float) -> bool:
         known = self._latest.get(name)
@@ -109,7 +128,7 @@ class RecordedRun:
             profile=None if rows is None else json.dumps({"num_rows": rows}),
         )
         tags = [InputTag("mlflow.data.context", context), InputTag("sha256", digest)]
-        self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
+        self._use([DatasetInput(dataset, tags)])
         self.tags({f"c2c.data.{fit(context)}": digest})
 
     def text(self, name: str, content: str) -> None:

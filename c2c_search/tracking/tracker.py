@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,14 +41,17 @@ from c2c_search.tracking.recorded_run import metrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput
     from mlflow.entities import Experiment
     from mlflow.entities import Metric
+    from mlflow.entities import Param
     from mlflow.entities import Run
+    from mlflow.entities import RunTag
 
     from c2c_search.config.trial import TrialConfig
 
 
-FLUSH_SECONDS = 10.0  # how old a metric may get before the UI can show it
+FLUSH_SECONDS = 30.0  # how old a metric may get before the UI can show it
 
 _EXPERIMENT_NOTE = """\
 Fusers searched by **c2c-search**: open the view *Leaderboard*.
@@ -217,12 +221,17 @@ class StudyRun(RecordedRun):
 class ChildRun(RecordedRun):
     """The run of one trial, control or twin.
 
-    Metrics are buffered and written in batches: call `flush` at rungs; `finish` does so too.
+    What is recorded is buffered and written in batches: a call to MLflow's store takes more of a
+    processor than all that one holds. Call `flush` at rungs, and before what is told elsewhere
+    depends on it; `finish` does so too.
     """
 
     def __init__(self, client: MlflowClient, run: Run) -> None:
         super().__init__(client, run)
         self._buffer: list[Metric] = []
+        self._params: list[Param] = []
+        self._tags: dict[str, RunTag] = {}
+        self._inputs: list[DatasetInput] = []
         self._flushed = time.monotonic()
         self._seen: dict[str, set[int]] = {
             name: {point.step for point in client.get_metric_history(self.run_id, name)}
@@ -233,13 +242,32 @@ class ChildRun(RecordedRun):
         # A number with a curve keeps it: one more point at step 0 would be a false one.
         return bool(self._seen.get(name, set()) - {0}) or super()._has(name, value)
 
-    def config(self, trial: TrialConfig) -> None:
-        """Log the whole trial: parameters, ``trial.yaml``, and the tag ``c2c.trial_hash``."""
+    def _write(
+        self,
+        *,
+        metrics: Sequence[Metric] = (),
+        params: Sequence[Param] = (),
+        tags: Sequence[RunTag] = (),
+    ) -> None:
+        self._buffer += metrics
+        self._params += params
+        self._tags |= {tag.key: tag for tag in tags}
+
+    def _use(self, inputs: Sequence[DatasetInput]) -> None:
+        self._inputs += inputs
+
+    def config(self, trial: TrialConfig, text: str) -> None:
+        """Log the whole trial: parameters, ``trial.yaml``, and the tag ``c2c.trial_hash``.
+
+        Args:
+            trial: The trial.
+            text: The same as YAML.
+        """
         values = trial.model_dump(mode="json", by_alias=True)
         if values["training"].get("stages"):  # as a table can show them
             values["training"]["stages"] = written(trial.training.stages)
         self.params(values)
-        self.text("trial.yaml", trial.to_yaml())
+        self.text("trial.yaml", text)
         self.tags({"c2c.trial_hash": trial.hash()})
         # The UI's parallel coordinates have linear axes only.
         self.summary({"hp/log10_learning_rate": math.log10(trial.training.learning_rate)})
@@ -259,10 +287,11 @@ class ChildRun(RecordedRun):
             self.flush()
 
     def flush(self) -> None:
-        """Write the buffered metrics."""
-        while self._buffer:
-            self._client.log_batch(self.run_id, metrics=self._buffer[:MAX_METRICS])
-            del self._buffer[:MAX_METRICS]
+        """Write what is buffered."""
+        super()._write(metrics=self._buffer, params=self._params, tags=[*self._tags.values()])
+        if self._inputs:
+            super()._use(self._inputs)
+        self._buffer, self._params, self._tags, self._inputs = [], [], {}, []
         self._flushed = time.monotonic()
 
     def cost(self, seconds: Mapping[str, float], *, parameters: int, size: int) -> None:
@@ -288,9 +317,9 @@ class ChildRun(RecordedRun):
             state: Optuna's word for it, kept as the tag ``optuna.state``: MLflow has no status
                 for a pruned trial.
         """
-        self.flush()
         if state:
             self.tags({"optuna.state": state})
+        self.flush()
         self._client.set_terminated(self.run_id, status)
 
 

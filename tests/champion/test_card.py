@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 
 from c2c_search.champion.card import model_card
 from c2c_search.champion.verdict import Verdict
@@ -35,6 +36,11 @@ def test_front_matter_is_yaml_that_the_hub_takes(card: str, manifest: Manifest) 
     pair = manifest.pair.model_copy(update={"receiver": receiver})
     there = model_card(manifest.model_copy(update={"pair": pair}), SIZE)
     assert yaml.safe_load(there.split("---\n", 2)[1])["base_model"] == ["owner/small"]
+    read = ModelCard(there).data
+    assert read.base_model == ["owner/small"]
+    (result,) = read.eval_results
+    assert (result.metric_type, result.metric_value) == ("accuracy", round(109 / 120, 4))
+    assert read.to_dict()["model-index"] == content["model-index"]
 
 
 def test_foreign_names_are_shown_and_not_obeyed(manifest: Manifest) -> None:

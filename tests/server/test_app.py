@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 import torch
@@ -257,6 +258,15 @@ def test_a_model_that_is_not_finite_is_no_answer_and_no_end(serve):
     with torch.no_grad():
         weight.copy_(kept)
     assert chat(client, "y").status_code == 200
+
+
+def test_memory_is_given_back_in_a_pause(serve, monkeypatch):
+    given = Event()
+    monkeypatch.setattr("c2c_search.server.engine.give_back_memory", given.set)
+    client, _ = serve()
+    assert not given.wait(0.5)  # nothing was used
+    assert chat(client, "x").status_code == 200
+    assert given.wait(30)
 
 
 def test_operators_see_what_is_done(serve):

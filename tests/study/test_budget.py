@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 
 from c2c_search.space.declaration import Search
 from c2c_search.space.shown import MEASURES
+from c2c_search.study import resume
 from c2c_search.study.budget import hours_of
 from c2c_search.study.budget import spent
 from c2c_search.study.budget import without_gain
@@ -93,7 +94,7 @@ def test_trials_since_the_last_gain(values: list[float | None], since: int) -> N
 def test_why_no_more_trials_are_asked_for(budget: dict[str, Any], reason: str) -> None:
     study = optuna.create_study(direction="maximize")
     study.add_trials([_trial(0.5), _trial(None), _trial(0.4)])
-    assert spent(study, Search(trials=9, **budget)) == reason
+    assert spent(resume.ended(study.trials), Search(trials=9, **budget)) == reason
 
 
 def test_a_study_out_of_patience_goes_on_to_its_verdict(

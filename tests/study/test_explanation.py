@@ -66,6 +66,13 @@ def test_too_few_trials_explain_nothing(study: Any, root: Path) -> None:
         explain("tiny", root)
 
 
+def test_a_study_in_a_database_that_is_named(study: Any, root: Path, tmp_path: Path) -> None:
+    study(1)
+    url = f"sqlite:///{root.resolve() / storage.DATABASE}"
+    with pytest.raises(DataError, match="at least"):  # it is found
+        explain("tiny", tmp_path / "elsewhere", url=url)
+
+
 def test_a_study_that_is_not_there(study: Any, root: Path, tmp_path: Path) -> None:
     study(1)
     with pytest.raises(StoreError, match="tiny"):

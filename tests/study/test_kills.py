@@ -269,20 +269,21 @@ def suggestions(root: Path) -> list[tuple[Any, ...]]:
     import optuna
 
     study = optuna.load_study(study_name="kills", storage=open_storage(root))
+    trials = study.trials
     first: dict[int, dict[str, Any]] = {}
-    for trial in study.trials:
-        number = ordinal(study, trial.number)
+    for trial in trials:
+        number = ordinal(trials, trial.number)
         assert trial.params.items() >= first.setdefault(number, trial.params).items()
         first[number] = trial.params
     return [
         (
-            ordinal(study, trial.number),
+            ordinal(trials, trial.number),
             trial.params,
             trial.state,
             trial.values,
             trial.intermediate_values,
         )
-        for trial in sorted(resume.finished(study), key=lambda one: ordinal(study, one.number))
+        for trial in sorted(resume.ended(trials), key=lambda one: ordinal(trials, one.number))
     ]
 
 

@@ -35,7 +35,7 @@ def test_a_retry_is_called_as_the_trial_it_goes_on_with() -> None:
     assert resume.recover(study) == [2]
     for _ in range(4):
         study.ask()
-    names = [trial_name(study, trial.number) for trial in study.trials]
+    names = [trial_name(study.trials, trial.number) for trial in study.trials]
     assert trial_names(study) == names
     # Numbers 2 and 4 go on with 0, number 3 with 1; the others are new.
     assert names[:5] == ["trial-000", "trial-001", "trial-000", "trial-001", "trial-000"]

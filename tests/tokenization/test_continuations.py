@@ -123,6 +123,8 @@ TEXTS = st.lists(
     st.sampled_from([*WORDS, " ", "\n", ":", "?", " the", "<turn>", "▁", "'s"]), max_size=6
 ).map("".join)
 
+OPTIONS = TEXTS.map(lambda text: text.replace("<turn>", "turn"))  # else see test_control_tokens
+
 
 @cache
 def make(kind: str, ends: str | None = None) -> PreTrainedTokenizerFast:
@@ -150,12 +152,13 @@ def ids_of(text: str, tokenizer, *, special: bool) -> list[int]:
 @every_end
 @every_kind
 @settings(max_examples=40, deadline=None)
-@given(front=TEXTS, options=st.lists(TEXTS, min_size=1, max_size=3), special=st.booleans())
+@given(front=TEXTS, options=st.lists(OPTIONS, min_size=1, max_size=3), special=st.booleans())
 def test_the_tokens_are_those_of_the_joined_text(kind, ends, front, options, special):
     tokenizer = make(kind, ends)
     prompt = Rendered(f"{front}x:", (), special=special)
     begins = ids_of(prompt.text, tokenizer, special=special)
-    assert tokenize([prompt.text], tokenizer, special=special)[0].ids == begins
+    (read,) = tokenize([prompt.text], tokenizer, special=special, foreign=[()])
+    assert read.ids == begins
     texts = [f" {option}y" for option in options]
     (found,) = continuation_ids([prompt], [texts], tokenizer)
     for text, ids in zip(texts, found, strict=True):

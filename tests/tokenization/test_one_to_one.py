@@ -132,23 +132,23 @@ def test_special_tokens_keep_their_role():
         [(name, receiver.convert_tokens_to_ids(name)) for name in ("<start>", "<stop>")],
     )
     sharer = byte_level(*WHOLE, special=["<b>", "<e>", "<tool>"], bos_token="<b>", eos_token="<e>")
-    messages = [{"role": "user", "content": "<stop>hello<tool><only>"}]
+    messages = [{"role": "user", "content": "hello"}]
     prompt = encode(messages, "plain", receiver, sharer, "first")
     expected = [
         "<b>",
         "Question",
         ":",
-        "Ġ",
-        "<e>",
-        "hello",
-        "<tool>",
-        "<",
+        "Ġhello",
         "Ċ",
         "Answer",
         ":",  # and nothing behind it: a prompt does not end with what ends a text
     ]
     assert heard(prompt, sharer) == expected
     assert said(prompt, sharer) == expected
+    of_another = [{"role": "user", "content": "<stop>hello<tool><only>"}]
+    said_so = said(encode(of_another, "plain", receiver, sharer, "first"), sharer)
+    assert not {"<e>", "<tool>"} & {*said_so}  # what others write has no role
+    assert "".join(said_so[3:-3]) == "Ġ<stop>hello<tool><only>"
 
 
 def test_the_sharers_own_special_token_stays_in_front():

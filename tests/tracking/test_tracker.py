@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -158,17 +159,47 @@ def test_a_changed_parameter_of_a_resumed_run_is_a_mistake(study: StudyRun) -> N
 
     run = study.trial("t")
     run.params({"fuser": {"depth": 3}})
+    run.flush()
+    run.params({"fuser": {"depth": 4}})
     with pytest.raises(MlflowException, match=r"fuser\.depth"):
-        run.params({"fuser": {"depth": 4}})
+        run.flush()
 
 
 def test_many_parameters_and_tags_are_split_over_calls(tracker: Tracker, study: StudyRun) -> None:
     run = study.trial("t")
     run.params({f"p{i}": i for i in range(250)})
     run.tags({f"t{i}": i for i in range(250)})
+    run.flush()
     data = run_of(tracker, run).data
     assert sum(name.startswith("p") for name in data.params) == 250
     assert data.tags["t249"] == "249"
+
+
+def test_what_is_recorded_between_two_rungs_is_one_call(
+    tracker: Tracker, study: StudyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = study.trial("t")
+    calls: list[set[str]] = []
+    real = tracker.client.log_batch
+
+    def log_batch(run_id: str, **given: Any) -> None:
+        calls.append(set(given))
+        real(run_id, **given)
+
+    monkeypatch.setattr(run, "_client", SimpleNamespace(log_batch=log_batch))
+    run.note("A trial.")
+    run.params({"depth": 1})
+    run.metrics(1, {"train/loss": 1.0})
+    run.tags({"a": 1})
+    run.tags({"a": 2})
+    run.objective(0.5)
+    assert calls == []
+    run.flush()
+    run.flush()
+    assert calls == [{"metrics", "params", "tags"}]
+    data = run_of(tracker, run).data
+    assert data.tags["a"] == "2"
+    assert data.metrics["objective"] == 0.5
 
 
 def test_numbers_that_a_run_has_once(tracker: Tracker, study: StudyRun) -> None:
@@ -176,8 +207,10 @@ def test_numbers_that_a_run_has_once(tracker: Tracker, study: StudyRun) -> None:
     for _ in range(2):
         run.cost({"train": 2.5, "prefill": 0.5}, parameters=1000, size=4000)
         run.objective(0.625)
+        run.flush()
     again = study.trial("t", run_id=run.run_id)
     again.objective(0.625)
+    again.flush()
     assert steps(tracker, run, "objective") == [0]
     assert run_of(tracker, run).data.metrics == {
         "time/train": 2.5,
@@ -203,12 +236,12 @@ def test_a_curve_gets_no_false_point_from_a_final_number(
 def test_a_trial_config_is_logged_whole(tracker: Tracker, study: StudyRun) -> None:
     config = SimpleNamespace(
         model_dump=lambda **_: {"fuser": {"depth": 3}, "training": {"learning_rate": 1e-3}},
-        to_yaml=lambda: "fuser: {depth: 3}\n",
         hash=lambda: "0123456789abcdef",
         training=SimpleNamespace(learning_rate=1e-3),
     )
     run = study.trial("t")
-    run.config(config)
+    run.config(config, "fuser: {depth: 3}\n")
+    run.flush()
     data = run_of(tracker, run).data
     assert data.params == {"fuser.depth": "3", "training.learning_rate": "0.001"}
     assert data.metrics == {"hp/log10_learning_rate": -3.0}
@@ -220,7 +253,9 @@ def test_a_dataset_is_an_input_with_its_whole_hash(tracker: Tracker, study: Stud
     run = study.trial("t")
     for _ in range(2):
         run.dataset("quiz", "ab" * 32, "built in", "train", rows=1500)
+        run.flush()
     run.dataset("quiz", "cd" * 32, "built in", "validation")
+    run.flush()
     logged = run_of(tracker, run).inputs.dataset_inputs
     assert sorted(each.dataset.digest for each in logged) == ["ab" * 8, "cd" * 8]
     tags = {tag.key: tag.value for each in logged for tag in each.tags if "ab" in tag.value}

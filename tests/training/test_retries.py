@@ -6,7 +6,7 @@ import pytest
 
 from c2c_search.errors import C2CError
 from c2c_search.errors import StudyStoppedError
-from c2c_search.study.trials import FailureStreak
+from c2c_search.study.failure_streak import FailureStreak
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Progress

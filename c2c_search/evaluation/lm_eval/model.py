@@ -143,7 +143,7 @@ class C2CLM(TemplateLM):
     ) -> list[int]:
         """The receiver's tokens of a text; special ones unless the text begins with them."""
         if add_special_tokens is None:
-            add_special_tokens = not self._starts_special(string)
+            add_special_tokens = not self._special_front(string)
         ids: list[int] = self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
         # A prompt does not end with what ends a text.
         return ids[: -len(endings(self.tokenizer)) or None] if add_special_tokens else ids
@@ -337,7 +337,8 @@ class C2CLM(TemplateLM):
     def _rendered(self, context: _Context) -> tuple[Rendered, Rendered]:
         """A context as both models read it."""
         text, theirs = context.text, self.model.sharer.text_tokenizer
-        ours = Rendered(text, ((0, len(text)),), special=not self._starts_special(text))
+        begins = self._special_front(text)
+        ours = Rendered(text, ((begins, len(text)),), special=not begins)
         if context.asked not in self._chats:
             bos = theirs.bos_token
             return ours, Rendered(
@@ -354,8 +355,10 @@ class C2CLM(TemplateLM):
         heard = render(messages, heard_in, theirs, self.model.date)
         return Rendered(text, contents, ours.special), heard
 
-    def _starts_special(self, text: str) -> bool:
-        return text.startswith(str(self.tokenizer.decode([self.prefix_token_id])))
+    def _special_front(self, text: str) -> int:
+        """Characters in front that the harness has written for a special token."""
+        front = str(self.tokenizer.decode([self.prefix_token_id]))
+        return len(front) if text.startswith(front) else 0
 
 
 def _score(logits: torch.Tensor, continuations: Sequence[Sequence[int]]) -> list[Scored]:
