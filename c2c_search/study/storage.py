@@ -213,22 +213,14 @@ def database_of(study: optuna.Study) -> RDBStorage:
 
 
 def set_attributes(trial: optuna.Trial, values: Mapping[str, Any]) -> None:
-    """Set user attributes of a trial that runs, in one transaction: all of them or none.
+    """Set user attributes of a trial that runs, one after the other.
 
     Args:
         trial: The trial.
         values: By name, as JSON can hold them.
     """
-    from optuna.storages._rdb.models import TrialUserAttributeModel
-    from optuna.storages._rdb.storage import _create_scoped_session
-
-    storage = database_of(trial.study)
-    with _create_scoped_session(storage.scoped_session, True) as session:
-        for name, value in values.items():
-            storage._set_trial_attr_without_commit(
-                session, TrialUserAttributeModel, trial._trial_id, name, value
-            )
-    trial._cached_frozen_trial.user_attrs.update(values)
+    for name, value in values.items():
+        trial.set_user_attr(name, value)
 
 
 def is_shared(storage: RDBStorage) -> bool:

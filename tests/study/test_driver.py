@@ -535,13 +535,6 @@ def test_a_reference_that_fails_ends_the_study(quick: Run, script: Any) -> None:
         quick()
 
 
-def test_an_edited_space_needs_another_name(quick: Run, space_file: Path) -> None:
-    quick(trials=1)
-    space_file.write_text(space_file.read_text().replace("int: [1, 8]", "int: [1, 4]"))
-    with pytest.raises(ConfigError, match=r"dimensions\.fuser\.depth\.int: was \[1, 8\], is"):
-        quick()
-
-
 def test_the_budget_and_the_proof_may_be_edited(quick: Run, space_file: Path) -> None:
     quick(trials=1)
     pipeline = space_file.with_name("pipeline.yaml")
