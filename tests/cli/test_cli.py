@@ -489,7 +489,7 @@ def test_a_study_is_explained(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None
         ),
         diff="-study: quick\n+study: quick-2",
     )
-    monkeypatch.setattr(explanation, "explain", lambda study, root: found)
+    monkeypatch.setattr(explanation, "explain", lambda study, root, url=None: found)
     status, out, _ = cli("explain", "quick")
     assert status == 0
     for part in ("0.70 [0.50, 0.80]", "highest end", "indicative", "+study: quick-2", "12 trials"):

@@ -51,6 +51,7 @@ def measured(
         )
         run = tracker.study(study).trial("trial-001")
         run.tags({"c2c.trial_hash": own.trial_hash})
+        run.flush()
         store = JsonStore(root / "trials" / study / "results")
         store.save("prepared/there", Prepared(models={}, data=dict(own.data), seconds={}))
         result = SystemResult(system=study, split="test", items=answers(accuracy))
