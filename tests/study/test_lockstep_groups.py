@@ -10,12 +10,6 @@ from typing import Any
 
 import pytest
 
-from c2c_search.config.pipeline import DataConfig
-from c2c_search.config.pipeline import EvaluationConfig
-from c2c_search.config.training import TrainingConfig
-from c2c_search.config.trial import TrialConfig
-from c2c_search.fuser.config import FuserConfig
-from c2c_search.models.pair import PairSpec
 from c2c_search.study.lockstep_groups import Begun
 from c2c_search.study.lockstep_groups import LockstepGroups
 from c2c_search.study.trainer import TrainingRequest
@@ -27,32 +21,8 @@ from c2c_search.training.protocol import Train
 from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
 from c2c_search.training.protocol import TrainTogether
-
-
-TRIAL = TrialConfig(
-    pair=PairSpec(receiver="path:a", sharer="path:b"),
-    fuser=FuserConfig(),
-    training=TrainingConfig(steps=4, rungs=(1.0,)),
-    data=DataConfig(),
-    evaluation=EvaluationConfig(),
-    seed=0,
-)
-
-
-def trained(number: int) -> Trained:
-    return Trained(
-        step=number,
-        split="validation",
-        objective=0.5,
-        accuracy=0.5,
-        pruned=False,
-        best_rung=0,
-        best_dir="best",
-        parameters=1,
-        bytes=1,
-        seconds={},
-        metrics={},
-    )
+from tests.training.protocol_examples import TRIAL
+from tests.training.protocol_examples import trained
 
 
 @dataclass

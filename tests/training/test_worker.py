@@ -19,13 +19,13 @@ from c2c_search.training.protocol import Join
 from c2c_search.training.protocol import OfTrial
 from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Train
-from c2c_search.training.protocol import Trained
 from c2c_search.training.protocol import TrainedTogether
 from c2c_search.training.protocol import TrainTogether
 from c2c_search.training.worker import Server
 from c2c_search.training.worker import TimeLimitError
 from c2c_search.training.worker import describe
 from c2c_search.training.worker import seconds_of
+from tests.training.protocol_examples import trained
 
 
 @pytest.mark.parametrize(
@@ -108,19 +108,7 @@ def test_a_training_ends_with_its_time(trial, together):
 
 def test_who_joins_a_group_has_its_own_time(trial):
     train = Train(config=trial, directory="", seconds=0.05)
-    ended = Trained(
-        step=1,
-        split="validation",
-        objective=0.5,
-        accuracy=0.5,
-        pruned=False,
-        best_rung=0,
-        best_dir="",
-        parameters=1,
-        bytes=1,
-        seconds={},
-        metrics={},
-    )
+    ended = trained(1)
 
     class Service(Stepping):
         def train_together(self, trials, go_on, joining):

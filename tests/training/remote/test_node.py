@@ -10,13 +10,7 @@ from typing import Any
 
 import pytest
 
-from c2c_search.config.pipeline import DataConfig
-from c2c_search.config.pipeline import EvaluationConfig
 from c2c_search.config.pipeline import Pipeline
-from c2c_search.config.training import TrainingConfig
-from c2c_search.config.trial import TrialConfig
-from c2c_search.fuser.config import FuserConfig
-from c2c_search.models.pair import PairSpec
 from c2c_search.training import launch
 from c2c_search.training.protocol import EVENT
 from c2c_search.training.protocol import Event
@@ -28,16 +22,7 @@ from c2c_search.training.protocol import TrainedTogether
 from c2c_search.training.protocol import TrainTogether
 from c2c_search.training.remote import node
 from c2c_search.training.remote import parcel
-
-
-TRIAL = TrialConfig(
-    pair=PairSpec(receiver="path:a", sharer="path:b"),
-    fuser=FuserConfig(),
-    training=TrainingConfig(steps=4, rungs=(1.0,)),
-    data=DataConfig(),
-    evaluation=EvaluationConfig(),
-    seed=0,
-)
+from tests.training.protocol_examples import TRIAL
 
 
 class FakeWorker:
