@@ -6,20 +6,21 @@ from collections import defaultdict
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 
 import torch
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
-from lm_eval.models.utils import resolve_max_length
 from lm_eval.utils import get_rolling_token_windows
 from lm_eval.utils import make_disjoint_window
 from tqdm import tqdm
 
 from c2c_search.batching import portions
 from c2c_search.errors import ConfigError
+from c2c_search.evaluation.lm_eval.limits import anchor_tokens
+from c2c_search.evaluation.lm_eval.limits import last_tokens
+from c2c_search.evaluation.lm_eval.limits import longest_prompt
 from c2c_search.evaluation.scoring import receiver_alone
 from c2c_search.evaluation.systems.prompts import OPTION_TOKENS
 from c2c_search.evaluation.systems.prompts import PROMPT_TOKENS
@@ -36,7 +37,6 @@ from c2c_search.tokenization.templates import RoleTemplates
 from c2c_search.tokenization.templates import chat_template
 from c2c_search.tokenization.templates import render
 from c2c_search.tokenization.templates import written_on
-from c2c_search.tokenization.token_alignment import EncodedPrompt
 from c2c_search.tokenization.token_alignment import encode_rendered
 
 
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
     from c2c_search.inference.model import C2CModel
-    from c2c_search.models.loading import LoadedModel
 
 
 Scored = tuple[float, bool]
@@ -98,7 +97,7 @@ class C2CLM(TemplateLM):
         self.model = model
         self.batch_size = batch_size
         self.tokenizer = model.receiver.text_tokenizer
-        read, words = max_length or _longest(model.receiver), _anchor_tokens(model)
+        read, words = max_length or longest_prompt(model.receiver), anchor_tokens(model)
         if read <= words:
             raise ConfigError(
                 "A receiver needs room beside the words of its sharer.",
@@ -326,10 +325,10 @@ class C2CLM(TemplateLM):
             model.fuser.config.token_alignment,
         )
         drafter = drafter_of(model)
-        longest = _longest(model.sharer) - (0 if drafter is None else drafter.tokens)
+        longest = longest_prompt(model.sharer) - (0 if drafter is None else drafter.tokens)
         return model.cached(
             [
-                _last(prompt, len(context.ids), longest)
+                last_tokens(prompt, len(context.ids), longest)
                 for prompt, context in zip(encoded, contexts, strict=True)
             ]
         )
@@ -376,26 +375,3 @@ def _score(logits: torch.Tensor, continuations: Sequence[Sequence[int]]) -> list
         (float(likelihoods.sum()), bool(hits.all()))
         for likelihoods, hits in zip(chosen.split(lengths), greedy.split(lengths), strict=True)
     ]
-
-
-def _last(prompt: EncodedPrompt, tokens: int, sharer_tokens: int) -> EncodedPrompt:
-    """The end of a prompt that is too long for one of the models."""
-    dropped = max(len(prompt.sharer_ids) - sharer_tokens, 0)
-    return replace(
-        prompt,
-        receiver_ids=prompt.receiver_ids[-tokens:],
-        sharer_ids=prompt.sharer_ids[dropped:],
-        alignment=tuple(max(index - dropped, 0) for index in prompt.alignment[-tokens:]),
-    )
-
-
-def _anchor_tokens(model: C2CModel) -> int:
-    """Tokens that the receiver reads beside the harness's: of anchors, and their line's end."""
-    config = None if model.fuser is None else model.fuser.config
-    return 0 if config is None or not config.anchored else config.anchor_tokens + 1
-
-
-def _longest(loaded: LoadedModel) -> int:
-    """Tokens that a model reads."""
-    longest: int = resolve_max_length(loaded.model.config, loaded.tokenizer)
-    return longest
