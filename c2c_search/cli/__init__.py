@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TextIO
 
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
@@ -86,9 +86,16 @@ def _notes() -> Iterator[None]:
     others, told = warnings.showwarning, set[str]()
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-    def show(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if category is not UserWarning or not filename.startswith(here):
-            others(message, category, filename, *place)
+            others(message, category, filename, lineno, file, line)
         elif str(message) not in told:
             told.add(str(message))
             _tell(str(message), "Note", "bold yellow")
