@@ -17,6 +17,7 @@ from c2c_search.cli.options import Root
 from c2c_search.cli.options import Storage
 from c2c_search.cli.options import TrackingUri
 from c2c_search.cli.options import confirm
+from c2c_search.cli.options import tell
 from c2c_search.cli.options import tell_version
 
 
@@ -174,18 +175,27 @@ def rm(
 def export(
     study: Name,
     to: Annotated[
-        Path | None, typer.Option(help="File to write.", show_default="standard output")
+        Path | None,
+        typer.Option(
+            help="File to write: FILE.zip holds all of the study, for `study import`; any other "
+            "name what `study show --json` prints.",
+            show_default="standard output",
+        ),
     ] = None,
     root: Root = ROOT,
     storage: Storage = None,
+    tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
-    """Write a study and all its trials as JSON.
+    """Write a study and all its trials as JSON, or the whole of it as an archive.
+
+    An archive FILE.zip holds trials, runs, fusers, checkpoints and the champion's package, of
+    the versions before this one too; models and data files it does not hold.
 
     Example:
 
-        $ c2c-search study export private --to private.json
-        private is in private.json.
+        $ c2c-search study export private --to private.zip
+        private is in private.zip.
     """
     from c2c_search.errors import ConfigError
     from c2c_search.host.files import disk_errors
@@ -193,23 +203,30 @@ def export(
     from c2c_search.study import overview
 
     (row,) = _rows(root, study, storage)
-    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), study))
-    text = dumps(_tidy(row, trials))
-    if to is None:
-        echo_json(text)
-        return
-    with disk_errors(to):
-        if to.exists() and not to.is_file():
-            raise ConfigError(
-                "A study is written into a file.",
-                value=str(to),
-                hint="Name another path, or leave --to out for standard output.",
-            )
-        write_text(to, text + "\n")
+    if to is not None and to.exists() and not to.is_file():
+        raise ConfigError(
+            "A study is written into a file.",
+            value=str(to),
+            hint="Name another path, or leave --to out for standard output.",
+        )
+    written = [row.name]
+    if to is not None and to.suffix == ".zip":
+        from c2c_search.study.archive import write_archive
+
+        tell(f"Writing {to}")
+        written = write_archive(root, row.name, to, url=storage, tracking_uri=tracking_uri)
+    else:
+        trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), study))
+        text = dumps(_tidy(row, trials))
+        if to is None:
+            echo_json(text)
+            return
+        with disk_errors(to):
+            write_text(to, text + "\n")
     if json:
         echo_json(dumps({"study": row.name, "file": str(to)}))
     else:
-        echo(f"{row.name} is in {to}.")
+        echo(f"{', '.join(written)} {'is' if len(written) == 1 else 'are'} in {to}.")
 
 
 def dumps(content: object) -> str:

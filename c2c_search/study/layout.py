@@ -61,6 +61,11 @@ class StudyFiles:
         return self.folder / ".stop"
 
     @property
+    def importing(self) -> Path:
+        """Is there while the study is being imported, or where that was cut short."""
+        return self.folder / ".importing"
+
+    @property
     def champion(self) -> Path:
         """The package that was promoted."""
         return self.root / CHAMPIONS / self.study
