@@ -30,6 +30,7 @@ from c2c_search.host.files import replacing
 from c2c_search.host.files import scratch
 from c2c_search.host.home import expanded
 from c2c_search.host.names import is_fit
+from c2c_search.host.versioned_names import called
 from c2c_search.host.versioned_names import numbered
 from c2c_search.host.versioned_names import versions
 from c2c_search.space.declaration import LONGEST_NAME
@@ -149,18 +150,14 @@ def write_archive(
         with replacing(to) as partial, zipfile.ZipFile(partial, "w") as archive:
             writer = _Writer(archive)
             found = [
-                writer.version(root, overview.load(opened, _said(each)), client) for each in names
+                writer.version(root, overview.load(opened, called(known, each)), client)
+                for each in names
             ]
             contents = Contents(
                 version=workbench_version(), versions=tuple(found), files=writer.files
             )
             writer.text(CONTENTS, _json(contents))
     return names
-
-
-def _said(name: str) -> str:
-    """A version's name as it means this version alone, also the first one's."""
-    return name if numbered(name)[1] > 1 else f"{name}@1"
 
 
 def _json(content: BaseModel) -> str:

@@ -46,6 +46,7 @@ from c2c_search.study.archive import TRIALS
 from c2c_search.study.archive import Contents
 from c2c_search.study.findings import findings_of
 from c2c_search.study.layout import CHAMPIONS
+from c2c_search.study.layout import COST
 from c2c_search.study.layout import PREPARED
 from c2c_search.study.looks import LOOKS
 from c2c_search.study.looks import Look
@@ -73,7 +74,7 @@ _HINT = "Export the study again with `c2c-search study export STUDY --to FILE.zi
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 _RESULTS: dict[str, type[BaseModel]] = {
     "trained": Trained,
-    "cost": Costs,
+    COST: Costs,
     PREPARED: Prepared,
     f"{PROMOTED}.json": PromotedChampion,
     f"{KEY}.json": Verdicts,

@@ -18,6 +18,7 @@ from c2c_search.host.files import sync
 from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.versioned_names import MARK
+from c2c_search.host.versioned_names import called as said
 from c2c_search.host.versioned_names import numbered
 from c2c_search.host.versioned_names import versions
 from c2c_search.space.declaration import Name
@@ -179,7 +180,7 @@ class _Entering:
                 "A study of that name is there, and is not replaced.",
                 value=", ".join(dict.fromkeys(taken)),
                 hint="Give the imported one another name with --as NAME, or remove that one with "
-                f"`c2c-search study rm {taken[0]}`.",
+                f"`c2c-search study rm {said(known, taken[0])}`.",
             )
 
     def _version(self, name: str, version: StoredVersion, files: StudyFiles) -> None:

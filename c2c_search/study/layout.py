@@ -11,6 +11,7 @@ from c2c_search.host.versioned_names import numbered
 
 
 CHAMPIONS = "champions"
+COST = "cost"
 PREPARED = "prepared"
 
 

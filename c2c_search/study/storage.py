@@ -204,7 +204,7 @@ def open_drivers(root: Path, study: str, storage: RDBStorage) -> Iterator[Driver
             "A study is gone on with when all of it is there; its import was cut short.",
             value=study,
             hint="Repeat `c2c-search study import`, or remove what is there with `c2c-search "
-            f"study rm {study}`.",
+            "study rm`.",
         )
     if is_shared(storage):
         with shared_drivers(root, study, storage) as drivers:

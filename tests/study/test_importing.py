@@ -65,7 +65,9 @@ def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def rows(root: Path) -> list[dict[str, Any]]:
     """Trials, without what is another one's in every store."""
     found = overview.trial_rows(optuna_study(root))
-    return [each.model_dump(exclude={"run", "started", "ended"}) for each in found]
+    return [
+        each.model_dump(exclude={"run", "started", "ended", "worker_seconds"}) for each in found
+    ]
 
 
 def recorded(root: Path) -> dict[str, Any]:
