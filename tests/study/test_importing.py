@@ -76,7 +76,11 @@ def recorded(root: Path) -> dict[str, Any]:
         name: (
             run.info.status,
             run.data.params,
-            {each: value for each, value in run.data.metrics.items() if "time/" not in each},
+            {
+                each: value
+                for each, value in run.data.metrics.items()
+                if not each.startswith(("time/", "search/"))
+            },
             {tag: run.data.tags[tag] for tag in ("c2c.kind", "optuna.study_name")},
         )
         for name, run in runs(root).items()
@@ -93,7 +97,9 @@ def told(capsys: pytest.CaptureFixture[str], root: Path, other: Path) -> tuple[s
         report.report("tiny", to=[here / "report.md"], root=here)
         written = (here / "report.md").read_text().partition("How to reproduce")[0]
         said = (capsys.readouterr().out + written).replace(str(here), "ROOT")
-        return re.sub(r"\d\d:\d\d:\d\d", "TIME", said)
+        return re.sub(
+            r"\d\d:\d\d:\d\d|(O|o)verhead:? [\d.]+ %( of the workers' [\d.]+)?", "TIME", said
+        )
 
     return say(root), say(other)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from c2c_search.cli import studies
-from c2c_search.cli import trial
+from c2c_search.cli import trial as trial_commands
 from c2c_search.cli.report import leaderboard
 from c2c_search.report.leaderboard import markdown
 from c2c_search.space.schema import Space
@@ -185,7 +185,7 @@ def test_of_trials_whose_costs_cannot_be_measured_afterwards_that_is_told(
     # Once they are, every command shows them.
     script.costless = ""
     quick(trials=2)
-    trial.show("tiny", "0", root=root, json=True)
+    trial_commands.show("tiny", "0", root=root, json=True)
     measures = json.loads(capsys.readouterr().out)["measures"]
     latency, _ = measures["latency_ms"], measures["peak_memory_mb"]
     studies.show("tiny", root=root)
