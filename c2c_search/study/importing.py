@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,23 +142,38 @@ class _Entering:
 
     def take_in(self, studies: dict[str, StoredVersion]) -> None:
         """Take in all versions or, where anything goes wrong, none."""
+        from mlflow.exceptions import MlflowException
+
+        files = [StudyFiles(self._root, each) for each in studies]
         with ExitStack() as stack:
-            stack.enter_context(storage.one_at_a_time(self._root, self._opened))
-            self._refuse_known(list(studies))
-            files = [StudyFiles(self._root, each) for each in studies]
-            for each in files:
-                each.importing.parent.mkdir(parents=True, exist_ok=True)
-                each.importing.touch()
-                stack.enter_context(storage.sole_driver(self._root, each.study, self._opened))
+            with storage.one_at_a_time(self._root, self._opened):
+                self._refuse_known(list(studies))
+                for each in files:
+                    stack.enter_context(self._claimed(each))
             try:
                 for (name, version), each in zip(studies.items(), files, strict=True):
                     self._version(name, version, each)
-            except BaseException:
+            except BaseException as error:
                 for each in files:
                     erase(each, self._opened, self._uri, champion=True)
+                if isinstance(error, MlflowException):
+                    raise ConfigError(
+                        "The runs of an archive must be such as MLflow takes.", value=str(error)
+                    ) from None
                 raise
             for each in files:
                 each.importing.unlink()
+
+    @contextmanager
+    def _claimed(self, files: StudyFiles) -> Iterator[None]:
+        """Hold a name, on which nobody else goes on, without what a killed import left there."""
+        if files.importing.exists():
+            with storage.sole_driver(self._root, files.study, self._opened):
+                erase(files, self._opened, self._uri, champion=True)
+        files.folder.mkdir(parents=True, exist_ok=True)
+        files.importing.touch()
+        with storage.sole_driver(self._root, files.study, self._opened):
+            yield
 
     def _refuse_known(self, names: Sequence[str]) -> None:
         known = overview.study_names(self._opened)
@@ -165,7 +182,6 @@ class _Entering:
         for name in names:
             files = StudyFiles(self._root, name)
             if files.importing.exists():
-                erase(files, self._opened, self._uri, champion=True)
                 taken = [each for each in taken if each != name]
             elif name not in known and (files.folder.exists() or files.champion.exists()):
                 lies = files.folder if files.folder.exists() else files.champion

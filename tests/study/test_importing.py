@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import stat
 import zipfile
@@ -16,7 +15,6 @@ import pytest
 from c2c_search.cli import report
 from c2c_search.cli import studies
 from c2c_search.cli import study_import
-from c2c_search.cli import trial
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
@@ -27,6 +25,7 @@ from c2c_search.study import upkeep
 from c2c_search.study.archive import write_archive
 from c2c_search.study.driver import Outcome
 from c2c_search.study.importing import import_archive
+from c2c_search.tracking.stored_run import StoredRun
 from tests.study.test_driver import optuna_study
 from tests.study.test_driver import runs
 from tests.study.test_objectives import search_by
@@ -87,21 +86,16 @@ def recorded(root: Path) -> dict[str, Any]:
     }
 
 
-def told(capsys: pytest.CaptureFixture[str], root: Path, other: Path) -> tuple[str, str]:
-    """What commands that look at a study say under two roots, which are called alike."""
-
-    def say(here: Path) -> str:
-        studies.status("tiny", root=here)
-        trial.list_("tiny", root=here)
-        report.leaderboard("tiny", root=here)
-        report.report("tiny", to=[here / "report.md"], root=here)
-        written = (here / "report.md").read_text().partition("How to reproduce")[0]
-        said = (capsys.readouterr().out + written).replace(str(here), "ROOT")
-        return re.sub(
-            r"\d\d:\d\d:\d\d|(O|o)verhead:? [\d.]+ %( of the workers' [\d.]+)?", "TIME", said
-        )
-
-    return say(root), say(other)
+def told(capsys: pytest.CaptureFixture[str], root: Path, *studies_: str) -> str:
+    """What commands that look at studies say, with the root called ROOT."""
+    capsys.readouterr()
+    written = []
+    for name in studies_:
+        studies.show(name, root=root)
+        report.leaderboard(name, root=root)
+        report.report(name, to=[root / "report.md"], root=root)
+        written.append((root / "report.md").read_text().partition("How to reproduce")[0])
+    return "".join([capsys.readouterr().out, *written]).replace(str(root), "ROOT")
 
 
 def test_half_a_study_goes_on_elsewhere_as_it_does_here(
@@ -130,19 +124,24 @@ def test_half_a_study_goes_on_elsewhere_as_it_does_here(
     assert rows(elsewhere) == rows(root)
     assert any(each["state"] == "interrupted" for each in rows(root))
     assert recorded(elsewhere) == recorded(root)
+    assert told(capsys, elsewhere, "tiny") == told(capsys, root, "tiny")
     script.at, trained = lambda number: None, len(script.trained)
     resumed = [run(root=each, trials=3) and len(script.trained) for each in (root, elsewhere)]
     assert resumed[0] - trained == resumed[1] - resumed[0]  # checkpoints too were taken along
     assert script.resumed[trained] == script.resumed[resumed[0]] > 0
     assert rows(elsewhere) == rows(root)
     assert recorded(elsewhere) == recorded(root)
-    here, there = told(capsys, root, elsewhere)
-    assert there == here
     assert [path.name for path in elsewhere.glob(".import*")] == []
 
 
 def test_versions_are_taken_in_together_and_go_on_by_another_name(
-    quick: Run, root: Path, elsewhere: Path, space_file: Path, script: Any, tmp_path: Path
+    quick: Run,
+    root: Path,
+    elsewhere: Path,
+    space_file: Path,
+    script: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     quick(trials=2)
     edit(space_file, ("seed: 0", "seed: 5"))
@@ -155,6 +154,8 @@ def test_versions_are_taken_in_together_and_go_on_by_another_name(
         import_archive(file, elsewhere, name="../up")
     assert import_archive(file, elsewhere, name="far") == ["far", "far@2"]
     assert import_archive(file, elsewhere) == ["tiny", "tiny@2"]
+    both = ("tiny@1", "tiny@2")
+    assert told(capsys, elsewhere, *both) == told(capsys, root, *both)
     trained = len(script.trained)
     edit(space_file, ("study: tiny", "study: far"))
     assert quick(root=elsewhere, trials=2).study == "far@2"
@@ -294,6 +295,34 @@ def test_hostile_archives_are_refused_with_every_reason(archive: Path, tmp_path:
 
     assert refused(several).startswith("2 problems:\n")
     assert not (tmp_path / "out.json").exists()
+
+
+def test_a_run_that_mlflow_does_not_take_leaves_nothing(
+    archive: Path, elsewhere: Path, tmp_path: Path
+) -> None:
+    run = "0" * 32
+    told = StoredRun(
+        id=run,
+        name="?",
+        status="KILLED",
+        started=1,
+        ended=1,
+        params={"a\nb": "c"},
+        tags={},
+        metrics={},
+    )
+
+    def change(known: Any) -> None:
+        known["versions"][0] |= {"experiment": "x", "runs": [run]}
+
+    def rewrite(content: dict[str, bytes]) -> None:
+        _told_otherwise(change)(content)
+        listed(content, f"runs/{run}.json", told.model_dump_json().encode())
+
+    with pytest.raises(ConfigError, match="such as MLflow takes"):
+        import_archive(rewritten(archive, tmp_path / "bad.zip", rewrite), elsewhere)
+    assert overview.study_names(storage.open_storage(elsewhere)) == []
+    assert not (elsewhere / "trials" / "tiny").exists()
 
 
 def test_a_broken_or_truncated_archive_is_none(archive: Path, tmp_path: Path) -> None:
