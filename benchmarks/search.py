@@ -6,7 +6,7 @@ table; the champion is chosen on validation, as a study chooses it. All methods 
 seeds: validation sets and trainings are the same.
 
     python benchmarks/search.py --samplers auto random --pruners halving none --trials 24 48
-    python benchmarks/search.py --seconds 200 --leave-out fusers axes \
+    python benchmarks/search.py --seconds 150 --leave-out fusers axes \
         --plot docs/images/search.png --write docs/search.md
 
 The last one is what docs/search.md says of the table: it writes tables, plot and what follows
