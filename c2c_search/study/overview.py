@@ -15,7 +15,6 @@ from pydantic import BaseModel
 from pydantic import ConfigDict
 
 from c2c_search.errors import StoreError
-from c2c_search.host import process
 from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.versioned_names import called
@@ -29,8 +28,6 @@ from c2c_search.space.shown import MEASURES
 from c2c_search.study import resume
 from c2c_search.study import storage
 from c2c_search.study.budget import standing
-from c2c_search.study.drivers import DRIVER
-from c2c_search.study.drivers import living_drivers
 from c2c_search.study.layout import COST
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.naming import trial_names
@@ -42,6 +39,8 @@ from c2c_search.study.trials import DERANGED_ACCURACY
 from c2c_search.study.trials import MESSAGE
 from c2c_search.study.trials import PAIR
 from c2c_search.study.trials import PARAMETERS
+from c2c_search.study.who_drives import Driver
+from c2c_search.study.who_drives import who_drives
 from c2c_search.tracking import mlflow_store
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.training.protocol import Costs
@@ -56,7 +55,6 @@ if TYPE_CHECKING:
 
 _STEPPED = "train/loss"  # a metric of every step that is logged
 
-Driver = Literal["running", "stopping", "elsewhere", "none"]
 State = Literal["waiting", "running", "complete", "pruned", "failed", "interrupted"]
 
 
@@ -234,7 +232,7 @@ def study_row(
     files = StudyFiles(expanded(root).resolve(), study.study_name)
     trials = trial_rows(study, files)
     states = [trial.state for trial in trials]
-    driver, pid, drivers = _driven(files, study)
+    driver, pid, drivers = who_drives(files, study)
     overhead = overhead_of(trials)
     now = [trial for trial in trials if trial.state == "running"]
     if steps and now and (tracking_uri or (files.root / mlflow_store.DATABASE).is_file()):
@@ -380,29 +378,3 @@ def _state(trial: FrozenTrial) -> State:
         "WAITING": "interrupted" if RETRY_OF in trial.user_attrs else "waiting",
     }
     return states[trial.state.name]
-
-
-def _driven(files: StudyFiles, study: Study) -> tuple[Driver, int | None, int | None]:
-    """Who leads, its process here, and how many take part, as far as the store tells."""
-    driver, pid = _driver(files)
-    database = storage.database_of(study)
-    if not storage.is_shared(database):
-        return driver, pid, None
-    leads, taking_part = living_drivers(database.engine, study.study_name)
-    if not leads:
-        # Of those that take part one leads in a moment.
-        return ("elsewhere" if taking_part else "none"), None, taking_part
-    if driver == "none":  # its note is under another root, or of a leader before
-        driver = "elsewhere"
-    return driver, pid, taking_part
-
-
-def _driver(files: StudyFiles) -> tuple[Driver, int | None]:
-    note = files.folder / DRIVER
-    owner = note.read_text(encoding="utf-8").strip() if note.exists() else ""
-    gone = process.is_gone(owner) if owner else True
-    if gone:
-        return "none", None
-    if gone is None:
-        return "elsewhere", None
-    return "stopping" if files.stop.exists() else "running", process.pid_of(owner)
