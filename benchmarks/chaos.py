@@ -61,7 +61,7 @@ class Found:
         seconds: From the first start to the end.
         orphans: Processes that outlived their driver.
         tracebacks: That a driver printed.
-        changed: Trials that ended otherwise than undisturbed.
+        changed: Trials whose losses or results are not those that they have undisturbed.
         same_best: Whether the best trial is that of the undisturbed study.
         record: What it has on record.
     """
@@ -139,9 +139,10 @@ class Torment:
         chance, begun, killed = random.Random(self.seed), time.monotonic(), Counter[str]()
         starts = orphans = 0
         program, nodes = MODELS[self.models], self.workers if self.ray else 0
-        with victims.opened(
-            program, postgres=self.postgres, nodes=nodes, chance=chance
-        ) as (all_, options):
+        with victims.opened(program, postgres=self.postgres, nodes=nodes, chance=chance) as (
+            all_,
+            options,
+        ):
             code: int | None = None
             while code != 0:
                 starts += 1
@@ -160,7 +161,7 @@ class Torment:
             seconds=seconds,
             orphans=orphans,
             tracebacks=(torn / "log").read_text().count("Traceback (most recent"),
-            changed=len(expected.values.items() ^ found.values.items()),
+            changed=sum(found.told.get(each) != told for each, told in expected.told.items()),
             same_best=expected.best == found.best,
             record=found,
         )
@@ -289,7 +290,7 @@ def show(found: Found, as_json: bool) -> None:
         print(json.dumps({"machine": machine.describe(), **asdict(found)}, indent=2))
         return
     shown = asdict(found)
-    of_record = {name: value for name, value in shown.pop("record").items() if name != "values"}
+    of_record = {name: value for name, value in shown.pop("record").items() if name != "told"}
     for name, value in {**shown, **of_record}.items():
         print(f"{name:12}{value:.0f}" if name == "seconds" else f"{name:12}{value}")
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from c2c_search.study import resume
 from c2c_search.study import storage
 from c2c_search.tracking import mlflow_store
+from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.training.protocol import CHECKPOINTS
 
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+_LOSS = "train/loss"
 _BEING_WRITTEN = (".partial", ".new", ".draft", ".replaced")
 
 
@@ -27,7 +29,7 @@ class Record:
         trials: That Optuna has as ended.
         runs: Of trials, that MLflow has as finished.
         best: Settings of the best trial.
-        values: What trials reached, by their settings.
+        told: What each trial reached, after the losses of its steps, by its settings.
         unfinished: Trials of Optuna's that neither ended nor were queued again.
         doubled: Steps that a run has more than once.
         missing: Steps that a run lacks.
@@ -38,7 +40,7 @@ class Record:
     trials: int
     runs: int
     best: str
-    values: dict[str, float]
+    told: dict[str, list[float]]
     unfinished: int
     doubled: int
     missing: int
@@ -68,22 +70,24 @@ def record(
     experiments = [each.experiment_id for each in client.search_experiments()]
     runs = client.search_runs(experiments, max_results=10_000)
     trials = [run for run in runs if run.data.tags.get("c2c.kind") == "trial"]
-    doubled = missing = 0
-    for run in trials:
-        points = client.get_metric_history(run.info.run_id, "train/loss")
-        told = [point.step for point in points]
-        doubled += len(told) - len(set(told))
-        missing += len(set(range(1, steps + 1)) - set(told))
+    losses = {run.info.run_id: client.get_metric_history(run.info.run_id, _LOSS) for run in trials}
+    told = {run: [point.step for point in points] for run, points in losses.items()}
     return Record(
         trials=len(ended),
         runs=sum(run.info.status == "FINISHED" for run in trials),
         best=_settings(study.best_trial),
-        values={_settings(one): float(one.value or 0.0) for one in ended},
+        told={
+            _settings(one): [
+                *(point.value for point in losses.get(one.user_attrs.get(RUN_ID), [])),
+                float(one.value or 0.0),
+            ]
+            for one in ended
+        },
         unfinished=sum(
             not trial.state.is_finished() and trial.number not in again for trial in study.trials
         ),
-        doubled=doubled,
-        missing=missing,
+        doubled=sum(len(each) - len(set(each)) for each in told.values()),
+        missing=sum(len(set(range(1, steps + 1)) - set(each)) for each in told.values()),
         zombies=sum(run.info.status == "RUNNING" for run in runs),
         temporary=temporary(root.parent),
     )

@@ -56,7 +56,7 @@ def write_space(folder: Path, *, trials: int, steps: int, log_every: int = 1) ->
 
 
 def open_the_gate() -> None:
-    """Let a fuser of this process's study be champion: between random models none proves itself."""
+    """Let this process's study have a champion: between random models no fuser proves itself."""
     from c2c_search.study import finalists
 
     judge = finalists.judge

@@ -122,7 +122,7 @@ class Victims:
         assert self._postgres is not None
         server = psutil.Process(self._postgres.pid)
         others = server.children(recursive=True)
-        if self._chance.random() < 0.5:
+        if others and self._chance.random() < 0.5:  # none while it recovers from the last time
             _kill([self._chance.choice(others)])
             return
         _kill([server])

@@ -275,6 +275,7 @@ class _Trial:
             StudyStoppedError: It failed fatally, or as two others in a row before it.
         """
         assert self._recording is not None
+        self.session.drivers.check()
         run, config = self._recording.run, self._recording.train.config
         ended, costs = self._recording.end(how), dict[str, float]()
         if isinstance(ended, Trained) and not ended.pruned and self.session.space.search.timed:
@@ -308,6 +309,7 @@ class _Trial:
 
     def _goes_on(self, rung: Rung, config: TrialConfig) -> bool:
         """Report a rung, once also when it is trained again, and ask the pruner."""
+        self.session.drivers.check()
         if rung.step not in self.reported:
             # Before the pruner is asked, which may compare them.
             if rung.blocks:
