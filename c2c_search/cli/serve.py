@@ -34,6 +34,9 @@ def serve(
     max_context: Annotated[
         int, typer.Option(min=2, max=1_000_000, help="Tokens of a prompt with its answer.")
     ] = 8192,
+    cache_mb: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="MB of prompts that are kept.")
+    ] = 512,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds an answer may take.")] = 300.0,
 ) -> None:
     """Serve champions by OpenAI's API, with a page to ask them at /, until Ctrl-C.
@@ -71,6 +74,7 @@ def serve(
         queue=queue,
         max_tokens=max_tokens,
         context_tokens=max_context,
+        kept_bytes=cache_mb * 2**20,
         seconds=timeout,
     )
     run(champions, host=host, port=port, limits=limits, api_key=key, local=local)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +12,7 @@ from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.prompt_cache.caches import rounded
 from c2c_search.prompt_cache.prefill import Prefill
+from c2c_search.prompt_cache.recent import RecentlyRead
 
 
 if TYPE_CHECKING:
@@ -31,19 +30,6 @@ CONVERSATIONS = 8
 """Conversations that are kept, those asked last."""
 
 
-@dataclass(frozen=True)
-class _Read:
-    """A text that was read.
-
-    Args:
-        ids: Its tokens.
-        cache: Keys and values of them, ``(tokens, 2, layers, size)``, as computed.
-    """
-
-    ids: tuple[int, ...]
-    cache: torch.Tensor
-
-
 class KeptCaches:
     """A model's caches of the conversations that it was asked last.
 
@@ -52,13 +38,18 @@ class KeptCaches:
 
     Args:
         model: A frozen causal language model.
+        recent: Where they are kept, by their tokens: caches as computed, ``(tokens, 2, layers,
+            size)``.
         conversations: How many are kept.
     """
 
-    def __init__(self, model: PreTrainedModel, conversations: int = CONVERSATIONS) -> None:
-        self.model, self.conversations = model, conversations
-        self._kept: list[_Read] = []
-        self._lock = Lock()
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        recent: RecentlyRead,
+        conversations: int = CONVERSATIONS,
+    ) -> None:
+        self.model, self.recent, self.conversations = model, recent, conversations
 
     def read(self, ids: Sequence[int], dtype: torch.dtype) -> PromptCaches:
         """The caches of one text, rounded.
@@ -71,22 +62,27 @@ class KeptCaches:
             ConfigError: As of `PromptCaches.compute`.
         """
         ids = tuple(ids)
-        with self._lock:
-            longest = max(self._kept, key=lambda each: _common(each.ids, ids), default=None)
+        longest, before = max(
+            self.recent.of(self), key=lambda each: _common(each[0], ids), default=((), None)
+        )
         # One token is read in any case: a pass needs one.
-        known = 0 if longest is None else min(_common(longest.ids, ids), len(ids) - 1)
+        known = min(_common(longest, ids), len(ids) - 1)
         entries = None
-        if longest is not None and known:
-            entries = longest.cache[:known].permute(1, 2, 0, 3)
+        if before is not None and known:
+            entries = before[:known].permute(1, 2, 0, 3)
         cache = Prefill(self.model, [ids], entries=entries).run(0)
-        self._keep(_Read(ids, cache))
+        self._keep(ids, cache)
         return PromptCaches([rounded(cache, dtype)], ((0, 0),))
 
-    def _keep(self, read: _Read) -> None:
+    def _keep(self, ids: tuple[int, ...], cache: torch.Tensor) -> None:
         """Put a text in front, in the place of those that it begins with."""
-        with self._lock:
-            others = [each for each in self._kept if read.ids[: len(each.ids)] != each.ids]
-            self._kept = [read, *others][: self.conversations]
+        others = 0
+        for each, _ in self.recent.of(self):
+            within = ids[: len(each)] == each
+            others += not within
+            if within or others >= self.conversations:
+                self.recent.drop(self, each)
+        self.recent.put(self, ids, cache, cache.nbytes)
 
 
 class KeptPair:
@@ -97,12 +93,16 @@ class KeptPair:
     Args:
         receiver: The model that answers.
         sharer: The model that speaks.
+        recent: Where it is kept; by itself and without a bound, when left out.
     """
 
-    def __init__(self, receiver: LoadedModel, sharer: LoadedModel) -> None:
+    def __init__(
+        self, receiver: LoadedModel, sharer: LoadedModel, recent: RecentlyRead | None = None
+    ) -> None:
         self._models = receiver, sharer
-        self.receiver = KeptCaches(receiver.model)
-        self.sharer = self.receiver if sharer is receiver else KeptCaches(sharer.model)
+        recent = recent or RecentlyRead()
+        self.receiver = KeptCaches(receiver.model, recent)
+        self.sharer = self.receiver if sharer is receiver else KeptCaches(sharer.model, recent)
 
     def read(
         self,

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from c2c_search.host.freed_memory import give_back_memory
+from c2c_search.prompt_cache.recent import RecentlyRead
 from c2c_search.server.failures import ApiError
 from c2c_search.server.failures import busy
 from c2c_search.server.group import Asked
@@ -66,6 +67,8 @@ class Engine:
     def __init__(self, limits: ServerLimits, metrics: Metrics) -> None:
         self.limits, self.metrics = limits, metrics
         self.groups: list[Group] = []
+        self.recent = RecentlyRead(limits.kept_bytes)
+        metrics.kept.set_function(lambda: self.recent.bytes)
         self._new: SimpleQueue[Job] = SimpleQueue()
         self._lock = threading.Lock()
         self._open: list[Job] = []
@@ -74,7 +77,7 @@ class Engine:
 
     def group(self, model: C2CModel) -> Group:
         """A group of a model, which this engine steps."""
-        made = Group(model, self.limits, self.metrics.prompt_read)
+        made = Group(model, self.limits, self.metrics.prompt_read, self.recent)
         self.groups.append(made)
         return made
 

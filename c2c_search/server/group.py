@@ -28,6 +28,7 @@ from c2c_search.server.writing import Written
 if TYPE_CHECKING:
     from c2c_search.inference.model import C2CModel
     from c2c_search.inference.packed.fused_cache import FusedCache
+    from c2c_search.prompt_cache.recent import RecentlyRead
     from c2c_search.server.limits import ServerLimits
     from c2c_search.server.writing import Heard
     from c2c_search.server.writing import Tell
@@ -97,11 +98,18 @@ class Group:
         model: What answers.
         limits: How many at once.
         hit: Told of each prompt whether its caches were there.
+        recent: Where prompts are kept.
     """
 
-    def __init__(self, model: C2CModel, limits: ServerLimits, hit: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        model: C2CModel,
+        limits: ServerLimits,
+        hit: Callable[[bool], None],
+        recent: RecentlyRead,
+    ) -> None:
         self.model, self.limits = model, limits
-        self._reader = PromptReader(model, limits, hit)
+        self._reader = PromptReader(model, limits, hit, recent)
         self._waiting: deque[Asked] = deque()
         self._contexts: list[_Context] = []
         self._waited = 0  # steps for more prompts

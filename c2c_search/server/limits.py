@@ -17,7 +17,8 @@ class ServerLimits:
         choices: Answers that one request may ask for.
         body_bytes: Of a request.
         seconds: That an answer may take, waiting included.
-        kept_prompts: Prompts of each system whose caches are kept for whoever asks them again.
+        kept_bytes: Caches of prompts and conversations, of all systems together, that are kept
+            for whoever asks them again.
     """
 
     batch: int = 16
@@ -27,4 +28,4 @@ class ServerLimits:
     choices: int = 16
     body_bytes: int = 1_000_000
     seconds: float = 300.0
-    kept_prompts: int = 32
+    kept_bytes: int = 512 * 2**20

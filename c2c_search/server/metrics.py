@@ -38,6 +38,9 @@ class Metrics:
         self.queued = Gauge(
             "c2c_queued_answers", "Answers that wait for a place.", registry=registry
         )
+        self.kept = Gauge(
+            "c2c_kept_bytes", "Caches of prompts and conversations, kept.", registry=registry
+        )
         self.listened = Counter(
             "c2c_listened",
             "Answers of confident champions, by whether the sharer was asked.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import torch
 
 from c2c_search.inference.drafting import draft_text
 from c2c_search.inference.finite import blaming
+from c2c_search.inference.kept_caches import KeptPair
 from c2c_search.inference.message_effect import message_effect
 from c2c_search.inference.token_ids import read_of_receiver
 from c2c_search.models.context_length import ContextLength
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from c2c_search.inference.model import C2CModel
     from c2c_search.inference.packed.fused_cache import FusedCache
     from c2c_search.prompt_cache.batches import PairBatch
+    from c2c_search.prompt_cache.recent import RecentlyRead
     from c2c_search.server.group import Asked
     from c2c_search.server.limits import ServerLimits
     from c2c_search.server.writing import Prompt
@@ -59,14 +60,21 @@ class PromptReader:
 
     Args:
         model: The system.
-        limits: How long they may be, and how many are kept.
+        limits: How long they may be.
         hit: Told of each prompt whether its caches were there.
+        recent: Where they are kept, beside conversations that are read on.
     """
 
-    def __init__(self, model: C2CModel, limits: ServerLimits, hit: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        model: C2CModel,
+        limits: ServerLimits,
+        hit: Callable[[bool], None],
+        recent: RecentlyRead,
+    ) -> None:
         self.model, self.limits = model, limits
-        self._hit = hit
-        self._kept: OrderedDict[object, PairPrompts] = OrderedDict()
+        self._hit, self._recent = hit, recent
+        model.kept = KeptPair(model.receiver, model.sharer, recent)
         read = [ContextLength.of(each.model).tokens for each in (model.receiver, model.sharer)]
         self._most = min([limits.context_tokens, *(count for count in read if count is not None)])
 
@@ -76,7 +84,8 @@ class PromptReader:
         Args:
             taken: Who asks; whoever cannot be answered is told so.
         """
-        for several in (self._known(taken), *self._new(taken)):
+        known, new = self._known(taken)
+        for several in (known, *self._new(new)):
             for asked, prompts in several:
                 batch = self.model.batch(prompts)
                 try:
@@ -101,19 +110,22 @@ class PromptReader:
             else None,
         )
 
-    def _known(self, taken: Sequence[Asked]) -> list[tuple[Asked, PairPrompts]]:
-        found = []
+    def _known(
+        self, taken: Sequence[Asked]
+    ) -> tuple[list[tuple[Asked, PairPrompts]], list[Asked]]:
+        """Those whose prompts are kept, with these, and the others."""
+        known, new = [], []
         for asked in taken:
-            kept = self._kept.get(asked.wanted.prompt.key)
+            kept = self._recent.get(self, asked.wanted.prompt.key)
             self._hit(kept is not None)
-            if kept is not None:
-                self._kept.move_to_end(asked.wanted.prompt.key)
-                found.append((asked, kept))
-        return found
+            if kept is None:
+                new.append(asked)
+            else:
+                known.append((asked, kept))
+        return known, new
 
-    def _new(self, taken: Sequence[Asked]) -> Iterator[list[tuple[Asked, PairPrompts]]]:
-        new = [asked for asked in taken if asked.wanted.prompt.key not in self._kept]
-        new.sort(key=lambda asked: _kind(asked.wanted.prompt))
+    def _new(self, new: Sequence[Asked]) -> Iterator[list[tuple[Asked, PairPrompts]]]:
+        new = sorted(new, key=lambda asked: _kind(asked.wanted.prompt))
         for _, several in groupby(new, key=lambda asked: _kind(asked.wanted.prompt)):
             yield self._prefilled([*several])
 
@@ -131,9 +143,7 @@ class PromptReader:
                 asked.failed(error)
             return []
         for key, each in zip(by_key, found, strict=True):
-            self._kept[key] = each  # for whoever asks it again
-            while len(self._kept) > self.limits.kept_prompts:
-                self._kept.popitem(last=False)
+            self._recent.put(self, key, each, _bytes(each))  # for whoever asks it again
         return [
             (asked, each)
             for alike, each in zip(by_key.values(), found, strict=True)
@@ -189,6 +199,12 @@ def _one(prompts: PairPrompts, row: int) -> PairPrompts:
 
     own = cut(prompts.receiver, len(encoded.receiver_ids))
     return PairPrompts((encoded,), own, cut(prompts.sharer, len(encoded.sharer_ids)))
+
+
+def _bytes(prompts: PairPrompts) -> int:
+    """Of both models' caches; a model alone has them once."""
+    caches = {id(each): each.shards for each in (prompts.receiver, prompts.sharer)}
+    return sum(shards[n].nbytes for shards in caches.values() for n in range(len(shards)))
 
 
 def _kind(prompt: Prompt) -> tuple[bool, bool, bool]:

@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
 
 _EXAMPLES = 8  # on the page
-# oneDNN keeps a kernel for each shape that it has met, by default 1,024 of some 0.6 MB: prompts of
-# ever new lengths would take as much memory again as small models do.
-_KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
+# oneDNN keeps a kernel for each shape that it has met, by default 1,024 of 0.3 MB or more: prompts
+# of ever new lengths would take as much memory again as small models do. torch keeps as many more
+# (LRU_CACHE_CAPACITY), also those that oneDNN has given up; without, it finds oneDNN's as fast.
+_KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256", "LRU_CACHE_CAPACITY": "1"}
 _GRACE_SECONDS = 20  # for answers that are being written when the server is told to end
 
 
@@ -68,7 +69,8 @@ def run(
     """
     from c2c_search.server.app import create_app
 
-    os.environ.setdefault(*_KERNELS)
+    for name, count in _KERNELS.items():
+        os.environ.setdefault(name, count)
     champions = _loaded(folders)
     hosts = ["localhost", "127.0.0.1", "[::1]", "::1", host] if local else ["*"]
     app = create_app(champions, limits, api_key=api_key, hosts=hosts)

@@ -153,7 +153,7 @@ def test_a_client_that_does_not_read_holds_up_nobody(served):
 
 def test_many_requests_in_a_row_leave_nothing_behind(make_app, in_process):
     """The short form: what is kept is bounded, and memory does not grow with requests."""
-    app = make_app(kept_prompts=4, batch=8)
+    app = make_app(kept_bytes=2**16, batch=8)
     path, process = "/v1/chat/completions", psutil.Process()
 
     async def ask(client, count, first):
@@ -175,6 +175,7 @@ def test_many_requests_in_a_row_leave_nothing_behind(make_app, in_process):
             before, memory = objects(), process.memory_info().rss
             await ask(client, 80, 40)
             assert objects() - before < 500
+            assert 0 < app.state.server.engine.recent.bytes <= 2**16
             assert process.memory_info().rss - memory < 30 * 2**20
 
     asyncio.run(soak())

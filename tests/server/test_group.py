@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from c2c_search.inference.generation_settings import GenerationSettings
+from c2c_search.prompt_cache.recent import RecentlyRead
 from c2c_search.server.group import Asked
 from c2c_search.server.group import Group
 from c2c_search.server.limits import ServerLimits
@@ -12,7 +13,7 @@ from c2c_search.server.writing import Wanted
 
 def test_where_many_are_answered_prompts_are_read_together(make_pair):
     read, failed, numbers = [], [], iter(range(100))
-    group = Group(make_pair(), ServerLimits(batch=8), read.append)
+    group = Group(make_pair(), ServerLimits(batch=8), read.append, RecentlyRead())
     settings = GenerationSettings(max_new_tokens=24, min_new_tokens=24)  # keeps its place
 
     def step(*, asking=0):
