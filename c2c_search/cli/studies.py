@@ -56,6 +56,8 @@ def status(
         return
     for row in rows:
         echo(f"{row.name}: {_driven(row)}; {_counts(row)}; {_best(row)}")
+        if row.spent:
+            echo(f"  {_spent(row)}")
         for trial in row.now:
             echo(f"  {trial.name}: {_far(trial)}, {_settings(trial)}")
 
@@ -279,6 +281,12 @@ def _counts(row: StudyRow) -> str:
     of = "" if row.budget is None else f" of {row.budget}"
     parts = ", ".join(f"{count} {state}" for state, count in row.counts.items())
     return f"{done}{of} trials" + (f" ({parts})" if parts else "")
+
+
+def _spent(row: StudyRow) -> str:
+    from c2c_search.report.live_words import budget
+
+    return "; ".join(budget(name, *each) for name, each in row.spent.items())
 
 
 def _best(row: StudyRow) -> str:

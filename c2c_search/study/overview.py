@@ -27,6 +27,7 @@ from c2c_search.space.order import RETRY_OF
 from c2c_search.space.shown import MEASURES
 from c2c_search.study import resume
 from c2c_search.study import storage
+from c2c_search.study.budget import standing
 from c2c_search.study.drivers import DRIVER
 from c2c_search.study.drivers import living_drivers
 from c2c_search.study.layout import StudyFiles
@@ -117,6 +118,7 @@ class StudyRow(_Row):
         process: Id of the driver's process on this machine.
         drivers: Processes that take part; None where the store, a file, does not tell.
         budget: Trials in all, as its last start was told.
+        spent: By name, what its trials have taken of its other budgets, and those.
         counts: Trials by state.
         best: See `best_of`.
         now: Trials that run.
@@ -128,6 +130,7 @@ class StudyRow(_Row):
     process: int | None
     drivers: int | None = None
     budget: int | None
+    spent: dict[str, tuple[float, float]] = {}
     counts: dict[State, int]
     best: TrialRow | None
     now: tuple[TrialRow, ...]
@@ -229,6 +232,12 @@ def study_row(
         process=pid,
         drivers=drivers,
         budget=study.user_attrs.get(TRIALS),
+        spent={
+            name: (one.spent, one.limit)
+            for name, one in standing(
+                resume.finished(study), study.user_attrs.get(storage.BUDGETS, {})
+            ).items()
+        },
         counts={state: states.count(state) for state in dict.fromkeys(states)},
         best=best_of(trials),
         now=tuple(now),

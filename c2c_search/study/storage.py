@@ -45,6 +45,7 @@ SPACE = "space"  # user attributes of the study
 SPACE_HASH = "space_hash"
 TRIALS = "trials"  # in all, as its last start was told
 BOUNDS = "bounds"  # of measures, as its last start was told
+BUDGETS = "budgets"  # beside its trials, by name, as its last start was told
 
 _EMPTY = "{}"
 

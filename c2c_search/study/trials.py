@@ -24,7 +24,9 @@ from c2c_search.space.sampling import suggest
 from c2c_search.space.shown import MEASURES
 from c2c_search.study import resume
 from c2c_search.study import storage
+from c2c_search.study.budget import limits
 from c2c_search.study.budget import spent
+from c2c_search.study.budget import standing
 from c2c_search.study.budget import without_gain
 from c2c_search.study.disk import make_room
 from c2c_search.study.failure_streak import FailureStreak
@@ -184,7 +186,8 @@ class _Search:
                 return None
             # Of no use where nothing ends by it.
             idle = 0 if search.patience is None else without_gain(ended, search)
-            session.view.recount(resume.count(ended), idle)  # of other drivers' trials too
+            # Of other drivers' trials too.
+            session.view.recount(resume.count(ended), idle, standing(ended, limits(search)))
             session.view.phase("search")
             make_room(session.files, session.study)
             enqueue_next(session, trials)
@@ -311,6 +314,8 @@ class _Trial:
         """Report a rung, once also when it is trained again, and ask the pruner."""
         self.session.drivers.check()
         if rung.step not in self.reported:
+            # Of a trial that fails later, too.
+            self.trial.set_user_attr(resume.WORK, rung.model_dump(include={"tokens", "flops"}))
             # Before the pruner is asked, which may compare them.
             if rung.blocks:
                 self.trial.set_user_attr(rung_blocks(rung.step), rung.blocks)

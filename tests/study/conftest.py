@@ -212,6 +212,8 @@ class FakeWorker:
                     blocks=self.script.blocks(config, objective),
                     metrics=metrics,
                     parameters=1000 * config.fuser.depth,
+                    tokens=100 * until,
+                    flops=1e9 * until,
                 )
             )
             if until < config.training.steps:

@@ -21,7 +21,7 @@ from c2c_search.study import overview
 from c2c_search.study import resume
 from c2c_search.study import storage
 from c2c_search.study import upkeep
-from c2c_search.study.budget import steps_of
+from c2c_search.study.budget import standing
 from c2c_search.study.driver import Outcome
 from c2c_search.study.drivers import SharedDrivers
 from c2c_search.study.layout import CHAMPIONS
@@ -107,7 +107,8 @@ def test_another_space_opens_a_version_that_learns_from_the_one_before(
         assert mine.user_attrs[resume.KNOWN_FROM] == "tiny"
         assert mine.intermediate_values == theirs.intermediate_values != {}
         assert mine.values == theirs.values
-        assert steps_of([mine]) == 0 < steps_of([theirs])
+        taken = [standing([each], {"steps": 9, "tokens": 9}) for each in (mine, theirs)]
+        assert taken[0]["steps"].spent == 0 < taken[1]["steps"].spent
     _edit(space_file, *reversed(WIDER))
     assert quick(trials=3).study == "tiny"
     assert "the newest version of the study is tiny@2" in _text(output)
