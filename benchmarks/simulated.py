@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import NamedTuple
 
+from c2c_search.config.trial import canonical_hash
 from c2c_search.evaluation.results import ItemResult
 from c2c_search.study.succession import PROMOTED
 from c2c_search.study.succession import PromotedChampion
@@ -160,7 +161,9 @@ def _judged(request: Train) -> dict[str, Any]:
     """What a rung of a training says; it follows from its configuration."""
     accuracy, deranged = _ALONE, None
     if request.learner == "fuser" and request.config.fuser.sharer != "blank":
-        accuracy = 0.7 + int(request.config.hash()[:6], 16) / 2**26
+        told = request.config.identity()
+        del told["pair"]  # which knows in which folder the study lies
+        accuracy = 0.7 + int(canonical_hash(told)[:6], 16) / 2**26
         deranged = _ALONE
     return {
         "split": "validation",

@@ -10,6 +10,7 @@ import traceback
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.host.files import is_full
+from c2c_search.host.signals import EXIT_CODE
 from c2c_search.host.threads import thread_environment
 
 
@@ -24,12 +25,15 @@ def main() -> None:
     """Run the command line; what the user can put right is told without a traceback."""
     # Before any command loads torch: it makes its threads once.
     os.environ.update(thread_environment(os.environ))
-    from c2c_search.cli.app import app
     from c2c_search.cli.verbosity import VERBOSITY
 
     try:
+        from c2c_search.cli.app import app
+
         _check_arguments()
         app(prog_name="c2c-search")
+    except KeyboardInterrupt:  # before the command, which leaves so too, has begun
+        sys.exit(EXIT_CODE)
     except C2CError as error:
         if VERBOSITY.verbose:
             traceback.print_exception(error)

@@ -168,7 +168,7 @@ def make_manifest(
         cache_dtype=config.cache_dtype,
         dtype=prepared.dtype,
         data=dict(prepared.data),
-        trial=config.model_dump(mode="json", by_alias=True),
+        trial=config.identity(),
         trial_hash=config.hash(),
         verdict=verdict.model_dump(mode="json"),
         controls={one.control: one.accuracy.value for one in verdict.others},

@@ -163,6 +163,7 @@ class StudyStart:
             uri=self.tracking_uri,
             outbox=outbox,
             notify=view.note,
+            check=self.drivers.check,
         )
 
     def _lead(

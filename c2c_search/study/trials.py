@@ -286,6 +286,7 @@ class _Trial:
             StudyStoppedError: It failed fatally, or as two others in a row before it.
         """
         assert self._recording is not None
+        self.session.drivers.check()
         run, config = self._recording.run, self._recording.train.config
         ended, costs = self._recording.end(how), dict[str, float]()
         work = work_of(how.seconds) if isinstance(how, Trained) else 0.0
@@ -322,6 +323,7 @@ class _Trial:
 
     def _goes_on(self, rung: Rung, config: TrialConfig) -> bool:
         """Report a rung, once also when it is trained again, and ask the pruner."""
+        self.session.drivers.check()
         if rung.step not in self.reported:
             # Of a trial that fails later, too.
             self.trial.set_user_attr(resume.WORK, rung.model_dump(include={"tokens", "flops"}))
