@@ -14,6 +14,7 @@ from typing import TextIO
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.host.files import is_full
+from c2c_search.host.signals import EXIT_CODE
 from c2c_search.host.threads import thread_environment
 
 
@@ -28,16 +29,19 @@ def main() -> None:
     """Run the command line; what the user can put right is told without a traceback."""
     # Before any command loads torch: it makes its threads once.
     os.environ.update(thread_environment(os.environ))
-    from c2c_search.cli.app import app
     from c2c_search.cli.verbosity import VERBOSITY
 
     if os.environ.get("COLUMNS") == "0":  # what a terminal without a size says: not known
         del os.environ["COLUMNS"]
     try:
+        from c2c_search.cli.app import app
+
         _check_arguments()
         _check_folder()
         with _notes():
             app(prog_name="c2c-search")
+    except KeyboardInterrupt:  # before the command, which leaves so too, has begun
+        sys.exit(EXIT_CODE)
     except C2CError as error:
         if VERBOSITY.verbose:
             traceback.print_exception(error)

@@ -291,6 +291,9 @@ def _answers(
         (text,) = anchor_texts(first, [question], contexts)
         words.append(("words", "handed to the receiver as text", text))
     speakers = "sharer" if len(models) == 1 else f"{len(models)} sharers, {fusion}"
+    silent = [each.fuser is not None and each.fuser.contexts_only for each in models]
+    if document is None and all(silent):
+        speakers = "nothing to hear: it was trained on documents, hand it one with --context"
     # First what may refuse the document.
     (answer,) = together.generate_batch([question], contexts, max_new_tokens=tokens)
     return [

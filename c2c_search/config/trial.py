@@ -142,10 +142,14 @@ class TrialConfig(FrozenModel):
             document = replace(document, data={**document.data, "fuser": named})
         return build(cls, document)
 
+    def identity(self) -> dict[str, Any]:
+        """What makes the trial this one, as JSON can hold it; how it is kept is no part of it."""
+        how_kept = {"training": {"checkpoint_seconds"}}  # which changes no number
+        return self.model_dump(mode="json", by_alias=True, exclude=how_kept)
+
     def hash(self) -> str:
         """Identity of the trial, equal across processes and machines: 16 hexadecimal digits."""
-        how_kept = {"training": {"checkpoint_seconds"}}  # which changes no number
-        return canonical_hash(self.model_dump(mode="json", by_alias=True, exclude=how_kept))
+        return canonical_hash(self.identity())
 
     def with_blank_sharer(self) -> TrialConfig:
         """The no-sharer twin, trained the same way; see `FuserConfig.without_sharer`."""

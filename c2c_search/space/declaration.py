@@ -73,6 +73,18 @@ class Search(FrozenModel):
     steps: int | None = Field(
         None, ge=1, description="No more trials once theirs have taken so many optimizer steps."
     )
+    tokens: int | None = Field(
+        None,
+        ge=1,
+        description="No more trials once theirs have learned from so many tokens: both models' "
+        "prompts, and what the receiver reads behind its own.",
+    )
+    flops: float | None = Field(
+        None,
+        gt=0,
+        description="No more trials once theirs have taken so many floating-point operations, in "
+        "steps and in judging at the rungs.",
+    )
     patience: int | None = Field(
         None,
         ge=1,

@@ -192,6 +192,16 @@ def test_interrupts_and_a_full_disk(
     assert "Traceback" not in err
 
 
+def test_an_interrupt_before_the_command_begins(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    import c2c_search.cli
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(c2c_search.cli, "_check_arguments", interrupted)
+    assert cli("status")[0] == 130
+
+
 def test_what_is_our_fault_keeps_its_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from c2c_search.study import driver
 
