@@ -34,8 +34,13 @@ def ordinals(trials: Sequence[FrozenTrial]) -> list[int]:
 
 
 def ordinal(trials: Sequence[FrozenTrial], number: int) -> int:
-    """Which of a study's suggestions a trial is; see `ordinals`."""
-    before = trials[number].user_attrs.get(RETRY_OF)
-    if before is not None:
-        return ordinal(trials, before)
+    """Which of a study's suggestions a trial is; one that is not among them is a new one.
+
+    Args:
+        trials: All of a study's, by number; what comes after this one says nothing.
+        number: Of the trial.
+    """
+    for trial in trials[number : number + 1]:
+        if (before := trial.user_attrs.get(RETRY_OF)) is not None:
+            return ordinal(trials, before)
     return sum(RETRY_OF not in trial.user_attrs for trial in trials[:number])

@@ -12,12 +12,15 @@ from c2c_search.report.state import Spent
 from c2c_search.space.declaration import Search
 from c2c_search.space.front import beyond
 from c2c_search.space.objectives import sign
+from c2c_search.space.order import all_trials
 from c2c_search.space.shown import MEASURES
+from c2c_search.study import resume
 from c2c_search.study.resume import KNOWN_FROM
 from c2c_search.study.resume import WORK
 
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.trial import FrozenTrial
 
 
@@ -126,3 +129,18 @@ def without_gain(trials: Sequence[FrozenTrial], search: Search) -> int:
             since = 0
             known.append(point)
     return since
+
+
+def is_over(study: Study, search: Search) -> bool:
+    """Whether no more trials are to begin."""
+    trials = all_trials(study)
+    ended = resume.ended(trials)
+    return left(trials, ended, search) <= 0 or bool(spent(ended, search))
+
+
+def left(trials: Sequence[FrozenTrial], ended: Sequence[FrozenTrial], search: Search) -> int:
+    """Trials of the budget that have neither ended nor begun; those that run will end."""
+    from optuna.trial import TrialState
+
+    running = sum(trial.state == TrialState.RUNNING for trial in trials)
+    return search.trials - len(ended) - running

@@ -31,6 +31,7 @@ from c2c_search.space.plan import trained_in_steps
 from c2c_search.space.schema import Space
 from c2c_search.study import resume
 from c2c_search.study import storage
+from c2c_search.study.budget import is_over
 from c2c_search.study.budget import limits
 from c2c_search.study.budget import standing
 from c2c_search.study.budget import without_gain
@@ -56,7 +57,6 @@ from c2c_search.study.session import Session
 from c2c_search.study.sizes import make_fits
 from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trainer import WorkerProcess
-from c2c_search.study.trials import is_over
 from c2c_search.study.trials import run_trials
 from c2c_search.study.warm_start import warm_start
 from c2c_search.study.workers import make_workers

@@ -11,7 +11,6 @@ from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
 from c2c_search.errors import StudyStoppedError
 from c2c_search.report.run_notes import escaped
-from c2c_search.space.declaration import Search
 from c2c_search.space.front import beyond
 from c2c_search.space.objectives import violations
 from c2c_search.space.order import all_trials
@@ -24,6 +23,8 @@ from c2c_search.space.sampling import suggest
 from c2c_search.space.shown import MEASURES
 from c2c_search.study import resume
 from c2c_search.study import storage
+from c2c_search.study.budget import is_over
+from c2c_search.study.budget import left
 from c2c_search.study.budget import limits
 from c2c_search.study.budget import spent
 from c2c_search.study.budget import standing
@@ -182,7 +183,7 @@ class _Search:
             # Once for all: each look at the trials asks the store about those that run.
             trials = all_trials(session.study)
             ended = resume.ended(trials)
-            if _left(trials, ended, search) <= 0:
+            if left(trials, ended, search) <= 0:
                 return None
             if over := spent(ended, search):
                 session.view.note(over)
@@ -195,7 +196,8 @@ class _Search:
             session.view.phase("search")
             make_room(session.files, session.study)
             enqueue_next(session, trials)
-            self._asked.append(_Trial(session, session.study.ask(), self.streak, self._clock))
+            asked = session.study.ask()
+            self._asked.append(_Trial(session, asked, trials, self.streak, self._clock))
             session.drivers.claim(self._asked[-1].trial)
             self._asked[-1].begin(self.fits)
         return self._asked[-1]
@@ -211,35 +213,26 @@ class _Search:
         self._asked.remove(trial)
 
 
-def is_over(study: Study, search: Search) -> bool:
-    """Whether no more trials are to begin."""
-    trials = all_trials(study)
-    ended = resume.ended(trials)
-    return _left(trials, ended, search) <= 0 or bool(spent(ended, search))
-
-
-def _left(trials: Sequence[FrozenTrial], ended: Sequence[FrozenTrial], search: Search) -> int:
-    """Trials of the budget that have neither ended nor begun; those that run will end."""
-    from optuna.trial import TrialState
-
-    running = sum(trial.state == TrialState.RUNNING for trial in trials)
-    return search.trials - len(ended) - running
-
-
 class _Trial:
     """One trial of the search, from its suggestion to its last word to Optuna."""
 
     def __init__(
-        self, session: Session, trial: Trial, streak: FailureStreak, clock: WorkerClock
+        self,
+        session: Session,
+        trial: Trial,
+        before: Sequence[FrozenTrial],
+        streak: FailureStreak,
+        clock: WorkerClock,
     ) -> None:
         self.session = session
         self.trial = trial
         self.streak = streak
         self._clock = clock
         self._begun = clock.now()
-        trials = all_trials(session.study)
-        self.name = trial_name(trials, trial.number)
-        self.reported = set(trials[trial.number].intermediate_values)
+        # What waited to go on was there before, and may have reported.
+        known = before[trial.number : trial.number + 1]
+        self.name = trial_name(before, trial.number)
+        self.reported = {step for each in known for step in each.intermediate_values}
         self.training: TrainingRequest | None = None
         self._recording: Recording | None = None
 
@@ -370,7 +363,7 @@ class _Trial:
         if ended.pruned:
             why = early(ended, config.training.steps)
             state = TrialState.PRUNED
-            run.flush()  # a trial that has ended is not recorded again
+            run.last(state.name)
             self.session.study.tell(self.trial, state=state)
         else:
             state = TrialState.COMPLETE
@@ -378,9 +371,9 @@ class _Trial:
             run.summary({f"objective/{name}": known[name] for name in sorted(others)})
             for name, value in violations(search.bounds, known).items():
                 self.trial.set_constraint(name, value)
-            run.flush()
+            run.last(state.name)
             self.session.study.tell(self.trial, [known[name] for name in search.compared_by])
-        run.finish(STATUS[state.name], state=state.name)
+        run.finish(STATUS[state.name])
         score = replace(
             self.session.score(config.pair, ended), beyond=bool(beyond(search.bounds, known))
         )

@@ -328,6 +328,16 @@ class ChildRun(RecordedRun):
         """Log what the search maximises; for pruned trials too, else they vanish from charts."""
         self.summary({"objective": value})
 
+    def last(self, state: str) -> None:
+        """Write what is buffered, before what has ended is told elsewhere, with its state.
+
+        Args:
+            state: See `finish`.
+        """
+        if state:
+            self.tags({"optuna.state": state})
+        self.flush()
+
     def finish(self, status: Status, *, state: str = "") -> None:
         """Write what is buffered and end the run.
 
@@ -336,9 +346,7 @@ class ChildRun(RecordedRun):
             state: Optuna's word for it, kept as the tag ``optuna.state``: MLflow has no status
                 for a pruned trial.
         """
-        if state:
-            self.tags({"optuna.state": state})
-        self.flush()
+        self.last(state)
         self._client.set_terminated(self.run_id, status)
 
 
