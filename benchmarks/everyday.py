@@ -2,10 +2,13 @@
 
 Questions and reference answers are Dolly 15k's (CC BY-SA 3.0), as databricks publishes it
 (``databricks-dolly-15k.jsonl``) or as chat rows. ``pick`` writes two sets that share no row, for
-`data.files.guard` and for ``measure``, which compares nats per token of the reference answers:
+`data.files.guard` and for ``measure``, which compares nats per token of the reference answers.
+``mislead`` hands the sharer of each row, of these or of any task, a document that has nothing to
+do with it: a passage of a pipeline's private quiz.
 
     python benchmarks/everyday.py pick databricks-dolly-15k.jsonl
     python benchmarks/everyday.py measure everyday.jsonl mlruns/champions/quickstart
+    python benchmarks/everyday.py mislead everyday.jsonl --to misled.jsonl
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ import numpy
 import scipy.stats
 import torch
 
+from c2c_search.config.pipeline import load_pipeline
+from c2c_search.data.private_quiz import private_rows
 from c2c_search.data.schema import Row
 from c2c_search.data.sources import read_files
 from c2c_search.evaluation.scoring import receiver_alone
@@ -29,6 +34,7 @@ from c2c_search.evaluator.target import find_target
 from c2c_search.inference.model import C2CModel
 from c2c_search.models.loading import load
 from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.tokenization.templates import asked_about
 
 
 QUESTION, ANSWER = range(1, 220), range(21, 600)
@@ -42,6 +48,8 @@ def main() -> None:
     options = parse()
     if options.work == "pick":
         pick(options.rows, options.guard, options.questions)
+    elif options.work == "mislead":
+        mislead(options.rows, options.pipeline, options.to)
     else:
         measure(options.questions, options.fusers, options.root)
 
@@ -65,15 +73,35 @@ def chat_line(row: Row) -> str:
     return json.dumps({"messages": [*row["messages"], said]}, ensure_ascii=False)
 
 
+def mislead(rows: Path, pipeline: Path, to: Path) -> None:
+    """Write rows whose sharers read a passage of the quiz's test split, and the row's question."""
+    config = load_pipeline(pipeline).data.private_quiz
+    quiz = private_rows(config, "test")
+    found = []
+    for number, row in enumerate(map(json.loads, rows.read_text(encoding="utf-8").splitlines())):
+        invented = quiz[number % len(quiz)]
+        read, about = (invented[name][0]["content"] for name in ("sharer_messages", "messages"))
+        document = read.removesuffix(asked_about("", about))
+        question = row["question"] if "question" in row else row["messages"][0]["content"]
+        found.append(row | {"sharer_context": asked_about(document, question)})
+    to.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in found))
+    print(f"{len(found)} rows to {to}")
+
+
 def measure(questions: Path, fusers: Sequence[str], root: Path) -> None:
     """Print each fuser's nats per token beside its receiver's."""
     rows = read_files({"test": [str(questions)]})["test"]
     for name in fusers:
         target = find_target(name, root=root)
         pair = load_pair(target)
-        prompts = pair.prompts([row["messages"] for row in rows])
+        fused = with_fuser(pair, target.fuser())
+        misled = any(row["sharer_messages"] for row in rows)
+        prompts = fused.prompts(
+            [row["messages"] for row in rows],
+            [row["sharer_messages"] for row in rows] if misled else None,
+        )
         alone = nats(receiver_alone(pair), prompts, rows)
-        heard = nats(with_fuser(pair, target.fuser()), prompts, rows)
+        heard = nats(fused, prompts, rows)
         print(
             f"{target.name} in {target.dtype}, {len(rows)} answers, {int(alone[1].sum())} tokens"
         )
@@ -126,6 +154,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     picking.add_argument("rows", nargs="+", help="Dolly 15k, one file or several")
     picking.add_argument("--guard", type=Path, default=Path("guard.jsonl"))
     picking.add_argument("--questions", type=Path, default=Path("everyday.jsonl"))
+    misleading = work.add_parser("mislead", help="have sharers read what is beside the point")
+    misleading.add_argument("rows", type=Path, help="chat or multiple-choice rows")
+    pipeline = Path(__file__).parents[1] / "pipelines" / "private.yaml"
+    misleading.add_argument("--pipeline", type=Path, default=pipeline, help="with a private quiz")
+    misleading.add_argument("--to", type=Path, default=Path("misled.jsonl"))
     measuring = work.add_parser("measure", help="compare fusers with their receivers")
     measuring.add_argument("questions", type=Path, help="chat rows")
     measuring.add_argument("fusers", nargs="+", help="folders of champions or trials")

@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 
+import numpy as np
+
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
 from c2c_search.evaluation.guard import REPORT
 from c2c_search.evaluation.guard import SELECTION
-from c2c_search.evaluation.statistics import Shrunken
+from c2c_search.evaluation.statistics import Interval
 from c2c_search.evaluation.statistics import shrink
+from c2c_search.evaluation.statistics.optimism import FEWEST_BLOCKS
+from c2c_search.evaluation.statistics.optimism import expected_drop
 from c2c_search.space.front import pareto_front
 from c2c_search.space.objectives import Choose
 from c2c_search.space.objectives import Measure
@@ -40,6 +44,8 @@ class Candidate:
         split: Where the objective was measured.
         pair: The models, whose trials are alike before anything is measured.
         blocks: Its objective on each block of items; none of a version before.
+        rungs: Its objective at each rung, and on each block of items there; none of a version
+            before.
         measures: All that a search may compare it by, by name.
     """
 
@@ -49,10 +55,11 @@ class Candidate:
     split: str
     pair: str = ""
     blocks: tuple[float, ...] = ()
+    rungs: tuple[tuple[float, tuple[float, ...]], ...] = ()
     measures: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
-def estimates(trials: Sequence[Candidate]) -> dict[int, Shrunken]:
+def estimates(trials: Sequence[Candidate]) -> dict[int, float]:
     """What is believed of each trial, by its number, seeing those of the same pair.
 
     Those of a pair with fewer than `FEWEST`, or whose blocks are not known, are left out: what was
@@ -62,7 +69,7 @@ def estimates(trials: Sequence[Candidate]) -> dict[int, Shrunken]:
     for trial in trials:
         if math.isfinite(trial.objective):
             by_pair[trial.pair].append(trial)
-    found: dict[int, Shrunken] = {}
+    found: dict[int, float] = {}
     for alike in by_pair.values():
         counts = {len(trial.blocks) for trial in alike}
         if len(alike) < FEWEST or len(counts) > 1 or min(counts) < 2:
@@ -70,6 +77,33 @@ def estimates(trials: Sequence[Candidate]) -> dict[int, Shrunken]:
         shrunken = shrink([one.objective for one in alike], [one.blocks for one in alike])
         found |= {one.number: each for one, each in zip(alike, shrunken, strict=True)}
     return found
+
+
+def drop_of(chosen: Candidate, trials: Sequence[Candidate], level: float) -> Interval | None:
+    """How much lower a trial's objective is expected on test than on validation.
+
+    The luck of whoever is the best, of trials and of their rungs, is part of it.
+
+    Args:
+        chosen: One of the trials.
+        trials: All that it was chosen among.
+        level: The interval is meant to cover the drop with probability ``1 - level``.
+
+    Returns:
+        None where its blocks are not known, or are too few.
+    """
+    count = len(chosen.blocks)
+    alike = [one for one in trials if one is chosen or len(one.blocks) == count]
+    alike = [one for one in alike if math.isfinite(one.objective)]
+    if count < FEWEST_BLOCKS or chosen not in alike:
+        return None
+    rungs = [one.rungs or ((one.objective, one.blocks),) for one in alike]
+    scores = np.full((len(alike), max(map(len, rungs)), count), np.nan)
+    for row, known in zip(scores, rungs, strict=True):
+        for place, (objective, blocks) in zip(row, known, strict=False):
+            # The objective of all items is not the mean of the blocks' objectives.
+            place[:] = np.array(blocks) + objective - np.mean(blocks)
+    return expected_drop(scores, alike.index(chosen), level)
 
 
 def finalists(trials: Sequence[Candidate], k: int) -> list[Candidate]:
@@ -88,7 +122,7 @@ def finalists(trials: Sequence[Candidate], k: int) -> list[Candidate]:
     known = estimates(trials)
 
     def rank(trial: Candidate) -> tuple[float, float, int, int]:
-        believed = known[trial.number].value if trial.number in known else trial.objective
+        believed = known.get(trial.number, trial.objective)
         return -believed, -trial.objective, trial.parameters, trial.number
 
     return sorted((trial for trial in trials if math.isfinite(trial.objective)), key=rank)[:k]
@@ -124,8 +158,7 @@ def of_front(
     front = [named[name] for name in pareto_front(objectives, {}, known).trials]
     if not front:
         return []
-    believed = {number: each.value for number, each in estimates(trials).items()}
-    return by_rule(front, believed, leading, choose)[:k]
+    return by_rule(front, estimates(trials), leading, choose)[:k]
 
 
 def by_rule(

@@ -229,6 +229,8 @@ def ask(
     from c2c_search.inference.manifest import read_manifest
 
     folders = [directory, *(also or ())]
+    if not question.strip():
+        raise ConfigError("A question must say something.", value=question)
     if len(folders) > 1 and listening == "confident":
         raise ConfigError(
             "One sharer is asked when the receiver is unsure; several are always heard.",
@@ -289,6 +291,9 @@ def _answers(
         (text,) = anchor_texts(first, [question], contexts)
         words.append(("words", "handed to the receiver as text", text))
     speakers = "sharer" if len(models) == 1 else f"{len(models)} sharers, {fusion}"
+    silent = [each.fuser is not None and each.fuser.contexts_only for each in models]
+    if document is None and all(silent):
+        speakers = "nothing to hear: it was trained on documents, hand it one with --context"
     # First what may refuse the document.
     (answer,) = together.generate_batch([question], contexts, max_new_tokens=tokens)
     return [

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c2c_search.evaluation.systems.partners import unmatched
+from c2c_search.fuser.stored import read_config
 from c2c_search.models.chats import chat_notices
 from c2c_search.models.context_length import ContextLength
 
@@ -34,6 +36,7 @@ def task_notes(
         yield "The fuser's training data is not here: what it has seen of these items is unknown."
     if target.fuser_dir is not None:
         yield from _same_facts([item.cluster for item in items])
+        yield from _silent(target.fuser_dir, items)
     yield from chat_notices(target.template, pair.receiver, pair.sharer if target.sharer else None)
     models = {"receiver": pair.receiver, "sharer": pair.sharer}
     for role in models if target.sharer else ("receiver",):
@@ -52,6 +55,17 @@ def _same_facts(clusters: Sequence[str]) -> Iterator[str]:
             f"More than half of these items are about one fact: with a deranged sharer, {same} or "
             f"more of {len(clusters)} hear about their own all the same, so that what the right "
             "message is worth (P) is measured too low."
+        )
+
+
+def _silent(fuser_dir: Path, items: Sequence[Item]) -> Iterator[str]:
+    """Say of how many items the fuser says nothing."""
+    if not read_config(fuser_dir).contexts_only:
+        return
+    if silent := sum(not item.sharer_messages for item in items):
+        yield (
+            f"This fuser was trained on sharer contexts alone, and says nothing without one: "
+            f"{silent} of {len(items)} items have none, and are answered as by the receiver alone."
         )
 
 

@@ -46,6 +46,8 @@ def save(fuser: Fuser, directory: Path) -> None:
         "layers": fuser.layers,
         "sources": fuser.sources.tolist(),
     }
+    if fuser.contexts_only:
+        content["contexts_only"] = True
     tensors = {name: t.detach().cpu().contiguous() for name, t in fuser.state_dict().items()}
     # One entry alone: safetensors writes several in any order, and a fuser has one SHA-256.
     with replacing(directory / WEIGHTS_NAME) as weights:
@@ -115,6 +117,7 @@ def load(directory: Path, *, device: torch.device | str = "cpu", foreign: bool =
         layers=stored.layers,
         sources=stored.sources,
     )
+    fuser.contexts_only = stored.contexts_only
     try:
         tensors = load_file(directory / WEIGHTS_NAME)
     except (OSError, SafetensorError) as error:

@@ -291,6 +291,12 @@ class FuserConfig(BaseModel, serialize_by_alias=True):
         return self.injected.stands_beside
 
     @property
+    def can_be_silent(self) -> bool:
+        """Whether its receiver answers as it does alone where nothing is added."""
+        itself = self.sharer == "self" or self.anchored or self.lora_rank > 0
+        return self.stands_beside and not itself
+
+    @property
     def drafts(self) -> bool:
         """Whether the sharer drafts an answer before the receiver hears it."""
         return self.message != "prompt"

@@ -64,6 +64,10 @@ class Fuser(nn.Module):
 
     sources: torch.Tensor
 
+    contexts_only = False
+    """Whether it says nothing of a prompt whose sharer has read no more than the receiver: it was
+    trained on contexts (``sharer_context``) alone, and would spoil what it never met."""
+
     recomputes = False
     """Whether the backward pass computes activations again, so that none of them are kept."""
 

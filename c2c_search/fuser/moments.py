@@ -20,6 +20,8 @@ class ChannelMoments:
 
     def add(self, caches: torch.Tensor) -> None:
         """Take in further tokens, ``(2, layers, tokens, size)``."""
+        if not caches.shape[2]:
+            return
         values = caches.cpu().double()
         if not self._tokens:
             self._shift = values.mean(dim=2, keepdim=True)

@@ -40,6 +40,7 @@ class StoredConfig(BaseModel):
         sharer: Cache shape of the sharer.
         layers: Receiver layers that are fused, in rising order.
         sources: Sharer layers that feed each of them.
+        contexts_only: See `Fuser`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +50,7 @@ class StoredConfig(BaseModel):
     sharer: CacheShape
     layers: list[int]
     sources: list[list[int]]
+    contexts_only: bool = False
 
     @field_validator("fuser", mode="before")
     @classmethod
@@ -64,6 +66,12 @@ class StoredConfig(BaseModel):
             raise ValueError("fuser.lora_rank needs receiver.projections")
         if self.fuser.source == "hidden" and self.sharer.hidden_size is None:
             raise ValueError("fuser.source hidden needs sharer.hidden_size")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_silent(self) -> Self:
+        if self.contexts_only and not self.fuser.can_be_silent:
+            raise ValueError("contexts_only needs a fuser that leaves its receiver as it is")
         return self
 
     @model_validator(mode="after")

@@ -10,11 +10,11 @@ import torch
 
 from c2c_search.inference.drafting import draft_text
 from c2c_search.inference.drafting import with_drafts
+from c2c_search.inference.reading import read_alone
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.tokenization.spans import in_words
 from c2c_search.tokenization.spans import read_all
 from c2c_search.tokenization.spans import tokenize
-from c2c_search.tokenization.templates import asked_about
 from c2c_search.tokenization.templates import both_asked
 
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from c2c_search.inference.fused_pair import FusedPair
     from c2c_search.models.loading import LoadedModel
     from c2c_search.prompt_cache.batches import PairBatch
-    from c2c_search.tokenization.templates import Rendered
     from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
@@ -112,33 +111,10 @@ def _words(
     """What the message says in words: what the sharer alone has read, then its draft."""
     said = []
     if config.message != "draft" and config.sharer != "self":
-        said.append(_read_alone(prompt, receiver, sharer))
+        said.append(read_alone(prompt, receiver, sharer))
     if prompt.drafted:
         said.append(draft_text(sharer, prompt))
     return "\n".join(part for part in said if part)
-
-
-def _read_alone(prompt: EncodedPrompt, receiver: LoadedModel, sharer: LoadedModel) -> str:
-    """What a sharer has read that its receiver does not read itself."""
-    ours, theirs = prompt.receiver_text, prompt.sharer_text
-    if ours is None or theirs is None:
-        ids = prompt.sharer_ids[: len(prompt.sharer_ids) - prompt.drafted]
-        read = in_words(prompt.receiver_ids, receiver.text_tokenizer)
-        heard = in_words(ids, sharer.text_tokenizer)
-        return "" if read == heard else heard
-    known = _contents(ours)
-    found = []
-    for content in _contents(theirs):
-        if content not in known:  # a document with the question below it, say
-            question = known[-1]
-            document = content.removesuffix(asked_about("", question)).removesuffix(question)
-            found.append(document.strip())
-    return "\n".join(content for content in found if content)
-
-
-def _contents(rendered: Rendered) -> list[str]:
-    spans = rendered.contents or ((0, len(rendered.text)),)
-    return [rendered.text[start:end].strip() for start, end in spans]
 
 
 def _cut(

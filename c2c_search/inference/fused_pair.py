@@ -25,6 +25,7 @@ from c2c_search.inference.lora import Adaptation
 from c2c_search.inference.packed.fused_cache import FusedCache
 from c2c_search.inference.queries import Queries
 from c2c_search.inference.reading import heard
+from c2c_search.inference.reading import read_alone
 from c2c_search.inference.reading import read_pair
 from c2c_search.inference.refresh import Refresher
 from c2c_search.inference.response_fusion import SharerReader
@@ -198,19 +199,36 @@ class FusedPair:
     ) -> PairBatch:
         """Pack some prompts as the fuser needs them; see `PairPrompts.batch`.
 
-        Where rows hear partners, they read the anchors of these, which is computed here.
+        Where rows hear partners, they read the anchors of these, which is computed here. Nothing
+        is said of contexts that nobody has read, where the fuser has learned of contexts alone.
         """
         config = None if self.fuser is None else self.fuser.config
+        rows = range(len(prompts)) if rows is None else rows
         batch = heard(prompts, config).batch(
-            range(len(prompts)) if rows is None else rows,
+            rows,
             partners,
             whole=config is not None and config.stands_beside,
             draft=config is not None and config.message == "draft",
             context=config is not None and config.fuse_response,
+            silent=self._silent(prompts, rows if partners is None else partners),
         )
         if partners is None or config is None or not config.anchored:
             return batch
         return saying(self, batch, [prompts.encoded[other].anchors for other in partners])
+
+    def _silent(self, prompts: PairPrompts, speakers: Sequence[int]) -> set[int]:
+        """Prompts whose sharer has read nothing of its own, where the fuser speaks of that alone.
+
+        Raises:
+            SourceError: A model has no tokenizer, of prompts that are token ids.
+        """
+        if self.fuser is None or not self.fuser.contexts_only:
+            return set()
+        return {
+            row
+            for row in {*speakers}
+            if not read_alone(prompts.encoded[row], self.receiver, self.sharer)
+        }
 
     def pairs_of(self, batch: PairBatch) -> Sequence[tuple[FusedPair, PairBatch]]:
         """Each sharer's pair with its part of a batch."""
@@ -225,6 +243,8 @@ class FusedPair:
         """
         batch = batch.to(self.device)
         if self.fuser is None:
+            return FusedCache(batch.receiver, batch.lengths)
+        if not batch.sharer.shape[2]:  # nobody says anything
             return FusedCache(batch.receiver, batch.lengths)
         fused = fuse(through or self.fuser, self.fuser, batch, self.rotaries, self.queries)
         reader: Reader | None = None

@@ -117,13 +117,17 @@ def fuse(
     config = fuser.config
     rotations = rotations_of(batch, rotaries, config.injected.projects, config.slots)
     lengths = [len(positions) for positions in batch.sharer_positions]
-    fused = call(batch.receiver, batch.sharer, rotations, lengths)
+    # A sharer that says nothing has no message, not an empty one that slots would pool.
+    told = [length for length in lengths if length]
+    fused = call(batch.receiver, batch.sharer, rotations, told)
     if config.adds_entries:
         return _with_entries(batch, fused, added_positions(batch, config.slots))
     if queries is None:
         return FusedCache(fused, batch.lengths)
     everywhere = config.reads_from == "all"
-    kept = lengths if config.slots is None else [config.slots] * len(lengths)
+    kept = lengths
+    if config.slots is not None:
+        kept = [config.slots if length else 0 for length in lengths]
     memory = SideMemory.of(queries, fuser.layers, fused, kept, everywhere=everywhere)
     if not everywhere:
         return FusedCache(batch.receiver, batch.lengths, memories=(memory,))
@@ -145,13 +149,16 @@ def added_positions(batch: PairBatch, slots: int | None = None) -> list[torch.Te
 
     Args:
         batch: The prompts.
-        slots: Entries of each message, spread over it; as many as tokens when None.
+        slots: Entries of each message, spread over it; as many as tokens when None. None of
+            them where nothing is said.
     """
     told = [
-        positions + (length - 1 - positions[-1])
+        positions + (length - 1 - positions[-1]) if len(positions) else positions
         for positions, length in zip(batch.sharer_positions, batch.lengths, strict=True)
     ]
-    return told if slots is None else [window_middles(positions, slots) for positions in told]
+    if slots is None:
+        return told
+    return [window_middles(each, slots) if len(each) else each for each in told]
 
 
 def _with_entries(

@@ -63,11 +63,13 @@ def message_effect(
         fused: Its cache; nothing must have been read on from it.
 
     Returns:
-        None where the prompt is longer than `LONGEST`.
+        None where the prompt is longer than `LONGEST`, or nothing is said of it.
     """
     fuser = pair.fuser
     assert fuser is not None
     prompt = heard(prompts, fuser.config).encoded[row]
+    if not len(batch.sharer_positions[0]):
+        return None
     if max(len(prompt.receiver_ids), len(prompt.sharer_ids)) > LONGEST:
         return None
     *others, told = fused.said  # what the fuser has made stands last

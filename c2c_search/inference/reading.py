@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.parallel_prefill import read_both
+from c2c_search.tokenization.spans import in_words
+from c2c_search.tokenization.templates import asked_about
 
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from c2c_search.fuser.config import FuserConfig
     from c2c_search.models.loading import LoadedModel
+    from c2c_search.tokenization.templates import Rendered
     from c2c_search.tokenization.token_alignment import EncodedPrompt
 
 
@@ -70,3 +73,32 @@ def read_pair(
         "kv" if config is None else config.source,
     )
     return PairPrompts(encoded, *caches)
+
+
+def read_alone(prompt: EncodedPrompt, receiver: LoadedModel, sharer: LoadedModel) -> str:
+    """What a sharer has read that its receiver does not read itself; empty where that is nothing.
+
+    Args:
+        prompt: As both read it; a draft is not counted.
+        receiver: The model that answers.
+        sharer: The model that speaks.
+    """
+    ours, theirs = prompt.receiver_text, prompt.sharer_text
+    if ours is None or theirs is None:
+        ids = prompt.sharer_ids[: len(prompt.sharer_ids) - prompt.drafted]
+        read = in_words(prompt.receiver_ids, receiver.text_tokenizer)
+        heard = in_words(ids, sharer.text_tokenizer)
+        return "" if read == heard else heard
+    known = _contents(ours)
+    found = []
+    for content in _contents(theirs):
+        if content not in known:  # a document with the question below it, say
+            question = known[-1]
+            document = content.removesuffix(asked_about("", question)).removesuffix(question)
+            found.append(document.strip())
+    return "\n".join(content for content in found if content)
+
+
+def _contents(rendered: Rendered) -> list[str]:
+    spans = rendered.contents or ((0, len(rendered.text)),)
+    return [rendered.text[start:end].strip() for start, end in spans]

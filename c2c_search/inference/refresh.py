@@ -40,7 +40,7 @@ class Refresher:
         fuser: With ``refresh``.
         receiver: The model that answers.
         sharer: The model that reads on, behind what it says of the prompts.
-        batch: The prompts.
+        batch: The prompts; where the sharer says nothing of one, it reads nothing on.
         rotaries: Of the pair, where the fuser takes RoPE off.
     """
 
@@ -58,6 +58,7 @@ class Refresher:
         self._nothing = batch.receiver[:, :, :0]
         lengths = tuple(len(positions) for positions in batch.sharer_positions)
         self._prompts = FusedCache(batch.sharer, lengths)
+        self._speaks = torch.tensor(lengths) > 0
 
     def cache(self) -> RoomyCache:
         """An empty cache for the receiver; whatever the sharer has read on is forgotten."""
@@ -80,7 +81,7 @@ class Refresher:
         """
         first = torch.tensor(starts)
         ahead = tokens.position - first[tokens.prompt]
-        (new,) = (ahead > 0).nonzero(as_tuple=True)
+        (new,) = ((ahead > 0) & self._speaks[tokens.prompt]).nonzero(as_tuple=True)
         self._ids = torch.cat([self._ids, ids[new]])
         self._unheard = self._unheard.then(tokens.at(new))
         told = first[self._unheard.prompt] + self._multiple(self._unheard, first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -164,6 +165,7 @@ class PairPrompts:
         whole: bool = False,
         draft: bool = False,
         context: bool = False,
+        silent: Collection[int] = (),
     ) -> PairBatch:
         """Pack some prompts.
 
@@ -175,6 +177,7 @@ class PairPrompts:
             whole: The sharer says all its tokens, not one for each of the receiver's.
             draft: Of all of them, it says those that it has drafted.
             context: Whether to bring the sharer's whole prompts too.
+            silent: Prompts whose sharers say nothing; ``whole`` or ``draft``.
         """
         lengths = tuple(len(self._aligned[row]) for row in rows)
         speakers = rows if partners is None else partners
@@ -189,6 +192,10 @@ class PairPrompts:
                 _from_both_ends(length, self._aligned[partner])
                 for length, partner in zip(lengths, partners, strict=True)
             ]
+        positions = [
+            told[:0] if speaker in silent else told
+            for speaker, told in zip(speakers, positions, strict=True)
+        ]
         return PairBatch(
             receiver=self.receiver.packed(rows, [torch.arange(length) for length in lengths]),
             sharer=self.sharer.packed(speakers, positions),

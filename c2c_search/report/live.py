@@ -16,6 +16,7 @@ from c2c_search.host.terminal import Console
 from c2c_search.report.live_lines import Lines
 from c2c_search.report.live_screen import Screen
 from c2c_search.report.state import Score
+from c2c_search.report.state import Spent
 from c2c_search.report.state import StudyState
 
 
@@ -95,14 +96,18 @@ class View:
         """The worker has nothing to do."""
         self.state.doing.pop(self.worker, None)
 
-    def recount(self, counts: Counter[str], idle: int) -> None:
+    def recount(
+        self, counts: Counter[str], idle: int, budgets: Mapping[str, Spent] | None = None
+    ) -> None:
         """So many trials have ended, here or elsewhere, by how they did.
 
         Args:
             counts: They.
             idle: Trials since the last gain, by all objectives.
+            budgets: Limits of the search beside its trials, by name.
         """
         self.state.counts, self.state.idle = counts, idle
+        self.state.budgets = budgets or {}
 
     def controls(self, still: int) -> None:
         """The search is over; so many controls of finalists are still to be trained in steps."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from c2c_search.host.wording import about
 from c2c_search.host.wording import counted
+from c2c_search.host.wording import in_words
 from c2c_search.report.state import Doing
 from c2c_search.report.state import StudyState
 from c2c_search.report.time_left import SecondsLeft
@@ -26,7 +27,17 @@ def progress(state: StudyState) -> str:
     parts = [f"{state.finished} of {counted(state.trials, 'trial')} ended: {counts}"]
     if (rate := state.trials_an_hour) is not None:
         parts.append(f"{rate:.3g} an hour")
+    parts += [budget(name, one.spent, one.limit) for name, one in state.budgets.items()]
     return "; ".join([*parts, *left(state)])
+
+
+def budget(name: str, spent: float, limit: float) -> str:
+    """How much of a limit is spent: ``tokens 1.2 million of 5 million``."""
+    if name == "flops":
+        return f"FLOP {spent:.3g} of {limit:.3g}"
+    if name == "hours":
+        return f"hours {spent:.1f} of {limit:g}"
+    return f"{name} {in_words(round(spent))} of {in_words(round(limit))}"
 
 
 def left(state: StudyState) -> list[str]:

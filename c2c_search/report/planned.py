@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from c2c_search.host.wording import counted
+from c2c_search.host.wording import in_words
 from c2c_search.prompt_cache.budget import size_text
 from c2c_search.report import forecast_table
 from c2c_search.report.leaderboard import count
@@ -93,13 +94,16 @@ def _facts(plan: Plan) -> dict[str, str]:
     endless = "endless (there is a range of numbers)"
     facts = {
         "different trials": endless if plan.configurations is None else f"{plan.configurations:,}",
-        "trials of this study": f"{plan.trials:,}",
+        "trials of this study": _trials(plan),
     }
     if plan.stages:
         facts["stages of a trial"] = plan.stages
     for rung in plan.rungs:
         facts[f"reach step {rung.step}"] = f"about {rung.trials:.0f}"
     facts["steps of the trials"] = f"about {plan.expected_steps:,} (at most {plan.most_steps:,})"
+    if plan.tokens is not None and plan.flops is not None:
+        facts["tokens of the trials"] = f"about {in_words(plan.tokens)}"
+        facts["operations of the trials"] = f"about {plan.flops:.2g} FLOP"
     facts["steps of the twins"] = f"{plan.twin_steps:,}"
     for title, steps in plan.control_steps.items():
         facts[f"steps of {title}"] = f"{steps:,}"
@@ -135,6 +139,12 @@ def _facts(plan: Plan) -> dict[str, str]:
             f"{size_text(drafts.stored)} for each length"
         )
     return facts
+
+
+def _trials(plan: Plan) -> str:
+    if not plan.ended_by:
+        return f"{plan.trials:,}"
+    return f"about {plan.trials:,}, by which search.{plan.ended_by} are spent"
 
 
 def _memory(memory: MemoryPlan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections import deque
@@ -63,6 +64,31 @@ class Score:
         gain = "" if self.system_gain is None else f", G {self.system_gain:+.3f}"
         pairing = f"P {self.pairing_gain:+.3f}"
         return f"{self.accuracy:.3f} matched, {self.deranged:.3f} deranged, {pairing}{gain}"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """How much of a limit of the search is spent.
+
+    Args:
+        spent: By the trials that have ended.
+        limit: After which no more begin.
+        least: Of a trial that took any.
+        most: Of one trial.
+    """
+
+    spent: float
+    limit: float
+    least: float = 0.0
+    most: float = 0.0
+
+    @property
+    def trials_left(self) -> tuple[int, int] | None:
+        """How many more begin until it is spent, at least and at most; None before one ended."""
+        if not self.least:
+            return None
+        left = max(0.0, self.limit - self.spent)
+        return math.ceil(left / self.most), math.ceil(left / self.least)
 
 
 @dataclass(frozen=True)
@@ -182,6 +208,8 @@ class StudyState:
         steps_of_search: Steps that may still be trained in trials; None without such a limit.
         patience: Trials in a row without a gain that end the search; None if none do.
         idle: Trials since the last gain.
+        budgets: Limits of the search beside its trials, by name, as they stood when the last
+            trial was asked for.
         counts: Trials that are over, by how they ended.
         best: Trial so far.
         searching: Whether trials are still to begin.
@@ -207,6 +235,7 @@ class StudyState:
     steps_of_search: int | None = None
     patience: int | None = None
     idle: int = 0
+    budgets: Mapping[str, Spent] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     best: Best | None = None
     searching: bool = True

@@ -130,6 +130,9 @@ def _to_come(state: StudyState) -> tuple[int, int]:
     most = least = max(0, state.trials - state.finished - len(now))
     if state.patience is not None:
         least = min(least, max(0, state.patience - state.idle - len(now)))
+    for name in ("tokens", "flops"):
+        if name in state.budgets and (allowed := state.budgets[name].trials_left) is not None:
+            least, most = min(least, max(0, allowed[0] - len(now))), min(most, allowed[1])
     if state.steps_of_search is not None:
         left = max(0, state.steps_of_search - state.stepped)
         most = min(most, math.ceil(left / (state.first_rung or state.steps)))

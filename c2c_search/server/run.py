@@ -149,6 +149,7 @@ def about(model: C2CModel, manifest: Manifest) -> dict[str, Any]:
         "injection": fuser.config.injection,
         "message": fuser.config.message,
         "reads_document": fuser.config.stands_beside,
+        "contexts_only": fuser.contexts_only,
         "examples": _examples(manifest),
         "receiver_layers": fuser.receiver_shape.layers,
         "layers": [

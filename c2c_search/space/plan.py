@@ -24,6 +24,9 @@ from c2c_search.fuser.config import FuserConfig
 from c2c_search.space.candidates import random_trials
 from c2c_search.space.dimensions import count
 from c2c_search.space.dimensions import in_order
+from c2c_search.space.expected_work import TrialWork
+from c2c_search.space.expected_work import allowed
+from c2c_search.space.expected_work import expected_work
 from c2c_search.space.fuser_sizes import FuserSizes
 from c2c_search.space.fuser_sizes import fuser_sizes
 from c2c_search.space.pruners import rung_measures
@@ -139,6 +142,10 @@ class Plan:
         stages: Of a trial, where they are not searched; empty without any.
         control_steps: The same of every other control that is trained in steps, by its title.
         finalists: Trials that are measured on the test split.
+        tokens: That the trials learn from, on average; None where nothing can tell it.
+        flops: Floating-point operations of the trials; None where nothing can tell it.
+        ended_by: The budget that ends the search before the space's trials are spent, if one is
+            expected to; ``trials`` are those until then.
         controls: What each of them must beat, beside every model alone, by title.
         reference_steps: Optimizer steps of the pairs' no-sharer references, which a study of
             several pairs trains to the first rung.
@@ -163,6 +170,9 @@ class Plan:
     stages: str = ""
     control_steps: Mapping[str, int] = field(default_factory=dict)
     finalists: int = 1
+    tokens: int | None = None
+    flops: float | None = None
+    ended_by: str = ""
     controls: tuple[str, ...] = ()
 
     @property
@@ -179,6 +189,7 @@ def plan(
     parameters: Callable[[FuserConfig, Geometry, Geometry], int] | None = None,
     memory: Callable[[TrialConfig], Mapping[str, int]] | None = None,
     messages: Messages | None = None,
+    work: Callable[[TrialConfig], TrialWork] | None = None,
     samples: int = 200,
 ) -> Plan:
     """Work out what a study of the space will do.
@@ -190,15 +201,18 @@ def plan(
             receiver and sharer.
         memory: Bytes that a trial takes at its peak, by what for.
         messages: Tells what messages and drafts take.
+        work: What a trial takes in tokens and operations.
         samples: Random candidates that the sizes are taken from.
     """
-    training, search = space.pipeline.training, space.search
     reached = expected_trials(space)
-    starts = (0, *training.rung_steps)
-    expected = sum(
-        (step - start) * trials
-        for start, step, trials in zip(starts, training.rung_steps, reached, strict=False)
-    )
+    taken = expected_work(space, reached, work)
+    ended_by, fewer = allowed(space.search, taken)
+    if ended_by:
+        search = space.search.model_copy(update={"trials": fewer})
+        space = space.model_copy(update={"search": search})
+        reached = expected_trials(space)
+        taken = expected_work(space, reached, work)
+    training, search = space.pipeline.training, space.search
     finalists = min(space.pipeline.champion.finalists, search.trials)
     judged = finalists * training.steps
     sizes = needed = sent = drafts = None
@@ -218,7 +232,7 @@ def plan(
         configurations=count(space.dimensions),
         trials=search.trials,
         rungs=tuple(map(RungPlan, training.rung_steps, reached)),
-        expected_steps=round(expected),
+        expected_steps=round(taken["steps"]),
         most_steps=search.trials * training.steps,
         twin_steps=judged,
         reference_steps=len(space.pairs) * training.rung_steps[0] if len(space.pairs) > 1 else 0,
@@ -230,6 +244,9 @@ def plan(
         control_steps={SYSTEMS[name].title: judged for name in trained_in_steps(space)}
         | ({"further seeds": search.confirm_seeds * judged} if search.confirm_seeds else {}),
         finalists=finalists,
+        tokens=round(taken["tokens"]) if "tokens" in taken else None,
+        flops=taken.get("flops"),
+        ended_by=ended_by,
         controls=_controls(space),
     )
 

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from operator import ge
 from typing import TYPE_CHECKING
 
 from c2c_search.host.wording import counted
+from c2c_search.report.state import Spent
 from c2c_search.space.declaration import Search
 from c2c_search.space.front import beyond
 from c2c_search.space.objectives import sign
 from c2c_search.space.shown import MEASURES
 from c2c_search.study.resume import KNOWN_FROM
+from c2c_search.study.resume import WORK
 
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+
+_SAID = {
+    "hours": "search.hours are spent: {spent:.1f} of {limit:g} went to trials.",
+    "steps": "search.steps are spent: trials took {spent:,} of {limit:,} steps.",
+    "tokens": "search.tokens are spent: trials learned from {spent:,} of {limit:,} tokens.",
+    "flops": "search.flops are spent: trials took {spent:.3g} of {limit:g} operations.",
+}
+"""By the name of what is limited."""
 
 
 def spent(trials: Sequence[FrozenTrial], search: Search) -> str:
@@ -28,10 +40,9 @@ def spent(trials: Sequence[FrozenTrial], search: Search) -> str:
         trials: Those that have ended for good.
         search: Their study's budgets.
     """
-    if search.hours is not None and (hours := hours_of(trials)) >= search.hours:
-        return f"search.hours are spent: {hours:.1f} of {search.hours:g} went to trials."
-    if search.steps is not None and (steps := steps_of(trials)) >= search.steps:
-        return f"search.steps are spent: trials took {steps} of {counted(search.steps, 'step')}."
+    for name, one in standing(trials, limits(search)).items():
+        if one.spent >= one.limit:
+            return _SAID[name].format(spent=one.spent, limit=one.limit)
     if search.patience is not None and (idle := without_gain(trials, search)) >= search.patience:
         chance = chance_of_gain(len(trials), idle)
         return (
@@ -39,6 +50,38 @@ def spent(trials: Sequence[FrozenTrial], search: Search) -> str:
             f"many more would with a probability of {chance:.2f}, if trials came by chance."
         )
     return ""
+
+
+def limits(search: Search) -> dict[str, float]:
+    """What a search may spend beside its trials, by name, as far as it is limited."""
+    found = {name: getattr(search, name) for name in _SAID}
+    return {name: limit for name, limit in found.items() if limit is not None}
+
+
+def standing(trials: Sequence[FrozenTrial], limits: Mapping[str, float]) -> dict[str, Spent]:
+    """How much of each limit is spent, and what its trials took of it.
+
+    Args:
+        trials: Those that have ended for good.
+        limits: By name, as `limits` has them.
+    """
+    found = {}
+    for name, limit in limits.items():
+        each = [] if name == "hours" else [_taken(trial, name) for trial in trials]
+        spent = hours_of(trials) if name == "hours" else sum(each)
+        known = [one for one in each if one]
+        found[name] = Spent(spent, limit, min(known, default=0.0), max(known, default=0.0))
+    return found
+
+
+def _taken(trial: FrozenTrial, name: str) -> float:
+    """What a trial took; nothing where another study has trained it."""
+    if KNOWN_FROM in trial.user_attrs:
+        return 0
+    if name == "steps":  # to its last rung
+        return trial.last_step or 0
+    taken: float = trial.user_attrs.get(WORK, {}).get(name, 0)
+    return taken
 
 
 def chance_of_gain(tried: int, more: int) -> float:
@@ -62,12 +105,6 @@ def hours_of(trials: Sequence[FrozenTrial]) -> float:
         seconds += max(0.0, ended - max(begun, until))
         until = max(until, ended)
     return seconds / 3600
-
-
-def steps_of(trials: Sequence[FrozenTrial]) -> int:
-    """Optimizer steps to the last rung of each; none where another study has trained it."""
-    trained = (trial for trial in trials if KNOWN_FROM not in trial.user_attrs)
-    return sum(trial.last_step or 0 for trial in trained)
 
 
 def without_gain(trials: Sequence[FrozenTrial], search: Search) -> int:

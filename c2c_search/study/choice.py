@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 from c2c_search.champion.select import Candidate
 from c2c_search.champion.select import by_rule
-from c2c_search.champion.select import estimates
+from c2c_search.champion.select import drop_of
 from c2c_search.champion.select import finalists
 from c2c_search.champion.select import of_front
 from c2c_search.config.trial import TrialConfig
@@ -22,6 +22,7 @@ from c2c_search.space.front import beyond
 from c2c_search.space.objective import Objective
 from c2c_search.space.objectives import TIMED
 from c2c_search.space.order import all_trials
+from c2c_search.space.pruners import rung_blocks
 from c2c_search.space.shown import MEASURES
 from c2c_search.study.controls import model_of
 from c2c_search.study.finalist import Finalist
@@ -83,10 +84,21 @@ def candidates(session: Session) -> dict[Candidate, TrialConfig]:
             split=trial.user_attrs[SPLIT],
             pair=trial.user_attrs.get(PAIR, ""),
             blocks=tuple(trial.user_attrs.get(BLOCKS, ())),
+            rungs=_rungs(trial),
             measures=_measures(session, trial),
         ): session.space.configuration(trial.params)
         for trial in first.values()
     }
+
+
+def _rungs(trial: FrozenTrial) -> tuple[tuple[float, tuple[float, ...]], ...]:
+    """Its objective at each rung, and on each block there; nothing if any is not known."""
+    known = sorted(trial.intermediate_values.items())
+    blocks = [tuple(trial.user_attrs.get(rung_blocks(step), ())) for step, _ in known]
+    sizes = {len(each) for each in (*blocks, trial.user_attrs.get(BLOCKS, ()))}
+    if len(sizes) > 1:
+        return ()
+    return tuple((value, each) for (_, value), each in zip(known, blocks, strict=True))
 
 
 def _measures(session: Session, trial: FrozenTrial) -> dict[str, float]:
@@ -147,13 +159,11 @@ def _finalist(session: Session, one: Candidate, config: TrialConfig) -> Finalist
 
 def expected_drops(session: Session, chosen: Sequence[Finalist]) -> dict[str, Drop]:
     """How much of each finalist's objective is expected to be luck, told before the test."""
-    known = list(candidates(session))
-    believed = estimates(known)
-    objectives = {one.number: one.objective for one in known}
+    known = {one.number: one for one in candidates(session)}
     drops = {}
     for one in chosen:
-        shrunken, objective = believed.get(one.number), objectives[one.number]
-        expected = None if shrunken is None else shrunken.expected_drop(objective, LEVEL)
+        objective = known[one.number].objective
+        expected = drop_of(known[one.number], list(known.values()), LEVEL)
         drops[one.name] = Drop(expected=expected)
         if expected is not None:
             session.view.note(

@@ -12,6 +12,7 @@ import torch
 from c2c_search.data.schema import WITH_GUARD
 from c2c_search.data.splits import split_rows
 from c2c_search.fuser.cost import parameters
+from c2c_search.models.arithmetic import ModelSize
 from c2c_search.models.cache_dir import default_cache_dir
 from c2c_search.models.published import known_config
 from c2c_search.prompt_cache.budget import budget
@@ -27,11 +28,11 @@ from c2c_search.study.counted_pace import BETWEEN
 from c2c_search.study.counted_pace import UTILISATION
 from c2c_search.study.counted_pace import CountedPace
 from c2c_search.study.counted_pace import Lengths
-from c2c_search.study.counted_pace import ModelSize
 from c2c_search.study.estimate import Reading
 from c2c_search.study.estimate import estimate
 from c2c_search.study.sizes import adapted_receivers
 from c2c_search.study.sizes import shape_in
+from c2c_search.study.trial_work import counted_work
 
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ PEAKS = {"A100": 312, "H100": 989, "B200": 2250}
 
 SIDE_BY_SIDE = 8
 
-_ASSUMED = Lengths(prompt=200, response=200, options=24)  # tokens, where no data tells
+_ASSUMED = Lengths(prompt=200, response=200, options=24, read=400)  # tokens, where no data tells
 _JUDGED = 1000  # questions of a split that nothing is known of
 _BYTES_PER_TOKEN = 4  # of text, about
 _SAMPLE = 2000  # rows that lengths are taken from
@@ -75,14 +76,16 @@ def gpu_hours(space: Space, *, data: bool = True) -> tuple[Plan, CachePlan, GpuH
     def counted(fuser: FuserConfig, receiver: CacheShape, sharer: CacheShape) -> int:
         return parameters(fuser, receiver, sharer)
 
-    made = plan(space, geometries=shapes, parameters=counted)
-    rows, lengths, basis = _texts(space, data)
-    caches = _caches(space, shapes, rows, lengths)
-    reading = Reading(rows, caches, private=False)
-    sizes = {source: ModelSize.of(config) for source, config in known.items()}
-
     def size(trial: TrialConfig) -> int:
         return counted(trial.fuser, *(shapes[source] for _, source in trial.pair))
+
+    rows, lengths, basis = _texts(space, data)
+    sizes = {source: ModelSize.of(config) for source, config in known.items()}
+    by_pair = dict.fromkeys(space.pairs.values(), lengths)
+    work = counted_work(sizes, by_pair, size, rows["validation"])
+    made = plan(space, geometries=shapes, parameters=counted, work=work)
+    caches = _caches(space, shapes, rows, lengths)
+    reading = Reading(rows, caches, private=False)
 
     def forecast(peak: float, workers: int) -> Forecast:
         pace = CountedPace(peak * 1e12 * UTILISATION, sizes, lengths, size, basis=basis)
@@ -127,7 +130,9 @@ def _lengths(train: Sequence[Row], judged: Sequence[Row]) -> Lengths:
 
     # Where the sharer reads something else, that is the longer text, and what is kept of it.
     said = [turn["content"] for row in train for turn in row["sharer_messages"] or row["messages"]]
+    asked = [turn["content"] for row in train for turn in row["messages"]]
     return Lengths(
+        read=(tokens(said) + tokens(asked)) / len(train),
         prompt=tokens(said) / len(train),
         response=tokens([row["response"] for row in train]) / len(train),
         options=tokens([choice for row in judged for choice in row["choices"]]) / len(judged),

@@ -21,6 +21,8 @@ from c2c_search.study.pace_meter import measure_pace
 from c2c_search.study.prompt_lists import PromptLists
 from c2c_search.study.sizes import make_fits
 from c2c_search.study.sizes import shapes
+from c2c_search.study.surroundings import check_surroundings
+from c2c_search.study.trial_work import counted_work
 
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ def plan_at_hand(
     Raises:
         C2CError: A model cannot be had, or the data does not fit.
     """
+    check_surroundings()
     shape_of = shapes(space)
     sources = {source for pair in space.pairs.values() for _, source in pair}
     geometries = {source: shape_of(source) for source in sorted(sources)}
@@ -72,21 +75,23 @@ def plan_at_hand(
     prompts = PromptLists(space)
     tell("Rehearsing the memory of trials")
     memory = memory_of_trials(space)
+
+    def size(trial: TrialConfig) -> int:
+        return parameters(trial.fuser, *(shape_of(source) for _, source in trial.pair))
+
+    work = counted_work(prompts.sizes, prompts.lengths, size, len(prompts.rows["validation"]))
     made = plan(
         space,
         geometries=geometries,
         parameters=parameters,
         memory=lambda trial: asdict(memory(trial)),
         messages=Messages(space, shape_of) if shapes_messages(space) else None,
+        work=work,
     )
     caches = prompts.plan()
     if quick:
         return Planned(made, caches, None, tuple(notices))
     fits = make_fits(space, shape_of) if space.limits.max_memory_gb is None else None
-
-    def size(trial: TrialConfig) -> int:
-        return parameters(trial.fuser, *(shape_of(source) for _, source in trial.pair))
-
     try:
         pace = measure_pace(
             space, prompts, size, fits=fits, tell=lambda what: tell(f"Measuring: {what}")

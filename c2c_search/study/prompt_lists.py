@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +23,7 @@ from c2c_search.evaluation.systems.prompts import Ids
 from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.host.dtypes import default_dtype
+from c2c_search.models.arithmetic import ModelSize
 from c2c_search.models.loading import default_cache_dir
 from c2c_search.models.loading import default_device
 from c2c_search.models.loading import resolve
@@ -36,6 +39,8 @@ from c2c_search.space.candidates import first_trial
 from c2c_search.space.candidates import random_trials
 from c2c_search.space.forecast import CacheList
 from c2c_search.space.forecast import CachePlan
+from c2c_search.study.counted_pace import Lengths
+from c2c_search.tokenization.continuations import response_ids
 from c2c_search.training.memory.prediction import Rehearsal
 from c2c_search.training.preparation import pair_of
 from c2c_search.training.stage_data import added_rows
@@ -51,7 +56,7 @@ if TYPE_CHECKING:
     from c2c_search.space.schema import Space
 
 
-_SAMPLE = 200  # candidates that are asked what they hear
+_SAMPLE = 200  # candidates that are asked what they hear, and rows whose answers are counted
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ class PromptLists:
         rehearsal, dtype = Rehearsal(self._device), default_dtype(self._device)
         self._model = cache(lambda source: rehearsal.model(resolve(source), dtype))
         self._found: dict[tuple[str, str, Ids], PromptList] = {}
+        self.lengths: dict[PairSpec, Lengths] = {}
+        """Tokens of an example, by pair."""
         for pair in space.pairs.values():
             self._read(pair)
 
@@ -104,6 +111,12 @@ class PromptLists:
     def lists(self) -> list[PromptList]:
         """All of them, each once."""
         return list(self._found.values())
+
+    @property
+    def sizes(self) -> dict[str, ModelSize]:
+        """Of the models, by their sources."""
+        sources = {source for pair in self.space.pairs.values() for _, source in pair}
+        return {one: ModelSize.of_model(self._model(one).model) for one in sorted(sources)}
 
     @property
     def private(self) -> bool:
@@ -151,11 +164,39 @@ class PromptLists:
         more = {key: self._questions(model, key, rows) for key, rows in added.items()}
         for prompts in (*splits.values(), *more.values()):
             prompts.read()
+        self.lengths[pair] = self._lengths(model, splits)
         first = first_trial(self.space, pair)
         for trial in self._heard_otherwise(pair, first):
             for split, prompts in (splits | more).items():
                 if split != "test" or trial is first:
                     prompts.read(trial.fuser.without_anchors())
+
+    def _lengths(self, model: C2CModel, splits: Mapping[str, QuestionPrompts]) -> Lengths:
+        """Of what a pair learns from, and of the options of what it is judged by."""
+        read = {split: splits[split].read().encoded for split in ("train", "validation")}
+        texts = {
+            "train": [[row["response"]] for row in self.rows["train"]],
+            "validation": [row["choices"] for row in self.rows["validation"]],
+        }
+        said = {}
+        for split, prompts in read.items():
+            some = prompts[:_SAMPLE]
+            found = response_ids(
+                [prompt.receiver_text for prompt in some],
+                texts[split][: len(some)],
+                model.receiver_template,
+                model.receiver.text_tokenizer,
+            )
+            said[split] = fmean(sum(map(len, each)) for each in found)
+        ours, theirs = (
+            fmean(len(ids) for ids in each)
+            for each in (
+                [prompt.receiver_ids for prompt in read["train"]],
+                [prompt.sharer_ids for prompt in read["train"]],
+            )
+        )
+        end = 1  # a response is learned with its end
+        return Lengths(max(ours, theirs), said["train"] + end, said["validation"], ours + theirs)
 
     def _heard_otherwise(self, pair: PairSpec, first: TrialConfig) -> Iterator[TrialConfig]:
         """A trial of a pair for each way in which its prompts are heard, its first one before."""

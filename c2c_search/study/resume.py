@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 FAILURE = "failure"  # user attributes of a trial
 HASH = "trial_hash"
 KNOWN_FROM = "known_from"  # the study that trained it; it took no steps here
-_CARRIED = (RUN_ID, KNOWN_FROM)
+WORK = "work"  # what a trial's training has taken until its last rung, by name
+_CARRIED = (RUN_ID, KNOWN_FROM, WORK)
 _OF_RUNGS = ("blocks/", "measures/")  # what pruners compare trials by at a rung
 _RUNG = "completed_rung_"  # where Optuna's halving notes the rungs that a trial has passed
 

@@ -31,8 +31,8 @@ from c2c_search.space.plan import trained_in_steps
 from c2c_search.space.schema import Space
 from c2c_search.study import resume
 from c2c_search.study import storage
-from c2c_search.study.budget import hours_of
-from c2c_search.study.budget import steps_of
+from c2c_search.study.budget import limits
+from c2c_search.study.budget import standing
 from c2c_search.study.budget import without_gain
 from c2c_search.study.controls import measure_models
 from c2c_search.study.controls import record_models
@@ -45,6 +45,7 @@ from c2c_search.study.finalists import evaluate_finalists
 from c2c_search.study.findings import findings_of
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.leaderboard import make_leaderboard
+from c2c_search.study.overhead import overhead_of
 from c2c_search.study.overview import TrialRow
 from c2c_search.study.overview import best_of
 from c2c_search.study.overview import trial_rows
@@ -150,6 +151,8 @@ class StudyStart:
                 warm_start(session, self.earlier, self.warm_start)
             session.study.set_user_attr(SEARCHES, True)
         run_trials(session, make_fits(self.space))
+        if (overhead := overhead_of(trial_rows(session.study))) is not None:
+            session.view.note(f"Overhead: {overhead}")
         self.drivers.check()
         return session
 
@@ -160,6 +163,7 @@ class StudyStart:
             uri=self.tracking_uri,
             outbox=outbox,
             notify=view.note,
+            check=self.drivers.check,
         )
 
     def _lead(
@@ -217,6 +221,7 @@ class StudyStart:
         study.set_user_attr(RUN_ID, run.run_id)
         study.set_user_attr(storage.TRIALS, self.space.search.trials)
         study.set_user_attr(storage.BOUNDS, dict(self.space.search.bounds))
+        study.set_user_attr(storage.BUDGETS, limits(self.space.search))
         return run
 
     @contextmanager
@@ -263,7 +268,8 @@ def _state(study: Study, space: Space, files: StudyFiles) -> StudyState:
     best = best_of(trial_rows(study, files, space.search.bounds))
     training, search = space.pipeline.training, space.search
     ended = resume.finished(study)
-    hours, steps = search.hours, search.steps
+    budgets = standing(ended, limits(search))
+    hours, steps = budgets.get("hours"), budgets.get("steps")
     return StudyState(
         name=space.study,
         trials=search.trials,
@@ -272,8 +278,9 @@ def _state(study: Study, space: Space, files: StudyFiles) -> StudyState:
         * (1 + len(trained_in_steps(space)) + search.confirm_seeds),
         first_rung=None if search.pruner == "none" else training.rung_steps[0],
         objective=search.leading,
-        seconds_of_search=None if hours is None else 3600 * (hours - hours_of(ended)),
-        steps_of_search=None if steps is None else steps - steps_of(ended),
+        seconds_of_search=None if hours is None else 3600 * (hours.limit - hours.spent),
+        steps_of_search=None if steps is None else round(steps.limit - steps.spent),
+        budgets=budgets,
         patience=search.patience,
         idle=without_gain(ended, search),
         counts=resume.counts(study),

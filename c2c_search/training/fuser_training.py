@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
@@ -16,6 +17,8 @@ from c2c_search.fuser.cost import tensor_bytes
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.selection import without_shut_layers
 from c2c_search.inference.loading import cache_shape
+from c2c_search.models.arithmetic import Fused
+from c2c_search.models.arithmetic import ModelSize
 from c2c_search.space.objective import PLAIN_ACCURACY
 from c2c_search.space.objective import Objective
 from c2c_search.training.harm_guard import HarmGuard
@@ -28,11 +31,13 @@ from c2c_search.training.protocol import Step
 from c2c_search.training.protocol import Trained
 from c2c_search.training.step import ReceiverStep
 from c2c_search.training.step import alone
+from c2c_search.training.work import WorkMeter
 
 
 if TYPE_CHECKING:
     from c2c_search.config.trial import TrialConfig
     from c2c_search.evaluation.results import ItemResult
+    from c2c_search.evaluation.results import SystemResult
     from c2c_search.fuser.config import FuserConfig
     from c2c_search.inference.model import C2CModel
     from c2c_search.prompt_cache.batches import PairBatch
@@ -77,6 +82,18 @@ class FuserTraining(Training):
         self.guard: HarmGuard | None = None
         if self.training.guard is not None:
             self.guard = HarmGuard(config, model, data, self.responses)
+        self.meter = WorkMeter(
+            Fused(
+                ModelSize.of_model(model.receiver.model),
+                sum(parameter.numel() for parameter in self.fuser.parameters()),
+            ),
+            config.fuser,
+            self.course,
+            config.training.passes,
+            data.train_prompts,
+            self.responses,
+            self.options,
+        )
         # Where caches are computed again, the models run, and they run for one thread at a time.
         # On the CPU gathering is less than a hundredth of a step, and a thread would slow that.
         runs = config.fuser.anchored and config.fuser.sharer == "mismatched"
@@ -99,7 +116,7 @@ class FuserTraining(Training):
         else:  # a fit needs no steps: it stands where the others end
             pruned, self.step = False, self.training.steps
             self._judge(len(self.training.rungs) - 1)
-        best = self.best
+        best, last = self.best, self.rungs[-1]
         kept = checkpoint.load(self.best_dir)
         return Trained(
             step=self.step,
@@ -115,6 +132,8 @@ class FuserTraining(Training):
             bytes=tensor_bytes(kept),
             seconds=self.seconds,
             metrics=best.metrics,
+            tokens=last.tokens,
+            flops=last.flops,
         )
 
     def _penalty(self) -> torch.Tensor | None:
@@ -124,8 +143,17 @@ class FuserTraining(Training):
         share = self.fuser.open_share()
         return {f"gate/open_{mode}": opened for mode, opened in share.items()}
 
-    def _parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.fuser.parameters())
+    def _of_rung(self, result: SystemResult, times: int) -> dict[str, Any]:
+        since = self.rungs[-1] if self.rungs else None
+        first = 0 if since is None else since.step
+        # A fit takes no steps.
+        learned = self.meter.learned(range(first, self.step if self.fuser.trainable else first))
+        judged = times * self.meter.judged(result, self.data.validation_prompts)
+        return {
+            "parameters": self.meter.fused.parameters,
+            "tokens": learned.tokens + (0 if since is None else since.tokens),
+            "flops": learned.flops + judged + (0.0 if since is None else since.flops),
+        }
 
     def _request(self, engine: TrainingEngine, rows: list[int]) -> ReceiverStep:
         self.fuser.train()

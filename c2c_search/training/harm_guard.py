@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING
 from typing import Literal
 
@@ -112,7 +113,7 @@ class HarmGuard:
             guarded = self.deranged(rows)
         else:
             number = turn // len(self._kinds) * self._accumulation + part
-            guarded = self.other(self._order.rows(number))
+            guarded = self.other(self._order.rows(number), rows)
         if guarded is None:
             return None
         alone, asked = self.alone(guarded).value(), [self.request(engine, guarded)]
@@ -145,10 +146,23 @@ class HarmGuard:
         batch = self._model.batch(self._data.train_prompts, [row for row, _ in pairs], heard)
         return self._packed(batch, [self._responses[row] for row, _ in pairs])
 
-    def other(self, rows: Sequence[int]) -> GuardedRows:
-        """Rows of other tasks, each with its own message; so much of a response as is read."""
+    def other(self, rows: Sequence[int], examples: Sequence[int]) -> GuardedRows:
+        """Rows of other tasks, each with its own message; so much of a response as is read.
+
+        A fuser that speaks of contexts alone says nothing of its own accord: there the sharers
+        of training examples speak, who have read something else.
+
+        Args:
+            rows: Of the other tasks.
+            examples: Of the pass.
+        """
+        assert self._model.fuser is not None
         assert self._data.guard_prompts is not None
-        batch = self._model.batch(self._data.guard_prompts, rows)
+        prompts, speakers = self._data.guard_prompts, None
+        if self._model.fuser.contexts_only:
+            speakers = [len(prompts) + row for row, _ in zip(cycle(examples), rows, strict=False)]
+            prompts = prompts.followed_by(self._data.train_prompts)
+        batch = self._model.batch(prompts, rows, speakers)
         return self._packed(batch, [self._others[row] for row in rows])
 
     def request(self, engine: TrainingEngine, guarded: GuardedRows) -> ReceiverStep:

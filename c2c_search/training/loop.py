@@ -13,6 +13,7 @@ from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 from typing import ClassVar
 
 import torch
@@ -192,9 +193,9 @@ class Training(ABC):
         """Metrics of what is trained itself, logged with steps and rungs."""
         return {}
 
-    def _parameters(self) -> int | None:
-        """Of a fuser that is trained."""
-        return None
+    def _of_rung(self, result: SystemResult, times: int) -> dict[str, Any]:
+        """Of a fuser that is trained, its size and what it took; it answered so many times."""
+        return {}
 
     def _train(self, module: Trainable) -> Steps[bool]:
         """Train and judge rung after rung; returns True if it was stopped before the end.
@@ -302,7 +303,7 @@ class Training(ABC):
             deranged=deranged,
             blocks=by_block(result, wrong, self.objective.value),
             metrics=metrics,
-            parameters=self._parameters(),
+            **self._of_rung(result, 1 if wrong is None else 2),
         )
         if all(rung.objective >= earlier.objective for earlier in self.rungs):
             self._keep()

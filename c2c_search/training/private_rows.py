@@ -22,6 +22,15 @@ def private_split(splits: Mapping[str, Sequence[Row]]) -> str | None:
     return next(found, None)
 
 
+def speaks_of_contexts(config: TrialConfig, rows: Sequence[Row]) -> bool:
+    """Whether a fuser that learns from these rows is to say nothing where there is no context.
+
+    Of what it never met it would say anything: a question by itself, spoken of by a fuser that
+    has learned of contexts alone, is answered worse than by the receiver alone.
+    """
+    return config.fuser.can_be_silent and all(row["sharer_messages"] for row in rows)
+
+
 def refuse_other_contexts(config: TrialConfig, splits: Mapping[str, Sequence[Row]]) -> None:
     """Refuse a fuser that changes the receiver's own entries where there are such rows.
 

@@ -223,6 +223,7 @@ class _Measured(_Message):
     ``accuracy`` is with the right message, ``deranged`` with another item's (None where nothing is
     heard, or no other could be drawn), ``objective`` what follows by the training's `Objective`,
     ``blocks`` the same on each of some blocks of items (none where there is one cluster only).
+    ``tokens`` and ``flops`` are what a fuser's training had taken until then; see `training.work`.
     """
 
     split: Split
@@ -230,6 +231,8 @@ class _Measured(_Message):
     accuracy: float
     deranged: float | None = None
     blocks: tuple[float, ...] = Field((), exclude_if=lambda blocks: not blocks)
+    tokens: int = Field(0, exclude_if=lambda tokens: not tokens)
+    flops: float = Field(0.0, exclude_if=lambda flops: not flops)
 
     @model_validator(mode="before")
     @classmethod

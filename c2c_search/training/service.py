@@ -54,6 +54,7 @@ from c2c_search.training.preparation import prompts_hash
 from c2c_search.training.preparation import refuse_other_date
 from c2c_search.training.private_rows import private_split
 from c2c_search.training.private_rows import refuse_other_contexts
+from c2c_search.training.private_rows import speaks_of_contexts
 from c2c_search.training.protocol import DRAFTS
 from c2c_search.training.protocol import Cost
 from c2c_search.training.protocol import Costs
@@ -221,7 +222,9 @@ class WorkerService:
         refuse_other_date(config, pair)
         refuse_other_contexts(config, self._rows)
         torch.manual_seed(config.seed)
-        model = with_fuser(pair, untrained(config.fuser, pair))
+        fuser = untrained(config.fuser, pair)
+        fuser.contexts_only = speaks_of_contexts(config, self._rows["train"])
+        model = with_fuser(pair, fuser)
         begun = time.perf_counter()
         drafter = drafter_of(model)
         self._check_lengths(config, drafter)

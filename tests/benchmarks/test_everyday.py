@@ -8,6 +8,8 @@ import numpy
 import pytest
 import torch
 
+from c2c_search.config.pipeline import load_pipeline
+from c2c_search.data.private_quiz import private_rows
 from c2c_search.data.sources import read_files
 from c2c_search.evaluation.scoring import receiver_alone
 from c2c_search.inference.model import C2CModel
@@ -37,6 +39,27 @@ def test_rows_are_picked_by_their_questions_and_shared_by_no_set(everyday, tmp_p
     assert (len(guard), len(asked), len(guard & asked)) == (3, 2, 0)
     read = read_files({"guard": [str(tmp_path / "guard.jsonl")]})["guard"]
     assert all(row["response"].startswith("A long enough answer") for row in read)
+
+
+def test_sharers_are_misled_by_passages_that_have_nothing_to_do_with_it(everyday, tmp_path):
+    rows = [
+        {"question": "Two and two?", "choices": ["3", "4"], "answer": 1},
+        {
+            "messages": [
+                {"role": "user", "content": "Name a day."},
+                {"role": "assistant", "content": "May"},
+            ]
+        },
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    pipeline = everyday.parse(["mislead", "rows.jsonl"]).pipeline
+    everyday.mislead(tmp_path / "rows.jsonl", pipeline, tmp_path / "misled.jsonl")
+    quiz = private_rows(load_pipeline(pipeline).data.private_quiz, "test")
+    read = read_files({"test": [str(tmp_path / "misled.jsonl")]})["test"]
+    for row, invented, question in zip(read, quiz, ["Two and two?", "Name a day."], strict=False):
+        (said,) = row["sharer_messages"]
+        document = said["content"].removesuffix(f"\nQuestion: {question}")
+        assert invented["sharer_messages"][0]["content"].startswith(f"{document}\nQuestion: ")
 
 
 def test_nats_are_those_of_the_whole_answer(everyday, tiny_model, tmp_path):

@@ -30,6 +30,11 @@ def replay(program):
 
 
 @pytest.fixture(scope="module")
+def comparison(program):
+    return program("comparison")
+
+
+@pytest.fixture(scope="module")
 def space() -> Space:
     return Space.model_validate(
         {
@@ -136,7 +141,7 @@ def test_steps_are_those_of_the_rungs_that_a_pruner_left(replay, search, space, 
 
 def test_regret_and_false_kills_by_hand(replay):
     def replayed(worth, pruned):
-        return replay.Replayed((1,) * len(worth), worth, pruned, None)
+        return replay.Replayed((1,) * len(worth), worth, pruned)
 
     each = [
         replayed((math.nan, 0.3), ((7, True), (1, False))),
@@ -147,24 +152,90 @@ def test_regret_and_false_kills_by_hand(replay):
     assert math.isnan(replay.false_kills(each, frozenset({2})))
 
 
-def test_regret_over_steps_by_hand(replay, search):
-    each = [replay.Replayed((40, 50, 90), (0.1, 0.1, 0.5), (), None)]
-    assert search.over_steps(each, 0.5, 40, 120).tolist() == [[0.4, 0.4, 0.0]]
-    late = [replay.Replayed((50, 90), (0.2, 0.5), (), None)]
-    assert search.over_steps(late, 0.5, 40, 80).tolist() == [[0.5, 0.3]]
+def test_regret_over_steps_by_hand(replay, comparison):
+    each = [replay.Replayed((40, 50, 90), (0.1, 0.1, 0.5), ())]
+    assert comparison.over_steps(each, 0.5, 40, 120).tolist() == [[0.4, 0.4, 0.0]]
+    late = [replay.Replayed((50, 90), (0.2, 0.5), ())]
+    assert comparison.over_steps(late, 0.5, 40, 80).tolist() == [[0.5, 0.3]]
 
 
-def test_the_program_compares_and_draws(search, path, tmp_path, monkeypatch, space, capsys):
+def test_a_longer_replay_begins_as_a_shorter_one(replay, search, space, table):
+    space = search.on_table(space, table, enqueue=False)
+    lookup = replay.Lookup(table, space.dimensions)
+    for sampler in search.ALIKE:
+        long, short = (
+            search._replayed(space, lookup, False, 1, ((sampler, "halving"), trials))
+            for trials in (12, 5)
+        )
+        assert long.first(5) == short
+
+
+def test_a_halved_replay_tells_its_drop(replay, search, space, table):
+    space = search.on_table(space, table, enqueue=False)
+    lookup = replay.Lookup(table, space.dimensions)
+    plain = space.model_copy(update={"search": space.search.model_copy(update={"pruner": "none"})})
+    found = [replay.replay(plain, lookup, seed, halved=True).drop for seed in range(6)]
+    assert all(each.told.low < each.measured < each.told.high for each in found)
+    assert replay.replay(plain, lookup, 0).drop is None
+
+
+def test_what_validation_tells_of_test_is_told(comparison, lookup, table):
+    found = comparison.signal(lookup)
+    assert found.correlation.low > 0.95  # the noise of the table is small
+    assert found.spread == pytest.approx(lookup.worth.std(ddof=1))
+    assert found.seeds is None
+
+
+def test_the_program_writes_its_page(search, path, tmp_path, monkeypatch, space, capsys):
+    page_of = search.write_between.__globals__
     monkeypatch.setattr(search.Space, "load", lambda path: space)
-    out, plot = tmp_path / "search.md", tmp_path / "search.png"
-    arguments = f"search.py --table {path} --samplers random --pruners none halving --trials 8"
-    arguments += f" --repeats 6 --jobs 1 --leave-out fusers axes --markdown {out} --plot {plot}"
-    monkeypatch.setattr("sys.argv", arguments.split())
+    page, plot = tmp_path / "search.md", tmp_path / "search.png"
+    page.write_text(f"before\n{page_of['BEGIN']}\nof old\n{page_of['END']}\nafter\n")
+    arguments = f"search.py --table {path} --samplers random --pruners none halving --trials 4 8"
+    arguments += f" --repeats 9 --seconds 0 --jobs 1 --leave-out fusers axes --write {page}"
+    monkeypatch.setattr("sys.argv", [*arguments.split(), "--plot", str(plot)])
     search.main()
-    text = out.read_text()
-    assert text in capsys.readouterr().out
-    lines = [line for line in text.splitlines() if line.startswith("| random")]
-    assert len(lines) == 6  # two methods at 8 trials, and on halves of the fusers and of the axes
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "of old" not in text
+    assert "40 fusers (40 trainings)" in text
+    assert f"Of {search.FEWEST} replays of each method" in text  # the time was over at once
+    lines = [line for line in text.splitlines() if line.startswith("| random |")]
+    assert len(lines) == 4
     plain = next(line for line in lines if "| none | 320 |" in line)
-    assert "| 1.00 [" in plain or "[0." in plain  # it reaches its own regret with its own steps
+    assert "+0.000 [+0.000, +0.000]" in plain
+    for part in ("Kendall's tau", "What follows:", "| random + none | 8 |", "(search.png)"):
+        assert part in text
+    assert text.count("Left out: half of the") == 2
     assert plot.stat().st_size > 1000
+    page.write_text("no marks")
+    with pytest.raises(SystemExit, match="must have the marks"):
+        search.write_between(page, "text", None)
+
+
+def test_what_follows_is_said_by_rules(comparison, program, replay):
+    page, interval = program("search_page"), replay.Interval
+
+    def line(method, steps, beyond, share, killed):
+        known = interval(value=beyond, low=beyond - 0.01, high=beyond + 0.01, level=0.05)
+        return comparison.Line(method, steps, known, known, share, killed)
+
+    def signal(low):
+        return comparison.Signal(interval(value=0.9, low=low, high=0.95, level=0.05), 0.1, None)
+
+    plain = line(("random", "none"), 100, 0.0, (1.0, 1.0, None), 0.0)
+    soon = line(("auto", "none"), 100, -0.05, (0.3, 0.2, 0.45), 0.0)
+    saves = line(("random", "halving"), 40, 0.0, (0.8, 0.5, 1.0), 0.04)
+    hasty = line(("auto", "halving"), 30, 0.005, (0.6, 0.4, None), 0.3)
+
+    def said(*lines, low=0.5):
+        return page.verdict({24: lines}, signal(low), ("auto", "halving"))
+
+    assert "`auto` with `none`, which reaches" in said(plain, soon, saves, hasty)
+    assert "`random` with `halving` takes the fewest steps" in said(plain, saves, hasty)
+    assert "What follows**: nothing yet" in said(plain, soon, saves, hasty, low=-0.1)
+    told = said(plain, soon, saves, hasty)
+    assert "at each of them: auto + none; higher at one of them: none" in told
+    assert "**halving** stops 17% of the trials of the best 5% of fusers, beyond" in told
+    assert "above random search's by +0.005 [-0.005, +0.015] at 24 trials" in told

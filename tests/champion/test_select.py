@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c2c_search.champion.select import Candidate
+from c2c_search.champion.select import drop_of
 from c2c_search.champion.select import estimates
 from c2c_search.champion.select import finalists
 from c2c_search.errors import ConfigError
@@ -84,8 +85,23 @@ def test_where_nothing_but_noise_tells_trials_apart_scores_decide() -> None:
         for number in range(6)
     ]
     known = estimates(trials)
-    assert len({known[number].value for number in range(6)}) == 1
+    assert len({known[number] for number in range(6)}) == 1
     assert _numbers(trials, 3) == [5, 4, 3]
+
+
+def test_the_best_rung_is_lucky_too() -> None:
+    def trial(number: int, *shifts: int) -> Candidate:
+        rungs = [(0.5, _varied(number + shift)) for shift in shifts]
+        return Candidate(number, 0.5, 1, "validation", blocks=rungs[-1][1], rungs=(*rungs,))
+
+    one, three = trial(0, 0), trial(0, 1, 2, 0)
+    last, best = drop_of(one, [one], 0.1), drop_of(three, [three], 0.1)
+    assert last is not None
+    assert best is not None
+    assert abs(last.value) < 0.02 < best.value
+    assert drop_of(Candidate(1, 0.5, 1, "validation"), [one], 0.1) is None  # no blocks
+    few = Candidate(1, 0.5, 1, "validation", blocks=(0.4, 0.5, 0.6))
+    assert drop_of(few, [few], 0.1) is None
 
 
 def _varied(number: int) -> tuple[float, ...]:

@@ -48,6 +48,21 @@ def test_wrong_tensors(folder, change):
         checkpoint.load(folder)
 
 
+def test_that_a_fuser_speaks_of_contexts_alone_is_kept(tmp_path):
+    shape = CacheShape(layers=2, heads=1, head_dim=4)
+    fuser = Fuser(FuserConfig(width=4, injection="side", projector="linear"), shape, shape)
+    fuser.contexts_only = True
+    checkpoint.save(fuser, tmp_path)
+    assert checkpoint.load(tmp_path).contexts_only
+
+
+def test_a_fuser_that_changes_its_receivers_cache_cannot_speak_of_contexts_alone(folder):
+    path = folder / checkpoint.CONFIG_NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"contexts_only": True}))
+    with pytest.raises(IntegrityError, match="contexts_only needs a fuser"):
+        checkpoint.load(folder)
+
+
 def test_a_configuration_that_is_not_ours(folder):
     path = folder / checkpoint.CONFIG_NAME
     content = json.loads(path.read_text())

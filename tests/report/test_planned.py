@@ -52,6 +52,14 @@ def test_a_plan_without_models_says_how_to_get_sizes() -> None:
         assert part in text
 
 
+def test_a_plan_tells_tokens_operations_and_the_budget_that_ends_it() -> None:
+    assert "FLOP" not in shown(PLAN)
+    text = shown(replace(PLAN, tokens=1_234_567, flops=3.21e15, ended_by="tokens"))
+    assert "about 12, by which search.tokens are spent" in text
+    assert "about 1.235 million" in text
+    assert "about 3.2e+15 FLOP" in text
+
+
 def test_a_plan_says_what_each_trained_control_takes() -> None:
     text = shown(replace(PLAN, control_steps={"Self-sharer": 600}))
     assert "steps of Self-sharer" in text

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from c2c_search.report.live import View
+from c2c_search.report.live_words import progress
 from c2c_search.report.state import Score
+from c2c_search.report.state import Spent
 from c2c_search.report.state import StudyState
 from c2c_search.report.time_left import training_left
 from tests.report.conftest import Clock
@@ -179,6 +182,20 @@ def test_a_limit_of_steps_and_patience_count(clock: Clock) -> None:
     seen(state).recount(state.counts, idle=0)  # one gained by another objective than the first
     low, _ = training_left(state) or (0, 0)
     assert low == pytest.approx(2 * (50 + 100))
+
+
+def test_a_limit_of_tokens_counts_by_what_trials_took(clock: Clock) -> None:
+    state = StudyState(name="tiny", trials=10_000, steps=100, twins=0, clock=clock)
+    view = seen(state)
+    train(view, clock, "trial-000", 50)
+    spent = Spent(spent=100, limit=350, least=50, most=100)
+    assert spent.trials_left == (3, 5)
+    view.recount(state.counts, 0, {"tokens": spent})
+    # This one ends, and two to five more begin.
+    assert training_left(state) == pytest.approx([2 * (50 + 2 * 100), 2 * (50 + 5 * 100)])
+    assert "tokens 100 of 350" in progress(state)
+    view.recount(state.counts, 0, {"flops": replace(spent, spent=2.5e15, limit=1e16)})
+    assert "FLOP 2.5e+15 of 1e+16" in progress(state)
 
 
 _EVENT = st.tuples(

@@ -8,6 +8,7 @@ import pytest
 from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.space.candidates import random_trials
+from c2c_search.space.expected_work import TrialWork
 from c2c_search.space.plan import expected_trials
 from c2c_search.space.plan import plan
 from c2c_search.space.schema import Space
@@ -115,6 +116,24 @@ def test_the_expectation_repeats_and_leaves_optunas_log_alone(make_space: Make) 
 
 def _parameters(config: FuserConfig, receiver: int, sharer: int) -> int:
     return config.depth * 100 + receiver * 10 + sharer
+
+
+def test_what_trials_take_and_which_budget_ends_them(make_space: Make) -> None:
+    search = {"trials": 20, "pruner": "none"}
+
+    def work(trial: TrialConfig) -> TrialWork:
+        return TrialWork(tokens=10.0, flops=100.0, judged=7.0)
+
+    whole = plan(make_space(search=search), work=work)
+    steps, rungs = 20 * 90, 20 * len(whole.rungs)
+    assert (whole.tokens, whole.flops) == (10 * steps, pytest.approx(100 * steps + 7 * rungs))
+    assert (whole.trials, whole.ended_by) == (20, "")
+    limited = make_space(search={**search, "tokens": 2800, "steps": 1500})
+    found = plan(limited, work=work)
+    assert (found.ended_by, found.trials, found.tokens) == ("tokens", 4, 4 * 900)
+    # Tokens are not known without the models; steps are.
+    unknown = plan(limited)
+    assert (unknown.ended_by, unknown.trials, unknown.tokens) == ("steps", 17, None)
 
 
 def test_sizes_of_the_fusers(make_space: Make) -> None:

@@ -19,8 +19,10 @@ from c2c_search.space.shown import MEASURES
 from c2c_search.study import resume
 from c2c_search.study.budget import hours_of
 from c2c_search.study.budget import spent
+from c2c_search.study.budget import standing
 from c2c_search.study.budget import without_gain
 from c2c_search.study.driver import Outcome
+from c2c_search.study.overview import study_row
 from tests.study.test_driver import optuna_study
 
 
@@ -33,6 +35,7 @@ def _trial(value: float | None, begun: float = 0.0, ended: float = 1.0) -> Froze
         state=TrialState.PRUNED if value is None else TrialState.COMPLETE,
         value=value,
         intermediate_values={40: 0.5},
+        user_attrs={resume.WORK: {"tokens": 1000, "flops": 2e12}},
     )
     trial.datetime_start = NOON + timedelta(hours=begun)
     trial.datetime_complete = NOON + timedelta(hours=ended)
@@ -81,6 +84,12 @@ def test_trials_since_the_last_gain(values: list[float | None], since: int) -> N
         ({}, ""),
         ({"steps": 121}, ""),
         ({"steps": 120}, "search.steps are spent: trials took 120 of 120 steps."),
+        ({"tokens": 3001, "flops": 6.1e12}, ""),
+        (
+            {"tokens": 3000},
+            "search.tokens are spent: trials learned from 3,000 of 3,000 tokens.",
+        ),
+        ({"flops": 5e12}, "search.flops are spent: trials took 6e+12 of 5e+12 operations."),
         ({"patience": 3}, ""),
         (
             {"patience": 2},
@@ -95,6 +104,36 @@ def test_why_no_more_trials_are_asked_for(budget: dict[str, Any], reason: str) -
     study = optuna.create_study(direction="maximize")
     study.add_trials([_trial(0.5), _trial(None), _trial(0.4)])
     assert spent(resume.ended(study.trials), Search(trials=9, **budget)) == reason
+
+
+def test_what_another_study_has_trained_spends_nothing_here() -> None:
+    trials = [_trial(0.5), _trial(0.4)]
+    trials[1].set_user_attr(resume.KNOWN_FROM, "another")
+    found = standing(trials, {"steps": 100, "tokens": 5500, "flops": 1e13})
+    assert [one.spent for one in found.values()] == [40, 1000, 2e12]
+    assert found["tokens"].trials_left == (5, 5)
+    assert standing([], {"tokens": 5500})["tokens"].trials_left is None
+
+
+def test_a_study_ends_with_its_tokens_and_goes_on_with_more(
+    quick: Run, space_file: Path, root: Path, script: Any, output: io.StringIO
+) -> None:
+    script.accuracy = lambda config: 0.3 if config.fuser.sharer == "blank" else 0.7
+    text = space_file.read_text()
+    # Of 4 steps of 100 tokens, and 2 where it is pruned.
+    space_file.write_text(text.replace("trials: 5", "trials: 5, tokens: 500, flops: 1.0e+11"))
+    assert quick().final.verdicts
+    study = optuna_study(root)
+    taken = [trial.user_attrs[resume.WORK]["tokens"] for trial in study.trials]
+    assert sum(taken[:-1]) < 500 <= sum(taken)
+    told = f"search.tokens are spent: trials learned from {sum(taken)} of 500 tokens."
+    assert told in output.getvalue()
+    row = study_row(root, study)
+    assert row.spent == {"flops": (1e7 * sum(taken), 1e11), "tokens": (sum(taken), 500)}
+    space_file.write_text(text)
+    quick()
+    assert len(optuna_study(root).trials) == 5
+    assert study_row(root, optuna_study(root)).spent == {}
 
 
 def test_a_study_out_of_patience_goes_on_to_its_verdict(

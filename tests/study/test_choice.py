@@ -49,9 +49,6 @@ def test_the_drop_is_told_before_the_test_and_measured_after(
         assert drop.measured is not None
         assert drop.numbers().keys() == {"expected", "low", "high", "measured"}
         assert f"{one.name}: margin" in output.getvalue()
-    best = outcome.final.drops[finalists[0].name]
-    assert best.expected is not None
-    assert best.expected.value > 0  # the best is more likely lucky than not
 
 
 @pytest.mark.usefixtures("one_pair")

@@ -10,12 +10,12 @@ from torch.nn.attention import SDPBackend
 from torch.nn.attention import sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from c2c_search.models.arithmetic import ModelSize
 from c2c_search.models.attention_maps import skeleton_of
 from c2c_search.models.geometry import geometry
 from c2c_search.space.schema import Space
 from c2c_search.study.counted_pace import CountedPace
 from c2c_search.study.counted_pace import Lengths
-from c2c_search.study.counted_pace import ModelSize
 from c2c_search.study.gpu_hours import gpu_hours
 from c2c_search.system_names import TWIN
 
@@ -58,7 +58,7 @@ def test_a_step_goes_back_through_the_receiver_and_to_the_fuser(planned_space: S
     pace = CountedPace(
         rate=10.0,
         sizes=dict.fromkeys((trial.pair.receiver, trial.pair.sharer), size),
-        lengths=Lengths(prompt=4, response=3, options=2),
+        lengths=Lengths(prompt=4, response=3, options=2, read=8),
         parameters=lambda _: 50,
     )
     cost = pace.training(trial)

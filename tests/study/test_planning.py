@@ -17,10 +17,13 @@ from c2c_search.training.memory.trial_memory import TrialMemory
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """What reads models and data tells nothing."""
     memory = TrialMemory(models=1, caches=1, fuser=1, activations=1)
-    prompts = SimpleNamespace(plan=lambda: CachePlan((), 0), rows={}, private=False)
+    prompts = SimpleNamespace(
+        plan=lambda: CachePlan((), 0), rows={"validation": []}, private=False, sizes={}, lengths={}
+    )
     monkeypatch.setattr(planning, "lengths_of_pairs", lambda _: ["told"])
     monkeypatch.setattr(planning, "memory_of_trials", lambda _: lambda _: memory)
     monkeypatch.setattr(planning, "PromptLists", lambda _: prompts)
+    monkeypatch.setattr(planning, "counted_work", lambda *_: None)
 
 
 def test_a_study_whose_own_work_fails_is_planned_without_time(

@@ -96,7 +96,7 @@ class ReceiverTrainingConformance:
 
         monkeypatch.setattr(Order, "rows", noting)
         service.train(trial, tmp_path / "fuser", lambda: True)
-        heard_by_the_fuser = seen[:]
+        heard_by_the_fuser = dict(seen)  # what was counted afterwards was asked for again
         seen.clear()
         self.train(service, trial, 1, tmp_path / "trained")
-        assert seen == heard_by_the_fuser
+        assert dict(seen) == heard_by_the_fuser

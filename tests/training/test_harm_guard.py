@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -181,6 +182,30 @@ def test_rows_of_other_tasks_hear_their_own_message_in_turn(
     # In turn, so with twice the weight.
     added = 0.0 if found is None else float(found)
     assert added == pytest.approx(2 * 0.5 * max(excess, 0.0), abs=1e-5)
+
+
+def test_other_tasks_hear_examples_where_a_fuser_speaks_of_contexts_alone(
+    serve, guarded_pipeline, trial, tmp_path
+):
+    """Of its own accord it would say nothing of them, and guard nothing."""
+    files = guarded_pipeline.data.files.model_dump()
+    for split in ("train", "validation", "test"):
+        (path,) = files[split]
+        rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
+        told = [row | {"sharer_context": f"It says {row['id']}."} for row in rows]
+        files[split] = (str(tmp_path / f"{split}.jsonl"),)
+        Path(files[split][0]).write_text("".join(json.dumps(row) + "\n" for row in told))
+    data = guarded_pipeline.data.model_copy(update={"files": SplitFiles(**files)})
+    private = guarded_pipeline.model_copy(update={"data": data})
+    fuser = PLAIN | {"injection": "side"}
+    trial = guarded(trial, data, fuser=fuser, weight=0.5, tolerance=0.0)
+    run = serve(private).trial(trial, tmp_path / "trial", lambda: True)
+    assert run.model.fuser.contexts_only
+    found = run.guard.other([0, 1], [5, 7, 2])
+    theirs = [len(run.data.train_prompts.encoded[row].sharer_ids) for row in (5, 7)]
+    assert [len(positions) for positions in found.batch.sharer_positions] == theirs
+    mine = [run.data.guard_prompts.encoded[row].receiver_ids for row in (0, 1)]
+    assert list(found.batch.receiver_ids) == mine
 
 
 def test_a_step_in_so_many_is_guarded(serve, pipeline, trial, tmp_path):

@@ -31,7 +31,6 @@ from c2c_search.evaluation.statistics.power import minimum_detectable_difference
 from c2c_search.evaluation.statistics.power import split_warning
 from c2c_search.evaluation.statistics.seeds import hierarchical_bootstrap
 from c2c_search.evaluation.statistics.seeds import mean_interval
-from c2c_search.evaluation.statistics.shrinkage import Shrunken
 from c2c_search.evaluation.statistics.shrinkage import shrink
 
 
@@ -39,7 +38,6 @@ __all__ = [
     "DESCRIPTIVE_LEVEL",
     "Interval",
     "PairedTest",
-    "Shrunken",
     "accuracy_interval",
     "detectable",
     "equivalence_test",

@@ -10,53 +10,19 @@ is Hedges' moment estimator (Hedges and Olkin 1985, ch. 9).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
 from c2c_search.evaluation.statistics.clusters import Floats
-from c2c_search.evaluation.statistics.interval import Interval
 
 
-@dataclass(frozen=True)
-class Shrunken:
-    """What is believed of one of several measured alike.
-
-    Args:
-        value: The estimate.
-        variance: Of what is true around it.
-        common: Sampling variance that all share: which items there are, whoever answers them.
-        own: Sampling variance of the measurement against the others.
-    """
-
-    value: float
-    variance: float
-    common: float
-    own: float
-
-    def expected_drop(self, measured: float, level: float) -> Interval:
-        """How much lower it is expected on as many other items than it was measured.
-
-        Args:
-            measured: What it was chosen by.
-            level: The interval is meant to cover the drop with probability ``1 - level``.
-        """
-        drop = measured - self.value
-        # The estimate's own, the common part of the items seen, and all of the items to come.
-        variance = self.variance + 2 * self.common + self.own
-        reach = NormalDist().inv_cdf(1 - level / 2) * math.sqrt(variance)
-        return Interval(value=drop, low=drop - reach, high=drop + reach, level=level)
-
-
-def shrink(values: Sequence[float], blocks: Sequence[Sequence[float]]) -> list[Shrunken]:
+def shrink(values: Sequence[float], blocks: Sequence[Sequence[float]]) -> list[float]:
     """Estimate what is true of each.
 
     Sampling variances come from blocks of items, each some whole clusters: what a block makes
-    easy or hard for all is left out of ``own`` (two-way layout without interaction), for those
-    who answer the same items are only compared by what they answer differently.
+    easy or hard for all is left out (two-way layout without interaction), for those who answer
+    the same items are only compared by what they answer differently.
 
     Args:
         values: ``(n,)`` what was measured, n at least 2.
@@ -64,24 +30,14 @@ def shrink(values: Sequence[float], blocks: Sequence[Sequence[float]]) -> list[S
     """
     measured, scores = np.asarray(values, dtype=np.float64), np.asarray(blocks, dtype=np.float64)
     own = _own_variances(scores)
-    count = scores.shape[1]
-    whole: Floats = scores.var(axis=1, ddof=1) / count
     between = max(0.0, float(measured.var(ddof=1)) - float(own.mean()))
     total = between + own
     weights = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
     mean = float(np.average(measured, weights=weights if weights.any() else None))
     # What nothing spreads is as it was measured.
     kept = np.divide(between, total, out=np.ones_like(total), where=own > 0)
-    lost = 1 - kept
-    # Mean and spread are estimated too.
-    number = len(measured)
-    unsure = 2 / max(number - 3, 1) * (lost * (measured - mean)) ** 2
-    variances = own * (1 - (number - 1) / number * lost) + unsure
-    found = np.where(lost == 0, measured, mean + kept * (measured - mean))
-    return [
-        Shrunken(*map(float, each))
-        for each in zip(found, variances, np.maximum(0, whole - own), own, strict=True)
-    ]
+    found: Floats = np.where(kept == 1, measured, mean + kept * (measured - mean))
+    return [*map(float, found)]
 
 
 def _own_variances(scores: Floats) -> Floats:

@@ -186,5 +186,6 @@ def shuffled(fuser: Fuser, seed: int) -> Fuser:
         layers=fuser.layers,
         sources=fuser.sources.tolist(),
     )
+    random.contexts_only = fuser.contexts_only
     random.load_state_dict(state)
     return random.to(fuser.sources.device).train(fuser.training)

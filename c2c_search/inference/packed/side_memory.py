@@ -282,13 +282,18 @@ class _Rows:
             return found.index_select(0, seats.back)[None], seats.reading
 
         def batched(query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-            if len(query) != self.count or len(self.prompts) != self.count:
+            if len(query) != self.count:
                 raise ConfigError(
                     "Each row of the receiver's batch must read the memory of its own prompt.",
                     value=f"{len(query)} rows, {self.count} prompts",
                     hint="Give the receiver the batch that the C2CModel was given, without beams.",
                 )
-            return self._attend(number, query, None, self.mask), None
+            if len(self.prompts) == self.count:
+                return self._attend(number, query, None, self.mask), None
+            rows = onto(self.prompts, query.device)
+            found = self._attend(number, query.index_select(0, rows), None, self.mask)
+            nothing = found.new_zeros(len(query), *found.shape[1:])
+            return nothing.index_copy(0, rows, found), None
 
         return batched if seats is None else packed
 

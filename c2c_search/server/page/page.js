@@ -115,6 +115,7 @@ async function ask(system, shown, signal) {
     shown.text.textContent = "(empty)";
     shown.text.classList.add("none");
   }
+  if (system === "" && one.contexts_only && !context) say(shown, "No document", "so the sharer said nothing: the receiver answered alone.");
   const count = used?.completion_tokens;
   const tokens = count ? `${count} token${count === 1 ? "" : "s"}, ` : "";
   shown.meta.textContent = `${first === null ? "" : `first words after ${Math.round(first)} ms, `}${tokens}${Math.round(last)} ms in all`;

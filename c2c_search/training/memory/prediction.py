@@ -337,4 +337,4 @@ def _guarded(
 
     yield lambda: taken(guard.deranged(batch))
     if others:
-        yield lambda: taken(guard.other(range(others)))
+        yield lambda: taken(guard.other(range(others), batch))

@@ -29,8 +29,7 @@ def test_without_noise_nothing_changes(values: list[float]) -> None:
     ease = [number / 1024 for number in range(BLOCKS)]
     level = np.round(np.array(values) * 64) / 64  # sums are exact
     found = shrink(list(level), [[value + each for each in ease] for value in level])
-    assert [one.value for one in found] == pytest.approx(list(level), abs=1e-12)
-    assert all(one.variance == pytest.approx(0, abs=1e-20) for one in found)
+    assert found == pytest.approx(list(level), abs=1e-12)
 
 
 @settings(deadline=None)
@@ -40,9 +39,7 @@ def test_where_trials_do_not_differ_all_are_the_mean(seed: int, trials: int) -> 
     blocks = rng.normal(0.5, 0.1, (trials, BLOCKS))
     blocks += 0.5 - blocks.mean(axis=1, keepdims=True)  # equally good, to the last digit
     found = shrink(list(blocks.mean(axis=1)), blocks.tolist())
-    assert [one.value for one in found] == pytest.approx([0.5] * trials)
-    # Of the mean, which is all that is left to know.
-    assert [one.variance for one in found] == pytest.approx([one.own / trials for one in found])
+    assert found == pytest.approx([0.5] * trials)
 
 
 @settings(deadline=None)
@@ -52,7 +49,7 @@ def test_estimates_lie_between_what_was_measured_and_a_mean(
 ) -> None:
     _, blocks = _measured(np.random.default_rng(seed), trials, between, noise, 0.02)
     values = blocks.mean(axis=1)
-    found = [one.value for one in shrink(list(values), blocks.tolist())]
+    found = shrink(list(values), blocks.tolist())
     assert max(found) - min(found) <= max(values) - min(values) + 1e-12
     assert min(values) - 1e-12 <= min(found) <= max(found) <= max(values) + 1e-12
 
@@ -63,28 +60,4 @@ def test_what_is_uncertain_is_drawn_further() -> None:
     others = [[value] * BLOCKS for value in (0.2, 0.3, 0.4, 0.5)]
     blocks = [steady, shaky, *others]
     first, second, *_ = shrink([float(np.mean(each)) for each in blocks], blocks)
-    assert first.value > second.value
-    assert first.own < second.own
-
-
-@pytest.mark.parametrize(("between", "noise", "common"), [(0.03, 0.03, 0.03), (0.0, 0.02, 0.0)])
-def test_the_winners_drop_is_told_without_bias_and_covered(
-    between: float, noise: float, common: float
-) -> None:
-    rng = np.random.default_rng(0)
-    surprises, covered, raw = [], 0, []
-    for _ in range(400):
-        true, blocks = _measured(rng, 24, between, noise, common)
-        values = blocks.mean(axis=1)
-        found = shrink(list(values), blocks.tolist())
-        best = max(range(24), key=lambda number: found[number].value)
-        test = true[best] + rng.normal(0, np.hypot(noise, common))
-        drop = values[best] - test
-        told = found[best].expected_drop(float(values[best]), 0.1)
-        covered += told.low <= drop <= told.high
-        surprises.append(drop - told.value)
-        raw.append(drop)
-    error = np.std(surprises) / len(surprises) ** 0.5
-    assert abs(np.mean(surprises)) < 3 * error
-    assert np.mean(raw) > 10 * error  # which is what one would have been disappointed by
-    assert covered / 400 > 0.85
+    assert first > second
