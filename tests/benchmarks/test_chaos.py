@@ -35,7 +35,7 @@ def test_each_thing_that_should_not_be_there_is_named(chaos: Any, on_record: Any
     )
     found = chaos.Found(
         kills={"driver": 1},
-        starts=2,
+        ends={-9: 1, 0: 1},
         seconds=1.0,
         orphans=0,
         tracebacks=0,
