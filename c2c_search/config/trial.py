@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from typing import Self
 
@@ -10,8 +11,10 @@ from pydantic import Field
 from pydantic import field_validator
 from pydantic import model_validator
 
+from c2c_search.config.document import Document
 from c2c_search.config.document import dump
 from c2c_search.config.document import parse
+from c2c_search.config.document import read
 from c2c_search.config.frozen import FrozenModel
 from c2c_search.config.pipeline import CacheDtype
 from c2c_search.config.pipeline import EvaluationConfig
@@ -115,7 +118,19 @@ class TrialConfig(FrozenModel):
         Raises:
             ConfigError: With every problem and its line.
         """
-        document = parse(text, name)
+        return cls._of(parse(text, name))
+
+    @classmethod
+    def load(cls, path: Path) -> TrialConfig:
+        """Read a file that `to_yaml` wrote, of which no more than a YAML file may hold is read.
+
+        Raises:
+            ConfigError: With every problem and its line.
+        """
+        return cls._of(read(path))
+
+    @classmethod
+    def _of(cls, document: Document) -> TrialConfig:
         fuser = document.data.get("fuser") if isinstance(document.data, dict) else None
         if isinstance(fuser, dict) and "preset" in fuser:
             try:

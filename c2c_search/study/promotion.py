@@ -210,4 +210,6 @@ def _stands(
     """
     if known.trial_hash != winner.config.hash() or known.registered_name != registered_name:
         return False
+    if not known.version:  # imported, and registered nowhere yet
+        return False
     return known.folder.is_dir() and read_manifest(known.folder).listening == final.listening
