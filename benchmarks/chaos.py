@@ -1,10 +1,15 @@
-"""A study whose driver and workers are killed again and again, and what it then has on record.
+"""A study whose processes are killed again and again, and what it then has on record.
 
-The real driver, protocol and stores; workers are processes that sleep instead of training
-(`simulated.py`). Each kill is a SIGKILL at a random instant; a driver that was killed is started
-again. In the end it is counted what should be there once, and what should not be there at all:
+The real command line, protocol and stores; workers train tiny random models (`--models tiny`), or
+sleep instead of training (`simulated.py`). Each kill is a SIGKILL at a random instant; a driver
+that has died is started again. In the end it is counted what should be there once, and what should
+not be there at all, and the trials are compared with those of an undisturbed study. Exits with 1
+where something is not as it should be:
 
     python benchmarks/chaos.py --trials 24 --workers 3 --kills 50
+    python benchmarks/chaos.py --models tiny --postgres --every 8
+    python benchmarks/chaos.py --models tiny --engine ray --every 8
+    python benchmarks/chaos.py --models tiny --signals --every 8
 """
 
 from __future__ import annotations
@@ -19,222 +24,274 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 import simulated
+import tiny
+import victims
+from on_record import Record
+from on_record import record
 
 from c2c_search.host.children import python_command
-from c2c_search.host.terminal import Console
-from c2c_search.study import resume
-from c2c_search.study import storage
-from c2c_search.study.driver import run_study
-from c2c_search.tracking import mlflow_store
+from c2c_search.host.signals import EXIT_CODE
+from c2c_search.study import driver
 from c2c_search.training import launch
 from c2c_search.training import retries
-from c2c_search.training.protocol import CHECKPOINTS
 
 
 STEPS = 10  # of a trial, each of which is recorded
 HERE = Path(__file__).parent
+MODELS = {"simulated": "simulated", "tiny": launch.PROGRAM}
+_EARLY = 0.2  # of all drivers, which may be killed before they have a worker
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a study has on record after its kills; what should be zero comes last.
+    """What became of a study.
 
     Args:
         kills: By what was killed.
         starts: Of the driver.
         seconds: From the first start to the end.
-        trials: That Optuna has as ended.
-        runs: Of trials, that MLflow has as finished.
-        best: Name of the best trial.
-        unfinished: Trials of Optuna's that neither ended nor were queued again.
-        doubled: Steps that a run has more than once.
-        missing: Steps that a run lacks.
-        zombies: Runs in state running.
         orphans: Processes that outlived their driver.
-        temporary: Files that were being written, and checkpoints of trials that have ended.
+        tracebacks: That a driver printed.
+        changed: Trials whose losses or results are not those that they have undisturbed.
+        same_best: Whether the best trial is that of the undisturbed study.
+        record: What it has on record.
     """
 
     kills: dict[str, int]
     starts: int
     seconds: float
-    trials: int
-    runs: int
-    best: str
-    unfinished: int
-    doubled: int
-    missing: int
-    zombies: int
     orphans: int
-    temporary: int
+    tracebacks: int
+    changed: int
+    same_best: bool
+    record: Record
+
+    def wrong(self, trials: int) -> list[str]:
+        """What is not as it should be, after so many trials were asked for."""
+        record = self.record
+        right = {
+            "trials": (record.trials, trials),
+            "runs": (record.runs, trials),
+            "changed": (self.changed, 0),
+            "same_best": (self.same_best, True),
+            "orphans": (self.orphans, 0),
+            "tracebacks": (self.tracebacks, 0),
+            "unfinished": (record.unfinished, 0),
+            "doubled": (record.doubled, 0),
+            "missing": (record.missing, 0),
+            "zombies": (record.zombies, 0),
+            "temporary": (len(record.temporary), 0),
+        }
+        return [f"{name}: {is_}, not {be}" for name, (is_, be) in right.items() if is_ != be]
 
 
-def tormented(folder: Path, *, trials: int, workers: int, kills: int, seed: int) -> Found:
-    """Run a study to its end, killing its processes on the way.
+@dataclass(frozen=True)
+class Torment:
+    """How a study is tormented.
 
     Args:
-        folder: Empty; holds space and stores.
+        models: What its workers hold; a key of `MODELS`.
         trials: Of the study.
         workers: Of the driver.
-        kills: How many there are.
+        kills: How many there are, if the study lasts so long.
+        every: Seconds between two, on average.
         seed: Of their instants and victims.
+        postgres: Whether the stores are on a PostgreSQL, which is killed too.
+        ray: Whether the workers run on simulated nodes of Ray, which are killed too.
+        signals: Whether nothing is killed, but the driver asked to leave by SIGINT or SIGTERM.
     """
-    simulated.write_space(folder, trials=trials, steps=STEPS)
-    chance, begun = random.Random(seed), time.monotonic()
-    killed: list[str] = []
-    starts = orphans = 0
-    while True:
-        driver = started(folder, workers)
-        starts += 1
-        ended, alone = kill_until_its_end(driver, chance, killed, kills)
-        orphans += alone
-        if ended:
-            break
-    return Found(
-        kills=dict(Counter(killed)),
-        starts=starts,
-        seconds=time.monotonic() - begun,
-        orphans=orphans,
-        **on_record(folder / "mlruns"),
-    )
 
+    models: str
+    trials: int
+    workers: int
+    kills: int
+    every: float
+    seed: int
+    postgres: bool = False
+    ray: bool = False
+    signals: bool = False
 
-def started(folder: Path, workers: int) -> psutil.Popen:
-    """Start the study, or go on with it."""
-    with (folder / "log").open("a") as log:
-        return psutil.Popen(
-            python_command(str(Path(__file__).resolve()), "drive", str(folder), str(workers)),
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
-                simulated.SECONDS: os.environ.get(simulated.SECONDS, "0.2"),
-                "TMPDIR": str(folder),
-            },
-            stdout=log,
-            stderr=subprocess.STDOUT,
+    def run(self, folder: Path) -> Found:
+        """Run the study to its end, once undisturbed and once tormented.
+
+        Args:
+            folder: Empty; holds everything.
+
+        Raises:
+            RuntimeError: A driver ended for no reason; its log is ``folder/tormented/log``.
+        """
+        write = tiny.write_space if self.models == "tiny" else simulated.write_space
+        calm, torn = folder / "undisturbed", folder / "tormented"
+        for each in (calm, torn):
+            write(each, trials=self.trials, steps=STEPS)
+        assert self._start(calm, {}).wait() == 0, "see the log of the undisturbed study"
+        expected = record(calm / "mlruns", STEPS)
+        os.environ |= _environment(torn)  # Ray's nodes have it from this process
+        chance, begun, killed = random.Random(self.seed), time.monotonic(), Counter[str]()
+        starts = orphans = 0
+        program, nodes = MODELS[self.models], self.workers if self.ray else 0
+        with victims.opened(program, postgres=self.postgres, nodes=nodes, chance=chance) as (
+            all_,
+            options,
+        ):
+            code: int | None = None
+            while code != 0:
+                starts += 1
+                process = self._start(torn, options)
+                before = killed.copy()
+                code, alone = self._kill_until_its_end(process, all_, chance, killed)
+                orphans += alone
+                if not _explained(code, killed - before):
+                    raise RuntimeError(f"the driver ended with {code} for no reason")
+            seconds = time.monotonic() - begun
+            uris = options.get("storage"), options.get("tracking-uri")
+            found = record(torn / "mlruns", STEPS, *uris)
+        return Found(
+            kills=dict(killed),
+            starts=starts,
+            seconds=seconds,
+            orphans=orphans,
+            tracebacks=(torn / "log").read_text().count("Traceback (most recent"),
+            changed=sum(found.told.get(each) != told for each, told in expected.told.items()),
+            same_best=expected.best == found.best,
+            record=found,
         )
 
+    def _start(self, folder: Path, options: Mapping[str, str]) -> psutil.Popen:
+        """Start the study, or go on with it."""
+        given = {"space": "space.yaml", "root": "mlruns", "workers": str(self.workers), **options}
+        words = [word for name, value in given.items() for word in (f"--{name}", value)]
+        program = str(Path(__file__).resolve())
+        with (folder / "log").open("a") as log:
+            return psutil.Popen(
+                python_command(program, "drive", self.models, "study", *words),
+                cwd=folder,
+                env=os.environ | _environment(folder),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
 
-def kill_until_its_end(
-    driver: psutil.Popen, chance: random.Random, killed: list[str], kills: int
-) -> tuple[bool, int]:
-    """Kill a worker or the driver every few seconds once workers run, until the driver is dead.
+    def _kill_until_its_end(
+        self,
+        process: psutil.Popen,
+        all_: victims.Victims,
+        chance: random.Random,
+        killed: Counter[str],
+    ) -> tuple[int, int]:
+        """Kill something every few seconds once workers run, until the driver is dead.
 
-    One driver in five is killed before that.
-
-    Returns:
-        Whether the study came to its end, and how many processes outlived the driver.
-    """
-    known: set[psutil.Process] = set()
-    due = time.monotonic() + chance.uniform(0.0, 6.0)
-    early = chance.random() < 0.2
-    while driver.poll() is None:
-        time.sleep(0.02)
-        try:
-            known |= set(driver.children(recursive=True))
-        except psutil.NoSuchProcess:
-            break
-        if not known and not early:
-            due = time.monotonic() + chance.uniform(0.0, 6.0)
-        if len(killed) >= kills or time.monotonic() < due:
-            continue
-        due = time.monotonic() + chance.uniform(0.2, 2.0)
-        workers = [one for one in known if one.is_running()]
-        victim = chance.choice(workers) if workers and chance.random() < 0.7 else driver
-        try:
-            victim.send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            continue
-        killed.append("driver" if victim is driver else "worker")
-    code = driver.wait()
-    if code not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"the driver ended with {code}; see the end of its log")
-    _, alone = psutil.wait_procs(known, timeout=60)
-    return code == 0, len(alone)
+        Returns:
+            How the driver ended, and how many processes outlived it.
+        """
+        known: set[psutil.Process] = set()
+        early = chance.random() < _EARLY
+        due = time.monotonic() + chance.expovariate(1 / self.every)
+        while process.poll() is None:
+            time.sleep(0.02)
+            known |= all_.children(process)
+            if not known and not early:
+                due = time.monotonic() + chance.expovariate(1 / self.every)
+            if killed.total() >= self.kills or time.monotonic() < due:
+                continue
+            kind = all_.ask_to_leave(process) if self.signals else all_.kill(process)
+            if kind is not None:
+                killed[kind] += 1
+                due = time.monotonic() + chance.expovariate(1 / self.every)
+        return process.wait(), victims.left(known)
 
 
-def on_record(root: Path) -> dict[str, int | str]:
-    """What Optuna, MLflow and the disk have."""
-    import optuna
+def _explained(code: int, hit: Counter[str]) -> bool:
+    """Whether a driver may end so after what was done to it and its study."""
+    if code in (EXIT_CODE, -signal.SIGTERM):  # the latter before it could hear it
+        return "signal" in hit
+    return code in (0, -signal.SIGKILL) or bool(hit.keys() & {"postgres", "node"})
 
-    study = optuna.load_study(study_name=simulated.STUDY, storage=storage.open_storage(root))
-    again = {trial.user_attrs.get("retry_of") for trial in study.trials}
-    client = mlflow_store.connect(mlflow_store.open_store(root))
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    runs = client.search_runs(experiments, max_results=10_000)
-    trials = [run for run in runs if run.data.tags.get("c2c.kind") == "trial"]
-    doubled = missing = 0
-    for run in trials:
-        points = client.get_metric_history(run.info.run_id, "train/loss")
-        steps = [point.step for point in points]
-        doubled += len(steps) - len(set(steps))
-        missing += len(set(range(1, STEPS + 1)) - set(steps))
-    left = [path for path in root.rglob("*") if ".partial" in path.name or ".new" in path.name]
-    left += list(root.rglob(CHECKPOINTS))
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Of everything that belongs to a study."""
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
     return {
-        "trials": len(resume.finished(study)),
-        "runs": sum(run.info.status == "FINISHED" for run in trials),
-        "best": str(study.best_trial.user_attrs[resume.HASH]),
-        "unfinished": sum(
-            not trial.state.is_finished() and trial.number not in again for trial in study.trials
-        ),
-        "doubled": doubled,
-        "missing": missing,
-        "zombies": sum(run.info.status == "RUNNING" for run in runs),
-        "temporary": len(left),
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
+        "PYTHONUNBUFFERED": "1",
+        "C2C_SEARCH_CACHE": str(folder / "cache"),
+        "C2C_SEARCH_DTYPE": "float32",
+        "OMP_NUM_THREADS": "1",  # the same sums whoever else computes
+        "TMPDIR": str(temporary),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        simulated.SECONDS: os.environ.get(simulated.SECONDS, "0.2"),
     }
 
 
-def drive(folder: Path, workers: int) -> None:
-    """Drive the study: the command line's part, in a process of its own."""
-    launch.PROGRAM = "simulated"
+def drive(models: str, arguments: list[str]) -> None:
+    """Be the command line, in a process of its own."""
+    from c2c_search.cli import main
+
     # A worker that is killed again and again has not failed: it is what this is about.
     retries.BACK_OFF = dict.fromkeys(retries.BACK_OFF, (0.0,) * 1000)
-    run_study(
-        folder / "space.yaml",
-        root=folder / "mlruns",
-        workers=workers,
-        console=Console(),
-        promotion=simulated.promotion,
-        ready=lambda space, file: None,
-    )
+    if models == "tiny":
+        tiny.open_the_gate()
+    else:
+        launch.PROGRAM = MODELS[models]
+        driver.run_study = partial(
+            driver.run_study, promotion=simulated.promotion, ready=lambda space, file: None
+        )
+    sys.argv = ["c2c-search", *arguments]
+    main()
 
 
 def main() -> None:
     """Torment a study, and print what it has."""
     if sys.argv[1:2] == ["drive"]:
-        drive(Path(sys.argv[2]), int(sys.argv[3]))
+        drive(sys.argv[2], sys.argv[3:])
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", choices=sorted(MODELS), default="simulated")
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--every", type=float, default=1.5, help="seconds between two kills")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--postgres", action="store_true", help="both stores on PostgreSQL")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local")
+    parser.add_argument("--signals", action="store_true", help="SIGINT and SIGTERM, no kills")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    parser.add_argument("--keep", type=Path, help="folder for everything, kept; empty")
+    options = vars(parser.parse_args())
+    as_json, keep, ray = options.pop("json"), options.pop("keep"), options.pop("engine") == "ray"
+    torment = Torment(**options, ray=ray)
+    with nullcontext(keep) if keep else tempfile.TemporaryDirectory() as made:
+        folder = Path(made).resolve()
         try:
-            found = tormented(
-                Path(folder),
-                trials=options.trials,
-                workers=options.workers,
-                kills=options.kills,
-                seed=options.seed,
-            )
-        except RuntimeError:
-            print((Path(folder) / "log").read_text()[-4000:], file=sys.stderr)
+            found = torment.run(folder)
+        except (AssertionError, RuntimeError):
+            for log in folder.glob("*/log"):
+                print(log, log.read_text()[-4000:], sep="\n", file=sys.stderr)
             raise
-    if options.json:
+    show(found, as_json)
+    if wrong := found.wrong(torment.trials):
+        raise SystemExit("\n".join(["", "Not as it should be:", *wrong]))
+
+
+def show(found: Found, as_json: bool) -> None:
+    """Print what was found."""
+    if as_json:
         import machine  # and torch, which a driver never imports
 
         print(json.dumps({"machine": machine.describe(), **asdict(found)}, indent=2))
         return
-    for name, value in asdict(found).items():
+    shown = asdict(found)
+    of_record = {name: value for name, value in shown.pop("record").items() if name != "told"}
+    for name, value in {**shown, **of_record}.items():
         print(f"{name:12}{value:.0f}" if name == "seconds" else f"{name:12}{value}")
 
 

@@ -28,6 +28,7 @@ from c2c_search.host.terminal import Console
 from c2c_search.space.dimensions import walk
 from c2c_search.space.schema import Space
 from c2c_search.space.shown import distributions
+from c2c_search.study import overview
 from c2c_search.study import resume
 from c2c_search.study import storage
 from c2c_search.study.driver import run_study
@@ -67,6 +68,7 @@ class Found:
         ideal_seconds: Of the search, if nothing came between two trials of a worker.
         seconds: From its first trial's beginning to its last one's end.
         driver_seconds: Of a processor that the driver took meanwhile.
+        overhead: As the study tells it, from 0 to 1.
     """
 
     workers: int
@@ -76,6 +78,7 @@ class Found:
     ideal_seconds: float
     seconds: float
     driver_seconds: float
+    overhead: float | None
 
     @property
     def ratio(self) -> float:
@@ -128,6 +131,7 @@ def searched(root: Path, *, workers: int, trials: int, seconds: float, before: i
     ends = [mark for mark in marks if mark.ended][:trials]
     assert len(ends) == trials
     first, last = marks[0], ends[-1]
+    study = overview.load(overview.open_existing(root / "mlruns"), simulated.STUDY)
     return Found(
         workers=workers,
         trials=trials,
@@ -136,6 +140,7 @@ def searched(root: Path, *, workers: int, trials: int, seconds: float, before: i
         ideal_seconds=seconds * -(-trials // workers),
         seconds=last.wall - first.wall,
         driver_seconds=last.busy - first.busy,
+        overhead=overview.study_row(root / "mlruns", study).overhead,
     )
 
 
@@ -186,7 +191,8 @@ def main() -> None:
         f"{found.trials} trials of {found.trial_seconds:g} s in {found.workers} workers, "
         f"{found.before} on record: {found.seconds:.1f} s, {found.ratio:.3f} times the ideal; "
         f"the driver took {100 * found.driver_share:.1f} % of a core, "
-        f"{1000 * found.driver_seconds / found.trials:.0f} ms a trial"
+        f"{1000 * found.driver_seconds / found.trials:.0f} ms a trial; the study "
+        f"tells an overhead of {100 * (found.overhead or 0):.2f} %"
     )
 
 

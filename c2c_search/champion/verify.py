@@ -237,7 +237,10 @@ def _ask(
                 "An exported champion must answer without the workbench, but its process ended "
                 f"with status {done.returncode}:\n{last}"
             )
-        return tuple(json.loads(answers.read_text(encoding="utf-8")))
+        told: list[str] | str = json.loads(answers.read_text(encoding="utf-8"))
+        if isinstance(told, str):
+            raise IntegrityError(told)
+        return tuple(told)
 
 
 def _answer_in_isolation() -> None:
@@ -269,11 +272,16 @@ def _answer_in_isolation() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] in foreign]:
         del sys.modules[name]
 
-    model = importlib.import_module("c2c_search").C2CModel.from_pretrained(task["champion"])
-    answers = [
-        model.generate(text, max_new_tokens=limit)
-        if context is None
-        else model.generate_batch([text], [context], max_new_tokens=limit)[0]
-        for text, context, limit in task["questions"]
-    ]
+    opened = importlib.import_module("c2c_search").C2CModel.from_pretrained
+    answers: list[str] | str  # or why there are none
+    try:
+        model = opened(task["champion"])
+        answers = [
+            model.generate(text, max_new_tokens=limit)
+            if context is None
+            else model.generate_batch([text], [context], max_new_tokens=limit)[0]
+            for text, context, limit in task["questions"]
+        ]
+    except importlib.import_module("c2c_search.errors").C2CError as error:
+        answers = str(error)
     Path(task["answers"]).write_text(json.dumps(answers), encoding="utf-8")

@@ -229,6 +229,8 @@ def ask(
     from c2c_search.inference.manifest import read_manifest
 
     folders = [directory, *(also or ())]
+    if not question.strip():
+        raise ConfigError("A question must say something.", value=question)
     if len(folders) > 1 and listening == "confident":
         raise ConfigError(
             "One sharer is asked when the receiver is unsure; several are always heard.",

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from c2c_search.cli.options import ROOT
 from c2c_search.cli.options import Root
+from c2c_search.cli.options import Storage
+from c2c_search.cli.options import TrackingUri
 
 
-def mcp(root: Root = ROOT) -> None:
+def mcp(root: Root = ROOT, storage: Storage = None, tracking_uri: TrackingUri = None) -> None:
     """Serve validate, plan, study, status, explain and verdict to an agent, over stdio (MCP).
 
     Runs in the working folder until its client leaves. No tool shows a row of the test split or
@@ -20,4 +22,4 @@ def mcp(root: Root = ROOT) -> None:
     """
     from c2c_search.setup.mcp_server import server
 
-    server(Path.cwd(), root).run()
+    server(Path.cwd(), root, storage, tracking_uri).run()

@@ -12,6 +12,7 @@ import typer
 from c2c_search.cli.echo import echo
 from c2c_search.cli.verbosity import VERBOSITY
 from c2c_search.errors import ConfigError
+from c2c_search.host.files import check_folder
 
 
 if TYPE_CHECKING:
@@ -20,10 +21,18 @@ if TYPE_CHECKING:
     from c2c_search.tokenization.templates import Template
 
 
+def _folder(root: Path) -> Path:
+    check_folder("--root", root)
+    return root
+
+
 SpaceFile = Annotated[
     Path, typer.Option("--space", help="Space file, e.g. spaces/fuser.yaml.", show_default=False)
 ]
-Root = Annotated[Path, typer.Option("--root", help="Folder of all studies, runs and champions.")]
+Root = Annotated[
+    Path,
+    typer.Option("--root", callback=_folder, help="Folder of all studies, runs and champions."),
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

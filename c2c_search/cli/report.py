@@ -115,7 +115,7 @@ def leaderboard(
     from c2c_search.study.stored_leaderboard import stored_leaderboard
 
     if not found.trials:
-        echo(f"{found.row.name} has no trials yet.")
+        echo(f"{found.row.called} has no trials yet.")
         return
     Console(highlight=False).print(render(stored_leaderboard(found)))
 

@@ -17,6 +17,7 @@ from c2c_search.cli.options import Root
 from c2c_search.cli.options import Storage
 from c2c_search.cli.options import TrackingUri
 from c2c_search.cli.options import confirm
+from c2c_search.cli.options import tell
 from c2c_search.cli.options import tell_version
 
 
@@ -55,7 +56,7 @@ def status(
         echo_json(dumps([row.model_dump(mode="json") for row in rows]))
         return
     for row in rows:
-        echo(f"{row.name}: {_driven(row)}; {_counts(row)}; {_best(row)}")
+        echo(f"{row.called}: {_driven(row)}; {_counts(row)}; {_best(row)}{_overhead(row)}")
         if row.spent:
             echo(f"  {_spent(row)}")
         for trial in row.now:
@@ -88,10 +89,10 @@ def stop(
     if json:
         echo_json(dumps({"study": row.name, "process": row.process, "now": now}))
     elif now:
-        echo(f"{row.name} stops now.")
+        echo(f"{row.called} stops now.")
     else:
         running = ", ".join(trial.name for trial in row.now) or "what it does"
-        echo(f"{row.name} stops after {running}.")
+        echo(f"{row.called} stops after {running}.")
 
 
 def list_(root: Root = ROOT, storage: Storage = None, json: Json = False) -> None:
@@ -115,7 +116,7 @@ def list_(root: Root = ROOT, storage: Storage = None, json: Json = False) -> Non
     for heading in ("study", "driver", "trials", "best", "champion"):
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(row.name, row.driver, _counts(row), _best(row), row.champion or "none")
+        table.add_row(row.called, row.driver, _counts(row), _best(row), row.champion or "none")
     Console(highlight=False).print(table)
 
 
@@ -135,14 +136,12 @@ def show(
         trial      state     objective  step  settings
         trial-000  complete  0.1050     1200  injection side, rank null, ...
     """
-    from c2c_search.study import overview
-
     (row,) = _rows(root, study, storage, tracking_uri, steps=True)
-    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), study))
+    trials = trials_of(study, root, storage)[1]
     if json:
         echo_json(dumps(_tidy(row, trials)))
         return
-    echo(f"{row.name}: {_driven(row)}; {_counts(row)}; {_best(row)}")
+    echo(f"{row.called}: {_driven(row)}; {_counts(row)}; {_best(row)}{_overhead(row)}")
     print_trials(trials)
 
 
@@ -165,58 +164,83 @@ def rm(
 
     (row,) = _rows(root, study, storage)
     if not yes:
-        confirm(f"Remove study {row.name} with {_counts(row)}?")
+        confirm(f"Remove study {row.called} with {_counts(row)}?")
     remove(root, study, url=storage, tracking_uri=tracking_uri)
     if json:
         echo_json(dumps({"removed": row.name}))
     else:
-        echo(f"{row.name} is removed.")
+        echo(f"{row.called} is removed.")
 
 
 def export(
     study: Name,
     to: Annotated[
-        Path | None, typer.Option(help="File to write.", show_default="standard output")
+        Path | None,
+        typer.Option(
+            help="File to write: FILE.zip holds all of the study, for `study import`; any other "
+            "name what `study show --json` prints.",
+            show_default="standard output",
+        ),
     ] = None,
     root: Root = ROOT,
     storage: Storage = None,
+    tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
-    """Write a study and all its trials as JSON.
+    """Write a study and all its trials as JSON, or the whole of it as an archive.
+
+    An archive FILE.zip holds trials, runs, fusers, checkpoints and the champion's package, of
+    the versions before this one too; models and data files it does not hold.
 
     Example:
 
-        $ c2c-search study export private --to private.json
-        private is in private.json.
+        $ c2c-search study export private --to private.zip
+        private is in private.zip.
     """
     from c2c_search.errors import ConfigError
     from c2c_search.host.files import disk_errors
     from c2c_search.host.files import write_text
-    from c2c_search.study import overview
 
     (row,) = _rows(root, study, storage)
-    trials = overview.trial_rows(overview.load(overview.open_existing(root, storage), study))
-    text = dumps(_tidy(row, trials))
-    if to is None:
-        echo_json(text)
-        return
-    with disk_errors(to):
-        if to.exists() and not to.is_file():
-            raise ConfigError(
-                "A study is written into a file.",
-                value=str(to),
-                hint="Name another path, or leave --to out for standard output.",
-            )
-        write_text(to, text + "\n")
+    if to is not None and to.exists() and not to.is_file():
+        raise ConfigError(
+            "A study is written into a file.",
+            value=str(to),
+            hint="Name another path, or leave --to out for standard output.",
+        )
+    written = [row.called]
+    if to is not None and to.suffix == ".zip":
+        from c2c_search.study.archive import write_archive
+
+        tell(f"Writing {to}")
+        written = write_archive(root, row.called, to, url=storage, tracking_uri=tracking_uri)
+    else:
+        text = dumps(_tidy(row, trials_of(study, root, storage)[1]))
+        if to is None:
+            echo_json(text)
+            return
+        with disk_errors(to):
+            write_text(to, text + "\n")
     if json:
         echo_json(dumps({"study": row.name, "file": str(to)}))
     else:
-        echo(f"{row.name} is in {to}.")
+        echo(f"{', '.join(written)} {'is' if len(written) == 1 else 'are'} in {to}.")
 
 
 def dumps(content: object) -> str:
     """JSON as the commands print it."""
     return json_.dumps(content, indent=1, ensure_ascii=False)
+
+
+def trials_of(study: str, root: Path, storage: str | None) -> tuple[str, list[TrialRow]]:
+    """The name of the study that is meant, and its trials, with what was measured after them."""
+    from c2c_search.host.home import expanded
+    from c2c_search.study import overview
+    from c2c_search.study.layout import StudyFiles
+
+    opened = overview.load(overview.open_existing(root, storage), study)
+    files = StudyFiles(expanded(root).resolve(), opened.study_name)
+    return opened.study_name, overview.trial_rows(opened, files)
 
 
 def print_trials(trials: Sequence[TrialRow]) -> None:
@@ -226,12 +250,15 @@ def print_trials(trials: Sequence[TrialRow]) -> None:
     from c2c_search.host.terminal import Console
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("trial", "state", "objective", "step", "settings"):
+    costs = [_costs(trial) for trial in trials]
+    of_some = ("costs",) if any(costs) else ()
+    for heading in ("trial", "state", "objective", "step", *of_some, "settings"):
         table.add_column(heading, overflow="fold")
-    for trial in trials:
+    for trial, cost in zip(trials, costs, strict=True):
         known = "" if trial.objective is None else f"{trial.objective:.4f}"
         step = str(max(trial.rungs, default=""))
-        table.add_row(trial.name, trial.state, known, step, _settings(trial))
+        more = (cost,) if of_some else ()
+        table.add_row(trial.name, trial.state, known, step, *more, _settings(trial))
     Console(highlight=False).print(table)
 
 
@@ -295,10 +322,20 @@ def _best(row: StudyRow) -> str:
     return f"best {row.best.objective:.4f} ({row.best.name})"
 
 
+def _overhead(row: StudyRow) -> str:
+    return "" if row.overhead is None else f"; overhead {100 * row.overhead:.1f} %"
+
+
 def _far(trial: TrialRow) -> str:
     step = max(trial.step or 0, *trial.rungs, 0)
     reached = "" if trial.objective is None else f", {trial.objective:.4f} at its last rung"
     return f"step {step}{reached}"
+
+
+def _costs(trial: TrialRow) -> str:
+    units = {"latency_ms": "ms", "peak_memory_mb": "MB"}
+    known = trial.measures
+    return ", ".join(f"{known[name]:.4g} {unit}" for name, unit in units.items() if name in known)
 
 
 def _settings(trial: TrialRow) -> str:

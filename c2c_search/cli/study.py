@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from c2c_search.cli import studies
+from c2c_search.cli import study_import
 from c2c_search.cli.echo import echo
 from c2c_search.cli.echo import echo_json
 from c2c_search.cli.options import ROOT
@@ -29,6 +30,7 @@ app.command("ls")(studies.list_)
 app.command()(studies.show)
 app.command()(studies.rm)
 app.command()(studies.export)
+app.command("import")(study_import.import_)
 
 
 @app.callback()

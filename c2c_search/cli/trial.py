@@ -18,6 +18,7 @@ from c2c_search.cli.options import tell_version
 from c2c_search.cli.studies import Name
 from c2c_search.cli.studies import dumps
 from c2c_search.cli.studies import print_trials
+from c2c_search.cli.studies import trials_of
 
 
 Trial = Annotated[str, typer.Argument(metavar="TRIAL", help="Its name or number: trial-007, 7.")]
@@ -59,11 +60,8 @@ def list_(study: Name, root: Root = ROOT, storage: Storage = None, json: Json = 
         trial-000  complete  0.1050     1200  injection side, rank null, ...
         trial-002  pruned    -0.1700    420   injection side, rank 32, ...
     """
-    from c2c_search.study import overview
-
-    opened = overview.load(overview.open_existing(root, storage), study)
-    tell_version(study, opened.study_name)
-    trials = overview.trial_rows(opened)
+    name, trials = trials_of(study, root, storage)
+    tell_version(study, name)
     if json:
         echo_json(dumps([trial.model_dump(mode="json") for trial in trials]))
     else:
@@ -88,11 +86,11 @@ def show(
         objective   -0.17
         ...
     """
-    from c2c_search.study import overview
+    from c2c_search.study.overview import named_trial
 
-    opened = overview.load(overview.open_existing(root, storage), study)
-    tell_version(study, opened.study_name)
-    row = overview.trial_row(opened, trial).model_dump(mode="json")
+    found, trials = trials_of(study, root, storage)
+    tell_version(study, found)
+    row = named_trial(trials, found, trial).model_dump(mode="json")
     if json:
         echo_json(dumps(row))
         return
@@ -116,13 +114,16 @@ def retry(
         $ c2c-search trial retry private 2
         trial-002 is tried again when `c2c-search study` goes on with private.
     """
+    from c2c_search.study import overview
     from c2c_search.study.upkeep import retry
 
+    found = overview.load(overview.open_existing(root, storage), study).study_name
+    tell_version(study, found)
     row = retry(root, study, trial, url=storage)
     if json:
         echo_json(dumps(row.model_dump(mode="json")))
     else:
-        echo(f"{row.name} is tried again when `c2c-search study` goes on with {study}.")
+        echo(f"{row.name} is tried again when `c2c-search study` goes on with {found}.")
 
 
 @app.callback()

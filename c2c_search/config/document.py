@@ -177,7 +177,8 @@ def parse(text: str, name: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{_marked(mark)}" if mark else name
-        rule = f"Must be valid YAML, but {error.problem or error.context}."
+        found = (error.problem or error.context or "").removeprefix("but ")
+        rule = f"Must be valid YAML, but {found}."
         return Document(name, problems=(Problem(where, rule),))
     # An escape that is no character ("\\UFFFFFFFF") is a ValueError of PyYAML's.
     except (yaml.YAMLError, ValueError, OverflowError) as error:

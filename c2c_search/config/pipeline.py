@@ -33,6 +33,7 @@ from c2c_search.data.schema import DataConfig
 from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
 from c2c_search.errors import suggestion
+from c2c_search.host.names import REGISTERED
 from c2c_search.host.wording import counted
 from c2c_search.system_names import SYSTEMS
 
@@ -145,7 +146,7 @@ class ChampionConfig(FrozenModel):
     registered_name: str = Field(
         "c2c-fuser",
         max_length=200,
-        pattern=r"^[^/:\s.]([^/:]*[^/:\s])?$",
+        pattern=REGISTERED,
         description="Name in the model registry; no slash, no colon, no dot in front.",
     )
 

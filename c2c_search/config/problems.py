@@ -21,11 +21,14 @@ from c2c_search.config.document import Location
 from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
 from c2c_search.errors import suggestion
+from c2c_search.host.names import IN_WORDS
 
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _PLACE = re.compile(r":(\d+):(\d+)(?: |$)")
+
+_LONGEST = 500  # characters of a rule that names what was found, e.g. a thousand rungs
 
 _PLAIN_RULES = {
     "model_type": "Must be a mapping of keys to values.",
@@ -128,6 +131,8 @@ def explain(error: ErrorDetails) -> tuple[str, str]:
         return sentence(error), "Write true or false, without quotes."
     if kind in ("int_type", "float_type") and isinstance(error["input"], str):
         return sentence(error), "Write it in digits, without quotes or underscores."
+    if kind == "string_pattern_mismatch":
+        return sentence(error), IN_WORDS.get(context["pattern"], "")
     near: list[str] = []
     if kind == "literal_error":
         valid = re.findall(r"'([^']*)'", context["expected"])
@@ -141,6 +146,8 @@ def sentence(error: ErrorDetails) -> str:
     text = re.sub(r"^\w+ should", "must", text).replace(" after validation", "")
     if text.partition(" ")[0].isalpha():
         text = text[0].upper() + text[1:]
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}..."
     return text if text.endswith(".") else text + "."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from typing import Self
 
@@ -10,8 +11,10 @@ from pydantic import Field
 from pydantic import field_validator
 from pydantic import model_validator
 
+from c2c_search.config.document import Document
 from c2c_search.config.document import dump
 from c2c_search.config.document import parse
+from c2c_search.config.document import read
 from c2c_search.config.frozen import FrozenModel
 from c2c_search.config.pipeline import CacheDtype
 from c2c_search.config.pipeline import EvaluationConfig
@@ -115,7 +118,19 @@ class TrialConfig(FrozenModel):
         Raises:
             ConfigError: With every problem and its line.
         """
-        document = parse(text, name)
+        return cls._of(parse(text, name))
+
+    @classmethod
+    def load(cls, path: Path) -> TrialConfig:
+        """Read a file that `to_yaml` wrote, of which no more than a YAML file may hold is read.
+
+        Raises:
+            ConfigError: With every problem and its line.
+        """
+        return cls._of(read(path))
+
+    @classmethod
+    def _of(cls, document: Document) -> TrialConfig:
         fuser = document.data.get("fuser") if isinstance(document.data, dict) else None
         if isinstance(fuser, dict) and "preset" in fuser:
             try:
@@ -127,10 +142,14 @@ class TrialConfig(FrozenModel):
             document = replace(document, data={**document.data, "fuser": named})
         return build(cls, document)
 
+    def identity(self) -> dict[str, Any]:
+        """What makes the trial this one, as JSON can hold it; how it is kept is no part of it."""
+        how_kept = {"training": {"checkpoint_seconds"}}  # which changes no number
+        return self.model_dump(mode="json", by_alias=True, exclude=how_kept)
+
     def hash(self) -> str:
         """Identity of the trial, equal across processes and machines: 16 hexadecimal digits."""
-        how_kept = {"training": {"checkpoint_seconds"}}  # which changes no number
-        return canonical_hash(self.model_dump(mode="json", by_alias=True, exclude=how_kept))
+        return canonical_hash(self.identity())
 
     def with_blank_sharer(self) -> TrialConfig:
         """The no-sharer twin, trained the same way; see `FuserConfig.without_sharer`."""

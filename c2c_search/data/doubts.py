@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Iterator
+from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from c2c_search.data.schema import Row
@@ -12,6 +16,9 @@ from c2c_search.data.words import asked_key
 
 _FIRST = 3  # lines shown of each kind
 _ENOUGH = 10  # answers by number, of which one at least would be 0 were they counted from 0
+_OPTIONAL = ("cluster", "draft", "group", "sharer_context")
+# What others call the text that the sharer alone is to read.
+_CONTEXTS = ("background", "context", "document", "passage", "sharer", "text")
 
 
 class Doubts:
@@ -19,6 +26,7 @@ class Doubts:
 
     def __init__(self) -> None:
         self._twice: list[str] = []
+        self._unread: list[str] = []
         self._contradictory: list[str] = []
         self._numbers: dict[str, list[int]] = defaultdict(list)
         self._asked: dict[str, list[tuple[str, Row]]] = defaultdict(list)
@@ -26,6 +34,14 @@ class Doubts:
     def repeated_key(self, where: str, key: str) -> None:
         """A line has a key twice, of which JSON keeps the last."""
         self._twice.append(f"{where} ({key})")
+
+    def unread_keys(self, where: str, row: Row, keys: Iterable[str]) -> None:
+        """A line has keys that nothing reads, of which one may be an optional key, misspelt."""
+        for key in keys:
+            meant = _meant(key)
+            if meant and not (meant == "sharer_context" and row["sharer_messages"]):
+                self._unread.append(f"{where} (`{key}`; did you mean `{meant}`?)")
+                return
 
     def row(self, where: str, file: str, row: Row, answer: Any) -> None:
         """Look at a row.
@@ -51,6 +67,8 @@ class Doubts:
         """What to tell, a sentence for each kind."""
         if self._twice:
             yield _told(self._twice, "have a key twice, of which the last counts")
+        if self._unread:
+            yield _told(self._unread, "have a key that nothing reads")
         if self._contradictory:
             yield _told(
                 self._contradictory, "ask what another row asks, and have another right answer"
@@ -61,6 +79,22 @@ class Doubts:
                     f"None of {len(numbers)} answers by number in {file} is 0: they are counted "
                     "from 0 here. If they are counted from 1 there, every one is read wrongly."
                 )
+
+
+@cache
+def _meant(key: str) -> str:
+    """The optional key that one most likely stands for; empty for any other."""
+    if key.lower() in _CONTEXTS:
+        return "sharer_context"
+    return next(iter(get_close_matches(key.lower(), _OPTIONAL, n=1, cutoff=0.85)), "")
+
+
+def misspelt(keys: Collection[str], *needed: str) -> str:
+    """The way out of a row that lacks every key needed: which of those it has is near, if any."""
+    if not set(needed).isdisjoint(keys):
+        return ""
+    near = ((key, get_close_matches(key, needed, n=1, cutoff=0.7)) for key in sorted(keys))
+    return next((f"Is `{key}` meant to be `{found[0]}`?" for key, found in near if found), "")
 
 
 def _contradict(one: Row, other: Row) -> bool:

@@ -52,13 +52,13 @@ def foreign_file(path: Path) -> str:
     """The way out of a file that is no JSONL at all, as a command; empty for every other."""
     with path.open("rb") as file:
         start = file.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()
-    name, made = shlex.quote(path.name), shlex.quote(f"{path.stem}.jsonl")
+    name, made = shlex.quote(path.name), shlex.quote(_beside(path, f"{path.stem}.jsonl"))
     if start.startswith(b"["):
         return f"jq -c '.[]' {name} > {made}"
     if start.startswith((b"{\n", b"{\r")):
         return f"jq -c . {name} > {made}"
     if start.startswith(b"\x1f\x8b"):
-        return f"gunzip -c {name} > {shlex.quote(path.stem)}"
+        return f"gunzip -c {name} > {shlex.quote(_beside(path, path.stem))}"
     if start.startswith(b"PAR1"):
         return _pandas("parquet", path)
     if path.suffix == ".csv" and not start.startswith(b"{"):
@@ -66,8 +66,13 @@ def foreign_file(path: Path) -> str:
     return ""
 
 
+def _beside(path: Path, made: str) -> str:
+    """A name for what is made of a file: another one, as a shell empties what it writes first."""
+    return made if made != path.name else f"{path.stem}-rows.jsonl"
+
+
 def _pandas(kind: str, path: Path) -> str:
-    written = f"to_json({path.stem + '.jsonl'!r}, orient='records', lines=True)"
+    written = f"to_json({_beside(path, path.stem + '.jsonl')!r}, orient='records', lines=True)"
     code = f"import pandas; pandas.read_{kind}({path.name!r}).{written}"
     return f"python -c {shlex.quote(code)}"
 

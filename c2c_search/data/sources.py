@@ -16,6 +16,7 @@ from typing import Any
 from typing import TypeVar
 
 from c2c_search.data.doubts import Doubts
+from c2c_search.data.doubts import misspelt
 from c2c_search.data.schema import EVERY_SPLIT
 from c2c_search.data.schema import WITH_GUARD
 from c2c_search.data.schema import Message
@@ -42,6 +43,7 @@ _SPLIT_STEMS = frozenset(("train", "validation", "valid", "val", "dev", "test"))
 # The columns that a row is made of.
 _COLUMNS = "id group category cluster messages question choices prompt answer sharer_context draft"
 _OWN = frozenset(_COLUMNS.split())
+_TELLING = ("messages", "question", "prompt")  # of these keys one says which kind a row is
 _KINDS = (
     "messages (a conversation that ends with the assistant), "
     "question + choices + answer, or prompt + answer"
@@ -172,6 +174,7 @@ def _read_file(path: Path, problems: list[Problem], doubts: Doubts) -> Iterator[
         row = _row(found, path, number)
         for key in repeated[:1]:
             doubts.repeated_key(where, key)
+        doubts.unread_keys(where, row, extra)
         doubts.row(where, str(path), row, found.get("answer"))
         return Example(where, row, extra)
 
@@ -222,10 +225,16 @@ def parse_line(line: bytes) -> tuple[dict[str, Any], list[str]]:
         # Half of a surrogate pair is valid JSON but no text, and Arrow cannot hold it.
         json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise _BadRow("A line must be one JSON object in UTF-8.", line[:60], f"{error}.") from None
+        raise _BadRow(
+            "A line must be one JSON object in UTF-8.", _start(line), f"{error}."
+        ) from None
     if not isinstance(found, dict):
         raise _BadRow("A line must be one JSON object.", found)
     return found, repeated
+
+
+def _start(line: bytes) -> str:
+    return line[:60].decode("utf-8", errors="backslashreplace").strip()
 
 
 def _row(found: dict[str, Any], path: Path, number: int) -> Row:
@@ -236,7 +245,7 @@ def _row(found: dict[str, Any], path: Path, number: int) -> Row:
     elif "prompt" in found:
         messages, response, choices, answer = _generation(found)
     else:
-        raise _BadRow(f"A row must have {_KINDS}.", sorted(found))
+        raise _BadRow(f"A row must have {_KINDS}.", sorted(found), misspelt(found, *_TELLING))
     row_id, group, cluster = labels(found, path, number)
     row = Row(
         id=row_id,
@@ -301,7 +310,7 @@ def _label(found: dict[str, Any], key: str) -> str:
 def _text(found: dict[str, Any], key: str) -> str:
     value = found.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise _BadRow(f"{key} must be a non-empty string.", value)
+        raise _BadRow(f"{key} must be a non-empty string.", value, misspelt(found, key))
     return value
 
 
@@ -331,16 +340,17 @@ def _multiple_choice(found: dict[str, Any]) -> _Parts:
         or len(choices) < 2
         or not all(isinstance(choice, str) and choice.strip() for choice in choices)
     ):
-        raise _BadRow("choices must be at least two non-empty strings.", choices)
-    index = _answer_index(found.get("answer"), choices)
+        rule = "choices must be at least two non-empty strings."
+        raise _BadRow(rule, choices, misspelt(found, "choices"))
+    index = _answer_index(found, choices)
     # Two equal wrong options do no harm, and published sets have them.
     if choices.count(choices[index]) > 1:
         raise _BadRow("The right choice must be there once.", choices)
     return [{"role": "user", "content": question}], choices[index], choices, index
 
 
-def _answer_index(answer: Any, choices: list[str]) -> int:
-    index = -1
+def _answer_index(found: dict[str, Any], choices: list[str]) -> int:
+    answer, index = found.get("answer"), -1
     if isinstance(answer, int) and not isinstance(answer, bool):
         index = answer
     elif isinstance(answer, str):
@@ -352,7 +362,7 @@ def _answer_index(answer: Any, choices: list[str]) -> int:
         raise _BadRow(
             "answer must be an index from 0, a letter from A, or the text of a choice.",
             answer,
-            f"There are {len(choices)} choices.",
+            misspelt(found, "answer") or f"There are {len(choices)} choices.",
         )
     return index
 

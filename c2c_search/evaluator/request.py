@@ -15,6 +15,7 @@ from c2c_search.evaluation.items import Method
 from c2c_search.evaluation.systems import SYSTEMS
 from c2c_search.evaluator.target import Target
 from c2c_search.evaluator.target import studies_of
+from c2c_search.host.files import check_folder
 from c2c_search.host.versioned_names import meant
 from c2c_search.tokenization.templates import RoleTemplates
 from c2c_search.tokenization.templates import Template
@@ -110,27 +111,13 @@ def check_folders(request: Request) -> None:
             )
     for option, folder in (("--to", request.to), ("--root", request.root)):
         if folder is not None:
-            _check_folder(option, folder)
+            check_folder(option, folder)
     known = studies_of(request.root)
     if request.study is not None and meant(known, request.study) not in known:
         raise ConfigError(
             f"--study must name a study under {request.root}.",
             value=request.study,
             hint=suggestion(request.study, known),
-        )
-
-
-def _check_folder(option: str, folder: Path) -> None:
-    """Refuse what is no folder, and cannot become one.
-
-    Raises:
-        ConfigError: With the option.
-    """
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    if not there.is_dir():
-        which = "This" if there == folder else str(there)
-        raise ConfigError(
-            f"{option} must be a folder.", value=str(folder), hint=f"{which} is a file."
         )
 
 

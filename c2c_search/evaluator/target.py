@@ -219,8 +219,7 @@ def _coerced(told: dict[str, Any], read: dict[str, Any]) -> Iterator[str]:
 
 
 def _trial(folder: Path) -> Target:
-    path = folder / TRIAL
-    config = TrialConfig.from_yaml(path.read_text(encoding="utf-8"), name=str(path))
+    config = TrialConfig.load(folder / TRIAL)
     if not (folder / BEST).is_dir():
         raise StoreError(
             "A trial can be evaluated once it has passed its first rung.",

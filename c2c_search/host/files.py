@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
 from c2c_search.host.process import is_gone
 from c2c_search.host.process import this_process
@@ -26,6 +27,20 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 # safetensors, SQLite and their like have errors of their own, which tell it in words only.
 _FULL_IN_WORDS = (os.strerror(errno.ENOSPC), "disk is full")
 _STALE = 24 * 3600  # seconds; nobody writes a file for so long without its time moving on
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Refuse what is no folder, and cannot become one.
+
+    Raises:
+        ConfigError: With the option.
+    """
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        which = "This" if there == folder else str(there)
+        raise ConfigError(
+            f"{option} must be a folder.", value=str(folder), hint=f"{which} is a file."
+        )
 
 
 def write_text(path: Path, text: str) -> None:

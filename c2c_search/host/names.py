@@ -20,6 +20,19 @@ _PLAIN = re.compile(r"[a-z0-9_]+([ .-][a-z0-9_]+)*", re.ASCII)
 _MARKED = re.compile(rf"(.*-)?[0-9a-f]{{{_DIGITS}}}", re.DOTALL)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.DOTALL)
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""What a user may call what becomes a file's name and a key of every store."""
+
+REGISTERED = r"^[^/:\s.]([^/:]*[^/:\s])?$"
+"""What a user may call a model of MLflow's registry."""
+
+IN_WORDS = {
+    NAME: "Letters, digits, dots, dashes and underscores of ASCII; the first is a letter or a "
+    "digit.",
+    REGISTERED: "Neither `/` nor `:`, no dot at the start, no space at either end.",
+}
+"""What is told of a text that does not match a pattern."""
+
 
 def fit(text: str) -> str:
     """A name for any text, one component of a path, that no other text gets in any store.

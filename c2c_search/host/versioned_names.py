@@ -34,3 +34,13 @@ def meant(names: Collection[str], name: str) -> str:
         return first
     found = versions(names, name)
     return found[-1] if found else name
+
+
+def called(names: Collection[str], study: str) -> str:
+    """What a command must say to mean this study: ``NAME@1`` of a first version with newer ones.
+
+    Args:
+        names: Of all studies.
+        study: Its name in the stores.
+    """
+    return study if meant(names, study) == study else f"{study}{MARK}1"

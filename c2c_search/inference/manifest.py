@@ -243,7 +243,8 @@ def read_manifest(directory: Path) -> Manifest:
         told = ", ".join(unknown[:_TOLD]) + (", ..." if len(unknown) > _TOLD else "")
         warnings.warn(
             shown(
-                f"{path} has entries that this version does not know and leaves out: {told}. "
+                f"{MANIFEST} of {content.get('name')!r} has entries that this version does not "
+                f"know and leaves out: {told}. "
                 "A newer c2c-search wrote it: upgrade to use them."
             ),
             stacklevel=2,

@@ -37,9 +37,15 @@ def read_sums(directory: Path) -> dict[str, str]:
     """
     try:
         lines = (directory / SUMS).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        rule = f"{SUMS} of a champion folder is text in UTF-8."
+        raise IntegrityError(rule, value=str(directory), hint=_AGAIN) from error
+    except OSError as error:
+        here = directory.is_dir()
         raise IntegrityError(
-            f"A champion folder holds {SUMS}.", value=str(directory), hint=_AGAIN
+            f"A champion folder holds {SUMS}.",
+            value=str(directory),
+            hint=_AGAIN if here else "There is no such folder: name the one that it is in.",
         ) from error
     sums: dict[str, str] = {}
     for line in lines:

@@ -44,11 +44,21 @@ class Workplace:
     Args:
         folder: Space files are below it.
         root: Folder of all studies.
+        storage: Database of trials, in place of the file under the root.
+        tracking_uri: MLflow server or database that studies record in.
     """
 
-    def __init__(self, folder: Path, root: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        root: Path,
+        storage: str | None = None,
+        tracking_uri: str | None = None,
+    ) -> None:
         self.folder = folder.resolve()
         self.root = root.resolve()
+        self.storage = storage
+        self.tracking_uri = tracking_uri
 
     def validate(self, space: str) -> Validation:
         """Check a space file, its pipeline, its data and its models; lists every problem."""
@@ -75,10 +85,12 @@ class Workplace:
         from c2c_search.study.versions import foreseen
 
         file = self._valid(space)
-        name = foreseen(self.root, None, Space.load(file)).name
+        name = foreseen(self.root, self.storage, Space.load(file)).name
         log = self.root / "trials" / name / "agent.log"
         command = python_command("-m", "c2c_search", "study", "--space", str(file))
         command += ["--root", str(self.root)]
+        command += [] if self.storage is None else ["--storage", self.storage]
+        command += [] if self.tracking_uri is None else ["--tracking-uri", self.tracking_uri]
         command += [] if trials is None else ["--trials", str(trials)]
         with disk_errors(log):
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +110,7 @@ class Workplace:
         """Say of a study, or of all, who drives it, its trials by state, and the best one."""
         from c2c_search.study import overview
 
-        opened = overview.open_existing(self.root)
+        opened = overview.open_existing(self.root, self.storage)
         rows = [overview.study_row(self.root, each) for each in overview.studies(opened, study)]
         return [row.model_dump(mode="json") for row in rows]
 
@@ -106,14 +118,14 @@ class Workplace:
         """Say which dimensions mattered on validation, and what to change in the space."""
         from c2c_search.study.explanation import explain
 
-        return explain(study, self.root).model_dump(mode="json")
+        return explain(study, self.root, url=self.storage).model_dump(mode="json")
 
     def verdict(self, study: str) -> dict[str, Any]:
         """Say what the champion gate found on the test split; nothing before it has judged."""
         from c2c_search.study import overview
         from c2c_search.study.verdicts import verdicts_of
 
-        study = overview.load(overview.open_existing(self.root), study).study_name
+        study = overview.load(overview.open_existing(self.root, self.storage), study).study_name
         found = verdicts_of(self.root, study)
         if not found:
             told = "The gate has not judged this study yet: it does when the last trial has ended."
@@ -157,14 +169,16 @@ class Workplace:
             )
 
 
-def server(folder: Path, root: Path) -> MCPServer:
-    """The server, ready to run."""
+def server(
+    folder: Path, root: Path, storage: str | None = None, tracking_uri: str | None = None
+) -> MCPServer:
+    """The server, ready to run; see `Workplace`."""
     from c2c_search import __version__
 
     made = MCPServer(
         "c2c-search", instructions=INSTRUCTIONS, version=__version__, log_level="ERROR"
     )
-    work = Workplace(folder, root)
+    work = Workplace(folder, root, storage, tracking_uri)
     for tool in (work.validate, work.plan, work.study, work.status, work.explain, work.verdict):
         made.add_tool(_telling(tool))
     return made

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from c2c_search.config.document import Document
 from c2c_search.config.document import Location
+from c2c_search.config.document import is_file
 from c2c_search.data.schema import WITH_GUARD
 from c2c_search.data.schema import DataConfig
 from c2c_search.errors import ConfigError
@@ -77,7 +78,7 @@ def _first_context(data: DataConfig) -> str | None:
     if data.source == "private_quiz":
         return "source private_quiz"
     for split in WITH_GUARD:
-        for name in getattr(data.files, split):
+        for name in filter(_is_file, getattr(data.files, split)):  # others: told of the pipeline
             try:
                 with Path(name).open("rb") as file:
                     for number, line in enumerate(islice(file, _LINES), start=1):
@@ -86,6 +87,10 @@ def _first_context(data: DataConfig) -> str | None:
             except (OSError, ValueError):  # told of the pipeline
                 continue
     return None
+
+
+def _is_file(name: str) -> bool:
+    return is_file(Path(name))
 
 
 def _has_context(line: bytes) -> bool:

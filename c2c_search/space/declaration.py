@@ -20,6 +20,7 @@ from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.presets import preset
+from c2c_search.host.names import NAME
 from c2c_search.models.pair import PairSpec
 from c2c_search.space.dimensions import Dimension
 from c2c_search.space.dimensions import Params
@@ -249,9 +250,7 @@ class Limits(FrozenModel):
         return self.max_bytes is None or parameters * BYTES_PER_PARAMETER <= self.max_bytes
 
 
-Name = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME)
-]
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=LONGEST_NAME)]
 """A name that becomes a file's and a key of every store."""
 
 

@@ -104,9 +104,14 @@ def _importances(
         # That these are few trials is told with the result.
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", ExperimentalWarning)
-        found = get_param_importances(
-            ShownStudy(trials), evaluator=evaluator, params=names, normalize=False
-        )
+        try:
+            found = get_param_importances(
+                ShownStudy(trials), evaluator=evaluator, params=names, normalize=False
+            )
+        except RuntimeError as error:  # fANOVA has no share of nothing
+            if "zero total variance" not in str(error):
+                raise
+            found = dict.fromkeys(names, 0.0)
     total = sum(max(0.0, float(value)) for value in found.values())
     return {
         name: max(0.0, float(value)) / total if total > 0 else 0.0 for name, value in found.items()

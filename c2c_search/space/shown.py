@@ -188,7 +188,7 @@ def suggested(study: Study, *, but: int) -> list[FrozenTrial]:
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
     found = [each for each in trials if each.state in states and each.number != but]
     found.sort(key=lambda each: (places[each.number], each.number))
-    return [*_earlier(study), *found]
+    return [*earlier_trials(study), *found]
 
 
 class EarlierTrial(NamedTuple):
@@ -228,7 +228,8 @@ def show_earlier(
     study.set_user_attr(_EARLIER, content)
 
 
-def _earlier(study: Study) -> list[FrozenTrial]:
+def earlier_trials(study: Study) -> list[FrozenTrial]:
+    """What `show_earlier` has kept."""
     # Of the whole study: under Hyperband a sampler is handed one bracket's.
     content = study._storage.get_study_user_attrs(study._study_id).get(_EARLIER)
     if content is None:

@@ -98,7 +98,7 @@ def side(of: str, folder: Path | None, root: Path, *, url: str | None = None) ->
     trial = found.best if not name else named_trial(found.trials, found.row.name, name)
     if trial is None:
         raise StoreError("A study must have a trial to compare.", value=of)
-    return _of_trial(f"{found.row.name}/{trial.name}", found, trial)
+    return _of_trial(f"{found.row.called}/{trial.name}", found, trial)
 
 
 def read_record(path: Path) -> EvaluationRecord:

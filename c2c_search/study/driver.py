@@ -39,6 +39,7 @@ from c2c_search.study.readiness import check_ready
 from c2c_search.study.start import Promote
 from c2c_search.study.start import StudyStart
 from c2c_search.study.succession import PromotedChampion
+from c2c_search.study.surroundings import check_surroundings
 from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.versions import Version
 from c2c_search.study.versions import foreseen
@@ -127,6 +128,7 @@ def run_study(
         KeyboardInterrupt: A signal stopped the study; the same call goes on.
     """
     console = console or Console()
+    check_surroundings(tracking_uri)
     space, stores = Space.load(space_path, trials), expanded(root).resolve()
     version = foreseen(stores, storage_url, space)
     if not StudyFiles(stores, version.name).begun:

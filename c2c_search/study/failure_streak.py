@@ -31,7 +31,7 @@ class FailureStreak:
         if self._count >= IN_A_ROW:
             raise StudyStoppedError(
                 f"{IN_A_ROW} trials in a row failed in the same way ({failure}); the last one: "
-                f"{message}",
+                f"{message.rstrip('.')}.",
                 hint="Finished trials are kept: remove the cause and run the same command again.",
             )
 

@@ -11,6 +11,7 @@ from c2c_search.host.versioned_names import numbered
 
 
 CHAMPIONS = "champions"
+COST = "cost"
 PREPARED = "prepared"
 
 
@@ -59,6 +60,11 @@ class StudyFiles:
     def stop(self) -> Path:
         """Asks the driver to stop when what has begun has ended."""
         return self.folder / ".stop"
+
+    @property
+    def importing(self) -> Path:
+        """Is there while the study is being imported, or where that was cut short."""
+        return self.folder / ".importing"
 
     @property
     def champion(self) -> Path:

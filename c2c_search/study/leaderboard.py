@@ -11,6 +11,7 @@ from c2c_search.evaluation.results import tie_notes
 from c2c_search.evaluation.statistics import DESCRIPTIVE_LEVEL
 from c2c_search.evaluation.statistics import accuracy_interval
 from c2c_search.evaluation.systems.registry import DERANGED
+from c2c_search.host.versioned_names import called
 from c2c_search.host.wording import counted
 from c2c_search.report.leaderboard import Duel
 from c2c_search.report.leaderboard import Leaderboard
@@ -27,7 +28,9 @@ from c2c_search.study.naming import shown
 from c2c_search.study.naming import trial_names
 from c2c_search.study.overview import TrialRow
 from c2c_search.study.overview import front_of
+from c2c_search.study.overview import study_names
 from c2c_search.study.session import Session
+from c2c_search.study.storage import database_of
 from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import DERANGED_ACCURACY
@@ -153,6 +156,8 @@ def _duels(final: FinalEvaluation) -> Iterator[Duel]:
 def _paths(session: Session, champion: PromotedChampion | None) -> dict[str, str]:
     root = session.files.root
     option = "" if root == Path("mlruns").resolve() else f" --root {root}"
+    names = study_names(database_of(session.study))
+    study = called(names, session.space.study)
     paths = {"every run": f"c2c-search ui{option}"}
     if champion is not None:
         version = f"{champion.registered_name} version {champion.version}"
@@ -160,6 +165,6 @@ def _paths(session: Session, champion: PromotedChampion | None) -> dict[str, str
             "champion": str(champion.folder),
             "registered": f"{version}; {champion.note}" if champion.note else version,
             "ask it": f'c2c-search ask {champion.folder} "..."',
-            "take it along": f"c2c-search export --to DIR --study {session.space.study}{option}",
+            "take it along": f"c2c-search export --to DIR --study {study}{option}",
         }
     return paths

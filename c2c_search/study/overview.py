@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from pydantic import ConfigDict
 
 from c2c_search.errors import StoreError
-from c2c_search.host import process
 from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
+from c2c_search.host.versioned_names import called
 from c2c_search.host.versioned_names import meant
 from c2c_search.host.versioned_names import numbered
 from c2c_search.space.front import Front
@@ -28,16 +28,19 @@ from c2c_search.space.shown import MEASURES
 from c2c_search.study import resume
 from c2c_search.study import storage
 from c2c_search.study.budget import standing
-from c2c_search.study.drivers import DRIVER
-from c2c_search.study.drivers import living_drivers
+from c2c_search.study.layout import COST
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.naming import trial_names
+from c2c_search.study.overhead import WORKER_SECONDS
+from c2c_search.study.overhead import overhead_of
 from c2c_search.study.storage import TRIALS
 from c2c_search.study.trials import ACCURACY
 from c2c_search.study.trials import DERANGED_ACCURACY
 from c2c_search.study.trials import MESSAGE
 from c2c_search.study.trials import PAIR
 from c2c_search.study.trials import PARAMETERS
+from c2c_search.study.who_drives import Driver
+from c2c_search.study.who_drives import who_drives
 from c2c_search.tracking import mlflow_store
 from c2c_search.tracking.reconcile import RUN_ID
 from c2c_search.training.protocol import Costs
@@ -52,7 +55,6 @@ if TYPE_CHECKING:
 
 _STEPPED = "train/loss"  # a metric of every step that is logged
 
-Driver = Literal["running", "stopping", "elsewhere", "none"]
 State = Literal["waiting", "running", "complete", "pruned", "failed", "interrupted"]
 
 
@@ -76,6 +78,8 @@ class TrialRow(_Row):
         parameters: Of its fuser.
         measures: All that several objectives and bounds may compare it by, by name.
         beyond: Bounds of the search that it does not keep to, of one that ran to its end.
+        worker_seconds: Of its worker since the trial before, and of these its own prefill,
+            training and evaluation.
         pair: Its models.
         hash: Of its configuration: the name of its folder.
         run: Its run in MLflow.
@@ -98,6 +102,7 @@ class TrialRow(_Row):
     parameters: int | None = None
     measures: dict[str, float] = {}
     beyond: tuple[str, ...] = ()
+    worker_seconds: tuple[float, float] | None = None
     pair: str | None = None
     hash: str | None = None
     run: str | None = None
@@ -112,7 +117,8 @@ class StudyRow(_Row):
     """A study.
 
     Args:
-        name: Of the study.
+        name: Of the study in the stores.
+        called: What commands call it: of a first version that has newer ones ``NAME@1``.
         driver: ``running``; ``stopping``: asked to stop; ``elsewhere``: on another machine, or
             gone with it where the store is a file; ``none``. Of several, the one that leads.
         process: Id of the driver's process on this machine.
@@ -122,10 +128,13 @@ class StudyRow(_Row):
         counts: Trials by state.
         best: See `best_of`.
         now: Trials that run.
+        overhead: Part of the workers' time in its search that went neither to prefill, training
+            nor evaluation, from 0 to 1.
         champion: Folder of its champion's package.
     """
 
     name: str
+    called: str
     driver: Driver
     process: int | None
     drivers: int | None = None
@@ -134,6 +143,7 @@ class StudyRow(_Row):
     counts: dict[State, int]
     best: TrialRow | None
     now: tuple[TrialRow, ...]
+    overhead: float | None = None
     champion: str | None
 
 
@@ -222,12 +232,14 @@ def study_row(
     files = StudyFiles(expanded(root).resolve(), study.study_name)
     trials = trial_rows(study, files)
     states = [trial.state for trial in trials]
-    driver, pid, drivers = _driven(files, study)
+    driver, pid, drivers = who_drives(files, study)
+    overhead = overhead_of(trials)
     now = [trial for trial in trials if trial.state == "running"]
     if steps and now and (tracking_uri or (files.root / mlflow_store.DATABASE).is_file()):
         now = list(_with_steps(files.root, tracking_uri, now))
     return StudyRow(
         name=study.study_name,
+        called=called(study_names(storage.database_of(study)), study.study_name),
         driver=driver,
         process=pid,
         drivers=drivers,
@@ -241,6 +253,7 @@ def study_row(
         counts={state: states.count(state) for state in dict.fromkeys(states)},
         best=best_of(trials),
         now=tuple(now),
+        overhead=None if overhead is None else overhead.share,
         champion=str(files.champion) if files.champion.is_dir() else None,
     )
 
@@ -278,19 +291,26 @@ def trial_rows(
     for trial in study.get_trials(deepcopy=False)[: len(names)]:
         name = names[trial.number]
         last[name] = (trial, last[name][1] + 1 if name in last else 1)
-    rows = list(_rows(last))
+    rows: Iterable[TrialRow] = _rows(last)
+    if files is not None and (files.results / COST).is_dir():
+        rows = (_costed(each, JsonStore(files.results)) for each in rows)
     bounds = study.user_attrs.get(storage.BOUNDS, {}) if bounds is None else bounds
-    return [_bounded(each, bounds, files) for each in rows] if bounds else rows
+    return [_bounded(each, bounds) for each in rows]
 
 
-def _bounded(row: TrialRow, bounds: Mapping[Measure, float], files: StudyFiles | None) -> TrialRow:
+def _costed(row: TrialRow, store: JsonStore) -> TrialRow:
+    if row.state != "complete" or row.hash is None:
+        return row
+    if (costs := store.load(f"{COST}/{row.hash}", Costs)) is None:
+        return row
+    known = row.measures | costs.model_dump(exclude={"type"})
+    return row.model_copy(update={"measures": known})
+
+
+def _bounded(row: TrialRow, bounds: Mapping[Measure, float]) -> TrialRow:
     if row.state != "complete":  # what is known of it by then says nothing of its end
         return row
-    known = row.measures
-    if files is not None and row.hash is not None and bounds.keys() - known.keys():
-        costs = JsonStore(files.results).load(f"cost/{row.hash}", Costs)
-        known = known | ({} if costs is None else costs.model_dump(exclude={"type"}))
-    return row.model_copy(update={"measures": known, "beyond": beyond(bounds, known)})
+    return row.model_copy(update={"beyond": beyond(bounds, row.measures)})
 
 
 def trial_row(study: Study, name: str) -> TrialRow:
@@ -305,13 +325,13 @@ def trial_row(study: Study, name: str) -> TrialRow:
 def named_trial(rows: Iterable[TrialRow], study: str, name: str) -> TrialRow:
     """One of a study's trials; see `trial_row`."""
     wanted = f"trial-{int(name):03d}" if name.isdecimal() else name
-    for row in rows:
-        if row.name == wanted:
-            return row
+    named = {row.name: row for row in rows}
+    if wanted in named:
+        return named[wanted]
     raise StoreError(
         f"Study {study!r} must have that trial.",
         value=name,
-        hint=f"`c2c-search trial ls {study}` lists them.",
+        hint=f"These are there: {', '.join(named) or 'none'}.",
     )
 
 
@@ -331,6 +351,7 @@ def _rows(last: dict[str, tuple[FrozenTrial, int]]) -> Iterator[TrialRow]:
             deranged=known.get(DERANGED_ACCURACY),
             parameters=known.get(PARAMETERS),
             measures=known.get(MEASURES, {}),
+            worker_seconds=known.get(WORKER_SECONDS),
             pair=known.get(PAIR),
             hash=known.get(resume.HASH),
             run=known.get(RUN_ID),
@@ -357,29 +378,3 @@ def _state(trial: FrozenTrial) -> State:
         "WAITING": "interrupted" if RETRY_OF in trial.user_attrs else "waiting",
     }
     return states[trial.state.name]
-
-
-def _driven(files: StudyFiles, study: Study) -> tuple[Driver, int | None, int | None]:
-    """Who leads, its process here, and how many take part, as far as the store tells."""
-    driver, pid = _driver(files)
-    database = storage.database_of(study)
-    if not storage.is_shared(database):
-        return driver, pid, None
-    leads, taking_part = living_drivers(database.engine, study.study_name)
-    if not leads:
-        # Of those that take part one leads in a moment.
-        return ("elsewhere" if taking_part else "none"), None, taking_part
-    if driver == "none":  # its note is under another root, or of a leader before
-        driver = "elsewhere"
-    return driver, pid, taking_part
-
-
-def _driver(files: StudyFiles) -> tuple[Driver, int | None]:
-    note = files.folder / DRIVER
-    owner = note.read_text(encoding="utf-8").strip() if note.exists() else ""
-    gone = process.is_gone(owner) if owner else True
-    if gone:
-        return "none", None
-    if gone is None:
-        return "elsewhere", None
-    return "stopping" if files.stop.exists() else "running", process.pid_of(owner)

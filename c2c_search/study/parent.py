@@ -15,6 +15,7 @@ from c2c_search.report.run_notes import note
 from c2c_search.space.loading import files_of
 from c2c_search.space.objective import PLAIN_ACCURACY
 from c2c_search.space.schema import Space
+from c2c_search.study.overhead import overhead_of
 from c2c_search.study.overview import best_of
 from c2c_search.study.recording import log_accuracy
 from c2c_search.study.session import child_key
@@ -80,6 +81,8 @@ def log_result(
         numbers["best/objective"] = best.objective
         measured = PLAIN_ACCURACY.metrics(best.accuracy, best.deranged)
         numbers |= {f"best/{name}": value for name, value in measured.items()}
+    if (overhead := overhead_of(trials)) is not None:
+        numbers["search/overhead"] = overhead.share
     if front is not None:
         numbers |= {"front/hypervolume": front.hypervolume, "front/trials": len(front.trials)}
         run.tags({"c2c.front": ", ".join(front.trials)})

@@ -21,6 +21,7 @@ from c2c_search.study.pace_meter import measure_pace
 from c2c_search.study.prompt_lists import PromptLists
 from c2c_search.study.sizes import make_fits
 from c2c_search.study.sizes import shapes
+from c2c_search.study.surroundings import check_surroundings
 from c2c_search.study.trial_work import counted_work
 
 
@@ -65,6 +66,7 @@ def plan_at_hand(
     Raises:
         C2CError: A model cannot be had, or the data does not fit.
     """
+    check_surroundings()
     shape_of = shapes(space)
     sources = {source for pair in space.pairs.values() for _, source in pair}
     geometries = {source: shape_of(source) for source in sorted(sources)}

@@ -168,7 +168,7 @@ def make_manifest(
         cache_dtype=config.cache_dtype,
         dtype=prepared.dtype,
         data=dict(prepared.data),
-        trial=config.model_dump(mode="json", by_alias=True),
+        trial=config.identity(),
         trial_hash=config.hash(),
         verdict=verdict.model_dump(mode="json"),
         controls={one.control: one.accuracy.value for one in verdict.others},
@@ -209,5 +209,7 @@ def _stands(
     It is another one where the champion is to listen otherwise.
     """
     if known.trial_hash != winner.config.hash() or known.registered_name != registered_name:
+        return False
+    if not known.version:  # imported, and registered nowhere yet
         return False
     return known.folder.is_dir() and read_manifest(known.folder).listening == final.listening

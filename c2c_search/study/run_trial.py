@@ -78,10 +78,7 @@ def repeat_trial(
         C2CError: The trial failed.
     """
     console = console or Console()
-    try:
-        config = TrialConfig.from_yaml(_text(path), name=str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("A trial's file must be readable.", value=str(path)) from error
+    config = _trained_by(path) if path.is_dir() else TrialConfig.load(path)
     name, objective = f"trial-{config.hash()}", objective_in(path.parent)
     folder = _claim((directory or Path(name)).absolute(), config, objective)
     pipeline = Pipeline(
@@ -138,18 +135,16 @@ def _studied(path: Path, config: TrialConfig) -> Prepared | None:
     return None
 
 
-def _text(path: Path) -> str:
-    """What a trial's file says, or of a champion's folder its manifest."""
-    if not path.is_dir():
-        return path.read_text(encoding="utf-8")
-    trial = read_manifest(path).trial
+def _trained_by(champion: Path) -> TrialConfig:
+    """The trial that a champion's manifest tells of."""
+    trial = read_manifest(champion).trial
     if trial is None:
         raise ConfigError(
             "A trial is repeated of a champion that a study found.",
-            value=str(path),
+            value=str(champion),
             hint="It was imported: how it was trained is not on record.",
         )
-    return json.dumps(trial)  # which is YAML too
+    return TrialConfig.from_yaml(json.dumps(trial), name=str(champion))  # which is YAML too
 
 
 def _claim(folder: Path, config: TrialConfig, objective: Objective) -> Path:

@@ -15,6 +15,7 @@ from c2c_search.report.page import Section
 from c2c_search.report.page import Series
 from c2c_search.space.pareto import front
 from c2c_search.study.findings import Findings
+from c2c_search.study.overhead import overhead_of
 from c2c_search.study.overview import TrialRow
 
 
@@ -112,6 +113,8 @@ def costs(found: Findings) -> Section:
         f"{total / 3600:.2f} hours of trials. How fast an answer comes is measured by "
         f"`c2c-search eval ... --latency`; its report has the bars."
     ]
+    if (overhead := overhead_of(found.trials)) is not None:
+        text.append(f"Overhead: {overhead}")
     return Section("costs", "What trials took", text, [grid])
 
 

@@ -19,6 +19,7 @@ from c2c_search.space.objective import Objective
 from c2c_search.space.schema import Space
 from c2c_search.study.drivers import SOLE
 from c2c_search.study.drivers import Drivers
+from c2c_search.study.layout import COST
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.trainer import TrainerClient
 from c2c_search.study.workers import Job
@@ -115,7 +116,7 @@ class Session:
         """What a trained fuser costs a user, measured once."""
         folder = f"{self.request(trial).directory}/{trained.best_dir}"
         request = Cost(pair=trial.pair, fuser_dir=folder)
-        return self.trainer.cost(f"cost/{trial.hash()}", request)
+        return self.trainer.cost(f"{COST}/{trial.hash()}", request)
 
     def request(
         self, trial: TrialConfig, recipe: Recipe | None = None, parameters: int = 0

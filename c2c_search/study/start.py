@@ -45,6 +45,7 @@ from c2c_search.study.finalists import evaluate_finalists
 from c2c_search.study.findings import findings_of
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.leaderboard import make_leaderboard
+from c2c_search.study.overhead import overhead_of
 from c2c_search.study.overview import TrialRow
 from c2c_search.study.overview import best_of
 from c2c_search.study.overview import trial_rows
@@ -150,6 +151,8 @@ class StudyStart:
                 warm_start(session, self.earlier, self.warm_start)
             session.study.set_user_attr(SEARCHES, True)
         run_trials(session, make_fits(self.space))
+        if (overhead := overhead_of(trial_rows(session.study))) is not None:
+            session.view.note(f"Overhead: {overhead}")
         self.drivers.check()
         return session
 
@@ -160,6 +163,7 @@ class StudyStart:
             uri=self.tracking_uri,
             outbox=outbox,
             notify=view.note,
+            check=self.drivers.check,
         )
 
     def _lead(

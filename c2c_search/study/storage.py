@@ -28,6 +28,7 @@ from c2c_search.study.drivers import SOLE
 from c2c_search.study.drivers import Drivers
 from c2c_search.study.drivers import SharedDrivers
 from c2c_search.study.drivers import deciding
+from c2c_search.study.layout import StudyFiles
 from c2c_search.tracking.mlflow_store import sqlite_url
 from c2c_search.tracking.mlflow_store import with_driver
 
@@ -196,8 +197,16 @@ def open_drivers(root: Path, study: str, storage: RDBStorage) -> Iterator[Driver
     """Be a driver of a study: one of several on PostgreSQL, else the only one.
 
     Raises:
-        StoreError: There can be one only, and another process drives the study.
+        StoreError: There can be one only, and another process drives the study; or its import was
+            cut short.
     """
+    if StudyFiles(root, study).importing.exists():
+        raise StoreError(
+            "A study is gone on with when all of it is there; its import was cut short.",
+            value=study,
+            hint="Repeat `c2c-search study import`, or remove what is there with `c2c-search "
+            "study rm`.",
+        )
     if is_shared(storage):
         with shared_drivers(root, study, storage) as drivers:
             yield drivers

@@ -26,7 +26,7 @@ def stored_leaderboard(found: Findings) -> Leaderboard:
     ]
     leading = found.leading
     return Leaderboard(
-        study=found.row.name,
+        study=found.row.called,
         search=[_row(found, trial) for trial in found.trials],
         test=list(measured.values()),
         duels=duels,

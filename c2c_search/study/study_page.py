@@ -18,7 +18,7 @@ from c2c_search.study.layer_section import layers
 def study_page(found: Findings) -> Page:
     """Everything that a report of a study says."""
     return Page(
-        title=f"Study {found.row.name}",
+        title=f"Study {found.row.called}",
         verdict=verdict_sentence(found),
         outcome=_outcome(found),
         facts=_facts(found),
@@ -67,7 +67,7 @@ def verdict_sentence(found: Findings) -> str:
 
 def next_steps(found: Findings) -> Section:
     """What to try next, each with its reason."""
-    name, counts = found.row.name, found.row.counts
+    name, counts = found.row.called, found.row.counts
     text = []
     if found.row.driver in ("running", "stopping"):
         text.append("The study still runs: make this report again when it has ended.")
@@ -89,7 +89,7 @@ def next_steps(found: Findings) -> Section:
 
 def reproduce(found: Findings) -> Section:
     """The commands that repeat what is told here."""
-    name, root = shlex.quote(found.row.name), shlex.quote(str(found.root))
+    name, root = shlex.quote(found.row.called), shlex.quote(str(found.root))
     lines = []
     if found.artifacts is not None:
         lines += [

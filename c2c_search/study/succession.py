@@ -38,7 +38,7 @@ class PromotedChampion(BaseModel):
         trial_hash: Of the trial.
         folder: The package.
         registered_name: In the model registry.
-        version: There.
+        version: There; empty of one that was imported, until its study goes on.
         leads: Whether the registry's alias points to it.
         note: Why it does not, or why it does although another one was not beaten.
     """

@@ -37,6 +37,9 @@ from c2c_search.study.naming import run_title
 from c2c_search.study.naming import shown
 from c2c_search.study.naming import trial_name
 from c2c_search.study.naming import trial_names
+from c2c_search.study.overhead import WORKER_SECONDS
+from c2c_search.study.overhead import WorkerClock
+from c2c_search.study.overhead import work_of
 from c2c_search.study.recording import Recording
 from c2c_search.study.recording import early
 from c2c_search.study.recording import log_failure
@@ -145,6 +148,7 @@ class _Search:
         self._asked: list[_Trial] = []  # that have not ended
         self._untold: list[tuple[_Trial, Trained | Failed]] = []
         self._over = False
+        self._clock = WorkerClock()
 
     def following(self) -> Begun | None:
         """Ask for a trial and begin it; what was enqueued and is no trial has failed by then."""
@@ -191,7 +195,7 @@ class _Search:
             session.view.phase("search")
             make_room(session.files, session.study)
             enqueue_next(session, trials)
-            self._asked.append(_Trial(session, session.study.ask(), self.streak))
+            self._asked.append(_Trial(session, session.study.ask(), self.streak, self._clock))
             session.drivers.claim(self._asked[-1].trial)
             self._asked[-1].begin(self.fits)
         return self._asked[-1]
@@ -225,10 +229,14 @@ def _left(trials: Sequence[FrozenTrial], ended: Sequence[FrozenTrial], search: S
 class _Trial:
     """One trial of the search, from its suggestion to its last word to Optuna."""
 
-    def __init__(self, session: Session, trial: Trial, streak: FailureStreak) -> None:
+    def __init__(
+        self, session: Session, trial: Trial, streak: FailureStreak, clock: WorkerClock
+    ) -> None:
         self.session = session
         self.trial = trial
         self.streak = streak
+        self._clock = clock
+        self._begun = clock.now()
         trials = all_trials(session.study)
         self.name = trial_name(trials, trial.number)
         self.reported = set(trials[trial.number].intermediate_values)
@@ -278,10 +286,14 @@ class _Trial:
             StudyStoppedError: It failed fatally, or as two others in a row before it.
         """
         assert self._recording is not None
+        self.session.drivers.check()
         run, config = self._recording.run, self._recording.train.config
         ended, costs = self._recording.end(how), dict[str, float]()
+        work = work_of(how.seconds) if isinstance(how, Trained) else 0.0
         if isinstance(ended, Trained) and not ended.pruned and self.session.space.search.timed:
+            asked = self._clock.now()
             measured = self.session.cost(config, ended)
+            work += self._clock.now() - asked
             if isinstance(measured, Failed):
                 ended = measured
             else:
@@ -295,7 +307,7 @@ class _Trial:
             run.finish(STATUS["FAIL"], state="FAIL")
             self._fail(ended)
         else:
-            self._tell(run, ended, config, costs)
+            self._tell(run, ended, config, costs, self._clock.cut(self._begun, work))
 
     def _open(self, config: TrialConfig) -> ChildRun:
         trial = self.trial
@@ -311,6 +323,7 @@ class _Trial:
 
     def _goes_on(self, rung: Rung, config: TrialConfig) -> bool:
         """Report a rung, once also when it is trained again, and ask the pruner."""
+        self.session.drivers.check()
         if rung.step not in self.reported:
             # Of a trial that fails later, too.
             self.trial.set_user_attr(resume.WORK, rung.model_dump(include={"tokens", "flops"}))
@@ -332,7 +345,12 @@ class _Trial:
         return not bool(study.pruner.prune(study, trial))
 
     def _tell(
-        self, run: ChildRun, ended: Trained, config: TrialConfig, costs: dict[str, float]
+        self,
+        run: ChildRun,
+        ended: Trained,
+        config: TrialConfig,
+        costs: dict[str, float],
+        seconds: tuple[float, float],
     ) -> None:
         from optuna.trial import TrialState
 
@@ -344,6 +362,7 @@ class _Trial:
             DERANGED_ACCURACY: ended.deranged,
             SPLIT: ended.split,
             BLOCKS: ended.blocks or None,
+            WORKER_SECONDS: seconds,
         }
         told = {name: value for name, value in about.items() if value is not None}
         storage.set_attributes(self.trial, told)
@@ -371,6 +390,7 @@ class _Trial:
     def _fail(self, failed: Failed) -> None:
         from optuna.trial import TrialState
 
+        self._clock.skip()
         # Before the state: a failed trial without its class counts as interrupted.
         why = {MESSAGE: failed.message, resume.FAILURE: failed.failure}
         storage.set_attributes(self.trial, why)

@@ -22,6 +22,7 @@ from c2c_search.tracking.reconcile import RUN_ID
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.storages import RDBStorage
 
 
 def stop(root: Path, name: str | None, *, now: bool = False, url: str | None = None) -> StudyRow:
@@ -77,15 +78,32 @@ def remove(
     Raises:
         StoreError: It is driven now, there is none of that name, or it cannot be removed.
     """
+    opened = overview.open_existing(root, url)
+    files = StudyFiles(expanded(root).resolve(), overview.load(opened, name).study_name)
+    with sole_driver(files.root, files.study, opened):
+        erase(files, opened, tracking_uri, champion=files.importing.exists())
+
+
+def erase(files: StudyFiles, opened: RDBStorage, uri: str | None, *, champion: bool) -> None:
+    """Remove all of a study that there is, be it a part of one only.
+
+    Must only be called by the study's sole driver.
+
+    Args:
+        files: Of the study.
+        opened: Optuna's store.
+        uri: Of MLflow's store, in place of the one under the root.
+        champion: Whether its champion's package goes too.
+    """
     import optuna
 
-    opened = overview.open_existing(root, url)
-    study = overview.load(opened, name)
-    files = StudyFiles(expanded(root).resolve(), study.study_name)
-    with sole_driver(files.root, files.study, opened):
-        _remove_runs(files.root, study, tracking_uri)
+    if files.study in overview.study_names(opened):
+        study = optuna.load_study(study_name=files.study, storage=opened)
+        _remove_runs(files.root, study, uri)
         optuna.delete_study(study_name=files.study, storage=opened)
-        shutil.rmtree(files.folder, ignore_errors=True)
+    shutil.rmtree(files.folder, ignore_errors=True)
+    if champion:
+        shutil.rmtree(files.champion, ignore_errors=True)
 
 
 def retry(root: Path, name: str, trial: str, *, url: str | None = None) -> TrialRow:

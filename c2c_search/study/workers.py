@@ -202,6 +202,7 @@ class _Shared(Generic[T]):
     def work(self, session: Session) -> None:
         """Do jobs until none is left, the study is to stop, or no node has room for the worker."""
         while self.jobs and not self.workers.stopping:
+            session.drivers.check()
             index, job = self.jobs.popleft()
             try:
                 self.results[index] = job(session)

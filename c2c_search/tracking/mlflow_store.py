@@ -36,6 +36,8 @@ ARTIFACTS = "artifacts"
 LOCK = ".mlflow.lock"
 BUSY_SECONDS = 60
 
+# A scheme of MLflow's or of a plug-in's; folders are what it records in no more.
+_URI = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*://.|databricks$")
 _DELETED = "must be in the 'active' state"
 
 # Every column in which MLflow keeps an absolute artifact location.
@@ -93,6 +95,20 @@ def open_store(root: Path, *, uri: str | None = None) -> str:
     return local_uri(root)
 
 
+def check_uri(uri: str | None) -> None:
+    """Refuse an address that MLflow could not record at; None is the store under the root.
+
+    Raises:
+        StoreError: It is neither a server's nor a database's.
+    """
+    if uri is not None and not _URI.match(uri):
+        raise StoreError(
+            "MLflow records in a server or in a database.",
+            value=_without_password(uri),
+            hint="For example http://127.0.0.1:5000 or sqlite:///mlflow.db.",
+        )
+
+
 def connect(uri: str) -> MlflowClient:
     """A client bound to one store, tracking and registry alike; no global state is touched.
 
@@ -106,10 +122,15 @@ def connect(uri: str) -> MlflowClient:
     """
     environment.prepare()
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     where = _without_password(uri)
-    with store_errors(where):
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    check_uri(uri)
+    try:
+        with store_errors(where):
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    except MlflowException as error:  # of a scheme that neither it nor a plug-in knows
+        raise _store_error(where, error) from error
     return cast(MlflowClient, _Guarded(client, where))
 
 

@@ -85,14 +85,7 @@ class RecordedRun:
         tags: Sequence[RunTag] = (),
     ) -> None:
         """Write to the store, in as few calls as it allows."""
-        kinds = [
-            list(_chunks(metrics, MAX_METRICS - 2 * MAX_PARAMS)),
-            list(_chunks(params, MAX_PARAMS)),
-            list(_chunks(tags, MAX_PARAMS)),
-        ]
-        for some in zip_longest(*kinds, fillvalue=()):
-            given = zip(("metrics", "params", "tags"), some, strict=True)
-            self._client.log_batch(self.run_id, **{kind: each for kind, each in given if each})
+        write_batch(self._client, self.run_id, metrics=metrics, params=params, tags=tags)
 
     def _use(self, inputs: Sequence[DatasetInput]) -> None:
         """Record inputs."""
@@ -150,6 +143,25 @@ class RecordedRun:
     def note_first(self, markdown: str) -> None:
         """Put a paragraph before what `note` has set: of a long description a page shows that."""
         self.note(f"{markdown.rstrip()}\n\n{self._note}")
+
+
+def write_batch(
+    client: MlflowClient,
+    run_id: str,
+    *,
+    metrics: Sequence[Metric] = (),
+    params: Sequence[Param] = (),
+    tags: Sequence[RunTag] = (),
+) -> None:
+    """Write to a run, in as few calls as the store allows."""
+    kinds = [
+        list(_chunks(metrics, MAX_METRICS - 2 * MAX_PARAMS)),
+        list(_chunks(params, MAX_PARAMS)),
+        list(_chunks(tags, MAX_PARAMS)),
+    ]
+    for some in zip_longest(*kinds, fillvalue=()):
+        given = zip(("metrics", "params", "tags"), some, strict=True)
+        client.log_batch(run_id, **{kind: each for kind, each in given if each})
 
 
 def metrics(step: int, values: Mapping[str, float]) -> list[Metric]:

@@ -70,11 +70,19 @@ class Tracker:
         client: Bound to the store.
         experiment: The experiment that new runs go to.
         uri: The store's tracking URI.
+        check: Raises where another process may record in this one's place by now.
     """
 
-    def __init__(self, client: MlflowClient, experiment: Experiment, uri: str) -> None:
+    def __init__(
+        self,
+        client: MlflowClient,
+        experiment: Experiment,
+        uri: str,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self.client = client
         self.uri = uri
+        self.check = check
         self.experiment = experiment.name
         self.experiment_id: str = experiment.experiment_id
 
@@ -87,6 +95,7 @@ class Tracker:
         uri: str | None = None,
         outbox: Path | None = None,
         notify: Callable[[str], None] = lambda text: None,
+        check: Callable[[], None] = lambda: None,
     ) -> Tracker:
         """Open the store and the experiment, making what is missing.
 
@@ -96,6 +105,7 @@ class Tracker:
             uri: Tracking URI of a shared store, used instead of ``root``.
             outbox: File that keeps what a server cannot take now; without one, that is an error.
             notify: Told when the server is away and when it is back.
+            check: See `Tracker`.
 
         Raises:
             StoreError: The store cannot be opened, or the experiment has been deleted.
@@ -108,7 +118,7 @@ class Tracker:
         found = _experiment(client, root, experiment, location, opened)
         if outbox is not None:
             client = cast("MlflowClient", Outbox(client, outbox, notify=notify))
-        return cls(client, found, opened)
+        return cls(client, found, opened, check)
 
     def study(
         self,
@@ -207,7 +217,7 @@ class StudyRun(RecordedRun):
         """
         own = {"mlflow.parentRunId": self.run_id, "optuna.study_name": self.name, "c2c.name": name}
         run = self._tracker._open(title or name, kind, run_id, {**own, **(tags or {})})
-        return ChildRun(self._client, run)
+        return ChildRun(self._client, run, self._tracker.check)
 
     def log_dict(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON artifact, e.g. ``verdict.json``."""
@@ -224,10 +234,18 @@ class ChildRun(RecordedRun):
     What is recorded is buffered and written in batches: a call to MLflow's store takes more of a
     processor than all that one holds. Call `flush` at rungs, and before what is told elsewhere
     depends on it; `finish` does so too.
+
+    Args:
+        client: Bound to the store.
+        run: As the store has it.
+        check: Called before what is buffered is written; see `Tracker`.
     """
 
-    def __init__(self, client: MlflowClient, run: Run) -> None:
+    def __init__(
+        self, client: MlflowClient, run: Run, check: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(client, run)
+        self._check = check
         self._buffer: list[Metric] = []
         self._params: list[Param] = []
         self._tags: dict[str, RunTag] = {}
@@ -287,7 +305,8 @@ class ChildRun(RecordedRun):
             self.flush()
 
     def flush(self) -> None:
-        """Write what is buffered."""
+        """Write what is buffered, unless it is another process's turn by now."""
+        self._check()
         super()._write(metrics=self._buffer, params=self._params, tags=[*self._tags.values()])
         if self._inputs:
             super()._use(self._inputs)

@@ -112,6 +112,29 @@ def test_a_runtime_that_needs_the_workbench_is_refused_with_its_error(exported: 
         verify(_program(exported, "import mlflow\n"))
 
 
+def test_what_the_runtime_refuses_is_told_without_its_traceback(exported: Path) -> None:
+    model = """
+from c2c_search.errors import IntegrityError
+
+class C2CModel:
+    @classmethod
+    def from_pretrained(cls, directory):
+        raise IntegrityError("These are other models.", value="abc")
+"""
+    errors = (exported / "runtime" / "c2c_search" / "errors.py").read_bytes()
+    _program(exported, model=model)
+    (exported / "runtime" / "c2c_search" / "errors.py").write_bytes(errors)
+    write_sums(exported)
+    with pytest.raises(IntegrityError) as caught:
+        verify(exported)
+    assert str(caught.value) == "These are other models. Got 'abc'."
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError, match="There is no such folder"):
+        verify(tmp_path / "nowhere")
+
+
 def test_the_cache_folder_is_passed_on(exported: Path, tmp_path: Path) -> None:
     check = f"import os\nassert os.environ['C2C_SEARCH_CACHE'] == {str(tmp_path)!r}\n"
     verify(_program(exported, check), cache_dir=tmp_path)

@@ -4,6 +4,7 @@ import errno
 import io
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -189,6 +190,16 @@ def test_interrupts_and_a_full_disk(
     got, _, err = cli("study", "--space", "x")
     assert got == status
     assert "Traceback" not in err
+
+
+def test_an_interrupt_before_the_command_begins(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    import c2c_search.cli
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(c2c_search.cli, "_check_arguments", interrupted)
+    assert cli("status")[0] == 130
 
 
 def test_what_is_our_fault_keeps_its_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -437,6 +448,54 @@ def test_arguments_are_text(cli: Cli) -> None:
     status, _, err = cli("validate", "a\udcff")
     assert status == 2
     assert "Arguments must be UTF-8" in err
+
+
+def test_the_folder_that_a_command_is_run_in_must_be_there(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for line in (("init", "--yes"), ("status",)):
+        status, out, err = cli(*line)
+        assert (status, out) == (2, "")
+        assert "The folder that the command is run in must be there" in err
+
+
+def test_a_warning_of_ours_is_a_note_and_told_once(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from c2c_search.cli import app
+
+    def warn() -> None:
+        for _ in range(2):
+            warnings.warn_explicit("Mind this.", UserWarning, str(app.__file__), 1, registry={})
+            warnings.warn_explicit("a library's", UserWarning, "/lib/x.py", 1, registry={})
+
+    monkeypatch.setattr(app, "app", lambda **_: warn())
+
+    def others(message: object, *_: object) -> None:
+        print(message, file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", others)
+        assert cli() == (0, "", "Note: Mind this.\na library's\na library's\n")
+        assert warnings.showwarning is others
+
+
+def test_a_terminal_of_no_width_is_one_that_is_not_known(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    assert "Find, prove and ship" in cli("--help")[1]
+
+
+def test_a_root_is_a_folder(cli: Cli, space_file: Path) -> None:
+    for line in (("status",), ("study", "--space", str(space_file))):
+        status, _, err = cli(*line, "--root", str(space_file))
+        assert status == 2
+        assert "--root must be a folder" in err
 
 
 def test_a_user_without_a_home(

@@ -78,3 +78,19 @@ def test_a_row_is_found_again(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", "", choice("Which?", ["a", "b"], 0, id="q7"))
     assert place_of(SplitFiles(train=path), "q7") == f"{path}:2"
     assert place_of(SplitFiles(), "quiz/7") == "quiz/7"
+
+
+def test_a_key_that_nothing_reads_and_that_is_nearly_one_of_ours_is_told(tmp_path: Path) -> None:
+    near = {"sharer_contxt": "x", "clusters": 1, "context": "x", "difficulty": 3, "idx": 4}
+    rows = [choice(f"{n}?", ["a", "b"], 0, **{key: near[key]}) for n, key in enumerate(near)]
+    path = write(tmp_path / "a.jsonl", *rows)
+    assert told(path) == [
+        f"Rows that have a key that nothing reads: 3, at {path}:1 (`sharer_contxt`; did you mean "
+        f"`sharer_context`?), {path}:2 (`clusters`; did you mean `cluster`?), {path}:3 "
+        "(`context`; did you mean `sharer_context`?)."
+    ]
+
+
+def test_what_the_sharer_reads_may_have_other_texts_beside_it(tmp_path: Path) -> None:
+    row = choice("Who?", ["a", "b"], 0, sharer_context="x", context="y")
+    assert told(write(tmp_path / "a.jsonl", row)) == []

@@ -292,6 +292,11 @@ def test_what_must_be_converted_is_refused_with_a_line_that_does(
         ("alpaca.json", b'[\n {"instruction": "Hi"}\n]', "jq -c '.[]' alpaca.json > alpaca.jsonl"),
         ("one.json", b'\xef\xbb\xbf{\n "prompt": "Hi"\n}', "jq -c . one.json > one.jsonl"),
         ("a b.json", b"[]", "jq -c '.[]' 'a b.json' > 'a b.jsonl'"),
+        # A shell empties what it is to write before anything is read from it.
+        ("a.jsonl", b"[]", "jq -c '.[]' a.jsonl > a-rows.jsonl"),
+        ("one.jsonl", b"{\n}", "jq -c . one.jsonl > one-rows.jsonl"),
+        ("packed", gzip.compress(b"{}", mtime=0), "gunzip -c packed > packed-rows.jsonl"),
+        ("a.jsonl", b"PAR1....", "a-rows.jsonl"),
         ("rows.jsonl.gz", gzip.compress(b"{}", mtime=0), "gunzip -c rows.jsonl.gz > rows.jsonl"),
         ("rows.parquet", b"PAR1....", "pandas.read_parquet("),
         ("rows.csv", b"question,A,B\n", "pandas.read_csv("),

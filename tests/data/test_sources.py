@@ -231,3 +231,27 @@ def test_a_row_may_bring_a_draft(tmp_path: Path) -> None:
 def test_a_draft_that_says_nothing_is_refused(draft: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="draft must be a non-empty string"):
         read(write(tmp_path / "a.jsonl", CHOICE | {"draft": draft}))
+
+
+@pytest.mark.parametrize(
+    ("row", "hint"),
+    [
+        ({"qestion": "Which?", "choices": ["a", "b"], "answer": 0}, "Is `qestion` meant to be `q"),
+        ({"question": "Which?", "choice": ["a", "b"], "answer": 0}, "Is `choice` meant to be `c"),
+        ({"question": "Which?", "choices": ["a", "b"], "anwser": 0}, "Is `anwser` meant to be `a"),
+        ({"promt": "Which?", "answer": "a"}, "Is `promt` meant to be `prompt`?"),
+    ],
+)
+def test_a_misspelt_key_is_named(tmp_path: Path, row: Any, hint: str) -> None:
+    path = write(tmp_path / "a.jsonl", row)
+    with pytest.raises(DataError, match=re.escape(hint)):
+        read_files({"train": (str(path),)})
+
+
+def test_a_line_that_is_no_json_is_shown_as_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes("{'q': 'Zoë'}\n".encode() + b"\xff\n")
+    with pytest.raises(DataError) as error:
+        read_files({"train": (str(path),)})
+    assert "in UTF-8. Got \"{'q': 'Zoë'}\"." in str(error.value)
+    assert "Got '\\\\xff'." in str(error.value)

@@ -27,11 +27,14 @@ def folder(own_data: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _ask(folder: Path, *calls: tuple[str, dict[str, Any]]) -> list[Any]:
+def _ask(
+    folder: Path, *calls: tuple[str, dict[str, Any]], stores: tuple[str, ...] = ()
+) -> list[Any]:
     from c2c_search.setup.mcp_server import server
 
     async def ask() -> list[Any]:
-        async with mcp.Client(server(folder, folder / "mlruns")) as client:
+        made = server(folder, folder / "mlruns", *stores)
+        async with mcp.Client(made) as client:
             tools = {tool.name for tool in (await client.list_tools()).tools}
             assert tools == {"validate", "plan", "study", "status", "explain", "verdict"}
             return [await client.call_tool(name, given) for name, given in calls]
@@ -92,7 +95,11 @@ def test_a_study_goes_on_by_itself(folder: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(subprocess, "Popen", start)
     (answer,) = _ask(folder, ("study", {"space": "space.yaml", "trials": 3}))
     assert answer.structured_content["process"] == 7
-    assert begun[0][-2:] == ["--trials", "3"]
+    assert begun[0][-4:] == ["--root", str(folder / "mlruns"), "--trials", "3"]
+    stores = (f"sqlite:///{folder}/trials.db", "http://localhost:1")
+    (_, told) = _ask(folder, ("study", {"space": "space.yaml"}), ("status", {}), stores=stores)
+    assert begun[1][-4:] == ["--storage", stores[0], "--tracking-uri", stores[1]]
+    assert stores[0] in _text(told)  # where there is no study yet
 
 
 def test_there_is_no_verdict_before_the_gate(folder: Path) -> None:

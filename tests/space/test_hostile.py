@@ -104,6 +104,36 @@ def test_what_would_be_refused_after_the_study_is_refused_before(
     assert _COLUMN.sub(r"\1", problem).startswith(f"pipeline.yaml:3 {expected}")
 
 
+def test_a_name_that_does_not_fit_is_told_in_words(tmp_path: Path) -> None:
+    (problem,) = _problems(tmp_path, "space.yaml", "study: tiny", "study: a/b")
+    assert problem.endswith(
+        "Got 'a/b'. Letters, digits, dots, dashes and underscores of ASCII; "
+        "the first is a letter or a digit."
+    )
+
+
+def test_a_rule_that_names_what_it_found_is_shortened(tmp_path: Path) -> None:
+    rungs = [step / 1000 for step in range(1, 1001)]
+    (problem,) = _problems(tmp_path, "pipeline.yaml", "[0.5, 1.0]", str(rungs))
+    assert len(problem) < 1000
+
+
+def test_two_documents_are_no_yaml_of_ours(tmp_path: Path) -> None:
+    (problem,) = _problems(tmp_path, "space.yaml", "study: tiny", "study: tiny\n---\na: 1")
+    assert "Must be valid YAML, but found another document." in problem
+
+
+def test_a_data_file_without_an_end_is_not_read(tmp_path: Path) -> None:
+    data = "name: x\ndata: {source: jsonl, files: {train: /dev/zero}}"
+    (problem,) = _problems(tmp_path, "pipeline.yaml", "name: tiny-task", data)
+    assert "A data file must exist" in problem
+
+
+def test_a_trial_without_an_end_is_not_read() -> None:
+    with pytest.raises(ConfigError, match="must not be larger than 256 KiB"):
+        TrialConfig.load(Path("/dev/zero"))
+
+
 def test_an_int_is_a_float(tmp_path: Path) -> None:
     problems = _problems(tmp_path, "pipeline.yaml", "log_every: 1", "learning_rate: 1")
     assert problems == []

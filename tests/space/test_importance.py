@@ -52,3 +52,16 @@ def test_fanova_leaves_out_what_does_not_always_apply_and_both_what_never_varies
 
 def test_of_one_trial_nothing_is_known() -> None:
     assert ped_anova(_trials(1)) == fanova(_trials(1)) == {}
+
+
+@pytest.mark.parametrize("better", [0, 1])
+def test_where_trials_end_alike_nothing_decides(better: int) -> None:
+    trials = _trials(12)
+    for number, trial in enumerate(trials):
+        trial.values = [0.5 + (number < better)]
+    for measure in (ped_anova, fanova):
+        found = measure(trials)
+        assert {"width", "rate"} <= found.keys()
+        assert all(each.low == 0.0 for each in found.values())
+    if not better:
+        assert all(each.value == 0.0 for each in fanova(trials).values())

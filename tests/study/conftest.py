@@ -181,7 +181,7 @@ class FakeWorker:
         if (failed := self.script.failures(config)) is not None:
             yield failed
             return
-        checkpoint, accuracy = directory / "step", self.script.accuracy(config)
+        checkpoint, accuracy = directory / "step.txt", self.script.accuracy(config)
         deranged = None
         if config.fuser.sharer != "blank":
             deranged = self.script.deranged(config, accuracy)
@@ -462,7 +462,7 @@ def run(
     def run(**options: Any) -> Outcome:
         return run_study(
             space_file,
-            root=root,
+            root=options.pop("root", root),
             console=Console(file=output, width=120),
             worker_factory=options.pop("worker_factory", start_worker),
             promotion=options.pop("promotion", fake_promotion),

@@ -49,6 +49,11 @@ class Server:
         """Make a database."""
         self._as_user("createdb", "-h", str(self.folder), "-U", "me", database)
 
+    @property
+    def pid(self) -> int:
+        """Process that all its others are children of."""
+        return int((self.folder / "data/postmaster.pid").read_text().split()[0])
+
     def kill(self) -> None:
         """End all its processes as a machine's loss would: without a word."""
         self._as_user("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "stop")

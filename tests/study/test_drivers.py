@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +21,11 @@ from c2c_search.study import drivers
 from c2c_search.study import overview
 from c2c_search.study import storage
 from c2c_search.study import upkeep
+from c2c_search.study.driver import Outcome
 from c2c_search.study.drivers import DRIVEN_BY
 from c2c_search.study.drivers import SharedDrivers
 from c2c_search.study.layout import StudyFiles
+from c2c_search.tracking import mlflow_store
 from tests.study.postgres import Server
 from tests.study.postgres import binaries
 
@@ -102,13 +106,11 @@ def test_drivers_share_a_study_and_one_takes_over_from_a_leader_that_died(
     assert len({trial.user_attrs["trial_hash"] for trial in ended}) == 8
     assert len({trial.user_attrs[DRIVEN_BY] for trial in ended}) > 1
     assert all(trial.state.is_finished() for trial in study.trials)
-    assert_recorded(server, root, 8)
+    assert_recorded(mlflow_store.open_store(root, uri=server.url("mlflow")), 8)
 
 
-def assert_recorded(server: Server, root: Path, trials: int) -> None:
-    from c2c_search.tracking import mlflow_store
-
-    client = mlflow_store.connect(mlflow_store.open_store(root, uri=server.url("mlflow")))
+def assert_recorded(uri: str, trials: int) -> None:
+    client = mlflow_store.connect(uri)
     experiments = [each.experiment_id for each in client.search_experiments()]
     runs = client.search_runs(experiments, max_results=1000)
     assert {run.info.status for run in runs} == {"FINISHED"}
@@ -134,6 +136,37 @@ def test_a_lost_connection_is_told_before_anybody_else_leads(
             one.check()
         with SharedDrivers(opened.engine, "lost", tmp_path) as other:
             assert other.lead()
+
+
+@needs_postgres
+def test_who_has_lost_its_locks_writes_nothing_into_what_another_goes_on_with(
+    run: Callable[..., Outcome], root: Path, script: Any, server: Server
+) -> None:
+    """PostgreSQL was started anew, and what this driver trains is queued again by another."""
+    import optuna
+
+    server.make("anew")
+    url, events = server.url("anew"), list[int]()
+
+    def lose(number: int) -> None:
+        trials = [config for config in script.trained if config.fuser.sharer == "real"]
+        if len(trials) != 2 or len(events) > 2:
+            return
+        events.append(number)
+        if len(events) == 3:  # after two steps of the second trial
+            server.kill()
+            server.start()
+            opened = storage.open_storage(root, url)
+            study = optuna.load_study(study_name="tiny", storage=opened)
+            with SharedDrivers(opened.engine, "tiny", StudyFiles(root, "tiny").folder) as other:
+                assert other.lead()
+                assert other.recover(study) == [1]
+
+    script.at = lose
+    with pytest.raises(StoreError, match="holds a driver's locks must last"):
+        run(storage_url=url)
+    assert run(storage_url=url).champion is not None
+    assert_recorded(mlflow_store.open_store(root), 5)
 
 
 @needs_postgres

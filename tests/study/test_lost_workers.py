@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from c2c_search.errors import StudyStoppedError
+from c2c_search.study.drivers import SOLE
+from c2c_search.study.drivers import Drivers
 from c2c_search.study.turns import Turns
 from c2c_search.study.workers import Workers
 from c2c_search.training.remote.cluster import NoPlaceError
@@ -45,6 +47,7 @@ class Part:
 
     trainer: Trainer
     view: Trainer
+    drivers: Drivers = SOLE
 
 
 @dataclass

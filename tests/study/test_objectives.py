@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from c2c_search.cli import studies
+from c2c_search.cli import trial as trial_commands
 from c2c_search.cli.report import leaderboard
 from c2c_search.report.leaderboard import markdown
 from c2c_search.space.schema import Space
@@ -166,7 +168,12 @@ def test_what_is_beyond_its_bounds_is_told_to_the_sampler_and_is_no_finalist(
 
 
 def test_of_trials_whose_costs_cannot_be_measured_afterwards_that_is_told(
-    quick: Run, space_file: Path, script: Any, output: io.StringIO
+    quick: Run,
+    space_file: Path,
+    root: Path,
+    script: Any,
+    output: io.StringIO,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     quick(trials=2)
     script.costless = "no room [for] it"
@@ -175,6 +182,14 @@ def test_of_trials_whose_costs_cannot_be_measured_afterwards_that_is_told(
     assert "counts as beyond bounds: its costs are not known (invalid): no room [for] it" in (
         " ".join(output.getvalue().split())
     )
+    # Once they are, every command shows them.
+    script.costless = ""
+    quick(trials=2)
+    trial_commands.show("tiny", "0", root=root, json=True)
+    measures = json.loads(capsys.readouterr().out)["measures"]
+    latency, _ = measures["latency_ms"], measures["peak_memory_mb"]
+    studies.show("tiny", root=root)
+    assert f"{latency:.4g} ms, 1 MB" in capsys.readouterr().out
 
 
 def test_where_all_are_beyond_bounds_that_is_told() -> None:

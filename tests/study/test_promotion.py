@@ -81,8 +81,13 @@ def study(quick: Callable[..., Outcome], registry: Registry) -> Callable[..., Ou
 
 
 def test_a_champion_is_packaged_with_all_that_was_measured(
-    study: Callable[..., Outcome], registry: Registry, root: Path
+    study: Callable[..., Outcome], registry: Registry, root: Path, space_file: Path
 ) -> None:
+    pipeline = space_file.with_name("pipeline.yaml")
+    text = pipeline.read_text()
+    assert "steps: 4" in text
+    # How often a trial is kept is no part of what it is.
+    pipeline.write_text(text.replace("steps: 4", "checkpoint_seconds: 5, steps: 4"))
     outcome = study()
     folder = root / "champions" / "tiny"
     assert outcome.champion.folder == folder

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from c2c_search.config.trial import TrialConfig
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
@@ -111,5 +110,4 @@ def test_a_trial_that_fails(
 def test_a_champion_s_folder_says_its_trial() -> None:
     """The one command that the model card names."""
     folder = Path(__file__).parents[1] / "assets" / "champion_before_the_move" / "champion"
-    text = run_trial._text(folder)
-    assert TrialConfig.from_yaml(text).hash() == read_manifest(folder).trial_hash
+    assert run_trial._trained_by(folder).hash() == read_manifest(folder).trial_hash

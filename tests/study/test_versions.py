@@ -198,6 +198,7 @@ def test_names_lead_everywhere_to_the_newest_version(
 ) -> None:
     from c2c_search.cli import report
     from c2c_search.cli import studies
+    from c2c_search.cli import trial
 
     storage.open_study(opened, "tiny@2", Space.load(space_file).identity())
     studies.status("tiny", root=root)
@@ -206,9 +207,16 @@ def test_names_lead_everywhere_to_the_newest_version(
     assert shown.err == "tiny means tiny@2, its newest version.\n"
     studies.status("tiny@1", root=root)
     shown = capsys.readouterr()
-    assert (shown.out[:6], shown.err) == ("tiny: ", "")
+    assert (shown.out[:8], shown.err) == ("tiny@1: ", "")
     studies.list_(root=root, json=True)
     assert [each["name"] for each in json.loads(capsys.readouterr().out)] == ["tiny", "tiny@2"]
+    trial.list_("tiny", root=root)
+    assert capsys.readouterr().err == "tiny means tiny@2, its newest version.\n"
+    report.report("tiny@1", to=[root / "first.md"], root=root)
+    again = (root / "first.md").read_text().partition("How to reproduce")[2]
+    assert "study show tiny@1 --root" in again
+    assert "report tiny@1 --root" in again
+    capsys.readouterr()
     studies.export("tiny@1", root=root)
     assert json.loads(capsys.readouterr().out)["study"]["name"] == "tiny"
     report.leaderboard(None, root=root, json=True)
@@ -219,6 +227,7 @@ def test_names_lead_everywhere_to_the_newest_version(
     (root / CHAMPIONS / "other").rmdir()
     assert champion_folder(root, None).name == "tiny@2"
     studies.rm("tiny@1", root=root, yes=True)
+    assert capsys.readouterr().out == "tiny@1 is removed.\n"
     assert overview.study_names(opened) == ["tiny@2"]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -67,6 +68,12 @@ def test_a_shared_store_is_used_as_it_is(tmp_path: Path) -> None:
     uri = "postgresql+psycopg://me:secret@host/mlflow"
     assert open_store(tmp_path / "mlruns", uri=uri) == uri
     assert not (tmp_path / "mlruns").exists()
+
+
+@pytest.mark.parametrize("uri", ["", "foo", "./mlruns", "file:///tmp/mlruns", "/tmp/x", "foo://x"])
+def test_mlflow_records_in_a_server_or_a_database(uri: str) -> None:
+    with pytest.raises(StoreError, match=re.escape("foo" if uri == "foo://x" else "a server or")):
+        mlflow_store.connect(uri)
 
 
 def test_a_password_is_never_shown() -> None:
