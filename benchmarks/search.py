@@ -62,7 +62,7 @@ FEWEST = 5
 ALIKE = ("random", "qmc", "tpe", "tpe_multivariate", "tpe_hierarchical")
 """Samplers whose suggestions are the same whatever the number of trials: their replays with the
 most of them are those with fewer, too."""
-SHARES = {"search": 0.55, "drops": 0.15, "fusers": 0.15, "axes": 0.15}
+SHARES = {"search": 0.5, "drops": 0.2, "fusers": 0.15, "axes": 0.15}
 """Of the time that replays may take."""
 
 
@@ -175,7 +175,7 @@ def drops(
 ) -> dict[tuple[Method, int], list[ToldDrop]]:
     """What chance, and the default, told of their champions' drops, by method and trials."""
     chosen = [method for method in methods if method in (PLAIN, DEFAULT)]
-    found = replays(space, lookup, chosen, options.trials, options, part="drops")
+    found = replays(space, lookup, chosen, [min(options.trials)], options, part="drops")
     return {
         (method, trials): [one.drop for one in each if one.drop is not None]
         for trials, by_method in found.items()

@@ -32,12 +32,17 @@ def _spelled(char: str) -> str:
     return repr(char)[1:-1] if not char.isprintable() else f"\\u{ord(char):04x}"
 
 
-def _got(value: Any) -> str:
-    """What was found, shortened; nothing for no value."""
-    if value is _NO_VALUE:
-        return ""
-    text = repr(value)
-    return f" Got {text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + '...'}."
+def _told(rule: str, value: Any, hint: str) -> str:
+    """A rule, what was found, shortened, and the way out, as sentences."""
+    behind = []
+    if value is not _NO_VALUE:
+        text = repr(value)
+        short = text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "..."
+        behind.append(f"Got {short}.")
+    if hint:
+        behind.append(hint)
+    stop = "." if behind and rule[-1:].isalnum() else ""
+    return " ".join([rule + stop, *behind])
 
 
 class C2CError(Exception):
@@ -55,7 +60,7 @@ class C2CError(Exception):
         self.rule = rule
         self.value = None if value is _NO_VALUE else value
         self.hint = hint
-        super().__init__(shown(f"{rule}{_got(value)}{' ' + hint if hint else ''}"))
+        super().__init__(shown(_told(rule, value, hint)))
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.rule}{_got(self.value)}{' ' + self.hint if self.hint else ''}"
+        return f"{self.where}: {_told(self.rule, self.value, self.hint)}"
 
 
 class ConfigError(C2CError):

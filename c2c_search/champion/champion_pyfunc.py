@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
@@ -26,8 +27,16 @@ class ChampionModel(PythonModel):
             from c2c_search import C2CModel
         self._model = C2CModel.from_pretrained(folder)
 
-    def predict(self, context: PythonModelContext, model_input: list[str]) -> list[str]:
-        """One answer for each question."""
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: list[str],
+        params: dict[str, Any] | None = None,
+    ) -> list[str]:
+        """One answer for each question; ``sharer_contexts``: what the sharer reads instead."""
+        contexts = (params or {}).get("sharer_contexts")
+        if contexts:
+            return self._model.generate([*model_input], sharer_contexts=[*contexts])
         return [self._model.generate(question) for question in model_input]
 
 

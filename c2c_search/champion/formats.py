@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from c2c_search.champion.context_parameter import declare_contexts
 from c2c_search.champion.vendored import CHAMPION
 from c2c_search.champion.vendored import RUNTIME
 from c2c_search.champion.vendored import checked
@@ -36,9 +37,11 @@ class ChampionModel(PythonModel):
         self._model = load()
 
     # The signature is read off the types.
-    def predict(self, model_input: list[str]) -> list[str]:
-        """Answer questions."""
-        return self._model.generate([*model_input])
+    def predict(self, model_input: list[str], params=None) -> list[str]:
+        """Answer questions; ``sharer_contexts`` of params: what the sharer reads instead."""
+        contexts = (params or {{}}).get("sharer_contexts")
+        theirs = {{"sharer_contexts": [*contexts]}} if contexts else {{}}
+        return self._model.generate([*model_input], **theirs)
 
 
 set_model(ChampionModel())
@@ -99,6 +102,7 @@ def write_mlflow(
             code_paths=[str(stage / package)],
             pip_requirements=["mlflow", *requirements()],
         )
+        declare_contexts(folder)
 
 
 def write_custom_generate(

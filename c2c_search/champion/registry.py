@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
+from c2c_search.champion.context_parameter import declare_contexts
 from c2c_search.champion.export import REQUIREMENTS
 from c2c_search.champion.export import export
 from c2c_search.champion.message_words import message_in_words
@@ -245,6 +246,7 @@ def _log_model(tracker: Tracker, package: Path, name: str, run_id: str) -> str:
                         model_id=logged.model_id,
                     ),
                 )
+                declare_contexts(saved)
             client.log_model_artifacts(logged.model_id, str(saved))
     except BaseException:
         client.finalize_logged_model(logged.model_id, "FAILED")

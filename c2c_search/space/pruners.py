@@ -78,10 +78,10 @@ def pruner(name: str, *, reference: str) -> Callable[[Make], Make]:
 @pruner("hyperband", reference="Hyperband (Li et al., JMLR 2018)")
 def hyperband(space: Space) -> BasePruner:
     """Successive halving in brackets that begin to prune at different rungs."""
-    from optuna.pruners import HyperbandPruner
+    from c2c_search.space.halving import Hyperband
 
     steps = space.pipeline.training.rung_steps
-    return HyperbandPruner(
+    return Hyperband(
         min_resource=steps[0],
         max_resource=steps[-1],
         reduction_factor=space.search.reduction_factor,
@@ -92,9 +92,9 @@ def hyperband(space: Space) -> BasePruner:
 @pruner("halving", reference="Asynchronous successive halving (Li et al., MLSys 2020)")
 def halving(space: Space) -> BasePruner:
     """One trial in ``search.reduction_factor`` goes on from a rung, of those that came there."""
-    from optuna.pruners import SuccessiveHalvingPruner
+    from c2c_search.space.halving import Halving
 
-    return SuccessiveHalvingPruner(
+    return Halving(
         min_resource=space.pipeline.training.rung_steps[0],
         reduction_factor=space.search.reduction_factor,
     )

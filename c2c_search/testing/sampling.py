@@ -33,6 +33,7 @@ from c2c_search.study.resume import recover
 
 
 _TRIALS = 16
+_WORKERS = 3
 _BLOCKS = 10
 _ENQUEUED = {"fuser.depth": 2, "fuser.gate.granularity": "none"}
 
@@ -148,6 +149,32 @@ class SamplerConformance:
         )
         assert before + self._run(space, again, _TRIALS - len(before)) == whole
 
+    def test_killed_workers_go_on_as_they_would_have(self) -> None:
+        space = self._space()
+        whole = self._beside(space, self._study(space), _TRIALS)
+        broken = self._study(space)
+        before = self._beside(space, broken, _TRIALS // 2)
+        recover(broken)  # three trials ran when they were killed
+        again = optuna.load_study(
+            study_name=broken.study_name, storage=broken._storage, sampler=make_sampler(space)
+        )
+        after = self._beside(space, again, _TRIALS - len(before) + _WORKERS)
+        assert after[:_WORKERS] == before[-_WORKERS:]
+        assert before + after[_WORKERS:] == whole
+
+    def _beside(self, space: Space, study: optuna.Study, trials: int) -> list[TrialConfig]:
+        """So many trials, some of them at once: the first that began ends first."""
+        running: list[tuple[optuna.Trial, TrialConfig]] = []
+        configurations: list[TrialConfig] = []
+        while len(configurations) < trials:
+            if len(running) == _WORKERS:
+                ended, config = running.pop(0)
+                study.tell(ended, -abs(config.fuser.width - 64) - config.fuser.depth)
+            trial = study.ask()
+            running.append((trial, suggest(space, trial)))
+            configurations.append(running[-1][1])
+        return configurations
+
     def test_trials_at_once_differ(self) -> None:
         space = self._space()
         study = self._study(space)
@@ -177,8 +204,12 @@ class PrunerConformance:
     options: Mapping[str, Any] = {}
     """Further fields of ``search`` that it needs."""
 
-    def _reached(self) -> list[int]:
-        """Play trials that get better and worse in turn; the last step of each."""
+    def _reached(self, *, killed: bool = False) -> list[int]:
+        """Play trials that get better and worse in turn; the last step of each.
+
+        Args:
+            killed: Whether those that go on from the first rung are killed there, and go on.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         space = _space(pruner=self.plugin, **self.options)
         study = optuna.create_study(
@@ -189,10 +220,16 @@ class PrunerConformance:
         for number in range(_TRIALS):
             trial, objective = study.ask(), number * 7 % _TRIALS / _TRIALS
             for step in early:
+                if step in study.trials[trial.number].intermediate_values:
+                    continue  # before it was killed
                 blocks = [objective + block % 3 / 100 for block in range(_BLOCKS)]
                 trial.set_user_attr(rung_blocks(step), blocks)
                 trial.report(objective, step)
-                if trial.should_prune():
+                dies = killed and step == early[0]
+                if not trial.should_prune() and dies:
+                    recover(study)  # by the start that follows
+                    trial = study.ask()
+                elif trial.should_prune():
                     study.tell(trial, state=TrialState.PRUNED)
                     reached.append(step)
                     break
@@ -214,8 +251,8 @@ class PrunerConformance:
     def test_some_trial_reaches_the_last_rung(self) -> None:
         assert max(self._reached()) == _space().pipeline.training.steps
 
-    def test_the_same_trials_are_pruned_again(self) -> None:
-        assert self._reached() == self._reached()
+    def test_the_same_trials_are_pruned_again_and_where_they_were_killed(self) -> None:
+        assert self._reached(killed=True) == self._reached()
 
     def test_the_plan_can_tell_what_it_saves(self) -> None:
         reached = expected_trials(_space(pruner=self.plugin, **self.options))

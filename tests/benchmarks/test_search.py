@@ -205,7 +205,7 @@ def test_the_program_writes_its_page(search, path, tmp_path, monkeypatch, space,
     assert len(lines) == 4
     plain = next(line for line in lines if "| none | 320 |" in line)
     assert "+0.000 [+0.000, +0.000]" in plain
-    for part in ("Kendall's tau", "What follows:", "| random + none | 8 |", "(search.png)"):
+    for part in ("Kendall's tau", "What follows:", "| random + none | 4 |", "(search.png)"):
         assert part in text
     assert text.count("Left out: half of the") == 2
     assert plot.stat().st_size > 1000

@@ -188,6 +188,8 @@ def test_mlflow_loads_it_with_pickle_forbidden(
     assert model.metadata.signature.inputs.input_types()[0].name == "string"
     alone = C2CModel.from_pretrained(CHAMPION, device="cpu")
     assert model.predict([QUESTION]) == [alone.generate(QUESTION)]
+    with pytest.raises(Exception, match="A sharer can read something else"):
+        model.predict([QUESTION], params={"sharer_contexts": ["It is."]})
     with pytest.raises(StoreError, match="absent or empty"):
         write_mlflow(CHAMPION, tmp_path / "model", name="pk_mlflow")
 

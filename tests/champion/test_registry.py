@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -220,8 +221,10 @@ def test_the_registered_model_answers_questions_and_holds_no_pickle(
             check_sums(folder)
             return cls()
 
-        def generate(self, question: str) -> str:
-            return f"{question} Yes."
+        def generate(self, asked: Any, sharer_contexts: Any = None) -> Any:
+            if sharer_contexts is None:
+                return f"{asked} Yes."
+            return [f"{read} {each}" for each, read in zip(asked, sharer_contexts, strict=True)]
 
     monkeypatch.setattr("c2c_search.C2CModel", Model, raising=False)
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
@@ -231,6 +234,8 @@ def test_the_registered_model_answers_questions_and_holds_no_pickle(
     assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt")]
     model = mlflow.pyfunc.load_model(str(folder))
     assert model.predict(["Is it?", "Is she?"]) == ["Is it? Yes.", "Is she? Yes."]
+    told = model.predict(["Is it?"], params={"sharer_contexts": ["It is."]})
+    assert told == ["It is. Is it?"]
     requirements = (folder / "requirements.txt").read_text().split()
     assert requirements == registry.pip_requirements()
 
