@@ -57,7 +57,7 @@ class Found:
 
     Args:
         kills: By what was killed.
-        starts: Of the driver.
+        ends: Of drivers, by their exit codes.
         seconds: From the first start to the end.
         orphans: Processes that outlived their driver.
         tracebacks: That a driver printed.
@@ -67,7 +67,7 @@ class Found:
     """
 
     kills: dict[str, int]
-    starts: int
+    ends: dict[int, int]
     seconds: float
     orphans: int
     tracebacks: int
@@ -137,18 +137,17 @@ class Torment:
         expected = record(calm / "mlruns", STEPS)
         os.environ |= _environment(torn)  # Ray's nodes have it from this process
         chance, begun, killed = random.Random(self.seed), time.monotonic(), Counter[str]()
-        starts = orphans = 0
+        ends, orphans = Counter[int](), 0
         program, nodes = MODELS[self.models], self.workers if self.ray else 0
         with victims.opened(program, postgres=self.postgres, nodes=nodes, chance=chance) as (
             all_,
             options,
         ):
-            code: int | None = None
-            while code != 0:
-                starts += 1
+            while not ends[0]:
                 process = self._start(torn, options)
                 before = killed.copy()
                 code, alone = self._kill_until_its_end(process, all_, chance, killed)
+                ends[code] += 1
                 orphans += alone
                 if not _explained(code, killed - before):
                     raise RuntimeError(f"the driver ended with {code} for no reason")
@@ -157,7 +156,7 @@ class Torment:
             found = record(torn / "mlruns", STEPS, *uris)
         return Found(
             kills=dict(killed),
-            starts=starts,
+            ends=dict(ends),
             seconds=seconds,
             orphans=orphans,
             tracebacks=(torn / "log").read_text().count("Traceback (most recent"),
@@ -193,7 +192,7 @@ class Torment:
             How the driver ended, and how many processes outlived it.
         """
         known: set[psutil.Process] = set()
-        early = chance.random() < _EARLY
+        early = not self.signals and chance.random() < _EARLY
         due = time.monotonic() + chance.expovariate(1 / self.every)
         while process.poll() is None:
             time.sleep(0.02)
@@ -206,14 +205,16 @@ class Torment:
             if kind is not None:
                 killed[kind] += 1
                 due = time.monotonic() + chance.expovariate(1 / self.every)
-        return process.wait(), victims.left(known)
+        return int(process.wait()), victims.left(known)
 
 
 def _explained(code: int, hit: Counter[str]) -> bool:
     """Whether a driver may end so after what was done to it and its study."""
-    if code in (EXIT_CODE, -signal.SIGTERM):  # the latter before it could hear it
+    if code == EXIT_CODE:
         return "signal" in hit
-    return code in (0, -signal.SIGKILL) or bool(hit.keys() & {"postgres", "node"})
+    if code == -signal.SIGKILL:
+        return "driver" in hit
+    return code == 0 or bool(hit.keys() & {"postgres", "node"})
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from typing import Literal
@@ -132,8 +133,8 @@ class Victims:
         self._postgres.start()
 
     def _trains(self, process: psutil.Process) -> bool:
-        try:
-            return self._program in process.cmdline()
+        try:  # not the driver, which may be told the name too
+            return ("-m", self._program) in pairwise(process.cmdline())
         except psutil.Error:
             return False
 

@@ -11,13 +11,18 @@ from c2c_search.errors import StudyStoppedError
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Failure
+from c2c_search.training.protocol import Step
 
 
 BACK_OFF: dict[Failure, tuple[float, ...]] = {
     "transient": (5.0, 20.0, 60.0),
     "unknown": (5.0,),
 }
-"""Seconds before each new attempt after a failure of a class; others are not tried again."""
+"""Seconds before each new attempt after a failure of a class; others are not tried again.
+
+A training that has got further than in any attempt before has all of them again: however often
+its worker is killed, it comes to its end.
+"""
 
 
 def attempt(
@@ -39,12 +44,14 @@ def attempt(
     Returns:
         The last event: what was asked for, or `Failed`.
     """
-    pauses = {failure: iter(seconds) for failure, seconds in BACK_OFF.items()}
+    pauses, furthest = _pauses(), 0
     while True:
         last: Event = Failed(failure="transient", message="the worker ended without an answer")
         for last in request():
             if not isinstance(last, Failed):
                 on_event(last)
+            if isinstance(last, Step) and last.step > furthest:
+                pauses, furthest = _pauses(), last.step
         if not isinstance(last, Failed):
             return last
         pause = next(pauses.get(last.failure, iter(())), None)
@@ -52,6 +59,10 @@ def attempt(
             return last
         on_retry(f"{last.message}; trying again in {pause:.0f} s")
         sleep(pause)
+
+
+def _pauses() -> dict[Failure, Iterator[float]]:
+    return {failure: iter(seconds) for failure, seconds in BACK_OFF.items()}
 
 
 def error(failed: Failed, doing: str) -> C2CError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from c2c_search.cli import studies
 from c2c_search.errors import StoreError
+from c2c_search.host import process
 from c2c_search.host import signals
 from c2c_search.host.children import python_command
 from c2c_search.host.urls import without_password
@@ -23,6 +25,7 @@ from c2c_search.study import storage
 from c2c_search.study import upkeep
 from c2c_search.study.driver import Outcome
 from c2c_search.study.drivers import DRIVEN_BY
+from c2c_search.study.drivers import DRIVER
 from c2c_search.study.drivers import SharedDrivers
 from c2c_search.study.layout import StudyFiles
 from c2c_search.tracking import mlflow_store
@@ -59,7 +62,7 @@ def start(space: Path, root: Path, server: Server, workers: int = 1) -> subproce
             **os.environ,
             "PYTHONPATH": str(HERE),
             "PYTHONUNBUFFERED": "1",
-            "SCRIPTED_SECONDS": "1",  # that a second driver finds something left to do
+            "SCRIPTED_SECONDS": "0.5",  # that a second driver finds something left to do
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -79,7 +82,7 @@ def until(process: subprocess.Popen[str], words: str) -> str:
 
 
 @needs_postgres
-def test_drivers_share_a_study_and_one_takes_over_from_a_leader_that_died(
+def test_drivers_share_a_study_and_one_takes_over_from_leaders_that_died(
     space_file: Path, tmp_path: Path, server: Server
 ) -> None:
     import optuna
@@ -93,10 +96,11 @@ def test_drivers_share_a_study_and_one_takes_over_from_a_leader_that_died(
     heard = until(helper, "takes part in its search")
     heard += until(helper, "trial-00")  # which trains one
     os.kill(leader.pid, signal.SIGKILL)
-    third = start(space_file, root, server)
-    ends = [each.communicate(timeout=300)[0] for each in (helper, third)]
-    leader.communicate()
-    assert (helper.returncode, third.returncode) == (0, 0), ends
+    both = helper, start(space_file, root, server)
+    first, second = in_finale(both, root, server)
+    os.kill(first.pid, signal.SIGKILL)
+    ends = [each.communicate(timeout=300)[0] for each in (leader, first, second)]
+    assert (first.returncode, second.returncode) == (-signal.SIGKILL, 0), ends
     assert "s3cret" not in said + heard + "".join(ends)
     study = optuna.load_study(
         study_name="tiny", storage=storage.open_storage(root, server.url("optuna"))
@@ -109,14 +113,27 @@ def test_drivers_share_a_study_and_one_takes_over_from_a_leader_that_died(
     assert_recorded(mlflow_store.open_store(root, uri=server.url("mlflow")), 8)
 
 
+def in_finale(
+    both: tuple[subprocess.Popen[str], subprocess.Popen[str]], root: Path, server: Server
+) -> list[subprocess.Popen[str]]:
+    """Wait until one of two drivers trains what finalists must beat: that one, and the other."""
+    client = mlflow_store.connect(mlflow_store.open_store(root, uri=server.url("mlflow")))
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    while not client.search_runs(experiments, "tags.`c2c.kind` = 'twin'"):
+        assert all(each.poll() is None for each in both)
+        threading.Event().wait(0.1)
+    leads = process.pid_of((StudyFiles(root, "tiny").folder / DRIVER).read_text().strip())
+    return sorted(both, key=lambda each: each.pid != leads)
+
+
 def assert_recorded(uri: str, trials: int) -> None:
     client = mlflow_store.connect(uri)
     experiments = [each.experiment_id for each in client.search_experiments()]
     runs = client.search_runs(experiments, max_results=1000)
     assert {run.info.status for run in runs} == {"FINISHED"}
-    named = [run for run in runs if run.data.tags.get("c2c.kind") == "trial"]
-    assert len(named) == trials
-    for run in named:
+    kinds = [run.data.tags.get("c2c.kind") for run in runs]
+    assert kinds.count("trial") == trials
+    for run in (run for run, kind in zip(runs, kinds, strict=True) if kind in ("trial", "twin")):
         steps = [each.step for each in client.get_metric_history(run.info.run_id, "train/loss")]
         assert steps == list(range(1, len(steps) + 1))
 

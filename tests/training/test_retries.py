@@ -10,6 +10,7 @@ from c2c_search.study.failure_streak import FailureStreak
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Progress
+from c2c_search.training.protocol import Step
 from c2c_search.training.retries import BACK_OFF
 from c2c_search.training.retries import attempt
 from c2c_search.training.retries import error
@@ -28,7 +29,7 @@ def test_three_of_one_class_in_a_row_stop_the_study() -> None:
     streak.succeeded()
     streak.failed("diverged", "nan")
     streak.failed("diverged", "nan")
-    with pytest.raises(StudyStoppedError, match=r"3 trials in a row .*diverged.*the last"):
+    with pytest.raises(StudyStoppedError, match=r"3 trials in a row .*diverged.*the last\. Fin"):
         streak.failed("diverged", "the last")
 
 
@@ -56,6 +57,18 @@ def test_attempts_are_limited() -> None:
     last, _, slept, _ = asked([[TRANSIENT]] * (len(BACK_OFF["transient"]) + 1))
     assert last == TRANSIENT
     assert slept == list(BACK_OFF["transient"])
+
+
+def test_whoever_gets_further_is_tried_again_as_often_as_at_first() -> None:
+    def until(step: int) -> list[Event]:
+        return [
+            *(Step(step=each, steps=9, loss=1.0, metrics={}) for each in range(step)),
+            TRANSIENT,
+        ]
+
+    slept = asked([until(2), until(2), until(3), until(3), [TRANSIENT], [TRANSIENT]])[2]
+    first, second, third = BACK_OFF["transient"]
+    assert slept == [first, second, first, second, third]
 
 
 def test_what_is_not_known_is_tried_once_more() -> None:
