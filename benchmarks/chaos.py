@@ -192,7 +192,7 @@ class Torment:
             How the driver ended, and how many processes outlived it.
         """
         known: set[psutil.Process] = set()
-        early = chance.random() < _EARLY
+        early = not self.signals and chance.random() < _EARLY
         due = time.monotonic() + chance.expovariate(1 / self.every)
         while process.poll() is None:
             time.sleep(0.02)
@@ -205,14 +205,16 @@ class Torment:
             if kind is not None:
                 killed[kind] += 1
                 due = time.monotonic() + chance.expovariate(1 / self.every)
-        return process.wait(), victims.left(known)
+        return int(process.wait()), victims.left(known)
 
 
 def _explained(code: int, hit: Counter[str]) -> bool:
     """Whether a driver may end so after what was done to it and its study."""
-    if code in (EXIT_CODE, -signal.SIGTERM):  # the latter before it could hear it
+    if code == EXIT_CODE:
         return "signal" in hit
-    return code in (0, -signal.SIGKILL) or bool(hit.keys() & {"postgres", "node"})
+    if code == -signal.SIGKILL:
+        return "driver" in hit
+    return code == 0 or bool(hit.keys() & {"postgres", "node"})
 
 
 def _environment(folder: Path) -> dict[str, str]:

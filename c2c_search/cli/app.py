@@ -31,6 +31,10 @@ from c2c_search.cli.help_text import unfold
 from c2c_search.cli.verbosity import VERBOSITY
 
 
+# What commands are for, as the help puts them together.
+BEFORE, SEARCH = "Before a study", "The study"
+FOUND, CHAMPIONS = "What was found", "Fusers and champions"
+
 app = typer.Typer(
     help="Find, prove and ship Cache-to-Cache fusers.",
     no_args_is_help=True,
@@ -63,32 +67,32 @@ def _options(
     VERBOSITY.quiet, VERBOSITY.verbose = quiet, verbose
 
 
-app.command()(init.init)
-app.add_typer(study.app, name="study")
-app.command()(studies.status)
-app.command()(studies.stop)
-app.command()(study.validate)
-app.command()(plan.plan)
-app.command()(explain.explain)
-app.command()(report.report)
-app.command()(report.leaderboard)
-app.command()(report.compare)
-app.command()(tracking.ui)
-app.command()(doctor.doctor)
-app.command()(schema.schema)
-app.command()(mcp.mcp)
-app.command("eval")(evaluate.evaluate)
-app.command()(message_audit.audit)
-app.command()(champion.export)
-app.command()(package.package)
-app.command()(champion.verify)
-app.command()(promote.promote)
-app.command()(promote.rollback)
-app.command()(champion.import_rosetta)
-app.command()(champion.ask)
-app.command()(serve.serve)
-app.add_typer(trial.app, name="trial")
-app.add_typer(cache.app, name="cache")
-app.add_typer(models.app, name="models")
-app.add_typer(data.app, name="data")
+app.command(rich_help_panel=BEFORE)(init.init)
+app.command(rich_help_panel=BEFORE)(study.validate)
+app.command(rich_help_panel=BEFORE)(plan.plan)
+app.command(rich_help_panel=BEFORE)(doctor.doctor)
+app.command(rich_help_panel=BEFORE)(schema.schema)
+app.add_typer(models.app, name="models", rich_help_panel=BEFORE)
+app.add_typer(data.app, name="data", rich_help_panel=BEFORE)
+app.add_typer(study.app, name="study", rich_help_panel=SEARCH)
+app.command(rich_help_panel=SEARCH)(studies.status)
+app.command(rich_help_panel=SEARCH)(studies.stop)
+app.add_typer(trial.app, name="trial", rich_help_panel=SEARCH)
+app.add_typer(cache.app, name="cache", rich_help_panel=SEARCH)
+app.command(rich_help_panel=SEARCH)(mcp.mcp)
+app.command(rich_help_panel=SEARCH)(tracking.ui)
+app.command(rich_help_panel=FOUND)(explain.explain)
+app.command(rich_help_panel=FOUND)(report.report)
+app.command(rich_help_panel=FOUND)(report.leaderboard)
+app.command(rich_help_panel=FOUND)(report.compare)
+app.command("eval", rich_help_panel=CHAMPIONS)(evaluate.evaluate)
+app.command(rich_help_panel=CHAMPIONS)(message_audit.audit)
+app.command(rich_help_panel=CHAMPIONS)(champion.export)
+app.command(rich_help_panel=CHAMPIONS)(package.package)
+app.command(rich_help_panel=CHAMPIONS)(champion.verify)
+app.command(rich_help_panel=CHAMPIONS)(promote.promote)
+app.command(rich_help_panel=CHAMPIONS)(promote.rollback)
+app.command(rich_help_panel=CHAMPIONS)(champion.import_rosetta)
+app.command(rich_help_panel=CHAMPIONS)(champion.ask)
+app.command(rich_help_panel=CHAMPIONS)(serve.serve)
 unfold(app)

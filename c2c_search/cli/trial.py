@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from typing import Any
 
 import typer
 
@@ -95,8 +96,17 @@ def show(
         echo_json(dumps(row))
         return
     for name, value in row.items():
-        if value is not None:
-            echo(f"{name:<12}{value}")
+        if value not in (None, {}, []):
+            echo(f"{name:<12}{_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """A value of a trial, as its space would write it; what has names of its own, a line each."""
+    if isinstance(value, dict):
+        return f"\n{'':12}".join(f"{each} {_shown(one)}" for each, one in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    return "null" if value is None else str(value)
 
 
 @app.command()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from c2c_search.fuser.shapes import CacheShape
 
 
+_LONGEST = 300  # characters shown of what transformers says
+
 _ROLES: dict[str, ProjectionRole] = {
     "q_proj": "query",
     "v_proj": "value",
@@ -117,15 +119,27 @@ def _maps(model: PreTrainedModel) -> Iterator[tuple[ProjectionRole, nn.Module, n
 
 
 def skeleton_of(config: PreTrainedConfig | Mapping[str, Any]) -> PreTrainedModel:
-    """A model on the meta device, from its configuration or the content of its config.json."""
+    """A model on the meta device, from its configuration or the content of its config.json.
+
+    Raises:
+        ConfigError: transformers makes no model of it.
+    """
     import torch
     from transformers import AutoConfig
     from transformers import AutoModelForCausalLM
 
-    if isinstance(config, Mapping):
-        config = AutoConfig.for_model(**config)
-    with torch.device("meta"):
-        skeleton: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    try:
+        if isinstance(config, Mapping):
+            config = AutoConfig.for_model(**config)
+        with torch.device("meta"):
+            skeleton: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # whatever the library raises of a file of others
+        kind = config.get("model_type") if isinstance(config, Mapping) else config.model_type
+        raise ConfigError(
+            "A model's config.json must be one of which transformers can make a model.",
+            value=kind,
+            hint=f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST]}",
+        ) from error
     return skeleton
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -48,6 +50,16 @@ _BY_TYPE = {
 }
 
 
+# A skeleton is built of every layer, so that one of a billion would be waited for without end.
+_MOST = {
+    "layers": 2**12,
+    "kv_heads": 2**16,
+    "head_dim": 2**16,
+    "hidden_size": 2**24,
+    "vocab_size": 2**32,
+}
+
+
 class Geometry(BaseModel):
     """What a fuser must know of a model.
 
@@ -75,6 +87,24 @@ def geometry(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any]) -> G
             and layer: state-space layers, compressed (MLA) or shared caches, encoder-decoder.
     """
     config = text_config(model)
+    # A file of others may hold anything in the place of a number, a list or a mapping.
+    with _told(config):
+        found = _geometry(config)
+    for name, number in found.items():
+        if not 0 < number <= _MOST[name]:
+            raise _refusal(config, f"its configuration states {number:,} as {name}")
+    return Geometry(**found)
+
+
+@contextmanager
+def _told(config: Any) -> Iterator[None]:
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise _refusal(config, f"its configuration cannot be read ({error})") from error
+
+
+def _geometry(config: Any) -> dict[str, int]:
     _refuse_others(config)
     hidden, heads = _number(config, _HIDDEN), _number(config, _HEADS)
     head_dim = _get(config, "head_dim")
@@ -82,13 +112,16 @@ def geometry(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any]) -> G
         if hidden % heads:
             raise _refusal(config, f"hidden size {hidden} does not divide into {heads} heads")
         head_dim = hidden // heads
-    return Geometry(
-        layers=_number(config, _LAYERS),
-        kv_heads=_the_only(config, "KV heads", _kv_heads(config, heads), _OTHER_KV_HEADS),
-        head_dim=_the_only(config, "head sizes", head_dim, _OTHER_HEAD_DIMS),
-        hidden_size=hidden,
-        vocab_size=_number(config, ("vocab_size",)),
-    )
+    kv_heads = _the_only(config, "KV heads", _kv_heads(config, heads), _OTHER_KV_HEADS)
+    if kv_heads > 0 and heads % kv_heads:
+        raise _refusal(config, f"its {heads} heads do not share {kv_heads} KV heads evenly")
+    return {
+        "layers": _number(config, _LAYERS),
+        "kv_heads": kv_heads,
+        "head_dim": _the_only(config, "head sizes", head_dim, _OTHER_HEAD_DIMS),
+        "hidden_size": hidden,
+        "vocab_size": _number(config, ("vocab_size",)),
+    }
 
 
 def rope_window(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any]) -> int | None:
@@ -98,6 +131,11 @@ def rope_window(model: PreTrainedModel | PreTrainedConfig | Mapping[str, Any]) -
         The number of positions; None if the frequencies never change.
     """
     config = text_config(model)
+    with _told(config):
+        return _rope_window(config)
+
+
+def _rope_window(config: Any) -> int | None:
     parameters = _get(config, "rope_parameters") or {}
     of_types = [entry for entry in parameters.values() if isinstance(entry, Mapping)]
     windows = []

@@ -311,7 +311,9 @@ def stated_licence(folder: Path) -> tuple[str, str | None]:
     licence, link = card.get("license"), card.get("license_link")
     # "other" is what model cards write where there is no identifier.
     name = card.get("license_name") if licence in (None, "other") else licence
-    return str(name or licence or NO_LICENCE), str(link) if link else None
+    # Anchors of YAML can make a value of a page that is of no end when it is written out.
+    told = next((each for each in (name, licence) if isinstance(each, str) and each), NO_LICENCE)
+    return told, link if isinstance(link, str) and link else None
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, str, Path, int, int]]:

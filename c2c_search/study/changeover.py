@@ -80,7 +80,7 @@ def promote(
     current = leader(tracker, name)
     number = register(tracker, package, name, run.info.run_id, lead=False, verify=verify)
     before = None if current is None else current.version
-    if current is not None and before != number:
+    if current is not None and before != number and current.trial_hash != manifest.trial_hash:
         reason = _obstacle(root, manifest, current, name)
         if reason and not force:
             raise ConfigError(

@@ -94,7 +94,11 @@ def side(of: str, folder: Path | None, root: Path, *, url: str | None = None) ->
         path = Path(of) if Path(of).is_file() else folder / "evaluation.json"
         return _of_record(of, read_record(path), folder)
     study, _, name = of.partition("/")
-    found = findings(study, root, url=url)
+    try:
+        found = findings(study, root, url=url)
+    except StoreError as error:
+        hint = f"{error.hint} A trial is STUDY/TRIAL."
+        raise StoreError(error.rule, value=error.value, hint=hint) from error
     trial = found.best if not name else named_trial(found.trials, found.row.name, name)
     if trial is None:
         raise StoreError("A study must have a trial to compare.", value=of)

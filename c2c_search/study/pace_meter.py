@@ -23,6 +23,7 @@ from c2c_search.evaluation.systems.registry import SYSTEMS
 from c2c_search.host.processors import ProcessorTime
 from c2c_search.host.signals import interruptible
 from c2c_search.host.wording import counted
+from c2c_search.host.wording import in_words
 from c2c_search.prompt_cache.hidden import planned
 from c2c_search.space.candidates import enqueued_trials
 from c2c_search.space.candidates import first_trial
@@ -235,7 +236,7 @@ class _Meter:
     def _fuser(self, trial: TrialConfig, dated: TrialConfig) -> Trained:
         """Train a trial's fuser for a few steps, and keep what that takes."""
         count = self.parameters(trial)
-        self.tell(f"a fuser of {count / 1e6:.1f} M parameters")
+        self.tell(f"a fuser of {in_words(count)} parameters")
         trained, cost = self._training(dated, SUBJECT, count)
         self.trainings.setdefault(trial.pair, {})[trial.hash()] = cost
         return trained

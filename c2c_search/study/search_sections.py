@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from collections.abc import Sequence
 
+from c2c_search.host.wording import about
 from c2c_search.host.wording import counted
 from c2c_search.report.leaderboard import count
 from c2c_search.report.page import Chart
@@ -110,7 +111,7 @@ def costs(found: Findings) -> Section:
     grid = Grid("Wall time of each trial", ("trial", "in all", "parts", "fuser"), rows)
     total = sum(spent for _, spent in seconds)
     text = [
-        f"{total / 3600:.2f} hours of trials. How fast an answer comes is measured by "
+        f"In all {about(total)} of trials. How fast an answer comes is measured by "
         f"`c2c-search eval ... --latency`; its report has the bars."
     ]
     if (overhead := overhead_of(found.trials)) is not None:
@@ -313,9 +314,9 @@ def _progress_charts(found: Findings) -> Iterator[Chart]:
         since = min(begun)
         hours = sorted(((when - since) / 3600, each) for when, each in moments)
         over = [(_moment(each.ended) - since) / 3600 for each in found.trials if each.ended]
-        about = f"It is at {_best(ended):+.3f} after {max(over):.2f} hours."
+        told = f"It is at {_best(ended):+.3f} after {about(3600 * max(over))}."
         x = "hours since the first trial began"
-        yield Chart("Best so far, over time", about, x, y, [_so_far(hours, max(over))])
+        yield Chart("Best so far, over time", told, x, y, [_so_far(hours, max(over))])
 
 
 def _so_far(ended: Sequence[tuple[float, TrialRow]], last: float) -> Series:

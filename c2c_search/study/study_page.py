@@ -188,7 +188,9 @@ def _lacks(found: Findings) -> list[str]:
             told += f"finds differences from about {100 * detectable:.1f} points on, so more "
             told += "test items would tell"
         elif one.difference.value <= 0:
-            told += ", which is as good: widen the space, or train for longer"
+            ahead = -100 * one.difference.value
+            told += f", which is {f'{ahead:.1f} points ahead' if ahead else 'as good'}"
+            told += ": widen the space, or train for longer"
         text.append(f"{told}.")
     return text
 

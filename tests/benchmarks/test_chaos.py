@@ -60,6 +60,7 @@ def test_each_thing_that_should_not_be_there_is_named(chaos: Any, on_record: Any
     [
         (0, [], True),
         (-signal.SIGKILL, ["driver"], True),
+        (-signal.SIGKILL, ["worker"], False),
         (2, ["postgres"], True),
         (4, ["node"], True),
         (2, ["worker", "driver"], False),

@@ -146,7 +146,10 @@ def test_studies_and_trials_are_listed_shown_and_exported(
     cli("study", "export", "tiny", "--to", str(to), "--root", str(root))
     assert json.loads(to.read_text()) == shown
     assert "trial-003  failed" in cli("trial", "ls", "tiny", "--root", str(root))[1]
-    assert "the loss is nan" in cli("trial", "show", "tiny", "trial-003", "--root", str(root))[1]
+    shown_here = cli("trial", "show", "tiny", "trial-003", "--root", str(root))[1]
+    assert "the loss is nan" in shown_here
+    assert "params      fuser.depth " in shown_here
+    assert not {"{", "[", "None"} & {*shown_here.split(), *shown_here}
 
 
 @pytest.mark.parametrize("to", ["", ".", "/", "..", "pipe"])

@@ -7,6 +7,7 @@ import pytest
 from c2c_search.errors import ConfigError
 from c2c_search.models.attention_maps import adaptable_shape
 from c2c_search.models.attention_maps import attention_maps
+from c2c_search.models.attention_maps import skeleton_of
 from c2c_search.models.geometry import cache_shape
 from c2c_search.models.geometry import geometry
 from tests.architectures import ARCHITECTURES
@@ -62,3 +63,13 @@ def test_maps_of_another_size_in_one_layer_are_refused():
     model.model.layers[1].self_attn.q_proj = other.model.layers[1].self_attn.q_proj
     with pytest.raises(ConfigError, match="lora_rank to 0"):
         adaptable_shape(model)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"model_type": "../../x"}, {"pad_token_id": 99}, {"hidden_act": "no"}]
+)
+def test_what_transformers_makes_no_model_of_is_refused_shortly(changes):
+    plain = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 4, "vocab_size": 8}
+    with pytest.raises(ConfigError, match="of which transformers can make a model") as caught:
+        skeleton_of({"model_type": "llama", "intermediate_size": 8, **plain, **changes})
+    assert len(str(caught.value)) < 500

@@ -117,6 +117,14 @@ def test_the_text_part_of_a_multimodal_model() -> None:
         ({"keep_window_size": 2048}, r"place in memory.*keep_window_size"),
         ({"hidden_size": 18}, "18 does not divide into 4 heads"),
         ({"num_hidden_layers": None}, "states no num_hidden_layers"),
+        ({"num_hidden_layers": 10**9}, "states 1,000,000,000 as layers"),
+        ({"num_hidden_layers": -1}, "states -1 as layers"),
+        ({"vocab_size": 10**12}, "states 1,000,000,000,000 as vocab_size"),
+        ({"num_key_value_heads": 0}, "states 0 as kv_heads"),
+        ({"num_key_value_heads": 3}, "4 heads do not share 3 KV heads evenly"),
+        ({"num_attention_heads": 0}, r"cannot be read \(integer modulo by zero"),
+        ({"head_dim": "wide"}, "cannot be read"),
+        ({"layer_types": 5}, "cannot be read"),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(changes: dict[str, Any], reason: str) -> None:

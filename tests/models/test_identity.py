@@ -181,6 +181,8 @@ def test_a_file_that_is_no_safetensors_is_refused(folder: Path, size: int) -> No
         ),
         ("tags: [x]\n", ("not stated", None)),
         ("{", ("not stated", None)),
+        # Written out, it would fill the memory.
+        ("a: &a [x, x]\nlicense: [*a, *a]\nlicense_link: [*a]\n", ("not stated", None)),
     ],
 )
 def test_a_licence_is_read_from_the_model_card(

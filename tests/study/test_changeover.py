@@ -18,6 +18,7 @@ from c2c_search.evaluation.results import SystemResult
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.strict_json import content_sha256
 from c2c_search.inference.manifest import Manifest
+from c2c_search.inference.manifest import read_manifest
 from c2c_search.inference.sums import check_sums
 from c2c_search.study import changeover
 from c2c_search.study.changeover import Changeover
@@ -101,6 +102,16 @@ def test_one_that_is_not_better_becomes_a_version_and_leads_only_by_force(
     assert aliases(root) == {"champion": "2", "previous_champion": "1"}
     (move,) = moves(root, "2")
     assert (move["why"], move["forced"]) == ("it is smaller", True)
+
+
+def test_a_champion_is_not_to_beat_itself(
+    root: Path, tmp_path: Path, fuser_dir: Path, measured: Callable[[str, float], str]
+) -> None:
+    first = measured("first", 0.9)
+    promote(root, first, name=NAME)
+    own = read_manifest(Path(first)).model_copy(update={"name": "exported"})
+    again = build(tmp_path / "again", fuser_dir=fuser_dir, manifest=own)
+    assert promote(root, str(again), name=NAME) == Changeover(NAME, "2", "1")
 
 
 def test_one_that_was_asked_other_questions_is_not_compared(

@@ -29,7 +29,7 @@ def test_three_of_one_class_in_a_row_stop_the_study() -> None:
     streak.succeeded()
     streak.failed("diverged", "nan")
     streak.failed("diverged", "nan")
-    with pytest.raises(StudyStoppedError, match=r"3 trials in a row .*diverged.*the last"):
+    with pytest.raises(StudyStoppedError, match=r"3 trials in a row .*diverged.*the last\. Fin"):
         streak.failed("diverged", "the last")
 
 
