@@ -371,7 +371,7 @@ def test_ask_shows_the_words_that_cross(
     from c2c_search.inference import anchors
 
     config = SimpleNamespace(anchored=True)
-    monkeypatch.setattr(FakeModel, "fuser", SimpleNamespace(config=config))
+    monkeypatch.setattr(FakeModel, "fuser", SimpleNamespace(config=config, contexts_only=False))
     monkeypatch.setattr(anchors, "anchor_texts", lambda model, asked, told: ["a [red] plum"])
     out = cli("ask", "one", "what?")[1]
     assert "handed to the receiver as text" in out
