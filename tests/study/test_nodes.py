@@ -73,7 +73,7 @@ def test_a_lost_node_loses_nothing(
 def kill_busy_node(nodes: Any, root: Path) -> None:
     """Kill all processes of a node, once a worker on it trains."""
     folder = StudyFiles(root, "tiny").folder
-    while not list(folder.glob("*/step")):
+    while not list(folder.glob("*/step.txt")):
         threading.Event().wait(0.02)
     for node in nodes.worker_nodes:
         (raylet,) = [each.process.pid for each in node.all_processes["raylet"]]

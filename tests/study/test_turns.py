@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from c2c_search.study.drivers import SOLE
+from c2c_search.study.drivers import Drivers
 from c2c_search.study.turns import Turns
 from c2c_search.study.workers import Workers
 from c2c_search.training.protocol import Notice
@@ -45,6 +47,7 @@ class FakeSession:
 
     trainer: Any = None
     view: Any = None
+    drivers: Drivers = SOLE
 
 
 @pytest.fixture

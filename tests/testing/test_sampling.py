@@ -84,6 +84,7 @@ def test_a_sampler_that_does_not_repeat_is_caught(write) -> None:
         "test_a_killed_trial_takes_no_suggestion_of_another",
         "test_an_interrupted_study_goes_on_as_it_would_have",
         "test_it_has_a_name_and_a_reference",
+        "test_killed_workers_go_on_as_they_would_have",
     ]
 
 

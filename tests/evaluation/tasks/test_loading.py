@@ -192,7 +192,7 @@ def test_a_hub_out_of_reach_is_told_with_the_way_out(monkeypatch: pytest.MonkeyP
     with pytest.raises(DataError) as error:
         load_task("gpqa")
     assert "gpqa: split train of Idavidrein/gpqa (gpqa_diamond) must be" in str(error.value)
-    assert "ConnectionError: Couldn't reach the hub Without the hub" in str(error.value)
+    assert "ConnectionError: Couldn't reach the hub. Without the hub" in str(error.value)
     assert "gpqa=PATH" in str(error.value)
     assert "hf auth login" in str(error.value)
 
