@@ -85,6 +85,10 @@ class HarmGuard:
             found = responses_of(model, data.guard, data.guard_prompts)
             self._others = [ids[:OTHER_TOKENS] for ids in found]
             self._order = Order(config.seed, len(found), other_rows(config.training.batch_size))
+            self._heard = data.guard_prompts
+            if model.fuser is not None and model.fuser.contexts_only:
+                # Joined once: how tokens are aligned is kept with the prompts.
+                self._heard = self._heard.followed_by(data.train_prompts)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -158,11 +162,11 @@ class HarmGuard:
         """
         assert self._model.fuser is not None
         assert self._data.guard_prompts is not None
-        prompts, speakers = self._data.guard_prompts, None
+        speakers = None
         if self._model.fuser.contexts_only:
-            speakers = [len(prompts) + row for row, _ in zip(cycle(examples), rows, strict=False)]
-            prompts = prompts.followed_by(self._data.train_prompts)
-        batch = self._model.batch(prompts, rows, speakers)
+            first = len(self._data.guard_prompts)
+            speakers = [first + row for row, _ in zip(cycle(examples), rows, strict=False)]
+        batch = self._model.batch(self._heard, rows, speakers)
         return self._packed(batch, [self._others[row] for row in rows])
 
     def request(self, engine: TrainingEngine, guarded: GuardedRows) -> ReceiverStep:
