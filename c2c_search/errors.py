@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 from typing import ClassVar
 
@@ -14,6 +17,7 @@ _NO_VALUE: Any = object()
 _SHOWN = 30
 _MOST_PROBLEMS = 20
 _LONGEST_VALUE = 1000
+_DEEPEST_VALUE = 40
 # Control characters (a terminal obeys those of C0 and C1), bidirectional marks, lone surrogates.
 _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -32,11 +36,38 @@ def _spelled(char: str) -> str:
     return repr(char)[1:-1] if not char.isprintable() else f"\\u{ord(char):04x}"
 
 
+def in_yaml(value: object) -> str:
+    """A value as a YAML or JSON file has it: ``null`` and ``true``, ``[1, 2]`` for a tuple.
+
+    Texts stay in ``repr``, which keeps them on one line; of a long or deep value the rest is left
+    out.
+    """
+    return _in_yaml(value, _DEEPEST_VALUE)
+
+
+def _in_yaml(value: object, depth: int) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if type(value) is date:
+        return value.isoformat()
+    if not isinstance(value, Mapping | list | tuple):
+        return repr(value)
+    if not depth:
+        return "..."
+    if isinstance(value, Mapping):
+        pairs = (
+            f"{_in_yaml(key, depth - 1)}: {_in_yaml(each, depth - 1)}"
+            for key, each in islice(value.items(), _LONGEST_VALUE)
+        )
+        return f"{{{', '.join(pairs)}}}"
+    return f"[{', '.join(_in_yaml(each, depth - 1) for each in value[:_LONGEST_VALUE])}]"
+
+
 def _told(rule: str, value: Any, hint: str) -> str:
     """A rule, what was found, shortened, and the way out, as sentences."""
     behind = []
     if value is not _NO_VALUE:
-        text = repr(value)
+        text = in_yaml(value)
         short = text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "..."
         behind.append(f"Got {short}.")
     if hint:
@@ -50,7 +81,7 @@ class C2CError(Exception):
 
     Args:
         rule: What must hold, as one sentence.
-        value: What was found instead; shown with ``repr``.
+        value: What was found instead; shown by `in_yaml`.
         hint: The way out, as one sentence.
     """
 

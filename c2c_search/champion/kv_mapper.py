@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
+from c2c_search.errors import in_yaml
 from c2c_search.fuser.checkpoint import load
 from c2c_search.host.files import disk_errors
 from c2c_search.host.files import swapped_in
@@ -165,7 +166,7 @@ def obstacles(manifest: Manifest, fuser: Fuser) -> list[str]:
         "lora_rank": 0,
     }
     reasons = [
-        f"{name} is {getattr(config, name)!r}, and the format knows only {value!r}"
+        f"{name} is {in_yaml(getattr(config, name))}, and the format knows only {in_yaml(value)}"
         for name, value in only.items()
         if getattr(config, name) != value
     ]

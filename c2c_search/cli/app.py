@@ -27,6 +27,7 @@ from c2c_search.cli import study
 from c2c_search.cli import tracking
 from c2c_search.cli import trial
 from c2c_search.cli.echo import echo
+from c2c_search.cli.help_text import Commands
 from c2c_search.cli.help_text import unfold
 from c2c_search.cli.verbosity import VERBOSITY
 
@@ -36,6 +37,7 @@ BEFORE, SEARCH = "Before a study", "The study"
 FOUND, CHAMPIONS = "What was found", "Fusers and champions"
 
 app = typer.Typer(
+    cls=Commands,
     help="Find, prove and ship Cache-to-Cache fusers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from c2c_search.config.document import MOST_BYTES
+from c2c_search.errors import in_yaml
 
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ def _own(training: TrainingConfig, settings: Mapping[str, Any]) -> Iterator[str]
         if name in settings and settings[name] not in (AUTO, value):
             field = _OURS.get(name, "batch_size, gradient_accumulation or devices_per_trial")
             yield (
-                f"{name} {settings[name]!r} contradicts the training's {value!r}; leave it out, "
-                f"and set training's {field}"
+                f"{name} {in_yaml(settings[name])} contradicts the training's "
+                f"{in_yaml(value)}; leave it out, and set training's {field}"
             )
     for name, reason in _REPLACED.items():
         if settings.get(name, AUTO) != AUTO:
@@ -121,8 +122,8 @@ def _zero(training: TrainingConfig, settings: Mapping[str, Any]) -> Iterator[str
         yield f"zero_optimization.stage {WHY_NOT_STAGE_3}"
     elif stage not in (AUTO, training.zero_stage):
         yield (
-            f"zero_optimization.stage {stage!r} contradicts zero_stage {training.zero_stage}; "
-            "leave it out, and set training's zero_stage"
+            f"zero_optimization.stage {in_yaml(stage)} contradicts zero_stage "
+            f"{training.zero_stage}; leave it out, and set training's zero_stage"
         )
     for name, reason in _REPLACED_ZERO.items():
         value = zero.get(name, AUTO)

@@ -18,6 +18,7 @@ from c2c_search.config.trial import canonical_hash
 from c2c_search.errors import ConfigError
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import StoreError
+from c2c_search.errors import in_yaml
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import default_dtype
 from c2c_search.host.dtypes import name_of
@@ -215,7 +216,7 @@ def _coerced(told: dict[str, Any], read: dict[str, Any]) -> Iterator[str]:
         if isinstance(value, dict) and isinstance(read.get(name), dict):
             yield from (f"{name}.{each}" for each in _coerced(value, read[name]))
         elif json.dumps(value) != json.dumps(read.get(name)):
-            yield f"{name}: {value!r} would be read as {read.get(name)!r}"
+            yield f"{name}: {in_yaml(value)} would be read as {in_yaml(read.get(name))}"
 
 
 def _trial(folder: Path) -> Target:

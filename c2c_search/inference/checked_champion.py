@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import SourceError
+from c2c_search.errors import in_yaml
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.stored import CONFIG_NAME
 from c2c_search.inference.manifest import MANIFEST
@@ -71,8 +72,8 @@ def _check_trial(manifest: Manifest, trial: dict[str, object], stored: StoredCon
     ]:
         raise _refused(
             "; ".join(
-                f"trial.fuser.{name} is {getattr(there, name)!r}, and fuser.{name} of "
-                f"{CONFIG_NAME} {getattr(here, name)!r}"
+                f"trial.fuser.{name} is {in_yaml(getattr(there, name))}, and fuser.{name} of "
+                f"{CONFIG_NAME} {in_yaml(getattr(here, name))}"
                 for name in differences
             )
         )
@@ -81,7 +82,9 @@ def _check_trial(manifest: Manifest, trial: dict[str, object], stored: StoredCon
         source = pair.get(side) if isinstance(pair, dict) else None
         known = getattr(manifest.pair, side).source
         if not isinstance(source, str) or not _same_source(source, known):
-            raise _refused(f"trial.pair.{side} is {source!r}, and pair.{side}.source {known!r}")
+            raise _refused(
+                f"trial.pair.{side} is {in_yaml(source)}, and pair.{side}.source {known!r}"
+            )
 
 
 def _same_source(one: str, other: str) -> bool:

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from pydantic import model_validator
 
 from c2c_search.errors import IntegrityError
+from c2c_search.errors import in_yaml
 from c2c_search.errors import shown
 from c2c_search.host.strict_json import content_sha256
 from c2c_search.host.strict_json import read_object
@@ -212,7 +213,7 @@ class Manifest(_Stored):
         }
         for name, (here, there) in told.items():
             if there is not None and there != here:
-                raise ValueError(f"{name} must be what the trial says, {there!r}")
+                raise ValueError(f"{name} must be what the trial says, {in_yaml(there)}")
         return self
 
 

@@ -13,6 +13,7 @@ from pydantic import ConfigDict
 from pydantic import PositiveInt
 
 from c2c_search.errors import ConfigError
+from c2c_search.errors import in_yaml
 from c2c_search.fuser.shapes import CacheShape
 
 
@@ -188,7 +189,9 @@ def _refuse_others(config: Any) -> None:
     types = [*(_get(config, "layer_types") or ()), *(_get(config, "layers_block_type") or ())]
     for index, kind in enumerate(types):
         if kind not in _WITH_KEYS_AND_VALUES:
-            raise _refusal(config, f"layer {index} is {kind!r} and keeps no plain keys and values")
+            raise _refusal(
+                config, f"layer {index} is {in_yaml(kind)} and keeps no plain keys and values"
+            )
     if _get(config, "conv_L_cache") is not None:
         raise _refusal(config, "some of its layers are convolutions (conv_L_cache)")
     _refuse_unpackable(config)

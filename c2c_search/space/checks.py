@@ -23,6 +23,7 @@ from c2c_search.config.trial import needs_added_entries
 from c2c_search.errors import ConfigError
 from c2c_search.errors import Problem
 from c2c_search.errors import SourceError
+from c2c_search.errors import in_yaml
 from c2c_search.errors import suggestion
 from c2c_search.fuser import layers
 from c2c_search.fuser.config import FuserConfig
@@ -144,7 +145,7 @@ class _Check:
                 if key in seen:
                     yield self.document.problem(
                         ("dimensions", name, "choices", index),
-                        f"Choices must differ, but {seen[key]!r} names the same layers.",
+                        f"Choices must differ, but {in_yaml(seen[key])} names the same layers.",
                         value=value,
                     )
                 seen.setdefault(key, value)

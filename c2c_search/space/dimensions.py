@@ -24,6 +24,7 @@ from c2c_search.config.frozen import FrozenModel
 from c2c_search.config.problems import sentence
 from c2c_search.config.stages import StageConfig
 from c2c_search.config.stages import written
+from c2c_search.errors import in_yaml
 
 
 def _scalar(value: Any) -> Any:
@@ -105,7 +106,7 @@ class Dimension(FrozenModel):
         seen: set[Value] = set()
         for value in choices:
             if value in seen:
-                raise ValueError(f"choices must differ, but {value!r} stands there twice")
+                raise ValueError(f"choices must differ, but {in_yaml(value)} stands there twice")
             seen.add(value)
         if self.log or self.step is not None:
             raise ValueError("log and step belong to ranges; drop them")

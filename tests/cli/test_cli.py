@@ -37,11 +37,21 @@ def space_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_command_line_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("line", ["--help", "study -h", "eval --help", "serve -h", "trial run -h"])
+def test_help_imports_nothing_heavy(line: str) -> None:
     heavy = ["torch", "mlflow", "optuna", "transformers", "datasets", "deepspeed", "pydantic"]
-    code = f"import c2c_search.cli.app, sys; print([m for m in {heavy} if m in sys.modules])"
+    code = "import atexit, sys; from c2c_search.cli import main\n"
+    code += f"atexit.register(lambda: print([m for m in {heavy} if m in sys.modules]))\n"
+    code += f"sys.argv[1:] = {line.split()}; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert "Usage: c2c-search" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_of_what_is_not_there(cli: Cli) -> None:
+    status, _, err = cli("trial", "rum", "--help")
+    assert status == 2
+    assert "No such command 'rum'" in err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 from typing import Literal
 
 import pytest
@@ -102,3 +103,24 @@ def test_a_long_list_of_names_is_cut() -> None:
 def test_a_list_is_not_too_short_for_what_is_wrong_in_it(members: str, told: str) -> None:
     (problem,) = _problems(f"some: {members}", _Listed)
     assert problem.startswith(f"a.yaml:1:{told}")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, "null"),
+        ({"a": None, "b": [True, (False, 0, 1.5)]}, "{'a': null, 'b': [true, [false, 0, 1.5]]}"),
+        (datetime.date(2026, 7, 31), "2026-07-31"),
+        ("None", "'None'"),
+    ],
+)
+def test_values_are_told_as_yaml_writes_them(value: object, told: str) -> None:
+    assert str(ConfigError("Must be so.", value=value)) == f"Must be so. Got {told}."
+
+
+def test_a_value_that_is_deep_or_long_is_cut() -> None:
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+    assert str(ConfigError("Must be so.", value=deep)).endswith("[...]" + "]" * 39 + ".")
+    assert len(str(ConfigError("Must be so.", value=[True] * 10**6))) < 1100

@@ -65,12 +65,12 @@ def test_a_value_of_another_kind_in_a_space(
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        ("learning_rate: true", "training.learning_rate: Must be a valid number. Got True."),
+        ("learning_rate: true", "training.learning_rate: Must be a valid number. Got true."),
         ("learning_rate: '1e-3'", "training.learning_rate: Must be a valid number. Got '1e-3'."),
         ("steps: 4.0", "training.steps: Must be a valid integer. Got 4.0."),
         (f"steps: {'1' * 400}", "training.steps: A whole number must not have more than 15"),
         ("batch_size: 0", "training.batch_size: Must be greater than or equal to 1. Got 0."),
-        ("zero_stage: true", "training.zero_stage: Must be a whole number. Got True."),
+        ("zero_stage: true", "training.zero_stage: Must be a whole number. Got true."),
         ("zero_stage: 1.0", "training.zero_stage: Must be a whole number. Got 1.0."),
         ("checkpoint_activations: on", "training.checkpoint_activations: Must be a valid bool"),
         ("warmup: .nan", "training.warmup: Must be"),

@@ -9,6 +9,7 @@ from typing import Any
 from typing import cast
 
 from c2c_search.data.schema import Row
+from c2c_search.errors import in_yaml
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.task import HubRow
 from c2c_search.evaluation.tasks.task import task
@@ -24,7 +25,7 @@ def text(row: HubRow, column: str) -> str:
     """
     value = row[column]
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{column} must be a non-empty text, not {value!r}.")
+        raise ValueError(f"{column} must be a non-empty text, not {in_yaml(value)}.")
     return value.strip()
 
 
@@ -36,7 +37,7 @@ def flag(row: HubRow, column: str) -> bool:
     """
     value = row[column]
     if not isinstance(value, bool):
-        raise ValueError(f"{column} must be true or false, not {value!r}.")
+        raise ValueError(f"{column} must be true or false, not {in_yaml(value)}.")
     return value
 
 
@@ -47,7 +48,7 @@ def texts(value: Any, name: str) -> list[str]:
         ValueError: It is none.
     """
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
-        raise ValueError(f"{name} must be a list of texts, not {value!r}.")
+        raise ValueError(f"{name} must be a list of texts, not {in_yaml(value)}.")
     return list(value)
 
 
@@ -58,7 +59,7 @@ def label_index(answer: Any, labels: Sequence[str]) -> int:
         ValueError: None of them.
     """
     if str(answer).strip() not in labels:
-        raise ValueError(f"The answer must be one of {', '.join(labels)}, not {answer!r}.")
+        raise ValueError(f"The answer must be one of {', '.join(labels)}, not {in_yaml(answer)}.")
     return labels.index(str(answer).strip())
 
 
@@ -87,9 +88,11 @@ def choice_item(
         ValueError: Fewer than two choices, or the answer is none of them.
     """
     if isinstance(choices, str) or len(choices) < 2:
-        raise ValueError(f"There must be at least two choices, not {choices!r}.")
+        raise ValueError(f"There must be at least two choices, not {in_yaml(choices)}.")
     if not 0 <= answer < len(choices):
-        raise ValueError(f"The answer must be one of {len(choices)} choices, not {answer!r}.")
+        raise ValueError(
+            f"The answer must be one of {len(choices)} choices, not {in_yaml(answer)}."
+        )
     stripped = tuple(str("" if choice is None else choice).strip() for choice in choices)
     if not all(stripped):
         return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from c2c_search.errors import in_yaml
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import digest
 from c2c_search.evaluation.tasks.task import Hub
@@ -148,12 +149,12 @@ def convert(row: HubRow, fallback_id: str) -> Item:
     # LongBench-E's sets are of the same kinds.
     name = str(row["dataset"]).removesuffix("_e")
     if name not in SUBSETS:
-        raise ValueError(f"dataset must be one of {', '.join(SUBSETS)}, not {name!r}.")
+        raise ValueError(f"dataset must be one of {', '.join(SUBSETS)}, not {in_yaml(name)}.")
     answers = row["answers"]
     if isinstance(answers, str) or not len(answers):
-        raise ValueError(f"answers must be a list of texts, not {answers!r}.")
+        raise ValueError(f"answers must be a list of texts, not {in_yaml(answers)}.")
     if name.startswith("passage") and not all(re.search(r"\d", answer) for answer in answers):
-        raise ValueError(f"answers must be numbers of paragraphs, not {list(answers)!r}.")
+        raise ValueError(f"answers must be numbers of paragraphs, not {in_yaml(answers)}.")
     subset = SUBSETS[name]
     context = row["context"]
     parts = (subset.before, context, subset.after.replace("{input}", row["input"]))

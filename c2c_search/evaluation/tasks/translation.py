@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from c2c_search.errors import in_yaml
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import digest
 from c2c_search.evaluation.tasks.columns import text
@@ -73,7 +74,7 @@ def convert(row: HubRow, fallback_id: str) -> Item | None:
     pair = text(row, "lp")
     source, _, target = pair.partition("-")
     if not target:
-        raise ValueError(f"lp must be two languages, such as en-de_DE, not {pair!r}.")
+        raise ValueError(f"lp must be two languages, such as en-de_DE, not {in_yaml(pair)}.")
     asked = (
         f"Translate the following text from {_name(source)} into {_name(target)}."
         f"\n\n{text(row, 'source')}"

@@ -6,6 +6,7 @@ of their own, so a question stands alone unless that system asks it.
 
 from __future__ import annotations
 
+from c2c_search.errors import in_yaml
 from c2c_search.evaluation.items import Item
 from c2c_search.evaluation.tasks.columns import choice_item
 from c2c_search.evaluation.tasks.columns import shuffled
@@ -30,6 +31,6 @@ def convert(row: HubRow, fallback_id: str) -> Item | None:
     """The right answer always comes first, so the options are put in an order by hash."""
     question, targets = text(row, "question"), row["mc1_targets"]
     if sum(targets["labels"]) != 1:
-        raise ValueError(f"One label must be 1, the others 0, not {targets['labels']!r}.")
+        raise ValueError(f"One label must be 1, the others 0, not {in_yaml(targets['labels'])}.")
     choices, answer = shuffled(targets["choices"], list(targets["labels"]).index(1), question)
     return choice_item(fallback_id, question, choices, answer, group="truthfulqa_mc")

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import IntegrityError
 from c2c_search.errors import Problem
+from c2c_search.errors import in_yaml
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.layer_alignment import LAYER_ALIGNMENTS
 from c2c_search.fuser.rosetta.layout import KINDS
@@ -231,7 +232,8 @@ def _check_arguments(
         for name in Arguments.model_fields:
             value, expected = getattr(other, name), getattr(built, name)
             if value != expected:
-                rule = f"All projectors must be built alike; projector {first} has {expected!r}."
+                rule = "All projectors must be built alike; "
+                rule += f"projector {first} has {in_yaml(expected)}."
                 problems.append(Problem(f"projector_{index}.json: {name}", rule, value, _AGAIN))
     for side, shape, prefix in (("sharer", sharer, "source"), ("receiver", receiver, "target")):
         for what, field, there in (

@@ -14,6 +14,7 @@ import torch
 
 from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
+from c2c_search.errors import in_yaml
 from c2c_search.fuser.config import FuserConfig
 from c2c_search.fuser.fuser import Fuser
 from c2c_search.fuser.rosetta.layout import KINDS
@@ -117,7 +118,9 @@ def obstacles(config: FuserConfig, sources: Sequence[Sequence[int]] = ()) -> lis
         # Some fields are not written at their default.
         only = known[name] if name in known else FuserConfig.model_fields[name].default
         if not free and value != only:
-            reasons.append(f"{name} is {value!r}, and the layout knows only {only!r}")
+            reasons.append(
+                f"{name} is {in_yaml(value)}, and the layout knows only {in_yaml(only)}"
+            )
     return reasons
 
 

@@ -295,7 +295,7 @@ def test_layers_outside_the_models_and_several_pairs_are_named(folder: Path) -> 
     assert message.startswith("3 problems:")
     assert "receiver layer 0: The sharer has the layers 0 to 4. Got 5." in message
     assert "receiver layer 2: A layer takes one pair" in message
-    assert "Got [(1, 1), (2, 2)]" in message
+    assert "Got [[1, 1], [2, 2]]" in message
     assert "receiver layer 3: The receiver has the layers 0 to 2. Got 3." in message
 
 
