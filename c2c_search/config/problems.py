@@ -6,9 +6,11 @@ import json
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from types import UnionType
 from typing import Annotated
 from typing import Any
 from typing import TypeVar
+from typing import Union
 from typing import get_args
 from typing import get_origin
 
@@ -62,15 +64,40 @@ def validate(model: type[Model], document: Document) -> tuple[Model | None, list
     try:
         return strictly(model, document.data), problems
     except ValidationError as error:
-        problems += [translate(model, document, details) for details in _causes(error)]
+        problems += [translate(model, document, details) for details in _causes(model, error)]
         return None, in_order(without_echoes(document, problems))
 
 
-def _causes(error: ValidationError) -> list[ErrorDetails]:
-    """Pydantic's errors without that a list is too short, where its wrong members are told."""
-    errors = error.errors()
+def _causes(model: type[BaseModel], error: ValidationError) -> list[ErrorDetails]:
+    """Pydantic's errors, one of a value that may be of several kinds.
+
+    That a list is too short is left out where its wrong members are told.
+    """
+    errors = _united(model, error.errors())
     above = {each["loc"][:end] for each in errors for end in range(len(each["loc"]))}
     return [each for each in errors if each["type"] != "too_short" or each["loc"] not in above]
+
+
+def _united(model: type[BaseModel], errors: Iterable[ErrorDetails]) -> list[ErrorDetails]:
+    """Pydantic's errors; of a value that is of none of several kinds it has one for each."""
+    found: dict[Location, list[ErrorDetails]] = {}
+    for error in errors:
+        location: Location = error["loc"]
+        united = len(_kinds(model, location[:-1])) > 1
+        found.setdefault(location[:-1] if united else location, []).append(error)
+    return [
+        each
+        for location, of_place in found.items()
+        for each in (of_place if location == of_place[0]["loc"] else [_any_of(location, of_place)])
+    ]
+
+
+def _any_of(location: Location, errors: list[ErrorDetails]) -> ErrorDetails:
+    rules = [sentence(error).rstrip(".").removeprefix("Must be ") for error in errors]
+    # A word is taken for the word that it is nearly, anything else for what comes first.
+    word = isinstance(errors[0]["input"], str) and explain(errors[-1])[1]
+    kind = errors[-1 if word else 0]
+    return {**kind, "loc": location, "msg": f"Must be {', or '.join(rules)}."}
 
 
 def strictly(model: type[Model], data: Any) -> Model:
@@ -159,6 +186,16 @@ def _keys(model: type[BaseModel], location: Location) -> list[str]:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return [field.alias or name for name, field in kind.model_fields.items()]
     return []
+
+
+def _kinds(model: type[BaseModel], location: Location) -> list[Any]:
+    """What the value at ``location`` may be, beside null."""
+    kind: Any = model
+    for part in location:
+        kind = _inner(kind, part)
+    if get_origin(kind) not in (Union, UnionType):
+        return [kind]
+    return [option for option in get_args(kind) if option is not type(None)]
 
 
 def _inner(kind: Any, part: str | int) -> Any:

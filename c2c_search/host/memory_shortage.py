@@ -32,7 +32,7 @@ class MemoryWatch:
         after = _kills(self._root)
         if None not in (self._before, after) and after != self._before:
             return True
-        limit = _limit(self._root)
+        limit = memory_limit(self._root)
         return limit is not None and peak >= _NEARLY_ALL * limit
 
 
@@ -48,7 +48,7 @@ def _counted(file: Path) -> int | None:
     return _field(file, "oom_kill")
 
 
-def _limit(root: Path) -> int | None:
+def memory_limit(root: Path) -> int | None:
     """Bytes that the cgroup, or the machine, lets a process have."""
     total = _field(root / "proc/meminfo", "MemTotal:")
     limits = [] if total is None else [1024 * total]

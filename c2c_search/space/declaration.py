@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 from typing import Any
+from typing import Literal
 from typing import Self
 from typing import cast
 from typing import get_args
@@ -188,12 +189,10 @@ class Search(FrozenModel):
         description="Further seeds that every finalist is trained with, before they are ordered "
         "by their means.",
     )
-    trials_per_device: int = Field(
+    trials_per_device: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] = Field(
         1,
-        ge=1,
-        le=1000,
         description="Trials that train at once in one process, the receiver reading for all of "
-        "them in one pass.",
+        "them in one pass; auto: as many as pay, measured when the search begins.",
     )
     trial_hours: float | None = Field(
         None,
@@ -202,6 +201,11 @@ class Search(FrozenModel):
         "share the sum of theirs.",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Of the sampler, and of every trial.")
+
+    @property
+    def places(self) -> int:
+        """Trials that train at once in one process; 1 where that is still to be measured."""
+        return 1 if self.trials_per_device == "auto" else self.trials_per_device
 
     @property
     def leading(self) -> ObjectiveName:

@@ -149,7 +149,7 @@ class _Work:
             told.append("The tasks of champion.harmless_on are not counted.")
         if self.space.search.timed:
             told.append("Asking trained fusers for latency_ms and peak_memory_mb is not counted.")
-        if self.space.search.trials_per_device > 1:
+        if self.space.search.trials_per_device != 1:
             told.append("Trials that train side by side take less than is counted here.")
         if self.space.search.hours is not None:
             told.append(f"No trial begins after {self.space.search.hours:g} hours of trials.")

@@ -90,7 +90,7 @@ def memory_of_trials(
 
     def of_trial(trial: TrialConfig) -> TrialMemory:
         models = model(trial.pair.receiver), model(trial.pair.sharer)
-        together = space.search.trials_per_device
+        together = space.search.places
         memory = rehearsal.trial(trial, *models, rows(), together=together)
         sources = {source for pair in space.pairs.values() for _, source in pair}
         return replace(memory, models=sum(model_bytes(model(one).model) for one in sources))

@@ -32,6 +32,8 @@ from c2c_search.space.objective import Objective
 from c2c_search.study.controls import ROLES
 from c2c_search.study.pace import MeasuredPace
 from c2c_search.study.pace import TrainingCost
+from c2c_search.study.shortened import PASSES
+from c2c_search.study.shortened import shortened
 from c2c_search.system_names import TWIN
 from c2c_search.training.divergence import DivergedError
 from c2c_search.training.process import keep_freed_memory
@@ -71,7 +73,6 @@ _STEPS = 4, 40  # of it
 _PREFILL_SECONDS = 4.0  # of a model, after which no further batch is begun
 _BATCHES = 4  # of it, at most
 _PART = 4  # of the first batch a fourth: on a slow machine a whole one takes long
-_PASSES = 2  # accumulated in a step, at most; more of them take so many times as long
 _LEAST_SPREAD = 0.1
 _BLOCKS = 3  # of a training's steps, by which one sees how steady the machine is
 
@@ -356,32 +357,11 @@ class _Meter:
                 yield trial
 
 
-def shortened(trial: TrialConfig, steps: int) -> TrialConfig:
-    """A trial that ends after about so many steps, of all its stages, and tells each one.
-
-    Args:
-        trial: The trial.
-        steps: In all; two of each stage, at least.
-    """
-    training = trial.training
-    of_stage = max(2, steps // len(training.course))
-    stages = tuple(stage.model_copy(update={"steps": of_stage}) for stage in training.stages)
-    update = {
-        "stages": stages,
-        "steps": of_stage * len(training.course),
-        "rungs": (1.0,),
-        "log_every": 1,
-        "gradient_accumulation": min(training.passes, _PASSES),
-        "devices_per_trial": 1,
-    }
-    return trial.model_copy(update={"training": training.model_copy(update=update)})
-
-
 def _passes(trial: TrialConfig) -> float:
     """How many times as many passes a device makes in a step of a trial as in `shortened`."""
     passes = trial.training.passes
     devices = min(trial.training.devices_per_trial, max(1, torch.cuda.device_count()))
-    return passes / devices / min(passes, _PASSES)
+    return passes / devices / min(passes, PASSES)
 
 
 def _blocks(seconds: Sequence[float]) -> list[float]:

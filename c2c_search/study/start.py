@@ -58,6 +58,7 @@ from c2c_search.study.sizes import make_fits
 from c2c_search.study.succession import PromotedChampion
 from c2c_search.study.trainer import WorkerProcess
 from c2c_search.study.trials import run_trials
+from c2c_search.study.trials_at_once import with_trials_at_once
 from c2c_search.study.warm_start import warm_start
 from c2c_search.study.workers import make_workers
 from c2c_search.study.workers import no_node
@@ -150,7 +151,8 @@ class StudyStart:
             if self.warm_start or not session.study.user_attrs.get(SEARCHES):
                 warm_start(session, self.earlier, self.warm_start)
             session.study.set_user_attr(SEARCHES, True)
-        run_trials(session, make_fits(self.space))
+        session = with_trials_at_once(session)
+        run_trials(session, make_fits(session.space))
         if (overhead := overhead_of(trial_rows(session.study))) is not None:
             session.view.note(f"Overhead: {overhead}")
         self.drivers.check()

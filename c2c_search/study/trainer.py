@@ -36,6 +36,8 @@ from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Notice
+from c2c_search.training.protocol import Pace
+from c2c_search.training.protocol import Paced
 from c2c_search.training.protocol import Prepare
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Progress
@@ -260,6 +262,11 @@ class TrainerClient:
                 return _failed(last)
             self._store.save(key, last)
             return last
+
+    def pace(self, request: Pace) -> Paced | Failed:
+        """Let trainings in lockstep be timed; it depends on the moment, and is not kept."""
+        last = self._asked(request)
+        return last if isinstance(last, Paced) else _failed(last)
 
     def _asked(self, request: Request) -> Event:
         """What a worker that stands ready answers."""

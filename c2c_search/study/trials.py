@@ -129,7 +129,7 @@ def _search(session: Session, streak: FailureStreak, fits: Fits | None) -> None:
     """One worker's part of the search."""
     search = _Search(session, streak, fits)
     try:
-        places = session.space.search.trials_per_device
+        places = session.space.search.places
         groups = LockstepGroups(session.trainer, places, search.following)
         groups.run()
         while search.tell():

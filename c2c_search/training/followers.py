@@ -30,6 +30,7 @@ from c2c_search.training.protocol import Failed
 
 
 if TYPE_CHECKING:
+    from c2c_search.training.protocol import Pace
     from c2c_search.training.protocol import Train
     from c2c_search.training.protocol import TrainTogether
 
@@ -98,7 +99,7 @@ class Followers:
             self._processes[rank] = self._start(rank, count, pipeline, cache_dir, threads)
         threading.Thread(target=self._watch, daemon=True, name="followers").start()
 
-    def begin(self, request: Train | TrainTogether) -> None:
+    def begin(self, request: Train | TrainTogether | Pace) -> None:
         """Let all begin a training."""
         for process in self._processes.values():
             assert process.stdin is not None

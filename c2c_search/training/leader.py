@@ -15,6 +15,7 @@ from c2c_search.training.followers import ranks_for
 
 if TYPE_CHECKING:
     from c2c_search.training.protocol import Failed
+    from c2c_search.training.protocol import Pace
     from c2c_search.training.protocol import Train
     from c2c_search.training.protocol import TrainTogether
 
@@ -39,9 +40,9 @@ class Leader:
         return self._followers is not None
 
     @contextmanager
-    def leading(self, request: Train | TrainTogether) -> Iterator[None]:
+    def leading(self, request: Train | TrainTogether | Pace) -> Iterator[None]:
         """Have the trial's other ranks do a training while this process does it in the block."""
-        first = request if request.type == "train" else request.trials[0]
+        first = request.trials[0] if request.type == "train_together" else request
         devices = first.config.training.devices_per_trial
         if devices == 1:
             yield

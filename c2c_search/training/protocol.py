@@ -123,6 +123,17 @@ class TrainTogether(_Message):
     trials: tuple[Train, ...]
 
 
+class Pace(_Message):
+    """Measure what a pass of several equal trainings in lockstep takes; see `Paced`.
+
+    They are taken as far as the last step of ``config`` but one, and nothing is kept of them.
+    """
+
+    type: Literal["pace"] = "pace"
+    config: TrialConfig
+    together: int
+
+
 class Join(_Message):
     """The driver's word after a trial's end in a group: which trials join it, in its place.
 
@@ -166,7 +177,8 @@ class Answer(_Message):
 
 
 Request = Annotated[
-    Prepare | Train | TrainTogether | Join | Evaluate | Cost | Answer, Field(discriminator="type")
+    Prepare | Train | TrainTogether | Pace | Join | Evaluate | Cost | Answer,
+    Field(discriminator="type"),
 ]
 
 
@@ -284,6 +296,19 @@ class TrainedTogether(_Message):
     type: Literal["trained_together"] = "trained_together"
 
 
+class Paced(_Message):
+    """What a pass of trainings in lockstep takes on the first rank's device.
+
+    ``seconds`` of a pass, in which each of them takes one; ``taken`` bytes by all of them, and
+    ``free`` bytes beside them.
+    """
+
+    type: Literal["paced"] = "paced"
+    seconds: float
+    taken: int
+    free: int
+
+
 class Result(_Message):
     """A system's answers on a split, one row an item."""
 
@@ -324,13 +349,14 @@ Event = Annotated[
     | Trained
     | OfTrial
     | TrainedTogether
+    | Paced
     | Result
     | Costs
     | Failed,
     Field(discriminator="type"),
 ]
 
-LAST = (Prepared, Trained, TrainedTogether, Result, Costs, Failed)
+LAST = (Prepared, Trained, TrainedTogether, Paced, Result, Costs, Failed)
 """Events that end a request, outside of an `OfTrial`."""
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(Request)

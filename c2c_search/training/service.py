@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import tempfile
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import choose_dtype
 from c2c_search.host.dtypes import name_of
+from c2c_search.host.free_memory import free_memory
 from c2c_search.inference.drafting import drafter_of
 from c2c_search.inference.model import C2CModel
 from c2c_search.models.chats import chat_notices
@@ -44,6 +46,7 @@ from c2c_search.training.lengths import anchor_notices
 from c2c_search.training.lengths import draft_notices
 from c2c_search.training.lengths import length_notices
 from c2c_search.training.loaded_data import load_data
+from c2c_search.training.lockstep import pass_seconds
 from c2c_search.training.lockstep import train_together
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.lora_training import adapt
@@ -55,12 +58,15 @@ from c2c_search.training.preparation import refuse_other_date
 from c2c_search.training.private_rows import private_split
 from c2c_search.training.private_rows import refuse_other_contexts
 from c2c_search.training.private_rows import speaks_of_contexts
+from c2c_search.training.process import release_memory
 from c2c_search.training.protocol import DRAFTS
 from c2c_search.training.protocol import Cost
 from c2c_search.training.protocol import Costs
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
+from c2c_search.training.protocol import Pace
+from c2c_search.training.protocol import Paced
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Progress
 from c2c_search.training.protocol import Result
@@ -196,6 +202,26 @@ class WorkerService:
 
         train_together(trials, made, self.emit, joining)
         return TrainedTogether()
+
+    def pace(self, request: Pace) -> Paced:
+        """Measure what trainings in lockstep take; see `protocol.Pace`."""
+        device = self._ready(request.config.pair).receiver.model.device
+        with tempfile.TemporaryDirectory(prefix="c2c-search-pace-") as folder:
+            trials = [
+                Train(config=request.config, directory=str(Path(folder) / str(number)))
+                for number in range(request.together)
+            ]
+            before, left = free_memory(device), 0
+
+            def made(train: Train, emit: Callable[[Event], None]) -> FuserTraining:
+                return self.trial(train.config, Path(train.directory), lambda: True, emit=emit)
+
+            try:
+                seconds = pass_seconds(trials, made)
+                left = free_memory(device)
+            finally:
+                release_memory()
+        return Paced(seconds=seconds, taken=max(0, before - left), free=left)
 
     def trial(
         self,

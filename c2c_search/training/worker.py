@@ -33,6 +33,7 @@ from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import Failure
 from c2c_search.training.protocol import Join
 from c2c_search.training.protocol import OfTrial
+from c2c_search.training.protocol import Pace
 from c2c_search.training.protocol import Prepare
 from c2c_search.training.protocol import Request
 from c2c_search.training.protocol import Step
@@ -115,6 +116,9 @@ class Server:
         return REQUEST.validate_json(line) if line else None
 
     def _run(self, request: Request) -> Event:
+        if isinstance(request, Pace):
+            with self._leader.leading(request):
+                return self._answer(request)
         if not isinstance(request, (Train, TrainTogether)):
             return self._answer(request)
         self._begun = len(request.trials) if isinstance(request, TrainTogether) else 1
@@ -138,6 +142,8 @@ class Server:
             )
         if isinstance(request, TrainTogether):
             return service.train_together(request.trials, self._go_on, self._joining)
+        if isinstance(request, Pace):
+            return service.pace(request)
         if isinstance(request, Evaluate):
             return service.evaluate(request)
         if isinstance(request, Cost):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import Annotated
 from typing import Literal
 
 import pytest
@@ -33,6 +34,10 @@ class _Outer(BaseModel):
 
 class _Listed(BaseModel):
     some: tuple[Literal["a"], ...] = Field(min_length=1)
+
+
+class _Counted(BaseModel):
+    count: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
 
 
 def _problems(text: str, model: type[BaseModel] = _Outer) -> list[str]:
@@ -124,3 +129,17 @@ def test_a_value_that_is_deep_or_long_is_cut() -> None:
         deep = [deep]
     assert str(ConfigError("Must be so.", value=deep)).endswith("[...]" + "]" * 39 + ".")
     assert len(str(ConfigError("Must be so.", value=[True] * 10**6))) < 1100
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("0", "Must be greater than or equal to 1, or 'auto'. Got 0."),
+        ("aut", "Must be a valid integer, or 'auto'. Got 'aut'. Did you mean `auto`?"),
+        ("'3'", "Must be a valid integer, or 'auto'. Got '3'. Write it in digits, without"),
+        ("[2]", "Must be a valid integer, or 'auto'. Got [2]."),
+    ],
+)
+def test_a_value_of_none_of_several_kinds_is_one_problem(value: str, told: str) -> None:
+    (problem,) = _problems(f"count: {value}", _Counted)
+    assert problem.startswith(f"a.yaml:1:1 count: {told}")

@@ -39,6 +39,8 @@ from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Failed
 from c2c_search.training.protocol import OfTrial
+from c2c_search.training.protocol import Pace
+from c2c_search.training.protocol import Paced
 from c2c_search.training.protocol import Prepare
 from c2c_search.training.protocol import Prepared
 from c2c_search.training.protocol import Progress
@@ -107,6 +109,8 @@ class Script:
     together: list[list[TrialConfig]] = field(default_factory=list)
     joined: list[TrialConfig] = field(default_factory=list)
     fit: int = 100  # trainings that fit the memory together
+    paces: Callable[[int], Paced | Failed] = lambda together: Paced(seconds=1, taken=0, free=1)
+    paced: list[int] = field(default_factory=list)
     starts: int = 0
     groups: tuple[str, str] = ("country/ja", "country/zh")
 
@@ -135,6 +139,9 @@ class FakeWorker:
             return self._train(request)
         if isinstance(request, Cost):
             return self._cost(request)
+        if isinstance(request, Pace):
+            self.script.paced.append(request.together)
+            return iter([self.script.paces(request.together)])
         assert isinstance(request, Evaluate)
         return self._evaluate(request)
 

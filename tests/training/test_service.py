@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from c2c_search.errors import ConfigError
 from c2c_search.evaluation.items import Item
@@ -19,11 +21,16 @@ from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.prompt_cache.store import PromptCacheStore
 from c2c_search.tokenization.token_alignment import encode_all
+from c2c_search.training import lockstep
 from c2c_search.training.protocol import Cost
 from c2c_search.training.protocol import Evaluate
 from c2c_search.training.protocol import Event
 from c2c_search.training.protocol import Notice
+from c2c_search.training.protocol import OfTrial
+from c2c_search.training.protocol import Pace
 from c2c_search.training.protocol import Progress
+from c2c_search.training.protocol import Rung
+from c2c_search.training.protocol import Step
 from c2c_search.training.service import WorkerService
 
 
@@ -203,3 +210,20 @@ def test_a_task_of_harm_is_answered_as_a_split_is(
     alone = asked.evaluate(request.model_copy(update={"system": "receiver", "fuser_dir": None}))
     pairs = zip(fused.items, alone.items, strict=True)
     assert any(mine.scores != theirs.scores for mine, theirs in pairs)
+
+
+def test_trainings_in_lockstep_are_timed_and_leave_nothing(service, trial, tmp_path, monkeypatch):
+    passes = []
+    real = lockstep._one_pass
+    monkeypatch.setattr(lockstep, "_one_pass", lambda all: passes.append(len(all)) or real(all))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    before = torch.random.get_rng_state()
+    found = service.pace(Pace(config=trial, together=3))
+    assert found.seconds > 0
+    assert found.free > 0
+    assert passes == [3] * (trial.training.steps - 1)  # the last step ends in a validation
+    assert not [event for event in service.events if isinstance(event, (Step, Rung, OfTrial))]
+    assert [*(tmp_path / "temporary").iterdir()] == []
+    assert torch.equal(torch.random.get_rng_state(), before)
