@@ -1,10 +1,12 @@
 """Trains fusers drawn at random from a space, and keeps their learning curves as one table.
 
 Each training is written to the folder of results as it ends; an interrupted run goes on, also in
-the middle of a training. Fuser k is the same however many are asked for:
+the middle of a training. Fuser k is the same however many are asked for. What a table holds is
+not trained again, so that it can grow on one machine after another:
 
-    python benchmarks/fuser_table/make.py --fusers 300 --together 4
-    python benchmarks/fuser_table/make.py --parquet c2c_search/testing/fusers.parquet --fusers 0
+    table=c2c_search/testing/fusers.parquet
+    python benchmarks/fuser_table/make.py --fusers 300 --together 4 --extend $table
+    python benchmarks/fuser_table/make.py --fusers 0 --extend $table --parquet $table
 
 README.md beside this file is the table's data card.
 """
@@ -44,6 +46,7 @@ from c2c_search.space.schema import Space
 from c2c_search.system_names import TWIN
 from c2c_search.testing.tabled_fusers import FILE
 from c2c_search.testing.tabled_fusers import FORMAT
+from c2c_search.testing.tabled_fusers import table_rows
 from c2c_search.testing.tabled_fusers import write_table
 from c2c_search.training.divergence import DivergedError
 from c2c_search.training.process import keep_freed_memory
@@ -87,17 +90,20 @@ def main() -> None:
     options.results.mkdir(parents=True, exist_ok=True)
     claim(options.results, space)
     log = options.results / "trainings.jsonl"
+    before = [] if options.extend is None else rows_of(options.extend, options.results, space)
     if options.fusers:
         with sole(options.results):
             mend(log)
-            done = {(one["fuser"], one["seed"]) for one in read(log)}
+            done = {(one["fuser"], one["seed"]) for one in (*read(log), *before)}
             if missing := to_do(space, options.fusers, done):
                 Maker(space, options.results).make(missing, options.together)
     if options.parquet:
         known = json.loads((options.results / "table.json").read_text(encoding="utf-8"))
         trainings = read(log)
-        write_table(options.parquet, known, trainings)
-        print(f"{len(trainings)} trainings in {options.parquet}")
+        new = {(one["fuser"], one["seed"]) for one in trainings}
+        others = [row for row in before if (row["fuser"], row["seed"]) not in new]
+        write_table(options.parquet, known, trainings, others)
+        print(f"{len(trainings)} new trainings in {options.parquet}")
 
 
 def shortened(space: Space, options: argparse.Namespace) -> Space:
@@ -127,6 +133,20 @@ def claim(folder: Path, space: Space) -> None:
         write_text(path, json.dumps(mine))
     elif json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(mine)):
         raise SystemExit(f"{folder} has trainings of another space or budget: name another one")
+
+
+def rows_of(table: Path, folder: Path, space: Space) -> list[dict[str, Any]]:
+    """The rows of a table that is to grow; what it measured first stands for the folder, too.
+
+    Raises:
+        SystemExit: It is of another space or budget.
+    """
+    about, rows = table_rows(table)
+    if about["space"] != json.loads(json.dumps(space.identity())):
+        raise SystemExit(f"{table} is of another space or budget: leave --extend out")
+    if not (folder / "table.json").exists():
+        write_text(folder / "table.json", json.dumps(about))
+    return rows
 
 
 @contextmanager
@@ -380,13 +400,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--space", type=Path, default=ROOT / "spaces" / "names.yaml")
     parser.add_argument("--fusers", type=int, default=300, help="fusers of the table, by number")
-    parser.add_argument("--steps", type=int, default=60, help="optimizer steps of a training")
-    parser.add_argument("--rungs", type=float, nargs="+", default=[0.25, 0.5, 1.0])
+    parser.add_argument("--steps", type=int, default=200, help="optimizer steps of a training")
+    parser.add_argument("--rungs", type=float, nargs="+", default=[0.2, 0.4, 1.0])
     parser.add_argument("--validation", type=int, default=150, help="questions at each rung")
     parser.add_argument("--test", type=int, default=150, help="questions at the end")
     parser.add_argument("--together", type=int, default=1, help="trainings side by side")
     parser.add_argument("--threads", type=int, default=0, help="0: as PyTorch chooses")
     parser.add_argument("--results", type=Path, default=Path("mlruns/fuser_table"))
+    parser.add_argument("--extend", type=Path, help="a table whose trainings are not done again")
     parser.add_argument("--parquet", type=Path, help=f"write the table here, e.g. {FILE.name}")
     return parser.parse_args(arguments)
 

@@ -117,6 +117,12 @@ def fuser_table(path: Path = FILE) -> FuserTable:
     Raises:
         DataError: It is no table of fusers, or of another version.
     """
+    about, rows = table_rows(path)
+    return FuserTable(about, tuple(_fusers(rows)))
+
+
+def table_rows(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a table's rows have in common, and its rows; see `fuser_table`."""
     import pyarrow
     import pyarrow.parquet
 
@@ -129,7 +135,7 @@ def fuser_table(path: Path = FILE) -> FuserTable:
     if about.get("format") != FORMAT:
         rule = f"A table of fusers must be of format {FORMAT}."
         raise DataError(rule, value=f"{path}: format {about.get('format')}", hint=_MAKE)
-    return FuserTable(about, tuple(_fusers(read.to_pylist())))
+    return about, read.to_pylist()
 
 
 def _fusers(rows: Iterable[dict[str, Any]]) -> Iterable[TabledFuser]:
@@ -156,7 +162,10 @@ _RUNG = ("step", "seconds", "accuracy", "deranged", "loss", "train_loss", "gate_
 
 
 def write_table(
-    path: Path, about: Mapping[str, Any], trainings: Sequence[Mapping[str, Any]]
+    path: Path,
+    about: Mapping[str, Any],
+    trainings: Iterable[Mapping[str, Any]],
+    before: Iterable[Mapping[str, Any]] = (),
 ) -> None:
     """Write a table: a row for each rung of each training; for one that failed, one row.
 
@@ -164,12 +173,13 @@ def write_table(
         path: The Parquet file, whole or not at all.
         about: What is the same for all; see `FuserTable`.
         trainings: As the program's log has them.
+        before: Rows of a table that this one goes on from, of other trainings.
     """
     import pyarrow
     import pyarrow.parquet
 
-    ordered = sorted(trainings, key=lambda one: (one["fuser"], one["seed"]))
-    rows = [row for training in ordered for row in _rows(training)]
+    rows = [*before, *(row for training in trainings for row in _rows(training))]
+    rows.sort(key=lambda row: (row["fuser"], row["seed"], row.get("step") or 0))
     schema = _schema().with_metadata({_KEY: json.dumps(about).encode()})
     with replacing(path) as partial:
         content = pyarrow.Table.from_pylist(rows, schema=schema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -146,3 +147,18 @@ def test_a_folder_of_another_budget_is_refused(make, space, tmp_path):
         make.claim(tmp_path, make.shortened(space, options))
     with pytest.raises(SystemExit, match="another space or budget"):
         make.claim(tmp_path, make.shortened(space, make.parse(["--steps", "8"])))
+
+
+def test_a_table_grows_where_its_trainings_are_not_at_hand(run, make, space, tmp_path):
+    path = tmp_path / "fusers.parquet"
+    run(1, "--parquet", str(path))
+    known = fuser_table(path)
+    shutil.rmtree(run.results)
+    new = run(2, "--extend", str(path), "--parquet", str(path))
+    assert [(one["fuser"], one["seed"]) for one in new] == [(1, 0)]
+    grown = fuser_table(path)
+    assert grown.about == known.about
+    assert grown.fusers[:1] == known.fusers
+    assert [fuser.number for fuser in grown.fusers] == [0, 1]
+    with pytest.raises(SystemExit, match="another space or budget"):
+        make.rows_of(path, tmp_path, make.shortened(space, make.parse(["--steps", "8"])))
