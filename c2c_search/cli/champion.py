@@ -75,9 +75,9 @@ def export(
         )
     from c2c_search.champion.export import export as export_package
     from c2c_search.champion.export import export_rosetta
-    from c2c_search.study.layout import champion_folder
+    from c2c_search.study.champions import champion_of
 
-    package = champion_folder(root, study) if champion is None else champion
+    package = champion_of(root, study) if champion is None else champion
     if champion is None:
         tell_version(study, package.name)
     if layout == "rosetta":

@@ -142,6 +142,7 @@ def rm(
     from c2c_search.models.cache_dir import default_cache_dir
     from c2c_search.models.cache_dir import print_notice
     from c2c_search.models.inventory import forget_gone
+    from c2c_search.models.inventory import kept_model
     from c2c_search.models.inventory import remove_model
     from c2c_search.prompt_cache.budget import size_text
 
@@ -152,8 +153,10 @@ def rm(
         if source is None:
             removed = forget_gone(cache)
         else:
+            kept = kept_model(cache, source)
             if not yes:
-                confirm(f"Remove {source} from {cache}?")
+                what = f" ({size_text(kept.size)})" if kept.kind == "converted" else "'s hashes"
+                confirm(f"Remove {source}{what} from {cache}?")
             removed = [remove_model(cache, source, print_notice)]
     if json:
         echo_json(json_.dumps([each.model_dump(mode="json") for each in removed], indent=1))

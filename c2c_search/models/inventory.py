@@ -51,6 +51,15 @@ def kept_models(cache: Path) -> list[KeptModel]:
     return sorted((each for each, _ in _kept(cache)), key=lambda each: each.source)
 
 
+def kept_model(cache: Path, source: str) -> KeptModel:
+    """The model of a source.
+
+    Raises:
+        SourceError: Nothing is kept of such a model.
+    """
+    return _kept_one(cache, source)[0]
+
+
 def remove_model(cache: Path, source: str, notify: Notify) -> KeptModel:
     """Remove a model's converted weights, or what is kept of one that lies elsewhere.
 
@@ -59,19 +68,23 @@ def remove_model(cache: Path, source: str, notify: Notify) -> KeptModel:
     Raises:
         SourceError: Nothing is kept of such a model.
     """
-    kept = _kept(cache)
-    for model, path in kept:
-        if model.source != source:
-            continue
-        folder = path.parent
-        if model.kind == "known":
+    model, path = _kept_one(cache, source)
+    folder = path.parent
+    if model.kind == "known":
+        path.unlink()
+    else:
+        with exclusive(cache / "locks" / f"{folder.name}.lock", source, notify):
+            # Without its record a half-removed model is fetched again, never trusted.
             path.unlink()
-        else:
-            with exclusive(cache / "locks" / f"{folder.name}.lock", source, notify):
-                # Without its record a half-removed model is fetched again, never trusted.
-                path.unlink()
-                shutil.rmtree(folder)
-        return model
+            shutil.rmtree(folder)
+    return model
+
+
+def _kept_one(cache: Path, source: str) -> tuple[KeptModel, Path]:
+    kept = _kept(cache)
+    for each in kept:
+        if each[0].source == source:
+            return each
     raise SourceError(
         "That must be the source of a model in the cache.",
         value=source,

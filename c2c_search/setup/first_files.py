@@ -9,7 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+from pydantic import ValidationError
+
+from c2c_search.config.problems import explain
 from c2c_search.errors import ConfigError
+from c2c_search.errors import SourceError
 from c2c_search.host.files import disk_errors
 from c2c_search.host.files import write_text
 from c2c_search.models.at_hand import config_at_hand
@@ -18,6 +23,7 @@ from c2c_search.setup.data_check import DataReport
 from c2c_search.setup.data_check import check_data
 from c2c_search.setup.data_check import files_of
 from c2c_search.space.declaration import LONGEST_NAME
+from c2c_search.space.declaration import Name
 from c2c_search.space.json_schema import written
 from c2c_search.space.schema import Space
 from c2c_search.study.readiness import check_ready
@@ -34,6 +40,7 @@ _UNTIL_IT_SPEAKS = 600  # steps of one that alone has read what is asked
 _BATCH = 8
 _COUNTS = (4, 10, 16)  # layers that read a side memory
 _USUAL = 10
+_OF_A_MODEL = re.compile(r"\S*:\d+:\d+ pairs\.pair\.(receiver|sharer): ")
 
 
 @dataclass(frozen=True)
@@ -103,11 +110,15 @@ def write_first_files(folder: Path, wishes: Wishes) -> Written:
         wishes: What is studied.
 
     Raises:
-        ConfigError: Files of these names are there already, or a model or a name cannot be.
+        ConfigError: Files of these names are there already, or a model or a name cannot be: it
+            names the flag, since the files are not there to be looked at.
         DataError: The data does not fit.
     """
     refuse_to_overwrite(folder)
     space, pipeline = folder / SPACE, folder / PIPELINE
+    _check_name(wishes.study)
+    _check_source("--receiver", wishes.receiver)
+    _check_source("--sharer", wishes.sharer)
     data = _checked(wishes)
     texts = {
         pipeline: _pipeline(folder, wishes, data),
@@ -124,14 +135,33 @@ def write_first_files(folder: Path, wishes: Wishes) -> Written:
                 made.append(path)
                 write_text(path, text)
         check_ready(Space.load(space), space)
-    except BaseException:
+    except BaseException as error:
         for path in made:
             path.unlink(missing_ok=True)
+        if isinstance(error, ConfigError):
+            raise ConfigError(_OF_A_MODEL.sub(r"--\1: ", str(error))) from error
         raise
     with disk_errors(folder):
         for path, text in schemas.items():
             write_text(path, text)
     return Written(space, pipeline, data)
+
+
+def _check_source(flag: str, source: str) -> None:
+    try:
+        config = config_at_hand(source)
+        if config is not None:
+            cache_shape(config)
+    except (ConfigError, SourceError) as error:
+        raise ConfigError(f"{flag}: {error.rule}", value=source, hint=error.hint) from error
+
+
+def _check_name(study: str) -> None:
+    try:
+        TypeAdapter(Name).validate_python(study)
+    except ValidationError as error:
+        rule, hint = explain(error.errors()[0])
+        raise ConfigError(f"--study: {rule}", value=study, hint=hint) from None
 
 
 def _checked(wishes: Wishes) -> DataReport | None:

@@ -66,9 +66,9 @@ class Side:
 
     Args:
         name: As it was asked for.
-        numbers: What is measured of it, by name.
+        numbers: What is measured of it, by name, which says on which split.
         words: Everything else, by name.
-        answers: Of systems on tasks, by name of the task; the same items can be paired.
+        answers: Of systems on tasks, named so too; the same items can be paired.
     """
 
     name: str
@@ -155,7 +155,7 @@ def _remarks(a: Side, b: Side) -> Iterator[str]:
 
 def _of_trial(name: str, found: Findings, trial: TrialRow) -> Side:
     numbers = {
-        found.objective: trial.objective,
+        f"{found.objective} (validation)": trial.objective,
         "A_M (validation)": trial.accuracy,
         "A_D (validation)": trial.deranged,
         "P (validation)": pairing_gain(trial),
@@ -173,7 +173,7 @@ def _of_trial(name: str, found: Findings, trial: TrialRow) -> Side:
         name,
         {each: value for each, value in numbers.items() if value is not None},
         words,
-        {} if answers is None else {"test": answers},
+        {} if answers is None else {"accuracy (test)": answers},
     )
 
 
@@ -181,10 +181,11 @@ def _of_record(name: str, record: EvaluationRecord, folder: Path) -> Side:
     numbers: dict[str, float] = {}
     answers: dict[str, SystemResult] = {}
     for task in record.tasks:
-        numbers |= {f"{task.task}/{each.system}": each.score.value for each in task.scores}
+        named = f"{task.task} ({task.split})"
+        numbers |= {f"{each.system} on {named}": each.score.value for each in task.scores}
         file = folder / "items" / fit(task.task) / f"{fit(task.subject)}.json"
         if (result := read_answers(file, task.split)) is not None:
-            answers[task.task] = result
+            answers[named] = result
     words = {
         "subject": record.subject,
         "receiver": record.receiver,

@@ -119,12 +119,16 @@ def reproduce(found: Findings) -> Section:
 def _not_judged(found: Findings) -> str:
     row, best = found.row, found.row.best
     ended = sum(row.counts.get(state, 0) for state in ("complete", "pruned", "failed"))
-    of = "" if row.budget is None else f" of {row.budget}"
+    trials = counted(ended, "trial") if row.budget is None else f"{ended} of {row.budget} trials"
+    have = "has" if trials == "1 trial" else "have"
     state = "The study runs" if row.driver in ("running", "stopping") else "The study has stopped"
-    said = f"{state} at {ended}{of} trials, and the test split has judged nothing yet"
+    unjudged = "and the test split has judged nothing yet"
+    if not ended:
+        return f"{state}, no trial has run to its end, {unjudged}."
+    said = f"{state}, {trials} {have} ended, {unjudged}"
     if best is None or best.objective is None:
         kept = " within its bounds" if found.bounds else ""
-        return f"{said}; no trial has run to its end{kept}."
+        return f"{said}; none has run to its end{kept}."
     reached = f"{found.objective} {best.objective:+.3f} on validation"
     spread = _spread(found)
     return f"{said}; the best so far is {best.name} with {reached}{spread}."

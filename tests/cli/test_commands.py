@@ -54,6 +54,23 @@ def test_init_asks_for_what_is_left_out(
     assert 'train: ["../mine.jsonl"]' in Path("new/pipeline.yaml").read_text()
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "told"),
+    [
+        ("--sharer", "nope", "A model source is one of pypi:NAME"),
+        ("--receiver", "path:gone", "path: needs a folder that exists"),
+        ("--study", "a/b", "Must match pattern"),
+    ],
+)
+def test_init_names_the_flag_that_cannot_be(
+    cli: Cli, rows: str, flag: str, value: str, told: str
+) -> None:
+    status, _, err = cli("init", "new", "--yes", flag, value)
+    assert (status, Path("new").exists()) == (2, False)
+    assert err.startswith(f"Error: {flag}: {told}")
+    assert f"Got {value!r}." in err
+
+
 def test_problems_as_json_have_their_place(cli: Cli, rows: str) -> None:
     cli("init", "--data", rows, "--yes")
     space = Path("space.yaml")
@@ -84,8 +101,9 @@ def test_models_are_listed_and_removed(cli: Cli, rows: str) -> None:
     assert "to fetch" in cli("models", "ls")[1]
     assert cli("models", "rm")[0] == 2
     assert cli("models", "rm", "--gone") == (0, "There is nothing to forget.\n", "")
-    status, _, err = cli("models", "rm", "pypi:none", "--yes")
-    assert (status, "source of a model in the cache" in err) == (2, True)
+    for asked in ((), ("--yes",)):  # before anything is asked, too
+        status, _, err = cli("models", "rm", "pypi:none", *asked)
+        assert (status, "source of a model in the cache" in err) == (2, True)
 
 
 def test_schema_is_written(cli: Cli, rows: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from c2c_search.champion.verdict import Comparison
 from c2c_search.champion.verdict import Verdict
+from c2c_search.errors import StoreError
 from c2c_search.evaluation.comparison import compare
 from c2c_search.evaluation.pairing import pairing
 from c2c_search.evaluation.record import EvaluationRecord
@@ -30,6 +31,7 @@ from c2c_search.report import page_html
 from c2c_search.report import page_markdown
 from c2c_search.report.page import Page
 from c2c_search.study import storage
+from c2c_search.study.champions import champion_of
 from c2c_search.study.findings import findings
 from c2c_search.study.layer_section import layers
 from c2c_search.study.layout import StudyFiles
@@ -215,6 +217,22 @@ def test_what_is_not_judged_yet_is_reported_as_such(cli: Cli, root: Path, study:
     assert files[2].read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("study", "told"),
+    [
+        ("empty", "Study 'empty' has no champion. The study has stopped, no trial has run"),
+        ("single", "The study has stopped, 1 trial has ended, and the test split"),
+        ("none", "A study must have promoted a champion."),
+    ],
+)
+def test_export_says_why_there_is_no_champion(cli: Cli, root: Path, study: str, told: str):
+    line = ("export", "--to", str(root / "out"), "--root", str(root))
+    status, _, err = cli(*line, "--study", study)
+    assert (status, told in err) == (2, True)
+    assert (f"`c2c-search leaderboard {study}`" in err) == (study != "none")
+    assert "must have promoted" in cli(*line)[2]  # which of several studies is not known
+
+
 def test_a_running_study_says_so_and_what_mattered_by_now(root: Path):
     space = SPACE | {"dimensions": {"fuser.depth": {"int": [1, 8]}}}
     opened = storage.open_storage(root)
@@ -228,7 +246,7 @@ def test_a_running_study_says_so_and_what_mattered_by_now(root: Path):
     files.folder.mkdir(parents=True)
     (files.folder / storage.DRIVER).write_text(process.this_process())
     page = study_page(findings("live", root, weigh=True))
-    assert page.verdict.startswith("The study runs at 11 of 20 trials")
+    assert page.verdict.startswith("The study runs, 11 of 20 trials have ended, and the test")
     (mattered,) = (each for each in page.shown if each.name == "importance")
     assert [row[0] for row in mattered.grids[0].rows] == ["fuser.depth"]
     assert mattered.charts[0].series[0].low[0] <= mattered.charts[0].series[0].x[0]
@@ -238,6 +256,8 @@ def test_a_study_without_a_champion_says_what_it_lacks_and_what_would_tell(root:
     judge(root, beaten=False)
     page = study_page(findings(HOSTILE, root))
     assert page.outcome == "none"
+    with pytest.raises(StoreError, match=r"not proven better than r alone.*leaderboard"):
+        champion_of(root, HOSTILE)
     assert page.verdict.endswith("it is not proven better than r alone.")
     (steps,) = (each for each in page.sections if each.name == "next")
     assert any("differences from about 30.0 points on" in text for text in steps.text)
@@ -280,7 +300,7 @@ def test_two_trials_side_by_side_differ_in_what_differs(cli: Cli, root: Path):
     status, out, err = cli("compare", "single/trial-000", "single", "--root", str(root), "--json")
     assert status == 0, err
     assert json.loads(out)["rows"] == [
-        {"name": "pairing_gain", "a": "0.5", "b": "0.5", "difference": "+0"}
+        {"name": "pairing_gain (validation)", "a": "0.5", "b": "0.5", "difference": "+0"}
     ]
     status, _, err = cli("compare", "single/7", "single", "--root", str(root))
     assert status == 2
@@ -297,8 +317,11 @@ def test_evaluations_are_reported_and_compared_with_an_interval(cli: Cli, tmp_pa
     assert "<task>" not in (tmp_path / "a.html").read_text()
     status, out, err = cli("compare", first, second, "--json")
     assert status == 0, err
-    (remark,) = json.loads(out)["remarks"]
-    assert f"{second} is +45.0 [" in remark
+    told = json.loads(out)
+    named = [row["name"] for row in told["rows"]]
+    assert named == ["receiver on <task> (test)", "c2c on <task> (test)"]
+    (remark,) = told["remarks"]
+    assert remark.startswith(f"<task> (test): {second} is +45.0 [")
     assert remark.endswith("a difference is shown.")
 
 
