@@ -16,11 +16,14 @@ from c2c_search.report.page import Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 _MARKS = {"circle": "o", "square": "s", "diamond": "D", "cross": "X", "triangle": "^"}
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _INCHES = 6.4
+_TICKS = 6  # at most, along an axis
+_WIDE = 100  # times the least: of so wide an axis powers of ten alone are written
 _PER_INCH = 90  # pixels of a browser's chart that an inch stands for
 _STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "c2c-search", "font.size": 9}
 # Told apart by lightness too, for a printer without colours.
@@ -79,19 +82,50 @@ def _fill(
 
 
 def _draw(axes: Axes, chart: Chart) -> None:
-    if chart.log_x:
-        axes.set_xscale("log")
     for index, series in enumerate(chart.series):
         _series(axes, series, _COLOURS[index % len(_COLOURS)])
     axes.set_xlabel(_plain(chart.x))
     axes.set_ylabel(_plain(chart.y))
+    if chart.log_x:
+        _count_by_powers(axes, [float(one) for each in chart.series for one in each.x])
+    else:
+        _count(axes.xaxis, [one for each in chart.series for one in each.x])
+    _count(axes.yaxis, [one for each in chart.series for one in each.y])
     if chart.ticks:
-        names = [_plain(name) for _, name in chart.ticks]
+        names = [textwrap.shorten(_plain(name), 32, placeholder="...") for _, name in chart.ticks]
         slanted: dict[str, Any] = {"rotation": 30, "ha": "right", "fontsize": 7}
         axes.set_xticks([value for value, _ in chart.ticks], names, **slanted)
     axes.grid(alpha=0.25)
     if 1 < sum(bool(each.name) for each in chart.series) <= 12:
         axes.legend(fontsize=7, loc="best")
+
+
+def _count(axis: Axis, values: Sequence[float | str]) -> None:
+    """Few ticks, written in full; whole numbers where all values are, as trials and layers."""
+    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import ScalarFormatter
+
+    numbers = [one for one in values if not isinstance(one, str)]
+    if not numbers or len(numbers) < len(values):  # names have a tick each
+        return
+    whole = all(float(one).is_integer() for one in numbers)
+    axis.set_major_locator(MaxNLocator(_TICKS, integer=whole, steps=[1, 2, 2.5, 5, 10]))
+    in_full = ScalarFormatter(useOffset=False)
+    in_full.set_scientific(False)
+    axis.set_major_formatter("{x:,.0f}" if whole else in_full)
+
+
+def _count_by_powers(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis whose ticks are ``200 k`` and ``1 M``, as parameters are told."""
+    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import NullFormatter
+
+    axes.set_xscale("log")
+    wide = bool(values) and max(values) > _WIDE * min(values)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(EngFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _series(axes: Axes, series: Series, colour: str) -> None:
