@@ -1,14 +1,14 @@
 """What `c2c-search serve` makes of many clients at once, and what C2C adds to the receiver alone.
 
 Asks a server that runs already, as OpenAI's clients do: in each round new prompts one by one, then
-the same ones by many clients, each of which asks again as soon as it is answered; the server has
-forgotten by then what it read of them. So both times the same answers are written. A server of
-`c2c-search` tells its processors' seconds too, of which ratios mean something beside other work.
-Other servers with the same API can be named beside it, e.g. ``transformers serve`` on the
-receiver; all take turns in every round. Prompts are text (``/v1/completions``), so that all
-servers read the same tokens; ``--chat`` asks in chats.
+the same ones by many clients, each of which asks again as soon as it is answered. So both times
+the same answers are written. A server of ours is to keep nothing of what it has read
+(``--cache-mb 0``), else it reads a prompt once. It tells its processors' seconds too, of which
+ratios mean something beside other work. Other servers with the same API can be named beside it,
+e.g. ``transformers serve`` on the receiver; all take turns in every round. Prompts are text
+(``/v1/completions``), so that all servers read the same tokens; ``--chat`` asks in chats.
 
-    c2c-search serve champion --port 8000
+    c2c-search serve champion --port 8000 --cache-mb 0
     transformers serve RECEIVER --port 8001 --device cpu
     python benchmarks/serve.py http://127.0.0.1:8000 --systems champion champion/receiver \\
         --beside http://127.0.0.1:8001,RECEIVER
@@ -270,9 +270,7 @@ def parse() -> argparse.Namespace:
         "--beside", nargs="*", default=[], metavar="URL,MODEL", help="models of other servers"
     )
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument(
-        "--prompts", type=int, default=64, help="in a round: twice those whose caches are kept"
-    )
+    parser.add_argument("--prompts", type=int, default=64, help="in a round")
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--sentences", type=int, default=2, help="of about 20 tokens, in a prompt")
     parser.add_argument(

@@ -19,6 +19,8 @@ from c2c_search.inference.sampling import Stops
 from c2c_search.inference.sampling import end_of_response
 from c2c_search.inference.sampling import stop_ids
 from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.prompt_cache.read_on import owner_of
+from c2c_search.prompt_cache.read_on import read_on
 from c2c_search.tokenization.continuations import response_ids
 from c2c_search.tokenization.spans import in_words
 from c2c_search.tokenization.templates import LINES
@@ -30,6 +32,7 @@ from c2c_search.tokenization.templates import template_of
 if TYPE_CHECKING:
     from c2c_search.inference.fused_pair import FusedPair
     from c2c_search.models.loading import LoadedModel
+    from c2c_search.prompt_cache.prefix_cache import PrefixCache
     from c2c_search.tokenization.templates import Template
     from c2c_search.tokenization.token_alignment import EncodedPrompt
 
@@ -155,22 +158,48 @@ def drafter_of(model: FusedPair) -> Drafter | None:
     return Drafter(model.sharer, template, model.fuser.config.draft_tokens)
 
 
-def with_drafts(model: FusedPair, encoded: Sequence[EncodedPrompt]) -> tuple[EncodedPrompt, ...]:
+def with_drafts(
+    model: FusedPair, encoded: Sequence[EncodedPrompt], kept: PrefixCache | None = None
+) -> tuple[EncodedPrompt, ...]:
     """Prompts behind which a model's sharer has drafted its answers, now, if it drafts any.
 
     Those that have a draft already stay as they are.
+
+    Args:
+        model: Whose sharer.
+        encoded: The prompts.
+        kept: What was read and drafted before; see `read_on`.
     """
     drafter = drafter_of(model)
     rows = [row for row, prompt in enumerate(encoded) if not prompt.drafted]
     if drafter is None or not rows:
         return tuple(encoded)
     ids = [encoded[row].sharer_ids for row in rows]
-    caches = PromptCaches.in_passing(drafter.loaded.model, ids, model.cache_dtype)
-    drafts = dict(zip(rows, drafter.drafts(ids, caches), strict=True))
+    if kept is None:
+        caches = PromptCaches.in_passing(drafter.loaded.model, ids, model.cache_dtype)
+        written = drafter.drafts(ids, caches)
+    else:
+        written = _kept_drafts(drafter, ids, model.cache_dtype, kept)
+    drafts = dict(zip(rows, written, strict=True))
     return tuple(
         prompt.with_draft(drafts[row]) if row in drafts else prompt
         for row, prompt in enumerate(encoded)
     )
+
+
+def _kept_drafts(
+    drafter: Drafter, prompts: Sequence[tuple[int, ...]], dtype: torch.dtype, kept: PrefixCache
+) -> list[tuple[int, ...]]:
+    """Drafts behind prompts, those that are kept among them."""
+    model, name = drafter.loaded.model, (drafter.lines, drafter.tokens)
+    owner = owner_of(model)
+    drafts = {ids: kept.noted(owner, ids, name) for ids in prompts}
+    if new := [ids for ids, draft in drafts.items() if draft is None]:
+        written = drafter.drafts(new, read_on(model, new, dtype, kept))
+        for ids, draft in zip(new, written, strict=True):
+            kept.note(owner, ids, name, draft)
+            drafts[ids] = draft
+    return [drafts[ids] for ids in prompts]
 
 
 def draft_texts(

@@ -18,7 +18,6 @@ from c2c_search.inference.drafting import with_drafts
 from c2c_search.inference.fusion import Fuse
 from c2c_search.inference.fusion import Rotaries
 from c2c_search.inference.fusion import fuse
-from c2c_search.inference.kept_caches import KeptPair
 from c2c_search.inference.loading import check_beside
 from c2c_search.inference.loading import check_shapes
 from c2c_search.inference.lora import Adaptation
@@ -30,6 +29,7 @@ from c2c_search.inference.reading import read_pair
 from c2c_search.inference.refresh import Refresher
 from c2c_search.inference.response_fusion import SharerReader
 from c2c_search.prompt_cache.batches import PairPrompts
+from c2c_search.prompt_cache.prefix_cache import PrefixCache
 from c2c_search.tokenization.templates import template_of
 from c2c_search.tokenization.token_alignment import EncodedPrompt
 from c2c_search.tokenization.token_alignment import encode_all
@@ -81,7 +81,7 @@ class FusedPair:
         self.date = date
         self.draft_template = draft_template
         self.fuser = fuser
-        self.kept = KeptPair(receiver, sharer)
+        self.kept = PrefixCache()
         self.rotaries: Rotaries | None = None
         self.adaptation: Adaptation | None = None
         self.queries: Queries | None = None
@@ -124,7 +124,7 @@ class FusedPair:
                     loaded.model.to(each)
         if self.fuser is not None:
             self.fuser.to(self.device)
-        self.kept = KeptPair(self.receiver, self.sharer)
+        self.kept = PrefixCache()
         return self
 
     @property
@@ -156,40 +156,33 @@ class FusedPair:
         self,
         conversations: Sequence[Sequence[Message]],
         sharer_conversations: Sequence[Sequence[Message]] | None = None,
+        *,
+        kept: bool = False,
     ) -> PairPrompts:
         """Tokenize conversations for both models and compute both models' prompt caches.
 
         Args:
             conversations: What the receiver reads.
             sharer_conversations: What the sharer reads, where it is something else.
+            kept: As for `cached`.
 
         Raises:
             ConfigError: The sharer is to read something else and the fuser changes the cache.
         """
-        return self.cached(self.encoded(conversations, sharer_conversations))
+        return self.cached(self.encoded(conversations, sharer_conversations), kept=kept)
 
-    def cached(self, encoded: Sequence[EncodedPrompt]) -> PairPrompts:
-        """Prompts that are token ids already, drafts and anchors, with both models' caches."""
-        config = None if self.fuser is None else self.fuser.config
-        drafted = with_drafts(self, encoded)
-        encoded = with_anchors(drafted, config, self.receiver, self.sharer)
-        return read_pair(encoded, self.receiver, self.sharer, config, self.cache_dtype)
-
-    def read_on(
-        self,
-        conversation: Sequence[Message],
-        sharer_conversation: Sequence[Message] | None = None,
-    ) -> PairPrompts:
-        """The same as `prompts` of one conversation, of which only what is new is read.
+    def cached(self, encoded: Sequence[EncodedPrompt], *, kept: bool = False) -> PairPrompts:
+        """Prompts that are token ids already, drafts and anchors, with both models' caches.
 
         Args:
-            conversation: What the receiver reads.
-            sharer_conversation: What the sharer reads, where it is something else.
+            encoded: The prompts.
+            kept: Whether what is kept of their beginnings is taken, and they are kept.
         """
-        theirs = None if sharer_conversation is None else [sharer_conversation]
-        (prompt,) = self.encoded([conversation], theirs)
         config = None if self.fuser is None else self.fuser.config
-        return self.kept.read(prompt, drafter_of(self), config, self.cache_dtype)
+        before = self.kept if kept else None
+        drafted = with_drafts(self, encoded, before)
+        encoded = with_anchors(drafted, config, self.receiver, self.sharer)
+        return read_pair(encoded, self.receiver, self.sharer, config, self.cache_dtype, before)
 
     def batch(
         self,

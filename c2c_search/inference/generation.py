@@ -237,8 +237,9 @@ class GeneratingPair(FusedPair):
     ) -> Any:
         """Answer the last turn of a conversation, of which both models read only what is new.
 
-        What they have read of the conversations asked last is kept (see `KeptCaches`), so that a
-        turn costs what it adds. The answer is that of `generate` to the same messages.
+        What they have read last is kept (see `PrefixCache`), so that a turn, or another question
+        about the same document, costs what it adds. The answer is that of `generate` to the same
+        messages.
 
         Args:
             messages: All turns so far, the answers among them.
@@ -275,13 +276,9 @@ class GeneratingPair(FusedPair):
             conversations: What the receiver reads.
             sharer_conversations: What the sharer reads, where it is something else.
             request: How they are answered.
-            kept: Whether what was read of the only one before is taken, and kept.
+            kept: As for `cached`.
         """
-        if kept:
-            theirs = None if sharer_conversations is None else sharer_conversations[0]
-            prompts = self.read_on(conversations[0], theirs)
-        else:
-            prompts = self.prompts(conversations, sharer_conversations)
+        prompts = self.prompts(conversations, sharer_conversations, kept=kept)
         batch = self.batch(prompts, repeated(range(len(prompts)), request.answers))
         return self.write_all(batch, request)
 

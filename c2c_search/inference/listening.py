@@ -11,7 +11,6 @@ from typing import TypeVar
 from c2c_search.errors import ConfigError
 from c2c_search.inference.doubt import doubt_of_choice
 from c2c_search.inference.doubt import doubt_of_words
-from c2c_search.inference.drafting import drafter_of
 from c2c_search.inference.drafting import with_drafts
 from c2c_search.inference.generation import GenerationRequest
 from c2c_search.inference.generation import repeated
@@ -19,6 +18,7 @@ from c2c_search.inference.model import C2CModel
 from c2c_search.inference.reading import as_heard
 from c2c_search.prompt_cache.batches import PairPrompts
 from c2c_search.prompt_cache.caches import PromptCaches
+from c2c_search.prompt_cache.read_on import read_on
 from c2c_search.tokenization.templates import both_asked
 
 
@@ -159,11 +159,11 @@ class ConfidentModel(C2CModel):
             again: The receiver's own answers to these rows, where another one is wanted than
                 that of which it doubts.
             each: Answers to each prompt; it is packed so many times.
-            kept: Whether what was read of the only prompt before is taken, and kept.
+            kept: As for `cached`.
         """
         ids = [prompt.receiver_ids for prompt in encoded]
         if kept:
-            own = self.kept.receiver.read(ids[0], self.cache_dtype)
+            own = read_on(self.receiver.model, ids, self.cache_dtype, self.kept)
         else:
             own = PromptCaches.compute(self.receiver.model, ids, self.cache_dtype)
         model, texts = self._alone("receiver"), [prompt.receiver_text for prompt in encoded]
@@ -199,13 +199,8 @@ class ConfidentModel(C2CModel):
             kept: As for `_answers`.
         """
         config = None if self.fuser is None else self.fuser.config
-        anchored = config is not None and config.anchored
-        if kept:
-            (prompt,) = encoded
-            mine = None if anchored else own
-            return self.kept.heard(prompt, mine, drafter_of(self), config, self.cache_dtype)
-        if anchored:  # the receiver reads more than it has read
-            return self.cached(encoded)
+        if kept or (config is not None and config.anchored):  # the receiver reads on, or anew
+            return self.cached(encoded, kept=kept)
         asked = as_heard(with_drafts(self, encoded), config)
         theirs = PromptCaches.compute(
             self.sharer.model,

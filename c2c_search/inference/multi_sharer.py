@@ -87,21 +87,14 @@ class MultiSharerModel(C2CModel):
         self,
         conversations: Sequence[Sequence[Message]],
         sharer_conversations: Sequence[Sequence[Message]] | None = None,
+        *,
+        kept: bool = False,
     ) -> MultiSharerPrompts:
         """Tokenize conversations and compute the caches of all models."""
-        return MultiSharerPrompts(
-            tuple(model.prompts(conversations, sharer_conversations) for model in self.models)
+        of_pairs = (
+            model.prompts(conversations, sharer_conversations, kept=kept) for model in self.models
         )
-
-    def read_on(  # type: ignore[override]
-        self,
-        conversation: Sequence[Message],
-        sharer_conversation: Sequence[Message] | None = None,
-    ) -> MultiSharerPrompts:
-        """The same of one conversation, of which only what is new is read."""
-        return MultiSharerPrompts(
-            tuple(model.read_on(conversation, sharer_conversation) for model in self.models)
-        )
+        return MultiSharerPrompts(tuple(of_pairs))
 
     def batch(  # type: ignore[override]
         self,
@@ -152,7 +145,7 @@ class MultiSharerModel(C2CModel):
                 total = replace(total, packed=before + (fused.packed - receiver))
         return replace(total, memories=tuple(memories))
 
-    def cached(self, encoded: object) -> PairPrompts:
+    def cached(self, encoded: object, *, kept: bool = False) -> PairPrompts:
         """Several sharers read texts, not one tensor of token ids.
 
         Raises:

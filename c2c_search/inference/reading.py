@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from c2c_search.fuser.config import FuserConfig
     from c2c_search.models.loading import LoadedModel
+    from c2c_search.prompt_cache.prefix_cache import PrefixCache
     from c2c_search.tokenization.templates import Rendered
     from c2c_search.tokenization.token_alignment import EncodedPrompt
 
@@ -53,6 +54,7 @@ def read_pair(
     sharer: LoadedModel,
     config: FuserConfig | None,
     dtype: torch.dtype,
+    kept: PrefixCache | None = None,
 ) -> PairPrompts:
     """Prompts with both models' caches, computed now; see `read_both`.
 
@@ -62,6 +64,7 @@ def read_pair(
         sharer: The model that speaks.
         config: Of the fuser that hears them; None for the two models alone.
         dtype: What the caches are rounded to.
+        kept: What was read before, which is not read again; see `read_on`.
     """
     encoded = as_heard(encoded, config)
     caches = read_both(
@@ -71,6 +74,7 @@ def read_pair(
         [prompt.sharer_ids for prompt in encoded],
         dtype,
         "kv" if config is None else config.source,
+        kept,
     )
     return PairPrompts(encoded, *caches)
 

@@ -17,6 +17,8 @@ import torch
 from c2c_search.host.threads import usable_cores
 from c2c_search.prompt_cache.caches import PromptCaches
 from c2c_search.prompt_cache.prefill import BATCH_TOKENS
+from c2c_search.prompt_cache.read_on import read_on
+from c2c_search.prompt_cache.read_on import unread
 
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from c2c_search.fuser.shapes import Source
+    from c2c_search.prompt_cache.prefix_cache import PrefixCache
 
 
 Read = Callable[[], PromptCaches]
@@ -42,6 +45,7 @@ def read_both(
     sharer_prompts: Sequence[Sequence[int]],
     dtype: torch.dtype,
     source: Source = "kv",
+    kept: PrefixCache | None = None,
 ) -> tuple[PromptCaches, PromptCaches]:
     """The prompt caches of a pair, computed now; up to rounding as one after the other.
 
@@ -58,6 +62,7 @@ def read_both(
         sharer_prompts: Its token ids of each prompt.
         dtype: What the caches are rounded to.
         source: What is kept of the sharer's prompts.
+        kept: What was read before, which is not read again; see `read_on`.
 
     Returns:
         The receiver's caches and the sharer's.
@@ -65,12 +70,15 @@ def read_both(
     Raises:
         ConfigError: A prompt is longer than a model's `rope_window`.
     """
-    own = partial(_read, receiver, receiver_prompts, dtype)
-    heard = partial(_read, sharer, sharer_prompts, dtype, source)
+    own = partial(_read, receiver, receiver_prompts, dtype, "kv", kept)
+    heard = partial(_read, sharer, sharer_prompts, dtype, source, kept)
     if sharer is receiver:
         caches = own()
         same = source == "kv" and [*map(tuple, sharer_prompts)] == [*map(tuple, receiver_prompts)]
         return caches, caches if same else heard()
+    if kept is not None:
+        receiver_prompts = unread(receiver, receiver_prompts, kept)
+        sharer_prompts = unread(sharer, sharer_prompts, kept, source)
     how = parallel(receiver, receiver_prompts, sharer, sharer_prompts)
     if how == "streams":
         return _in_streams(own, heard, receiver.device)
@@ -172,8 +180,11 @@ def _read(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     dtype: torch.dtype,
-    source: Source = "kv",
+    source: Source,
+    kept: PrefixCache | None,
 ) -> PromptCaches:
+    if kept is not None:
+        return read_on(model, prompts, dtype, kept, source)
     # What one batch of the prefill holds was on the device all at once already.
     few = sum(map(len, prompts)) <= BATCH_TOKENS
     return PromptCaches.compute(model, prompts, dtype, keep_on_device=few, source=source)

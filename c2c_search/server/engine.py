@@ -13,11 +13,12 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from c2c_search.host.freed_memory import give_back_memory
-from c2c_search.prompt_cache.recent import RecentlyRead
+from c2c_search.prompt_cache.prefix_cache import PrefixCache
 from c2c_search.server.failures import ApiError
 from c2c_search.server.failures import busy
 from c2c_search.server.group import Asked
 from c2c_search.server.group import Group
+from c2c_search.server.prompt_reader import PromptReader
 
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ class Engine:
     def __init__(self, limits: ServerLimits, metrics: Metrics) -> None:
         self.limits, self.metrics = limits, metrics
         self.groups: list[Group] = []
-        self.recent = RecentlyRead(limits.kept_bytes)
-        metrics.kept.set_function(lambda: self.recent.bytes)
+        self.kept = PrefixCache(limits.kept_bytes, metrics.prefilled)
+        metrics.kept.set_function(lambda: self.kept.bytes)
         self._new: SimpleQueue[Job] = SimpleQueue()
         self._lock = threading.Lock()
         self._open: list[Job] = []
@@ -77,7 +78,7 @@ class Engine:
 
     def group(self, model: C2CModel) -> Group:
         """A group of a model, which this engine steps."""
-        made = Group(model, self.limits, self.metrics.prompt_read, self.recent)
+        made = Group(PromptReader(model, self.limits, self.kept))
         self.groups.append(made)
         return made
 

@@ -19,17 +19,14 @@ from c2c_search.server.contexts import remaining
 from c2c_search.server.contexts import side_by_side
 from c2c_search.server.likelihoods import Scoring
 from c2c_search.server.likelihoods import Text
-from c2c_search.server.prompt_reader import PromptReader
 from c2c_search.server.writing import Wanted
 from c2c_search.server.writing import Writing
 from c2c_search.server.writing import Written
 
 
 if TYPE_CHECKING:
-    from c2c_search.inference.model import C2CModel
     from c2c_search.inference.packed.fused_cache import FusedCache
-    from c2c_search.prompt_cache.recent import RecentlyRead
-    from c2c_search.server.limits import ServerLimits
+    from c2c_search.server.prompt_reader import PromptReader
     from c2c_search.server.writing import Heard
     from c2c_search.server.writing import Tell
 
@@ -95,27 +92,18 @@ class Group:
     """The answers of one system.
 
     Args:
-        model: What answers.
-        limits: How many at once.
-        hit: Told of each prompt whether its caches were there.
-        recent: Where prompts are kept.
+        reader: Reads their prompts, for what answers them.
     """
 
-    def __init__(
-        self,
-        model: C2CModel,
-        limits: ServerLimits,
-        hit: Callable[[bool], None],
-        recent: RecentlyRead,
-    ) -> None:
-        self.model, self.limits = model, limits
-        self._reader = PromptReader(model, limits, hit, recent)
+    def __init__(self, reader: PromptReader) -> None:
+        self.model, self.limits = reader.model, reader.limits
+        self._reader = reader
         self._waiting: deque[Asked] = deque()
         self._contexts: list[_Context] = []
         self._waited = 0  # steps for more prompts
         self._texts: list[Text] = []  # read, and not scored yet
         self._scoring: Scoring | None = None
-        config = None if model.fuser is None else model.fuser.config
+        config = None if self.model.fuser is None else self.model.fuser.config
         # A sharer that reads on does so for the prompts that it began with.
         self._joins = config is None or not (config.fuse_response or config.refresh)
 

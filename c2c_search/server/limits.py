@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from c2c_search.prompt_cache.prefix_cache import KEPT_BYTES
+
 
 @dataclass(frozen=True)
 class ServerLimits:
@@ -17,8 +19,8 @@ class ServerLimits:
         choices: Answers that one request may ask for.
         body_bytes: Of a request.
         seconds: That an answer may take, waiting included.
-        kept_bytes: Caches of prompts and conversations, of all systems together, that are kept
-            for whoever asks them again.
+        kept_bytes: Caches of what was read, of all systems together, that are kept for prompts
+            that begin so.
     """
 
     batch: int = 16
@@ -28,4 +30,4 @@ class ServerLimits:
     choices: int = 16
     body_bytes: int = 1_000_000
     seconds: float = 300.0
-    kept_bytes: int = 512 * 2**20
+    kept_bytes: int = KEPT_BYTES

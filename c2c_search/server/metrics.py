@@ -38,25 +38,24 @@ class Metrics:
         self.queued = Gauge(
             "c2c_queued_answers", "Answers that wait for a place.", registry=registry
         )
-        self.kept = Gauge(
-            "c2c_kept_bytes", "Caches of prompts and conversations, kept.", registry=registry
-        )
+        self.kept = Gauge("c2c_kept_bytes", "Caches of what was read, kept.", registry=registry)
         self.listened = Counter(
             "c2c_listened",
             "Answers of confident champions, by whether the sharer was asked.",
             ["system", "listened"],
             registry=registry,
         )
-        self._prompts = Counter(
-            "c2c_prompts",
-            "Prompts, by whether their caches were kept from before.",
+        self._prefilled = Counter(
+            "c2c_prefill_tokens",
+            "Tokens of prompts, of both models, by whether their caches were kept from before.",
             ["kept"],
             registry=registry,
         )
 
-    def prompt_read(self, kept: bool) -> None:
-        """Count a prompt."""
-        self._prompts.labels("yes" if kept else "no").inc()
+    def prefilled(self, read: int, reused: int) -> None:
+        """Count tokens of prompts that a model has read, and those that were kept."""
+        self._prefilled.labels("no").inc(read)
+        self._prefilled.labels("yes").inc(reused)
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""

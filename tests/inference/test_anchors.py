@@ -154,7 +154,7 @@ def test_in_a_chat_they_stand_before_the_last_turns_words(tiny_tokenizer):
     (prompt,) = model.prompts([chat], [heard]).encoded
     read = "<user>Hello?<assistant>Yes.<user>It is red.\nWhich colour?<assistant>"
     assert read_by(model.receiver, prompt) == read
-    assert model.read_on(chat, heard).encoded == (prompt,)
+    assert model.prompts([chat], [heard], kept=True).encoded == (prompt,)
 
 
 def _chatting(tokenizer):
@@ -220,7 +220,7 @@ def test_a_conversation_is_read_on_and_an_unsure_receiver_reads_them():
     for fields in ({"message": "draft", **SIDE}, {"injection": "append"}):
         model = reading(**fields)
         whole = model.prompts([asked(QUESTIONS[0])], [asked(told()[0])])
-        kept = model.read_on(asked(QUESTIONS[0]), asked(told()[0]))
+        kept = model.prompts([asked(QUESTIONS[0])], [asked(told()[0])], kept=True)
         assert kept.encoded == whole.encoded
         ours, theirs = model.batch(whole), model.batch(kept)
         torch.testing.assert_close(ours.receiver, theirs.receiver, atol=1e-5, rtol=1e-4)

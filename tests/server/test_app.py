@@ -270,12 +270,15 @@ def test_memory_is_given_back_in_a_pause(serve, monkeypatch):
 
 
 def test_operators_see_what_is_done(serve):
-    client, _ = serve()
+    client, model = serve()
+    (prompt,) = model.encoded([turns("x")])
+    tokens = len(prompt.receiver_ids) + len(prompt.sharer_ids)
     chat(client, "x")
     chat(client, "x")
     told = client.get("/metrics").text
     assert 'c2c_requests_total{status="200",system="tiny"} 2.0' in told
-    assert 'c2c_prompts_total{kept="yes"} 1.0' in told
+    assert f'c2c_prefill_tokens_total{{kept="no"}} {tokens}.0' in told
+    assert f'c2c_prefill_tokens_total{{kept="yes"}} {tokens}.0' in told
     assert "c2c_queued_answers 0.0" in told
     assert "process_resident_memory_bytes" in told
     assert 'c2c_first_token_seconds_count{system="tiny"}' in told

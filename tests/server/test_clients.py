@@ -175,7 +175,7 @@ def test_many_requests_in_a_row_leave_nothing_behind(make_app, in_process):
             before, memory = objects(), process.memory_info().rss
             await ask(client, 80, 40)
             assert objects() - before < 500
-            assert 0 < app.state.server.engine.recent.bytes <= 2**16
+            assert 0 < app.state.server.engine.kept.bytes <= 2**16
             assert process.memory_info().rss - memory < 30 * 2**20
 
     asyncio.run(soak())

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from c2c_search.inference.generation_settings import GenerationSettings
-from c2c_search.prompt_cache.recent import RecentlyRead
+from c2c_search.prompt_cache.prefix_cache import PrefixCache
 from c2c_search.server.group import Asked
 from c2c_search.server.group import Group
 from c2c_search.server.limits import ServerLimits
+from c2c_search.server.prompt_reader import PromptReader
 from c2c_search.server.writing import Prompt
 from c2c_search.server.writing import Wanted
 
 
 def test_where_many_are_answered_prompts_are_read_together(make_pair):
     read, failed, numbers = [], [], iter(range(100))
-    group = Group(make_pair(), ServerLimits(batch=8), read.append, RecentlyRead())
+
+    class Reader(PromptReader):
+        def read(self, taken):
+            read.extend(taken)
+            return super().read(taken)
+
+    group = Group(Reader(make_pair(), ServerLimits(batch=8), PrefixCache()))
     settings = GenerationSettings(max_new_tokens=24, min_new_tokens=24)  # keeps its place
 
     def step(*, asking=0):
