@@ -24,6 +24,7 @@ from c2c_search.cli.options import tell_version
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from c2c_search.study.noted_phase import Phase
     from c2c_search.study.overview import StudyRow
     from c2c_search.study.overview import TrialRow
 
@@ -59,6 +60,8 @@ def status(
         echo(f"{row.called}: {_driven(row)}; {_counts(row)}; {_best(row)}{_overhead(row)}")
         if row.spent:
             echo(f"  {_spent(row)}")
+        if row.phase is not None:
+            echo(f"  {_phase(row.phase)}")
         for trial in row.now:
             echo(f"  {trial.name}: {_far(trial)}, {_settings(trial)}")
 
@@ -314,6 +317,17 @@ def _spent(row: StudyRow) -> str:
     from c2c_search.report.live_words import budget
 
     return "; ".join(budget(name, *each) for name, each in row.spent.items())
+
+
+def _phase(phase: Phase) -> str:
+    import time
+
+    from c2c_search.report.live_words import duration
+
+    far = f"{phase.done:,}/{phase.total:,}" if phase.total else ""
+    since = f"for {duration(max(0.0, time.time() - phase.noted))}"
+    words = " ".join(part for part in (phase.stage, phase.message, far) if part)
+    return f"{words}, {since}"
 
 
 def _best(row: StudyRow) -> str:

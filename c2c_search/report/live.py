@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from rich.text import Text
 from c2c_search.host.terminal import Console
 from c2c_search.report.live_lines import Lines
 from c2c_search.report.live_screen import Screen
+from c2c_search.report.state import Doing
 from c2c_search.report.state import Score
 from c2c_search.report.state import Spent
 from c2c_search.report.state import StudyState
@@ -32,12 +34,14 @@ class View:
         console: What it is shown on.
         lines: Write it, where it is not drawn.
         worker: Of whom it is told, by number from 1; None where there is one alone.
+        told: Hears every phase of the study, too.
     """
 
     state: StudyState
     console: Console
     lines: Lines | None = None
     worker: int | None = None
+    told: Callable[[Doing], None] | None = None
 
     def of(self, worker: int | None, device: str) -> View:
         """The view of what one worker does on its device."""
@@ -47,9 +51,11 @@ class View:
     def phase(self, name: str, done: int = 0, total: int = 0, message: str = "") -> None:
         """The study is in this phase; ``total`` 0 when unknown."""
         self.rest()
-        self.state.enter(name, message, done, total)
-        if self.lines is not None and self.state.phase is not None:
-            self.lines.work(None, self.state.phase)
+        entered = self.state.enter(name, message, done, total)
+        if self.lines is not None:
+            self.lines.work(None, entered)
+        if self.told is not None:
+            self.told(entered)
 
     def stage(self, stage: str, done: int = 0, total: int = 0, message: str = "") -> None:
         """The worker has got this far in something; ``total`` 0 when unknown."""

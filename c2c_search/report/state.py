@@ -287,9 +287,10 @@ class StudyState:
             return float(max(1, len(self.currents)))
         return max(1.0, self.side_by_side_seconds / self.busy_seconds)
 
-    def enter(self, stage: str, message: str, done: int, total: int) -> None:
+    def enter(self, stage: str, message: str, done: int, total: int) -> Doing:
         """The study is in this phase."""
         self.phase = self._at(self.phase, stage, message, done, total)
+        return self.phase
 
     def work(self, worker: int | None, stage: str, message: str, done: int, total: int) -> None:
         """A worker does something that is no training step."""

@@ -62,6 +62,11 @@ class StudyFiles:
         return self.folder / ".stop"
 
     @property
+    def phase(self) -> Path:
+        """What the driver that leads is at; of one that has gone it says nothing."""
+        return self.folder / ".phase"
+
+    @property
     def importing(self) -> Path:
         """Is there while the study is being imported, or where that was cut short."""
         return self.folder / ".importing"

@@ -31,6 +31,8 @@ from c2c_search.study.budget import standing
 from c2c_search.study.layout import COST
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.naming import trial_names
+from c2c_search.study.noted_phase import Phase
+from c2c_search.study.noted_phase import noted_phase
 from c2c_search.study.overhead import WORKER_SECONDS
 from c2c_search.study.overhead import overhead_of
 from c2c_search.study.storage import TRIALS
@@ -128,6 +130,7 @@ class StudyRow(_Row):
         counts: Trials by state.
         best: See `best_of`.
         now: Trials that run.
+        phase: What the driver on this machine is at; None where none drives it here.
         overhead: Part of the workers' time in its search that went neither to prefill, training
             nor evaluation, from 0 to 1.
         champion: Folder of its champion's package.
@@ -143,6 +146,7 @@ class StudyRow(_Row):
     counts: dict[State, int]
     best: TrialRow | None
     now: tuple[TrialRow, ...]
+    phase: Phase | None = None
     overhead: float | None = None
     champion: str | None
 
@@ -253,6 +257,7 @@ def study_row(
         counts={state: states.count(state) for state in dict.fromkeys(states)},
         best=best_of(trials),
         now=tuple(now),
+        phase=noted_phase(files) if driver in ("running", "stopping") else None,
         overhead=None if overhead is None else overhead.share,
         champion=str(files.champion) if files.champion.is_dir() else None,
     )

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,7 @@ from c2c_search.study.finalists import evaluate_finalists
 from c2c_search.study.findings import findings_of
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.leaderboard import make_leaderboard
+from c2c_search.study.noted_phase import note_phase
 from c2c_search.study.overhead import overhead_of
 from c2c_search.study.overview import TrialRow
 from c2c_search.study.overview import best_of
@@ -171,6 +173,7 @@ class StudyStart:
     def _lead(
         self, study: Study, view: View
     ) -> tuple[FinalEvaluation, PromotedChampion | None, Leaderboard]:
+        view = replace(view, told=partial(note_phase, self.files))
         view.phase("open", message="the record of the study")
         if not self.files.begun:  # what was prepared for another space stands for nothing
             shutil.rmtree(self.files.results, ignore_errors=True)

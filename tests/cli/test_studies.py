@@ -15,8 +15,10 @@ import optuna
 import pytest
 
 from c2c_search.host import process
+from c2c_search.report.state import Doing
 from c2c_search.study import storage
 from c2c_search.study.layout import StudyFiles
+from c2c_search.study.noted_phase import note_phase
 
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -93,6 +95,24 @@ def test_status_of_all_studies(cli: Cli, root: Path, ask: Any) -> None:
     out = cli("status", "tiny", "--root", str(root))[1]
     assert out.startswith(f"tiny: runs (process {os.getpid()}); 4 of 8 trials (2 complete, ")
     assert "best 0.5000 (trial-001)\n  trial-004: step 2, 0.4000 at its last rung, depth" in out
+
+
+def test_status_tells_what_the_driver_is_at(cli: Cli, root: Path, ask: Any) -> None:
+    files = drive(root)
+    told = ask("status", "tiny")[0]
+    assert told["phase"] is None
+    note_phase(files, Doing("test", "trial-001", 3, 12, since=0.0, before=0))
+    told = ask("status", "tiny")[0]["phase"]
+    assert (told["stage"], told["message"], told["done"], told["total"]) == (
+        *("test", "trial-001"),
+        *(3, 12),
+    )
+    assert "\n  test trial-001 3/12, for " in cli("status", "tiny", "--root", str(root))[1]
+    files.phase.write_text("{")  # by what is no driver of ours
+    assert ask("status", "tiny")[0]["phase"] is None
+    note_phase(files, Doing("test", "trial-001", 3, 12, since=0.0, before=0))
+    (files.folder / storage.DRIVER).unlink()  # it has gone, and its note with it
+    assert ask("status", "tiny")[0]["phase"] is None
 
 
 @pytest.mark.parametrize(

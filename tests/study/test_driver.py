@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,13 @@ from c2c_search.errors import NoChampionError
 from c2c_search.errors import StoreError
 from c2c_search.errors import StudyStoppedError
 from c2c_search.host.dtypes import VARIABLE
+from c2c_search.report.state import Doing
+from c2c_search.study import start
 from c2c_search.study import storage
 from c2c_search.study.driver import Outcome
 from c2c_search.study.layout import StudyFiles
+from c2c_search.study.noted_phase import note_phase
+from c2c_search.study.noted_phase import noted_phase
 from c2c_search.tracking import Tracker
 from c2c_search.training.protocol import Failed
 from tests.forked import exit_code
@@ -257,6 +262,24 @@ def test_a_study_of_before_goes_on_with_what_it_maximised(
         if trial.value is not None:
             assert trial.value == pytest.approx(trial.user_attrs["accuracy"] - 0.3)
     assert outcome.final.finalists[0].trained.accuracy > 0.5
+
+
+def test_every_phase_is_noted_for_who_asks(
+    quick: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[str] = []
+
+    def note(files: StudyFiles, doing: Doing) -> None:
+        noted.append(doing.stage)
+        note_phase(files, doing)
+
+    monkeypatch.setattr(start, "note_phase", note)
+    quick()
+    phases = ["open", "prepare", "controls", "search", "controls", "test", "close"]
+    assert [each for each, _ in groupby(noted) if each in phases] == phases
+    last = noted_phase(StudyFiles(root, "tiny"))
+    assert last is not None
+    assert last.stage == "close"
 
 
 def test_one_pair_needs_no_reference(quick: Run, script: Any, space_file: Path) -> None:
