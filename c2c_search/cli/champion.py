@@ -177,7 +177,7 @@ def ask(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="A champion's folder, exported or not.")
     ],
-    question: Annotated[str, typer.Argument(help="What to ask.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],
     context: Annotated[
         Path | None,
         typer.Option(

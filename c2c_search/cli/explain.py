@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    study: Annotated[str, typer.Argument(help="Name of the study.")],
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
     root: Root = ROOT,
     storage: Storage = None,
     as_json: Annotated[
