@@ -34,7 +34,7 @@ class View:
         console: What it is shown on.
         lines: Write it, where it is not drawn.
         worker: Of whom it is told, by number from 1; None where there is one alone.
-        told: Hears every phase of the study, too.
+        told: Hears each new phase of the study, too.
     """
 
     state: StudyState
@@ -51,10 +51,11 @@ class View:
     def phase(self, name: str, done: int = 0, total: int = 0, message: str = "") -> None:
         """The study is in this phase; ``total`` 0 when unknown."""
         self.rest()
+        before = self.state.phase
         entered = self.state.enter(name, message, done, total)
         if self.lines is not None:
             self.lines.work(None, entered)
-        if self.told is not None:
+        if self.told is not None and entered != before:
             self.told(entered)
 
     def stage(self, stage: str, done: int = 0, total: int = 0, message: str = "") -> None:

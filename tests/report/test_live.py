@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import example
@@ -129,6 +130,20 @@ def test_a_stage_tells_since_when_and_its_rest(
     assert "prefill train 40/100 (for 02:00, left about 3 min)" in drawn(state)
     view.phase("test", 0, 8)
     assert "prefill" not in drawn(state)
+
+
+def test_a_phase_is_told_once_however_often_it_is_entered(
+    view: View, clock: Clock, state: StudyState
+) -> None:
+    heard: list[tuple[str, int, float]] = []
+    told = replace(view, told=lambda doing: heard.append((doing.stage, doing.done, doing.since)))
+    begun = clock.now
+    for done in (0, 0, 1):
+        told.phase("test", done, 2)
+        clock.now += 10
+    told.phase("close")
+    told.phase("close")
+    assert heard == [("test", 0, begun), ("test", 1, begun), ("close", 0, begun + 30)]
 
 
 def test_several_workers_are_told_apart_with_their_devices(view: View, state: StudyState) -> None:
