@@ -101,12 +101,17 @@ def each_method(samplers: Iterable[str], pruners: Sequence[str]) -> list[Method]
 
 
 def on_table(space: Space, table: FuserTable, *, enqueue: bool) -> Space:
-    """The space, with the table's rungs; without enqueued settings unless they are wanted."""
+    """The space, with the table's rungs; without enqueued settings unless they are wanted.
+
+    What a study maximises is its first objective alone, by which regret is told.
+    """
     last = table.rungs[-1]
     budget = {"steps": last, "rungs": tuple(rung / last for rung in table.rungs)}
     training = space.pipeline.training.model_copy(update=budget)
     pipeline = space.pipeline.model_copy(update={"training": training})
-    update: dict[str, Any] = {"pipeline": pipeline}
+    alone = {"objective": space.search.leading, "objectives": None, "choose": None}
+    search = space.search.model_copy(update=alone)
+    update: dict[str, Any] = {"pipeline": pipeline, "search": search}
     return space.model_copy(update=update if enqueue else {**update, "enqueue": ()})
 
 
