@@ -95,6 +95,7 @@ def test_drivers_share_a_study_and_one_takes_over_from_leaders_that_died(
     helper = start(space_file, root, server)
     heard = until(helper, "takes part in its search")
     heard += until(helper, "trial-00")  # which trains one
+    said += until(leader, ": complete")  # and so has this one
     os.kill(leader.pid, signal.SIGKILL)
     both = helper, start(space_file, root, server)
     first, second = in_finale(both, root, server)
