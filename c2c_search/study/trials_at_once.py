@@ -24,7 +24,7 @@ from c2c_search.training.protocol import Pace
 AT_ONCE = "trials_at_once"
 """User attribute of the study: its number, the same at every start."""
 
-_STEPS = 10  # of each training, all its stages together
+_STEPS = 16  # of each training, all its stages together; the second half is timed
 _GAIN = 0.1
 _SHARE = 0.5  # of the memory there is: other trials, and validation, take more than a step
 
@@ -55,8 +55,11 @@ def _measured(session: Session) -> int:
     space = session.space
     first = first_trial(space, next(iter(space.pairs.values())))
     best, fastest, told = 1, float("inf"), list[str]()
-    for count in _candidates(space, first):
-        paced = session.trainer.pace(Pace(config=shortened(first, _STEPS), together=count))
+    counts, config = [*_candidates(space, first)], shortened(first, _STEPS)
+    if counts:  # the first training of all reads its prompts from the disk: it does not count
+        session.trainer.pace(Pace(config=config, together=1))
+    for count in counts:
+        paced = session.trainer.pace(Pace(config=config, together=count))
         if isinstance(paced, Failed):
             told.append(f"{count}: {paced.message}")
             break
