@@ -16,8 +16,8 @@ from c2c_search.errors import ConfigError
 
 
 if TYPE_CHECKING:
-    from c2c_search.setup.first_files import Wishes
     from c2c_search.setup.first_files import Written
+    from c2c_search.setup.wishes import Wishes
 
 
 def init(
@@ -63,13 +63,13 @@ def init(
           c2c-search plan --space space.yaml
           c2c-search study --space space.yaml
     """
-    from c2c_search.setup.first_files import RECEIVER
-    from c2c_search.setup.first_files import SHARER
-    from c2c_search.setup.first_files import TRIALS
-    from c2c_search.setup.first_files import Wishes
-    from c2c_search.setup.first_files import name_from
     from c2c_search.setup.first_files import refuse_to_overwrite
     from c2c_search.setup.first_files import write_first_files
+    from c2c_search.setup.wishes import RECEIVER
+    from c2c_search.setup.wishes import SHARER
+    from c2c_search.setup.wishes import TRIALS
+    from c2c_search.setup.wishes import Wishes
+    from c2c_search.setup.wishes import name_from
 
     refuse_to_overwrite(folder)
     files = data or []
@@ -125,8 +125,8 @@ def _number(text: str, what: str) -> int:
 def _print_json(written: Written, wishes: Wishes) -> None:
     import json
 
-    from c2c_search.setup.first_files import is_private
-    from c2c_search.setup.first_files import steps_for
+    from c2c_search.setup.wishes import is_private
+    from c2c_search.setup.wishes import steps_for
 
     content = {
         "space": str(written.space),
@@ -144,8 +144,8 @@ def _print_json(written: Written, wishes: Wishes) -> None:
 def _print(written: Written, wishes: Wishes) -> None:
     import shlex
 
-    from c2c_search.setup.first_files import is_private
-    from c2c_search.setup.first_files import steps_for
+    from c2c_search.setup.wishes import is_private
+    from c2c_search.setup.wishes import steps_for
 
     about = "the built-in quiz"
     if written.data is not None:

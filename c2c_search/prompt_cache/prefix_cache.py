@@ -75,7 +75,7 @@ class PrefixCache:
     def longest(self, owner: Hashable, ids: Sequence[int]) -> int:
         """Tokens at a text's beginning whose entries are kept."""
         with self._lock:
-            return sum(count for _, count in self._path(owner, ids))
+            return _tokens(self._path(owner, ids))
 
     def entries(self, owner: Hashable, ids: Sequence[int]) -> list[torch.Tensor]:
         """Entries of the longest beginning of a text that is kept, in parts, ``(tokens, …)``.
@@ -97,7 +97,7 @@ class PrefixCache:
         """
         with self._lock:
             path = self._path(owner, ids)
-            if sum(count for _, count in path) < len(ids):
+            if _tokens(path) < len(ids):
                 self._put_behind(path, owner, ids, entries)
             self._use(path)
             while self.bytes > self.most_bytes:
@@ -115,7 +115,7 @@ class PrefixCache:
         if path and path[-1][1] < len(path[-1][0].ids):
             leaves, inside = path.pop()
             inside -= inside % _BLOCK
-        known = sum(count for _, count in path) + inside
+        known = _tokens(path) + inside
         own = entries[known:]
         if own.nbytes > self.most_bytes:
             return
@@ -132,7 +132,7 @@ class PrefixCache:
         """Remember something of a text for as long as it is kept."""
         with self._lock:
             path = self._path(owner, ids)
-            if path and sum(count for _, count in path) == len(ids):
+            if path and _tokens(path) == len(ids):
                 node, count = path[-1]
                 node.notes[count, name] = value
 
@@ -140,7 +140,7 @@ class PrefixCache:
         """What was noted of a text by this name; None if nothing is."""
         with self._lock:
             path = self._path(owner, ids)
-            if not path or sum(count for _, count in path) < len(ids):
+            if not path or _tokens(path) < len(ids):
                 return None
             node, count = path[-1]
             return node.notes.get((count, name))
@@ -191,6 +191,10 @@ class PrefixCache:
         node.parent.children.remove(node)
         del self._used[node]
         self.bytes -= node.nbytes
+
+
+def _tokens(path: Sequence[tuple[_Node, int]]) -> int:
+    return sum(count for _, count in path)
 
 
 def common(one: Sequence[int], other: Sequence[int]) -> int:

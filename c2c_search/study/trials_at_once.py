@@ -7,7 +7,6 @@ learns nothing from each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from c2c_search.config.trial import TrialConfig
@@ -55,7 +54,7 @@ def _measured(session: Session) -> int:
     space = session.space
     first = first_trial(space, next(iter(space.pairs.values())))
     best, fastest, told = 1, float("inf"), list[str]()
-    counts, config = [*_candidates(space, first)], shortened(first, _STEPS)
+    counts, config = _candidates(space, first), shortened(first, _STEPS)
     if counts:  # the first training of all reads its prompts from the disk: it does not count
         session.trainer.pace(Pace(config=config, together=1))
     for count in counts:
@@ -75,7 +74,7 @@ def _measured(session: Session) -> int:
     return best
 
 
-def _candidates(space: Space, first: TrialConfig) -> Iterator[int]:
+def _candidates(space: Space, first: TrialConfig) -> list[int]:
     """1, 2, 4 and so on, as far as the search is long enough and the space's limits allow it.
 
     Nothing where there is no choice.
@@ -86,5 +85,4 @@ def _candidates(space: Space, first: TrialConfig) -> Iterator[int]:
         if fits is not None and not all(map(fits, (first, *enqueued_trials(space)))):
             allowed = [each for each in allowed if each < count]
             break
-    if len(allowed) > 1:
-        yield from allowed
+    return allowed if len(allowed) > 1 else []

@@ -14,6 +14,7 @@ from c2c_search.tokenization.templates import template_of
 
 if TYPE_CHECKING:
     from c2c_search.data.schema import Row
+    from c2c_search.fuser.config import FuserConfig
     from c2c_search.inference.drafting import Drafter
     from c2c_search.models.loading import LoadedModel
     from c2c_search.tokenization.templates import Rendered
@@ -59,6 +60,32 @@ def length_notices(
             told = limit.check(lengths, role, loaded.identity.source, f"{split} examples")
             if told is not None:
                 yield told
+
+
+def room_notices(
+    config: FuserConfig,
+    receiver: LoadedModel,
+    drafter: Drafter | None,
+    splits: Mapping[str, Sequence[EncodedPrompt]],
+) -> list[str]:
+    """Compare every split with the room that a fuser's drafts and anchors leave.
+
+    Args:
+        config: Of the fuser.
+        receiver: Reads its anchors.
+        drafter: Writes its drafts; None where there are none.
+        splits: Prompts of each, without either.
+
+    Returns:
+        What a user should know, as of `length_notices`.
+
+    Raises:
+        ConfigError: Some are longer than a model can read.
+    """
+    notices = [] if drafter is None else [*draft_notices(drafter, splits)]
+    if config.anchored:
+        notices += anchor_notices(receiver, config.anchor_tokens + 1, splits)
+    return notices
 
 
 def draft_notices(

@@ -15,17 +15,22 @@ its trials go on in smaller groups, each from its checkpoint, until the one at f
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from c2c_search.host.free_memory import free_memory
 from c2c_search.training.process import release_memory
 from c2c_search.training.protocol import Join
 from c2c_search.training.protocol import OfTrial
+from c2c_search.training.protocol import Paced
+from c2c_search.training.protocol import Train
 from c2c_search.training.randomness import random_state
 from c2c_search.training.randomness import set_random_state
 from c2c_search.training.ranks import own_ranks
@@ -41,7 +46,7 @@ if TYPE_CHECKING:
 
     from c2c_search.training.fuser_training import FuserTraining
     from c2c_search.training.protocol import Event
-    from c2c_search.training.protocol import Train
+    from c2c_search.training.protocol import Pace
     from c2c_search.training.protocol import Trained
 
 
@@ -85,6 +90,31 @@ def train_together(
     finally:
         for member in members.values():
             member.close()
+
+
+def measure_pace(request: Pace, make: Make, device: torch.device) -> Paced:
+    """Measure what equal trials in lockstep take; nothing is kept of them.
+
+    Args:
+        request: Which trial, and how many of it.
+        make: Makes each.
+        device: Where they train.
+
+    Raises:
+        DivergedError: A loss became infinite or NaN.
+    """
+    with tempfile.TemporaryDirectory(prefix="c2c-search-pace-") as folder:
+        trials = [
+            Train(config=request.config, directory=str(Path(folder) / str(number)))
+            for number in range(request.together)
+        ]
+        before = free_memory(device)
+        try:
+            seconds = pass_seconds(trials, make)
+            left = free_memory(device)
+        finally:
+            release_memory()
+    return Paced(seconds=seconds, taken=max(0, before - left), free=left)
 
 
 def pass_seconds(trials: Sequence[Train], make: Make) -> float:

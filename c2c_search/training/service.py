@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import tempfile
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -27,7 +26,6 @@ from c2c_search.evaluation.systems.prompts import QuestionPrompts
 from c2c_search.fuser.checkpoint import load as load_fuser
 from c2c_search.host.dtypes import choose_dtype
 from c2c_search.host.dtypes import name_of
-from c2c_search.host.free_memory import free_memory
 from c2c_search.inference.drafting import drafter_of
 from c2c_search.inference.model import C2CModel
 from c2c_search.models.chats import chat_notices
@@ -42,11 +40,11 @@ from c2c_search.training.costs import measure_costs
 from c2c_search.training.derangement import derangement
 from c2c_search.training.fuser_training import FuserTraining
 from c2c_search.training.fuser_training import untrained
-from c2c_search.training.lengths import anchor_notices
-from c2c_search.training.lengths import draft_notices
 from c2c_search.training.lengths import length_notices
+from c2c_search.training.lengths import room_notices
 from c2c_search.training.loaded_data import load_data
-from c2c_search.training.lockstep import pass_seconds
+from c2c_search.training.lockstep import Make
+from c2c_search.training.lockstep import measure_pace
 from c2c_search.training.lockstep import train_together
 from c2c_search.training.loop import TrainingData
 from c2c_search.training.lora_training import adapt
@@ -58,7 +56,6 @@ from c2c_search.training.preparation import refuse_other_date
 from c2c_search.training.private_rows import private_split
 from c2c_search.training.private_rows import refuse_other_contexts
 from c2c_search.training.private_rows import speaks_of_contexts
-from c2c_search.training.process import release_memory
 from c2c_search.training.protocol import DRAFTS
 from c2c_search.training.protocol import Cost
 from c2c_search.training.protocol import Costs
@@ -195,33 +192,20 @@ class WorkerService:
         joining: Callable[[], Sequence[Train]] = tuple,
     ) -> TrainedTogether:
         """Train trials in lockstep; see `training.lockstep`, and `train`."""
-
-        def made(train: Train, emit: Callable[[Event], None]) -> FuserTraining:
-            folder = Path(train.directory)
-            return self.trial(train.config, folder, go_on, emit=emit, objective=train.objective)
-
-        train_together(trials, made, self.emit, joining)
+        train_together(trials, self._making(go_on), self.emit, joining)
         return TrainedTogether()
 
     def pace(self, request: Pace) -> Paced:
         """Measure what trainings in lockstep take; see `protocol.Pace`."""
         device = self._ready(request.config.pair).receiver.model.device
-        with tempfile.TemporaryDirectory(prefix="c2c-search-pace-") as folder:
-            trials = [
-                Train(config=request.config, directory=str(Path(folder) / str(number)))
-                for number in range(request.together)
-            ]
-            before, left = free_memory(device), 0
+        return measure_pace(request, self._making(lambda: True), device)
 
-            def made(train: Train, emit: Callable[[Event], None]) -> FuserTraining:
-                return self.trial(train.config, Path(train.directory), lambda: True, emit=emit)
+    def _making(self, go_on: Callable[[], bool]) -> Make:
+        def made(train: Train, emit: Callable[[Event], None]) -> FuserTraining:
+            folder = Path(train.directory)
+            return self.trial(train.config, folder, go_on, emit=emit, objective=train.objective)
 
-            try:
-                seconds = pass_seconds(trials, made)
-                left = free_memory(device)
-            finally:
-                release_memory()
-        return Paced(seconds=seconds, taken=max(0, before - left), free=left)
+        return made
 
     def trial(
         self,
@@ -344,11 +328,8 @@ class WorkerService:
     def _check_lengths(self, config: TrialConfig, drafter: Drafter | None) -> None:
         """Tell, or refuse, prompts that leave no room for drafts or anchors."""
         splits = {split: self._prompts_of(config.pair, split).encoded() for split in self._rows}
-        notices = [] if drafter is None else [*draft_notices(drafter, splits)]
-        if config.fuser.anchored:
-            receiver, words = self._pairs[config.pair].receiver, config.fuser.anchor_tokens + 1
-            notices += anchor_notices(receiver, words, splits)
-        for notice in notices:
+        receiver = self._pairs[config.pair].receiver
+        for notice in room_notices(config.fuser, receiver, drafter, splits):
             self._notify_once(notice)
 
     def _notify_once(self, message: str) -> None:

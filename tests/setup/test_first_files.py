@@ -10,9 +10,9 @@ from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
 from c2c_search.setup import first_files
-from c2c_search.setup.first_files import Wishes
-from c2c_search.setup.first_files import name_from
 from c2c_search.setup.first_files import write_first_files
+from c2c_search.setup.wishes import Wishes
+from c2c_search.setup.wishes import name_from
 from c2c_search.space.json_schema import written
 from c2c_search.space.schema import Space
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from c2c_search.host.json_store import JsonStore
-from c2c_search.setup.first_files import Wishes
 from c2c_search.setup.first_files import write_first_files
+from c2c_search.setup.wishes import Wishes
 from c2c_search.study.layout import StudyFiles
 from c2c_search.study.verdicts import KEY
 from c2c_search.study.verdicts import verdicts_of
