@@ -30,9 +30,13 @@ class Span:
             sum(span.high for span in each),
         )
 
+    def times(self, count: float) -> Span:
+        """So many of the same, one after the other."""
+        return Span(self.low * count, self.expected * count, self.high * count)
+
     def over(self, workers: float) -> Span:
         """The same shared out among so many."""
-        return Span(self.low / workers, self.expected / workers, self.high / workers)
+        return self.times(1 / workers)
 
 
 @dataclass(frozen=True)

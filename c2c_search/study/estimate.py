@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from math import sqrt
+from operator import mul
 from typing import TYPE_CHECKING
 
 from c2c_search.evaluation.systems.registry import DERANGED
@@ -121,6 +124,7 @@ class _Work:
         self.models = single_models(space.pairs, private=reading.private)
         drawn = (one for one in random_trials(space, 10 * _CANDIDATES) if not fits or fits(one))
         self.drawn = list(islice(drawn, _CANDIDATES))
+        self.enqueued = list(islice(enqueued_trials(space), plan.trials))
 
     def phases(self) -> Iterator[_Part]:
         """All of them, in their order."""
@@ -182,8 +186,7 @@ class _Work:
 
     def _trials(self) -> _Part:
         trials, rungs = self.plan.trials, self.plan.rungs
-        enqueued = list(islice(enqueued_trials(self.space), trials))
-        others = trials - len(enqueued)
+        others = trials - len(self.enqueued)
         reaching: dict[str, list[float]] = {
             "low": [trials, *(self.finalists for _ in rungs[1:])],
             "expected": [rung.trials for rung in rungs],
@@ -192,7 +195,7 @@ class _Work:
         spans = {}
         for bound, width in (("low", -_WIDTH), ("expected", 0.0), ("high", _WIDTH)):
             share = [reached / trials for reached in reaching[bound]]
-            fixed = sum(self._of_rungs(trial, share) for trial in enqueued)
+            fixed = sum(self._of_rungs(trial, share) for trial in self.enqueued)
             drawn = [self._of_rungs(trial, share) for trial in self.drawn] if others else [0.0]
             error = statistics.pstdev(drawn) / sqrt(max(others, 1))
             mean = max(min(drawn), statistics.fmean(drawn) + width * error)
@@ -231,25 +234,41 @@ class _Work:
         return self.reading.caches.learned_beyond * examples * found
 
     def _seeds(self) -> _Part:
-        """Each finalist with further seeds, the pairs equally likely."""
-        times = self.finalists * self.space.search.confirm_seeds
-        each = [self._to_the_end(trial) for trial in self.firsts]
+        """Each finalist with further seeds."""
+        seeds = self.space.search.confirm_seeds
+        times = self.finalists * seeds
         of = f"{times} of {self.training.steps:,} steps"
-        return "further seeds", of, _between(each, times), times
+        return "further seeds", of, self._of_finalists(self._to_the_end).times(seeds), times
+
+    def _of_finalists(self, seconds: Callable[[TrialConfig], float]) -> Span:
+        """What all finalists take; each trial may become one, and none is likelier to."""
+        trials = self.plan.trials
+        shares = [1 / trials] * len(self.enqueued)
+        candidates = list(self.enqueued)
+        if others := trials - len(self.enqueued):
+            drawn = self.drawn or self.firsts
+            candidates += drawn
+            shares += [others / trials / len(drawn)] * len(drawn)
+        each = [seconds(trial) for trial in candidates]
+        mean = sum(map(mul, each, shares))
+        variance = sum(share * (one - mean) ** 2 for one, share in zip(each, shares, strict=True))
+        width = _WIDTH * sqrt(variance / self.finalists)
+        low, high = max(min(each), mean - width), min(max(each), mean + width)
+        return Span(low, mean, high).times(self.finalists)
 
     def _to_the_end(self, trial: TrialConfig, control: str | None = None) -> float:
         return self._seconds(trial, self.training.steps, len(self.training.rungs), control)
 
     def _controls(self) -> Iterator[_Part]:
-        """What each finalist has trained, the pairs equally likely."""
+        """What each finalist has trained."""
         names = (TWIN, *self.space.pipeline.champion.controls)
         for name in dict.fromkeys(names):
             if SYSTEMS[name].recipe is None:
                 continue
-            each = [self._to_the_end(trial, name) for trial in self.firsts]
+            seconds = self._of_finalists(partial(self._to_the_end, control=name))
             title = SYSTEMS[name].title
             of = f"{self.finalists} of {self.training.steps:,} steps"
-            yield f"control: {title}", of, _between(each, self.finalists), self.finalists
+            yield f"control: {title}", of, seconds, self.finalists
 
     def _test(self) -> _Part:
         questions, rules = self.reading.rows["test"], self.space.pipeline
@@ -257,12 +276,12 @@ class _Work:
         systems = [name for name in names if SYSTEMS[name].builder is not None]
         heard = rules.evaluation.derangements + _SHUT / self.finalists
         alone = self._alone(questions)
-        each = [
-            sum(questions * self.pace.answer(name, trial.pair) for name in systems)
-            + heard * questions * self.pace.answer(SUBJECT, trial.pair)
-            for trial in self.firsts
-        ]
-        found = Span.total((_between(each, self.finalists), self._words(questions)))
+
+        def of_finalist(trial: TrialConfig) -> float:
+            told = sum(self.pace.answer(name, trial.pair) for name in systems)
+            return questions * (told + heard * self.pace.answer(SUBJECT, trial.pair))
+
+        found = Span.total((self._of_finalists(of_finalist), self._words(questions)))
         span = Span(alone + found.low, alone + found.expected, alone + found.high)
         titles = [SYSTEMS[name].title for name in (*systems, DERANGED)]
         of = f"{questions:,} questions: models alone, {', '.join(titles)}"
@@ -277,8 +296,3 @@ class _Work:
 
 def _certain(seconds: float) -> Span:
     return Span(seconds, seconds, seconds)
-
-
-def _between(each: Sequence[float], times: int) -> Span:
-    """So many times one of several, each as likely."""
-    return Span(times * min(each), times * statistics.fmean(each), times * max(each))

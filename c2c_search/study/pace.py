@@ -6,9 +6,12 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 from typing import Protocol
+
+from c2c_search.evaluation.systems.registry import SYSTEMS
 
 
 if TYPE_CHECKING:
@@ -77,8 +80,8 @@ class MeasuredPace:
         others: See `Pace`.
         basis: See `Pace`.
         tokens: Seconds of a token, by the model's source.
-        trainings: Of fusers by their pair, each with its trial's hash.
-        controls: Of what controls have trained for a pair's reference, by pair and control.
+        trainings: Of fusers by their pair, each with its trial.
+        controls: Of what controls have trained for the first of them, by pair and control.
         answers: Seconds of a question, by pair and system.
         parameters: Of a trial's fuser.
     """
@@ -89,7 +92,7 @@ class MeasuredPace:
     others: float
     basis: tuple[str, ...]
     tokens: Mapping[str, float]
-    trainings: Mapping[PairSpec, Mapping[str, TrainingCost]]
+    trainings: Mapping[PairSpec, Sequence[tuple[TrialConfig, TrainingCost]]]
     controls: Mapping[PairSpec, Mapping[str, TrainingCost]]
     answers: Mapping[PairSpec, Mapping[str, float]]
     parameters: Callable[[TrialConfig], int]
@@ -98,20 +101,36 @@ class MeasuredPace:
         return self.tokens[model]
 
     def training(self, trial: TrialConfig, control: str | None = None) -> TrainingCost:
-        """As `Pace` says; a fuser between two that were measured takes between what they took."""
+        """As `Pace` says; a fuser between two that were measured takes between what they took.
+
+        A control that trains a fuser of the trial's kind takes as many times what was measured of
+        it as the trial takes of the one that it was measured for.
+        """
         if control is not None:
-            found = self.controls.get(trial.pair) or next(iter(self.controls.values()), {})
-            return found[control] if control in found else self.training(trial)
+            return self._control(trial, control)
         known = self.trainings[trial.pair]
-        if trial.hash() in known:
-            return known[trial.hash()]
-        return between(sorted(known.values(), key=_size), self.parameters(trial))
+        for measured, cost in known:
+            if measured.hash() == trial.hash():
+                return cost
+        costs = sorted((cost for _, cost in _most_alike(known, trial)), key=_size)
+        return between(costs, self.parameters(trial))
+
+    def _control(self, trial: TrialConfig, control: str) -> TrainingCost:
+        own = self.training(trial)
+        pair = trial.pair if trial.pair in self.controls else next(iter(self.controls), None)
+        if pair is None or control not in self.controls[pair]:
+            return own
+        found, (_, first) = self.controls[pair][control], self.trainings[pair][0]
+        recipe = SYSTEMS[control].recipe
+        if recipe is None or recipe.learner != "fuser" or not first.step:
+            return found
+        return replace(found, step=found.step * (own.step / first.step))
 
     def answer(self, system: str, pair: PairSpec) -> float:
         for known in (self.answers.get(pair, {}), *self.answers.values()):
             if system in known:
                 return known[system]
-        first = next(iter(self.trainings[pair].values()))
+        _, first = self.trainings[pair][0]
         return first.judged / 2  # with one message of the two
 
 
@@ -132,6 +151,20 @@ def between(known: Sequence[TrainingCost], parameters: int) -> TrainingCost:
                 parameters,
             )
     return known[0] if parameters < known[0].parameters else known[-1]
+
+
+def _most_alike(
+    known: Sequence[tuple[TrialConfig, TrainingCost]], trial: TrialConfig
+) -> Sequence[tuple[TrialConfig, TrainingCost]]:
+    """Those whose message reaches the receiver in the same way, and by the same projector."""
+    for alike in (("injection", "projector"), ("injection",)):
+        wanted = [getattr(trial.fuser, name) for name in alike]
+        found = [
+            each for each in known if [getattr(each[0].fuser, name) for name in alike] == wanted
+        ]
+        if found:
+            return found
+    return known
 
 
 def _size(cost: TrainingCost) -> int:

@@ -161,7 +161,7 @@ class _Meter:
         self.busy = ProcessorTime.now()
         self.start = time.perf_counter() - begun
         self.tokens: dict[str, float] = {}
-        self.trainings: dict[PairSpec, dict[str, TrainingCost]] = {}
+        self.trainings: dict[PairSpec, list[tuple[TrialConfig, TrainingCost]]] = {}
         self.controls: dict[PairSpec, dict[str, TrainingCost]] = {}
         self.answers: dict[PairSpec, dict[str, float]] = {}
         self._steps: list[tuple[float, int]] = []  # when each ended, and of which stage
@@ -239,7 +239,7 @@ class _Meter:
         count = self.parameters(trial)
         self.tell(f"a fuser of {in_words(count)} parameters")
         trained, cost = self._training(dated, SUBJECT, count)
-        self.trainings.setdefault(trial.pair, {})[trial.hash()] = cost
+        self.trainings.setdefault(trial.pair, []).append((trial, cost))
         return trained
 
     def _training(
@@ -342,15 +342,14 @@ class _Meter:
         firsts: dict[PairSpec, TrialConfig],
         fits: Fits | None,
     ) -> Iterator[TrialConfig]:
-        """Enqueued settings, then each pair's largest and smallest candidates."""
+        """Enqueued settings, then the ends of each pair and injection in size."""
         known = {first_trial(self.space, pair).hash() for pair in firsts}
         enqueued = list(enqueued_trials(self.space))[: self.space.search.trials]
         drawn = [one for one in random_trials(self.space, _SAMPLE) if fits is None or fits(one)]
-        ends = []
-        for which in (-1, 0):
-            for pair in firsts:
-                of_pair = sorted((one for one in drawn if one.pair == pair), key=self.parameters)
-                ends += of_pair[which:][:1]
+        kinds: dict[tuple[PairSpec, str], list[TrialConfig]] = {}
+        for one in sorted(drawn, key=self.parameters):
+            kinds.setdefault((one.pair, one.fuser.injection), []).append(one)
+        ends = [of_kind[which] for which in (-1, 0) for of_kind in kinds.values()]
         for trial in (*enqueued[:_ENQUEUED], *ends):
             if trial.hash() not in known:
                 known.add(trial.hash())

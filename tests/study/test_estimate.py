@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from c2c_search.config.pipeline import Pipeline
 from c2c_search.config.training import TrainingConfig
 from c2c_search.config.trial import TrialConfig
 from c2c_search.models.pair import PairSpec
+from c2c_search.space.candidates import random_trials
 from c2c_search.space.forecast import CacheList
 from c2c_search.space.forecast import CachePlan
 from c2c_search.space.forecast import Forecast
@@ -105,6 +107,27 @@ def test_finalists_are_trained_again_with_further_seeds(space: Space) -> None:
     found = seconds(told(space.model_copy(update={"search": search})))
     assert found["further seeds"] == pytest.approx([2 * 3 * (1 + 90 * 0.2 + 0.3)] * 3)
     assert "further seeds" not in seconds(told(space))
+
+
+def test_any_trial_may_become_a_finalist_and_what_it_takes_is_told(
+    space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def training(self: Clock, trial: TrialConfig, control: str | None = None) -> TrainingCost:
+        slow = trial.fuser.depth == 1
+        return TrainingCost(start=0.0, step=(1.0 if slow else 0.2), judged=0.0)
+
+    monkeypatch.setattr(Clock, "training", training)
+    one = with_controls(space, finalists=1)
+    low, expected, high = seconds(told(one))["control: No-sharer fuser"]
+    assert low == pytest.approx(90 * 0.2)
+    assert expected < high <= 90 * 1.0
+    slow = [trial.fuser.depth == 1 for trial in islice(random_trials(one, 50), 50)]
+    assert expected == pytest.approx(90 * (0.2 + 0.8 * sum(slow) / len(slow)))
+    # Of several the mean is surer.
+    of_six = seconds(told(with_controls(space, finalists=6)))["control: No-sharer fuser"]
+    least, mean, most = (each / 6 for each in of_six)
+    assert mean == pytest.approx(expected)
+    assert low <= least < mean < most < high
 
 
 def test_what_anchors_say_alone_is_asked_of_every_finalist_that_has_any(space: Space) -> None:

@@ -37,9 +37,9 @@ def test_all_that_there_is_time_for_is_measured_and_nothing_is_left_behind(
     assert pace.tokens.keys() == {there.receiver, there.sharer}
     assert all(seconds > 0 for seconds in pace.tokens.values())
     # Of each pair its first fuser, and the smallest and the largest where that is another one.
-    assert {cost.parameters for cost in pace.trainings[there].values()} == {8, 16}
-    assert {cost.parameters for cost in pace.trainings[back].values()} == {8, 16}
-    for cost in (*pace.trainings[there].values(), pace.controls[there][TWIN]):
+    assert {cost.parameters for _, cost in pace.trainings[there]} == {8, 16}
+    assert {cost.parameters for _, cost in pace.trainings[back]} == {8, 16}
+    for cost in (*(cost for _, cost in pace.trainings[there]), pace.controls[there][TWIN]):
         assert cost.step > 0
         assert cost.judged > 0
     assert pace.answers[there].keys() == {"receiver", "sharer", "c2c", TWIN, "text_relay"}
