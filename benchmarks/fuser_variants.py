@@ -231,17 +231,17 @@ SIZE = (
     LINEAR_BASE,
 )
 
-_PRIVATE = {
+_APPEND = {
     **_LINEAR,
     "injection": "append",
     "keys": "unrotated",
     "dynamic_weight": False,
 }
+_PRIVATE = {**_APPEND, "injection": "side", "layer_count": 10, "layers": "spread"}
 _PRIVATE_TRAINING = {"learning_rate": 2e-3}
 PRIVATE_BASE = Variant(
-    "base", "linear, append, ridge, unrotated", OURS, _PRIVATE, _PRIVATE_TRAINING
+    "base", "linear, side, 10 layers spread, ridge", OURS, _PRIVATE, _PRIVATE_TRAINING
 )
-_GRANULARITIES = ("layer", "head", "token", "value")
 
 
 def _private(
@@ -256,24 +256,30 @@ def _private(
     )
 
 
-def _private_side(axis: str, value: str, source: str, /, **fuser: Any) -> Variant:
-    gate = {"granularity": "head", "rule": "tanh"}
-    side = {"injection": "side", "layer_count": 4, "layers": "spread", "gate": gate}
-    return _private(axis, value, source, **{**side, **fuser})
+def _appended(axis: str, value: str, source: str, /, **fuser: Any) -> Variant:
+    changed = {**_APPEND, **fuser}
+    return Variant(f"private {axis}", f"{value}, append", source, changed, _PRIVATE_TRAINING)
 
 
 PRIVATE = (
     PRIVATE_BASE,
+    _private("layer_count", "4", DRAFT, layer_count=4),
+    _private("layer_count", "16", OURS, layer_count=16),
+    _private("layers", "last", DRAFT, layers="last"),
+    _private("layers", "attention", RIDGE, layers="attention"),
+    _private("reads_from", "all", DRAFT, reads_from="all"),
     _private("rank", "32", FLOW, rank=32),
     _private("projector", "joint, rank 32", FLOW, projector="joint", rank=32),
-    _private_side("injection", "side, 4 layers spread", DRAFT),
-    _private_side("injection", "side, all layers", DRAFT, layer_count=None, layers="last"),
-    _private_side("reads_from", "all, side, 4 layers spread", DRAFT, reads_from="all"),
-    _private("message", "draft", DRAFT, message="draft"),
-    _private("message", "both", DRAFT, message="both"),
-    _private("slots", "8", XKV, slots=8),
+    _private("initialisation", "zero", OURS, initialisation="zero"),
+    _private("keys", "rotated", OURS, keys="rotated"),
+    _private("layer_alignment", "terminal", C2C, layer_alignment="terminal"),
+    _private("sources_per_layer", "4, concat", RIDGE, sources_per_layer=4),
+    _private("ridge_weighting", "attention", BRIDGE, ridge_weighting="attention"),
+    *(
+        _private("gate", f"{each}, tanh", DRAFT, gate={"granularity": each, "rule": "tanh"})
+        for each in ("layer", "head", "token", "value")
+    ),
     _private("slots", "32", XKV, slots=32),
-    _private("source", "hidden", XBRIDGE, source="hidden"),
     _private("receiver_sees", "half", DENSE, training={"receiver_sees": "half"}),
     _private(
         "stages",
@@ -281,22 +287,12 @@ PRIVATE = (
         DRAFT,
         training={"stages": "reconstruction 150 -> answer 250"},
     ),
-    _private("sources_per_layer", "4, concat", RIDGE, sources_per_layer=4),
-    _private("ridge_weighting", "attention", BRIDGE, ridge_weighting="attention"),
-    *(
-        _private("gate", f"{each}, append", OURS, gate={"granularity": each})
-        for each in _GRANULARITIES
-    ),
-    *(
-        _private_side(
-            "gate",
-            f"{each}, tanh, side",
-            DRAFT,
-            gate={"granularity": each, "rule": "tanh"},
-        )
-        for each in _GRANULARITIES
-        if each != "head"  # which is the side memory of 4 layers above
-    ),
+    _appended("injection", "all layers", FLOW),
+    _appended("injection", "all layers, gate per head", OURS, gate={"granularity": "head"}),
+    _appended("injection", "8 slots", XKV, slots=8),
+    _private("message", "draft", DRAFT, message="draft"),
+    _private("message", "both", DRAFT, message="both"),
+    _private("source", "hidden", XBRIDGE, source="hidden"),
 )
 
 SETS = {"axes": AXES, "linear": LINEAR, "size": SIZE, "private": PRIVATE}
