@@ -116,7 +116,13 @@ class Problem:
 
 
 class ConfigError(C2CError):
-    """A space, pipeline, trial or fuser configuration that cannot hold."""
+    """A space, pipeline, trial or fuser configuration that cannot hold.
+
+    Attributes:
+        problems: What it was collected from; empty if it is about no file.
+    """
+
+    problems: tuple[Problem, ...] = ()
 
     @classmethod
     def collect(cls, problems: Iterable[Problem]) -> ConfigError:
@@ -126,11 +132,12 @@ class ConfigError(C2CError):
         """
         found = list(problems)
         lines = [str(problem) for problem in found[:_MOST_PROBLEMS]]
-        if len(found) == 1:
-            return cls(lines[0])
         if more := len(found) - len(lines):
             lines.append(f"... and {more:,} more")
-        return cls(f"{len(found):,} problems:\n" + "\n".join(f"  {line}" for line in lines))
+        several = f"{len(found):,} problems:\n" + "\n".join(f"  {line}" for line in lines)
+        error = cls(lines[0] if len(found) == 1 else several)
+        error.problems = tuple(found)
+        return error
 
 
 class SourceError(C2CError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from c2c_search.config.problems import explain
 from c2c_search.errors import ConfigError
+from c2c_search.errors import Problem
 from c2c_search.errors import SourceError
 from c2c_search.host.files import disk_errors
 from c2c_search.host.files import write_text
@@ -31,7 +32,7 @@ from c2c_search.space.schema import Space
 from c2c_search.study.readiness import check_ready
 
 
-_OF_A_MODEL = re.compile(r"\S*:\d+:\d+ pairs\.pair\.(receiver|sharer): ")
+_FLAGS = {"pairs.pair.receiver": "--receiver", "pairs.pair.sharer": "--sharer"}
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,19 @@ def write_first_files(folder: Path, wishes: Wishes) -> Written:
     except BaseException as error:
         for path in made:
             path.unlink(missing_ok=True)
-        if isinstance(error, ConfigError):
-            raise ConfigError(_OF_A_MODEL.sub(r"--\1: ", str(error))) from error
+        if isinstance(error, ConfigError) and error.problems:
+            raise ConfigError.collect(map(_by_flag, error.problems)) from error
         raise
     with disk_errors(folder):
         for path, text in schemas.items():
             write_text(path, text)
     return Written(space, pipeline, data)
+
+
+def _by_flag(problem: Problem) -> Problem:
+    """The same, named by the flag that it came from where there is one."""
+    flag = _FLAGS.get(problem.where.rpartition(" ")[2])
+    return problem if flag is None else replace(problem, where=flag)
 
 
 def _check_source(flag: str, source: str) -> None:

@@ -9,6 +9,7 @@ import yaml
 from c2c_search.errors import C2CError
 from c2c_search.errors import ConfigError
 from c2c_search.errors import DataError
+from c2c_search.errors import Problem
 from c2c_search.setup import first_files
 from c2c_search.setup.first_files import write_first_files
 from c2c_search.setup.wishes import Wishes
@@ -99,6 +100,28 @@ def test_a_folder_of_models_is_named_relative_to_the_space(
     monkeypatch.setattr(first_files, "check_ready", lambda *_: None)
     done = write_first_files(Path("deep/er"), wishes)
     assert 'sharer: "path:../../models/a"' in done.space.read_text()
+
+
+def test_a_model_that_the_study_cannot_take_is_named_by_its_flag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(space: Space, file: Path) -> None:
+        found = [
+            Problem(f"{file}:12:5 pairs.pair.sharer", "no such model", "hf:a/b"),
+            Problem(f"{file} pipeline", "too few rows", 3),
+        ]
+        raise ConfigError.collect(found)
+
+    monkeypatch.setattr(first_files, "config_at_hand", lambda source: None)
+    monkeypatch.setattr(first_files, "check_ready", refuse)
+    with pytest.raises(ConfigError) as caught:
+        write_first_files(tmp_path, Wishes())
+    assert [one.where for one in caught.value.problems] == [
+        "--sharer",
+        f"{tmp_path / 'space.yaml'} pipeline",
+    ]
+    assert "  --sharer: no such model. Got 'hf:a/b'." in str(caught.value)
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(
