@@ -6,7 +6,9 @@ the same answers are written. A server of ours is to keep nothing of what it has
 (``--cache-mb 0``), else it reads a prompt once. It tells its processors' seconds too, of which
 ratios mean something beside other work. Other servers with the same API can be named beside it,
 e.g. ``transformers serve`` on the receiver; all take turns in every round. Prompts are text
-(``/v1/completions``), so that all servers read the same tokens; ``--chat`` asks in chats.
+(``/v1/completions``), so that all servers read the same tokens; ``--chat`` asks in chats, and
+``--documents`` in chats whose text the sharer alone reads: a champion of private data says nothing
+without one, and costs hardly more than its receiver.
 
     c2c-search serve champion --port 8000 --cache-mb 0
     transformers serve RECEIVER --port 8001 --device cpu
@@ -120,16 +122,16 @@ async def measure(systems: list[System], options: argparse.Namespace) -> dict[st
     return found
 
 
-def new_prompts(options: argparse.Namespace, count: int) -> list[str]:
-    """Prompts that were never asked."""
-    text = _TEXT * options.sentences
-    return [f"{next(_numbers)} {time.time_ns()}: {text}What lay there?" for _ in range(count)]
+def new_prompts(options: argparse.Namespace, count: int) -> list[tuple[str, str]]:
+    """Texts that were never read, and what is asked about them."""
+    text, question = _TEXT * options.sentences, "What lay there?"
+    return [(f"{next(_numbers)} {time.time_ns()}: {text}", question) for _ in range(count)]
 
 
 async def phase(
     client: httpx.AsyncClient,
     system: System,
-    prompts: list[str],
+    prompts: list[tuple[str, str]],
     options: argparse.Namespace,
     clients: int | None = None,
 ) -> Phase:
@@ -138,7 +140,7 @@ async def phase(
 
     async def asking() -> None:
         for prompt in left:
-            answers.append(await ask(client, system, prompt, options))
+            answers.append(await ask(client, system, *prompt, options))
 
     before, begun = await processor_seconds(client, system), time.perf_counter()
     await asyncio.gather(*(asking() for _ in range(clients or options.clients)))
@@ -156,12 +158,21 @@ async def processor_seconds(client: httpx.AsyncClient, system: System) -> float 
 
 
 async def ask(
-    client: httpx.AsyncClient, system: System, question: str, options: argparse.Namespace
+    client: httpx.AsyncClient,
+    system: System,
+    text: str,
+    question: str,
+    options: argparse.Namespace,
 ) -> Asked:
     """An answer."""
-    asked: dict[str, Any] = {"prompt": f"{question} The boats"}
+    asked: dict[str, Any] = {"prompt": f"{text}{question} The boats"}
     if options.chat:
-        asked = {"messages": [{"role": "user", "content": question}]}
+        asked = {"messages": [{"role": "user", "content": f"{text}{question}"}]}
+    if options.documents:
+        number = text.partition(":")[0]  # by which each question is another one
+        asked = {"messages": [{"role": "user", "content": f"{number}: {question}"}]}
+        if system.url == options.url:
+            asked["sharer_context"] = text
     body = {
         "model": system.model,
         **asked,
@@ -278,9 +289,14 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--chat", action="store_true", help="ask in chats, each in its template")
+    parser.add_argument(
+        "--documents", action="store_true", help="ask in chats about what the sharer alone reads"
+    )
     parser.add_argument("--api-key", default="any")
     parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.chat = options.chat or options.documents
+    return options
 
 
 if __name__ == "__main__":
