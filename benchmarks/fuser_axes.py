@@ -6,7 +6,9 @@ other items'; intervals resample whole facts over all seeds. What is done is kep
 `fuser_axes.parquet` beside this file, seed after seed: a run goes on where the last one ended, on
 this machine or on another one.
 
-    python benchmarks/fuser_axes.py --tables quickstart:80:axes,linear private:400:private \\
+    python benchmarks/fuser_axes.py --tables private:300:private \\
+        --markdown docs/fuser_axes_private.md
+    python benchmarks/fuser_axes.py --tables quickstart:80:axes,linear \\
         --markdown docs/fuser_axes.md
 
 ``quickstart:60:size`` compares the published fuser's size with small ones (minutes a training).
@@ -60,7 +62,7 @@ TASKS = {
     "quickstart": "Questions that both models can read",
     "private": "Passages that the sharer alone has read",
 }
-_TABLES = ("quickstart:80:axes,linear", "private:400:private")
+_TABLES = ("quickstart:80:axes,linear", "private:300:private")
 PAIR = PairSpec(receiver="pypi:smollm2-135m-instruct", sharer="pypi:gemma-3-270m")
 
 
