@@ -164,10 +164,15 @@ def _name_of(root: Path, manifest: Manifest) -> str:
 
 def _only_model(tracker: Tracker) -> str:
     names = [each.name for each in tracker.client.search_registered_models()]
-    if len(names) != 1:
+    if not names:
+        raise StoreError(
+            "A champion must be registered under this root, and none is.",
+            hint="A study that ends in a champion registers it, and `c2c-search promote DIR` does.",
+        )
+    if len(names) > 1:
         raise StoreError(
             "One registered model must be named.",
-            value=", ".join(names) or "none",
+            value=", ".join(names),
             hint="Name it with --name.",
         )
     return names[0]

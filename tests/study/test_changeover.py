@@ -141,10 +141,13 @@ def test_what_cannot_be_told_is_refused(
     folder = measured("one", 0.9)
     with pytest.raises(StoreError, match="No study under this root has promoted"):
         promote(root, folder)
-    with pytest.raises(StoreError, match="One registered model must be named"):
+    with pytest.raises(StoreError, match="registered under this root, and none is"):
         rollback(root)
     promote(root, folder, name=NAME)
     with pytest.raises(StoreError, match="in use before the one that is"):
+        rollback(root)
+    promote(root, folder, name="another")
+    with pytest.raises(StoreError, match="One registered model must be named.*another"):
         rollback(root)
     with pytest.raises(StoreError, match="There must be studies"):
         promote(tmp_path / "nowhere", folder)
