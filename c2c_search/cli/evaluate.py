@@ -25,7 +25,8 @@ def evaluate(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="A champion's folder, a trial's folder, hash or name, or a model source.",
+            help="A champion's folder, a trial's folder, hash, name or STUDY/NAME, or a model "
+            "source.",
         ),
     ],
     tasks: Annotated[

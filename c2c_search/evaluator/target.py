@@ -130,8 +130,8 @@ def find_target(
     """Make sense of what the user wants evaluated.
 
     Args:
-        target: A champion's folder, a trial's folder (with ``trial.yaml``), a trial's hash or
-            name, or a model source.
+        target: A champion's folder, a trial's folder (with ``trial.yaml``), a trial's hash, name
+            or ``STUDY/NAME``, or a model source.
         root: Folder of all stores, where trials are looked for.
         study: The study of a trial that is given by name.
         sharer: Beside a model source: the model that speaks.
@@ -275,8 +275,10 @@ def _unfinished(folder: Path, config: TrialConfig) -> Iterator[str]:
 
 
 def _by_name(target: str, root: Path, study: str | None) -> Path:
-    """The folder of a trial given by its hash (or the hash's beginning) or by its name."""
-    trials = root / "trials"
+    """The folder of a trial given by its hash (or its beginning), its name or STUDY/NAME."""
+    trials, given = root / "trials", target
+    if study is None and "/" in target:
+        study, _, target = target.partition("/")
     study = study and meant(studies_of(root), study)
     pattern = f"{escape(study) if study else '*'}/{escape(target)}*/{TRIAL}"
     found = sorted({path.parent for path in trials.glob(pattern)}, key=str)
@@ -284,18 +286,21 @@ def _by_name(target: str, root: Path, study: str | None) -> Path:
         found = [folder for folder in _named(trials, study) if _name_of(folder) == target]
     if len(found) == 1:
         return found[0]
-    known = [f"{_name_of(folder)} = {folder.name}" for folder in _named(trials, study)]
     if found:
         raise ConfigError(
             "Several trials answer to that name.",
-            value=target,
-            hint=f"Name the study with --study, or give the hash: "
+            value=given,
+            hint=f"Say STUDY/{target}, or give the hash: "
             f"{', '.join(f'{folder.parent.name}/{folder.name}' for folder in found)}.",
         )
+    known = [
+        f"{folder.parent.name}/{_name_of(folder)} = {folder.name}"
+        for folder in _named(trials, study) or _named(trials, None)
+    ]
     raise ConfigError(
-        "What is evaluated must be a champion's folder, a trial's folder, hash or name, or a "
-        "model source (pypi:, hf:, path:, gguf:).",
-        value=target,
+        "What is evaluated must be a champion's folder, a trial's folder, hash, name or "
+        "STUDY/NAME, or a model source (pypi:, hf:, path:, gguf:).",
+        value=given,
         hint=f"Trials under {trials}: {', '.join(known) or 'none'}.",
     )
 

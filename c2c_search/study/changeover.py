@@ -61,7 +61,7 @@ def promote(
 
     Args:
         root: Folder of all studies.
-        target: A champion's folder, or a trial of which a study has a champion's folder.
+        target: A champion's folder, or a trial (``STUDY/TRIAL`` too) of which a study has one.
         study: Of the trial; may be left out if there is only one.
         name: Of the registered model; as its study named it when None.
         force: Why it takes the place of one that it does not beat; on record.
@@ -120,6 +120,9 @@ def rollback(root: Path, name: str | None = None, *, why: str = "") -> Changeove
 
 
 def _of_trial(root: Path, trial: str, study: str | None) -> Path:
+    of, _, named = trial.partition("/")
+    if study is None and of and named:
+        study, trial = of, named
     opened = overview.load(overview.open_existing(root), study)
     wanted = overview.trial_row(opened, trial).hash
     folder = root / CHAMPIONS / opened.study_name
@@ -167,7 +170,7 @@ def _only_model(tracker: Tracker) -> str:
     if not names:
         raise StoreError(
             "A champion must be registered under this root, and none is.",
-            hint="A study that ends in a champion registers it, and `c2c-search promote DIR` does.",
+            hint="A study that ends in a champion registers it; so does `c2c-search promote DIR`.",
         )
     if len(names) > 1:
         raise StoreError(

@@ -22,7 +22,8 @@ def test_a_trial_is_found_by_hash_by_the_beginning_of_it_by_name_and_by_folder(
     trial, trained_root
 ) -> None:
     folder = trained_root / "trials" / "tiny" / trial.hash()
-    for named in (trial.hash(), trial.hash()[:6], "trial-007", str(folder)):
+    by_study = (f"tiny/{trial.hash()[:6]}", "tiny/trial-007")
+    for named in (trial.hash(), trial.hash()[:6], "trial-007", *by_study, str(folder)):
         target = find_target(named, root=trained_root)
         assert target.trial == trial
         assert target.fuser_dir == folder / "best"
@@ -30,8 +31,10 @@ def test_a_trial_is_found_by_hash_by_the_beginning_of_it_by_name_and_by_folder(
 
 
 def test_an_unknown_target_lists_the_trials_there_are(trial, trained_root) -> None:
-    with pytest.raises(ConfigError, match=f"trial-007 = {trial.hash()}"):
-        find_target("trial-008", root=trained_root)
+    for named in ("trial-008", "tiny/trial-008", "other/trial-007"):
+        with pytest.raises(ConfigError, match=f"tiny/trial-007 = {trial.hash()}") as caught:
+            find_target(named, root=trained_root)
+        assert f"Got '{named}'" in str(caught.value)
 
 
 def test_a_trial_without_a_fuser_is_refused(trial, tmp_path: Path) -> None:

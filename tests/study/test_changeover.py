@@ -147,7 +147,7 @@ def test_what_cannot_be_told_is_refused(
     with pytest.raises(StoreError, match="in use before the one that is"):
         rollback(root)
     promote(root, folder, name="another")
-    with pytest.raises(StoreError, match="One registered model must be named.*another"):
+    with pytest.raises(StoreError, match=r"One registered model must be named\..*another"):
         rollback(root)
     with pytest.raises(StoreError, match="There must be studies"):
         promote(tmp_path / "nowhere", folder)
