@@ -135,6 +135,23 @@ def test_one_that_answers_otherwise_is_not_promoted(
     assert aliases(root) == {}
 
 
+def test_a_trial_is_named_with_its_study_or_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    def load(stores: object, study: str | None) -> None:
+        asked.append(study)
+        raise StoreError("That is enough.")
+
+    monkeypatch.setattr(changeover.overview, "open_existing", lambda root: None)
+    monkeypatch.setattr(changeover.overview, "load", load)
+    for target, study in (("demo/trial-1", None), ("trial-1", "demo"), ("trial-1", None)):
+        with pytest.raises(StoreError, match="enough"):
+            promote(tmp_path, target, study=study)
+    assert asked == ["demo", "demo", None]
+
+
 def test_what_cannot_be_told_is_refused(
     root: Path, measured: Callable[[str, float], str], tmp_path: Path
 ) -> None:
