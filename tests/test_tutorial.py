@@ -50,7 +50,7 @@ INSTALLED = ("python3 -m venv", ". venv/bin/activate", "pip install")
 SMALLER = {
     "passages: {train: 3600, validation: 200, test: 500}": "passages: {train: 16, validation: 6, "
     "test: 6}",
-    "steps: 1200": "steps: 4",
+    "steps: 600": "steps: 4",
     "batch_size: 8": "batch_size: 4",
     "rungs: [0.35, 1.0]": "rungs: [0.5, 1.0]",
     "level: 0.01": "level: 0.5",

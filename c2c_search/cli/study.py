@@ -205,7 +205,7 @@ def validate(
 
         $ c2c-search validate spaces/fuser.yaml
         spaces/fuser.yaml is valid: study private, 1 pair, 10 dimensions, 3
-        trials of 1,200 steps.
+        trials of 600 steps.
     """
     if json:
         from c2c_search.setup.validation import validation

@@ -149,7 +149,7 @@ _DIMENSIONS_OF_PRIVATE = """\
 _KNOWN_TO_WORK = """\
     fuser.initialisation: ridge
     fuser.rank: null
-    fuser.layer_alignment: proportional
+    fuser.layer_alignment: {alignment}
     training.learning_rate: 2.0e-3
 """
 
@@ -174,11 +174,15 @@ def space_text(folder: Path, wishes: Wishes, data: DataReport | None) -> str:
     private = is_private(data)
     counts = _layer_counts(wishes.receiver)
     usual = _USUAL if _USUAL in counts else counts[-1]
-    beside = f"fuser.injection: side\n    fuser.layer_count: {usual}"
-    other = f"fuser.injection: {'append' if private else 'replace'}"
+    # Of documents terminal learns several times sooner (docs/fusers.md).
+    alignment = "terminal" if private else "proportional"
+    beside = f"fuser.injection: side\n    fuser.layer_count: {usual}\n"
+    beside += _KNOWN_TO_WORK.format(alignment=alignment)
+    other = f"fuser.injection: {'append' if private else 'replace'}\n"
+    other += _KNOWN_TO_WORK.format(alignment="proportional")
     first, second = (beside, other) if private else (other, beside)
     # No more settings can be tried first than there are trials.
-    also = f"  - {second}\n{_KNOWN_TO_WORK}" if wishes.trials > 1 else ""
+    also = f"  - {second}" if wishes.trials > 1 else ""
     return f"""\
 # yaml-language-server: $schema={SCHEMAS}/space.json
 # What is searched, and between which models.
@@ -243,5 +247,4 @@ dimensions:
 
 # Tried first, so that the search begins with what is known to work.
 enqueue:
-  - {first}
-{_KNOWN_TO_WORK}{also}"""
+  - {first}{also}"""
