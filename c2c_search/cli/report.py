@@ -56,7 +56,7 @@ def report(
     Example:
 
         $ c2c-search report private --to report.html --to report.md
-        trial-000 answers 97.8 % [96.1, 98.8] of 500 test items rightly, ...
+        trial-000 answers 99.8 % [98.9, 100.0] of 500 test items rightly, ...
         The report is in report.html, report.md.
     """
     from c2c_search.host.names import fit
