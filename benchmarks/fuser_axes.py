@@ -25,6 +25,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
@@ -92,7 +93,8 @@ class Table:
     def __str__(self) -> str:
         return f"{self.pipeline}:{self.steps}:{','.join(self.sets)}"
 
-    def pipeline_config(self) -> Pipeline:
+    @cached_property
+    def config(self) -> Pipeline:
         """The pipeline with this budget, judged at its end."""
         pipeline = load_pipeline(ROOT / "pipelines" / f"{self.pipeline}.yaml")
         training = pipeline.training.model_copy(update={"steps": self.steps, "rungs": (1.0,)})
@@ -100,8 +102,7 @@ class Table:
 
     def trial(self, variant: Variant, seed: int) -> TrialConfig:
         """A variant's training."""
-        pipeline = self.pipeline_config()
-        changed = dict(training_of(variant, self.steps))
+        pipeline, changed = self.config, dict(training_of(variant, self.steps))
         return TrialConfig(
             pair=PAIR,
             fuser=FuserConfig.model_validate(variant.fuser),
@@ -138,7 +139,7 @@ def main() -> None:
 def train(table: Table, trials: Sequence[TrialConfig], record: Path) -> None:
     """Train, and add each training to the record as soon as it has ended."""
     with Progress(console=Console(stderr=True)) as progress:
-        service = WorkerService(table.pipeline_config(), cache_dir=None, emit=lambda event: None)
+        service = WorkerService(table.config, cache_dir=None, emit=lambda event: None)
         alone = _measured(service, "receiver")
         for trial in progress.track(trials, description=str(table)):
             begun = time.perf_counter()
@@ -174,8 +175,7 @@ def _head(options: argparse.Namespace) -> str:
 
 
 def _section(table: Table, known: Mapping[str, Training], seeds: int) -> str:
-    pipeline = table.pipeline_config()
-    asked = f"{table.steps} steps of {pipeline.training.batch_size} questions"
+    asked = f"{table.steps} steps of {table.config.training.batch_size} questions"
     text = f"\n## {TASKS[table.pipeline]}\n\n`pipelines/{table.pipeline}.yaml`, {asked}.\n"
     return text + "".join(_table(table, name, known, seeds) for name in table.sets)
 

@@ -26,6 +26,7 @@ from c2c_search.host.dtypes import recorded_dtype
 from c2c_search.host.home import expanded
 from c2c_search.host.json_store import JsonStore
 from c2c_search.host.versioned_names import meant
+from c2c_search.host.versioned_names import with_study
 from c2c_search.inference.checked_champion import read_champion
 from c2c_search.inference.loading import champion_dtype
 from c2c_search.inference.manifest import MANIFEST
@@ -277,8 +278,7 @@ def _unfinished(folder: Path, config: TrialConfig) -> Iterator[str]:
 def _by_name(target: str, root: Path, study: str | None) -> Path:
     """The folder of a trial given by its hash (or its beginning), its name or STUDY/NAME."""
     trials, given = root / "trials", target
-    if study is None and "/" in target:
-        study, _, target = target.partition("/")
+    study, target = with_study(target, study)
     study = study and meant(studies_of(root), study)
     pattern = f"{escape(study) if study else '*'}/{escape(target)}*/{TRIAL}"
     found = sorted({path.parent for path in trials.glob(pattern)}, key=str)

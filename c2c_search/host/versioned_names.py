@@ -23,6 +23,12 @@ def versions(names: Collection[str], name: str) -> list[str]:
     return sorted(found, key=numbered)
 
 
+def with_study(trial: str, study: str | None) -> tuple[str | None, str]:
+    """The study, where one is named, and the trial: beside each other, or as ``STUDY/TRIAL``."""
+    of, _, named = trial.partition("/")
+    return (of, named) if study is None and of and named else (study, trial)
+
+
 def meant(names: Collection[str], name: str) -> str:
     """Which study a name means: alone that of the newest version, ``NAME@1`` the first.
 

@@ -17,6 +17,7 @@ from c2c_search.errors import ConfigError
 from c2c_search.errors import StoreError
 from c2c_search.evaluation.guard import REPORT
 from c2c_search.host.json_store import JsonStore
+from c2c_search.host.versioned_names import with_study
 from c2c_search.inference.manifest import read_manifest
 from c2c_search.study import overview
 from c2c_search.study.layout import CHAMPIONS
@@ -120,9 +121,7 @@ def rollback(root: Path, name: str | None = None, *, why: str = "") -> Changeove
 
 
 def _of_trial(root: Path, trial: str, study: str | None) -> Path:
-    of, _, named = trial.partition("/")
-    if study is None and of and named:
-        study, trial = of, named
+    study, trial = with_study(trial, study)
     opened = overview.load(overview.open_existing(root), study)
     wanted = overview.trial_row(opened, trial).hash
     folder = root / CHAMPIONS / opened.study_name
